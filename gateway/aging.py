@@ -1,0 +1,120 @@
+"""The aging heap: the largest effective priority is served first, and nobody starves.
+
+A waiting job of priority ``p`` that arrived at ``t`` has the effective priority
+``p + r * (now - t)``. All waiting jobs age at the same rate ``r``, so which of two comes first
+does not depend on ``now``::
+
+    p_a + r * (now - t_a) > p_b + r * (now - t_b)   <=>   r * t_a - p_a < r * t_b - p_b
+
+The right side is a key that is fixed at arrival: push once, O(log n), no aging thread, no
+re-heapify, exact at every instant. With ``r = 0`` the same key is the pure priority. Ties go to
+the earlier arrival.
+
+The bound that follows: a later job with ``d`` more priority overtakes an earlier one only if it
+arrives less than ``d / r`` seconds after it.
+
+Keys are integers, not floats: the rate is a fraction, the clock counts nanoseconds and priorities
+are resolved to 1e-9, so that two jobs compare exactly as the formula says, however long the
+process runs. Pure: the clock is an argument.
+"""
+
+import heapq
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+NANO = 10**9
+_SWEEP_AT = 64
+"""Below this many dead entries a sweep is not worth its O(n)."""
+
+
+class Waiting(Generic[T]):
+    """One place in the queue. The key belongs to the job, so it survives a requeue."""
+
+    __slots__ = ("arrived_ns", "cancelled", "item", "key", "order", "priority", "queued")
+
+    def __init__(self, item: T, priority: float, arrived_ns: int, key: int, order: int) -> None:
+        self.item = item
+        self.priority = priority
+        self.arrived_ns = arrived_ns
+        self.key = key
+        self.order = order
+        self.queued = False
+        self.cancelled = False
+
+    def waited(self, now_ns: int) -> float:
+        """Seconds since arrival."""
+        return (now_ns - self.arrived_ns) / NANO
+
+
+class AgingHeap(Generic[T]):
+    """A priority queue whose entries gain ``rate`` priority per second of waiting."""
+
+    def __init__(self, rate: float) -> None:
+        """``rate`` >= 0 in priority per second, read as the decimal it prints as (0.2 is 1/5)."""
+        self.rate = rate
+        exact = Fraction(repr(rate))
+        if exact < 0:
+            raise ValueError("the aging rate must not be negative")
+        self._numerator, self._denominator = exact.numerator, exact.denominator
+        self._heap: list[tuple[int, int, Waiting[T]]] = []
+        self._alive = 0
+        self._arrivals = 0
+
+    def __len__(self) -> int:
+        return self._alive
+
+    def key(self, priority: float, arrived_ns: int) -> int:
+        """The static key ``r * t - p`` in units of 1e-9 / denominator(r); smaller is sooner."""
+        scaled = round(Fraction(priority) * NANO)
+        return self._numerator * arrived_ns - self._denominator * scaled
+
+    def push(self, item: T, priority: float, arrived_ns: int) -> Waiting[T]:
+        """Queue ``item``; O(log n). Raises ValueError or OverflowError if priority isn't finite."""
+        entry = Waiting(item, priority, arrived_ns, self.key(priority, arrived_ns), self._arrivals)
+        self._arrivals += 1
+        self.requeue(entry)
+        return entry
+
+    def requeue(self, entry: Waiting[T]) -> None:
+        """Put back what :meth:`pop` gave out; it keeps its arrival and its key."""
+        if entry.queued or entry.cancelled:
+            raise ValueError("only what pop() gave out can be put back")
+        entry.queued = True
+        self._alive += 1
+        heapq.heappush(self._heap, (entry.key, entry.order, entry))
+
+    def pop(self) -> Waiting[T]:
+        """Take the entry with the largest effective priority; O(log n). IndexError when empty."""
+        while True:
+            entry = heapq.heappop(self._heap)[2]
+            if entry.queued:
+                entry.queued = False
+                self._alive -= 1
+                return entry
+
+    def cancel(self, entry: Waiting[T]) -> bool:
+        """Forget a waiting entry; O(1), swept when the dead outnumber the living."""
+        if not entry.queued:
+            return False
+        entry.queued, entry.cancelled = False, True
+        self._alive -= 1
+        dead = len(self._heap) - self._alive
+        if dead > max(self._alive, _SWEEP_AT):
+            self._heap = [item for item in self._heap if item[2].queued]
+            heapq.heapify(self._heap)
+        return True
+
+    def effective(self, entry: Waiting[T], now_ns: int) -> float:
+        """The effective priority at ``now_ns``."""
+        return entry.priority + self.rate * entry.waited(now_ns)
+
+    def waiting(self) -> list[Waiting[T]]:
+        """All entries alive, in no order."""
+        return [item[2] for item in self._heap if item[2].queued]
+
+    def first(self, count: int) -> list[Waiting[T]]:
+        """The next ``count`` entries in the order of service, left in the queue."""
+        alive = (item for item in self._heap if item[2].queued)
+        return [item[2] for item in heapq.nsmallest(count, alive)]

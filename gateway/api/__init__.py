@@ -1,0 +1,1 @@
+"""One module per dialect: each turns a body into a Job, and events into its own bytes."""

@@ -1,0 +1,143 @@
+"""From the bytes of a request to validated values; what all dialects have in common.
+
+Every 400 that the body alone can show happens here.
+"""
+
+import contextlib
+import math
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from gateway.errors import BadRequest, BodyTooLarge, UnknownParameter, UnsupportedParameter
+from workers.protocol import Sampling
+
+PRIORITIES = {"batch": 0.0, "normal": 1.0, "urgent": 2.0}
+TIERS = {"flex": 0.0, "default": 1.0, "auto": 1.0, "priority": 2.0}
+NORMAL = 1.0
+
+Body = TypeVar("Body", bound="SamplingBody")
+
+
+Stop = Annotated[str, Field(min_length=1)]
+
+
+class SamplingBody(BaseModel):
+    """Fields that every generating endpoint takes; None (or absent) means the default."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+
+    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
+    temperature: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=2**31 - 1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repeat_penalty: float | None = Field(None, gt=0, le=10)
+    ignore_eos: bool | None = None
+    priority: int | float | str | None = None
+
+    def sampling(self, *, temperature: float) -> Sampling:
+        """The sampling asked for; ``temperature`` is the dialect's default."""
+        return Sampling(
+            seed=secrets.randbits(32) if self.seed is None else self.seed,
+            temperature=_default(self.temperature, temperature),
+            top_k=max(0, self.top_k or 0),
+            top_p=_default(self.top_p, 1.0),
+            min_p=_default(self.min_p, 0.0),
+            presence_penalty=_default(self.presence_penalty, 0.0),
+            frequency_penalty=_default(self.frequency_penalty, 0.0),
+            repeat_penalty=_default(self.repeat_penalty, 1.0),
+        )
+
+    def stops(self) -> tuple[str, ...]:
+        if isinstance(self.stop, str):
+            return (self.stop,)
+        return tuple(self.stop or ())
+
+
+def _default(value: float | None, default: float) -> float:
+    return default if value is None else float(value)
+
+
+async def read(request: Request, limit: int) -> dict[str, Any]:
+    """The JSON object in the body. Raises BodyTooLarge, BadRequest or ClientDisconnect."""
+    too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > limit:
+            raise too_large
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object")
+    return value
+
+
+def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> Body:
+    """Validate ``raw``. Raises a BadRequest that names the field.
+
+    ``not_yet`` lists parameters that the dialect knows but this server can't serve, with the
+    values that ask for nothing (null always does): those are let through, others are refused.
+    """
+    raw = dict(raw)
+    for name, neutral in not_yet.items():
+        value = raw.pop(name, None)
+        if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
+            raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
+    try:
+        return type_.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _explain(error: ValidationError) -> BadRequest:
+    first = error.errors(include_url=False)[0]
+    # A field that takes several types yields one error for each; the path ends in the type's name.
+    param = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
+    if first["type"] == "extra_forbidden":
+        return UnknownParameter(f"unknown parameter '{param}'", param=param)
+    if first["type"] == "missing":
+        return BadRequest(f"'{param}' is required", param=param)
+    return BadRequest(f"'{param}': {first['msg']}", param=param)
+
+
+def _is_branch(part: int | str) -> bool:
+    """Whether a part of an error's path names the branch of a union rather than a field."""
+    return isinstance(part, str) and (
+        part in {"str", "int", "float", "bool", "none"} or "[" in part or part[:1].isupper()
+    )
+
+
+def priority(value: float | str | None, headers: Mapping[str, str], tier: str | None) -> float:
+    """The base priority: from the body, else the X-Priority header, else the service tier."""
+    if value is not None:
+        return _priority(value, "priority")
+    if "x-priority" in headers:
+        return _priority(headers["x-priority"].strip(), "X-Priority")
+    return TIERS[tier] if tier is not None else NORMAL
+
+
+def _priority(value: float | str, param: str) -> float:
+    if isinstance(value, str) and value.lower() in PRIORITIES:
+        return PRIORITIES[value.lower()]
+    with contextlib.suppress(ValueError, OverflowError):
+        # A header can't say whether it is a number; a body can, and a string there is a name.
+        number = float(value) if param != "priority" or not isinstance(value, str) else math.nan
+        if math.isfinite(number):
+            return number
+    names = ", ".join(f"'{name}'" for name in PRIORITIES)
+    raise BadRequest(f"'{param}' must be a finite number or one of {names}", param=param)

@@ -1,0 +1,70 @@
+"""The seed's dialect: POST /infer, one question in, one answer out."""
+
+import time
+from typing import Any
+
+import orjson
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api import body
+from gateway.api.reply import collect, headers, timings
+from gateway.api.service import Service
+from gateway.errors import ForgeError
+from gateway.ticket import Job
+from workers.protocol import Chat, Text
+
+
+class InferBody(body.SamplingBody):
+    query: str = Field(min_length=1)
+    raw: bool | None = None
+
+
+def error_response(error: ForgeError) -> Response:
+    """The seed's error shape: the text under "error"; code and field beside it."""
+    content: dict[str, Any] = {"error": error.message, "code": error.code}
+    if error.param is not None:
+        content["param"] = error.param
+    retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return Response(orjson.dumps(content), error.status, retry, media_type="application/json")
+
+
+class Infer:
+    """The dialect's endpoint. Greedy unless asked otherwise, as in the seed."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def routes(self) -> list[Route]:
+        return [Route("/infer", self.infer, methods=["POST"])]
+
+    async def infer(self, request: Request) -> Response:
+        raw = await body.read(request, self._service.config.max_body)
+        given = body.parse(InferBody, raw, {})
+        question = {"role": "user", "content": given.query}
+        job = Job(
+            prompt=Text(given.query) if given.raw else Chat([question]),
+            sampling=given.sampling(temperature=0.0),
+            priority=body.priority(given.priority, request.headers, None),
+            created=time.time(),
+            max_tokens=given.max_tokens,
+            stop=given.stops(),
+            ignore_eos=bool(given.ignore_eos),
+        )
+        ticket = self._service.submit(job)
+        completion = await collect(self._service.dispatcher, ticket, request.receive)
+        content = {
+            "response": completion.text,
+            "id": ticket.request_id,
+            "model": self._service.config.model_name,
+            "finish_reason": completion.reason,
+            "priority": job.priority,
+            "seed": job.sampling.seed,
+            "usage": completion.usage.openai(),
+            "timings": timings(ticket),
+        }
+        return Response(
+            orjson.dumps(content), headers=headers(ticket), media_type="application/json"
+        )

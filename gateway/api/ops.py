@@ -1,0 +1,94 @@
+"""For operators: /health, /metrics, /workers, /queue. None of them waits behind any work."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api.service import Service
+from gateway.errors import Unavailable
+from gateway.metrics import Metrics, wants_exposition
+from gateway.pool import WorkerStatus
+
+QUEUE_SHOWN = 100
+"""Waiting jobs that /queue lists one by one."""
+
+
+class Ops:
+    """The operators' endpoints."""
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self._service = service
+        self._metrics = metrics
+        dispatcher, pool = service.dispatcher, service.pool
+        metrics.watch("requests_waiting", "Requests in the queue", dispatcher.depth)
+        metrics.watch("requests_running", "Requests with a worker", dispatcher.running)
+        metrics.watch(
+            "workers_ready",
+            "Workers that can serve",
+            lambda: sum(worker.state in ("ready", "draining") for worker in pool.workers()),
+        )
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/health", self.health),
+            Route("/metrics", self.metrics),
+            Route("/workers", self.workers),
+            Route("/queue", self.queue),
+        ]
+
+    async def health(self, request: Request) -> Response:
+        if self._service.dispatcher.draining:
+            raise Unavailable("the server is shutting down", retry_after=5)
+        if not self._service.pool.ready():
+            raise Unavailable("no worker is ready yet", retry_after=1)
+        return _json({"status": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        accept = request.headers.get("accept", "*/*")
+        if wants_exposition(accept):
+            content, content_type = self._metrics.exposition(accept)
+            return Response(content, media_type=content_type)
+        dispatcher = self._service.dispatcher
+        return _json(self._metrics.summary(dispatcher.depth(), dispatcher.running()))
+
+    async def workers(self, request: Request) -> Response:
+        return _json([_worker(status) for status in self._service.pool.workers()])
+
+    async def queue(self, request: Request) -> Response:
+        dispatcher = self._service.dispatcher
+        now = dispatcher.now_ns()
+        places = dispatcher.waiting()
+        counts = Counter(f"{place.priority:g}" for place in places)
+        waiting = [
+            {
+                "id": place.item.request_id,
+                "priority": place.priority,
+                "effective_priority": round(effective, 6),
+                "waited_s": round(place.waited(now), 3),
+            }
+            for place, effective in dispatcher.first(QUEUE_SHOWN)
+        ]
+        return _json(
+            {
+                "depth": dispatcher.depth(),
+                "by_priority": dict(sorted(counts.items(), key=lambda item: -float(item[0]))),
+                "oldest_wait_s": round(max((p.waited(now) for p in places), default=0.0), 3),
+                "waiting": waiting,
+            }
+        )
+
+
+def _worker(status: WorkerStatus) -> dict[str, Any]:
+    """One flat object: the load's counters beside the worker's own fields."""
+    fields = {field: getattr(status, field) for field in WorkerStatus.__slots__}
+    load = fields.pop("load")
+    return {**fields, **msgspec.structs.asdict(load)}
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")

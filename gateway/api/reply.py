@@ -1,0 +1,121 @@
+"""From a ticket's events to what a client is told: the parts that all dialects share."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from gateway.aging import NANO
+from gateway.dispatcher import Dispatcher
+from gateway.ticket import Ticket
+from workers.protocol import Delta, Finished
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of a generation; ``cached`` is the part of the prompt that was not computed."""
+
+    prompt: int
+    cached: int
+    completion: int
+
+    @classmethod
+    def of(cls, ticket: Ticket) -> "Usage":
+        started = ticket.started
+        prompt, cached = (started.prompt_tokens, started.cached_tokens) if started else (0, 0)
+        return cls(prompt, cached, len(ticket.ids))
+
+    def openai(self) -> dict[str, Any]:
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer."""
+
+    text: str
+    reason: str
+    usage: Usage
+
+
+def headers(ticket: Ticket) -> dict[str, str]:
+    """What every answer tells about its request, in every dialect."""
+    return {
+        "X-Request-Id": ticket.request_id,
+        "X-Priority": f"{ticket.job.priority:g}",
+        "X-Seed": str(ticket.job.sampling.seed),
+    }
+
+
+def timings(ticket: Ticket) -> dict[str, float | None]:
+    """Milliseconds since arrival; tokens per second counts the decode phase alone."""
+    arrived, ended, first = ticket.arrived_ns, ticket.ended_ns, ticket.first_token_ns
+
+    def since_arrival(moment_ns: int | None) -> float | None:
+        return None if moment_ns is None else round((moment_ns - arrived) / 1e6, 3)
+
+    rate = None
+    if first is not None and ended is not None and ended > first and len(ticket.ids) > 1:
+        rate = round((len(ticket.ids) - 1) * NANO / (ended - first), 2)
+    return {
+        "queue_ms": since_arrival(ticket.dispatched_ns),
+        "ttft_ms": since_arrival(first),
+        "total_ms": since_arrival(ended),
+        "tokens_per_second": rate,
+    }
+
+
+async def collect(
+    dispatcher: Dispatcher, ticket: Ticket, receive: Callable[[], Awaitable[Message]]
+) -> Completion:
+    """Wait for the whole answer. Raises the ticket's error, or ClientDisconnect on a hang-up."""
+    return await unless_hung_up(dispatcher, ticket, receive, _gather(ticket))
+
+
+async def _gather(ticket: Ticket) -> Completion:
+    parts: list[str] = []
+    while True:
+        for event in await ticket.take():
+            if isinstance(event, Delta | Finished):
+                parts.append(event.text)
+            if isinstance(event, Finished):
+                return Completion("".join(parts), event.reason, Usage.of(ticket))
+
+
+async def unless_hung_up(
+    dispatcher: Dispatcher,
+    ticket: Ticket,
+    receive: Callable[[], Awaitable[Message]],
+    work: Awaitable[T],
+) -> T:
+    """The result of ``work``, unless the client goes away first (ClientDisconnect).
+
+    However this ends, the ticket is ended too: nothing is computed for nobody.
+    """
+    worker = asyncio.ensure_future(work)
+    watcher = asyncio.create_task(_hang_up(receive))
+    try:
+        await asyncio.wait({worker, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not worker.done():
+            raise ClientDisconnect
+        return worker.result()
+    finally:
+        dispatcher.cancel(ticket)
+        for task in (worker, watcher):
+            task.cancel()
+        await asyncio.gather(worker, watcher, return_exceptions=True)
+
+
+async def _hang_up(receive: Callable[[], Awaitable[Message]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,81 @@
+"""Server-sent events: one response class for every streaming dialect.
+
+The headers wait for the ticket's first event, so that an error before the first token keeps its
+HTTP status. A stream that waits in the queue for long gets its headers all the same, and comments
+from then on, because proxies and clients drop connections that stay silent.
+"""
+
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.api.reply import headers, unless_hung_up
+from gateway.dispatcher import Dispatcher
+from gateway.errors import ForgeError
+from gateway.ticket import ClientEvent, Ticket
+
+COMMENT = b": waiting\n\n"
+
+
+class Renderer(Protocol):
+    """A dialect's events as bytes, blank line included."""
+
+    def event(self, event: ClientEvent) -> bytes:
+        """One event of the generation; may be empty."""
+        ...
+
+    def error(self, error: ForgeError) -> bytes:
+        """The last event of a stream that failed after its headers."""
+        ...
+
+    def refusal(self, error: ForgeError) -> Response:
+        """The whole response of a request that failed before its headers."""
+        ...
+
+
+class EventStream(Response):
+    """Streams a ticket to the client, and cancels it if the client hangs up."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, ticket: Ticket, renderer: Renderer, keepalive: float
+    ) -> None:
+        """``keepalive``: seconds of silence before headers, and between comments."""
+        super().__init__(
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers(ticket)},
+            media_type="text/event-stream",
+        )
+        del self.headers["content-length"]
+        self._dispatcher = dispatcher
+        self._ticket = ticket
+        self._renderer = renderer
+        self._keepalive = keepalive
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        work = self._respond(scope, receive, send)
+        try:
+            await unless_hung_up(self._dispatcher, self._ticket, receive, work)
+        except ClientDisconnect:
+            return
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            events = await self._ticket.take(self._keepalive)
+        except ForgeError as error:
+            await self._renderer.refusal(error)(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            while True:
+                # Everything that is there goes out in one write: a slow reader gets fewer, larger.
+                chunk = b"".join(map(self._renderer.event, events)) if events else COMMENT
+                if chunk:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if self._ticket.ended and not self._ticket.pending:
+                    break
+                events = await self._ticket.take(self._keepalive)
+        except ForgeError as error:
+            body = self._renderer.error(error)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,104 @@
+"""The composition root: the one place that wires objects together."""
+
+import asyncio
+import time
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler
+
+from gateway.api import infer, openai
+from gateway.api.infer import Infer
+from gateway.api.openai import OpenAI
+from gateway.api.ops import Ops
+from gateway.api.service import Service
+from gateway.config import Config
+from gateway.dispatcher import Dispatcher
+from gateway.errors import BadRequest, ForgeError, InternalError, MethodNotAllowed, NotFound
+from gateway.metrics import Metrics
+from gateway.pool import Pool
+from gateway.pool.supervisor import LocalPool
+
+
+class Gateway:
+    """Queue, pool and metrics of one process, with their life."""
+
+    def __init__(self, config: Config, pool: Pool | None = None) -> None:
+        """``pool`` replaces the local pool of processes."""
+        self.config = config
+        self.metrics = Metrics()
+        self.pool = pool or LocalPool(config.worker_spec(), config.shape().workers)
+        self.dispatcher = Dispatcher(self.pool, config.aging_rate, time.monotonic_ns, self.metrics)
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when a worker is ready; requests may queue before. Raises PoolFailed."""
+        self._loop = asyncio.create_task(self.dispatcher.run())
+        await self.pool.start(self.dispatcher)
+
+    async def drain(self, timeout: float) -> None:
+        """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
+        self.dispatcher.drain()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.dispatcher.idle()
+        except TimeoutError:
+            self.dispatcher.abandon("the server is shutting down")
+
+    async def stop(self) -> None:
+        """End the workers."""
+        await self.pool.stop()
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        service = Service(self.config, self.dispatcher, self.pool)
+        routes = [
+            *Infer(service).routes(),
+            *OpenAI(service).routes(),
+            *Ops(service, self.metrics).routes(),
+        ]
+        handlers: dict[int | type[Exception], ExceptionHandler] = {
+            ForgeError: _forge_error,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _bug,
+        }
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def _respond(request: Request, error: ForgeError) -> Response:
+    """An error in the shape of the dialect that was spoken to."""
+    if request.url.path == "/infer":
+        return infer.error_response(error)
+    return openai.error_response(error)
+
+
+async def _forge_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ForgeError)
+    return _respond(request, error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What starlette itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    method, path = request.method, request.url.path
+    if error.status_code == 405:
+        response = _respond(request, MethodNotAllowed(f"{method} is not allowed on {path}"))
+        response.headers.update(error.headers or {})
+        return response
+    known = NotFound(f"there is nothing at {path}") if error.status_code == 404 else None
+    return _respond(request, known or BadRequest(error.detail))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The client hung up; nobody reads this. 499 is nginx's number for it."""
+    return Response(status_code=499)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    return _respond(request, InternalError("internal error"))

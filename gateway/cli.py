@@ -1,0 +1,112 @@
+"""The command line: ``forge serve``."""
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from gateway import __version__
+from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
+
+EXIT_OK, EXIT_USAGE = 0, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The ``forge`` command; returns the exit code."""
+    parser = build_parser()
+    given = vars(parser.parse_args(argv))
+    del given["command"]
+    file = given.pop("config", None)
+    try:
+        config = load(given, os.environ, file)
+        sock = bind(config.host, config.port)
+    except ConfigError as error:
+        return _fail(str(error))
+    logging.basicConfig(
+        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    # Late, so that --help and wrong arguments answer at once.
+    import uvloop
+
+    from gateway.server import serve
+
+    with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        failure = runner.run(serve(config, sock))
+    return EXIT_OK if failure is None else _fail(failure)
+
+
+def _fail(reason: str) -> int:
+    print(f"forge serve: error: {reason}", file=sys.stderr)
+    return EXIT_USAGE
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address. Raises :class:`ConfigError` if that can't be had."""
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = infos[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        option = "--host" if isinstance(error, socket.gaierror) else "--port"
+        reason = error.strerror or error
+        raise ConfigError(f"{option}: can't listen on {host}:{port}: {reason}") from error
+    return sock
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options come from :class:`gateway.config.Config`, which is their only list."""
+    parser = argparse.ArgumentParser(
+        prog="forge",
+        description="Forge: an inference gateway. Asyncio for I/O, processes for compute, "
+        "and a queue that is fair and never starves.",
+    )
+    parser.add_argument("--version", action="version", version=f"forge {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    serve = commands.add_parser(
+        "serve",
+        help="serve a GGUF model over HTTP",
+        description="Serve a GGUF model over HTTP.",
+        epilog="Every option can also be set in the environment (--cache-type-k is "
+        'FORGE_CACHE_TYPE_K) or in a TOML file (cache-type-k = "f16"). The command line wins over '
+        "the environment, the environment over the file.",
+    )
+    serve.add_argument("--version", action="version", version=f"forge {__version__}")
+    serve.add_argument(
+        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="TOML file"
+    )
+    for name, field in Config.model_fields.items():
+        _add_option(serve, name, field)
+    return parser
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    flag = "--" + name.replace("_", "-")
+    text = f"{field.description} (default: {default_text(field)})".replace("%", "%%")
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": name, "help": text}
+    if field.annotation is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    else:
+        # Strings: pydantic converts them, by the same rules as those from the environment.
+        parser.add_argument(flag, metavar=name.rsplit("_")[-1].upper(), **options)
+
+
+def default_text(field: FieldInfo) -> str:
+    """The default as people read it."""
+    if field.default == EMBEDDED_MODEL:
+        return "the embedded forge-tiny"
+    if field.default is None:
+        return "none"
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

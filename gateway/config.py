@@ -1,0 +1,191 @@
+"""The configuration: one frozen, validated object, from four sources.
+
+Command line > environment (``FORGE_*``) > config file (TOML) > defaults. The fields below are the
+only list of options: the command line, its help and the README's table are made from them.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workers.protocol import WorkerSpec
+
+EMBEDDED_MODEL = Path(str(files("workers"))) / "forge_tiny" / "forge-tiny.gguf"
+
+Auto = Literal["auto"]
+Count = Annotated[int, Field(ge=1)]
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+
+AUTO_SLOTS = 8
+CORES_PER_WORKER = 4
+
+
+class ConfigError(Exception):
+    """One line that says which option is wrong, where it was set and why."""
+
+
+class Config(BaseModel):
+    """What ``forge serve`` can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: Path = Field(EMBEDDED_MODEL, description="GGUF file to serve")
+    alias: str | None = Field(
+        None, min_length=1, description="name of the model in the API (default: the file's name)"
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    workers: Count | Auto = Field("auto", description="worker processes")
+    slots: Annotated[int, Field(ge=1, le=128)] | Auto = Field(
+        "auto", description="sequences that generate at once, per worker"
+    )
+    threads: Count | Auto = Field(
+        "auto", description="compute threads per worker; auto shares the cores among the workers"
+    )
+    ctx: Annotated[int, Field(ge=32)] | Auto = Field(
+        "auto",
+        description="tokens of KV cache per worker; one sequence may use "
+        "min(model context, CTX); auto: slots x min(model context, 4096)",
+    )
+    batch: int = Field(
+        512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"
+    )
+    cache_type_k: CacheType = Field("f16", description="type of the K cache")
+    cache_type_v: CacheType = Field("f16", description="type of the V cache")
+    flash_attn: Literal["auto", "on", "off"] = Field("auto", description="flash attention")
+    repack: bool = Field(
+        True, description="repack weights for this CPU: faster small batches, no shared mmap"
+    )
+    n_gpu_layers: int = Field(0, ge=-1, description="layers to offload to a GPU; -1 means all")
+    aging_rate: float = Field(
+        0.2, ge=0, le=1e6, allow_inf_nan=False, description="priority gained per second of waiting"
+    )
+    max_body: int = Field(4 * 1024 * 1024, ge=1024, description="largest request body in bytes")
+    keepalive: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="seconds after which a stream that still waits gets its headers, and from "
+        "then on a comment, so that proxies keep it open",
+    )
+    drain_timeout: float = Field(
+        30.0, ge=0, le=86400, description="seconds to finish running requests after SIGTERM"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="how much to log on stderr"
+    )
+
+    @property
+    def model_name(self) -> str:
+        return self.alias or self.model.stem
+
+    def shape(self, cores: int | None = None) -> "Shape":
+        """Workers, slots and threads for a machine with ``cores``; their threads never exceed them.
+
+        One worker for every four cores, but two where there are two cores: the loss of one then
+        leaves the other serving.
+        """
+        cores = cores or available_cores()
+        auto_workers = min(cores, max(2, cores // CORES_PER_WORKER))
+        workers = auto_workers if self.workers == "auto" else self.workers
+        threads = max(1, cores // workers) if self.threads == "auto" else self.threads
+        slots = AUTO_SLOTS if self.slots == "auto" else self.slots
+        return Shape(workers, slots, threads)
+
+    def worker_spec(self) -> WorkerSpec:
+        """What each worker is told."""
+        shape = self.shape()
+        return WorkerSpec(
+            model_path=str(self.model),
+            slots=shape.slots,
+            threads=shape.threads,
+            n_ctx=None if self.ctx == "auto" else self.ctx,
+            batch=max(self.batch, shape.slots),
+            type_k=self.cache_type_k,
+            type_v=self.cache_type_v,
+            flash_attn=self.flash_attn,
+            repack=self.repack,
+            n_gpu_layers=self.n_gpu_layers,
+            log_level=self.log_level,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the machine is divided."""
+
+    workers: int
+    slots: int
+    threads: int
+
+
+def available_cores() -> int:
+    """Cores this process may use (its affinity, where the system tells)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Config:
+    """Merge the sources. Raises :class:`ConfigError`.
+
+    ``arguments`` holds only what was given on the command line, under the fields' names.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    if file is not None:
+        for key, value in _read(file).items():
+            name = key.replace("-", "_")
+            values[name], origin[name] = value, f"{key} in {file}"
+    for name in Config.model_fields:
+        variable = f"FORGE_{name.upper()}"
+        if variable in environment:
+            values[name], origin[name] = environment[variable], variable
+    for name, value in arguments.items():
+        values[name], origin[name] = value, "--" + name.replace("_", "-")
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise ConfigError(f"{origin.get(name, name)}: {_explain(name, first)}") from None
+    check_model(config.model)
+    return config
+
+
+def _explain(name: str, error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such option"
+    annotation = str(Config.model_fields[name].annotation)
+    auto = (
+        "'auto' or a whole number in range" if "auto" in annotation and "int" in annotation else ""
+    )
+    reason = f"expected {auto}" if auto else error["msg"][0].lower() + error["msg"][1:]
+    return f"{reason}, not {error['input']!r}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"--config: can't read {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config: {file} is not valid TOML: {error}") from error
+
+
+def check_model(path: Path) -> None:
+    """Raises :class:`ConfigError` unless ``path`` is a readable file that begins like a GGUF."""
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+    except OSError as error:
+        raise ConfigError(f"--model: can't read {path}: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise ConfigError(f"--model: {path} is not a GGUF file")

@@ -1,0 +1,95 @@
+"""Everything that can go wrong with a request, as a closed tree.
+
+An error carries its HTTP status, a stable code and, where the fault is in one field, that field's
+name; the dialects only format it. Any other exception is a bug and answered as such.
+"""
+
+from workers import protocol
+
+
+class ForgeError(Exception):
+    """The base of the tree; only its subclasses are raised."""
+
+    status = 500
+    code = "internal_error"
+    type = "server_error"
+    """OpenAI's coarse kind of error."""
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        """``retry_after`` (seconds) becomes the header of that name."""
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class BadRequest(ForgeError):
+    """The body can't be understood or asks for what is not offered."""
+
+    status, code, type = 400, "invalid_request", "invalid_request_error"
+
+
+class UnsupportedParameter(BadRequest):
+    code = "unsupported_parameter"
+
+
+class UnknownParameter(BadRequest):
+    code = "unknown_parameter"
+
+
+class InvalidPrompt(BadRequest):
+    """The model's template or tokeniser can't take these messages."""
+
+    code = "invalid_prompt"
+
+
+class ContextOverflow(BadRequest):
+    """Prompt and one token of completion do not fit the context."""
+
+    code = "context_length_exceeded"
+
+
+class NotFound(ForgeError):
+    status, code, type = 404, "not_found", "invalid_request_error"
+
+
+class UnknownModel(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ForgeError):
+    status, code, type = 405, "method_not_allowed", "invalid_request_error"
+
+
+class BodyTooLarge(ForgeError):
+    status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class Unavailable(ForgeError):
+    """Not able to serve now: still loading, or draining before the end."""
+
+    status, code = 503, "unavailable"
+
+
+class WorkerFailed(ForgeError):
+    """The worker could not compute this request; its neighbours were not touched."""
+
+    code = "worker_failed"
+
+
+class InternalError(ForgeError):
+    """A bug. The message tells nothing of the inside; the log does."""
+
+
+_FROM_WORKER: dict[str, type[ForgeError]] = {
+    protocol.CONTEXT_OVERFLOW: ContextOverflow,
+    protocol.BAD_PROMPT: InvalidPrompt,
+    protocol.COMPUTE_FAILED: WorkerFailed,
+}
+
+
+def from_worker(failed: protocol.Failed) -> ForgeError:
+    """The error for a worker's failure code."""
+    return _FROM_WORKER[failed.code](failed.message)

@@ -1,0 +1,98 @@
+"""What happened so far, in constant memory however many requests came.
+
+Quantiles come from a DDSketch (1 % relative error, bounded bins), everything else from
+prometheus_client. Gauges are read from the dispatcher and the pool when somebody scrapes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from gateway.aging import NANO
+from gateway.ticket import State, Ticket
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_MAX_BINS = 1024
+"""Bins of a sketch: at 1 % error these cover nine decades, microseconds to minutes and more."""
+
+
+class Metrics:
+    """Counts tickets as they end. Implements :class:`gateway.dispatcher.Observer`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
+        self._outcomes: dict[str, int] = dict.fromkeys(("finished", "failed", "cancelled"), 0)
+        self._requests = Counter(
+            "forge_requests", "Requests by how they ended", ["outcome"], registry=self.registry
+        )
+        for outcome in self._outcomes:
+            self._requests.labels(outcome)
+        self._prompt = Counter(
+            "forge_prompt_tokens", "Tokens of served prompts", registry=self.registry
+        )
+        self._cached = Counter(
+            "forge_cached_prompt_tokens",
+            "Prompt tokens whose KV cells were already computed",
+            registry=self.registry,
+        )
+        self._generated = Counter(
+            "forge_generation_tokens", "Tokens sampled", registry=self.registry
+        )
+        self._queue = self._histogram("request_queue_time", "From arrival to a worker")
+        self._ttft = self._histogram("time_to_first_token", "From arrival to the first token")
+        self._e2e = self._histogram("e2e_request_latency", "From arrival to the end")
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(f"forge_{name}_seconds", text, buckets=_SECONDS, registry=self.registry)
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Add a gauge whose value is read at each scrape."""
+        Gauge(f"forge_{name}", text, registry=self.registry).set_function(read)
+
+    def on_end(self, ticket: Ticket) -> None:
+        """Count a ticket that just ended."""
+        outcome = ticket.state.name.lower()
+        self._outcomes[outcome] += 1
+        self._requests.labels(outcome).inc()
+        self._generated.inc(len(ticket.ids))
+        if ticket.started is not None:
+            self._prompt.inc(ticket.started.prompt_tokens)
+            self._cached.inc(ticket.started.cached_tokens)
+        if ticket.dispatched_ns is not None:
+            self._queue.observe((ticket.dispatched_ns - ticket.arrived_ns) / NANO)
+        if ticket.first_token_ns is not None:
+            self._ttft.observe((ticket.first_token_ns - ticket.arrived_ns) / NANO)
+        if ticket.state is State.FINISHED and ticket.ended_ns is not None:
+            seconds = (ticket.ended_ns - ticket.arrived_ns) / NANO
+            self._e2e.observe(seconds)
+            self._latency_ms.add(seconds * 1000)
+
+    def quantile_ms(self, q: float) -> float:
+        """End-to-end latency of finished requests in milliseconds; 0 before the first."""
+        value = self._latency_ms.get_quantile_value(q)
+        return round(value, 3) if value is not None else 0.0
+
+    def summary(self, queue_depth: int, running: int) -> dict[str, Any]:
+        """The seed's ``GET /metrics``, with a little more."""
+        return {
+            "queue_depth": queue_depth,
+            "running": running,
+            "p50_latency_ms": self.quantile_ms(0.5),
+            "p99_latency_ms": self.quantile_ms(0.99),
+            "requests": {**self._outcomes, "total": sum(self._outcomes.values())},
+        }
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+def wants_exposition(accept: str) -> bool:
+    """Whether an Accept header asks for Prometheus text rather than the seed's JSON."""
+    kinds = {part.split(";")[0].strip().lower() for part in accept.split(",")}
+    return not kinds.isdisjoint({"text/plain", "application/openmetrics-text"})

@@ -1,0 +1,80 @@
+"""Where the compute is: an interface, and the local pool of processes that implements it.
+
+Nothing outside this package may assume that a worker is a process of this machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from workers.protocol import Event, Generate, Load, ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker as operators see it; ``state`` is starting, ready, draining or dead."""
+
+    id: int
+    pid: int | None
+    state: str
+    slots: int
+    busy: int
+    restarts: int
+    load: Load
+
+
+class Listener(Protocol):
+    """Who hears what happens in the pool: the dispatcher. Called in the event loop."""
+
+    def on_event(self, event: Event) -> None:
+        """A generation made progress or ended."""
+        ...
+
+    def on_lost(self, ids: Sequence[int]) -> None:
+        """The worker of these generations died; no further event of theirs will come."""
+        ...
+
+    def on_credit(self) -> None:
+        """There may be a free credit now."""
+        ...
+
+
+class Pool(Protocol):
+    """Workers that compute generations."""
+
+    model: ModelInfo | None
+    """Set once a worker is ready."""
+
+    async def start(self, listener: Listener) -> None:
+        """Start the workers; returns when the first one is ready. Raises :class:`PoolFailed`."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether any worker can serve."""
+        ...
+
+    def free(self) -> int:
+        """Generations that could be taken right now."""
+        ...
+
+    def submit(self, request: Generate) -> None:
+        """Give a generation to a worker. Needs a free credit."""
+        ...
+
+    def cancel(self, id_: int) -> None:
+        """Stop a generation; its ``Finished`` still comes, and only then is its credit free."""
+        ...
+
+    def drain(self) -> None:
+        """Show that the end is near; running generations go on."""
+        ...
+
+    def workers(self) -> list[WorkerStatus]: ...
+
+    async def stop(self) -> None:
+        """End all workers, whatever they do."""
+        ...
+
+
+class PoolFailed(Exception):
+    """No worker can be made with this configuration; the text is one line for the operator."""

@@ -1,0 +1,88 @@
+"""The gateway's end of one worker's link: frames, credits, and what is in flight there."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from workers.protocol import (
+    Broken,
+    Cancel,
+    Failed,
+    Finished,
+    FrameDecoder,
+    FromWorker,
+    Generate,
+    Load,
+    ProtocolError,
+    Ready,
+    Step,
+    encode,
+)
+
+
+class WorkerLink(asyncio.Protocol):
+    """One connection to one worker process, from spawn to EOF."""
+
+    def __init__(
+        self,
+        on_message: Callable[["WorkerLink", Ready | Broken | Step], None],
+        on_closed: Callable[["WorkerLink"], None],
+    ) -> None:
+        """``on_closed`` is called after everything that the worker wrote has been handed over."""
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._decoder: FrameDecoder[Ready | Broken | Step] = FrameDecoder(FromWorker)
+        self._transport: asyncio.Transport | None = None
+        self.ready: Ready | None = None
+        self.in_flight: dict[int, int] = {}
+        """Attempt by id of each generation that holds a credit."""
+        self.load = Load()
+
+    @property
+    def credits(self) -> int:
+        """Generations this worker could take now."""
+        return self.ready.slots - len(self.in_flight) if self.ready else 0
+
+    def generate(self, request: Generate) -> None:
+        """Send a generation; takes a credit."""
+        self.in_flight[request.id] = request.attempt
+        self._write(encode(request))
+
+    def cancel(self, id_: int) -> None:
+        self._write(encode(Cancel(id_)))
+
+    def close(self) -> None:
+        """Hang up; the worker ends when it sees that."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _write(self, frame: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(frame)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._decoder.feed(data):
+                self._account(message)
+                self._on_message(self, message)
+        except ProtocolError:
+            # A worker that sends rubbish can't be trusted with its other streams either.
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_closed(self)
+
+    def _account(self, message: Ready | Broken | Step) -> None:
+        if isinstance(message, Ready):
+            self.ready = message
+        elif isinstance(message, Step):
+            if message.load is not None:
+                self.load = message.load
+            for event in message.events:
+                if isinstance(event, Finished | Failed):
+                    self.in_flight.pop(event.id, None)

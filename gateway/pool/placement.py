@@ -1,0 +1,9 @@
+"""Which worker takes the next job. Pure."""
+
+from collections.abc import Mapping
+
+
+def choose(free: Mapping[int, int]) -> int | None:
+    """The worker with the most free credits (the lowest id among equals); None if all are full."""
+    best = max(free, key=lambda worker: (free[worker], -worker), default=None)
+    return best if best is not None and free[best] > 0 else None

@@ -1,0 +1,107 @@
+"""uvicorn with our own end: SIGTERM drains, and the listener answers 503 meanwhile."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Generator
+
+import uvicorn
+
+from gateway.app import Gateway
+from gateway.config import Config
+from gateway.pool import PoolFailed
+
+LINGER_S = 5
+"""How long finished responses may take to reach slow clients before the process ends."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn closes its listeners at the first signal; this one first drains the gateway."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._drain: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Without uvicorn's replay of the signal at the end: a drained server exits with 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        """The first signal drains, the second ends at once."""
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._drain_and_exit())
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def _drain_and_exit(self) -> None:
+        await self._gateway.drain(self._gateway.config.drain_timeout)
+        self.should_exit = True
+
+
+async def serve(config: Config, sock: socket.socket) -> str | None:
+    """Serve on a bound socket until a signal. Returns None, or why no worker could start."""
+    gateway = Gateway(config)
+    settings = uvicorn.Config(
+        gateway.app(),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=LINGER_S,
+    )
+    server = Server(settings, gateway)
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    starting = asyncio.create_task(gateway.start())
+    try:
+        await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done() and not serving.done():
+            try:
+                starting.result()
+            except PoolFailed as failure:
+                server.should_exit = True
+                await serving
+                return str(failure)
+            print(banner(gateway, sock), flush=True)
+        await serving
+        return None
+    finally:
+        starting.cancel()
+        await gateway.stop()
+
+
+def url(sock: socket.socket) -> str:
+    """Where clients on this machine reach the server."""
+    host, port = sock.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def banner(gateway: Gateway, sock: socket.socket) -> str:
+    """What an operator wants to know once the server is ready."""
+    config, model, shape = gateway.config, gateway.pool.model, gateway.config.shape()
+    assert model is not None
+    size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
+    address = url(sock)
+    return "\n".join(
+        (
+            f"Forge is ready at {address}",
+            f"  model    {config.model_name}: {model.description}, {size}, "
+            f"{model.n_ctx_seq} tokens of context",
+            f"  workers  {shape.workers} x {shape.slots} slots x {shape.threads} "
+            f"thread{'s' if shape.threads > 1 else ''}, {model.n_ctx} KV cells each",
+            f'  try      curl {address}/infer -d \'{{"query": "what is 2+2?"}}\'',
+        )
+    )

@@ -1,0 +1,76 @@
+"""Entry of a worker process: load the model, say so, serve until the gateway goes away."""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from workers import llama
+from workers.engine import Engine, Inbox
+from workers.kv import KVCache
+from workers.link import Link
+from workers.protocol import Broken, Ready, WorkerSpec
+from workers.sequence import Preparer
+from workers.template import FALLBACK, ChatTemplate, TemplateFailed
+
+log = logging.getLogger("forge.worker")
+
+NICENESS = 5
+"""The gateway's event loop must be scheduled promptly while every core computes."""
+_PR_SET_PDEATHSIG = 1
+
+
+def main(sock: socket.socket, spec: WorkerSpec) -> None:
+    """Serve on ``sock``, one end of a stream socketpair whose other end the gateway holds."""
+    _die_with_parent()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the gateway drains
+    os.nice(NICENESS)
+    logging.basicConfig(
+        level=spec.log_level.upper(),
+        format="%(asctime)s %(levelname)s worker %(process)d %(message)s",
+    )
+    link = Link(sock)
+    llama.initialise()
+    try:
+        model = llama.Model(spec)
+        template = ChatTemplate(
+            model.chat_template or FALLBACK,
+            bos=model.special_text("bos"),
+            eos=model.special_text("eos"),
+        )
+        n_seq = 2 * spec.slots  # as many again for finished sequences whose prefixes are kept
+        context = llama.Context(model, spec, n_seq)
+    except (llama.LoadFailed, TemplateFailed) as error:
+        link.send(Broken(str(error)))
+        return
+    kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
+    inbox: Inbox = Inbox()
+    engine = Engine(context, kv, inbox, link.send, spec.batch)
+    info = model.info(Path(spec.model_path).stem, context.n_ctx)
+    preparer = Preparer(model, template, info.n_ctx_seq)
+    threading.excepthook = _die_loudly
+    reader = threading.Thread(target=link.serve, args=(inbox, preparer), name="link", daemon=True)
+    reader.start()
+    link.send(Ready(os.getpid(), spec.slots, info))
+    engine.run()
+
+
+def _die_loudly(failure: threading.ExceptHookArgs) -> None:
+    """A worker whose reader thread broke would be deaf: end it, the supervisor starts another."""
+    log.critical("the link's thread failed: %r", failure.exc_value, exc_info=failure.exc_value)
+    os._exit(1)
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel kills this process with its parent; elsewhere EOF on the link must do."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(0)

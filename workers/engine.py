@@ -1,0 +1,214 @@
+"""The loop of a worker: take requests, plan a batch, decode, sample, tell.
+
+One llama.cpp context with a unified KV cache holds all sequences; each step is one call of
+``llama_decode`` over one token of every decoding sequence plus prefill of waiting prompts, and
+ends in one frame with everything it brought.
+"""
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+
+from workers import protocol
+from workers.batcher import plan
+from workers.kv import KVCache
+from workers.llama import NO_CELLS, OK, Context
+from workers.protocol import Cancel, Delta, Event, Failed, Finished, Load, Started, Step
+from workers.sequence import Sequence
+
+log = logging.getLogger("forge.engine")
+
+Inbox = queue.SimpleQueue[Sequence | Cancel]
+Chunk = tuple[Sequence, int]
+"""A sequence and how many of its tokens the step computes."""
+
+
+class Engine:
+    """Owns the context. Everything but the inbox is touched by the engine's thread alone."""
+
+    def __init__(
+        self, context: Context, kv: KVCache, inbox: Inbox, send: Callable[[Step], None], batch: int
+    ) -> None:
+        """``batch`` is the token budget of a step; ``send`` writes a frame to the gateway."""
+        # Process lifetime.
+        self._context = context
+        self._kv = kv
+        self._inbox = inbox
+        self._send = send
+        self._batch = batch
+        # Changes with every request.
+        self._running: list[Sequence] = []
+        """Sequences with cells, oldest first."""
+        self._waiting: list[Sequence] = []
+        """Sequences without cells: new ones, and those put back when cells ran out."""
+        self._suspects: list[Sequence] = []
+        """Took part in a batch that failed; each is computed alone once."""
+        # Step lifetime.
+        self._events: list[Event] = []
+        # Counters.
+        self._steps = self._prefilled = self._decoded = 0
+
+    def run(self) -> None:
+        """Serve for ever; the process ends when its link does."""
+        while True:
+            self._drain(block=not (self._running or self._waiting))
+            started = time.perf_counter()
+            self._admit()
+            self._step()
+            self._flush((time.perf_counter() - started) * 1000)
+
+    # ------------------------------------------------------------------ requests come and go
+
+    def _drain(self, *, block: bool) -> None:
+        """Take everything from the inbox; wait for the first message if there is nothing to do."""
+        try:
+            self._take(self._inbox.get(block))
+            while True:
+                self._take(self._inbox.get_nowait())
+        except queue.Empty:
+            return
+
+    def _take(self, message: Sequence | Cancel) -> None:
+        if isinstance(message, Sequence):
+            self._waiting.append(message)
+            return
+        for sequence in (*self._running, *self._waiting):
+            if sequence.request.id == message.id:
+                self._finish(sequence, "cancelled", [], "")
+
+    def _admit(self) -> None:
+        """Give cells to waiting sequences, oldest first, while there is room for their tokens."""
+        while self._waiting:
+            sequence = self._waiting[0]
+            growth = len(self._running)  # each running sequence wants a cell in the next step
+            if self._running and sequence.known + growth > self._kv.free + self._kv.cached:
+                return
+            self._running.append(self._waiting.pop(0))
+            sequence.seq, sequence.computed = self._kv.attach(sequence.tokens)
+            if not sequence.started:
+                sequence.started = True
+                cached = min(sequence.computed, sequence.prompt_tokens)
+                request = sequence.request
+                self._events.append(
+                    Started(request.id, request.attempt, sequence.prompt_tokens, cached)
+                )
+
+    def _finish(self, sequence: Sequence, reason: str, ids: list[int], text: str) -> None:
+        request = sequence.request
+        self._events.append(Finished(request.id, request.attempt, reason, ids, text))
+        self._forget(sequence)
+        if sequence.seq is not None:
+            self._kv.keep(sequence.seq, sequence.tokens[: sequence.computed])
+
+    def _fail(self, sequence: Sequence, message: str) -> None:
+        request = sequence.request
+        code = protocol.COMPUTE_FAILED
+        self._events.append(Failed(request.id, request.attempt, code, message))
+        self._forget(sequence)
+        if sequence.seq is not None:
+            self._kv.drop(sequence.seq)
+
+    def _forget(self, sequence: Sequence) -> None:
+        for owner in (self._running, self._waiting, self._suspects):
+            if sequence in owner:
+                owner.remove(sequence)
+        sequence.close()
+
+    def _put_back(self, sequence: Sequence) -> None:
+        """Take a running sequence's cells; it waits, and computes its tokens again later."""
+        assert sequence.seq is not None
+        self._running.remove(sequence)
+        self._kv.drop(sequence.seq)
+        sequence.seq, sequence.computed = None, 0
+        self._waiting.insert(0, sequence)
+
+    # ------------------------------------------------------------------ one step
+
+    def _step(self) -> None:
+        chunks = self._plan()
+        if not chunks:
+            return
+        status = self._decode(chunks)
+        if status == NO_CELLS and self._make_room():
+            return  # nothing was computed; the next step tries with more room
+        if status == OK:
+            self._sample(chunks)
+        elif len(chunks) == 1:
+            self._fail(chunks[0][0], f"llama_decode failed with {status}")
+        else:
+            # The failed batch may have left any of its cells: start over, one by one, so that
+            # only the sequence that fails alone is failed.
+            log.warning("llama_decode failed with %d on %d sequences", status, len(chunks))
+            self._suspects = [sequence for sequence, _ in chunks]
+            for sequence in reversed(self._suspects):
+                self._put_back(sequence)
+
+    def _plan(self) -> list[Chunk]:
+        """The next batch, after making room for it."""
+        while True:
+            suspects = [s for s in self._running if s in self._suspects]
+            candidates = suspects[:1] or self._running
+            counts = plan(candidates, self._batch)
+            if sum(counts) <= self._kv.free or not self._make_room():
+                return [(s, n) for s, n in zip(candidates, counts, strict=True) if n]
+
+    def _make_room(self) -> bool:
+        """Free some cells: those of a cached sequence, else of the youngest running one."""
+        if self._kv.evict():
+            return True
+        if len(self._running) < 2:
+            return False
+        self._put_back(self._running[-1])
+        return True
+
+    def _decode(self, chunks: list[Chunk]) -> int:
+        batch = []
+        for sequence, count in chunks:
+            assert sequence.seq is not None
+            first, end = sequence.computed, sequence.computed + count
+            batch.append((sequence.seq, first, sequence.tokens[first:end], end == sequence.known))
+        status = self._context.decode(batch)
+        if status == OK:
+            self._steps += 1
+            for seq, _, tokens, _ in batch:
+                self._kv.extend(seq, len(tokens))
+        return status
+
+    def _sample(self, chunks: list[Chunk]) -> None:
+        """Choose the next token of every sequence whose tokens are now all computed."""
+        row = -1
+        for sequence, count in chunks:
+            row += count
+            if sequence in self._suspects:
+                self._suspects.remove(sequence)
+            sequence.computed += count
+            if sequence.computed < sequence.known:
+                self._prefilled += count
+                continue
+            self._prefilled += count - 1 if sequence.sampled else count
+            self._decoded += 1
+            token = sequence.sampler.sample(self._context, row, sequence.sampled)
+            text, reason = sequence.append(token)
+            request = sequence.request
+            if reason is None:
+                self._events.append(Delta(request.id, request.attempt, [token], text))
+            else:
+                self._finish(sequence, reason, [token], text)
+
+    def _flush(self, step_ms: float) -> None:
+        """One frame for the step; none if it concerns nobody."""
+        if self._events:
+            events, self._events = self._events, []
+            load = Load(
+                steps=self._steps,
+                prefill_tokens=self._prefilled,
+                decode_tokens=self._decoded,
+                running=len(self._running) + len(self._waiting),
+                cells_used=self._kv.used,
+                cells_cached=self._kv.cached,
+                step_ms=step_ms,
+            )
+            self._send(Step(events, load))
+        if not (self._running or self._waiting):
+            self._kv.check()

@@ -1,0 +1,112 @@
+"""The KV cache as the engine sees it: sequence ids, cells, and prefixes that others may share.
+
+Keeps llama.cpp's memory, the ledger of cells and the prefix cache in step: the only place that
+changes any of the three. ``Memory`` is llama.cpp's part, so the rest is tested without it.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from workers.cells import CellLedger
+from workers.prefix_cache import PrefixCache
+
+
+class Memory(Protocol):
+    """What is asked of llama.cpp."""
+
+    def share(self, source: int, target: int, count: int) -> None: ...
+    def drop(self, sequence: int) -> None: ...
+
+
+class KVCache:
+    """Sequences with cells: running ones, and finished ones kept for their prefixes."""
+
+    def __init__(self, memory: Memory, n_ctx: int, n_seq: int, *, shares_prefixes: bool) -> None:
+        """``n_seq`` must exceed the running sequences, so that one can be evicted for a new one."""
+        self._memory = memory
+        self._shares_prefixes = shares_prefixes
+        self._ledger = CellLedger(n_ctx)
+        self._prefixes = PrefixCache()
+        self._free_ids = list(range(n_seq - 1, -1, -1))
+        self._n_seq = n_seq
+        self._running: set[int] = set()
+        self._max_kept = n_ctx // 4
+        """A cache is not free: attention walks over all resident cells in every step."""
+        self._kept_cells: int | None = 0
+
+    @property
+    def free(self) -> int:
+        """Cells nobody holds."""
+        return self._ledger.free
+
+    @property
+    def cached(self) -> int:
+        """Cells that only kept sequences hold: evicting them all would free these."""
+        if self._kept_cells is None:
+            self._kept_cells = self._ledger.exclusive(self._prefixes.kept)
+        return self._kept_cells
+
+    @property
+    def used(self) -> int:
+        """Cells that running sequences hold."""
+        return self._ledger.used - self.cached
+
+    def attach(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """A sequence id for ``tokens`` (a live list) and how many of them already have cells."""
+        donor, shared = -1, 0
+        if self._shares_prefixes:
+            computed = {
+                seq: self._ledger.length(seq) for seq in self._running | self._prefixes.kept
+            }
+            donor, shared = self._prefixes.longest(tokens, computed)
+        if not self._free_ids:
+            self.evict()  # never the donor: it was just used, and it is not the only one kept
+        seq = self._free_ids.pop()
+        if shared:
+            self._memory.share(donor, seq, shared)
+            self._ledger.share(donor, seq, shared)
+            self._kept_cells = None
+        self._running.add(seq)
+        self._prefixes.run(seq, tokens)
+        return seq, shared
+
+    def extend(self, seq: int, count: int) -> None:
+        """``count`` more tokens of ``seq`` were computed."""
+        self._ledger.extend(seq, count)
+
+    def keep(self, seq: int, tokens: list[int]) -> None:
+        """``seq`` finished and its cells hold ``tokens``; they stay as a cache, within limits."""
+        if not tokens or not self._shares_prefixes:
+            self.drop(seq)
+            return
+        self._running.discard(seq)
+        self._prefixes.keep(seq, tokens)
+        self._kept_cells = None
+        while self.cached > self._max_kept:
+            self.evict()
+
+    def drop(self, seq: int) -> None:
+        """``seq`` gives up its cells and its id."""
+        self._memory.drop(seq)
+        self._ledger.drop(seq)
+        self._prefixes.forget(seq)
+        self._running.discard(seq)
+        self._free_ids.append(seq)
+        self._kept_cells = None
+
+    def evict(self) -> bool:
+        """Drop the kept sequence that was not used for longest; False if there is none."""
+        seq = self._prefixes.oldest()
+        if seq is None:
+            return False
+        self.drop(seq)
+        return True
+
+    def check(self) -> None:
+        """Raise AssertionError on a leak; for idle moments and tests."""
+        self._ledger.check()
+        ids = len(self._free_ids) + len(self._running) + len(self._prefixes.kept)
+        if ids != self._n_seq:
+            raise AssertionError(f"{ids} sequence ids accounted for, there are {self._n_seq}")
+        if not self._running and self.used:
+            raise AssertionError(f"{self.used} cells held by no sequence")

@@ -1,0 +1,295 @@
+"""llama.cpp, as little of it as the engine needs. The only runtime file that imports llama_cpp.
+
+The low-level API is used: the wheel's high-level class serves one sequence at a time. Every
+object here owns C memory and frees it in ``close``; nothing of ctypes leaves this file.
+"""
+
+import ctypes
+import logging
+import os
+from collections.abc import Sequence
+
+import llama_cpp
+import numpy as np
+
+from workers.protocol import ModelInfo, Sampling, WorkerSpec
+from workers.sampler import draw_seed, stages
+
+log = logging.getLogger("forge.llama")
+
+CACHE_TYPES = {
+    "f32": llama_cpp.GGML_TYPE_F32,
+    "f16": llama_cpp.GGML_TYPE_F16,
+    "bf16": 30,  # GGML_TYPE_BF16, which the bindings do not name
+    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
+    "q5_1": llama_cpp.GGML_TYPE_Q5_1,
+    "q5_0": llama_cpp.GGML_TYPE_Q5_0,
+    "q4_1": llama_cpp.GGML_TYPE_Q4_1,
+    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
+}
+FLASH_ATTN = {
+    "auto": llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+MAX_SEQUENCES = 256
+"""llama.cpp's limit on sequences per context."""
+AUTO_CTX_SEQ = 4096
+"""With an automatic --ctx, a slot is given at most this many cells: memory grows with them."""
+
+OK, NO_CELLS = 0, 1
+"""Results of :meth:`Context.decode`; anything else is a failed computation."""
+
+
+class LoadFailed(Exception):
+    """The model or the context could not be made; the text is one line fit for the operator."""
+
+
+_LEVELS = {3: logging.INFO, 4: logging.ERROR}
+"""By GGML log level; llama.cpp is chatty, so the others are debug lines here."""
+_last_error: list[str] = []
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+def _forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+    line = text.decode("utf-8", "replace").strip()
+    if level == 4 and line:
+        _last_error[:] = [line]
+    if line.strip("."):
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+def initialise() -> None:
+    """Start llama.cpp's backend once per process and route its log into ours.
+
+    An abort inside llama.cpp would start a debugger for a backtrace and end seconds later; the
+    supervisor wants to know at once.
+
+    ``_forward_log`` is a module global because llama.cpp crashes if Python collects it.
+    """
+    os.environ["GGML_NO_BACKTRACE"] = "1"
+    llama_cpp.llama_log_set(_forward_log, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+
+
+def _reason() -> str:
+    return f": {_last_error[0]}" if _last_error else ""
+
+
+class Model:
+    """Weights and vocabulary. Safe to tokenise from one thread while another decodes."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        """Raises :class:`LoadFailed`."""
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = spec.n_gpu_layers
+        params.use_extra_bufts = spec.repack
+        _last_error.clear()
+        handle = llama_cpp.llama_model_load_from_file(spec.model_path.encode(), params)
+        if handle is None:
+            raise LoadFailed(f"llama.cpp can't load {spec.model_path}{_reason()}")
+        self.handle = handle
+        vocab = llama_cpp.llama_model_get_vocab(handle)
+        if vocab is None or not llama_cpp.llama_model_has_decoder(handle):
+            raise LoadFailed(f"{spec.model_path} is not a model that generates text")
+        self._vocab = vocab
+        self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
+        self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(handle)
+        self.eog = frozenset(
+            token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(vocab, token)
+        )
+        """Tokens that end a generation."""
+        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
+        """The bytes of every token; empty for control tokens."""
+        self.shares_prefixes = not (
+            llama_cpp.llama_model_is_recurrent(handle)
+            or llama_cpp.llama_model_is_hybrid(handle)
+            or llama_cpp.llama_model_n_swa(handle) > 0
+        )
+
+    def close(self) -> None:
+        llama_cpp.llama_model_free(self.handle)
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            got = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+            if got >= 0:
+                return buffer.raw[:got]
+            size = -got
+
+    def special_text(self, which: str) -> str:
+        """The text of the "bos" or "eos" token, as templates write it; "" if the model has none."""
+        getter = {"bos": llama_cpp.llama_vocab_bos, "eos": llama_cpp.llama_vocab_eos}[which]
+        token = int(getter(self._vocab))
+        return self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    @property
+    def adds_bos(self) -> bool:
+        return bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def chat_template(self) -> str | None:
+        source = llama_cpp.llama_model_chat_template(self.handle, None)
+        return source.decode("utf-8", "replace") if source else None
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of ``text``; special tokens in it count as such, BOS is added if due."""
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 8
+        while True:
+            buffer = (ctypes.c_int32 * size)()
+            got = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, size, True, True)
+            if got >= 0:
+                return buffer[:got]
+            size = -got
+
+    def info(self, name: str, n_ctx: int) -> ModelInfo:
+        buffer = ctypes.create_string_buffer(256)
+        llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))
+        return ModelInfo(
+            name=name,
+            description=buffer.value.decode("utf-8", "replace"),
+            n_params=llama_cpp.llama_model_n_params(self.handle),
+            size_bytes=llama_cpp.llama_model_size(self.handle),
+            n_vocab=self.n_vocab,
+            n_ctx_train=self.n_ctx_train,
+            n_ctx=n_ctx,
+            n_ctx_seq=min(self.n_ctx_train, n_ctx),
+            longest_piece=max(map(len, self.pieces), default=1) or 1,
+            shares_prefixes=self.shares_prefixes,
+        )
+
+
+class Context:
+    """KV cache and compute buffers for ``n_seq`` sequences, decoded together."""
+
+    def __init__(self, model: Model, spec: WorkerSpec, n_seq: int) -> None:
+        """Raises :class:`LoadFailed`."""
+        auto = spec.slots * min(model.n_ctx_train, AUTO_CTX_SEQ)
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = spec.n_ctx or auto
+        params.n_batch = params.n_ubatch = spec.batch
+        params.n_seq_max = n_seq
+        # Rows of logits per step: llama.cpp wants room for one per sequence; the engine asks for
+        # one per slot at most, and more than the limit would abort the process.
+        params.n_outputs_max = n_seq
+        params.n_threads = params.n_threads_batch = spec.threads
+        params.type_k, params.type_v = CACHE_TYPES[spec.type_k], CACHE_TYPES[spec.type_v]
+        params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
+        params.kv_unified = True
+        params.no_perf = True
+        _last_error.clear()
+        handle = llama_cpp.llama_init_from_model(model.handle, params)
+        if handle is None:
+            raise LoadFailed(f"llama.cpp can't make a context of {params.n_ctx} tokens{_reason()}")
+        self.handle = handle
+        self.n_ctx = llama_cpp.llama_n_ctx(handle)
+        self._memory = llama_cpp.llama_get_memory(handle)
+        self._fill_batch(spec.batch)
+
+    def close(self) -> None:
+        llama_cpp.llama_free(self.handle)
+
+    def _fill_batch(self, capacity: int) -> None:
+        """A batch over our own arrays: llama_cpp's helpers only write sequence 0."""
+        token, pos, n_seq, seq = (np.zeros(capacity, np.int32) for _ in range(4))
+        n_seq[:] = 1
+        rows = np.zeros(capacity, np.int8)
+        int32_p = ctypes.POINTER(ctypes.c_int32)
+        base, width = seq.ctypes.data, seq.itemsize
+        pointers = (int32_p * capacity)(
+            *(ctypes.cast(base + width * i, int32_p) for i in range(capacity))
+        )
+        self._token, self._pos, self._seq, self._rows = token, pos, seq, rows
+        self._keep_alive = (n_seq, pointers)
+        self._batch = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=token.ctypes.data_as(int32_p),
+            embd=None,
+            pos=pos.ctypes.data_as(int32_p),
+            n_seq_id=n_seq.ctypes.data_as(int32_p),
+            seq_id=pointers,
+            logits=rows.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def decode(self, chunks: Sequence[tuple[int, int, Sequence[int], bool]]) -> int:
+        """Compute one batch. A chunk is (sequence, first position, tokens, wants logits).
+
+        Logits of a chunk are those after its last token; their row is that token's index in the
+        batch. Returns OK, NO_CELLS (nothing changed) or another value for a failure.
+        """
+        at = 0
+        for sequence, first, tokens, logits in chunks:
+            end = at + len(tokens)
+            self._token[at:end] = tokens
+            self._pos[at:end] = range(first, first + len(tokens))
+            self._seq[at:end] = sequence
+            self._rows[at:end] = 0
+            self._rows[end - 1] = logits
+            at = end
+        self._batch.n_tokens = at
+        return int(llama_cpp.llama_decode(self.handle, self._batch))
+
+    def share(self, source: int, target: int, count: int) -> None:
+        """Let ``target`` use the cells of the first ``count`` tokens of ``source``."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
+
+    def drop(self, sequence: int) -> None:
+        """Give up the cells of ``sequence``; shared ones stay with the others."""
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+
+class Sampler:
+    """One request's chain of samplers in C. Greedy, or a fresh draw for each (seed, position)."""
+
+    def __init__(self, model: Model, sampling: Sampling, *, ignore_eos: bool) -> None:
+        params = llama_cpp.llama_sampler_chain_default_params()
+        self._chain = llama_cpp.llama_sampler_chain_init(params)
+        self._seed = sampling.seed
+        self._draws = True
+        for stage in stages(sampling, ignore_eos=ignore_eos, window=model.n_ctx_train):
+            self._draws = stage.name != "greedy"
+            self._add(model, stage.name, *stage.arguments)
+
+    def _add(self, model: Model, name: str, *arguments: float) -> None:
+        make = {
+            "greedy": llama_cpp.llama_sampler_init_greedy,
+            "top_k": lambda k: llama_cpp.llama_sampler_init_top_k(int(k)),
+            "top_p": lambda p: llama_cpp.llama_sampler_init_top_p(p, 1),
+            "min_p": lambda p: llama_cpp.llama_sampler_init_min_p(p, 1),
+            "temp": llama_cpp.llama_sampler_init_temp,
+            "ban_eog": lambda: _ban(model.n_vocab, model.eog),
+            "penalties": lambda last, repeat, frequency, presence: (
+                llama_cpp.llama_sampler_init_penalties(
+                    model.n_vocab, int(last), repeat, frequency, presence
+                )
+            ),
+        }[name]
+        llama_cpp.llama_sampler_chain_add(self._chain, make(*arguments))
+
+    def sample(self, context: Context, row: int, position: int) -> int:
+        """The token after batch row ``row``; ``position`` counts the completion's tokens from 0."""
+        if not self._draws:
+            return int(llama_cpp.llama_sampler_sample(self._chain, context.handle, row))
+        draw = llama_cpp.llama_sampler_init_dist(draw_seed(self._seed, position))
+        llama_cpp.llama_sampler_chain_add(self._chain, draw)
+        token = int(llama_cpp.llama_sampler_sample(self._chain, context.handle, row))
+        last = llama_cpp.llama_sampler_chain_n(self._chain) - 1
+        llama_cpp.llama_sampler_free(llama_cpp.llama_sampler_chain_remove(self._chain, last))
+        return token
+
+    def accept(self, token: int) -> None:
+        """Replay a token that was sampled elsewhere, so that penalties know it."""
+        llama_cpp.llama_sampler_accept(self._chain, token)
+
+    def close(self) -> None:
+        llama_cpp.llama_sampler_free(self._chain)
+
+
+def _ban(n_vocab: int, tokens: frozenset[int]) -> object:
+    biases = (llama_cpp.llama_logit_bias * len(tokens))()
+    for bias, token in zip(biases, sorted(tokens), strict=True):
+        bias.token, bias.bias = token, float("-inf")
+    return llama_cpp.llama_sampler_init_logit_bias(n_vocab, len(tokens), biases)

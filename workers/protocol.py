@@ -1,0 +1,253 @@
+"""The wire vocabulary between the gateway and a worker: every fact that crosses the border.
+
+This is the only module of ``workers`` that the gateway imports. It knows nothing of sockets, of
+HTTP or of llama.cpp: messages are small frozen values, and the codec turns them into bytes and
+back (sans-IO, so it is tested without a process).
+
+A frame is a 4-byte big-endian length followed by one msgpack message. A worker sends one
+:class:`Step` frame per decode step, however many sequences took part, so the cost of the link
+does not grow with the number of streams.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+# --------------------------------------------------------------------------- what to run
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """Everything a worker needs to know before it can load its model."""
+
+    model_path: str
+    slots: int
+    """Sequences that may generate at once."""
+    threads: int
+    n_ctx: int | None
+    """KV cells of this worker; None: slots x min(model context, 4096)."""
+    batch: int
+    """Token budget of one decode step."""
+    type_k: str
+    type_v: str
+    flash_attn: str
+    repack: bool
+    n_gpu_layers: int
+    log_level: str
+
+
+class Chat(msgspec.Struct, frozen=True, tag="chat"):
+    """A conversation; the worker renders it with the model's chat template."""
+
+    messages: list[dict[str, Any]]
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """A prompt taken as it is, without a template."""
+
+    text: str
+
+
+class Sampling(msgspec.Struct, frozen=True, array_like=True):
+    """How a token is chosen. Neutral values switch a stage off; temperature 0 is greedy."""
+
+    seed: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+
+
+# --------------------------------------------------------------------------- gateway -> worker
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate"):
+    """One generation. ``(id, attempt)`` names it; a retried job keeps its id.
+
+    ``resume`` holds the ids already sampled by an earlier attempt, whose text has been delivered:
+    the worker goes on after them. ``now`` (Unix seconds) is what a template sees as the date, so
+    that a resumed job renders the same prompt.
+    """
+
+    id: int
+    attempt: int
+    prompt: Chat | Text
+    sampling: Sampling
+    max_tokens: int | None
+    stop: list[str]
+    ignore_eos: bool
+    now: float
+    resume: list[int] = []
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Stop a generation. It is answered by ``Finished(reason="cancelled")``, unless it ended."""
+
+    id: int
+
+
+ToWorker = Generate | Cancel
+
+# --------------------------------------------------------------------------- worker -> gateway
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What a worker learned about its model while loading it."""
+
+    name: str
+    description: str
+    n_params: int
+    size_bytes: int
+    n_vocab: int
+    n_ctx_train: int
+    n_ctx: int
+    """KV cells of the worker, shared by its sequences."""
+    n_ctx_seq: int
+    """The most tokens one sequence (prompt and completion) may hold."""
+    longest_piece: int
+    """Bytes of the longest token: a prompt of more than n_ctx_seq times this cannot fit."""
+    shares_prefixes: bool
+    """Whether the model's memory lets sequences share the cells of a common prefix."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The worker can serve; it takes ``slots`` generations at once."""
+
+    pid: int
+    slots: int
+    model: ModelInfo
+
+
+class Broken(msgspec.Struct, frozen=True, tag="broken"):
+    """The worker can't serve with this spec and trying again would not help."""
+
+    message: str
+
+
+class Started(msgspec.Struct, frozen=True, tag="started", array_like=True):
+    """A generation took a slot. ``cached_tokens`` of its prompt were already computed."""
+
+    id: int
+    attempt: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
+    """Tokens sampled and the text they released (maybe none: UTF-8 or a stop string is open)."""
+
+    id: int
+    attempt: int
+    ids: list[int]
+    text: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
+    """The last event of a generation that did not fail; it frees the slot.
+
+    ``reason`` is "stop" (end of turn or stop string), "length" or "cancelled".
+    """
+
+    id: int
+    attempt: int
+    reason: str
+    ids: list[int]
+    text: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
+    """The last event of a generation that failed; ``code`` is one of the FAILURES below."""
+
+    id: int
+    attempt: int
+    code: str
+    message: str
+
+
+CONTEXT_OVERFLOW = "context_length_exceeded"
+BAD_PROMPT = "invalid_prompt"
+COMPUTE_FAILED = "compute_failed"
+FAILURES = frozenset({CONTEXT_OVERFLOW, BAD_PROMPT, COMPUTE_FAILED})
+
+Event = Started | Delta | Finished | Failed
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """Counters since the worker's start, and gauges, as of the step that carries them."""
+
+    steps: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    running: int = 0
+    cells_used: int = 0
+    cells_cached: int = 0
+    step_ms: float = 0.0
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """What one decode step brought, for all sequences together.
+
+    ``load`` is None in the frame that refuses a prompt: that is not the engine speaking.
+    """
+
+    events: list[Event]
+    load: Load | None
+
+
+FromWorker = Ready | Broken | Step
+
+# --------------------------------------------------------------------------- codec
+
+MAX_FRAME = 256 * 1024 * 1024
+_encoder = msgspec.msgpack.Encoder()
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+class ProtocolError(Exception):
+    """The other side sent bytes that are no message of this protocol."""
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """One message as a frame."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameDecoder(Generic[M]):
+    """Bytes in, messages out; bytes may be cut anywhere.
+
+    Raises :class:`ProtocolError` for a frame that is too large or is no message of ``type_``.
+    """
+
+    def __init__(self, type_: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(type_)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[M]:
+        """Take bytes as they come from the link; yield the messages they complete."""
+        self._buffer += data
+        start = 0
+        try:
+            while len(self._buffer) - start >= 4:
+                size = int.from_bytes(self._buffer[start : start + 4], "big")
+                if size > MAX_FRAME:
+                    raise ProtocolError(f"a frame of {size} bytes")
+                end = start + 4 + size
+                if len(self._buffer) < end:
+                    break
+                body = bytes(self._buffer[start + 4 : end])
+                start = end
+                yield self._decode(body)
+        finally:
+            del self._buffer[:start]
+
+    def _decode(self, body: bytes) -> M:
+        try:
+            return self._decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"not a message of this protocol: {error}") from error

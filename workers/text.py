@@ -1,0 +1,64 @@
+"""From sampled bytes to text that may be shown: incremental UTF-8 and stop strings. Pure.
+
+A token is a run of bytes, not of characters: a character may straddle tokens, and so may a stop
+string. :class:`TextStream` therefore holds back the bytes of an unfinished character, and the
+longest tail that could still become a stop string.
+"""
+
+import codecs
+from collections.abc import Sequence
+
+
+class TextStream:
+    """Bytes of tokens in, releasable text out; ends at the first stop string."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        """``stops`` are non-empty strings; the text before the first match is kept."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+        """Whether a stop string was met; nothing is released after it."""
+
+    def push(self, piece: bytes) -> str:
+        """Take the bytes of one token; return the text that is safe to show now (may be "")."""
+        if self.stopped:
+            return ""
+        return self._release(self._decoder.decode(piece))
+
+    def flush(self) -> str:
+        """The generation ended for another reason than a stop string: return what was held back.
+
+        A character that stayed unfinished becomes U+FFFD.
+        """
+        if self.stopped:
+            return ""
+        text = self._release(self._decoder.decode(b"", final=True)) + self._held
+        self._held = ""
+        return text
+
+    def _release(self, fresh: str) -> str:
+        text = self._held + fresh
+        cut = earliest(text, self._stops)
+        if cut is not None:
+            self.stopped, self._held = True, ""
+            return text[:cut]
+        keep = open_tail(text, self._stops)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def earliest(text: str, stops: Sequence[str]) -> int | None:
+    """Where the first of ``stops`` begins in ``text``, or None."""
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found, default=None)
+
+
+def open_tail(text: str, stops: Sequence[str]) -> int:
+    """Length of the longest end of ``text`` that is a proper beginning of one of ``stops``."""
+    longest = max((len(stop) for stop in stops), default=0)
+    for size in range(min(len(text), longest - 1), 0, -1):
+        tail = text[-size:]
+        if any(len(stop) > size and stop.startswith(tail) for stop in stops):
+            return size
+    return 0
