@@ -187,6 +187,7 @@ class Dispatcher:
 
     def _end(self, ticket: Ticket) -> None:
         self._running.pop(ticket.id, None)
+        ticket.place = None  # place and ticket refer to each other: free both now
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
         if not self._running and not len(self._heap):

@@ -27,9 +27,10 @@ _PR_SET_PDEATHSIG = 1
 def main(sock: socket.socket, spec: WorkerSpec) -> None:
     """Serve on ``sock``, one end of a stream socketpair whose other end the gateway holds."""
     _die_with_parent()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the gateway drains
+    # Ctrl-C and service managers signal the whole group; it is the gateway that drains, and when
+    # it is done it hangs up.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     logging.basicConfig(
         level=spec.log_level.upper(),

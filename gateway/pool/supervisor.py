@@ -95,6 +95,8 @@ class LocalPool:
     async def stop(self) -> None:
         self._stopping.set()
         for worker in self._workers:
+            if worker.process is not None and not worker.ready:
+                worker.process.kill()  # busy loading its model, and deaf until that is done
             if worker.link is not None:
                 worker.link.close()
         await asyncio.gather(*self._tasks)
@@ -143,7 +145,7 @@ class LocalPool:
     async def _spawn(self, worker: Worker) -> WorkerLink:
         ours, theirs = socket.socketpair()
         worker.process = _spawn.Process(
-            target=_enter, args=(theirs, self._spec), name=f"forge-worker-{worker.id}", daemon=True
+            target=_enter, args=(theirs, self._spec), name=f"forge-worker-{worker.id}"
         )
         # In the loop's own thread: on Linux a worker dies with the thread that started it.
         worker.process.start()

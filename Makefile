@@ -1,0 +1,62 @@
+# Two commands are the whole story: `make serve` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+# What `make test` installs; CI adds the trainer's dependencies: EXTRAS=test,train.
+EXTRAS ?= test
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LLAMA := $(shell sed -n 's/.*"\(llama-cpp-python==[^"]*\)".*/\1/p' pyproject.toml)
+COMMA := ,
+
+.PHONY: help serve test lint clean
+
+help:
+	@echo "make serve   set everything up and serve the embedded model; ARGS=\"--port 0\" passes options"
+	@echo "make test    set everything up and run ruff, mypy and the tests"
+	@echo "make clean   remove the virtual environment and caches"
+
+serve: $(VENV)/.core
+	@exec $(BIN)/forge serve $(ARGS)
+
+test: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS)) lint
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Forge needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# llama.cpp first and by itself, because it is compiled here and that takes a while. The compiler's
+# lines go to a log, its progress to the terminal.
+$(VENV)/.llama: $(BIN)/python pyproject.toml
+	@if ! $(PIP) freeze 2>/dev/null | grep -qx "$(LLAMA)"; then \
+	    command -v c++ >/dev/null || { echo "Forge needs a C/C++ compiler to build llama.cpp (Debian: apt-get install build-essential; macOS: xcode-select --install)"; exit 1; }; \
+	    echo "Installing $(LLAMA). llama.cpp is compiled once for this machine: several minutes, unless pip has it cached."; \
+	    log=$(VENV)/llama-build.log; \
+	    $(PIP) install -v "$(LLAMA)" 2>&1 | tee $$log \
+	      | awk '/^ *\[ *[0-9]+(\/[0-9]+|%)\]/ { sub(/^ */, ""); sub(/\].*/, "]"); printf "\r  compiling llama.cpp %s   ", $$0; fflush(); n++ } END { if (n) print "" }' \
+	      || { tail -n 40 $$log; echo "building llama.cpp failed; the whole log is in $$log"; exit 1; }; \
+	fi
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.llama
+	$(PIP) install -q -e .
+	@touch $@
+
+$(VENV)/.extras-%: $(VENV)/.core
+	$(PIP) install -q -e ".[$(EXTRAS)]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,86 @@
+"""The README's examples are executed, and its table of options is the real one."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import default_text
+from gateway.config import Config
+from tests.server import ForgeServer
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SHELL = [text for language, text in BLOCKS if language == "bash"]
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+
+
+def run(command: list[str], server: ForgeServer, source: str) -> str:
+    """The output of an example, run as it stands but for the port."""
+    source = source.replace("http://127.0.0.1:8080", server.url)
+    done = subprocess.run([*command, source], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def curls(block: str) -> list[str]:
+    """The commands of a block: each begins with curl at the start of a line."""
+    return re.split(r"\n(?=curl )", block.strip())
+
+
+@pytest.mark.parametrize("command", [command for block in SHELL for command in curls(block)])
+def test_shell_examples(server: ForgeServer, command: str) -> None:
+    # --fail-with-body: a 4xx or 5xx is an exit code, and says why.
+    output = run(["bash", "-c"], server, command.replace("curl ", "curl --fail-with-body ", 1))
+    assert output.strip()
+
+
+@pytest.mark.parametrize("source", PYTHON)
+def test_python_examples(server: ForgeServer, source: str) -> None:
+    output = run([sys.executable, "-W", "error", "-c"], server, source)
+    assert len(output.split()) > 3
+
+
+def test_the_shown_answer_has_the_real_fields(server: ForgeServer) -> None:
+    shown = json.loads(next(text for language, text in BLOCKS if language == "json"))
+    real = json.loads(run(["bash", "-c"], server, curls(SHELL[0])[0]))
+    assert fields(shown) == fields(real)
+    assert "4" in real["response"]
+
+
+def fields(value: Any) -> Any:
+    """The shape of a JSON value: its keys, without the values."""
+    return {key: fields(inner) for key, inner in value.items()} if isinstance(value, dict) else ...
+
+
+def options_table() -> str:
+    """The README's table of options, from their only definition."""
+    rows = ["| Option | Environment | Default | Meaning |", "|---|---|---|---|"]
+    for name, field in Config.model_fields.items():
+        option = name.replace("_", "-")
+        flag = f"`--{option}` / `--no-{option}`" if field.annotation is bool else f"`--{option}`"
+        rows.append(
+            f"| {flag} | `FORGE_{name.upper()}` | {default_text(field)} | {field.description} |"
+        )
+    return "\n".join(rows)
+
+
+def test_the_options_table_is_the_real_one() -> None:
+    """To write it anew: ``python -m tests.test_readme``."""
+    shown = re.search(r"<!-- options:.*?-->\n(.*?)\n<!-- /options -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1].strip() == options_table()
+
+
+if __name__ == "__main__":
+    updated = re.sub(
+        r"(<!-- options:.*?-->\n).*?(<!-- /options -->)",
+        lambda match: f"{match[1]}\n{options_table()}\n\n{match[2]}",
+        README,
+        flags=re.DOTALL,
+    )
+    (Path(__file__).parent.parent / "README.md").write_text(updated, "utf-8")
