@@ -37,7 +37,7 @@ class Config(BaseModel):
 
     model: Path = Field(EMBEDDED_MODEL, description="GGUF file to serve")
     alias: str | None = Field(
-        None, min_length=1, description="name of the model in the API (default: the file's name)"
+        None, min_length=1, description="name of the model in the API; none: the file's name"
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")

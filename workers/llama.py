@@ -4,10 +4,11 @@ The low-level API is used: the wheel's high-level class serves one sequence at a
 object here owns C memory and frees it in ``close``; nothing of ctypes leaves this file.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import llama_cpp
 import numpy as np
@@ -47,33 +48,44 @@ class LoadFailed(Exception):
 
 _LEVELS = {3: logging.INFO, 4: logging.ERROR}
 """By GGML log level; llama.cpp is chatty, so the others are debug lines here."""
-_last_error: list[str] = []
+_errors: list[str] = []
+_loading = False
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
     line = text.decode("utf-8", "replace").strip()
-    if level == 4 and line:
-        _last_error[:] = [line]
-    if line.strip("."):
+    if level == 4 and _loading:
+        _errors.append(line)
+    elif line.strip("."):
         log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+@contextlib.contextmanager
+def _load(what: str) -> Iterator[None]:
+    """Turn what llama.cpp logs as errors meanwhile into the reason of a :class:`LoadFailed`."""
+    global _loading
+    _loading = True
+    try:
+        yield
+    except LoadFailed as failure:
+        reason = f": {_errors[0]}" if _errors else ""
+        raise LoadFailed(f"{what}: {failure}{reason}") from None
+    finally:
+        _loading = False
+        _errors.clear()
 
 
 def initialise() -> None:
     """Start llama.cpp's backend once per process and route its log into ours.
 
     An abort inside llama.cpp would start a debugger for a backtrace and end seconds later; the
-    supervisor wants to know at once.
-
-    ``_forward_log`` is a module global because llama.cpp crashes if Python collects it.
+    supervisor wants to know at once. ``_forward_log`` is a module global because llama.cpp crashes
+    if Python collects it.
     """
     os.environ["GGML_NO_BACKTRACE"] = "1"
     llama_cpp.llama_log_set(_forward_log, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
-
-
-def _reason() -> str:
-    return f": {_last_error[0]}" if _last_error else ""
 
 
 class Model:
@@ -84,10 +96,10 @@ class Model:
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.use_extra_bufts = spec.repack
-        _last_error.clear()
-        handle = llama_cpp.llama_model_load_from_file(spec.model_path.encode(), params)
-        if handle is None:
-            raise LoadFailed(f"llama.cpp can't load {spec.model_path}{_reason()}")
+        with _load(spec.model_path):
+            handle = llama_cpp.llama_model_load_from_file(spec.model_path.encode(), params)
+            if handle is None:
+                raise LoadFailed("llama.cpp can't load this model")
         self.handle = handle
         vocab = llama_cpp.llama_model_get_vocab(handle)
         if vocab is None or not llama_cpp.llama_model_has_decoder(handle):
@@ -180,10 +192,10 @@ class Context:
         params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
         params.kv_unified = True
         params.no_perf = True
-        _last_error.clear()
-        handle = llama_cpp.llama_init_from_model(model.handle, params)
-        if handle is None:
-            raise LoadFailed(f"llama.cpp can't make a context of {params.n_ctx} tokens{_reason()}")
+        with _load(spec.model_path):
+            handle = llama_cpp.llama_init_from_model(model.handle, params)
+            if handle is None:
+                raise LoadFailed(f"llama.cpp can't make a context of {params.n_ctx} tokens")
         self.handle = handle
         self.n_ctx = llama_cpp.llama_n_ctx(handle)
         self._memory = llama_cpp.llama_get_memory(handle)

@@ -130,12 +130,13 @@ class LocalPool:
             code = await self._reap(worker)
             if self._stopping.is_set():
                 return
+            if self._fail_start(f"a worker ended with exit code {code} while loading the model"):
+                return
             if link.ready is not None:
                 pause = BACKOFF_FIRST_S
             log.error(
                 "worker %d ended (exit code %s), restarting in %.2f s", worker.id, code, pause
             )
-            self._fail_start(f"a worker ended with exit code {code} while loading the model")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -187,9 +188,8 @@ class LocalPool:
             if self._first_ready is not None and not self._first_ready.done():
                 self._first_ready.set_result(None)
             self._listener.on_credit()
-        else:
+        elif not self._fail_start(message.message):
             log.error("worker %d can't serve: %s", worker.id, message.message)
-            self._fail_start(message.message)
 
     def _on_closed(self, worker: Worker, link: WorkerLink) -> None:
         """EOF: everything the worker said has been heard, so its death may take effect."""
@@ -199,7 +199,13 @@ class LocalPool:
             assert self._listener is not None
             self._listener.on_lost(list(link.in_flight))
 
-    def _fail_start(self, reason: str) -> None:
-        """Before any worker was ever ready, trying again would only hide a bad configuration."""
+    def _fail_start(self, reason: str) -> bool:
+        """Before any worker was ever ready, trying again would only hide a bad configuration.
+
+        Returns whether that is the case; then ``reason`` is why :meth:`start` failed.
+        """
+        if self.model is not None:
+            return False
         if self._first_ready is not None and not self._first_ready.done():
             self._first_ready.set_exception(PoolFailed(reason))
+        return True
