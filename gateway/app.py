@@ -5,12 +5,15 @@ import time
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
+from gateway.admission import Bounds
 from gateway.api import infer, openai
 from gateway.api.infer import Infer
+from gateway.api.middleware import TicketHeaders
 from gateway.api.openai import OpenAI
 from gateway.api.ops import Ops
 from gateway.api.service import Service
@@ -30,7 +33,14 @@ class Gateway:
         self.config = config
         self.metrics = Metrics()
         self.pool = pool or LocalPool(config.worker_spec(), config.shape().workers)
-        self.dispatcher = Dispatcher(self.pool, config.aging_rate, time.monotonic_ns, self.metrics)
+        self.dispatcher = Dispatcher(
+            self.pool,
+            config.aging_rate,
+            time.monotonic_ns,
+            self.metrics,
+            bounds=Bounds(config.max_queue, config.max_queue_bytes),
+            queue_timeout=config.queue_timeout,
+        )
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -68,7 +78,11 @@ class Gateway:
             ClientDisconnect: _gone,
             Exception: _bug,
         }
-        return Starlette(routes=routes, exception_handlers=handlers)
+        return Starlette(
+            routes=routes,
+            exception_handlers=handlers,
+            middleware=[Middleware(TicketHeaders)],
+        )
 
 
 def _respond(request: Request, error: ForgeError) -> Response:

@@ -66,6 +66,20 @@ class Config(BaseModel):
     aging_rate: float = Field(
         0.2, ge=0, le=1e6, allow_inf_nan=False, description="priority gained per second of waiting"
     )
+    max_queue: int = Field(
+        1000, ge=1, description="requests that may wait; over it the answer is 429 at once"
+    )
+    max_queue_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="bytes of prompts that may wait"
+    )
+    queue_timeout: float | None = Field(
+        None,
+        gt=0,
+        le=86400,
+        allow_inf_nan=False,
+        description="seconds a request may wait for its first start, unless it brings its own "
+        "`timeout`",
+    )
     max_body: int = Field(4 * 1024 * 1024, ge=1024, description="largest request body in bytes")
     keepalive: float = Field(
         5.0,

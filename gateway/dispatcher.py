@@ -6,16 +6,28 @@ counts until the last moment.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gateway.admission import Admission, Bounds, Full, ServiceRate
 from gateway.aging import AgingHeap, Waiting
-from gateway.errors import Unavailable, WorkerFailed, from_worker
+from gateway.errors import (
+    DeadlineExceeded,
+    Displaced,
+    ForgeError,
+    QueueFull,
+    Unavailable,
+    WorkerFailed,
+    from_worker,
+)
 from gateway.pool import Pool
 from gateway.ticket import Job, Move, State, Ticket
 from workers.protocol import Delta, Event, Failed, Finished, Started
 
 log = logging.getLogger("forge.dispatcher")
+
+UNBOUNDED = Bounds(sys.maxsize, sys.maxsize)
 
 MAX_DEATHS = 3
 """A job that saw this many workers die without giving a token in between is given up."""
@@ -33,14 +45,25 @@ class Dispatcher:
     """Tickets in, events out. All methods are called in the event loop."""
 
     def __init__(
-        self, pool: Pool, aging_rate: float, clock_ns: Callable[[], int], observer: Observer
+        self,
+        pool: Pool,
+        aging_rate: float,
+        clock_ns: Callable[[], int],
+        observer: Observer,
+        *,
+        bounds: Bounds = UNBOUNDED,
+        queue_timeout: float | None = None,
     ) -> None:
+        """``queue_timeout``: seconds a job may wait for its first start, unless it says itself."""
         # Process lifetime.
         self._pool = pool
         self._clock_ns = clock_ns
         self._observer = observer
+        self._queue_timeout = queue_timeout
         # Changes with every request.
         self._heap: AgingHeap[Ticket] = AgingHeap(aging_rate)
+        self._admission: Admission[Ticket] = Admission(bounds)
+        self._rate = ServiceRate()
         self._running: dict[int, Ticket] = {}
         self._last_id = 0
         self._wake = asyncio.Event()
@@ -51,28 +74,75 @@ class Dispatcher:
     # ------------------------------------------------------------------ clients
 
     def submit(self, job: Job) -> Ticket:
-        """Queue a job. Raises :class:`Unavailable` while draining."""
+        """Queue a job. Raises :class:`Unavailable` while draining, or :class:`QueueFull`."""
         if self._draining:
             raise Unavailable("the server is shutting down", retry_after=5)
-        self._last_id += 1
         now = self._clock_ns()
+        self._make_way(job, now)
+        self._last_id += 1
         ticket = Ticket(self._last_id, job, now)
         ticket.place = self._heap.push(ticket, job.priority, now)
+        self._admission.enter(ticket.place, job.size)
+        self._set_timers(ticket)
         self._idle.clear()
         self._wake.set()
         return ticket
+
+    def _make_way(self, job: Job, now_ns: int) -> None:
+        """Keep the bounds: displace who is less urgent, or refuse the job."""
+        retry_after = self._rate.retry_after(len(self._heap), now_ns)
+        try:
+            victims = self._admission.offer(self._heap.key(job.priority, now_ns), job.size)
+        except Full:
+            raise QueueFull("the queue is full", retry_after=retry_after) from None
+        for place in victims:
+            message = "the queue is full, and a more urgent request came"
+            self._abort(place.item, Displaced(message, retry_after=retry_after))
 
     def cancel(self, ticket: Ticket) -> None:
         """The client is gone. Does nothing to a ticket that has ended."""
         if ticket.ended:
             return
+        self._withdraw(ticket)
+        ticket.move(Move.CANCEL)
+        self._end(ticket)
+
+    def _abort(self, ticket: Ticket, error: ForgeError) -> None:
+        """End a ticket, wherever it is, with an error for its client."""
+        self._withdraw(ticket)
+        ticket.fail(error)
+        self._end(ticket)
+
+    def _withdraw(self, ticket: Ticket) -> None:
+        """Take a ticket that did not end from the queue or from its worker."""
         if ticket.state is State.WAITING:
             assert ticket.place is not None
             self._heap.cancel(ticket.place)
         else:
             self._pool.cancel(ticket.id)
-        ticket.move(Move.CANCEL)
-        self._end(ticket)
+
+    # ------------------------------------------------------------------ deadlines
+
+    def _set_timers(self, ticket: Ticket) -> None:
+        """The request's own limit covers everything, the operator's only the wait for a start."""
+        loop = asyncio.get_running_loop()
+        if ticket.job.timeout is not None:
+            ticket.timers.append(loop.call_later(ticket.job.timeout, self.expire, ticket))
+        elif self._queue_timeout is not None:
+            timer = loop.call_later(self._queue_timeout, self.expire_waiting, ticket)
+            ticket.timers.append(timer)
+
+    def expire(self, ticket: Ticket) -> None:
+        """The request's time is over, whatever it is doing."""
+        if not ticket.ended:
+            where = "in the queue" if ticket.attempt == 0 else "while it was generated"
+            message = f"the request's time ran out {where}"
+            self._abort(ticket, DeadlineExceeded(message, usage=ticket.usage))
+
+    def expire_waiting(self, ticket: Ticket) -> None:
+        """The longest wait that the operator allows is over; nothing to a job that was started."""
+        if not ticket.ended and ticket.attempt == 0:
+            self._abort(ticket, DeadlineExceeded("no worker was free in time"))
 
     def drain(self) -> None:
         """Take no new jobs; those accepted are still served."""
@@ -81,16 +151,9 @@ class Dispatcher:
 
     def abandon(self, reason: str) -> None:
         """End every ticket with :class:`Unavailable`: there is no time left to serve it."""
-        for place in self._heap.waiting():
-            self._heap.cancel(place)
-            self._abandon(place.item, reason)
-        for ticket in list(self._running.values()):
-            self._pool.cancel(ticket.id)
-            self._abandon(ticket, reason)
-
-    def _abandon(self, ticket: Ticket, reason: str) -> None:
-        ticket.fail(Unavailable(reason, retry_after=5))
-        self._end(ticket)
+        waiting = [place.item for place in self._heap.waiting()]
+        for ticket in [*waiting, *self._running.values()]:
+            self._abort(ticket, Unavailable(reason, retry_after=5))
 
     @property
     def draining(self) -> bool:
@@ -114,10 +177,21 @@ class Dispatcher:
         """All waiting places, in no order."""
         return self._heap.waiting()
 
-    def first(self, count: int) -> list[tuple[Waiting[Ticket], float]]:
-        """The next ``count`` places in the order of service, with their effective priorities."""
-        now = self._clock_ns()
-        return [(place, self._heap.effective(place, now)) for place in self._heap.first(count)]
+    def first(self, count: int) -> list[Waiting[Ticket]]:
+        """The next ``count`` places in the order of service."""
+        return self._heap.first(count)
+
+    def effective(self, place: Waiting[Ticket]) -> float:
+        """A place's effective priority now."""
+        return self._heap.effective(place, self._clock_ns())
+
+    def ahead(self, place: Waiting[Ticket]) -> int:
+        """How many waiting jobs would be served before this one; O(n)."""
+        return sum((p.key, p.order) < (place.key, place.order) for p in self._heap.waiting())
+
+    def wait_estimate_s(self, ahead: int) -> float | None:
+        """Seconds until a job with ``ahead`` others before it starts, at the measured rate."""
+        return self._rate.wait_s(ahead, self._clock_ns())
 
     def now_ns(self) -> int:
         return self._clock_ns()
@@ -135,6 +209,9 @@ class Dispatcher:
     def _dispatch(self, ticket: Ticket) -> None:
         ticket.move(Move.DISPATCH)
         ticket.attempt += 1
+        self._rate.mark(self._clock_ns())
+        if ticket.place is not None:
+            self._admission.leave(ticket.place)
         if ticket.dispatched_ns is None:
             ticket.dispatched_ns = self._clock_ns()
         self._running[ticket.id] = ticket
@@ -187,7 +264,11 @@ class Dispatcher:
 
     def _end(self, ticket: Ticket) -> None:
         self._running.pop(ticket.id, None)
-        ticket.place = None  # place and ticket refer to each other: free both now
+        for timer in ticket.timers:
+            timer.cancel()
+        if ticket.place is not None:
+            self._admission.leave(ticket.place)
+            ticket.place = None  # place and ticket refer to each other: free both now
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
         if not self._running and not len(self._heap):

@@ -4,6 +4,7 @@ An error carries its HTTP status, a stable code and, where the fault is in one f
 name; the dialects only format it. Any other exception is a bug and answered as such.
 """
 
+from gateway.usage import Usage
 from workers import protocol
 
 
@@ -16,10 +17,16 @@ class ForgeError(Exception):
     """OpenAI's coarse kind of error."""
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after: int | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        usage: Usage | None = None,
     ) -> None:
-        """``retry_after`` (seconds) becomes the header of that name."""
+        """``retry_after`` (seconds) becomes a header; ``usage`` is what was computed in vain."""
         super().__init__(message)
+        self.usage = usage
         self.message = message
         self.param = param
         self.retry_after = retry_after
@@ -65,6 +72,24 @@ class MethodNotAllowed(ForgeError):
 
 class BodyTooLarge(ForgeError):
     status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class QueueFull(ForgeError):
+    """More wait already than the operator allows."""
+
+    status, code, type = 429, "queue_full", "rate_limit_exceeded"
+
+
+class Displaced(QueueFull):
+    """It had to make way for somebody more urgent before it was started."""
+
+    code = "displaced"
+
+
+class DeadlineExceeded(ForgeError):
+    """The time that the request or the operator allowed is over."""
+
+    status, code, type = 504, "deadline_exceeded", "timeout_error"
 
 
 class Unavailable(ForgeError):

@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from gateway.aging import Waiting
 from gateway.errors import ForgeError
+from gateway.usage import Usage
 from workers.protocol import Chat, Delta, Finished, Generate, Sampling, Started, Text
 
 ClientEvent = Started | Delta | Finished
@@ -29,6 +30,15 @@ class Job:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    timeout: float | None = None
+    """Seconds from arrival to the end of the answer."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the prompt, as far as the gateway sees it."""
+        if isinstance(self.prompt, Text):
+            return len(self.prompt.text.encode())
+        return sum(len(message["content"].encode()) for message in self.prompt.messages)
 
 
 class State(Enum):
@@ -84,6 +94,7 @@ class Ticket:
         self.dispatched_ns: int | None = None
         self.first_token_ns: int | None = None
         self.ended_ns: int | None = None
+        self.timers: list[asyncio.TimerHandle] = []
         self.error: ForgeError | None = None
         # The channel.
         self._events: deque[ClientEvent] = deque()
@@ -92,6 +103,13 @@ class Ticket:
     @property
     def ended(self) -> bool:
         return self.state in (State.FINISHED, State.FAILED, State.CANCELLED)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far."""
+        started = self.started
+        prompt, cached = (started.prompt_tokens, started.cached_tokens) if started else (0, 0)
+        return Usage(prompt, cached, len(self.ids))
 
     @property
     def pending(self) -> bool:

@@ -19,6 +19,7 @@ from workers.protocol import Sampling
 PRIORITIES = {"batch": 0.0, "normal": 1.0, "urgent": 2.0}
 TIERS = {"flex": 0.0, "default": 1.0, "auto": 1.0, "priority": 2.0}
 NORMAL = 1.0
+MAX_TIMEOUT_S = 86400
 
 Body = TypeVar("Body", bound="SamplingBody")
 
@@ -43,6 +44,7 @@ class SamplingBody(BaseModel):
     repeat_penalty: float | None = Field(None, gt=0, le=10)
     ignore_eos: bool | None = None
     priority: int | float | str | None = None
+    timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
 
     def sampling(self, *, temperature: float) -> Sampling:
         """The sampling asked for; ``temperature`` is the dialect's default."""
@@ -129,6 +131,20 @@ def priority(value: float | str | None, headers: Mapping[str, str], tier: str | 
     if "x-priority" in headers:
         return _priority(headers["x-priority"].strip(), "X-Priority")
     return TIERS[tier] if tier is not None else NORMAL
+
+
+def timeout(value: float | None, headers: Mapping[str, str]) -> float | None:
+    """Seconds that the request may take: from the body, else the X-Request-Timeout header."""
+    if value is not None or "x-request-timeout" not in headers:
+        return value
+    with contextlib.suppress(ValueError):
+        seconds = float(headers["x-request-timeout"])
+        if 0 < seconds <= MAX_TIMEOUT_S:
+            return seconds
+    raise BadRequest(
+        f"'X-Request-Timeout' must be a number of seconds above 0, at most {MAX_TIMEOUT_S}",
+        param="X-Request-Timeout",
+    )
 
 
 def _priority(value: float | str, param: str) -> float:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api import body
-from gateway.api.reply import collect, headers, timings
+from gateway.api.reply import collect, timings
 from gateway.api.service import Service
 from gateway.errors import ForgeError
 from gateway.ticket import Job
@@ -27,6 +27,8 @@ def error_response(error: ForgeError) -> Response:
     content: dict[str, Any] = {"error": error.message, "code": error.code}
     if error.param is not None:
         content["param"] = error.param
+    if error.usage is not None:
+        content["usage"] = error.usage.openai()
     retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     return Response(orjson.dumps(content), error.status, retry, media_type="application/json")
 
@@ -52,8 +54,9 @@ class Infer:
             max_tokens=given.max_tokens,
             stop=given.stops(),
             ignore_eos=bool(given.ignore_eos),
+            timeout=body.timeout(given.timeout, request.headers),
         )
-        ticket = self._service.submit(job)
+        ticket = self._service.submit(request, job)
         completion = await collect(self._service.dispatcher, ticket, request.receive)
         content = {
             "response": completion.text,
@@ -65,6 +68,4 @@ class Infer:
             "usage": completion.usage.openai(),
             "timings": timings(ticket),
         }
-        return Response(
-            orjson.dumps(content), headers=headers(ticket), media_type="application/json"
-        )
+        return Response(orjson.dumps(content), media_type="application/json")

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.api import body
-from gateway.api.reply import Completion, Usage, collect, headers
+from gateway.api.reply import Completion, collect
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
 from gateway.errors import BadRequest, ForgeError, UnknownModel
@@ -127,7 +127,7 @@ COMPLETION_NOT_YET: dict[str, tuple[Any, ...]] = {
 
 def error_body(error: ForgeError) -> dict[str, Any]:
     """OpenAI's error shape."""
-    return {
+    content: dict[str, Any] = {
         "error": {
             "message": error.message,
             "type": error.type,
@@ -135,6 +135,9 @@ def error_body(error: ForgeError) -> dict[str, Any]:
             "code": error.code,
         }
     }
+    if error.usage is not None:
+        content["usage"] = error.usage.openai()
+    return content
 
 
 def error_response(error: ForgeError) -> Response:
@@ -214,7 +217,7 @@ class _Envelope:
         return self._head + orjson.dumps(choice) + self._tail
 
     def _usage(self) -> bytes:
-        usage = orjson.dumps(Usage.of(self._ticket).openai())
+        usage = orjson.dumps(self._ticket.usage.openai())
         return self._head + b'],"usage":' + usage + b"}\n\n"
 
 
@@ -251,14 +254,15 @@ class OpenAI:
             max_tokens=given.limit(),
             stop=given.stops(),
             ignore_eos=bool(given.ignore_eos),
+            timeout=body.timeout(given.timeout, request.headers),
         )
-        ticket = self._service.submit(job)
+        ticket = self._service.submit(request, job)
         envelope = _Envelope(ticket, self._service.config.model_name, given)
         dispatcher = self._service.dispatcher
         if given.stream:
             return EventStream(dispatcher, ticket, envelope, self._service.config.keepalive)
         completion = await collect(dispatcher, ticket, request.receive)
-        return _json(envelope.whole(completion), headers=headers(ticket))
+        return _json(envelope.whole(completion))
 
     async def models(self, request: Request) -> Response:
         return _json({"object": "list", "data": [self._card()]})

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.aging import Waiting
 from gateway.api.service import Service
-from gateway.errors import Unavailable
+from gateway.errors import NotFound, Unavailable
 from gateway.metrics import Metrics, wants_exposition
 from gateway.pool import WorkerStatus
+from gateway.ticket import Ticket
 
 QUEUE_SHOWN = 100
 """Waiting jobs that /queue lists one by one."""
@@ -39,6 +41,7 @@ class Ops:
             Route("/metrics", self.metrics),
             Route("/workers", self.workers),
             Route("/queue", self.queue),
+            Route("/queue/{name}", self.queued),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -64,23 +67,39 @@ class Ops:
         now = dispatcher.now_ns()
         places = dispatcher.waiting()
         counts = Counter(f"{place.priority:g}" for place in places)
-        waiting = [
-            {
-                "id": place.item.request_id,
-                "priority": place.priority,
-                "effective_priority": round(effective, 6),
-                "waited_s": round(place.waited(now), 3),
-            }
-            for place, effective in dispatcher.first(QUEUE_SHOWN)
-        ]
+        first = dispatcher.first(QUEUE_SHOWN)
         return _json(
             {
                 "depth": dispatcher.depth(),
                 "by_priority": dict(sorted(counts.items(), key=lambda item: -float(item[0]))),
                 "oldest_wait_s": round(max((p.waited(now) for p in places), default=0.0), 3),
-                "waiting": waiting,
+                "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(places))),
+                "waiting": [self._place(place, ahead) for ahead, place in enumerate(first)],
             }
         )
+
+    async def queued(self, request: Request) -> Response:
+        """Where one waiting request stands."""
+        name, dispatcher = request.path_params["name"], self._service.dispatcher
+        for place in dispatcher.waiting():
+            if place.item.request_id == name:
+                return _json(self._place(place, dispatcher.ahead(place)))
+        raise NotFound(f"no request {name} is waiting")
+
+    def _place(self, place: Waiting[Ticket], ahead: int) -> dict[str, Any]:
+        dispatcher = self._service.dispatcher
+        return {
+            "id": place.item.request_id,
+            "position": ahead + 1,
+            "priority": place.priority,
+            "effective_priority": round(dispatcher.effective(place), 6),
+            "waited_s": round(place.waited(dispatcher.now_ns()), 3),
+            "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead)),
+        }
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _worker(status: WorkerStatus) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
@@ -11,32 +11,10 @@ from starlette.types import Message
 from gateway.aging import NANO
 from gateway.dispatcher import Dispatcher
 from gateway.ticket import Ticket
+from gateway.usage import Usage
 from workers.protocol import Delta, Finished
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of a generation; ``cached`` is the part of the prompt that was not computed."""
-
-    prompt: int
-    cached: int
-    completion: int
-
-    @classmethod
-    def of(cls, ticket: Ticket) -> "Usage":
-        started = ticket.started
-        prompt, cached = (started.prompt_tokens, started.cached_tokens) if started else (0, 0)
-        return cls(prompt, cached, len(ticket.ids))
-
-    def openai(self) -> dict[str, Any]:
-        return {
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.prompt + self.completion,
-            "prompt_tokens_details": {"cached_tokens": self.cached},
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +24,6 @@ class Completion:
     text: str
     reason: str
     usage: Usage
-
-
-def headers(ticket: Ticket) -> dict[str, str]:
-    """What every answer tells about its request, in every dialect."""
-    return {
-        "X-Request-Id": ticket.request_id,
-        "X-Priority": f"{ticket.job.priority:g}",
-        "X-Seed": str(ticket.job.sampling.seed),
-    }
 
 
 def timings(ticket: Ticket) -> dict[str, float | None]:
@@ -89,7 +58,7 @@ async def _gather(ticket: Ticket) -> Completion:
             if isinstance(event, Delta | Finished):
                 parts.append(event.text)
             if isinstance(event, Finished):
-                return Completion("".join(parts), event.reason, Usage.of(ticket))
+                return Completion("".join(parts), event.reason, ticket.usage)
 
 
 async def unless_hung_up(

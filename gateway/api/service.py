@@ -3,6 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
+from starlette.requests import Request
+
 from gateway.config import Config
 from gateway.dispatcher import Dispatcher
 from gateway.errors import ContextOverflow
@@ -21,8 +23,11 @@ class Service:
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
-    def submit(self, job: Job) -> Ticket:
-        """Queue a job. Raises ContextOverflow if its bytes alone show that it can't fit."""
+    def submit(self, request: Request, job: Job) -> Ticket:
+        """Queue the job of a request. Raises a ForgeError if it can't be accepted.
+
+        ContextOverflow is one of them: the bytes alone may show that a prompt can't fit.
+        """
         model = self.pool.model
         if model is not None:
             size = _least_bytes(job)
@@ -30,7 +35,9 @@ class Service:
                 raise ContextOverflow(
                     f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens"
                 )
-        return self.dispatcher.submit(job)
+        ticket = self.dispatcher.submit(job)
+        request.state.ticket = ticket  # for the response's headers
+        return ticket
 
 
 def _least_bytes(job: Job) -> int:

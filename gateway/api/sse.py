@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.reply import headers, unless_hung_up
+from gateway.api.reply import unless_hung_up
 from gateway.dispatcher import Dispatcher
 from gateway.errors import ForgeError
 from gateway.ticket import ClientEvent, Ticket
@@ -43,7 +43,7 @@ class EventStream(Response):
     ) -> None:
         """``keepalive``: seconds of silence before headers, and between comments."""
         super().__init__(
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers(ticket)},
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
             media_type="text/event-stream",
         )
         del self.headers["content-length"]
