@@ -32,7 +32,7 @@ _SWEEP_AT = 64
 class Waiting(Generic[T]):
     """One place in the queue. The key belongs to the job, so it survives a requeue."""
 
-    __slots__ = ("arrived_ns", "cancelled", "item", "key", "order", "priority", "queued")
+    __slots__ = ("arrived_ns", "cancelled", "inside", "item", "key", "order", "priority", "queued")
 
     def __init__(self, item: T, priority: float, arrived_ns: int, key: int, order: int) -> None:
         self.item = item
@@ -42,6 +42,8 @@ class Waiting(Generic[T]):
         self.order = order
         self.queued = False
         self.cancelled = False
+        self.inside = False
+        """Whether the heap holds it physically, dead or alive."""
 
     def waited(self, now_ns: int) -> float:
         """Seconds since arrival."""
@@ -78,17 +80,20 @@ class AgingHeap(Generic[T]):
         return entry
 
     def requeue(self, entry: Waiting[T]) -> None:
-        """Put back what :meth:`pop` gave out; it keeps its arrival and its key."""
+        """Put back what was popped or taken; it keeps its arrival and its key."""
         if entry.queued or entry.cancelled:
-            raise ValueError("only what pop() gave out can be put back")
+            raise ValueError("only what pop() or take() gave out can be put back")
         entry.queued = True
         self._alive += 1
-        heapq.heappush(self._heap, (entry.key, entry.order, entry))
+        if not entry.inside:
+            entry.inside = True
+            heapq.heappush(self._heap, (entry.key, entry.order, entry))
 
     def pop(self) -> Waiting[T]:
         """Take the entry with the largest effective priority; O(log n). IndexError when empty."""
         while True:
             entry = heapq.heappop(self._heap)[2]
+            entry.inside = False
             if entry.queued:
                 entry.queued = False
                 self._alive -= 1
@@ -98,13 +103,25 @@ class AgingHeap(Generic[T]):
         """Forget a waiting entry; O(1), swept when the dead outnumber the living."""
         if not entry.queued:
             return False
-        entry.queued, entry.cancelled = False, True
+        self.take(entry)
+        entry.cancelled = True
+        return True
+
+    def take(self, entry: Waiting[T]) -> None:
+        """Take a waiting entry out of its turn; O(1), swept when the dead outnumber the living."""
+        if not entry.queued:
+            raise ValueError("the entry is not waiting")
+        entry.queued = False
         self._alive -= 1
         dead = len(self._heap) - self._alive
         if dead > max(self._alive, _SWEEP_AT):
-            self._heap = [item for item in self._heap if item[2].queued]
-            heapq.heapify(self._heap)
-        return True
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for _, _, entry in self._heap:
+            entry.inside = entry.queued
+        self._heap = [item for item in self._heap if item[2].queued]
+        heapq.heapify(self._heap)
 
     def effective(self, entry: Waiting[T], now_ns: int) -> float:
         """The effective priority at ``now_ns``."""

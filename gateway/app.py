@@ -23,6 +23,7 @@ from gateway.errors import BadRequest, ForgeError, InternalError, MethodNotAllow
 from gateway.metrics import Metrics
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
+from gateway.preemption import Rules
 
 
 class Gateway:
@@ -40,6 +41,7 @@ class Gateway:
             self.metrics,
             bounds=Bounds(config.max_queue, config.max_queue_bytes),
             queue_timeout=config.queue_timeout,
+            preemption=Rules(config.quantum, config.aging_rate) if config.preempt else None,
         )
         self._loop: asyncio.Task[None] | None = None
 

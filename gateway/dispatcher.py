@@ -7,11 +7,12 @@ counts until the last moment.
 import asyncio
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.admission import Admission, Bounds, Full, ServiceRate
-from gateway.aging import AgingHeap, Waiting
+from gateway.aging import NANO, AgingHeap, Waiting
 from gateway.errors import (
     DeadlineExceeded,
     Displaced,
@@ -22,8 +23,9 @@ from gateway.errors import (
     from_worker,
 )
 from gateway.pool import Pool
+from gateway.preemption import Rules
 from gateway.ticket import Job, Move, State, Ticket
-from workers.protocol import Delta, Event, Failed, Finished, Started
+from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 
 log = logging.getLogger("forge.dispatcher")
 
@@ -40,6 +42,10 @@ class Observer(Protocol):
         """``ticket`` ended, one way or the other."""
         ...
 
+    def on_resume(self, ticket: Ticket, parked_s: float) -> None:
+        """``ticket`` has a slot again after it was parked."""
+        ...
+
 
 class Dispatcher:
     """Tickets in, events out. All methods are called in the event loop."""
@@ -53,18 +59,26 @@ class Dispatcher:
         *,
         bounds: Bounds = UNBOUNDED,
         queue_timeout: float | None = None,
+        preemption: Rules | None = None,
     ) -> None:
-        """``queue_timeout``: seconds a job may wait for its first start, unless it says itself."""
+        """``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
+
+        ``preemption``: None lets every job run to its end.
+        """
         # Process lifetime.
         self._pool = pool
         self._clock_ns = clock_ns
         self._observer = observer
         self._queue_timeout = queue_timeout
+        self._preemption = preemption
         # Changes with every request.
         self._heap: AgingHeap[Ticket] = AgingHeap(aging_rate)
         self._admission: Admission[Ticket] = Admission(bounds)
         self._rate = ServiceRate()
         self._running: dict[int, Ticket] = {}
+        self._waiting_by_priority: Counter[float] = Counter()
+        self._parking: Ticket | None = None
+        """The one that was asked to yield its slot and has not answered yet."""
         self._last_id = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -82,6 +96,7 @@ class Dispatcher:
         self._last_id += 1
         ticket = Ticket(self._last_id, job, now)
         ticket.place = self._heap.push(ticket, job.priority, now)
+        self._waiting_by_priority[job.priority] += 1
         self._admission.enter(ticket.place, job.size)
         self._set_timers(ticket)
         self._idle.clear()
@@ -118,7 +133,8 @@ class Dispatcher:
         if ticket.state is State.WAITING:
             assert ticket.place is not None
             self._heap.cancel(ticket.place)
-        else:
+            self._left_queue(ticket)
+        if ticket.attempt:
             self._pool.cancel(ticket.id)
 
     # ------------------------------------------------------------------ deadlines
@@ -205,24 +221,87 @@ class Dispatcher:
             self._wake.clear()
             while len(self._heap) and self._pool.free():
                 self._dispatch(self._heap.pop().item)
+            if len(self._heap):
+                self._preempt()
 
     def _dispatch(self, ticket: Ticket) -> None:
+        """Give a slot to a ticket that was just taken from the heap."""
+        now = self._clock_ns()
+        self._left_queue(ticket)
         ticket.move(Move.DISPATCH)
         ticket.attempt += 1
-        self._rate.mark(self._clock_ns())
-        if ticket.place is not None:
-            self._admission.leave(ticket.place)
+        ticket.slot_since_ns = now
         if ticket.dispatched_ns is None:
-            ticket.dispatched_ns = self._clock_ns()
+            ticket.dispatched_ns = now
+            self._rate.mark(now)
+        if ticket.parked_since_ns is not None:
+            ticket.parked_ns += now - ticket.parked_since_ns
+            self._observer.on_resume(ticket, (now - ticket.parked_since_ns) / NANO)
+            ticket.parked_since_ns = None
         self._running[ticket.id] = ticket
         self._pool.submit(ticket.generate())
+
+    def _left_queue(self, ticket: Ticket) -> None:
+        self._waiting_by_priority[ticket.priority] -= 1
+        if not self._waiting_by_priority[ticket.priority]:
+            del self._waiting_by_priority[ticket.priority]
+        if ticket.place is not None:
+            self._admission.leave(ticket.place)
+
+    # ------------------------------------------------------------------ preemption
+
+    def _preempt(self) -> None:
+        """Ask a running job to yield, if a waiting one has the right to its slot.
+
+        One at a time: the answer comes within a decode step.
+        """
+        if self._preemption is None or self._parking is not None:
+            return
+        urgent = max(self._waiting_by_priority)
+        now = self._clock_ns()
+        victim, wait_ns = self._preemption.victim(self._running.values(), urgent, now)
+        if victim is not None:
+            self._parking = victim
+            self._pool.park(victim.id)
+        elif wait_ns:
+            asyncio.get_running_loop().call_later(wait_ns / NANO, self._wake.set)
+
+    def _on_parked(self, ticket: Ticket) -> None:
+        """The slot goes to the one it was freed for, not to whoever is oldest."""
+        del self._running[ticket.id]
+        ticket.parked_since_ns = self._clock_ns()
+        self._requeue(ticket)
+        urgent = max(self._waiting_by_priority)
+        if urgent > ticket.priority:
+            places = (p for p in self._heap.waiting() if p.priority == urgent)
+            place = min(places, key=lambda place: (place.key, place.order))
+            self._heap.take(place)
+            self._dispatch(place.item)
+
+    def _yielded(self, id_: int) -> None:
+        """The one that was asked to yield has left its slot, in whatever way."""
+        if self._parking is not None and self._parking.id == id_:
+            self._parking = None
+
+    def _requeue(self, ticket: Ticket) -> None:
+        """Back into the queue with the old key."""
+        assert ticket.place is not None
+        ticket.move(Move.REQUEUE)
+        self._heap.requeue(ticket.place)
+        self._waiting_by_priority[ticket.priority] += 1
+        self._wake.set()
 
     # ------------------------------------------------------------------ the pool's events
 
     def on_event(self, event: Event) -> None:
+        if not isinstance(event, Started | Delta):
+            self._yielded(event.id)
         ticket = self._running.get(event.id)
         if ticket is None or event.attempt != ticket.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
+        if isinstance(event, Parked):
+            self._on_parked(ticket)
+            return
         if isinstance(event, Failed):
             ticket.fail(from_worker(event))
             self._end(ticket)
@@ -247,16 +326,17 @@ class Dispatcher:
 
     def on_lost(self, ids: Sequence[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
-        for ticket in [self._running[id_] for id_ in ids if id_ in self._running]:
-            del self._running[ticket.id]
+        for id_ in ids:
+            self._yielded(id_)
+            ticket = self._running.pop(id_, None)
+            if ticket is None:
+                continue
             ticket.deaths += 1
             if ticket.deaths >= MAX_DEATHS:
                 ticket.fail(WorkerFailed(f"{ticket.deaths} workers died while computing this"))
                 self._end(ticket)
-                continue
-            assert ticket.place is not None
-            ticket.move(Move.REQUEUE)
-            self._heap.requeue(ticket.place)
+            else:
+                self._requeue(ticket)
         self._wake.set()
 
     def on_credit(self) -> None:
@@ -267,7 +347,6 @@ class Dispatcher:
         for timer in ticket.timers:
             timer.cancel()
         if ticket.place is not None:
-            self._admission.leave(ticket.place)
             ticket.place = None  # place and ticket refer to each other: free both now
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)

@@ -44,6 +44,7 @@ class Metrics:
         )
         self._queue = self._histogram("request_queue_time", "From arrival to a worker")
         self._ttft = self._histogram("time_to_first_token", "From arrival to the first token")
+        self._parked = self._histogram("request_parked_time", "Length of each preemption")
         self._e2e = self._histogram("e2e_request_latency", "From arrival to the end")
 
     def _histogram(self, name: str, text: str) -> Histogram:
@@ -70,6 +71,10 @@ class Metrics:
             seconds = (ticket.ended_ns - ticket.arrived_ns) / NANO
             self._e2e.observe(seconds)
             self._latency_ms.add(seconds * 1000)
+
+    def on_resume(self, ticket: Ticket, parked_s: float) -> None:
+        """Count a preemption that is over."""
+        self._parked.observe(parked_s)
 
     def quantile_ms(self, q: float) -> float:
         """End-to-end latency of finished requests in milliseconds; 0 before the first."""

@@ -86,6 +86,10 @@ class Ticket:
         # Per attempt on a worker.
         self.state = State.WAITING
         self.attempt = 0
+        self.slot_since_ns = 0
+        self.parked_since_ns: int | None = None
+        self.parked_ns = 0
+        """How long it was parked, in total; a park that goes on is not in it yet."""
         self.deaths = 0
         """Workers that died with this job since it last emitted a token."""
         # What came so far.
@@ -99,6 +103,11 @@ class Ticket:
         # The channel.
         self._events: deque[ClientEvent] = deque()
         self._wake = asyncio.Event()
+
+    @property
+    def priority(self) -> float:
+        """The base priority."""
+        return self.job.priority
 
     @property
     def ended(self) -> bool:

@@ -14,12 +14,23 @@ from workers import protocol
 from workers.batcher import plan
 from workers.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
-from workers.protocol import Cancel, Delta, Event, Failed, Finished, Load, Started, Step
+from workers.protocol import (
+    Cancel,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Load,
+    Park,
+    Parked,
+    Started,
+    Step,
+)
 from workers.sequence import Sequence
 
 log = logging.getLogger("forge.engine")
 
-Inbox = queue.SimpleQueue[Sequence | Cancel]
+Inbox = queue.SimpleQueue[Sequence | Cancel | Park]
 Chunk = tuple[Sequence, int]
 """A sequence and how many of its tokens the step computes."""
 
@@ -42,6 +53,8 @@ class Engine:
         """Sequences with cells, oldest first."""
         self._waiting: list[Sequence] = []
         """Sequences without cells: new ones, and those put back when cells ran out."""
+        self._parked: dict[int, Sequence] = {}
+        """Preempted sequences by id; they hold cells, but no slot."""
         self._suspects: list[Sequence] = []
         """Took part in a batch that failed; each is computed alone once."""
         # Step lifetime.
@@ -69,22 +82,44 @@ class Engine:
         except queue.Empty:
             return
 
-    def _take(self, message: Sequence | Cancel) -> None:
+    def _take(self, message: Sequence | Cancel | Park) -> None:
         if isinstance(message, Sequence):
-            self._waiting.append(message)
+            self._arrive(message)
             return
-        for sequence in (*self._running, *self._waiting):
-            if sequence.request.id == message.id:
+        for sequence in (*self._running, *self._waiting, *self._parked.values()):
+            if sequence.request.id != message.id:
+                continue
+            if isinstance(message, Cancel):
                 self._finish(sequence, "cancelled", [], "")
+            elif message.id not in self._parked:
+                self._park(sequence)
+
+    def _arrive(self, sequence: Sequence) -> None:
+        """A new generation, or one that was parked here and goes on without computing anything."""
+        parked = self._parked.pop(sequence.request.id, None)
+        if parked is None:
+            self._waiting.append(sequence)
+            return
+        parked.request = sequence.request
+        (self._waiting if parked.seq is None else self._running).append(parked)
+
+    def _park(self, sequence: Sequence) -> None:
+        owner = self._waiting if sequence in self._waiting else self._running
+        owner.remove(sequence)
+        self._parked[sequence.request.id] = sequence
+        self._events.append(Parked(sequence.request.id, sequence.request.attempt))
 
     def _admit(self) -> None:
         """Give cells to waiting sequences, oldest first, while there is room for their tokens."""
         while self._waiting:
             sequence = self._waiting[0]
             growth = len(self._running)  # each running sequence wants a cell in the next step
-            if self._running and sequence.known + growth > self._kv.free + self._kv.cached:
-                return
+            while self._running and sequence.known + growth > self._kv.free + self._kv.cached:
+                if not self._unseat():
+                    return
             self._running.append(self._waiting.pop(0))
+            if not self._kv.has_id:
+                self._unseat()
             sequence.seq, sequence.computed = self._kv.attach(sequence.tokens)
             if not sequence.started:
                 sequence.started = True
@@ -113,6 +148,7 @@ class Engine:
         for owner in (self._running, self._waiting, self._suspects):
             if sequence in owner:
                 owner.remove(sequence)
+        self._parked.pop(sequence.request.id, None)
         sequence.close()
 
     def _put_back(self, sequence: Sequence) -> None:
@@ -122,6 +158,15 @@ class Engine:
         self._kv.drop(sequence.seq)
         sequence.seq, sequence.computed = None, 0
         self._waiting.insert(0, sequence)
+
+    def _unseat(self) -> bool:
+        """Take the cells of the parked sequence that came last; it computes them again one day."""
+        for sequence in reversed(self._parked.values()):
+            if sequence.seq is not None:
+                self._kv.drop(sequence.seq)
+                sequence.seq, sequence.computed = None, 0
+                return True
+        return False
 
     # ------------------------------------------------------------------ one step
 
@@ -154,8 +199,8 @@ class Engine:
                 return [(s, n) for s, n in zip(candidates, counts, strict=True) if n]
 
     def _make_room(self) -> bool:
-        """Free some cells: those of a cached sequence, else of the youngest running one."""
-        if self._kv.evict():
+        """Free some cells: of a cached sequence, else a parked one, else the youngest running."""
+        if self._kv.evict() or self._unseat():
             return True
         if len(self._running) < 2:
             return False
@@ -205,6 +250,7 @@ class Engine:
                 prefill_tokens=self._prefilled,
                 decode_tokens=self._decoded,
                 running=len(self._running) + len(self._waiting),
+                parked=len(self._parked),
                 cells_used=self._kv.used,
                 cells_cached=self._kv.cached,
                 step_ms=step_ms,

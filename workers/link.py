@@ -12,6 +12,7 @@ from workers.protocol import (
     Failed,
     FrameDecoder,
     Generate,
+    Park,
     ProtocolError,
     Step,
     ToWorker,
@@ -50,7 +51,7 @@ class Link:
         os._exit(0)
 
     def _read(self, inbox: Inbox, preparer: Preparer) -> None:
-        decoder: FrameDecoder[Generate | Cancel] = FrameDecoder(ToWorker)
+        decoder: FrameDecoder[Generate | Cancel | Park] = FrameDecoder(ToWorker)
         while data := self._receive():
             try:
                 for message in decoder.feed(data):
@@ -64,8 +65,8 @@ class Link:
         except OSError:
             return b""
 
-    def _deliver(self, message: Generate | Cancel, inbox: Inbox, preparer: Preparer) -> None:
-        if isinstance(message, Cancel):
+    def _deliver(self, message: ToWorker, inbox: Inbox, preparer: Preparer) -> None:
+        if not isinstance(message, Generate):
             inbox.put(message)
             return
         try:

@@ -90,7 +90,16 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: int
 
 
-ToWorker = Generate | Cancel
+class Park(msgspec.Struct, frozen=True, tag="park"):
+    """Take a generation off its slot and keep its cells. Answered by ``Parked``, unless it ended.
+
+    A later ``Generate`` with the same id goes on where it stopped; ``Cancel`` gives it up.
+    """
+
+    id: int
+
+
+ToWorker = Generate | Cancel | Park
 
 # --------------------------------------------------------------------------- worker -> gateway
 
@@ -159,6 +168,13 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
     text: str
 
 
+class Parked(msgspec.Struct, frozen=True, tag="parked", array_like=True):
+    """A generation left its slot; its cells stay as long as nobody else needs them."""
+
+    id: int
+    attempt: int
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
     """The last event of a generation that failed; ``code`` is one of the FAILURES below."""
 
@@ -173,7 +189,7 @@ BAD_PROMPT = "invalid_prompt"
 COMPUTE_FAILED = "compute_failed"
 FAILURES = frozenset({CONTEXT_OVERFLOW, BAD_PROMPT, COMPUTE_FAILED})
 
-Event = Started | Delta | Finished | Failed
+Event = Started | Delta | Finished | Parked | Failed
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True):
@@ -183,6 +199,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     prefill_tokens: int = 0
     decode_tokens: int = 0
     running: int = 0
+    parked: int = 0
     cells_used: int = 0
     cells_cached: int = 0
     step_ms: float = 0.0

@@ -65,6 +65,13 @@ class Pool(Protocol):
         """Stop a generation; its ``Finished`` still comes, and only then is its credit free."""
         ...
 
+    def park(self, id_: int) -> None:
+        """Take a generation off its slot; ``Parked`` follows, unless it ends first.
+
+        A later :meth:`submit` of the same id goes on, on the same worker if that has a credit.
+        """
+        ...
+
     def drain(self) -> None:
         """Show that the end is near; running generations go on."""
         ...

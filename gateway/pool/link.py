@@ -13,6 +13,8 @@ from workers.protocol import (
     FromWorker,
     Generate,
     Load,
+    Park,
+    Parked,
     ProtocolError,
     Ready,
     Step,
@@ -36,6 +38,8 @@ class WorkerLink(asyncio.Protocol):
         self.ready: Ready | None = None
         self.in_flight: dict[int, int] = {}
         """Attempt by id of each generation that holds a credit."""
+        self.parked: set[int] = set()
+        """Generations whose cells are kept there, without a credit."""
         self.load = Load()
 
     @property
@@ -46,10 +50,17 @@ class WorkerLink(asyncio.Protocol):
     def generate(self, request: Generate) -> None:
         """Send a generation; takes a credit."""
         self.in_flight[request.id] = request.attempt
+        self.parked.discard(request.id)
         self._write(encode(request))
 
     def cancel(self, id_: int) -> None:
-        self._write(encode(Cancel(id_)))
+        """Stop a generation, or give up a parked one; nothing to one that is not there."""
+        if id_ in self.in_flight or id_ in self.parked:
+            self.parked.discard(id_)
+            self._write(encode(Cancel(id_)))
+
+    def park(self, id_: int) -> None:
+        self._write(encode(Park(id_)))
 
     def close(self) -> None:
         """Hang up; the worker ends when it sees that."""
@@ -84,5 +95,7 @@ class WorkerLink(asyncio.Protocol):
             if message.load is not None:
                 self.load = message.load
             for event in message.events:
-                if isinstance(event, Finished | Failed):
+                if isinstance(event, Finished | Failed | Parked):
                     self.in_flight.pop(event.id, None)
+                if isinstance(event, Parked):
+                    self.parked.add(event.id)

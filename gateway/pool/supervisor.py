@@ -75,16 +75,24 @@ class LocalPool:
         return sum(worker.credits for worker in self._workers)
 
     def submit(self, request: Generate) -> None:
-        target = choose({worker.id: worker.credits for worker in self._workers})
-        link = self._workers[target].link if target is not None else None
-        if link is None:
+        links = {worker.id: worker.link for worker in self._workers if worker.link is not None}
+        home = next((id_ for id_, link in links.items() if request.id in link.parked), None)
+        target = choose({id_: link.credits for id_, link in links.items()}, home)
+        if target is None:
             raise RuntimeError("no worker has a free credit")
-        link.generate(request)
+        if home is not None and home != target:
+            links[home].cancel(request.id)  # it goes on elsewhere, from its tokens
+        links[target].generate(request)
 
     def cancel(self, id_: int) -> None:
         for worker in self._workers:
-            if worker.link is not None and id_ in worker.link.in_flight:
+            if worker.link is not None:
                 worker.link.cancel(id_)
+
+    def park(self, id_: int) -> None:
+        for worker in self._workers:
+            if worker.link is not None and id_ in worker.link.in_flight:
+                worker.link.park(id_)
 
     def drain(self) -> None:
         self._draining = True

@@ -1,0 +1,62 @@
+"""When a running job must make way for a more urgent one. Pure: the clock is an argument.
+
+Age decides who gets a free slot, but it is no reason to take a slot away: an older batch job would
+then never yield. Only a strictly higher base priority preempts, after the running job had its
+quantum; and a job that was parked for d/r seconds in total is immune, because after d/r seconds of
+waiting it would have been served before the other anyway.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from gateway.aging import NANO
+
+
+class Running(Protocol):
+    """What is asked about a job that holds a slot."""
+
+    @property
+    def priority(self) -> float: ...
+    @property
+    def arrived_ns(self) -> int: ...
+    @property
+    def slot_since_ns(self) -> int:
+        """When it got the slot it holds now."""
+        ...
+
+    @property
+    def parked_ns(self) -> int:
+        """How long it was parked so far."""
+        ...
+
+
+R = TypeVar("R", bound=Running)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The operator's choice."""
+
+    quantum_s: float
+    """The least time a job keeps the slot it was given."""
+    aging_rate: float
+
+    def immune(self, job: Running, urgent: float) -> bool:
+        """Whether ``job`` was parked for so long that priority ``urgent`` can't park it again."""
+        lead = urgent - job.priority
+        return job.parked_ns * self.aging_rate >= lead * NANO
+
+    def victim(self, running: Iterable[R], urgent: float, now_ns: int) -> tuple[R | None, int]:
+        """Who must yield to a waiting job of base priority ``urgent``: the lowest, then youngest.
+
+        Returns (job, 0), or (None, ns until one may be asked; 0 if none ever may).
+        """
+        candidates = [j for j in running if j.priority < urgent and not self.immune(j, urgent)]
+        if not candidates:
+            return None, 0
+        quantum = round(self.quantum_s * NANO)
+        due = [job for job in candidates if now_ns - job.slot_since_ns >= quantum]
+        if not due:
+            return None, min(job.slot_since_ns for job in candidates) + quantum - now_ns
+        return min(due, key=lambda job: (job.priority, -job.arrived_ns)), 0
