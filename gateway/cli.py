@@ -53,11 +53,15 @@ def bind(host: str, port: int) -> socket.socket:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = infos[0]
         sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-    except OSError as error:
-        option = "--host" if isinstance(error, socket.gaierror) else "--port"
-        reason = error.strerror or error
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host name by IDNA's rules
+        option = "--host" if isinstance(error, socket.gaierror | UnicodeError) else "--port"
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{option}: can't listen on {host}:{port}: {reason}") from error
     return sock
 

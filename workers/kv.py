@@ -53,14 +53,14 @@ class KVCache:
 
     def attach(self, tokens: Sequence[int]) -> tuple[int, int]:
         """A sequence id for ``tokens`` (a live list) and how many of them already have cells."""
+        if not self._free_ids:
+            self.evict()  # before the look-up, or the donor might be the one to go
         donor, shared = -1, 0
         if self._shares_prefixes:
             computed = {
                 seq: self._ledger.length(seq) for seq in self._running | self._prefixes.kept
             }
             donor, shared = self._prefixes.longest(tokens, computed)
-        if not self._free_ids:
-            self.evict()  # never the donor: it was just used, and it is not the only one kept
         seq = self._free_ids.pop()
         if shared:
             self._memory.share(donor, seq, shared)
