@@ -129,6 +129,11 @@ def _path(loc: tuple[int | str, ...], value: Any, missing: bool) -> Iterator[str
         yield str(part)
 
 
+def priority_text(value: float) -> str:
+    """A priority as people write it: every digit that counts, and no ".0"."""
+    return repr(value).removesuffix(".0")
+
+
 def priority(value: float | str | None, headers: Mapping[str, str], tier: str | None) -> float:
     """The base priority: from the body, else the X-Priority header, else the service tier."""
     if value is not None:

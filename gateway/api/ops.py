@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.api.body import priority_text
 from gateway.api.service import Service
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics, wants_exposition
@@ -63,7 +64,7 @@ class Ops:
         dispatcher = self._service.dispatcher
         now = dispatcher.now_ns()
         places = dispatcher.waiting()
-        counts = Counter(f"{place.priority:g}" for place in places)
+        counts = Counter(place.priority for place in places)
         waiting = [
             {
                 "id": place.item.request_id,
@@ -76,7 +77,10 @@ class Ops:
         return _json(
             {
                 "depth": dispatcher.depth(),
-                "by_priority": dict(sorted(counts.items(), key=lambda item: -float(item[0]))),
+                "by_priority": {
+                    priority_text(priority): counts[priority]
+                    for priority in sorted(counts, reverse=True)
+                },
                 "oldest_wait_s": round(max((p.waited(now) for p in places), default=0.0), 3),
                 "waiting": waiting,
             }

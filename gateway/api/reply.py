@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from gateway.aging import NANO
+from gateway.api.body import priority_text
 from gateway.dispatcher import Dispatcher
 from gateway.ticket import Ticket
 from workers.protocol import Delta, Finished
@@ -52,7 +53,7 @@ def headers(ticket: Ticket) -> dict[str, str]:
     """What every answer tells about its request, in every dialect."""
     return {
         "X-Request-Id": ticket.request_id,
-        "X-Priority": f"{ticket.job.priority:g}",
+        "X-Priority": priority_text(ticket.job.priority),
         "X-Seed": str(ticket.job.sampling.seed),
     }
 
