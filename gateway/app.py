@@ -80,11 +80,13 @@ class Gateway:
             ClientDisconnect: _gone,
             Exception: _bug,
         }
-        return Starlette(
+        app = Starlette(
             routes=routes,
             exception_handlers=handlers,
             middleware=[Middleware(TicketHeaders)],
         )
+        app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
+        return app
 
 
 def _respond(request: Request, error: ForgeError) -> Response:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(EXIT_OK))  # until the server has its own
     # Late, so that --help and wrong arguments answer at once.
     import uvloop
 
@@ -53,11 +56,15 @@ def bind(host: str, port: int) -> socket.socket:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = infos[0]
         sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-    except OSError as error:
-        option = "--host" if isinstance(error, socket.gaierror) else "--port"
-        reason = error.strerror or error
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host name by IDNA's rules
+        option = "--host" if isinstance(error, socket.gaierror | UnicodeError) else "--port"
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{option}: can't listen on {host}:{port}: {reason}") from error
     return sock
 

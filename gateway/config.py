@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from workers.protocol import WorkerSpec
 
@@ -41,9 +41,11 @@ class Config(BaseModel):
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
-    workers: Count | Auto = Field("auto", description="worker processes")
+    workers: Count | Auto = Field(
+        "auto", description="worker processes; auto: one for every four cores, at least two"
+    )
     slots: Annotated[int, Field(ge=1, le=128)] | Auto = Field(
-        "auto", description="sequences that generate at once, per worker"
+        "auto", description="sequences that generate at once, per worker; auto: 8"
     )
     threads: Count | Auto = Field(
         "auto", description="compute threads per worker; auto shares the cores among the workers"
@@ -105,6 +107,17 @@ class Config(BaseModel):
         "warning", description="how much to log on stderr"
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """TOML's true is no 1."""
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[info.field_name or ""].annotation is not bool
+        ):
+            raise ValueError("true and false are no values for this option")
+        return value
+
     @property
     def model_name(self) -> str:
         return self.alias or self.model.stem
@@ -117,6 +130,8 @@ class Config(BaseModel):
         """
         cores = cores or available_cores()
         auto_workers = min(cores, max(2, cores // CORES_PER_WORKER))
+        if self.threads != "auto":
+            auto_workers = max(1, min(auto_workers, cores // self.threads))
         workers = auto_workers if self.workers == "auto" else self.workers
         threads = max(1, cores // workers) if self.threads == "auto" else self.threads
         slots = AUTO_SLOTS if self.slots == "auto" else self.slots
@@ -166,7 +181,8 @@ def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Pat
     if file is not None:
         for key, value in _read(file).items():
             name = key.replace("-", "_")
-            values[name], origin[name] = value, f"{key} in {file}"
+            shown = key if key.isprintable() else repr(key)
+            values[name], origin[name] = value, f"{shown} in {file}"
     for name in Config.model_fields:
         variable = f"FORGE_{name.upper()}"
         if variable in environment:
@@ -179,7 +195,7 @@ def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Pat
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise ConfigError(f"{origin.get(name, name)}: {_explain(name, first)}") from None
-    check_model(config.model)
+    check_model(config.model, origin.get("model", "--model"))
     return config
 
 
@@ -200,16 +216,17 @@ def _read(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigError(f"--config: can't read {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--config: {file} is not valid TOML: {error}") from error
 
 
-def check_model(path: Path) -> None:
+def check_model(path: Path, origin: str = "--model") -> None:
     """Raises :class:`ConfigError` unless ``path`` is a readable file that begins like a GGUF."""
     try:
         with path.open("rb") as stream:
             magic = stream.read(4)
-    except OSError as error:
-        raise ConfigError(f"--model: can't read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{origin}: can't read {path}: {reason}") from error
     if magic != b"GGUF":
-        raise ConfigError(f"--model: {path} is not a GGUF file")
+        raise ConfigError(f"{origin}: {path} is not a GGUF file")

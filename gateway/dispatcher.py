@@ -141,12 +141,13 @@ class Dispatcher:
 
     def _set_timers(self, ticket: Ticket) -> None:
         """The request's own limit covers everything, the operator's only the wait for a start."""
-        loop = asyncio.get_running_loop()
         if ticket.job.timeout is not None:
-            ticket.timers.append(loop.call_later(ticket.job.timeout, self.expire, ticket))
+            limit, then = ticket.job.timeout, self.expire
         elif self._queue_timeout is not None:
-            timer = loop.call_later(self._queue_timeout, self.expire_waiting, ticket)
-            ticket.timers.append(timer)
+            limit, then = self._queue_timeout, self.expire_waiting
+        else:
+            return
+        ticket.timer = asyncio.get_running_loop().call_later(limit, then, ticket)
 
     def expire(self, ticket: Ticket) -> None:
         """The request's time is over, whatever it is doing."""
@@ -344,8 +345,8 @@ class Dispatcher:
 
     def _end(self, ticket: Ticket) -> None:
         self._running.pop(ticket.id, None)
-        for timer in ticket.timers:
-            timer.cancel()
+        if ticket.timer is not None:
+            ticket.timer.cancel()
         if ticket.place is not None:
             ticket.place = None  # place and ticket refer to each other: free both now
         ticket.ended_ns = self._clock_ns()

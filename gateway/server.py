@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
         if self._drain is None:
             self._drain = asyncio.create_task(self._drain_and_exit())
         else:
+            self._gateway.dispatcher.abandon("the server is shutting down")
             self.should_exit = self.force_exit = True
 
     async def _drain_and_exit(self) -> None:

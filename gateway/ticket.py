@@ -98,7 +98,8 @@ class Ticket:
         self.dispatched_ns: int | None = None
         self.first_token_ns: int | None = None
         self.ended_ns: int | None = None
-        self.timers: list[asyncio.TimerHandle] = []
+        self.timer: asyncio.TimerHandle | None = None
+        """Ends it when its time is over."""
         self.error: ForgeError | None = None
         # The channel.
         self._events: deque[ClientEvent] = deque()

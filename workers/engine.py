@@ -175,8 +175,10 @@ class Engine:
         if not chunks:
             return
         status = self._decode(chunks)
-        if status == NO_CELLS and self._make_room():
-            return  # nothing was computed; the next step tries with more room
+        while status == NO_CELLS and self._make_room():
+            # Nothing was computed. Tried again at once: else what was put back would come back.
+            chunks = self._plan()
+            status = self._decode(chunks)
         if status == OK:
             self._sample(chunks)
         elif len(chunks) == 1:
@@ -225,12 +227,12 @@ class Engine:
         row = -1
         for sequence, count in chunks:
             row += count
-            if sequence in self._suspects:
-                self._suspects.remove(sequence)
             sequence.computed += count
             if sequence.computed < sequence.known:
                 self._prefilled += count
                 continue
+            if sequence in self._suspects:  # cleared by all of its tokens, not by the first few
+                self._suspects.remove(sequence)
             self._prefilled += count - 1 if sequence.sampled else count
             self._decoded += 1
             token = sequence.sampler.sample(self._context, row, sequence.sampled)

@@ -27,8 +27,6 @@ class Sequence:
         self.tokens = prompt + request.resume
         self.seq: int | None = None
         self.computed = 0
-        self.cached = 0
-        """Tokens whose cells came from another sequence."""
         self.started = False
         """Whether the gateway was told that it took a slot."""
         self._model = model

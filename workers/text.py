@@ -49,9 +49,12 @@ class TextStream:
 
 
 def earliest(text: str, stops: Sequence[str]) -> int | None:
-    """Where the first of ``stops`` begins in ``text``, or None."""
-    found = [at for stop in stops if (at := text.find(stop)) >= 0]
-    return min(found, default=None)
+    """Where the stop that is complete first begins in ``text`` (the longest of several), or None.
+
+    Not the first to begin: that would depend on how the text was cut into tokens.
+    """
+    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found)[1] if found else None
 
 
 def open_tail(text: str, stops: Sequence[str]) -> int:

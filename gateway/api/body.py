@@ -6,7 +6,7 @@ Every 400 that the body alone can show happens here.
 import contextlib
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -103,13 +103,16 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
     try:
         return type_.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, raw) from None
 
 
-def _explain(error: ValidationError) -> BadRequest:
-    first = error.errors(include_url=False)[0]
-    # A field that takes several types yields one error for each; the path ends in the type's name.
-    param = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
+def _explain(error: ValidationError, raw: dict[str, Any]) -> BadRequest:
+    errors = error.errors(include_url=False)
+    # A field that takes several types yields an error for each; one about the value says more
+    # than those that say it is not of the other types.
+    same = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
+    first = next((e for e in same if not e["type"].endswith("_type")), errors[0])
+    param = ".".join(_path(first["loc"], raw, first["type"] == "missing"))
     if first["type"] == "extra_forbidden":
         return UnknownParameter(f"unknown parameter '{param}'", param=param)
     if first["type"] == "missing":
@@ -117,11 +120,20 @@ def _explain(error: ValidationError) -> BadRequest:
     return BadRequest(f"'{param}': {first['msg']}", param=param)
 
 
-def _is_branch(part: int | str) -> bool:
-    """Whether a part of an error's path names the branch of a union rather than a field."""
-    return isinstance(part, str) and (
-        part in {"str", "int", "float", "bool", "none"} or "[" in part or part[:1].isupper()
-    )
+def _path(loc: tuple[int | str, ...], value: Any, missing: bool) -> Iterator[str]:
+    """The parts of an error's path that are in the body; the others name branches of a union."""
+    for at, part in enumerate(loc, start=1):
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            if not (missing and at == len(loc)):
+                continue
+        yield str(part)
+
+
+def priority_text(value: float) -> str:
+    """A priority as people write it: every digit that counts, and no ".0"."""
+    return repr(value).removesuffix(".0")
 
 
 def priority(value: float | str | None, headers: Mapping[str, str], tier: str | None) -> float:

@@ -6,6 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.aging import NANO
+from gateway.api.body import priority_text
 from gateway.ticket import Ticket
 
 
@@ -39,7 +40,7 @@ def describe(ticket: Ticket) -> dict[str, str]:
     started = ticket.dispatched_ns if ticket.dispatched_ns is not None else ticket.ended_ns
     fields = {
         "X-Request-Id": ticket.request_id,
-        "X-Priority": f"{ticket.job.priority:g}",
+        "X-Priority": priority_text(ticket.job.priority),
         "X-Seed": str(ticket.job.sampling.seed),
     }
     if started is not None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.aging import Waiting
+from gateway.api.body import priority_text
 from gateway.api.service import Service
 from gateway.errors import NotFound, Unavailable
 from gateway.metrics import Metrics, wants_exposition
@@ -66,12 +67,15 @@ class Ops:
         dispatcher = self._service.dispatcher
         now = dispatcher.now_ns()
         places = dispatcher.waiting()
-        counts = Counter(f"{place.priority:g}" for place in places)
+        counts = Counter(place.priority for place in places)
         first = dispatcher.first(QUEUE_SHOWN)
         return _json(
             {
                 "depth": dispatcher.depth(),
-                "by_priority": dict(sorted(counts.items(), key=lambda item: -float(item[0]))),
+                "by_priority": {
+                    priority_text(priority): counts[priority]
+                    for priority in sorted(counts, reverse=True)
+                },
                 "oldest_wait_s": round(max((p.waited(now) for p in places), default=0.0), 3),
                 "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(places))),
                 "waiting": [self._place(place, ahead) for ahead, place in enumerate(first)],

@@ -134,6 +134,8 @@ class LocalPool:
         pause = BACKOFF_FIRST_S
         while not self._stopping.is_set():
             link = await self._spawn(worker)
+            if self._stopping.is_set():
+                link.close()  # stop() came before there was anything to close
             await worker.closed.wait()
             code = await self._reap(worker)
             if self._stopping.is_set():

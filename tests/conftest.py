@@ -1,0 +1,87 @@
+"""Servers that tests share. Starting one takes seconds, so most tests use the same."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.f32 import f32_copy
+from tests.server import ALIAS, MODEL, ForgeServer
+
+
+class Start(Protocol):
+    """Starts a server that ends with the test."""
+
+    def __call__(
+        self,
+        *options: str,
+        model: Path | None = ...,
+        port: int = ...,
+        env: Mapping[str, str] | None = ...,
+        ready: bool = ...,
+    ) -> ForgeServer: ...
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+    """The embedded model on two workers."""
+    options = ("--workers", "2", "--slots", "4", "--threads", "1", "--alias", ALIAS)
+    server = ForgeServer(tmp_path_factory.mktemp("server"), *options)
+    try:
+        yield server.wait_ready()
+        server.stop()
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
+    """A model and options with which a text does not depend on the shape of the batches."""
+    model = tmp_path_factory.mktemp("exact") / "f32.gguf"
+    f32_copy(MODEL, model)
+    kv = ("--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off")
+    return model, ("--threads", "1", "--alias", ALIAS, *kv)
+
+
+@pytest.fixture(scope="session")
+def exact_server(
+    exact: tuple[Path, tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ForgeServer]:
+    """Two workers that give the same text whatever runs beside it."""
+    model, options = exact
+    directory = tmp_path_factory.mktemp("exact-server")
+    server = ForgeServer(directory, "--workers", "2", "--slots", "8", *options, model=model)
+    try:
+        yield server.wait_ready()
+        server.stop()
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Start]:
+    """For tests that need a server of their own."""
+    servers: list[ForgeServer] = []
+
+    def start(
+        *options: str,
+        model: Path | None = MODEL,
+        port: int = 0,
+        env: Mapping[str, str] | None = None,
+        ready: bool = True,
+    ) -> ForgeServer:
+        directory = tmp_path / f"server-{len(servers)}"
+        options = ("--threads", "1", *options)
+        server = ForgeServer(directory, *options, model=model, port=port, env=env)
+        servers.append(server)
+        return server.wait_ready() if ready else server
+
+    yield start
+    for server in servers:
+        server.kill()

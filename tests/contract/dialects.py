@@ -1,0 +1,116 @@
+"""The dialects as data, so that one suite tests them all."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+DONE = "[DONE]"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error in any dialect's shape."""
+
+    status: int
+    code: str
+    param: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A generation in any dialect's shape."""
+
+    text: str
+    reason: str
+    usage: dict[str, Any]
+    headers: httpx.Headers
+    body: Any
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How to ask, and how to read what comes back."""
+
+    name: str
+    path: str
+    field: str
+    """Where the prompt goes."""
+
+    def body(self, prompt: str = "hello", **params: Any) -> dict[str, Any]:
+        value = [{"role": "user", "content": prompt}] if self.field == "messages" else prompt
+        return {self.field: value, **params}
+
+    def ask(
+        self,
+        client: httpx.Client,
+        prompt: str = "hello",
+        headers: dict[str, str] | None = None,
+        **params: Any,
+    ) -> Answer:
+        """A whole answer; anything but 200 fails the test."""
+        response = client.post(self.path, json=self.body(prompt, **params), headers=headers)
+        assert response.status_code == 200, response.text
+        body = response.json()
+        if self.name == "infer":
+            text, reason = body["response"], body["finish_reason"]
+        else:
+            (choice,) = body["choices"]
+            text = choice["message"]["content"] if self.name == "chat" else choice["text"]
+            reason = choice["finish_reason"]
+        return Answer(text, reason, body["usage"], response.headers, body)
+
+    def refusal(self, response: httpx.Response) -> Failure:
+        """The error in a response; its shape is checked to the last key."""
+        assert response.headers["content-type"] == "application/json"
+        body = response.json()
+        if self.name == "infer":
+            assert body.keys() - {"param"} == {"error", "code"}
+            failure = Failure(response.status_code, body["code"], body.get("param"), body["error"])
+        else:
+            assert body.keys() == {"error"}
+            error = body["error"]
+            assert error.keys() == {"message", "type", "param", "code"}
+            kind = "server_error" if response.status_code >= 500 else "invalid_request_error"
+            assert error["type"] == kind
+            failure = Failure(response.status_code, error["code"], error["param"], error["message"])
+        assert failure.message
+        return failure
+
+    def stream(self, client: httpx.Client, prompt: str = "hello", **params: Any) -> list[Any]:
+        """All chunks of a stream, without the final [DONE], which must be there."""
+        body = self.body(prompt, stream=True, **params)
+        with client.stream("POST", self.path, json=body) as response:
+            assert response.status_code == 200, response.read()
+            events = list(data_of(response.iter_lines()))
+        assert events.pop() == DONE
+        return [json.loads(event) for event in events]
+
+    def piece(self, chunk: Any) -> str:
+        """The text that a chunk brings."""
+        if not chunk["choices"]:
+            return ""
+        choice = chunk["choices"][0]
+        text = choice["delta"].get("content", "") if self.name == "chat" else choice["text"]
+        assert isinstance(text, str)
+        return text
+
+    def joined(self, chunks: list[Any]) -> str:
+        return "".join(map(self.piece, chunks))
+
+
+def data_of(lines: Iterator[str]) -> Iterator[str]:
+    """The data of server-sent events."""
+    for line in lines:
+        if line.startswith("data: "):
+            yield line.removeprefix("data: ")
+
+
+INFER = Dialect("infer", "/infer", "query")
+CHAT = Dialect("chat", "/v1/chat/completions", "messages")
+COMPLETIONS = Dialect("completions", "/v1/completions", "prompt")
+OPENAI = [CHAT, COMPLETIONS]
+DIALECTS = [INFER, *OPENAI]

@@ -1,0 +1,159 @@
+"""Prompts, bodies, names, paths and methods that the server can't take."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.contract.dialects import DIALECTS, Dialect
+from tests.server import ForgeServer
+
+LONG = "7 + 7. " * 1000
+"""More tokens than the context, and few enough bytes that only the tokeniser can tell."""
+HUGE = "hello " * 300_000
+"""More bytes than any 2048 tokens can have."""
+BODY_LIMIT = 4 * 1024 * 1024
+
+
+def requests(stream: bool) -> list[tuple[Dialect, dict[str, Any]]]:
+    """Every dialect, with what makes it stream."""
+    if not stream:
+        return [(dialect, {}) for dialect in DIALECTS]
+    return [(dialect, {"stream": True}) for dialect in DIALECTS if dialect.name != "infer"]
+
+
+ALL = requests(stream=False) + requests(stream=True)
+
+
+@pytest.mark.parametrize(("dialect", "params"), ALL)
+def test_more_tokens_than_the_context(
+    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+) -> None:
+    response = http.post(dialect.path, json=dialect.body(LONG, **params))
+    failure = dialect.refusal(response)
+    assert (failure.status, failure.code) == (400, "context_length_exceeded")
+    assert "tokens" in failure.message
+
+
+@pytest.mark.parametrize(("dialect", "params"), ALL)
+def test_more_bytes_than_the_context(
+    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+) -> None:
+    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(HUGE, **params)))
+    assert (failure.status, failure.code) == (400, "context_length_exceeded")
+    # The gateway's own answer: no tokeniser saw this.
+    assert f"{len(HUGE)} bytes" in failure.message
+
+
+def test_the_longest_prompt_that_fits(http: httpx.Client, dialect: Dialect) -> None:
+    """One token short of the context there is room for exactly one more."""
+    context = 2048
+    unit, text = " 7 +", ""
+    params: dict[str, Any] = {"raw": True} if dialect.name == "infer" else {}
+    room: dict[str, Any] = {"max_tokens": 5, "ignore_eos": True}
+    few = dialect.ask(http, unit * 10, max_tokens=1, **params).usage["prompt_tokens"]
+    more = dialect.ask(http, unit * 20, max_tokens=1, **params).usage["prompt_tokens"]
+    per_unit = (more - few) // 10
+    text = unit * (20 + (context - 1 - more) // per_unit)
+    usage = dialect.ask(http, text, **room, **params).usage
+    assert context - per_unit <= usage["prompt_tokens"] < context
+    # What doesn't fit any more is cut, not refused.
+    assert usage["completion_tokens"] == min(5, context - usage["prompt_tokens"])
+    body = dialect.body(text + unit, **room, **params)
+    failure = dialect.refusal(http.post(dialect.path, json=body))
+    assert failure.code == "context_length_exceeded"
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), 65536):
+        yield content[start : start + 65536]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_body_too_large(http: httpx.Client, dialect: Dialect, chunked: bool) -> None:
+    content = b" " * (BODY_LIMIT + 1)
+    sent = _chunks(content) if chunked else content
+    failure = dialect.refusal(http.post(dialect.path, content=sent))
+    assert (failure.status, failure.code) == (413, "body_too_large")
+    assert str(BODY_LIMIT) in failure.message
+
+
+def test_largest_body(http: httpx.Client, dialect: Dialect) -> None:
+    """At the limit it is read, and refused for what it says."""
+    failure = dialect.refusal(http.post(dialect.path, content=b"{" + b" " * (BODY_LIMIT - 1)))
+    assert failure.status == 400
+
+
+def test_chunked_body(http: httpx.Client, dialect: Dialect) -> None:
+    content = b'{"%s": ' % dialect.field.encode()
+    content += b'[{"role": "user", "content": "hi"}]' if dialect.name == "chat" else b'"hi"'
+    response = http.post(dialect.path, content=iter([content, b', "max_tokens"', b": 1}"]))
+    assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "", "FORGE-TINY", "forge-tiny "])
+@pytest.mark.parametrize("stream", [False, True])
+def test_unknown_model(http: httpx.Client, streaming: Dialect, name: str, stream: bool) -> None:
+    body = streaming.body(model=name, stream=stream)
+    failure = streaming.refusal(http.post(streaming.path, json=body))
+    assert (failure.status, failure.code) == (404, "model_not_found")
+    assert failure.param == "model"
+    assert f"'{name}'" in failure.message
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v2/chat/completions"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_unknown_path(http: httpx.Client, method: str, path: str) -> None:
+    response = http.request(method, path)
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "not_found"
+    assert path in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_wrong_method(http: httpx.Client, dialect: Dialect, method: str) -> None:
+    response = http.request(method, dialect.path)
+    failure = dialect.refusal(response)
+    assert (failure.status, failure.code) == (405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+    assert method in failure.message
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/workers", "/queue", "/v1/models"])
+def test_read_only_paths(http: httpx.Client, path: str) -> None:
+    response = http.post(path, json={})
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert response.json()["error"]["code"] == "method_not_allowed"
+
+
+EXTREMES: list[dict[str, Any]] = [
+    {"repeat_penalty": 1e-300},
+    {"repeat_penalty": 1e-30},
+    {"repeat_penalty": 10},
+    {"temperature": 1e-320},
+    {"temperature": 1e-30},
+    {"temperature": 100},
+    {"top_p": 0},
+    {"top_p": 1e-300},
+    {"min_p": 1},
+    {"top_k": 2**31 - 1},
+    {"top_k": -1},
+    {"presence_penalty": -2, "frequency_penalty": -2, "temperature": 100},
+    {"priority": 1e308},
+    {"priority": -1e308},
+    {"priority": 5e-324},
+    {"stop": []},
+    {"stop": ["x" * 10_000] * 16},
+]
+
+
+@pytest.mark.parametrize("params", EXTREMES, ids=str)
+def test_extremes_that_are_allowed(
+    server: ForgeServer, http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+) -> None:
+    """Valid is valid: nothing here may disturb a worker (the http fixture checks its pid)."""
+    sampled = {"temperature": 1.0, "ignore_eos": True, "max_tokens": 8, **params}
+    assert dialect.ask(http, "hello", **sampled).usage["completion_tokens"] == 8
+    assert all(worker["restarts"] == 0 for worker in server.workers())

@@ -1,0 +1,90 @@
+"""Parameters of OpenAI's that are not served yet are refused by name, never silently ignored."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.contract.dialects import CHAT, COMPLETIONS, Dialect
+
+BOTH: dict[str, Any] = {"n": 2, "logit_bias": {"5": 1}, "metadata": {"a": "b"}}
+FUNCTION = {"name": "now", "parameters": {"type": "object", "properties": {}}}
+FOR_CHAT: dict[str, Any] = {
+    **BOTH,
+    "audio": {"voice": "alloy", "format": "wav"},
+    "function_call": {"name": "now"},
+    "functions": [FUNCTION],
+    "logprobs": True,
+    "modalities": ["text", "audio"],
+    "prediction": {"type": "content", "content": "x"},
+    "reasoning_effort": "low",
+    "response_format": {"type": "json_object"},
+    "store": True,
+    "tool_choice": "required",
+    "tools": [{"type": "function", "function": FUNCTION}],
+    "top_logprobs": 2,
+    "verbosity": "low",
+    "web_search_options": {"search_context_size": "low"},
+}
+FOR_COMPLETIONS: dict[str, Any] = {
+    **BOTH,
+    "best_of": 2,
+    "echo": True,
+    "logprobs": 0,
+    "suffix": "the end",
+}
+TABLES = [(CHAT, FOR_CHAT), (COMPLETIONS, FOR_COMPLETIONS)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("dialect", "name", "value"),
+    [(dialect, name, value) for dialect, table in TABLES for name, value in table.items()],
+    ids=str,
+)
+def test_refused_by_name(
+    http: httpx.Client, dialect: Dialect, name: str, value: Any, stream: bool
+) -> None:
+    body = dialect.body(stream=stream, max_tokens=1, **{name: value})
+    failure = dialect.refusal(http.post(dialect.path, json=body))
+    assert (failure.status, failure.code) == (400, "unsupported_parameter")
+    assert failure.param == name
+    assert name in failure.message
+
+
+NEUTRAL_BOTH: dict[str, Any] = {"n": 1, "logit_bias": {}, "metadata": {}, "user": "someone"}
+NEUTRAL_FOR_CHAT: dict[str, Any] = {
+    **NEUTRAL_BOTH,
+    "logprobs": False,
+    "modalities": ["text"],
+    "parallel_tool_calls": True,
+    "response_format": {"type": "text"},
+    "store": False,
+    "tool_choice": "none",
+    "tools": [],
+}
+NEUTRAL_FOR_COMPLETIONS: dict[str, Any] = {**NEUTRAL_BOTH, "best_of": 1, "echo": False}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "params"), [(CHAT, NEUTRAL_FOR_CHAT), (COMPLETIONS, NEUTRAL_FOR_COMPLETIONS)]
+)
+def test_values_that_ask_for_nothing(
+    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+) -> None:
+    assert dialect.ask(http, max_tokens=1, **params).usage["completion_tokens"] == 1
+
+
+@pytest.mark.parametrize(("dialect", "table"), TABLES)
+def test_null_asks_for_nothing(http: httpx.Client, dialect: Dialect, table: dict[str, Any]) -> None:
+    optional = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream", "priority")
+    nothing: dict[str, Any] = dict.fromkeys(
+        [*table, *optional, "stream_options", "service_tier", "model"]
+    )
+    assert dialect.ask(http, max_tokens=1, **nothing).usage["completion_tokens"] == 1
+
+
+def test_equal_is_not_enough(http: httpx.Client) -> None:
+    """In Python 1 == True; in an API ``n: true`` is a mistake."""
+    failure = CHAT.refusal(http.post(CHAT.path, json=CHAT.body(n=True)))
+    assert failure.param == "n"

@@ -1,0 +1,139 @@
+"""Who is served next: real time, real processes, one slot."""
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import httpx
+import pytest
+
+from tests.contract.dialects import CHAT
+from tests.e2e.traffic import Hanging, Queued, jobs_waiting, occupied
+from tests.server import ALIAS, DEADLINE_S, ForgeServer, eventually
+
+RATE = 0.5
+LEAD_S = 1 / RATE
+"""How long after a normal job an urgent one may arrive and still overtake it."""
+KEEPALIVE_S = 0.2
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+    """One worker with one slot."""
+    shape = ("--workers", "1", "--slots", "1", "--threads", "1", "--alias", ALIAS)
+    options = (*shape, "--aging-rate", str(RATE), "--keepalive", str(KEEPALIVE_S))
+    server = ForgeServer(tmp_path_factory.mktemp("single"), *options)
+    try:
+        yield server.wait_ready()
+        server.stop()
+    finally:
+        server.kill()
+
+
+def test_a_normal_job_ages_past_later_urgent_ones(single: ForgeServer) -> None:
+    with occupied(single) as release:
+        normal = Queued(single, priority=1)
+        soon = Queued(single, priority=2)
+        # The test sleeps for the age itself; what counts is the age that the server shows.
+        while normal.place(single.waiting())["waited_s"] < LEAD_S + 0.1:
+            time.sleep(0.05)
+        late = Queued(single, priority=2)
+        places = single.waiting()
+        # The arrivals really are on either side of the bound.
+        age = normal.place(places)["waited_s"]
+        assert age - soon.place(places)["waited_s"] < LEAD_S < age - late.place(places)["waited_s"]
+        release()
+        jobs = [soon, normal, late]
+        served = [job.served(places) for job in jobs]
+    assert [place["id"] for place in places if place["priority"] < 1000] == [j.id for j in jobs]
+    for earlier, later in pairwise(served):
+        assert earlier.ended <= later.started + 0.005  # /queue rounds to milliseconds
+
+
+def test_the_queue_shows_effective_priorities(single: ForgeServer) -> None:
+    with occupied(single):
+        jobs = [Queued(single, priority=priority) for priority in (0, 2, 1, 1.5)]
+        queue = single.get("/queue")
+        places = queue["waiting"]
+        assert {job.id for job in jobs} <= {place["id"] for place in places}
+        for place in places:
+            expected = place["priority"] + RATE * place["waited_s"]
+            assert place["effective_priority"] == pytest.approx(expected, abs=0.01)
+        effective = [place["effective_priority"] for place in places]
+        assert effective == sorted(effective, reverse=True)
+        assert queue["depth"] == len(places)
+        assert queue["oldest_wait_s"] == max(place["waited_s"] for place in places)
+        counts = queue["by_priority"]
+        assert list(counts) == ["1000", "2", "1.5", "1", "0"]
+        assert sum(counts.values()) == queue["depth"]
+
+
+def test_urgent_overtakes_until_the_last_moment(single: ForgeServer) -> None:
+    """Late binding: nobody is committed to a worker while its slot is taken."""
+    with occupied(single) as release:
+        batch = Queued(single, priority=0)
+        normal = Queued(single, priority=1)
+        urgent = Queued(single, priority=2)
+        places = single.waiting()
+        # None of the three is older than another by more than the bound.
+        assert batch.place(places)["waited_s"] - urgent.place(places)["waited_s"] < LEAD_S
+        release()
+        jobs = [urgent, normal, batch]
+        served = [job.served(places) for job in jobs]
+    assert [s.started for s in served] == sorted(s.started for s in served)
+
+
+def test_equals_are_served_in_order(single: ForgeServer) -> None:
+    with occupied(single) as release:
+        jobs = [Queued(single, priority=1) for _ in range(4)]
+        places = single.waiting()
+        release()
+        starts = [job.served(places).started for job in jobs]
+    assert starts == sorted(starts)
+
+
+def test_a_waiting_stream_is_kept_alive(single: ForgeServer) -> None:
+    body = CHAT.body(stream=True, temperature=0, ignore_eos=True, max_tokens=5)
+    with occupied(single) as release:
+        stream = Hanging(single, CHAT.path, body)
+        early = stream.read_until(b": waiting\n\n")
+        assert early.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"data:" not in early
+        assert stream.read_until(b": waiting\n\n")  # and another
+        assert len(jobs_waiting(single)) == 1
+        release()
+        rest = stream.read_until(b"data: [DONE]\n\n")
+        stream.hang_up()
+    assert b'"finish_reason":"length"' in rest
+
+
+def test_an_error_after_the_headers(single: ForgeServer) -> None:
+    """Too late for a status: the stream ends with an error event instead."""
+    with occupied(single) as release:
+        stream = Hanging(single, CHAT.path, CHAT.body("7 + 7. " * 1000, stream=True))
+        stream.read_until(b": waiting\n\n")
+        release()
+        rest = stream.read_until(b"}}\n\n")
+        stream.hang_up()
+    event, _, data = rest[rest.index(b"event:") :].partition(b"\ndata: ")
+    assert event == b"event: error"
+    error = json.loads(data.split(b"\n\n")[0])["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert b"[DONE]" not in rest
+
+
+def test_an_error_before_the_headers(single: ForgeServer) -> None:
+    body = CHAT.body("7 + 7. " * 1000, stream=True)
+    eventually(lambda: single.busy() == 0)
+    response = httpx.post(single.url + CHAT.path, json=body, timeout=DEADLINE_S)
+    assert response.status_code == 400
+
+
+def test_bad_requests_do_not_queue(single: ForgeServer) -> None:
+    """What the gateway can see is answered at once, however long the queue is."""
+    with occupied(single):
+        bad = CHAT.body(temperature=-1)
+        assert httpx.post(single.url + CHAT.path, json=bad, timeout=5).status_code == 400
+        assert single.get("/health") == {"status": "ok"}
+        assert jobs_waiting(single) == []

@@ -1,0 +1,194 @@
+"""The beginning, and what the command says when it can't."""
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway import __version__
+from tests.conftest import Start
+from tests.contract.dialects import CHAT, INFER
+from tests.server import ALIAS, DEADLINE_S, MODEL, environment, eventually, free_port
+
+
+def forge(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env=environment(env),
+        check=False,
+    )
+
+
+def test_health_follows_the_workers(start_server: Start) -> None:
+    """503 from the first answer until a worker is ready; who asks meanwhile is served then."""
+    server = start_server("--workers", "1", "--slots", "4", port=free_port(), ready=False)
+    codes: list[int] = []
+    answers: list[httpx.Response] = []
+
+    def health() -> int:
+        try:
+            codes.append(httpx.get(server.url + "/health", timeout=DEADLINE_S).status_code)
+        except httpx.ConnectError:
+            return 0
+        return codes[-1]
+
+    eventually(lambda: health() == 503, "the listener is up before the worker")
+    assert httpx.get(server.url + "/health", timeout=DEADLINE_S).headers["retry-after"]
+
+    def ask(path: str, body: dict[str, Any]) -> None:
+        answers.append(httpx.post(server.url + path, json=body, timeout=DEADLINE_S))
+
+    early = [
+        threading.Thread(target=ask, args=(dialect.path, dialect.body(max_tokens=3)))
+        for dialect in (INFER, CHAT)
+    ]
+    for thread in early:
+        thread.start()
+    eventually(lambda: health() == 200, "ready")
+    for thread in early:
+        thread.join(DEADLINE_S)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    # Once: no going back and forth.
+    assert codes == sorted(codes, reverse=True)
+    server.wait_ready().stop()
+
+
+def test_the_banner(start_server: Start) -> None:
+    server = start_server("--workers", "1", "--slots", "3", "--alias", "mine")
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d{3,4}", server.url)
+    banner = server.stdout
+    assert re.search(r"model +mine: ", banner)
+    assert re.search(r"workers +1 x 3 slots x 1 thread\b", banner)
+    command = re.search(r"try +(curl .*)", banner)
+    assert command is not None
+    answer = subprocess.run(command[1], shell=True, capture_output=True, timeout=60, check=True)
+    assert b'"response"' in answer.stdout
+    server.stop()
+
+
+def test_sources_of_settings(start_server: Start, tmp_path: Path) -> None:
+    """Command line over environment over file over defaults."""
+    file = tmp_path / "forge.toml"
+    file.write_text('alias = "from-file"\nslots = 5\nworkers = 2\naging-rate = 0.7\n')
+    env = {"FORGE_ALIAS": "from-environment", "FORGE_WORKERS": "2", "FORGE_MODEL": str(MODEL)}
+    arguments = ("--config", str(file), "--workers", "1")
+    server = start_server(*arguments, model=None, env=env)
+    (model,) = server.get("/v1/models")["data"]
+    assert model["id"] == "from-environment"
+    (worker,) = server.workers()
+    assert worker["slots"] == 5
+    server.stop()
+
+
+def test_help_and_version() -> None:
+    for arguments in (("--version",), ("serve", "--version")):
+        done = forge(*arguments)
+        assert (done.returncode, done.stdout) == (0, f"forge {__version__}\n")
+    for arguments in (("--help",), ("serve", "--help")):
+        done = forge(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "serve" in done.stdout
+
+
+BAD_SETTINGS = [
+    (("--port", "70000"), "--port"),
+    (("--workers", "0"), "--workers"),
+    (("--workers", "many"), "--workers"),
+    (("--slots", "1000"), "--slots"),
+    (("--aging-rate", "-1"), "--aging-rate"),
+    (("--aging-rate", "nan"), "--aging-rate"),
+    (("--flash-attn", "maybe"), "--flash-attn"),
+    (("--cache-type-k", "f8"), "--cache-type-k"),
+    (("--model", "/nowhere/model.gguf"), "/nowhere/model.gguf"),
+    (("--model", "/"), "--model"),
+    (("--model", __file__), "not a GGUF"),
+    (("--config", "/nowhere/forge.toml"), "/nowhere/forge.toml"),
+    (("--config", __file__), "not valid TOML"),
+    (("--host", "no.such.host.invalid"), "--host"),
+    (("--host", "203.0.113.1"), "--port"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), BAD_SETTINGS)
+def test_bad_settings(arguments: tuple[str, ...], named: str) -> None:
+    """Exit code 2 and one line that names what is wrong."""
+    # A model that exists, so that the setting under test is the only thing wrong.
+    done = forge("serve", *arguments, env={"FORGE_MODEL": str(MODEL), "FORGE_PORT": "0"})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("forge serve: error: ")
+    assert named in line
+    assert done.stdout == ""
+
+
+def test_bad_environment() -> None:
+    done = forge("serve", env={"FORGE_SLOTS": "none"})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "FORGE_SLOTS" in line
+
+
+@pytest.mark.parametrize("arguments", [(), ("bake",), ("serve", "--colour", "red")])
+def test_bad_usage(arguments: tuple[str, ...]) -> None:
+    done = forge(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_port_in_use() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = forge("serve", "--port", str(port), "--model", str(MODEL))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
+
+
+def corrupt(kind: str) -> bytes:
+    whole = MODEL.read_bytes()
+    return {
+        "magic only": b"GGUF",
+        "rubbish": b"GGUF\x03\0\0\0" + bytes(range(1, 256)) * 16,
+        "other version": b"GGUF" + b"\xfe" * 4096,
+        "cut in the header": whole[:2000],
+        "cut in the weights": whole[: len(whole) // 2],
+    }[kind]
+
+
+KINDS = ["magic only", "rubbish", "other version", "cut in the header", "cut in the weights"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_corrupt_model(tmp_path: Path, kind: str) -> None:
+    """Only llama.cpp can tell, in a worker; still there is one line, with its reason."""
+    model = tmp_path / "corrupt.gguf"
+    model.write_bytes(corrupt(kind))
+    done = forge("serve", "--port", "0", "--workers", "2", "--model", str(model))
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    reason = line.partition(f"forge serve: error: {model}: llama.cpp can't load this model: ")[2]
+    assert reason, line
+
+
+def test_a_model_with_another_name(start_server: Start, tmp_path: Path) -> None:
+    """Without --alias the file's name is the model's."""
+    model = tmp_path / "other-name.v2.gguf"
+    model.symlink_to(MODEL.resolve())
+    server = start_server("--workers", "1", "--slots", "1", model=model)
+    (card,) = server.get("/v1/models")["data"]
+    assert card["id"] == "other-name.v2" != ALIAS
+    server.stop()

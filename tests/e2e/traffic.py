@@ -1,0 +1,169 @@
+"""Requests whose life a test controls: they occupy slots, wait in the queue, or hang up."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.contract.dialects import CHAT, INFER, data_of
+from tests.server import DEADLINE_S, ForgeServer, eventually
+
+ENDLESS: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
+"""Runs to the end of the context: as long as a generation can be."""
+HOLD_PRIORITY = 1000
+
+
+class Hanging:
+    """A request on a socket of its own that nobody need read, and that can be hung up."""
+
+    def __init__(self, server: ForgeServer, path: str, body: dict[str, Any]) -> None:
+        host, port = httpx.URL(server.url).host, httpx.URL(server.url).port
+        assert port is not None
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(content)}\r\n\r\n"
+        self.socket = socket.create_connection((host, port), DEADLINE_S)
+        self.socket.sendall(head.encode() + content)
+
+    def read_until(self, expected: bytes) -> bytes:
+        """What came, up to and including the packet with ``expected``."""
+        got = b""
+        while expected not in got:
+            data = self.socket.recv(4096)
+            assert data, f"the server hung up after {got!r}"
+            got += data
+        return got
+
+    def hang_up(self) -> None:
+        self.socket.close()
+
+
+@contextmanager
+def occupied(server: ForgeServer, slots: int = 1) -> Iterator[Callable[[], None]]:
+    """Hold all ``slots`` until the value is called (or the block ends).
+
+    One generation may end before the test is through, so more of the highest priority wait
+    behind it: whoever else waits stays in the queue.
+    """
+    body = INFER.body("count", priority=HOLD_PRIORITY, **ENDLESS)
+    holders = [Hanging(server, INFER.path, body) for _ in range(slots + 20)]
+    eventually(lambda: server.busy() == slots and len(server.waiting()) >= 20, "slots are held")
+
+    def release() -> None:
+        while holders:
+            holders.pop().hang_up()
+
+    try:
+        yield release
+    finally:
+        release()
+        eventually(lambda: server.busy() == 0 and not server.waiting(), "slots are free")
+
+
+def jobs_waiting(server: ForgeServer) -> list[dict[str, Any]]:
+    """What /queue lists, without those that only hold the slots."""
+    return [place for place in server.waiting() if place["priority"] != HOLD_PRIORITY]
+
+
+@dataclass(frozen=True)
+class Served:
+    """When a request was served, in seconds on the gateway's clock; from an arbitrary zero."""
+
+    started: float
+    ended: float
+
+
+class Queued:
+    """An /infer request that waits in the queue; its answer comes in a thread."""
+
+    def __init__(self, server: ForgeServer, priority: float, **params: Any) -> None:
+        """Returns when /queue lists it."""
+        known = {place["id"] for place in server.waiting()}
+        body = INFER.body("hello", priority=priority, ignore_eos=True, max_tokens=30, **params)
+        self.response: httpx.Response | None = None
+
+        def post() -> None:
+            self.response = httpx.post(server.url + INFER.path, json=body, timeout=DEADLINE_S)
+
+        self._thread = threading.Thread(target=post, daemon=True)
+        self._thread.start()
+
+        def arrived() -> str | None:
+            fresh = {place["id"] for place in jobs_waiting(server)} - known
+            return fresh.pop() if fresh else None
+
+        found = eventually(arrived, "the request is queued")
+        assert found is not None
+        self.id = found
+
+    def place(self, places: list[dict[str, Any]]) -> dict[str, Any]:
+        """Its entry in an answer of /queue."""
+        (place,) = (place for place in places if place["id"] == self.id)
+        return place
+
+    def served(self, places: list[dict[str, Any]]) -> Served:
+        """When it was served, relative to the moment of ``places``, by the gateway's own clock.
+
+        The order in which a client's threads wake up would prove nothing.
+        """
+        timings = self.answer()["timings"]
+        arrival = -self.place(places)["waited_s"]
+        return Served(arrival + timings["queue_ms"] / 1000, arrival + timings["total_ms"] / 1000)
+
+    def answer(self) -> Any:
+        self._thread.join(DEADLINE_S)
+        assert self.response is not None
+        assert self.response.status_code == 200, self.response.text
+        return self.response.json()
+
+
+class Streaming:
+    """A chat stream that a thread reads; what came so far can be looked at."""
+
+    def __init__(self, server: ForgeServer, prompt: str, **params: Any) -> None:
+        self.pieces: list[str] = []
+        self.status = 0
+        self.error: Any = None
+        self.done = False
+        self.broken: httpx.HTTPError | None = None
+        """How the connection failed, if it did."""
+        body = CHAT.body(prompt, stream=True, **params)
+        self._thread = threading.Thread(target=self._run, args=(server.url, body), daemon=True)
+        self._thread.start()
+
+    def _run(self, url: str, body: dict[str, Any]) -> None:
+        try:
+            with httpx.stream("POST", url + CHAT.path, json=body, timeout=DEADLINE_S) as response:
+                self.status = response.status_code
+                for data in data_of(response.iter_lines()):
+                    self._take(data)
+        except httpx.HTTPError as error:
+            self.broken = error
+
+    def _take(self, data: str) -> None:
+        if data == "[DONE]":
+            self.done = True
+            return
+        chunk = json.loads(data)
+        self.error = chunk.get("error")
+        if self.error is None and (piece := CHAT.piece(chunk)):
+            self.pieces.append(piece)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def wait_for(self, pieces: int) -> "Streaming":
+        """Wait until it runs and has given so much."""
+        eventually(lambda: len(self.pieces) >= pieces, "the stream runs")
+        return self
+
+    def finish(self) -> str:
+        """Read to the end; the text."""
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive()
+        return self.text

@@ -1,0 +1,1 @@
+"""Tests of the dialects without HTTP: bodies in, bytes out."""

@@ -1,0 +1,279 @@
+"""Bodies: what is refused, under which name, and what the accepted ones mean."""
+
+from typing import Any
+
+import pytest
+
+from gateway.api.body import NORMAL, SamplingBody, parse, priority
+from gateway.api.infer import InferBody
+from gateway.api.openai import (
+    CHAT_NOT_YET,
+    COMPLETION_NOT_YET,
+    ChatBody,
+    CompletionBody,
+)
+from gateway.errors import (
+    BadRequest,
+    UnknownParameter,
+    UnsupportedParameter,
+)
+
+USER = {"role": "user", "content": "hi"}
+
+
+def sampling_body(**fields: Any) -> SamplingBody:
+    return parse(SamplingBody, fields, {})
+
+
+def refusal(type_: type[SamplingBody], raw: dict[str, Any]) -> BadRequest:
+    not_yet = {ChatBody: CHAT_NOT_YET, CompletionBody: COMPLETION_NOT_YET}.get(type_, {})
+    with pytest.raises(BadRequest) as caught:
+        parse(type_, raw, not_yet)
+    assert caught.value.status == 400
+    assert len(caught.value.message.splitlines()) == 1
+    return caught.value
+
+
+# ------------------------------------------------------------------ each numeric field
+
+NUMERIC: dict[str, tuple[type, list[Any], list[Any]]] = {
+    # name: type, values in range, values out of range
+    "max_tokens": (int, [1, 2**31 - 1], [0, -1, 2**31]),
+    "temperature": (float, [0, 0.5, 100], [-0.1, 100.1, 1e308]),
+    "top_p": (float, [0, 0.5, 1], [-0.01, 1.01]),
+    "top_k": (int, [-1, 0, 2**31 - 1], [-2, 2**31]),
+    "min_p": (float, [0, 1], [-0.01, 1.01]),
+    "seed": (int, [0, -(2**63), 2**63 - 1], [2**63, -(2**63) - 1]),
+    "presence_penalty": (float, [-2, 0, 2], [-2.01, 2.01]),
+    "frequency_penalty": (float, [-2, 0, 2], [-2.01, 2.01]),
+    "repeat_penalty": (float, [0.01, 10], [0, -1, 10.01]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(NUMERIC))
+def test_numeric_fields(name: str) -> None:
+    type_, good, bad = NUMERIC[name]
+    for value in good:
+        assert getattr(sampling_body(**{name: value}), name) == value
+    assert getattr(sampling_body(**{name: None}), name) is None
+    wrong = [True, False, "1", "", [], [1], {}, {"a": 1}]
+    wrong += [1.0, 1.5] if type_ is int else []
+    for value in [*bad, *wrong]:
+        error = refusal(SamplingBody, {name: value})
+        assert error.param == name, value
+        assert error.message.startswith(f"'{name}': ")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "name", [n for n, (type_, _, _) in sorted(NUMERIC.items()) if type_ is float]
+)
+def test_numbers_are_finite(name: str, value: float) -> None:
+    """JSON can't say these, other sources of a body might."""
+    assert refusal(SamplingBody, {name: value}).param == name
+
+
+def test_null_is_the_default() -> None:
+    nothing = sampling_body(**dict.fromkeys(SamplingBody.model_fields))
+    assert nothing == sampling_body()
+    sampling = nothing.sampling(temperature=0.7)
+    assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p) == (0.7, 0, 1, 0)
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (0, 0)
+    assert sampling.repeat_penalty == 1
+    assert nothing.stops() == ()
+
+
+def test_zero_is_not_the_default() -> None:
+    sampling = sampling_body(temperature=0, top_p=0, seed=0, top_k=-1).sampling(temperature=1.0)
+    assert (sampling.temperature, sampling.top_p, sampling.seed, sampling.top_k) == (0, 0, 0, 0)
+    assert isinstance(sampling.temperature, float), "the worker's codec is strict"
+
+
+def test_seed_is_drawn_when_not_given() -> None:
+    seeds = {sampling_body().sampling(temperature=1).seed for _ in range(20)}
+    assert len(seeds) > 15
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+# ------------------------------------------------------------------ the other fields
+
+
+@pytest.mark.parametrize(
+    ("value", "stops"),
+    [("a", ("a",)), (["a", "b"], ("a", "b")), ([], ()), (None, ()), (["x"] * 16, ("x",) * 16)],
+)
+def test_stops(value: Any, stops: tuple[str, ...]) -> None:
+    assert sampling_body(stop=value).stops() == stops
+
+
+@pytest.mark.parametrize(
+    ("type_", "raw", "param"),
+    [
+        (SamplingBody, {"ignore_eos": 1}, "ignore_eos"),
+        (SamplingBody, {"ignore_eos": "true"}, "ignore_eos"),
+        (SamplingBody, {"priority": True}, "priority"),
+        (SamplingBody, {"priority": [1]}, "priority"),
+        (SamplingBody, {"priority": {}}, "priority"),
+        (InferBody, {}, "query"),
+        (InferBody, {"query": None}, "query"),
+        (InferBody, {"query": ""}, "query"),
+        (InferBody, {"query": 5}, "query"),
+        (InferBody, {"query": ["x"]}, "query"),
+        (InferBody, {"query": "x", "raw": 1}, "raw"),
+        (CompletionBody, {}, "prompt"),
+        (CompletionBody, {"prompt": 5}, "prompt"),
+        (CompletionBody, {"prompt": "x", "stream": "yes"}, "stream"),
+        (ChatBody, {}, "messages"),
+        (ChatBody, {"messages": []}, "messages"),
+        (ChatBody, {"messages": "hi"}, "messages"),
+        (ChatBody, {"messages": ["hi"]}, "messages.0"),
+        (ChatBody, {"messages": [USER, {"role": "user"}]}, "messages.1.content"),
+        (ChatBody, {"messages": [{"role": "king", "content": ""}]}, "messages.0.role"),
+        (ChatBody, {"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        (ChatBody, {"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
+        (ChatBody, {"messages": [{"role": "user", "content": []}]}, "messages.0.content"),
+        (ChatBody, {"messages": [{**USER, "extra": 1}]}, "messages.0.extra"),
+        (ChatBody, {"messages": [USER], "max_completion_tokens": 0}, "max_completion_tokens"),
+        (ChatBody, {"messages": [USER], "service_tier": "gold"}, "service_tier"),
+        (ChatBody, {"messages": [USER], "stream_options": []}, "stream_options"),
+        (ChatBody, {"messages": [USER], "stream_options": {"x": 1}}, "stream_options.x"),
+        (ChatBody, {"messages": [USER], "model": 5}, "model"),
+        (ChatBody, {"messages": [USER], "user": 5}, "user"),
+    ],
+)
+def test_bad_bodies(type_: type[SamplingBody], raw: dict[str, Any], param: str) -> None:
+    error = refusal(type_, raw)
+    assert error.param == param
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (["x"] * 17, "at most 16"),
+        ("", "at least 1"),
+        (["a", ""], "at least 1"),
+        (["a", 5], "string"),
+        (5, "string"),
+        (True, "string"),
+        ({"a": "b"}, "string"),
+    ],
+)
+def test_bad_stop(value: Any, reason: str) -> None:
+    """A field of several types yields an error for each: name the field, tell the one that fits."""
+    error = refusal(SamplingBody, {"stop": value})
+    assert error.param in {"stop", "stop.1"}
+    assert reason in error.message
+
+
+@pytest.mark.parametrize(
+    ("part", "param"),
+    [
+        ({"type": "image_url", "image_url": {}}, "type"),
+        ({"type": "text"}, "text"),
+        ({"type": "text", "text": 5}, "text"),
+    ],
+)
+def test_bad_content_part(part: dict[str, Any], param: str) -> None:
+    error = refusal(ChatBody, {"messages": [{"role": "user", "content": [part]}]})
+    assert error.param is not None
+    assert error.param.startswith("messages.0.content")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "top_P", "query2", "logits"])
+def test_unknown_parameter(name: str) -> None:
+    error = refusal(InferBody, {"query": "x", name: 1})
+    assert isinstance(error, UnknownParameter)
+    assert error.param == name
+    assert f"'{name}'" in error.message
+
+
+@pytest.mark.parametrize("name", ["Temperature", "str", "a[0]", "int"])
+def test_unknown_parameter_that_looks_like_a_type(name: str) -> None:
+    error = refusal(InferBody, {"query": "x", name: 1})
+    assert isinstance(error, UnknownParameter)
+    assert error.param == name
+
+
+# ------------------------------------------------------------------ known, not served yet
+
+
+@pytest.mark.parametrize(
+    ("type_", "base", "table"),
+    [
+        (ChatBody, {"messages": [USER]}, CHAT_NOT_YET),
+        (CompletionBody, {"prompt": "x"}, COMPLETION_NOT_YET),
+    ],
+)
+def test_not_yet(
+    type_: type[SamplingBody], base: dict[str, Any], table: dict[str, tuple[Any, ...]]
+) -> None:
+    for name, neutral in table.items():
+        assert name not in type_.model_fields
+        for value in (None, *neutral):
+            parse(type_, {**base, name: value}, table)
+        for value in (object(), 2, "other", ["other"], {"other": 1}):
+            with pytest.raises(UnsupportedParameter, match=f"'{name}' is not supported") as caught:
+                parse(type_, {**base, name: value}, table)
+            assert caught.value.param == name
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1"])
+def test_neutral_means_the_same_type(value: Any) -> None:
+    """Python says True == 1 == 1.0; a client that says n: true has made a mistake."""
+    with pytest.raises(UnsupportedParameter):
+        parse(CompletionBody, {"prompt": "x", "n": value}, COMPLETION_NOT_YET)
+
+
+def test_parse_leaves_the_body_alone() -> None:
+    raw = {"prompt": "x", "n": 1}
+    parse(CompletionBody, raw, COMPLETION_NOT_YET)
+    assert raw == {"prompt": "x", "n": 1}
+
+
+# ------------------------------------------------------------------ priority
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "tier", "expected"),
+    [
+        (None, {}, None, NORMAL),
+        (None, {}, "flex", 0.0),
+        (None, {}, "default", 1.0),
+        (None, {}, "auto", 1.0),
+        (None, {}, "priority", 2.0),
+        (None, {"x-priority": "urgent"}, "flex", 2.0),
+        (None, {"x-priority": " 2.5 "}, None, 2.5),
+        (None, {"x-priority": "-3"}, None, -3.0),
+        (None, {"x-priority": "BATCH"}, None, 0.0),
+        ("normal", {"x-priority": "urgent"}, "priority", 1.0),
+        ("Urgent", {}, None, 2.0),
+        (0, {"x-priority": "urgent"}, None, 0.0),
+        (-1, {}, None, -1.0),
+        (0.25, {}, None, 0.25),
+        (1e308, {}, None, 1e308),
+        # A value that wins is the only one that is read.
+        (1, {"x-priority": "nonsense"}, None, 1.0),
+    ],
+)
+def test_priority(
+    value: float | str | None, headers: dict[str, str], tier: str | None, expected: float
+) -> None:
+    assert priority(value, headers, tier) == expected
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "high", "", "2", float("nan"), float("inf"), 10**400]
+)
+def test_bad_priority_in_the_body(value: float | str) -> None:
+    with pytest.raises(
+        BadRequest, match="finite number or one of 'batch', 'normal', 'urgent'"
+    ) as c:
+        priority(value, {"x-priority": "2"}, None)
+    assert c.value.param == "priority"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "high", "", "1e999", "2,5"])
+def test_bad_priority_in_the_header(value: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        priority(None, {"x-priority": value}, "priority")
+    assert caught.value.param == "X-Priority"

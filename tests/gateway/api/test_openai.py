@@ -1,0 +1,238 @@
+"""OpenAI's dialect: from body to job, and from events to bytes."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.aging import NANO
+from gateway.api.middleware import describe
+from gateway.api.openai import FINGERPRINT, ChatBody, CompletionBody, _Envelope, error_response
+from gateway.api.reply import Completion, timings
+from gateway.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
+from gateway.ticket import Ticket
+from gateway.usage import Usage
+from tests.gateway.memory_pool import job
+from workers.protocol import Chat, Delta, Finished, Started, Text
+
+USER = {"role": "user", "content": "hi"}
+
+
+def chat(**fields: Any) -> ChatBody:
+    return ChatBody.model_validate({"messages": [USER], **fields})
+
+
+def completion(**fields: Any) -> CompletionBody:
+    return CompletionBody.model_validate({"prompt": "once", **fields})
+
+
+def ticket() -> Ticket:
+    made = Ticket(1, job(), 0)
+    made.started = Started(1, 1, 7, 3)
+    made.ids = [5, 6]
+    return made
+
+
+# ------------------------------------------------------------------ bodies
+
+
+def test_messages_become_what_templates_read() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    given = chat(
+        messages=[
+            {"role": "developer", "content": "rules"},
+            {"role": "user", "content": parts, "name": "ann"},
+            {"role": "tool", "content": "4", "tool_call_id": "c1"},
+        ]
+    )
+    assert given.text_prompt() == Chat(
+        [
+            {"role": "system", "content": "rules"},
+            {"role": "user", "content": "ab", "name": "ann"},
+            {"role": "tool", "content": "4", "tool_call_id": "c1"},
+        ]
+    )
+    assert completion().text_prompt() == Text("once")
+
+
+def test_limits() -> None:
+    assert chat().limit() is None
+    assert chat(max_tokens=3).limit() == 3
+    assert chat(max_completion_tokens=4).limit() == 4
+    with pytest.raises(BadRequest) as caught:
+        chat(max_tokens=3, max_completion_tokens=3).limit()
+    assert caught.value.param == "max_tokens"
+    assert completion().limit() == 16
+    assert completion(max_tokens=5).limit() == 5
+
+
+def test_stream_options_need_a_stream() -> None:
+    chat(stream=True, stream_options={"include_usage": True}).check()
+    chat(stream_options=None).check()
+    for stream in (False, None):
+        with pytest.raises(BadRequest) as caught:
+            chat(stream=stream, stream_options={"include_usage": True}).check()
+        assert caught.value.param == "stream_options"
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (None, False),
+        ({}, False),
+        ({"include_usage": False}, False),
+        ({"include_usage": True}, True),
+    ],
+)
+def test_wants_usage(options: dict[str, Any] | None, wanted: bool) -> None:
+    assert chat(stream=True, stream_options=options).wants_usage is wanted
+
+
+# ------------------------------------------------------------------ a stream's bytes
+
+
+def frames(data: bytes) -> list[Any]:
+    """The payloads of server-sent events, "[DONE]" as it is."""
+    assert data == b"" or data.endswith(b"\n\n")
+    texts = [frame for frame in data.split(b"\n\n") if frame]
+    assert all(text.startswith(b"data: ") and b"\n" not in text for text in texts)
+    bodies = [text.removeprefix(b"data: ") for text in texts]
+    return ["[DONE]" if body == b"[DONE]" else orjson.loads(body) for body in bodies]
+
+
+def test_chat_stream() -> None:
+    made = ticket()
+    envelope = _Envelope(made, "forge-tiny", chat(stream=True))
+    events: list[Started | Delta | Finished] = [
+        Started(1, 1, 7, 3),
+        Delta(1, 1, [5], 'line\n"quoted" ü'),
+        Delta(1, 1, [9], ""),
+        Finished(1, 1, "stop", [6], "end"),
+    ]
+    got = [frames(envelope.event(event)) for event in events]
+    assert got[2] == [], "a token that released no text needs no chunk"
+    chunks = [chunk for group in got for chunk in group if chunk != "[DONE]"]
+    for chunk in chunks:
+        assert chunk["id"] == f"chatcmpl-{made.request_id}"
+        assert chunk["object"] == "chat.completion.chunk"
+        assert chunk["created"] == 1_500_000_000
+        assert chunk["model"] == "forge-tiny"
+        assert chunk["system_fingerprint"] == FINGERPRINT
+        assert "usage" not in chunk
+        assert "service_tier" not in chunk
+        assert chunk["choices"][0]["index"] == 0
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert deltas[1:] == [{"content": 'line\n"quoted" ü'}, {"content": "end"}, {}]
+    assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, None, None, "stop"]
+    assert got[-1][-1] == "[DONE]"
+
+
+def test_usage_chunk_comes_last_and_alone() -> None:
+    envelope = _Envelope(ticket(), "m", chat(stream=True, stream_options={"include_usage": True}))
+    text, last, usage, done = frames(envelope.event(Finished(1, 1, "length", [6], "x")))
+    assert done == "[DONE]"
+    assert text["usage"] is None
+    assert last["usage"] is None
+    assert last["choices"][0]["finish_reason"] == "length"
+    assert usage["choices"] == []
+    assert usage["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 2,
+        "total_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 3},
+    }
+
+
+def test_completion_stream() -> None:
+    envelope = _Envelope(ticket(), "m", completion(stream=True))
+    assert envelope.event(Started(1, 1, 7, 3)) == b"", "this dialect has no first chunk"
+    (chunk,) = frames(envelope.event(Delta(1, 1, [5], "a")))
+    assert chunk["object"] == "text_completion"
+    assert chunk["id"].startswith("cmpl-")
+    assert chunk["choices"] == [{"index": 0, "text": "a", "logprobs": None, "finish_reason": None}]
+    last, done = frames(envelope.event(Finished(1, 1, "stop", [], "")))
+    assert last["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]
+    assert done == "[DONE]"
+
+
+@pytest.mark.parametrize(
+    ("tier", "told"),
+    [("auto", "default"), ("default", "default"), ("flex", "flex"), ("priority", "priority")],
+)
+def test_service_tier_is_echoed(tier: str, told: str) -> None:
+    envelope = _Envelope(ticket(), "m", chat(stream=True, service_tier=tier))
+    (chunk,) = frames(envelope.event(Delta(1, 1, [5], "a")))
+    assert chunk["service_tier"] == told
+    whole = envelope.whole(Completion("a", "stop", Usage(1, 0, 1)))
+    assert whole["service_tier"] == told
+
+
+def test_error_in_a_stream() -> None:
+    data = _Envelope(ticket(), "m", chat()).error(InternalError("broken\nhere"))
+    event, payload, *rest = data.split(b"\n")
+    assert (event, rest) == (b"event: error", [b"", b""])
+    error = orjson.loads(payload.removeprefix(b"data: "))["error"]
+    assert error == {
+        "message": "broken\nhere",
+        "type": "server_error",
+        "param": None,
+        "code": "internal_error",
+    }
+
+
+# ------------------------------------------------------------------ whole answers
+
+
+def test_whole_answers() -> None:
+    answer = Completion("text", "length", Usage(7, 3, 2))
+    whole = _Envelope(ticket(), "m", chat()).whole(answer)
+    assert whole["object"] == "chat.completion"
+    assert whole["choices"] == [
+        {
+            "index": 0,
+            "logprobs": None,
+            "finish_reason": "length",
+            "message": {"role": "assistant", "content": "text", "refusal": None},
+        }
+    ]
+    assert whole["usage"]["total_tokens"] == 9
+    whole = _Envelope(ticket(), "m", completion()).whole(answer)
+    assert whole["object"] == "text_completion"
+    assert whole["choices"][0]["text"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [(UnknownParameter("m", param="x"), 400, None), (Unavailable("m", retry_after=5), 503, "5")],
+)
+def test_error_response(error: ForgeError, status: int, retry: str | None) -> None:
+    response = error_response(error)
+    assert response.status_code == status
+    assert response.headers.get("retry-after") == retry
+    assert response.media_type == "application/json"
+    assert orjson.loads(response.body)["error"] == {
+        "message": "m",
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+
+
+def test_headers_and_timings() -> None:
+    made = ticket()
+    told = describe(made)
+    assert told == {"X-Request-Id": made.request_id, "X-Priority": "1", "X-Seed": "1"}
+    assert set(timings(made).values()) == {None}
+    made.arrived_ns, made.dispatched_ns = NANO, NANO + 1_500_000
+    made.first_token_ns, made.ended_ns, made.ids = 2 * NANO, 4 * NANO, [1, 2, 3, 4, 5]
+    assert timings(made) == {
+        "queue_ms": 1.5,
+        "ttft_ms": 1000.0,
+        "total_ms": 3000.0,
+        "tokens_per_second": 2.0,
+    }
+    assert describe(made)["X-Queue-Wait"] == "0.001500"
+    made.ids = [1]  # one token has no rate
+    assert timings(made)["tokens_per_second"] is None
+    assert Ticket(2, job(), 0).usage == Usage(0, 0, 0), "ended before it took a slot"

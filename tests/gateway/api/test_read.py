@@ -1,0 +1,76 @@
+"""The bytes of a body: joined, limited in size, and JSON."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
+
+from gateway.api.body import read
+from gateway.errors import BadRequest, BodyTooLarge
+
+
+def request(*chunks: bytes, length: str | None = None, hangs_up: bool = False) -> Request:
+    async def messages() -> AsyncIterator[Message]:
+        for chunk in chunks:
+            yield {"type": "http.request", "body": chunk, "more_body": True}
+        if hangs_up:
+            yield {"type": "http.disconnect"}
+        yield {"type": "http.request", "body": b"", "more_body": False}
+
+    stream = messages()
+    headers = [] if length is None else [(b"content-length", length.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    return Request(scope, receive=stream.__anext__)
+
+
+def read_now(req: Request, limit: int = 1000) -> dict[str, Any]:
+    return asyncio.run(read(req, limit))
+
+
+def test_read_joins_chunks() -> None:
+    assert read_now(request(b'{"a"', b": 1", b"}")) == {"a": 1}
+    assert read_now(request(b'{"a":"' + b"x" * 92 + b'"}'), limit=100) == {"a": "x" * 92}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b'{"a": NaN}',
+        b"[1]",
+        b'"x"',
+        b"null",
+        b"5",
+        b"\xff",
+        b'{"a": "\\ud800"}',
+        b"[" * 900,
+    ],
+)
+def test_bad_json(data: bytes) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_now(request(data))
+    assert caught.value.param is None
+    assert "JSON" in caught.value.message
+
+
+def test_too_large() -> None:
+    body = orjson.dumps({"a": "x" * 200})
+    with pytest.raises(BodyTooLarge):
+        read_now(request(body), limit=100)
+    # Refused before it is read, where the length is declared.
+    with pytest.raises(BodyTooLarge):
+        read_now(request(hangs_up=True, length="101"), limit=100)
+    # A length that lies, or is no number, is not trusted.
+    with pytest.raises(BodyTooLarge):
+        read_now(request(body, length="5"), limit=100)
+    assert read_now(request(b"{}", length="many"), limit=100) == {}
+
+
+def test_hang_up_while_reading() -> None:
+    with pytest.raises(ClientDisconnect):
+        read_now(request(b'{"a": 1', hangs_up=True))

@@ -1,0 +1,180 @@
+"""A pool in memory: implements gateway.pool.Pool, and does what a test tells it.
+
+No worker computes here. The test plays the workers: it emits their events, ends their generations
+and lets them die. Credits are counted as the real pool counts them, per worker.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+from gateway.pool import Listener, WorkerStatus
+from gateway.pool.placement import choose
+from gateway.ticket import Job, Ticket
+from workers.protocol import (
+    COMPUTE_FAILED,
+    Chat,
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    Load,
+    ModelInfo,
+    Parked,
+    Sampling,
+    Started,
+)
+
+
+class MemoryPool:
+    """Implements :class:`gateway.pool.Pool`."""
+
+    def __init__(self, *slots: int) -> None:
+        """One worker for each number, with so many slots."""
+        self.model: ModelInfo | None = None
+        self.slots = slots
+        self.in_flight: list[dict[int, Generate]] = [{} for _ in slots]
+        self.submitted: list[Generate] = []
+        """Everything that was ever given to a worker, in that order."""
+        self.cancelled: list[int] = []
+        self.asked_to_park: list[int] = []
+        self.homes: dict[int, int] = {}
+        """Worker that keeps the cells of each parked generation."""
+        self.draining = False
+        self._listener: Listener | None = None
+        self._tokens = itertools.count(1000)
+
+    # gateway.pool.Pool
+
+    async def start(self, listener: Listener) -> None:
+        self.attach(listener)
+
+    def ready(self) -> bool:
+        return True
+
+    def free(self) -> int:
+        return sum(self._free().values())
+
+    def submit(self, request: Generate) -> None:
+        worker = choose(self._free(), self.homes.pop(request.id, None))
+        assert worker is not None, "submitted without a free credit"
+        assert request.id not in self.running(), "submitted twice"
+        self.in_flight[worker][request.id] = request
+        self.submitted.append(request)
+
+    def cancel(self, id_: int) -> None:
+        self.cancelled.append(id_)
+
+    def park(self, id_: int) -> None:
+        self.asked_to_park.append(id_)
+
+    def drain(self) -> None:
+        self.draining = True
+
+    def workers(self) -> list[WorkerStatus]:
+        return [
+            WorkerStatus(id_, None, "ready", slots, len(self.in_flight[id_]), 0, Load())
+            for id_, slots in enumerate(self.slots)
+        ]
+
+    async def stop(self) -> None:
+        return None
+
+    # What a test makes the workers do.
+
+    def attach(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def running(self) -> dict[int, Generate]:
+        """The generations that hold a credit, by id."""
+        return {id_: request for worker in self.in_flight for id_, request in worker.items()}
+
+    def begin(self, id_: int, prompt: int = 7, cached: int = 3) -> None:
+        """The generation took its slot."""
+        self.listener.on_event(Started(id_, self.running()[id_].attempt, prompt, cached))
+
+    def progress(self, id_: int, tokens: int = 1) -> list[int]:
+        """The generation sampled some tokens, each with an id of its own; those ids."""
+        ids = [next(self._tokens) for _ in range(tokens)]
+        self.listener.on_event(Delta(id_, self.running()[id_].attempt, ids, "x" * tokens))
+        return ids
+
+    def finish(self, id_: int, reason: str = "stop") -> list[int]:
+        """The generation ended with one more token, whose id this returns."""
+        request = self._release(id_)
+        ids = [] if reason == "cancelled" else [next(self._tokens)]
+        self.listener.on_event(Finished(id_, request.attempt, reason, ids, "x" * len(ids)))
+        self.listener.on_credit()
+        return ids
+
+    def fail(self, id_: int) -> None:
+        """The generation could not be computed."""
+        request = self._release(id_)
+        self.listener.on_event(Failed(id_, request.attempt, COMPUTE_FAILED, "llama_decode"))
+        self.listener.on_credit()
+
+    def yield_slot(self, id_: int) -> None:
+        """The generation left its slot, as it was asked to."""
+        (home,) = (n for n, worker in enumerate(self.in_flight) if id_ in worker)
+        request = self._release(id_)
+        self.homes[id_] = home
+        self.listener.on_event(Parked(id_, request.attempt))
+        self.listener.on_credit()
+
+    def die(self, worker: int) -> list[int]:
+        """The worker died; another one takes its place at once. The ids it had."""
+        lost = list(self.in_flight[worker])
+        self.homes = {id_: home for id_, home in self.homes.items() if home != worker}
+        self.asked_to_park = [id_ for id_ in self.asked_to_park if id_ not in lost]
+        self.in_flight[worker] = {}
+        if lost:
+            self.listener.on_lost(lost)
+        self.listener.on_credit()
+        return lost
+
+    @property
+    def listener(self) -> Listener:
+        assert self._listener is not None
+        return self._listener
+
+    def _free(self) -> dict[int, int]:
+        return {id_: n - len(self.in_flight[id_]) for id_, n in enumerate(self.slots)}
+
+    def _release(self, id_: int) -> Generate:
+        self.asked_to_park = [asked for asked in self.asked_to_park if asked != id_]
+        (worker,) = (worker for worker in self.in_flight if id_ in worker)
+        return worker.pop(id_)
+
+
+class Ends:
+    """Implements :class:`gateway.dispatcher.Observer`: who ended, in that order."""
+
+    def __init__(self) -> None:
+        self.tickets: list[Ticket] = []
+
+    def on_end(self, ticket: Ticket) -> None:
+        assert ticket.ended
+        assert ticket.ended_ns is not None
+        self.tickets.append(ticket)
+
+    def on_resume(self, ticket: Ticket, parked_s: float) -> None:
+        assert ticket.parked_ns >= parked_s * 1e9 - 1
+
+
+class Clock:
+    """Nanoseconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def job(priority: float = 1.0, **changes: int | tuple[str, ...] | bool) -> Job:
+    """A job that asks for nothing special."""
+    prompt = Chat([{"role": "user", "content": "hello"}])
+    return Job(prompt, Sampling(seed=1), priority, 1.5e9, **changes)  # type: ignore[arg-type]
+
+
+def ids(tickets: Sequence[Ticket]) -> list[int]:
+    return [ticket.id for ticket in tickets]

@@ -1,0 +1,152 @@
+"""The command line in process: its parser, its help, and how it fails."""
+
+import argparse
+import contextlib
+import gc
+import io
+import socket
+import warnings
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__
+from gateway.cli import bind, build_parser, default_text, main
+from gateway.config import Config, ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Config.model_fields:
+        monkeypatch.delenv(f"FORGE_{name.upper()}", raising=False)
+
+
+def options() -> dict[str, argparse.Action]:
+    """The options of ``forge serve`` by their name on the command line."""
+    commands = build_parser()._subparsers
+    assert commands is not None
+    (choice,) = commands._group_actions
+    assert isinstance(choice.choices, dict)
+    serve = choice.choices["serve"]
+    assert isinstance(serve, argparse.ArgumentParser)
+    return {flag: action for action in serve._actions for flag in action.option_strings}
+
+
+def help_text(*arguments: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    assert ended.value.code == 0
+    return out.getvalue()
+
+
+def refused(*arguments: str) -> str:
+    """The one line that ``forge serve`` prints when its configuration is wrong."""
+    err, out = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+        code = main(["serve", *arguments])
+    assert code == 2
+    assert out.getvalue() == ""
+    (line,) = err.getvalue().splitlines()
+    assert line.startswith("forge serve: error: ")
+    return line
+
+
+def test_every_field_is_an_option_and_the_other_way_round() -> None:
+    fields = {"--" + name.replace("_", "-") for name in Config.model_fields}
+    extra = {"--config", "--version", "--help", "-h", "--no-repack", "--no-preempt"}
+    assert set(options()) == fields | extra
+
+
+@pytest.mark.parametrize("name", sorted(Config.model_fields))
+def test_help_tells_meaning_and_default(name: str) -> None:
+    field = Config.model_fields[name]
+    assert field.description
+    text = options()["--" + name.replace("_", "-")].help
+    assert text is not None
+    assert field.description.replace("%", "%%") in text
+    assert text.endswith(f"(default: {default_text(field)})".replace("%", "%%"))
+
+
+def test_default_texts() -> None:
+    texts = {name: default_text(field) for name, field in Config.model_fields.items()}
+    # A path of this machine would be wrong in the README.
+    assert texts["model"] == "the embedded forge-tiny"
+    assert (texts["alias"], texts["repack"], texts["aging_rate"]) == ("none", "true", "0.2")
+
+
+def test_help_is_printed() -> None:
+    assert "serve" in help_text("--help")
+    assert "--aging-rate RATE" in help_text("serve", "--help")
+    for place in (("--version",), ("serve", "--version")):
+        assert help_text(*place) == f"forge {__version__}\n"
+
+
+def test_only_what_was_given_is_in_the_namespace() -> None:
+    """Else a default would win over the environment."""
+    assert vars(build_parser().parse_args(["serve"])) == {"command": "serve"}
+    given = vars(build_parser().parse_args(["serve", "--no-repack", "--port", "1"]))
+    assert given == {"command": "serve", "repack": False, "port": "1"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["serve", "--nonsense"], ["serve", "--port"]])
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert "error: " in captured.err.splitlines()[-1]
+
+
+def test_bad_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert refused("--port", "http").startswith("forge serve: error: --port: ")
+    assert "--model: can't read" in refused("--model", str(tmp_path / "none.gguf"))
+    assert "--model" in refused("--model", __file__)
+    assert "--config: can't read" in refused("--config", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("FORGE_SLOTS", "0")
+    assert "FORGE_SLOTS: expected 'auto'" in refused()
+
+
+def model(path: Path) -> str:
+    file = path / "m.gguf"
+    file.write_bytes(b"GGUF")
+    return str(file)
+
+
+def test_host_that_does_not_resolve(tmp_path: Path) -> None:
+    # An address with a port in it can't resolve, whatever the name server says.
+    line = refused("--host", "127.0.0.1:80", "--model", model(tmp_path))
+    assert "--host: can't listen on 127.0.0.1:80:8080: " in line
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_host_that_is_no_name(host: str) -> None:
+    with pytest.raises(ConfigError, match="--host: can't listen on"):
+        bind(host, 0)
+
+
+def test_address_of_another_machine() -> None:
+    # TEST-NET-1 of RFC 5737: nobody has it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the subject of the next test
+        with pytest.raises(ConfigError, match=r"can't listen on 192\.0\.2\.1:0: "):
+            bind("192.0.2.1", 0)
+        gc.collect()
+
+
+def test_failed_bind_leaves_no_socket() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(ConfigError):
+            bind("192.0.2.1", 0)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+def test_bind_takes_a_free_port() -> None:
+    with bind("127.0.0.1", 0) as sock:
+        assert sock.getsockname()[1] > 0
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        assert sock.type is socket.SOCK_STREAM

@@ -1,0 +1,294 @@
+"""The configuration: which source wins, and one line that names the source of a bad value."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gateway.config import Config, ConfigError, Shape, check_model, load
+
+# For every option: the text for file, environment and command line, and the value it becomes.
+OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
+    "model": ("{gguf}", "{gguf}", "{gguf}", None),
+    "alias": ("from-file", "from-env", "from-args", "from-args"),
+    "host": ("::1", "0.0.0.0", "localhost", "localhost"),
+    "port": (1, "2", "3", 3),
+    "workers": ("auto", "2", "3", 3),
+    "slots": (1, "auto", "3", 3),
+    "threads": (1, "2", "auto", "auto"),
+    "ctx": (64, "65", "66", 66),
+    "batch": (129, "130", "131", 131),
+    "cache_type_k": ("f32", "bf16", "q8_0", "q8_0"),
+    "cache_type_v": ("f32", "bf16", "q4_0", "q4_0"),
+    "flash_attn": ("auto", "on", "off", "off"),
+    "repack": (True, "true", False, False),
+    "n_gpu_layers": (1, "2", "-1", -1),
+    "aging_rate": (1, "2.5", "1e-3", 0.001),
+    "max_queue": (10, "20", "30", 30),
+    "max_queue_bytes": (1024, "2048", "4096", 4096),
+    "queue_timeout": (1, "2", "0.5", 0.5),
+    "preempt": (True, "true", "false", False),
+    "quantum": (1, "2", "0", 0.0),
+    "max_body": (1024, "2048", "4096", 4096),
+    "keepalive": (1, "2", "0.5", 0.5),
+    "drain_timeout": (1, "2", "0", 0.0),
+    "log_level": ("debug", "info", "error", "error"),
+}
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    """A file that begins like a GGUF; more is not read here."""
+    path = tmp_path / "some model.v1.gguf"
+    path.write_bytes(b"GGUF and more")
+    return path
+
+
+def toml(path: Path, text: str) -> Path:
+    file = path / "forge.toml"
+    file.write_text(text)
+    return file
+
+
+def one_line(error: pytest.ExceptionInfo[ConfigError]) -> str:
+    text = str(error.value)
+    assert len(text.splitlines()) == 1
+    return text
+
+
+def test_table_is_complete() -> None:
+    assert set(OPTIONS) == set(Config.model_fields)
+
+
+def test_defaults_without_any_source(gguf: Path) -> None:
+    config = load({"model": gguf}, {}, None)
+    assert config == Config(model=gguf)
+    assert (config.host, config.port, config.aging_rate) == ("127.0.0.1", 8080, 0.2)
+    assert config.model_name == "some model.v1"
+    assert load({"model": gguf, "alias": "x"}, {}, None).model_name == "x"
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIONS) - {"model"}))
+@pytest.mark.parametrize("dashes", [False, True])
+def test_precedence(name: str, dashes: bool, gguf: Path, tmp_path: Path) -> None:
+    """Command line > environment > file > default, for each option."""
+    in_file, in_env, in_args, value = OPTIONS[name]
+    key = name.replace("_", "-") if dashes else name
+    literal = str(in_file).lower() if isinstance(in_file, bool | int) else f'"{in_file}"'
+    file = toml(tmp_path, f"model = '{gguf}'\n{key} = {literal}\n")
+    env = {f"FORGE_{name.upper()}": in_env}
+    default = Config(model=gguf)
+
+    def effective(arguments: dict[str, Any], environment: dict[str, str]) -> Any:
+        config = load(arguments, environment, file)
+        others = set(OPTIONS) - {name, "model"}
+        assert {o: getattr(config, o) for o in others} == {o: getattr(default, o) for o in others}
+        return getattr(config, name)
+
+    def converted(raw: Any) -> Any:
+        return getattr(Config(**{name: raw}), name)
+
+    assert effective({}, {}) == converted(in_file)
+    assert effective({}, env) == converted(in_env)
+    assert effective({name: in_args}, env) == value
+    assert effective({name: in_args}, {}) == value
+
+
+def test_precedence_of_the_model(gguf: Path, tmp_path: Path) -> None:
+    others = [tmp_path / f"{n}.gguf" for n in range(2)]
+    for other in others:
+        other.write_bytes(b"GGUF")
+    file = toml(tmp_path, f"model = '{gguf}'")
+    env = {"FORGE_MODEL": str(others[0])}
+    assert load({}, {}, file).model == gguf
+    assert load({}, env, file).model == others[0]
+    assert load({"model": str(others[1])}, env, file).model == others[1]
+
+
+def test_unknown_environment_is_not_ours() -> None:
+    """FORGE_ is a common prefix: a variable that is no option may be somebody else's."""
+    assert load({}, {"FORGE_SOMETHING": "1", "HOME": "/"}, None) == Config()
+
+
+BAD: list[tuple[str, str]] = [
+    ("alias", ""),
+    ("host", ""),
+    ("port", "65536"),
+    ("port", "-1"),
+    ("port", "http"),
+    ("port", "80.5"),
+    ("workers", "0"),
+    ("workers", "many"),
+    ("slots", "129"),
+    ("slots", "0"),
+    ("threads", "-1"),
+    ("ctx", "31"),
+    ("ctx", "Auto"),
+    ("batch", "127"),
+    ("batch", "8193"),
+    ("cache_type_k", "f8"),
+    ("cache_type_v", "F16"),
+    ("flash_attn", "true"),
+    ("repack", "maybe"),
+    ("n_gpu_layers", "-2"),
+    ("aging_rate", "-0.1"),
+    ("aging_rate", "nan"),
+    ("aging_rate", "inf"),
+    ("max_body", "1023"),
+    ("keepalive", "0"),
+    ("keepalive", "nan"),
+    ("drain_timeout", "-1"),
+    ("drain_timeout", "nan"),
+    ("log_level", "trace"),
+    ("log_level", "a\nb"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_value_names_its_source(name: str, value: str, tmp_path: Path) -> None:
+    flag, variable = "--" + name.replace("_", "-"), f"FORGE_{name.upper()}"
+    key = name.replace("_", "-")
+    file = toml(tmp_path, f"{key} = {json.dumps(value)}")
+    sources: list[tuple[str, dict[str, Any], dict[str, str], Path | None]] = [
+        (flag, {name: value}, {}, None),
+        (variable, {}, {variable: value}, None),
+        (f"{key} in {file}", {}, {}, file),
+        # The one that wins is the one to blame.
+        (flag, {name: value}, {variable: value}, file),
+    ]
+    for source, arguments, environment, path in sources:
+        with pytest.raises(ConfigError) as caught:
+            load(arguments, environment, path)
+        text = one_line(caught)
+        assert text.startswith(f"{source}: ")
+        assert text.endswith(f"not {value!r}")
+
+
+def test_auto_options_say_that_auto_is_allowed() -> None:
+    with pytest.raises(ConfigError, match=r"--slots: expected 'auto' or a whole number in range"):
+        load({"slots": "many"}, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no-such-option = 1", r"no-such-option in .*forge\.toml: there is no such option"),
+        ("[server]\nport = 1", r"server in .*forge\.toml: there is no such option"),
+        ("port = ", r"--config: .*forge\.toml is not valid TOML: .*"),
+        ("port = 1\nport = 2", r"--config: .*forge\.toml is not valid TOML: .*"),
+        ("port = [1]", r"port in .*forge\.toml: .*, not \[1\]"),
+        ("model = 5", r"model in .*forge\.toml: .*, not 5"),
+    ],
+)
+def test_bad_file(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({}, {}, toml(tmp_path, text))
+    assert re.fullmatch(message, one_line(caught))
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    broken = tmp_path / "latin.toml"
+    broken.write_bytes(b'alias = "\xe4"')
+    for path, reason in [
+        (tmp_path / "none.toml", "can't read"),
+        (tmp_path, "can't read"),
+        (broken, "is not valid TOML"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            load({}, {}, path)
+        assert reason in one_line(caught)
+        assert str(path) in str(caught.value)
+
+
+def test_not_a_gguf(tmp_path: Path) -> None:
+    empty, text = tmp_path / "empty.gguf", tmp_path / "text.gguf"
+    empty.touch()
+    text.write_text("GGML?")
+    for path, reason in [
+        (empty, "is not a GGUF file"),
+        (text, "is not a GGUF file"),
+        (tmp_path, "can't read"),
+        (tmp_path / "none.gguf", "can't read"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            load({"model": str(path)}, {}, None)
+        assert one_line(caught).startswith("--model: ")
+        assert reason in str(caught.value)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["environment", "file"])
+def test_bad_model_names_its_source(source: str, tmp_path: Path) -> None:
+    file = toml(tmp_path, 'model = "/none.gguf"')
+    env = {"FORGE_MODEL": "/none.gguf"}
+    with pytest.raises(ConfigError) as caught:
+        load({}, env if source == "environment" else {}, file if source == "file" else None)
+    name = "FORGE_MODEL" if source == "environment" else f"model in {file}"
+    assert one_line(caught).startswith(f"{name}: can't read /none.gguf: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(r'model = "a\u0000b"', id="NUL in a path"),
+        pytest.param("port = " + "9" * 5000, id="more digits than int() reads"),
+        pytest.param("port = " + "[" * 5000, id="nested too deep"),
+        pytest.param("port = true", id="bool for a number"),
+        pytest.param(r'"a\nb" = 1', id="line break in a key"),
+    ],
+)
+def test_odd_values_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({}, {}, toml(tmp_path, text))
+    one_line(caught)
+
+
+def test_frozen(gguf: Path) -> None:
+    check_model(gguf)
+    with pytest.raises(ValidationError):
+        Config().port = 1  # type: ignore[misc]
+
+
+# ------------------------------------------------------------------ what it becomes
+
+
+@pytest.mark.parametrize("cores", range(1, 65))
+def test_threads_never_exceed_the_cores(cores: int) -> None:
+    """Compute threads spin at barriers: more of them than cores, and everything halves."""
+    shape = Config().shape(cores)
+    assert shape.workers * shape.threads <= cores
+    assert shape.workers >= min(cores, 2), "the loss of one must leave another serving"
+    assert cores - shape.workers * shape.threads < shape.workers, "cores left idle"
+
+
+@given(st.integers(1, 64), st.integers(1, 80))
+def test_threads_share_the_cores_among_the_workers_asked_for(cores: int, workers: int) -> None:
+    shape = Config(workers=workers).shape(cores)
+    assert shape.workers == workers
+    assert shape.threads == max(1, cores // workers)
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_workers_follow_the_threads_asked_for(cores: int, threads: int) -> None:
+    """--threads 8 on 64 cores must not start 16 workers of 8."""
+    shape = Config(threads=threads).shape(cores)
+    assert shape.threads == threads
+    assert shape.workers * shape.threads <= max(cores, threads)
+
+
+def test_what_is_asked_is_done() -> None:
+    assert Config(workers=3, threads=5, slots=7).shape(2) == Shape(3, 7, 5)
+
+
+def test_worker_spec(gguf: Path) -> None:
+    config = Config(model=gguf, slots=128, batch=128, ctx=640, threads=1, workers=1)
+    spec = config.worker_spec()
+    assert (spec.model_path, spec.slots, spec.batch, spec.n_ctx) == (str(gguf), 128, 128, 640)
+    assert Config(model=gguf).worker_spec().n_ctx is None
+    off = Config(flash_attn="off", repack=False, cache_type_k="f32").worker_spec()
+    assert (off.flash_attn, off.repack, off.type_k, off.type_v) == ("off", False, "f32", "f16")

@@ -1,0 +1,287 @@
+"""The dispatcher on a pool in memory: one test for each promise."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from gateway.aging import NANO
+from gateway.dispatcher import MAX_DEATHS, Dispatcher
+from gateway.errors import Unavailable, WorkerFailed
+from gateway.ticket import State, Ticket
+from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
+from workers.protocol import Delta, Finished, Started
+
+
+class Desk:
+    """A dispatcher with its loop running, and everything around it."""
+
+    def __init__(self, *slots: int, rate: float = 0.2) -> None:
+        self.pool = MemoryPool(*slots)
+        self.clock = Clock()
+        self.ends = Ends()
+        self.dispatcher = Dispatcher(self.pool, rate, self.clock, self.ends)
+        self.pool.attach(self.dispatcher)
+
+    def submit(self, priority: float = 1.0) -> Ticket:
+        return self.dispatcher.submit(job(priority))
+
+    async def settle(self) -> list[int]:
+        """Let the loop do what it can; the ids that reached a worker so far."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return [request.id for request in self.pool.submitted]
+
+    def run(self, script: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            loop = asyncio.create_task(self.dispatcher.run())
+            await script()
+            assert not loop.done(), "the dispatch loop must outlive everything"
+            loop.cancel()
+            await asyncio.gather(loop, return_exceptions=True)
+
+        asyncio.run(main())
+        assert len(self.ends.tickets) == len(set(ids(self.ends.tickets))), "ended twice"
+
+
+def test_late_binding() -> None:
+    """Who comes while no credit is free is still ordered by priority."""
+    desk = Desk(1)
+
+    async def script() -> None:
+        running = desk.submit()
+        await desk.settle()
+        normal, urgent = desk.submit(1), desk.submit(2)
+        assert await desk.settle() == [running.id]
+        desk.pool.finish(running.id)
+        assert await desk.settle() == [running.id, urgent.id]
+        desk.pool.finish(urgent.id)
+        assert await desk.settle() == [running.id, urgent.id, normal.id]
+
+    desk.run(script)
+
+
+def test_aged_job_goes_before_a_fresh_urgent_one() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        running = desk.submit()
+        await desk.settle()
+        normal = desk.submit(1)
+        desk.clock.now = 5 * NANO + 1
+        urgent = desk.submit(2)
+        places = desk.dispatcher.first(2)
+        assert [place.item for place in places] == [normal, urgent]
+        effective = [desk.dispatcher.effective(place) for place in places]
+        assert effective == [pytest.approx(2.0), 2.0]
+        desk.pool.finish(running.id)
+        assert await desk.settle() == [running.id, normal.id]
+        assert normal.dispatched_ns == 5 * NANO + 1
+
+    desk.run(script)
+
+
+def test_cancelled_while_waiting_never_reaches_a_worker() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        running, gone, stays = desk.submit(), desk.submit(), desk.submit()
+        await desk.settle()
+        desk.dispatcher.cancel(gone)
+        desk.dispatcher.cancel(gone)  # a second time does nothing
+        assert gone.state is State.CANCELLED
+        assert desk.ends.tickets == [gone]
+        desk.pool.finish(running.id)
+        assert await desk.settle() == [running.id, stays.id]
+        assert desk.pool.cancelled == []
+
+    desk.run(script)
+
+
+def test_credit_of_a_cancelled_job_comes_back_with_its_end() -> None:
+    """The worker may still be in a long step: until it says so, its slot is taken."""
+    desk = Desk(1)
+
+    async def script() -> None:
+        running, waiting = desk.submit(), desk.submit()
+        await desk.settle()
+        desk.dispatcher.cancel(running)
+        assert desk.pool.cancelled == [running.id]
+        assert desk.dispatcher.running() == 0
+        assert await desk.settle() == [running.id]
+        desk.pool.progress(running.id)  # what it still says reaches nobody
+        assert not running.pending
+        assert running.ids == []
+        desk.pool.finish(running.id, "cancelled")
+        assert await desk.settle() == [running.id, waiting.id]
+        assert desk.ends.tickets == [running]
+
+    desk.run(script)
+
+
+def test_events_reach_the_client_and_the_books() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        ticket = desk.submit()
+        await desk.settle()
+        desk.clock.now = 10
+        desk.pool.begin(ticket.id)
+        assert ticket.first_token_ns is None, "a start is no token"
+        desk.clock.now = 20
+        first = desk.pool.progress(ticket.id, 2)
+        desk.clock.now = 30
+        desk.pool.progress(ticket.id, 0)
+        last = desk.pool.finish(ticket.id, "length")
+        assert ticket.ids == first + last
+        assert [ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns] == [0, 20, 30]
+        events = await ticket.take()
+        assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
+        assert ticket.state is State.FINISHED
+        desk.dispatcher.cancel(ticket)  # the client's connection closes: too late to matter
+        assert ticket.state is State.FINISHED
+
+    desk.run(script)
+
+
+def test_worker_failure_reaches_its_request_alone() -> None:
+    desk = Desk(2)
+
+    async def script() -> None:
+        bad, good = desk.submit(), desk.submit()
+        await desk.settle()
+        desk.pool.fail(bad.id)
+        with pytest.raises(WorkerFailed):
+            await bad.take()
+        desk.pool.finish(good.id)
+        assert (bad.state, good.state) == (State.FAILED, State.FINISHED)
+
+    desk.run(script)
+
+
+def test_lost_job_goes_on_elsewhere_where_it_stopped() -> None:
+    desk = Desk(1, 1)
+
+    async def script() -> None:
+        first, second = desk.submit(), desk.submit()
+        await desk.settle()
+        late = desk.submit()
+        desk.pool.begin(first.id)
+        tokens = desk.pool.progress(first.id, 3)
+        lost = desk.pool.submitted[0]
+        assert desk.pool.die(0) == [first.id]
+        assert first.state is State.WAITING
+        await desk.settle()
+        # With its old key it comes before whoever arrived after it.
+        again = desk.pool.submitted[-1]
+        assert (again.id, again.attempt, again.resume) == (first.id, 2, tokens)
+        assert (again.sampling, again.now, again.prompt) == (lost.sampling, lost.now, lost.prompt)
+        desk.pool.begin(first.id)  # the client hears of one start only
+        tokens += desk.pool.finish(first.id)
+        assert first.ids == tokens
+        events = await first.take()
+        assert [type(event) for event in events] == [Started, Delta, Finished]
+        assert await desk.settle() == [first.id, second.id, first.id, late.id]
+
+    desk.run(script)
+
+
+def test_events_of_an_older_attempt_are_ignored() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        ticket = desk.submit()
+        await desk.settle()
+        desk.pool.die(0)
+        await desk.settle()
+        for echo in (
+            Started(ticket.id, 1, 7, 0),
+            Delta(ticket.id, 1, [666], "x"),
+            Finished(ticket.id, 1, "stop", [666], "x"),
+        ):
+            desk.dispatcher.on_event(echo)
+        assert ticket.state is State.RUNNING
+        assert ticket.ids == []
+        assert not ticket.pending
+        desk.dispatcher.on_event(Delta(4711, 1, [1], "x"))  # nobody's
+
+    desk.run(script)
+
+
+def test_job_that_kills_its_workers_is_given_up() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        ticket = desk.submit()
+        for _ in range(MAX_DEATHS - 1):
+            await desk.settle()
+            desk.pool.die(0)
+        await desk.settle()
+        desk.pool.progress(ticket.id)  # a token in between: not the killer
+        for _ in range(MAX_DEATHS):
+            assert not ticket.ended
+            desk.pool.die(0)
+            await desk.settle()
+        assert ticket.state is State.FAILED
+        assert len(await ticket.take()) == 1
+        with pytest.raises(WorkerFailed, match=f"{MAX_DEATHS} workers died"):
+            await ticket.take()
+        assert desk.dispatcher.depth() == desk.dispatcher.running() == 0
+        await asyncio.wait_for(desk.dispatcher.idle(), 1)
+
+    desk.run(script)
+
+
+def test_drain_finishes_what_was_accepted() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        first, second = desk.submit(), desk.submit()
+        await desk.settle()
+        desk.dispatcher.drain()
+        assert desk.dispatcher.draining
+        assert desk.pool.draining
+        with pytest.raises(Unavailable) as refused:
+            desk.submit()
+        assert refused.value.retry_after
+        idle = asyncio.create_task(desk.dispatcher.idle())
+        for ticket in (first, second):
+            await desk.settle()
+            assert not idle.done()
+            desk.pool.finish(ticket.id)
+        await asyncio.wait_for(idle, 1)
+        assert desk.ends.tickets == [first, second]
+
+    desk.run(script)
+
+
+def test_idle_before_the_first_job() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        await asyncio.wait_for(desk.dispatcher.idle(), 1)
+        desk.submit()
+        assert not desk.dispatcher._idle.is_set()
+
+    desk.run(script)
+
+
+def test_abandon_ends_everything() -> None:
+    desk = Desk(1)
+
+    async def script() -> None:
+        running, waiting = desk.submit(), desk.submit()
+        await desk.settle()
+        desk.dispatcher.drain()
+        desk.dispatcher.abandon("time is up")
+        for ticket in (running, waiting):
+            with pytest.raises(Unavailable, match="time is up"):
+                await ticket.take()
+        assert desk.pool.cancelled == [running.id]
+        await asyncio.wait_for(desk.dispatcher.idle(), 1)
+        desk.pool.finish(running.id, "cancelled")
+        assert await desk.settle() == [running.id]
+        assert desk.dispatcher.waiting() == []
+
+    desk.run(script)

@@ -1,0 +1,56 @@
+"""The closed tree of errors."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway import errors
+from gateway.errors import ForgeError, from_worker
+from workers import protocol
+from workers.protocol import Failed
+
+
+def tree(root: type[ForgeError] = ForgeError) -> Iterator[type[ForgeError]]:
+    for child in root.__subclasses__():
+        yield child
+        yield from tree(child)
+
+
+@pytest.mark.parametrize("code", sorted(protocol.FAILURES))
+def test_every_failure_of_a_worker_has_its_error(code: str) -> None:
+    error = from_worker(Failed(1, 1, code, "what happened"))
+    assert error.message == str(error) == "what happened"
+    assert type(error) in set(tree())
+
+
+def test_the_prompt_is_the_clients_fault_and_the_computation_is_not() -> None:
+    statuses = {code: from_worker(Failed(1, 1, code, "")).status for code in protocol.FAILURES}
+    assert statuses == {
+        protocol.CONTEXT_OVERFLOW: 400,
+        protocol.BAD_PROMPT: 400,
+        protocol.COMPUTE_FAILED: 500,
+    }
+
+
+def test_codes_on_both_sides_of_the_border_are_the_same() -> None:
+    """Clients read OpenAI's code for an overflow; the worker says it with the same word."""
+    assert errors.ContextOverflow.code == protocol.CONTEXT_OVERFLOW
+    assert errors.InvalidPrompt.code == protocol.BAD_PROMPT
+
+
+@pytest.mark.parametrize("error", list(tree()))
+def test_status_and_type_agree(error: type[ForgeError]) -> None:
+    assert error.status in {400, 404, 405, 413, 429, 500, 503, 504}
+    special = {429: "rate_limit_exceeded", 504: "timeout_error"}
+    usual = "invalid_request_error" if error.status < 500 else "server_error"
+    assert error.type == special.get(error.status, usual)
+
+
+def test_codes_tell_the_errors_apart() -> None:
+    codes = [kind.code for kind in tree() if kind is not errors.InternalError]
+    assert len(codes) == len(set(codes))
+
+
+def test_fields() -> None:
+    error = errors.Unavailable("later", param="x", retry_after=5)
+    assert (error.message, error.param, error.retry_after) == ("later", "x", 5)

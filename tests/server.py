@@ -1,0 +1,170 @@
+"""The real command as a subprocess, for tests that want everything to be real."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from gateway.config import EMBEDDED_MODEL
+
+MODEL = Path(os.environ.get("FORGE_TEST_MODEL", EMBEDDED_MODEL))
+"""What is served unless a test says otherwise; the variable is for work on a new model."""
+ALIAS = "forge-tiny"
+DEADLINE_S = 90.0
+"""Ends a wait for something that will not come; no test depends on how long a thing takes."""
+
+T = TypeVar("T")
+
+
+def eventually(check: Callable[[], T], what: str = "", deadline: float = DEADLINE_S) -> T:
+    """Poll until ``check`` gives something true, and return that."""
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        if value := check():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"did not happen in {deadline:.0f} s: {what or check}")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended. A zombie counts: in a container nobody may reap orphans."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    try:
+        # The state is the field after the command, which is in parentheses.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:  # another platform, or it ended just now
+        return False
+
+
+def free_port() -> int:
+    """A port that is free now, for tests that must know it before the server is ready."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without settings for Forge, plus ``extra``."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
+    return {**kept, **(extra or {})}
+
+
+class ForgeServer:
+    """One ``forge serve``. The constructor starts it and does not wait."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        model: Path | None = MODEL,
+        port: int = 0,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Logs go into ``directory``; ``model`` None leaves the choice to ``options``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._logs = directory / "stdout", directory / "stderr"
+        command = [sys.executable, "-m", "gateway.cli", "serve", "--port", str(port)]
+        command += ["--log-level", "info", *options]
+        if model is not None:
+            command += ["--model", str(model)]
+        with self._logs[0].open("wb") as out, self._logs[1].open("wb") as err:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(env)
+            )
+        self.url = f"http://127.0.0.1:{port}"
+        """The address; with port 0 it is known only after :meth:`wait_ready`."""
+
+    @property
+    def stdout(self) -> str:
+        return self._logs[0].read_text("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        return self._logs[1].read_text("utf-8", "replace")
+
+    def wait_ready(self) -> "ForgeServer":
+        """Wait until all workers can serve."""
+        eventually(self._announced, "the server announces itself")
+        eventually(lambda: all(w["state"] == "ready" for w in self.workers()), "workers ready")
+        return self
+
+    def _announced(self) -> bool:
+        for line in self.stdout.splitlines():
+            if line.startswith("Forge is ready at "):
+                self.url = line.split()[-1]
+                return True
+        if self.process.poll() is not None:
+            raise AssertionError(f"exit code {self.process.returncode}:\n{self.stderr}")
+        return False
+
+    # What it says of itself.
+
+    def get(self, path: str) -> Any:
+        """The JSON at ``path``."""
+        response = httpx.get(self.url + path, timeout=DEADLINE_S)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def workers(self) -> list[dict[str, Any]]:
+        workers: list[dict[str, Any]] = self.get("/workers")
+        return workers
+
+    def pids(self) -> list[int]:
+        """The workers' processes."""
+        return [worker["pid"] for worker in self.workers() if worker["pid"] is not None]
+
+    def busy(self) -> int:
+        """Slots in use."""
+        return sum(worker["busy"] for worker in self.workers())
+
+    def decoded(self) -> int:
+        """Tokens sampled so far, as the workers count them."""
+        return sum(worker["decode_tokens"] for worker in self.workers())
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """What /queue lists."""
+        waiting: list[dict[str, Any]] = self.get("/queue")["waiting"]
+        return waiting
+
+    # The end.
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end; the exit code."""
+        return self.process.wait(DEADLINE_S)
+
+    def stop(self) -> None:
+        """SIGTERM must end it with 0, leave no worker behind, and no traceback in its log."""
+        pids = self.pids()
+        self.signal(signal.SIGTERM)
+        self.expect_end(pids)
+
+    def expect_end(self, pids: list[int], *, quiet: bool = True) -> None:
+        """A clean end is under way: exit code 0, the workers ``pids`` end too, no traceback."""
+        assert self.wait() == 0, self.stderr
+        eventually(lambda: all(gone(pid) for pid in pids), f"workers {pids} end")
+        assert not quiet or "Traceback" not in self.stderr, self.stderr
+
+    def kill(self) -> None:
+        """Make sure that it is gone, for teardown: gracefully if it still can."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()

@@ -1,0 +1,214 @@
+"""An engine driven step by step in the test process, on real llama.cpp.
+
+What ``workers.__main__`` wires to a socket is wired to lists here. After every step the ledger of
+cells is checked, so each test of a result is also a test for leaks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workers import llama
+from workers.engine import Engine, Inbox
+from workers.kv import KVCache
+from workers.llama import Context, Model
+from workers.protocol import (
+    Cancel,
+    Chat,
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    Sampling,
+    Started,
+    Step,
+    Text,
+    WorkerSpec,
+)
+from workers.sequence import Preparer
+from workers.template import FALLBACK, ChatTemplate
+
+GREEDY = Sampling(seed=0, temperature=0.0)
+MAX_STEPS = 5000
+
+
+def spec(
+    path: Path,
+    *,
+    n_ctx: int | None = 512,
+    batch: int = 128,
+    type_k: str = "f16",
+    type_v: str = "f16",
+    flash_attn: str = "auto",
+) -> WorkerSpec:
+    """One thread: the tests share the machine."""
+    return WorkerSpec(
+        model_path=str(path),
+        slots=4,
+        threads=1,
+        n_ctx=n_ctx,
+        batch=batch,
+        type_k=type_k,
+        type_v=type_v,
+        flash_attn=flash_attn,
+        repack=False,
+        n_gpu_layers=0,
+        log_level="warning",
+    )
+
+
+def exact_spec(path: Path, *, n_ctx: int, batch: int) -> WorkerSpec:
+    """For an F32 copy: results that do not depend on what else is in the batch."""
+    return spec(path, n_ctx=n_ctx, batch=batch, type_k="f32", type_v="f32", flash_attn="off")
+
+
+def generate(
+    id_: int,
+    prompt: str | Chat,
+    *,
+    sampling: Sampling = GREEDY,
+    max_tokens: int | None = 24,
+    stop: tuple[str, ...] = (),
+    ignore_eos: bool = True,
+    resume: tuple[int, ...] = (),
+    attempt: int = 1,
+) -> Generate:
+    """A request; by default greedy, and of a length that does not depend on the model."""
+    return Generate(
+        id=id_,
+        attempt=attempt,
+        prompt=Text(prompt) if isinstance(prompt, str) else prompt,
+        sampling=sampling,
+        max_tokens=max_tokens,
+        stop=list(stop),
+        ignore_eos=ignore_eos,
+        now=0.0,
+        resume=list(resume),
+    )
+
+
+@dataclass
+class Outcome:
+    """What the gateway would have heard of one generation."""
+
+    started: Started | None = None
+    ids: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    reason: str | None = None
+    failure: Failed | None = None
+    parked: int = 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def ended(self) -> bool:
+        return self.reason is not None or self.failure is not None
+
+
+class Driver:
+    """The engine, its inbox, and everything it said."""
+
+    def __init__(self, model: Model, context: Context, batch: int) -> None:
+        n_seq = 8
+        self.context = context
+        self.kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
+        self.inbox: Inbox = Inbox()
+        self.sent: list[Step] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.engine = Engine(context, self.kv, self.inbox, self._on_step, batch)
+        template = ChatTemplate(
+            model.chat_template or FALLBACK,
+            bos=model.special_text("bos"),
+            eos=model.special_text("eos"),
+        )
+        limit = model.info("m", context.n_ctx).n_ctx_seq
+        self.preparer = Preparer(model, template, limit)
+
+    def _on_step(self, step: Step) -> None:
+        self.sent.append(step)
+        for event in step.events:
+            outcome = self.outcomes[event.id]
+            assert not outcome.ended, "an event after the end"
+            if isinstance(event, Started):
+                assert outcome.started is None or outcome.parked, "started twice"
+                outcome.started = event
+            elif isinstance(event, Delta | Finished):
+                assert outcome.started is not None or event.ids == []
+                outcome.ids += event.ids
+                outcome.texts.append(event.text)
+                outcome.reason = event.reason if isinstance(event, Finished) else None
+            elif isinstance(event, Failed):
+                outcome.failure = event
+            else:
+                outcome.parked += 1
+
+    def submit(self, *requests: Generate) -> list[Outcome]:
+        """Raises Refused, as in the link's thread."""
+        for request in requests:
+            self.outcomes[request.id] = Outcome()
+            self.inbox.put(self.preparer.prepare(request))
+        return [self.outcomes[request.id] for request in requests]
+
+    def cancel(self, id_: int) -> None:
+        self.inbox.put(Cancel(id_))
+
+    @property
+    def busy(self) -> bool:
+        waiting = self.engine._running or self.engine._waiting
+        return bool(waiting) or not self.inbox.empty()
+
+    def step(self, count: int = 1) -> None:
+        """What ``Engine.run`` does in one round."""
+        for _ in range(count):
+            self.engine._drain(block=False)
+            self.engine._admit()
+            self.engine._step()
+            self.engine._flush(0.0)
+            self.kv.check()
+
+    def run(self, *requests: Generate) -> list[Outcome]:
+        """Submit and go on until nothing is left to do."""
+        outcomes = self.submit(*requests)
+        for _ in range(MAX_STEPS):
+            if not self.busy:
+                assert all(outcome.ended for outcome in self.outcomes.values())
+                assert self.kv.used == 0, "cells of a generation that ended"
+                return outcomes
+            self.step()
+        raise AssertionError(f"not done after {MAX_STEPS} steps")
+
+    def alone(self, request: Generate) -> Outcome:
+        """The outcome without neighbours and without a cache."""
+        assert not self.busy
+        while self.kv.evict():
+            pass
+        (outcome,) = self.run(request)
+        while self.kv.evict():
+            pass
+        return outcome
+
+
+@contextmanager
+def driver(
+    model: Model, path: Path, *, n_ctx: int = 512, batch: int = 128, exact: bool = False
+) -> Iterator[Driver]:
+    """A fresh context on a loaded model."""
+    make = exact_spec if exact else spec
+    context = Context(model, make(path, n_ctx=n_ctx, batch=batch), 8)
+    try:
+        yield Driver(model, context, batch)
+    finally:
+        context.close()
+
+
+@contextmanager
+def loaded(path: Path) -> Iterator[Model]:
+    llama.initialise()
+    model = Model(spec(path))
+    try:
+        yield model
+    finally:
+        model.close()

@@ -1,0 +1,209 @@
+"""KV bookkeeping against a naive model: sets of cells, and a memory that does as it is told."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from workers.kv import KVCache
+
+
+class MirrorMemory:
+    """Implements :class:`workers.kv.Memory`: the cells of each sequence, as llama.cpp has them."""
+
+    def __init__(self) -> None:
+        self.cells: dict[int, list[int]] = {}
+        self.shared: tuple[int, int, int] | None = None
+        self._next = 0
+
+    def compute(self, sequence: int, count: int) -> None:
+        fresh = range(self._next, self._next + count)
+        self._next += count
+        self.cells.setdefault(sequence, []).extend(fresh)
+
+    def share(self, source: int, target: int, count: int) -> None:
+        assert not self.cells.get(target), "the target of a copy must be empty"
+        assert len(self.cells.get(source, [])) >= count, "cells that nobody computed"
+        self.cells[target] = self.cells[source][:count]
+        self.shared = (source, target, count)
+
+    def drop(self, sequence: int) -> None:
+        self.cells.pop(sequence, None)
+
+    def held_by(self, sequences: set[int]) -> set[int]:
+        return {cell for seq in sequences for cell in self.cells.get(seq, [])}
+
+
+def common(left: list[int], right: list[int]) -> int:
+    """Length of the common prefix, one token at a time."""
+    size = 0
+    for a, b in zip(left, right, strict=False):
+        if a != b:
+            break
+        size += 1
+    return size
+
+
+class Generations(RuleBasedStateMachine):
+    """Sequences come, are computed and finish or fail, in a small cache."""
+
+    @initialize(n_ctx=st.integers(8, 40), n_seq=st.integers(2, 6), shares=st.booleans())
+    def create(self, n_ctx: int, n_seq: int, shares: bool) -> None:
+        self.n_ctx, self.n_seq, self.shares = n_ctx, n_seq, shares
+        self.memory = MirrorMemory()
+        self.kv = KVCache(self.memory, n_ctx, n_seq, shares_prefixes=shares)
+        self.running: dict[int, list[int]] = {}
+        self.kept: dict[int, list[int]] = {}
+        """Finished sequences, least recently used first."""
+
+    def computed(self, seq: int) -> int:
+        return len(self.memory.cells.get(seq, []))
+
+    def best_donor(self, prompt: list[int]) -> int:
+        """Brute force: the most tokens that any sequence could share; one is always left over."""
+        donors = {**self.kept, **self.running} if self.shares else {}
+        limit = len(prompt) - 1
+        sizes = [min(limit, self.computed(s), common(t, prompt)) for s, t in donors.items()]
+        return max(sizes, default=0)
+
+    @precondition(lambda self: len(self.running) < self.n_seq)
+    @rule(prompt=st.lists(st.integers(0, 1), min_size=1, max_size=10))
+    def attach(self, prompt: list[int]) -> None:
+        if len(self.running) + len(self.kept) == self.n_seq:
+            self.oldest_goes()
+        expected = self.best_donor(prompt)
+        self.memory.shared = None
+        seq, shared = self.kv.attach(prompt)
+        assert shared == expected
+        assert seq not in self.running
+        if shared:
+            assert self.memory.shared is not None
+            source, target, count = self.memory.shared
+            assert (target, count) == (seq, shared)
+            donor = self.running.get(source) or self.kept[source]
+            assert donor[:shared] == prompt[:shared]
+            if source in self.kept:  # used just now
+                self.kept[source] = self.kept.pop(source)
+        self.running[seq] = prompt
+
+    @precondition(lambda self: self.running)
+    @rule(pick=st.integers(0, 9), count=st.integers(1, 10))
+    def compute(self, pick: int, count: int) -> None:
+        """A step of the engine: some of what is lacking, if cells are free; maybe a new token."""
+        seq = sorted(self.running)[pick % len(self.running)]
+        tokens = self.running[seq]
+        count = min(count, len(tokens) - self.computed(seq), self.kv.free)
+        if count <= 0:
+            return
+        self.memory.compute(seq, count)
+        self.kv.extend(seq, count)
+        if self.computed(seq) == len(tokens):
+            tokens.append(count % 2)
+
+    @precondition(lambda self: self.running)
+    @rule(pick=st.integers(0, 9))
+    def finish(self, pick: int) -> None:
+        seq = sorted(self.running)[pick % len(self.running)]
+        tokens = self.running.pop(seq)[: self.computed(seq)]
+        # What is kept before this one's arrival decides who goes, so remember cells now.
+        cells = {s: set(c) for s, c in self.memory.cells.items()}
+        self.kv.keep(seq, tokens)
+        if tokens and self.shares:
+            self.kept[seq] = tokens
+            while self.only_kept(cells) > self.n_ctx // 4:
+                self.kept.pop(next(iter(self.kept)))
+            assert self.kv.cached <= self.n_ctx // 4
+
+    def only_kept(self, cells: dict[int, set[int]]) -> int:
+        """Cells that would be free without the kept sequences, given who held what."""
+        kept: set[int] = set().union(*(cells.get(seq, set()) for seq in self.kept))
+        return len(kept.difference(*(cells.get(seq, set()) for seq in self.running)))
+
+    @precondition(lambda self: self.running)
+    @rule(pick=st.integers(0, 9))
+    def drop(self, pick: int) -> None:
+        """Failed, or put back into the queue."""
+        seq = sorted(self.running)[pick % len(self.running)]
+        del self.running[seq]
+        self.kv.drop(seq)
+
+    @rule()
+    def evict(self) -> None:
+        had = bool(self.kept)
+        assert self.kv.evict() == had
+        if had:
+            self.oldest_goes()
+
+    def oldest_goes(self) -> None:
+        del self.kept[next(iter(self.kept))]
+
+    @invariant()
+    def books_agree(self) -> None:
+        if not hasattr(self, "kv"):
+            return
+        self.kv.check()
+        everyone = set(self.running) | set(self.kept)
+        assert set(self.memory.cells) <= everyone, "cells of a sequence that is gone"
+        assert all(self.computed(seq) == len(tokens) for seq, tokens in self.kept.items())
+        running = self.memory.held_by(set(self.running))
+        kept = self.memory.held_by(set(self.kept))
+        assert self.kv.used == len(running)
+        assert self.kv.cached == len(kept - running)
+        assert self.kv.free == self.n_ctx - len(running | kept)
+
+    def teardown(self) -> None:
+        """When all is gone, all is free: ids and cells."""
+        if not hasattr(self, "kv"):
+            return
+        for seq in list(self.running):
+            self.kv.drop(seq)
+        while self.kv.evict():
+            pass
+        assert self.kv.free == self.n_ctx
+        assert self.memory.cells == {}
+        seqs = {self.kv.attach([1])[0] for _ in range(self.n_seq)}
+        assert seqs == set(range(self.n_seq))
+
+
+Generations.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestGenerations = Generations.TestCase
+
+
+def cache(n_ctx: int = 100, n_seq: int = 4) -> KVCache:
+    return KVCache(MirrorMemory(), n_ctx, n_seq, shares_prefixes=True)
+
+
+def test_check_finds_a_lost_sequence_id() -> None:
+    kv = cache()
+    kv._free_ids.pop()
+    with pytest.raises(AssertionError, match="3 sequence ids accounted for, there are 4"):
+        kv.check()
+
+
+def test_check_finds_cells_without_owner() -> None:
+    kv = cache()
+    kv._ledger.extend(9, 5)
+    with pytest.raises(AssertionError, match="5 cells held by no sequence"):
+        kv.check()
+
+
+def test_check_finds_wrong_references() -> None:
+    kv = cache()
+    seq, _ = kv.attach([1, 2])
+    kv.extend(seq, 2)
+    kv._ledger._refs[0] += 1
+    with pytest.raises(AssertionError, match="references and holders disagree"):
+        kv.check()
+
+
+def test_long_finished_sequence_is_not_kept() -> None:
+    """Resident cells slow every step down, so the cache is a quarter of the context at most."""
+    memory = MirrorMemory()
+    kv = KVCache(memory, 100, 4, shares_prefixes=True)
+    for size, kept in ((25, 25), (26, 0)):
+        tokens = list(range(size))
+        seq, _ = kv.attach(tokens)
+        memory.compute(seq, size - kv._ledger.length(seq))
+        kv.extend(seq, size - kv._ledger.length(seq))
+        kv.keep(seq, tokens)
+        assert kv.cached == kept

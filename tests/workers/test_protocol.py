@@ -1,0 +1,194 @@
+"""The codec: every message survives any cutting of the bytes, and rubbish is named as such."""
+
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers import protocol
+from workers.protocol import (
+    FAILURES,
+    MAX_FRAME,
+    Broken,
+    Cancel,
+    Chat,
+    Delta,
+    Failed,
+    Finished,
+    FrameDecoder,
+    FromWorker,
+    Generate,
+    Load,
+    ModelInfo,
+    ProtocolError,
+    Ready,
+    Sampling,
+    Started,
+    Step,
+    Text,
+    ToWorker,
+    WorkerSpec,
+    encode,
+)
+
+IDS = st.integers(0, 2**63 - 1)
+SMALL = st.integers(0, 2**31 - 1)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+# Characters that JSON bodies can hold: surrogates are refused before they get here.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TOKENS = st.lists(SMALL, max_size=5)
+JSON = st.recursive(st.none() | st.booleans() | SMALL | TEXTS, lambda x: st.lists(x, max_size=3))
+
+CHATS = st.builds(Chat, st.lists(st.dictionaries(TEXTS, JSON, max_size=3), max_size=3))
+SAMPLINGS = st.builds(
+    Sampling,
+    seed=st.integers(-(2**63), 2**63 - 1),
+    temperature=NUMBERS,
+    top_k=SMALL,
+    repeat_penalty=NUMBERS,
+)
+TO_WORKER = st.builds(Cancel, IDS) | st.builds(
+    Generate,
+    id=IDS,
+    attempt=SMALL,
+    prompt=CHATS | st.builds(Text, TEXTS),
+    sampling=SAMPLINGS,
+    max_tokens=st.none() | SMALL,
+    stop=st.lists(TEXTS, max_size=3),
+    ignore_eos=st.booleans(),
+    now=NUMBERS,
+    resume=TOKENS,
+)
+EVENTS = (
+    st.builds(Started, IDS, SMALL, SMALL, SMALL)
+    | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS)
+    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS)
+    | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS)
+)
+INFOS = st.builds(
+    ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, st.booleans()
+)
+LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
+FROM_WORKER = (
+    st.builds(Ready, SMALL, SMALL, INFOS)
+    | st.builds(Broken, TEXTS)
+    | st.builds(Step, st.lists(EVENTS, max_size=4), st.none() | LOADS)
+)
+
+
+def fed(type_: Any, chunks: list[bytes]) -> list[Any]:
+    decoder: FrameDecoder[Any] = FrameDecoder(type_)
+    return [message for chunk in chunks for message in decoder.feed(chunk)]
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """``data`` in pieces, some of them empty."""
+    ends = sorted(place % (len(data) + 1) for place in places)
+    return [data[a:b] for a, b in zip([0, *ends], [*ends, len(data)], strict=True)]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(TO_WORKER, max_size=4), st.lists(st.integers(0, 2**16), max_size=12))
+def test_messages_to_the_worker(messages: list[Generate | Cancel], places: list[int]) -> None:
+    data = b"".join(map(encode, messages))
+    assert fed(ToWorker, cut(data, places)) == messages
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(FROM_WORKER, max_size=4), st.lists(st.integers(0, 2**16), max_size=12))
+def test_messages_from_the_worker(messages: list[Ready | Broken | Step], places: list[int]) -> None:
+    data = b"".join(map(encode, messages))
+    assert fed(FromWorker, cut(data, places)) == messages
+
+
+def test_every_message_type_is_tried() -> None:
+    """A new message must come into the strategies above."""
+    unions = (ToWorker, FromWorker, protocol.Event)
+    kinds = {kind for union in unions for kind in get_args(union)}
+    kinds |= {Chat, Text, ModelInfo, Load, Sampling}
+    defined = {
+        value
+        for value in vars(protocol).values()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    } - {msgspec.Struct, WorkerSpec}
+    assert kinds == defined
+
+
+def test_one_byte_at_a_time() -> None:
+    data = encode(Cancel(1)) + encode(Cancel(2))
+    pieces = [data[at : at + 1] for at in range(len(data))]
+    assert fed(ToWorker, pieces) == [Cancel(1), Cancel(2)]
+
+
+def test_frame_is_length_and_message() -> None:
+    frame = encode(Cancel(5))
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    assert msgspec.msgpack.decode(frame[4:]) == {"type": "cancel", "id": 5}
+
+
+def frame(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
+
+
+def packed(value: Any) -> bytes:
+    return frame(msgspec.msgpack.encode(value))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame(b""),
+        frame(b"\xc1"),
+        frame(b"hello"),
+        packed({}),
+        packed([]),
+        packed(None),
+        packed({"type": "nonsense", "id": 1}),
+        packed({"id": 1}),
+        packed({"type": "cancel"}),
+        packed({"type": "cancel", "id": "1"}),
+        packed({"type": "cancel", "id": None}),
+        encode(Broken("of the other direction")),
+        frame(msgspec.msgpack.encode({"type": "cancel", "id": 1}) + b"\x00"),
+    ],
+)
+def test_rubbish(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="not a message of this protocol"):
+        fed(ToWorker, [data])
+
+
+def test_unknown_event_in_a_step() -> None:
+    data = packed({"type": "step", "events": [["delta?", 1, 1, [], ""]], "load": None})
+    with pytest.raises(ProtocolError):
+        fed(FromWorker, [data])
+
+
+@pytest.mark.parametrize("size", [MAX_FRAME + 1, 2**32 - 1])
+def test_oversize_frame_is_refused_by_its_length(size: int) -> None:
+    """Four bytes are enough to know: nobody waits for gigabytes that never come."""
+    with pytest.raises(ProtocolError, match=f"a frame of {size} bytes"):
+        fed(ToWorker, [size.to_bytes(4, "big")])
+
+
+def test_largest_frame_is_waited_for() -> None:
+    assert fed(ToWorker, [MAX_FRAME.to_bytes(4, "big"), b"x"]) == []
+
+
+def test_messages_before_the_rubbish_are_heard() -> None:
+    decoder: FrameDecoder[Any] = FrameDecoder(ToWorker)
+    heard = []
+    with pytest.raises(ProtocolError):  # noqa: PT012 - what came before is the point
+        for message in decoder.feed(encode(Cancel(1)) + packed({}) + encode(Cancel(2))):
+            heard.append(message)
+    assert heard == [Cancel(1)]
+
+
+def test_resume_of_two_requests_is_not_one_list() -> None:
+    def make() -> Generate:
+        return Generate(1, 1, Text(""), Sampling(1), None, [], False, 0.0)
+
+    first, second = make(), make()
+    first.resume.append(1)
+    assert second.resume == []

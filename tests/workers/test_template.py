@@ -1,0 +1,132 @@
+"""Chat templates: what authors may write, what they may not, and what clients are told."""
+
+import json
+from datetime import datetime
+
+import pytest
+
+from workers.template import FALLBACK, ChatTemplate, TemplateFailed
+
+USER: dict[str, object] = {"role": "user", "content": "2 < 3 & ü"}
+
+
+def render(source: str, *messages: dict[str, object], now: float = 0.0) -> str:
+    return ChatTemplate(source, bos="<s>", eos="</s>").render([*messages], now)
+
+
+def test_messages_and_special_tokens() -> None:
+    source = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m['content'] }}{% endfor %}"
+    assert render(source + "{{ eos_token }}", USER) == "<s>[user]2 < 3 & ü</s>"
+
+
+def test_generation_prompt_is_asked_for() -> None:
+    assert render("{% if add_generation_prompt %}yes{% endif %}") == "yes"
+
+
+def test_blocks_leave_no_white_space() -> None:
+    """Authors write for trim_blocks and lstrip_blocks."""
+    source = "  {% for m in messages %}\n    {{ m.role }}\n  {% endfor %}\nend"
+    assert render(source, USER) == "    user\nend"
+
+
+def test_loop_controls() -> None:
+    source = "{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}x{% endfor %}"
+    assert render(source, USER, USER, USER) == "x"
+
+
+def test_tojson_does_not_escape_for_html() -> None:
+    text = render("{{ messages[0] | tojson }}", USER)
+    assert text == '{"role": "user", "content": "2 < 3 & ü"}'
+    indented = render("{{ messages[0] | tojson(indent=2) }}", USER)
+    assert indented == json.dumps(USER, indent=2, ensure_ascii=False)
+
+
+def test_tojson_takes_hugging_faces_arguments() -> None:
+    source = "{{ messages[0] | tojson(separators=(',', ':'), sort_keys=true) }}"
+    expected = json.dumps(USER, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    assert render(source, USER) == expected
+
+
+def test_date_is_that_of_the_request() -> None:
+    """Not that of the rendering: a resumed request must render the same prompt."""
+    moment = datetime(2031, 2, 3, 4, 5)
+    text = render("{{ strftime_now('%Y-%m-%d %H:%M') }}", now=moment.timestamp())
+    assert text == "2031-02-03 04:05"
+
+
+def test_refusal_of_the_template_reaches_the_client() -> None:
+    source = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(TemplateFailed, match="template refused: roles must alternate"):
+        render(source, USER)
+
+
+@pytest.mark.parametrize(
+    "source", ["{% if %}", "{{ x", "{% for %}", "{% nonsense %}", "{{ 1 | no }}"]
+)
+def test_broken_source(source: str) -> None:
+    with pytest.raises(TemplateFailed, match="chat template is broken"):
+        ChatTemplate(source, bos="", eos="")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "messages.__class__",
+        "messages.__class__.__mro__",
+        "''.__class__.__mro__[1].__subclasses__()",
+        "raise_exception.__globals__",
+        "strftime_now.__self__.__class__()",
+        "messages.append({})",
+        "messages[0].update({})",
+        "messages[0].pop('role')",
+        "'{0.__class__.__mro__}'.format(messages)",
+        "range(999999999)",
+    ],
+)
+def test_sandbox(expression: str) -> None:
+    """A model file is a download; its template gets no way out, and changes nothing."""
+    message: dict[str, object] = {"role": "user", "content": "x"}
+    try:
+        text = render("{{ " + expression + " }}", message)
+    except TemplateFailed:
+        text = ""
+    assert text == ""
+    assert message == {"role": "user", "content": "x"}
+
+
+def test_undefined_values() -> None:
+    # As in Hugging Face's environment: printing one is nothing, using one is an error.
+    assert render("[{{ nothing }}]{% if tools %}x{% endif %}") == "[]"
+    for use in ("nothing.deeper", "messages[5].role", "nothing()", "nothing + 1"):
+        with pytest.raises(TemplateFailed, match="template refused"):
+            render("{{ " + use + " }}", USER)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["1 // 0", "messages[0].content + 1", "'x'.index('y')", "{}['x'].y", "10.0 ** 1000"],
+)
+def test_errors_inside_templates_are_not_bugs_of_ours(expression: str) -> None:
+    with pytest.raises(TemplateFailed):
+        render("{{ " + expression + " }}", USER)
+
+
+def test_endless_recursion() -> None:
+    source = "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}"
+    with pytest.raises(TemplateFailed, match="recursion"):
+        render(source)
+
+
+def test_fallback_is_chatml() -> None:
+    system: dict[str, object] = {"role": "system", "content": "be brief"}
+    assert render(FALLBACK, system, USER) == (
+        "<|im_start|>system\nbe brief<|im_end|>\n"
+        "<|im_start|>user\n2 < 3 & ü<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_generation_blocks_are_transparent() -> None:
+    """Some models mark the assistant's words for their trainers."""
+    source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+    assert render(source, USER) == USER["content"]
