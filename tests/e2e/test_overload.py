@@ -171,7 +171,8 @@ def test_a_parked_job_that_is_hung_up_leaves_nothing(start_server: Start) -> Non
     with httpx.Client(base_url=server.url, timeout=DEADLINE_S) as client:
         body = CHAT.body("count", stream=True, priority="batch", **GREEDY)
         with client.stream("POST", CHAT.path, json=body) as stream:
-            next(stream.iter_lines())
+            lines = stream.iter_lines()  # dropping the iterator would hang up
+            next(lines)
             urgent = Streaming(server, "hello", priority="urgent", **GREEDY)
             eventually(lambda: server.workers()[0]["parked"] == 1, "it is parked")
         eventually(lambda: not server.waiting(), "it left the queue")
