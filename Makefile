@@ -1,6 +1,5 @@
 # Two commands are the whole story: `make serve` and `make test`.
 SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -33,14 +32,16 @@ lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(BIN)/python:
+# A stamp: venv leaves bin/python behind even when it fails for want of ensurepip.
+$(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Forge needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
 # llama.cpp first and by itself, because it is compiled here and that takes a while. The compiler's
 # lines go to a log, its progress to the terminal.
-$(VENV)/.llama: $(BIN)/python pyproject.toml
-	@if ! $(PIP) freeze 2>/dev/null | grep -qx "$(LLAMA)"; then \
+$(VENV)/.llama: $(VENV)/.venv pyproject.toml
+	@set -eu -o pipefail; if ! $(PIP) freeze 2>/dev/null | grep -qx "$(LLAMA)"; then \
 	    command -v c++ >/dev/null || { echo "Forge needs a C/C++ compiler to build llama.cpp (Debian: apt-get install build-essential; macOS: xcode-select --install)"; exit 1; }; \
 	    echo "Installing $(LLAMA). llama.cpp is compiled once for this machine: several minutes, unless pip has it cached."; \
 	    log=$(VENV)/llama-build.log; \

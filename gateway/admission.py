@@ -34,7 +34,7 @@ class Admission(Generic[T]):
     """Counts who waits, and finds those who must make way for somebody more urgent."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self._sizes: dict[Waiting[T], int] = {}
         self._worst: list[tuple[int, int, Waiting[T]]] = []
         """A heap with the entry that would be served last on top; dead entries are skipped."""
@@ -48,6 +48,10 @@ class Admission(Generic[T]):
         """Bytes of all waiting prompts."""
         return self._total
 
+    def crowded(self, size: int) -> bool:
+        """Whether a job of ``size`` can't wait without somebody making way."""
+        return len(self._sizes) >= self.bounds.requests or self._total + size > self.bounds.size
+
     def offer(self, key: int, size: int) -> list[Waiting[T]]:
         """Who must make way so that a job with this heap key and size may wait: often nobody.
 
@@ -55,7 +59,7 @@ class Admission(Generic[T]):
         """
         count, total = len(self._sizes) + 1, self._total + size
         victims: list[Waiting[T]] = []
-        while count > self._bounds.requests or total > self._bounds.size:
+        while count > self.bounds.requests or total > self.bounds.size:
             worst = self._pop_worst()
             if worst is None or worst.key <= key:
                 for entry in (worst, *victims):
@@ -94,10 +98,21 @@ class ServiceRate:
 
     def __init__(self, window: int = 64) -> None:
         self._starts: deque[int] = deque(maxlen=window)
+        self._idle_since_ns: int | None = None
 
     def mark(self, now_ns: int) -> None:
         """A waiting job was given to a worker."""
         self._starts.append(now_ns)
+
+    def pause(self, now_ns: int) -> None:
+        """There is no work: such time says nothing about the rate."""
+        self._idle_since_ns = now_ns
+
+    def resume(self, now_ns: int) -> None:
+        """There is work again."""
+        if self._idle_since_ns is not None:
+            gap, self._idle_since_ns = now_ns - self._idle_since_ns, None
+            self._starts = deque((start + gap for start in self._starts), self._starts.maxlen)
 
     def wait_s(self, ahead: int, now_ns: int) -> float | None:
         """Seconds until a job with ``ahead`` others before it starts; None before any start.

@@ -5,10 +5,9 @@ import time
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ExceptionHandler
+from starlette.types import ASGIApp, ExceptionHandler
 
 from gateway.admission import Bounds
 from gateway.api import infer, openai
@@ -41,7 +40,7 @@ class Gateway:
             self.metrics,
             bounds=Bounds(config.max_queue, config.max_queue_bytes),
             queue_timeout=config.queue_timeout,
-            preemption=Rules(config.quantum, config.aging_rate) if config.preempt else None,
+            preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
         )
         self._loop: asyncio.Task[None] | None = None
 
@@ -66,7 +65,7 @@ class Gateway:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """The ASGI application."""
         service = Service(self.config, self.dispatcher, self.pool)
         routes = [
@@ -80,13 +79,9 @@ class Gateway:
             ClientDisconnect: _gone,
             Exception: _bug,
         }
-        app = Starlette(
-            routes=routes,
-            exception_handlers=handlers,
-            middleware=[Middleware(TicketHeaders)],
-        )
+        app = Starlette(routes=routes, exception_handlers=handlers)
         app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
-        return app
+        return TicketHeaders(app)  # around everything, the answer to a bug included
 
 
 def _respond(request: Request, error: ForgeError) -> Response:

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -97,13 +97,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     flag = "--" + name.replace("_", "-")
-    text = f"{field.description} (default: {default_text(field)})".replace("%", "%%")
+    text = f"{describe(field)} (default: {default_text(field)})".replace("%", "%%")
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": name, "help": text}
     if field.annotation is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:
         # Strings: pydantic converts them, by the same rules as those from the environment.
         parser.add_argument(flag, metavar=name.rsplit("_")[-1].upper(), **options)
+
+
+def describe(field: FieldInfo) -> str:
+    """What the option means, with its values where they are a list."""
+    if get_origin(field.annotation) is not Literal:
+        return str(field.description)
+    return f"{field.description}: {', '.join(get_args(field.annotation))}"
 
 
 def default_text(field: FieldInfo) -> str:

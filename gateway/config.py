@@ -82,8 +82,8 @@ class Config(BaseModel):
         description="seconds a request may wait for its first start, unless it brings its own "
         "`timeout`",
     )
-    preempt: bool = Field(
-        True, description="park a running request when a waiting one has a higher base priority"
+    preempt: Literal["on", "off"] = Field(
+        "on", description="park a running request when a waiting one has a higher base priority"
     )
     quantum: float = Field(
         0.5,
@@ -92,7 +92,9 @@ class Config(BaseModel):
         allow_inf_nan=False,
         description="seconds that a request keeps its slot before it may be parked",
     )
-    max_body: int = Field(4 * 1024 * 1024, ge=1024, description="largest request body in bytes")
+    max_body: int = Field(
+        4 * 1024 * 1024, ge=1024, le=128 * 1024 * 1024, description="largest request body in bytes"
+    )
     keepalive: float = Field(
         5.0,
         gt=0,

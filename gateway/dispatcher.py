@@ -14,6 +14,7 @@ from typing import Protocol
 from gateway.admission import Admission, Bounds, Full, ServiceRate
 from gateway.aging import NANO, AgingHeap, Waiting
 from gateway.errors import (
+    BodyTooLarge,
     DeadlineExceeded,
     Displaced,
     ForgeError,
@@ -42,8 +43,8 @@ class Observer(Protocol):
         """``ticket`` ended, one way or the other."""
         ...
 
-    def on_resume(self, ticket: Ticket, parked_s: float) -> None:
-        """``ticket`` has a slot again after it was parked."""
+    def on_unparked(self, seconds: float) -> None:
+        """A ticket was parked for so long, and now it has a slot again or has ended."""
         ...
 
 
@@ -79,6 +80,7 @@ class Dispatcher:
         self._waiting_by_priority: Counter[float] = Counter()
         self._parking: Ticket | None = None
         """The one that was asked to yield its slot and has not answered yet."""
+        self._quantum_timer: asyncio.TimerHandle | None = None
         self._last_id = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -92,6 +94,7 @@ class Dispatcher:
         if self._draining:
             raise Unavailable("the server is shutting down", retry_after=5)
         now = self._clock_ns()
+        self._rate.resume(now)
         self._make_way(job, now)
         self._last_id += 1
         ticket = Ticket(self._last_id, job, now)
@@ -105,6 +108,10 @@ class Dispatcher:
 
     def _make_way(self, job: Job, now_ns: int) -> None:
         """Keep the bounds: displace who is less urgent, or refuse the job."""
+        if job.size > self._admission.bounds.size:
+            raise BodyTooLarge("the request is larger than all that may wait together")
+        if self._admission.crowded(job.size):
+            self._match()  # slots may be free, and only this turn of the loop not over
         retry_after = self._rate.retry_after(len(self._heap), now_ns)
         try:
             victims = self._admission.offer(self._heap.key(job.priority, now_ns), job.size)
@@ -220,10 +227,13 @@ class Dispatcher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while len(self._heap) and self._pool.free():
-                self._dispatch(self._heap.pop().item)
+            self._match()
             if len(self._heap):
                 self._preempt()
+
+    def _match(self) -> None:
+        while len(self._heap) and self._pool.free():
+            self._dispatch(self._heap.pop().item)
 
     def _dispatch(self, ticket: Ticket) -> None:
         """Give a slot to a ticket that was just taken from the heap."""
@@ -235,10 +245,7 @@ class Dispatcher:
         if ticket.dispatched_ns is None:
             ticket.dispatched_ns = now
             self._rate.mark(now)
-        if ticket.parked_since_ns is not None:
-            ticket.parked_ns += now - ticket.parked_since_ns
-            self._observer.on_resume(ticket, (now - ticket.parked_since_ns) / NANO)
-            ticket.parked_since_ns = None
+        self._unpark(ticket, now)
         self._running[ticket.id] = ticket
         self._pool.submit(ticket.generate())
 
@@ -265,7 +272,10 @@ class Dispatcher:
             self._parking = victim
             self._pool.park(victim.id)
         elif wait_ns:
-            asyncio.get_running_loop().call_later(wait_ns / NANO, self._wake.set)
+            if self._quantum_timer is not None:
+                self._quantum_timer.cancel()
+            loop = asyncio.get_running_loop()
+            self._quantum_timer = loop.call_later(wait_ns / NANO, self._wake.set)
 
     def _on_parked(self, ticket: Ticket) -> None:
         """The slot goes to the one it was freed for, not to whoever is oldest."""
@@ -279,9 +289,17 @@ class Dispatcher:
             self._heap.take(place)
             self._dispatch(place.item)
 
-    def _yielded(self, id_: int) -> None:
+    def _unpark(self, ticket: Ticket, now_ns: int) -> None:
+        """A pause is over: the ticket has a slot again, or it ended."""
+        if ticket.parked_since_ns is not None:
+            pause_ns, ticket.parked_since_ns = now_ns - ticket.parked_since_ns, None
+            ticket.parked_ns += pause_ns
+            self._observer.on_unparked(pause_ns / NANO)
+
+    def _yielded(self, id_: int, attempt: int) -> None:
         """The one that was asked to yield has left its slot, in whatever way."""
-        if self._parking is not None and self._parking.id == id_:
+        asked = self._parking
+        if asked is not None and (asked.id, asked.attempt) == (id_, attempt):
             self._parking = None
 
     def _requeue(self, ticket: Ticket) -> None:
@@ -296,7 +314,7 @@ class Dispatcher:
 
     def on_event(self, event: Event) -> None:
         if not isinstance(event, Started | Delta):
-            self._yielded(event.id)
+            self._yielded(event.id, event.attempt)
         ticket = self._running.get(event.id)
         if ticket is None or event.attempt != ticket.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
@@ -328,7 +346,8 @@ class Dispatcher:
     def on_lost(self, ids: Sequence[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
         for id_ in ids:
-            self._yielded(id_)
+            if self._parking is not None and self._parking.id == id_:
+                self._parking = None
             ticket = self._running.pop(id_, None)
             if ticket is None:
                 continue
@@ -350,6 +369,8 @@ class Dispatcher:
         if ticket.place is not None:
             ticket.place = None  # place and ticket refer to each other: free both now
         ticket.ended_ns = self._clock_ns()
+        self._unpark(ticket, ticket.ended_ns)
         self._observer.on_end(ticket)
         if not self._running and not len(self._heap):
+            self._rate.pause(ticket.ended_ns)
             self._idle.set()

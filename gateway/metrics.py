@@ -72,9 +72,9 @@ class Metrics:
             self._e2e.observe(seconds)
             self._latency_ms.add(seconds * 1000)
 
-    def on_resume(self, ticket: Ticket, parked_s: float) -> None:
+    def on_unparked(self, seconds: float) -> None:
         """Count a preemption that is over."""
-        self._parked.observe(parked_s)
+        self._parked.observe(seconds)
 
     def quantile_ms(self, q: float) -> float:
         """End-to-end latency of finished requests in milliseconds; 0 before the first."""
@@ -99,5 +99,7 @@ class Metrics:
 
 def wants_exposition(accept: str) -> bool:
     """Whether an Accept header asks for Prometheus text rather than the seed's JSON."""
-    kinds = {part.split(";")[0].strip().lower() for part in accept.split(",")}
-    return not kinds.isdisjoint({"text/plain", "application/openmetrics-text"})
+    kinds = (part.split(";")[0].strip().lower() for part in accept.split(","))
+    text = ("text/plain", "application/openmetrics-text")
+    known = (kind for kind in kinds if kind in (*text, "application/json", "*/*"))
+    return next(known, "*/*") in text

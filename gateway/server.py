@@ -73,7 +73,7 @@ async def serve(config: Config, sock: socket.socket) -> str | None:
             except PoolFailed as failure:
                 server.should_exit = True
                 await serving
-                return str(failure)
+                return None if gateway.dispatcher.draining else str(failure)
             print(banner(gateway, sock), flush=True)
         await serving
         return None

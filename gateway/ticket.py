@@ -32,13 +32,8 @@ class Job:
     ignore_eos: bool = False
     timeout: float | None = None
     """Seconds from arrival to the end of the answer."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the prompt, as far as the gateway sees it."""
-        if isinstance(self.prompt, Text):
-            return len(self.prompt.text.encode())
-        return sum(len(message["content"].encode()) for message in self.prompt.messages)
+    size: int = 0
+    """Bytes of the body, the measure of what it costs to let the job wait."""
 
 
 class State(Enum):
@@ -146,6 +141,7 @@ class Ticket:
             ignore_eos=job.ignore_eos,
             now=job.created,
             resume=list(self.ids),
+            priority=job.priority,
         )
 
     def deliver(self, event: ClientEvent) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import default_text
+from gateway.cli import default_text, describe
 from gateway.config import Config
 from tests.server import ForgeServer
 
@@ -64,7 +64,7 @@ def options_table() -> str:
         option = name.replace("_", "-")
         flag = f"`--{option}` / `--no-{option}`" if field.annotation is bool else f"`--{option}`"
         rows.append(
-            f"| {flag} | `FORGE_{name.upper()}` | {default_text(field)} | {field.description} |"
+            f"| {flag} | `FORGE_{name.upper()}` | {default_text(field)} | {describe(field)} |"
         )
     return "\n".join(rows)
 

@@ -97,11 +97,21 @@ class Engine:
     def _arrive(self, sequence: Sequence) -> None:
         """A new generation, or one that was parked here and goes on without computing anything."""
         parked = self._parked.pop(sequence.request.id, None)
-        if parked is None:
-            self._waiting.append(sequence)
-            return
-        parked.request = sequence.request
-        (self._waiting if parked.seq is None else self._running).append(parked)
+        if parked is not None:
+            parked.request = sequence.request
+        if parked is not None and parked.seq is not None:
+            self._running.append(parked)
+        else:
+            self._wait(parked or sequence)
+
+    def _wait(self, sequence: Sequence, *, first: bool = False) -> None:
+        """Into the line for cells, by base priority; ``first`` or last among equals."""
+        rank = sequence.request.priority
+        before = [
+            s.request.priority > rank or (not first and s.request.priority == rank)
+            for s in self._waiting
+        ]
+        self._waiting.insert(before.index(False) if False in before else len(before), sequence)
 
     def _park(self, sequence: Sequence) -> None:
         owner = self._waiting if sequence in self._waiting else self._running
@@ -110,13 +120,16 @@ class Engine:
         self._events.append(Parked(sequence.request.id, sequence.request.attempt))
 
     def _admit(self) -> None:
-        """Give cells to waiting sequences, oldest first, while there is room for their tokens."""
+        """Give cells to waiting sequences, in their order, while there is room for their tokens."""
         while self._waiting:
             sequence = self._waiting[0]
-            growth = len(self._running)  # each running sequence wants a cell in the next step
-            while self._running and sequence.known + growth > self._kv.free + self._kv.cached:
-                if not self._unseat():
-                    return
+            # What was admitted before is owed its cells too, even if nothing is computed yet.
+            growth = sum(running.known - running.computed for running in self._running)
+            parked = {s.seq for s in self._parked.values() if s.seq is not None}
+            if self._running and sequence.known + growth > self._kv.room(parked):
+                return
+            while self._running and sequence.known + growth > self._kv.room(set()):
+                self._unseat()
             self._running.append(self._waiting.pop(0))
             if not self._kv.has_id:
                 self._unseat()
@@ -157,7 +170,7 @@ class Engine:
         self._running.remove(sequence)
         self._kv.drop(sequence.seq)
         sequence.seq, sequence.computed = None, 0
-        self._waiting.insert(0, sequence)
+        self._wait(sequence, first=True)
 
     def _unseat(self) -> bool:
         """Take the cells of the parked sequence that came last; it computes them again one day."""
@@ -201,12 +214,12 @@ class Engine:
                 return [(s, n) for s, n in zip(candidates, counts, strict=True) if n]
 
     def _make_room(self) -> bool:
-        """Free some cells: of a cached sequence, else a parked one, else the youngest running."""
+        """Free some cells: of a cached sequence, a parked one, the least urgent and youngest."""
         if self._kv.evict() or self._unseat():
             return True
         if len(self._running) < 2:
             return False
-        self._put_back(self._running[-1])
+        self._put_back(min(reversed(self._running), key=lambda s: s.request.priority))
         return True
 
     def _decode(self, chunks: list[Chunk]) -> int:

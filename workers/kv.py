@@ -51,6 +51,12 @@ class KVCache:
             self._kept_cells = self._ledger.exclusive(self._prefixes.kept)
         return self._kept_cells
 
+    def room(self, parked: set[int]) -> int:
+        """Cells that would be free without the kept and the ``parked`` sequences."""
+        if not parked:
+            return self.free + self.cached
+        return self.free + self._ledger.exclusive(self._prefixes.kept | parked)
+
     @property
     def used(self) -> int:
         """Cells that running sequences hold."""

@@ -102,7 +102,11 @@ class Model:
                 raise LoadFailed("llama.cpp can't load this model")
         self.handle = handle
         vocab = llama_cpp.llama_model_get_vocab(handle)
-        if vocab is None or not llama_cpp.llama_model_has_decoder(handle):
+        if (
+            vocab is None
+            or llama_cpp.llama_model_has_encoder(handle)
+            or not llama_cpp.llama_model_has_decoder(handle)
+        ):
             raise LoadFailed(f"{spec.model_path} is not a model that generates text")
         self._vocab = vocab
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)

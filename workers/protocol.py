@@ -82,6 +82,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     ignore_eos: bool
     now: float
     resume: list[int] = []
+    priority: float = 1.0
+    """The base priority: when cells run short, the largest gets them first."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

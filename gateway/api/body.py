@@ -69,8 +69,11 @@ def _default(value: float | None, default: float) -> float:
     return default if value is None else float(value)
 
 
-async def read(request: Request, limit: int) -> dict[str, Any]:
-    """The JSON object in the body. Raises BodyTooLarge, BadRequest or ClientDisconnect."""
+async def read(request: Request, limit: int) -> tuple[dict[str, Any], int]:
+    """The JSON object in the body, and the body's bytes.
+
+    Raises BodyTooLarge, BadRequest or ClientDisconnect.
+    """
     too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -86,7 +89,7 @@ async def read(request: Request, limit: int) -> dict[str, Any]:
         raise BadRequest(f"the body is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
-    return value
+    return value, len(data)
 
 
 def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> Body:

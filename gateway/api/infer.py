@@ -3,14 +3,13 @@
 import time
 from typing import Any
 
-import orjson
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api import body
-from gateway.api.reply import collect, timings
+from gateway.api.reply import collect, json_response, timings
 from gateway.api.service import Service
 from gateway.errors import ForgeError
 from gateway.ticket import Job
@@ -29,8 +28,7 @@ def error_response(error: ForgeError) -> Response:
         content["param"] = error.param
     if error.usage is not None:
         content["usage"] = error.usage.openai()
-    retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return Response(orjson.dumps(content), error.status, retry, media_type="application/json")
+    return json_response(content, error.status, error.retry_after)
 
 
 class Infer:
@@ -43,7 +41,7 @@ class Infer:
         return [Route("/infer", self.infer, methods=["POST"])]
 
     async def infer(self, request: Request) -> Response:
-        raw = await body.read(request, self._service.config.max_body)
+        raw, size = await body.read(request, self._service.config.max_body)
         given = body.parse(InferBody, raw, {})
         question = {"role": "user", "content": given.query}
         job = Job(
@@ -55,6 +53,7 @@ class Infer:
             stop=given.stops(),
             ignore_eos=bool(given.ignore_eos),
             timeout=body.timeout(given.timeout, request.headers),
+            size=size,
         )
         ticket = self._service.submit(request, job)
         completion = await collect(self._service.dispatcher, ticket, request.receive)
@@ -68,4 +67,4 @@ class Infer:
             "usage": completion.usage.openai(),
             "timings": timings(ticket),
         }
-        return Response(orjson.dumps(content), media_type="application/json")
+        return json_response(content)

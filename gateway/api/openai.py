@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.api import body
-from gateway.api.reply import Completion, collect
+from gateway.api.reply import Completion, collect, json_response
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
 from gateway.errors import BadRequest, ForgeError, UnknownModel
@@ -141,12 +141,7 @@ def error_body(error: ForgeError) -> dict[str, Any]:
 
 
 def error_response(error: ForgeError) -> Response:
-    retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return _json(error_body(error), error.status, retry)
-
-
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), status, headers, media_type="application/json")
+    return json_response(error_body(error), error.status, error.retry_after)
 
 
 class _Envelope:
@@ -236,14 +231,17 @@ class OpenAI:
         ]
 
     async def chat(self, request: Request) -> Response:
-        raw = await body.read(request, self._service.config.max_body)
-        return await self._generate(request, body.parse(ChatBody, raw, CHAT_NOT_YET))
+        raw, size = await body.read(request, self._service.config.max_body)
+        return await self._generate(request, body.parse(ChatBody, raw, CHAT_NOT_YET), size)
 
     async def completions(self, request: Request) -> Response:
-        raw = await body.read(request, self._service.config.max_body)
-        return await self._generate(request, body.parse(CompletionBody, raw, COMPLETION_NOT_YET))
+        raw, size = await body.read(request, self._service.config.max_body)
+        given = body.parse(CompletionBody, raw, COMPLETION_NOT_YET)
+        return await self._generate(request, given, size)
 
-    async def _generate(self, request: Request, given: ChatBody | CompletionBody) -> Response:
+    async def _generate(
+        self, request: Request, given: ChatBody | CompletionBody, size: int
+    ) -> Response:
         given.check()
         self._check_model(given.model)
         job = Job(
@@ -255,6 +253,7 @@ class OpenAI:
             stop=given.stops(),
             ignore_eos=bool(given.ignore_eos),
             timeout=body.timeout(given.timeout, request.headers),
+            size=size,
         )
         ticket = self._service.submit(request, job)
         envelope = _Envelope(ticket, self._service.config.model_name, given)
@@ -262,14 +261,14 @@ class OpenAI:
         if given.stream:
             return EventStream(dispatcher, ticket, envelope, self._service.config.keepalive)
         completion = await collect(dispatcher, ticket, request.receive)
-        return _json(envelope.whole(completion))
+        return json_response(envelope.whole(completion))
 
     async def models(self, request: Request) -> Response:
-        return _json({"object": "list", "data": [self._card()]})
+        return json_response({"object": "list", "data": [self._card()]})
 
     async def model(self, request: Request) -> Response:
         self._check_model(request.path_params["name"])
-        return _json(self._card())
+        return json_response(self._card())
 
     def _check_model(self, name: str | None) -> None:
         served = self._service.config.model_name

@@ -4,13 +4,13 @@ from collections import Counter
 from typing import Any
 
 import msgspec
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.aging import Waiting
 from gateway.api.body import priority_text
+from gateway.api.reply import json_response
 from gateway.api.service import Service
 from gateway.errors import NotFound, Unavailable
 from gateway.metrics import Metrics, wants_exposition
@@ -50,7 +50,7 @@ class Ops:
             raise Unavailable("the server is shutting down", retry_after=5)
         if not self._service.pool.ready():
             raise Unavailable("no worker is ready yet", retry_after=1)
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
         accept = request.headers.get("accept", "*/*")
@@ -58,10 +58,10 @@ class Ops:
             content, content_type = self._metrics.exposition(accept)
             return Response(content, media_type=content_type)
         dispatcher = self._service.dispatcher
-        return _json(self._metrics.summary(dispatcher.depth(), dispatcher.running()))
+        return json_response(self._metrics.summary(dispatcher.depth(), dispatcher.running()))
 
     async def workers(self, request: Request) -> Response:
-        return _json([_worker(status) for status in self._service.pool.workers()])
+        return json_response([_worker(status) for status in self._service.pool.workers()])
 
     async def queue(self, request: Request) -> Response:
         dispatcher = self._service.dispatcher
@@ -69,7 +69,7 @@ class Ops:
         places = dispatcher.waiting()
         counts = Counter(place.priority for place in places)
         first = dispatcher.first(QUEUE_SHOWN)
-        return _json(
+        return json_response(
             {
                 "depth": dispatcher.depth(),
                 "by_priority": {
@@ -87,7 +87,7 @@ class Ops:
         name, dispatcher = request.path_params["name"], self._service.dispatcher
         for place in dispatcher.waiting():
             if place.item.request_id == name:
-                return _json(self._place(place, dispatcher.ahead(place)))
+                return json_response(self._place(place, dispatcher.ahead(place)))
         raise NotFound(f"no request {name} is waiting")
 
     def _place(self, place: Waiting[Ticket], ahead: int) -> dict[str, Any]:
@@ -111,7 +111,3 @@ def _worker(status: WorkerStatus) -> dict[str, Any]:
     fields = {field: getattr(status, field) for field in WorkerStatus.__slots__}
     load = fields.pop("load")
     return {**fields, **msgspec.structs.asdict(load)}
-
-
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Message
 
 from gateway.aging import NANO
@@ -27,7 +29,7 @@ class Completion:
 
 
 def timings(ticket: Ticket) -> dict[str, float | None]:
-    """Milliseconds since arrival; tokens per second counts the decode phase alone."""
+    """Milliseconds since arrival, and the rate from the first token to the end, pauses included."""
     arrived, ended, first = ticket.arrived_ns, ticket.ended_ns, ticket.first_token_ns
 
     def since_arrival(moment_ns: int | None) -> float | None:
@@ -42,6 +44,12 @@ def timings(ticket: Ticket) -> dict[str, float | None]:
         "total_ms": since_arrival(ended),
         "tokens_per_second": rate,
     }
+
+
+def json_response(value: Any, status: int = 200, retry_after: int | None = None) -> Response:
+    """``value`` as JSON; ``retry_after`` (seconds) becomes the header."""
+    headers = None if retry_after is None else {"Retry-After": str(retry_after)}
+    return Response(orjson.dumps(value), status, headers, media_type="application/json")
 
 
 async def collect(

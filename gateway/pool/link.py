@@ -38,8 +38,8 @@ class WorkerLink(asyncio.Protocol):
         self.ready: Ready | None = None
         self.in_flight: dict[int, int] = {}
         """Attempt by id of each generation that holds a credit."""
-        self.parked: set[int] = set()
-        """Generations whose cells are kept there, without a credit."""
+        self.parked: dict[int, int] = {}
+        """Attempt by id of each generation whose cells are kept there, without a credit."""
         self.load = Load()
 
     @property
@@ -50,13 +50,13 @@ class WorkerLink(asyncio.Protocol):
     def generate(self, request: Generate) -> None:
         """Send a generation; takes a credit."""
         self.in_flight[request.id] = request.attempt
-        self.parked.discard(request.id)
+        self.parked.pop(request.id, None)
         self._write(encode(request))
 
     def cancel(self, id_: int) -> None:
         """Stop a generation, or give up a parked one; nothing to one that is not there."""
         if id_ in self.in_flight or id_ in self.parked:
-            self.parked.discard(id_)
+            self.parked.pop(id_, None)
             self._write(encode(Cancel(id_)))
 
     def park(self, id_: int) -> None:
@@ -96,6 +96,12 @@ class WorkerLink(asyncio.Protocol):
                 self.load = message.load
             for event in message.events:
                 if isinstance(event, Finished | Failed | Parked):
-                    self.in_flight.pop(event.id, None)
-                if isinstance(event, Parked):
-                    self.parked.add(event.id)
+                    self._release(event)
+
+    def _release(self, event: Finished | Failed | Parked) -> None:
+        """An attempt left its slot; the echo of an earlier one frees nothing of the current."""
+        for held in (self.in_flight, self.parked):
+            if held.get(event.id) == event.attempt:
+                del held[event.id]
+        if isinstance(event, Parked):
+            self.parked[event.id] = event.attempt

@@ -5,7 +5,9 @@ import contextlib
 import importlib
 import logging
 import multiprocessing
+import signal
 import socket
+from collections.abc import Iterator
 from multiprocessing.context import SpawnProcess
 
 from gateway.pool import Listener, PoolFailed, WorkerStatus
@@ -25,6 +27,16 @@ _spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threa
 def _enter(sock: socket.socket, spec: WorkerSpec) -> None:
     """Runs in the child. Imported by name there, so that the gateway never imports the engine."""
     importlib.import_module("workers.__main__").main(sock, spec)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A child inherits this, so that Ctrl-C can't end it before it ignores the signal itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Worker:
@@ -132,35 +144,48 @@ class LocalPool:
     async def _supervise(self, worker: Worker) -> None:
         """Keep one process running; pause longer after each failure to get ready."""
         pause = BACKOFF_FIRST_S
-        while not self._stopping.is_set():
-            link = await self._spawn(worker)
-            if self._stopping.is_set():
-                link.close()  # stop() came before there was anything to close
-            await worker.closed.wait()
-            code = await self._reap(worker)
-            if self._stopping.is_set():
+        while True:
+            was_ready, reason = await self._live(worker)
+            if self._stopping.is_set() or self._fail_start(reason):
                 return
-            if self._fail_start(f"a worker ended with exit code {code} while loading the model"):
-                return
-            if link.ready is not None:
+            if was_ready:
                 pause = BACKOFF_FIRST_S
-            log.error(
-                "worker %d ended (exit code %s), restarting in %.2f s", worker.id, code, pause
-            )
+            log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
+            if self._stopping.is_set():
+                return
             pause = min(2 * pause, BACKOFF_MAX_S)
             worker.restarts += 1
 
+    async def _live(self, worker: Worker) -> tuple[bool, str]:
+        """One process from its start to its end: whether it got ready, and how it ended."""
+        try:
+            link = await self._spawn(worker)
+        except OSError as error:
+            return False, f"a worker can't be started: {error}"
+        if self._stopping.is_set():
+            link.close()  # stop() came before there was anything to close
+        await worker.closed.wait()
+        code = await self._reap(worker)
+        doing = "" if link.ready is not None else " while loading the model"
+        return link.ready is not None, f"a worker ended with exit code {code}{doing}"
+
     async def _spawn(self, worker: Worker) -> WorkerLink:
+        """Start a process and connect to it. Raises OSError if the system has no room for it."""
         ours, theirs = socket.socketpair()
-        worker.process = _spawn.Process(
+        process = _spawn.Process(
             target=_enter, args=(theirs, self._spec), name=f"forge-worker-{worker.id}"
         )
-        # In the loop's own thread: on Linux a worker dies with the thread that started it.
-        worker.process.start()
-        theirs.close()  # else we would never see EOF
+        try:
+            with theirs, _signals_blocked():
+                # In the loop's own thread: on Linux a worker dies with the thread that started it.
+                process.start()
+        except OSError:
+            ours.close()
+            raise
+        worker.process = process
         worker.closed.clear()
         ours.setblocking(False)
         link = worker.link = WorkerLink(

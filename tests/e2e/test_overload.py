@@ -158,7 +158,7 @@ def test_preemption_is_only_a_pause(
 
 
 def test_no_preemption_if_it_is_off(start_server: Start) -> None:
-    server = start_server(*ONE_SLOT, "--quantum", "0", "--no-preempt")
+    server = start_server(*ONE_SLOT, "--quantum", "0", "--preempt", "off")
     long = Streaming(server, "count", priority="normal", max_tokens=200, **GREEDY)
     eventually(lambda: long.pieces)
     assert post(server, query="hello", priority="urgent", max_tokens=3).is_success

@@ -122,3 +122,12 @@ def test_rate_of_a_service_that_stopped() -> None:
     rate.mark(0)
     assert rate.retry_after(0, 20 * NANO) == 20
     assert rate.retry_after(0, 10_000 * NANO) == RETRY_MAX_S
+
+
+def test_time_without_work_does_not_count() -> None:
+    rate = ServiceRate()
+    for tenth in range(100):
+        rate.mark(tenth * NANO // 10)
+    rate.pause(10 * NANO)
+    rate.resume(3600 * NANO)
+    assert rate.wait_s(0, 3600 * NANO) == pytest.approx(0.1)

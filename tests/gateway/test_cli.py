@@ -54,7 +54,7 @@ def refused(*arguments: str) -> str:
 
 def test_every_field_is_an_option_and_the_other_way_round() -> None:
     fields = {"--" + name.replace("_", "-") for name in Config.model_fields}
-    extra = {"--config", "--version", "--help", "-h", "--no-repack", "--no-preempt"}
+    extra = {"--config", "--version", "--help", "-h", "--no-repack"}
     assert set(options()) == fields | extra
 
 

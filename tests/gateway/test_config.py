@@ -32,7 +32,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "max_queue": (10, "20", "30", 30),
     "max_queue_bytes": (1024, "2048", "4096", 4096),
     "queue_timeout": (1, "2", "0.5", 0.5),
-    "preempt": (True, "true", "false", False),
+    "preempt": ("on", "on", "off", "off"),
     "quantum": (1, "2", "0", 0.0),
     "max_body": (1024, "2048", "4096", 4096),
     "keepalive": (1, "2", "0.5", 0.5),

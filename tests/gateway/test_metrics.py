@@ -161,7 +161,7 @@ def test_openmetrics_is_chosen_when_asked_for() -> None:
         ("text/plain", True),
         ("text/plain;version=0.0.4", True),
         ("Application/OpenMetrics-Text; version=1.0.0", True),
-        ("application/json, text/plain;q=0.5", True),
+        ("application/json, text/plain;q=0.5", False),
         ("*/*", False),  # curl
         (BROWSER, False),
         ("application/json", False),

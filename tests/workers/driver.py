@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from workers import llama
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
@@ -20,6 +22,7 @@ from workers.protocol import (
     Failed,
     Finished,
     Generate,
+    Park,
     Sampling,
     Started,
     Step,
@@ -73,6 +76,7 @@ def generate(
     ignore_eos: bool = True,
     resume: tuple[int, ...] = (),
     attempt: int = 1,
+    priority: float = 1.0,
 ) -> Generate:
     """A request; by default greedy, and of a length that does not depend on the model."""
     return Generate(
@@ -85,6 +89,7 @@ def generate(
         ignore_eos=ignore_eos,
         now=0.0,
         resume=list(resume),
+        priority=priority,
     )
 
 
@@ -155,6 +160,17 @@ class Driver:
     def cancel(self, id_: int) -> None:
         self.inbox.put(Cancel(id_))
 
+    def park(self, id_: int) -> None:
+        self.inbox.put(Park(id_))
+
+    def unpark(self, request: Generate) -> None:
+        """The same generation again, as the gateway sends it: with the tokens it has."""
+        outcome = self.outcomes[request.id]
+        resumed = msgspec.structs.replace(
+            request, attempt=request.attempt + 1, resume=list(outcome.ids)
+        )
+        self.inbox.put(self.preparer.prepare(resumed))
+
     @property
     def busy(self) -> bool:
         waiting = self.engine._running or self.engine._waiting
@@ -176,6 +192,15 @@ class Driver:
             if not self.busy:
                 assert all(outcome.ended for outcome in self.outcomes.values())
                 assert self.kv.used == 0, "cells of a generation that ended"
+                return outcomes
+            self.step()
+        raise AssertionError(f"not done after {MAX_STEPS} steps")
+
+    def run_beside(self, *requests: Generate) -> list[Outcome]:
+        """Submit and go on until these end; others may stay parked."""
+        outcomes = self.submit(*requests)
+        for _ in range(MAX_STEPS):
+            if all(outcome.ended for outcome in outcomes):
                 return outcomes
             self.step()
         raise AssertionError(f"not done after {MAX_STEPS} steps")

@@ -28,7 +28,9 @@ def request(*chunks: bytes, length: str | None = None, hangs_up: bool = False) -
 
 
 def read_now(req: Request, limit: int = 1000) -> dict[str, Any]:
-    return asyncio.run(read(req, limit))
+    value, size = asyncio.run(read(req, limit))
+    assert size <= limit
+    return value
 
 
 def test_read_joins_chunks() -> None:

@@ -18,6 +18,7 @@ from workers.protocol import (
     Generate,
     Load,
     ModelInfo,
+    Parked,
     Ready,
     Sampling,
     Step,
@@ -200,3 +201,21 @@ def test_close_before_connection() -> None:
         WorkerLink(lambda *_: None, lambda _: None).close()
 
     asyncio.run(main())
+
+
+def test_an_echo_of_an_earlier_attempt_frees_nothing() -> None:
+    """A parked job went elsewhere and came back before its old Cancel was answered."""
+
+    async def script(line: Line) -> None:
+        await line.says(encode(READY))
+        line.link.generate(generate(1, attempt=1))
+        await line.says(encode(Step([Parked(1, 1)], None)))
+        assert (line.link.in_flight, line.link.parked) == ({}, {1: 1})
+        line.link.cancel(1)
+        line.link.generate(generate(1, attempt=3))
+        await line.says(encode(Step([Finished(1, 1, "cancelled", [], "")], None)))
+        assert line.link.in_flight == {1: 3}
+        await line.says(encode(Step([Parked(1, 3), Finished(1, 3, "cancelled", [], "")], None)))
+        assert (line.link.in_flight, line.link.parked) == ({}, {})
+
+    on_line(script)

@@ -1,0 +1,125 @@
+"""Preemption inside a worker: a parked generation keeps its cells, and goes on from there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workers.driver import Driver, driver, generate
+from workers.llama import Model
+from workers.sequence import Sequence
+
+PROMPT = "Once upon a time there was a little"
+
+
+@pytest.fixture
+def tight(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
+    """256 cells, llama.cpp's least."""
+    with driver(f32_model, f32_path, n_ctx=256, exact=True) as made:
+        yield made
+
+
+def test_a_parked_generation_computes_nothing_twice(tight: Driver) -> None:
+    request = generate(1, PROMPT, max_tokens=60)
+    alone = tight.alone(request)
+    before = tight.engine._prefilled
+    (outcome,) = tight.submit(request)
+    tight.step(20)
+    tight.park(1)
+    tight.step()
+    assert outcome.parked == 1
+    known = len(outcome.ids)
+    (other,) = tight.run_beside(generate(2, f"2 {PROMPT}", max_tokens=30))
+    assert len(other.ids) == 30
+    assert len(outcome.ids) == known, "it computed while it was parked"
+    prompts = tight.engine._prefilled - before
+    tight.unpark(request)
+    tight.run()
+    assert (outcome.ids, outcome.text) == (alone.ids, alone.text)
+    assert tight.engine._prefilled - before == prompts, "its prompt was computed again"
+
+
+def test_a_parked_generation_yields_its_cells_when_they_are_needed(tight: Driver) -> None:
+    request = generate(1, PROMPT, max_tokens=100)
+    alone = tight.alone(request)
+    (outcome,) = tight.submit(request)
+    tight.step(80)
+    tight.park(1)
+    (big,) = tight.run_beside(generate(2, f"2 {PROMPT}", max_tokens=200))
+    assert len(big.ids) == 200, "256 cells do not hold both"
+    tight.unpark(request)
+    tight.run()
+    assert (outcome.ids, outcome.text) == (alone.ids, alone.text)
+
+
+def test_a_parked_generation_is_not_robbed_for_nothing(tight: Driver) -> None:
+    """Its cells would not be enough for a prompt that has to wait all the same."""
+    request = generate(2, f"2 {PROMPT}", max_tokens=40)
+    tight.submit(generate(1, PROMPT, max_tokens=140))
+    tight.step(110)
+    tight.submit(request)
+    tight.step(20)
+    tight.park(2)
+    tight.step()
+    tight.submit(generate(3, " a" * 150, max_tokens=2))
+    tight.step()
+    (parked,) = tight.engine._parked.values()
+    assert parked.seq is not None
+    tight.unpark(request)
+    tight.run()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_parked_generation_that_is_cancelled_leaves_nothing(
+    tight: Driver, together: bool
+) -> None:
+    (outcome,) = tight.submit(generate(1, PROMPT, max_tokens=60))
+    tight.step(10)
+    tight.park(1)
+    if not together:
+        tight.step()
+    tight.cancel(1)
+    tight.step()
+    assert outcome.reason == "cancelled"
+    assert not tight.engine._parked
+    assert tight.kv.used == 0
+
+
+def test_parking_what_has_ended_is_nothing(tight: Driver) -> None:
+    (outcome,) = tight.run(generate(1, PROMPT, max_tokens=3))
+    tight.park(1)
+    tight.park(7)
+    tight.step()
+    assert outcome.parked == 0
+    assert not tight.engine._parked
+
+
+def test_the_more_urgent_gets_cells_first(tight: Driver) -> None:
+    tight.submit(generate(1, PROMPT, max_tokens=100))
+    tight.step(60)
+    for id_, priority in ((2, 0.0), (3, 0.0), (4, 2.0), (5, 1.0), (6, 2.0)):
+        tight.submit(generate(id_, " a" * 150, max_tokens=2, priority=priority))
+    tight.step()
+    assert [s.request.id for s in tight.engine._running] == [1, 4], "there is room for one"
+    assert [s.request.id for s in tight.engine._waiting] == [6, 5, 2, 3]
+    tight.run()
+
+
+def test_the_least_urgent_and_youngest_is_put_back(
+    tight: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_back: list[int] = []
+    real = tight.engine._put_back
+
+    def counted(sequence: Sequence) -> None:
+        put_back.append(sequence.request.id)
+        real(sequence)
+
+    monkeypatch.setattr(tight.engine, "_put_back", counted)
+    tight.run(
+        generate(1, f"1 {PROMPT}", max_tokens=100, priority=0.0),
+        generate(2, f"2 {PROMPT}", max_tokens=100, priority=0.0),
+        generate(3, f"3 {PROMPT}", max_tokens=100, priority=2.0),
+    )
+    assert put_back
+    assert set(put_back) == {2}, "the urgent one, or the oldest, lost its cells"
