@@ -23,7 +23,7 @@ serve: $(VENV)/.core
 
 test: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS)) lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -85,7 +85,7 @@ MIXED: list[dict[str, Any]] = [
     {"temperature": 0},
 ]
 """A resumed generation must draw the same numbers and know the same penalties."""
-LONG: dict[str, Any] = {"ignore_eos": True, "max_tokens": 250}
+LONG: dict[str, Any] = {"ignore_eos": True, "max_tokens": 150}
 
 
 def kill_in_mid_stream(server: ForgeServer) -> None:
@@ -138,7 +138,7 @@ def test_it_dies_again_and_again(start_server: Start, exact: tuple[Path, tuple[s
     """Deaths count only while no token comes in between, so a long stream survives many."""
     model, options = exact
     server = start_server("--workers", "1", "--slots", "1", *options, model=model)
-    params = {"temperature": 0, "ignore_eos": True, "max_tokens": 600}
+    params = {"temperature": 0, "ignore_eos": True, "max_tokens": 300}
     expected = alone(server, PROMPTS[2], **params)
     stream = Streaming(server, PROMPTS[2], **params)
     for _ in range(3):
