@@ -166,7 +166,8 @@ class Model:
         llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))
         return ModelInfo(
             name=name,
-            description=buffer.value.decode("utf-8", "replace"),
+            # llama.cpp names sizes it does not know "?B"
+            description=buffer.value.decode("utf-8", "replace").replace(" ?B", ""),
             n_params=llama_cpp.llama_model_n_params(self.handle),
             size_bytes=llama_cpp.llama_model_size(self.handle),
             n_vocab=self.n_vocab,
