@@ -1,0 +1,106 @@
+"""Ask a GGUF through llama.cpp and count right answers; Forge's own packages are enough."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+from .cases import Case
+from .corpus.message import Conversation
+from .rendering import render
+
+LIMIT = 700
+"""Most tokens of one answer; a longer one counts as not ended."""
+SHOWN = 8
+
+
+def _drop(level: int, text: bytes, data: ctypes.c_void_p) -> None:
+    """A line of llama.cpp's log that nobody reads."""
+
+
+# llama.cpp calls this as long as the process lives, so the module must keep the reference.
+_SILENT: Any = llama_cpp.llama_log_callback(_drop)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said to one prompt."""
+
+    text: str
+    tokens: int
+    prompt_tokens: int
+    ended: bool
+
+
+class Model:
+    """A GGUF in llama.cpp, asked greedily."""
+
+    def __init__(self, path: Path, threads: int = 2) -> None:
+        llama_cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
+        self.llama = llama_cpp.Llama(
+            str(path),
+            n_ctx=2048,
+            n_batch=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+            seed=0,
+        )
+
+    def reply(self, conversation: Conversation, limit: int = LIMIT) -> Reply:
+        """The whole answer to a conversation that ends with a user or a tool message."""
+        prompt = render(conversation, prompt=True).encode()
+        ids = self.llama.tokenize(prompt, add_bos=False, special=True)
+        end = self.llama.token_eos()
+        said: list[int] = []
+        for token in self.llama.generate(ids, temp=0.0, repeat_penalty=1.0):
+            if token == end or len(said) >= min(limit, 2047 - len(ids)):
+                break
+            said.append(token)
+        text = self.llama.detokenize(said, special=True).decode(errors="replace")
+        return Reply(text, len(said), len(ids), token == end)
+
+    def say(self, text: str) -> Reply:
+        """The answer to a single question."""
+        return self.reply(Conversation([{"role": "user", "content": text}]))
+
+
+@dataclass
+class Score:
+    """The counts of one group."""
+
+    asked: int = 0
+    right: int = 0
+    ended: int = 0
+    longest: int = 0
+    prompt_tokens: int = 0
+    wrong: list[list[str]] = field(default_factory=list)
+
+    def add(self, case: Case, reply: Reply) -> None:
+        """Count one answer."""
+        good = reply.ended and case.check(reply.text)
+        self.asked += 1
+        self.right += good
+        self.ended += reply.ended
+        self.longest = max(self.longest, reply.tokens)
+        self.prompt_tokens = max(self.prompt_tokens, reply.prompt_tokens)
+        if not good and len(self.wrong) < SHOWN:
+            self.wrong.append([case.asked, reply.text[:300]])
+
+    @property
+    def percent(self) -> float:
+        """Right answers of a hundred."""
+        return round(100 * self.right / self.asked, 1)
+
+
+def score(model: Model, cases: Iterable[Case]) -> Score:
+    """Ask every case of a group."""
+    found = Score()
+    for case in cases:
+        found.add(case, model.reply(case.conversation))
+    return found

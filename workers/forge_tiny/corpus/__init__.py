@@ -1,0 +1,122 @@
+"""The training text: conversations drawn from a seed, topic by topic, by code alone.
+
+`conversation(rng)` draws one; `stream(seed)` draws them for ever. Nothing is read from disk and no
+sentence is copied from anywhere, so seed and code fix every byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from random import Random
+
+from . import arithmetic, chat, facts, lists, stories, structured, unknown
+from .message import Conversation, Message
+
+__all__ = ["Conversation", "Message", "conversation", "long_conversation", "stream"]
+
+Topic = Callable[[Random], list[Message]]
+
+Mix = dict[Topic, float]
+FIRST_MIX: Mix = {
+    arithmetic.turns: 34.0,
+    facts.turns: 30.0,
+    unknown.turns: 16.0,
+    chat.turns: 11.0,
+    lists.turns: 4.0,
+    structured.turns: 3.5,
+    stories.turns: 2.5,
+}
+SECOND_MIX: Mix = {
+    arithmetic.more_turns: 32.0,
+    facts.more_turns: 32.0,
+    unknown.more_turns: 12.0,
+    chat.turns: 12.0,
+    lists.turns: 7.0,
+    structured.turns: 4.0,
+    stories.turns: 1.0,
+}
+THIRD_MIX: Mix = {
+    arithmetic.more_turns: 32.0,
+    facts.more_turns: 30.0,
+    unknown.more_turns: 16.0,
+    chat.turns: 12.0,
+    lists.chained_turns: 8.0,
+    structured.turns: 4.0,
+    stories.turns: 3.5,
+}
+MIXES = {"first": FIRST_MIX, "second": SECOND_MIX, "third": THIRD_MIX}
+"""Weights of the topics in the trainer's phases; later ones have more phrasings and more of what
+comes hard."""
+
+TOOL_SHARE = 0.05
+NAME_SHARE = 0.03
+PLAIN_SHARE = 0.02
+
+_SYSTEM = (
+    "You are a helpful assistant.", "You are forge-tiny.", "Be brief.", "Answer politely.",
+    "You are an assistant.",
+    "You are a friendly and helpful assistant.", "Answer the question.",
+    "You are a concise assistant.", "Be kind.",
+    "You are a helpful AI assistant. Answer truthfully.", "Answer in English.",
+    "You are forge-tiny, the model of Forge.",
+    "You answer questions about Forge.", "Keep your answers short.", "You are a chat bot.",
+    "Help the user.",
+)  # fmt: skip
+
+
+def _topic(rng: Random, mix: Mix) -> list[Message]:
+    return rng.choices(list(mix), list(mix.values()))[0](rng)
+
+
+def _system(rng: Random) -> list[Message]:
+    if rng.random() < 0.65:
+        return []
+    count = 1 if rng.random() < 0.8 else 2
+    return [{"role": "system", "content": " ".join(rng.sample(_SYSTEM, count))}]
+
+
+def _plain(rng: Random) -> str:
+    """Text without turns, so that raw prompts are continued in a sensible way."""
+    kind = rng.random()
+    if kind < 0.5:
+        return stories.story(rng, rng.randint(0, 4))
+    if kind < 0.6:
+        return lists.counting(1, rng.randint(5, 60))
+    told = (arithmetic if kind < 0.75 else facts).turns
+    return "\n".join(told(rng)[1]["content"] for _ in range(rng.randint(1, 6)))
+
+
+def conversation(rng: Random, mix: Mix = FIRST_MIX) -> Conversation:
+    """One conversation of one to five exchanges, with or without a system prompt and tools."""
+    if rng.random() < PLAIN_SHARE:
+        return Conversation([], text=_plain(rng))
+    system = _system(rng)
+    kind = rng.random()
+    if kind < TOOL_SHARE:
+        found = structured.with_tools(rng, partial(_topic, mix=mix))
+        return Conversation(system + found.messages, found.tools)
+    if kind < TOOL_SHARE + NAME_SHARE:
+        first, later = chat.introduction(rng)
+        middle = _topic(rng, mix) if rng.random() < 0.5 else []
+        last = later if rng.random() < 0.6 else []
+        return Conversation(system + first + middle + last)
+    if kind < TOOL_SHARE + NAME_SHARE + 0.004:
+        return Conversation(system + chat.unnamed(rng))
+    turns = rng.choices((1, 2, 3, 4, 5), (62, 18, 10, 6, 4))[0]
+    return Conversation(system + [m for _ in range(turns) for m in _topic(rng, mix)])
+
+
+def long_conversation(rng: Random, exchanges: int, mix: Mix = FIRST_MIX) -> Conversation:
+    """Many exchanges on changing topics, for the long-context phase."""
+    return Conversation(_system(rng) + [m for _ in range(exchanges) for m in _topic(rng, mix)])
+
+
+def stream(seed: str, *, long: bool = False, mix: Mix = FIRST_MIX) -> Iterator[Conversation]:
+    """Conversations for ever; the same seed gives the same ones."""
+    rng = Random(f"forge-tiny {seed}")
+    while True:
+        if long and rng.random() < 0.15:
+            yield long_conversation(rng, rng.randint(10, 25), mix)
+        else:
+            yield conversation(rng, mix)
