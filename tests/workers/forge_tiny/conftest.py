@@ -11,4 +11,4 @@ from workers.forge_tiny.asking import Model
 @pytest.fixture(scope="session")
 def model() -> Model:
     """The embedded model in real llama.cpp."""
-    return Model(MODEL_PATH)
+    return Model(MODEL_PATH, threads=1)
