@@ -92,14 +92,19 @@ class Encoder:
 class Packer:
     """Fills rows with whole documents; what does not fit waits for a later row."""
 
-    def __init__(self, source: Iterator[Document], length: int, pad: int) -> None:
-        self.source, self.length, self.pad = source, length, pad
+    def __init__(
+        self, source: Iterator[Document], length: int, pad: int, *, cut: bool = False
+    ) -> None:
+        self.source, self.length, self.pad, self.cut = source, length, pad, cut
         self.short: list[Document] = []
         self.long: list[Document] = []
 
     def _refill(self) -> None:
         while len(self.short) < 64:
             document = next(self.source)
+            if self.cut:
+                cut = slice(self.length)
+                document = Document(document.ids[cut], document.weights[cut])
             (self.short if len(document.ids) <= self.length else self.long).append(document)
 
     def _row(self, length: int, first: Document | None) -> tuple[list[int], list[float]]:
@@ -118,7 +123,7 @@ class Packer:
         return ids + [self.pad] * missing, weights + [0.0] * missing
 
     def batches(self, rows: int) -> Iterator[Batch]:
-        """Rows of `length`; longer documents get batches of half as many rows, twice as long."""
+        """Rows of `length`; longer documents are cut, or get half as many rows, twice as long."""
         while True:
             self._refill()
             if len(self.long) >= max(rows // 2, 1):

@@ -1,4 +1,4 @@
-"""Train forge-tiny from nothing: `python -m workers.forge_tiny.train --steps 3000 --out build`.
+"""Train forge-tiny from nothing: `python -m workers.forge_tiny.train --out build/forge-tiny`.
 
 Warm-up, a long constant stretch, a linear decay to zero. The constant part does not depend on the
 number of steps, so a run stopped there and resumed with another `--steps` ends as a run that was
@@ -128,7 +128,7 @@ class Trainer:
         recipe, encoder = self.recipe, Encoder(self.tokenizer)
         source = stream(f"{recipe.seed} {seed}", long=long, mix=MIXES[mix])
         length = recipe.long_length if long else recipe.length
-        packer = Packer(encoder.documents(source), length, encoder.end)
+        packer = Packer(encoder.documents(source), length, encoder.end, cut=long)
         return packer.batches(recipe.long_rows if long else recipe.rows)
 
     def batches(self) -> Iterator[Batch]:
@@ -163,7 +163,7 @@ class Trainer:
         other programs use the cores too. The sum does not depend on the number of threads.
         """
         total = float(batch.weights[:, 1:].sum())
-        parts = batch.split(1 if self.device == "cuda" else 2)
+        parts = batch.split(2 if self.device == "cpu" else 1)
         found = list(self.pool.map(self.gradient, parts, repeat(total)))
         for weight, *grads in zip(self.weights, *(grads for _, grads in found), strict=True):
             weight.grad = grads[0] if len(grads) == 1 else grads[0] + grads[1]
