@@ -1,16 +1,16 @@
-"""How much may wait: bounds on the queue, who makes way when it is full, and when to come back.
+"""How much may wait: bounds on the queue, and when to come back.
 
 Only jobs that were never started count here. A parked or failed-over job was accepted and has
 cost compute: it is served, whatever the bounds say. Pure: the clock is an argument.
 """
 
-import heapq
 import math
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gateway.aging import NANO, Waiting
+from gateway.aging import NANO
 
 T = TypeVar("T")
 
@@ -26,22 +26,19 @@ class Bounds:
     """Bytes of their prompts together."""
 
 
-class Full(Exception):
-    """The newcomer doesn't fit, and nobody less urgent could make way for it."""
-
-
 class Admission(Generic[T]):
-    """Counts who waits, and finds those who must make way for somebody more urgent."""
+    """Counts who waits for a first start."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self._sizes: dict[Waiting[T], int] = {}
-        self._worst: list[tuple[int, int, Waiting[T]]] = []
-        """A heap with the entry that would be served last on top; dead entries are skipped."""
+        self._bounds = bounds
+        self._sizes: dict[T, int] = {}
         self._total = 0
 
     def __len__(self) -> int:
         return len(self._sizes)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._sizes
 
     @property
     def size(self) -> int:
@@ -50,47 +47,24 @@ class Admission(Generic[T]):
 
     def crowded(self, size: int) -> bool:
         """Whether a job of ``size`` can't wait without somebody making way."""
-        return len(self._sizes) >= self.bounds.requests or self._total + size > self.bounds.size
+        return self.over(size, ())
 
-    def offer(self, key: int, size: int) -> list[Waiting[T]]:
-        """Who must make way so that a job with this heap key and size may wait: often nobody.
+    def over(self, size: int, gone: Collection[T]) -> bool:
+        """Whether one more of ``size`` would be too much, even without those in ``gone``."""
+        left = self._total - sum(self._sizes[item] for item in gone)
+        count = len(self._sizes) - len(gone)
+        return count >= self._bounds.requests or left + size > self._bounds.size
 
-        Those who make way would all be served after it. O(log n) for each. Raises :class:`Full`.
-        """
-        count, total = len(self._sizes) + 1, self._total + size
-        victims: list[Waiting[T]] = []
-        while count > self.bounds.requests or total > self.bounds.size:
-            worst = self._pop_worst()
-            if worst is None or worst.key <= key:
-                for entry in (worst, *victims):
-                    if entry is not None:
-                        heapq.heappush(self._worst, (-entry.key, -entry.order, entry))
-                raise Full
-            victims.append(worst)
-            count, total = count - 1, total - self._sizes[worst]
-        for entry in victims:
-            heapq.heappush(self._worst, (-entry.key, -entry.order, entry))
-        return victims
-
-    def enter(self, entry: Waiting[T], size: int) -> None:
-        """``entry`` waits now."""
-        self._sizes[entry] = size
+    def enter(self, item: T, size: int) -> None:
+        """``item`` waits now."""
+        self._sizes[item] = size
         self._total += size
-        heapq.heappush(self._worst, (-entry.key, -entry.order, entry))
 
-    def leave(self, entry: Waiting[T]) -> None:
-        """``entry`` was started, or gave up; a second call does nothing."""
-        self._total -= self._sizes.pop(entry, 0)
-        if len(self._worst) > 2 * len(self._sizes) + 64:
-            self._worst = [item for item in self._worst if item[2] in self._sizes]
-            heapq.heapify(self._worst)
-
-    def _pop_worst(self) -> Waiting[T] | None:
-        while self._worst:
-            entry = heapq.heappop(self._worst)[2]
-            if entry in self._sizes:
-                return entry
-        return None
+    def leave(self, item: T) -> bool:
+        """``item`` was started, or gave up; whether it was still counted here."""
+        size = self._sizes.pop(item, None)
+        self._total -= size or 0
+        return size is not None
 
 
 class ServiceRate:

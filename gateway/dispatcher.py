@@ -1,18 +1,19 @@
 """Who is served next. One task owns the queue; everybody else uses narrow methods.
 
-A job leaves the heap only when some worker holds a free credit (late binding), so its priority
-counts until the last moment.
+A sequence leaves the queue only when some worker holds a free credit (late binding), so its
+priority counts until the last moment. A request of several sequences ends with the last of them, or
+with the first that fails.
 """
 
 import asyncio
 import logging
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Row
 from typing import Protocol
 
-from gateway.admission import Admission, Bounds, Full, ServiceRate
-from gateway.aging import NANO, AgingHeap, Waiting
+from gateway.admission import Bounds, ServiceRate
+from gateway.aging import NANO
 from gateway.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -25,7 +26,9 @@ from gateway.errors import (
 )
 from gateway.pool import Pool
 from gateway.preemption import Rules
-from gateway.ticket import Job, Move, State, Ticket
+from gateway.queue import Full, Place, Queue
+from gateway.sequence import Move, Sequence, State
+from gateway.ticket import Job, Ticket
 from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 
 log = logging.getLogger("forge.dispatcher")
@@ -33,7 +36,7 @@ log = logging.getLogger("forge.dispatcher")
 UNBOUNDED = Bounds(sys.maxsize, sys.maxsize)
 
 MAX_DEATHS = 3
-"""A job that saw this many workers die without giving a token in between is given up."""
+"""A sequence that saw this many workers die without giving a token in between is given up."""
 
 
 class Observer(Protocol):
@@ -44,7 +47,7 @@ class Observer(Protocol):
         ...
 
     def on_unparked(self, seconds: float) -> None:
-        """A ticket was parked for so long, and now it has a slot again or has ended."""
+        """A sequence was parked for so long, and now it has a slot again or has ended."""
         ...
 
 
@@ -73,12 +76,10 @@ class Dispatcher:
         self._queue_timeout = queue_timeout
         self._preemption = preemption
         # Changes with every request.
-        self._heap: AgingHeap[Ticket] = AgingHeap(aging_rate)
-        self._admission: Admission[Ticket] = Admission(bounds)
+        self._queue = Queue(aging_rate, bounds)
         self._rate = ServiceRate()
-        self._running: dict[int, Ticket] = {}
-        self._waiting_by_priority: Counter[float] = Counter()
-        self._parking: Ticket | None = None
+        self._running: dict[int, Sequence] = {}
+        self._parking: Sequence | None = None
         """The one that was asked to yield its slot and has not answered yet."""
         self._quantum_timer: asyncio.TimerHandle | None = None
         self._last_id = 0
@@ -96,11 +97,9 @@ class Dispatcher:
         now = self._clock_ns()
         self._rate.resume(now)
         self._make_way(job, now)
-        self._last_id += 1
-        ticket = Ticket(self._last_id, job, now)
-        ticket.place = self._heap.push(ticket, job.priority, now)
-        self._waiting_by_priority[job.priority] += 1
-        self._admission.enter(ticket.place, job.size)
+        ticket = Ticket(self._last_id + 1, job, now)
+        self._last_id += len(ticket.sequences)
+        self._queue.enter(ticket)
         self._set_timers(ticket)
         self._idle.clear()
         self._wake.set()
@@ -108,41 +107,43 @@ class Dispatcher:
 
     def _make_way(self, job: Job, now_ns: int) -> None:
         """Keep the bounds: displace who is less urgent, or refuse the job."""
-        if job.size > self._admission.bounds.size:
+        if job.size > self._queue.bounds.size:
             raise BodyTooLarge("the request is larger than all that may wait together")
-        if self._admission.crowded(job.size):
-            self._match()  # slots may be free, and only this turn of the loop not over
-        retry_after = self._rate.retry_after(len(self._heap), now_ns)
+        if not self._queue.crowded(job):
+            return
+        self._match()  # slots may be free, and only this turn of the loop not over
+        retry_after = self._rate.retry_after(len(self._queue), now_ns)
         try:
-            victims = self._admission.offer(self._heap.key(job.priority, now_ns), job.size)
+            victims = self._queue.make_way(job, now_ns)
         except Full:
             raise QueueFull("the queue is full", retry_after=retry_after) from None
-        for place in victims:
+        for ticket in victims:
             message = "the queue is full, and a more urgent request came"
-            self._abort(place.item, Displaced(message, retry_after=retry_after))
+            self._abort(ticket, Displaced(message, retry_after=retry_after))
 
     def cancel(self, ticket: Ticket) -> None:
         """The client is gone. Does nothing to a ticket that has ended."""
-        if ticket.ended:
-            return
-        self._withdraw(ticket)
-        ticket.move(Move.CANCEL)
-        self._end(ticket)
+        if not ticket.ended:
+            self._withdraw(ticket, Move.CANCEL)
+            self._end(ticket)
 
     def _abort(self, ticket: Ticket, error: ForgeError) -> None:
-        """End a ticket, wherever it is, with an error for its client."""
-        self._withdraw(ticket)
+        """End a ticket, wherever its sequences are, with an error for its client."""
+        self._withdraw(ticket, Move.FAIL)
         ticket.fail(error)
         self._end(ticket)
 
-    def _withdraw(self, ticket: Ticket) -> None:
-        """Take a ticket that did not end from the queue or from its worker."""
-        if ticket.state is State.WAITING:
-            assert ticket.place is not None
-            self._heap.cancel(ticket.place)
-            self._left_queue(ticket)
-        if ticket.attempt:
-            self._pool.cancel(ticket.id)
+    def _withdraw(self, ticket: Ticket, move: Move) -> None:
+        """Take the sequences that did not end from the queue or from their workers."""
+        for sequence in ticket.sequences:
+            if sequence.ended:
+                continue
+            if sequence.state is State.WAITING:
+                self._queue.leave(sequence)
+            if not sequence.fresh:
+                self._pool.cancel(sequence.id)
+            sequence.move(move)
+            self._leave_slot(sequence)
 
     # ------------------------------------------------------------------ deadlines
 
@@ -159,13 +160,13 @@ class Dispatcher:
     def expire(self, ticket: Ticket) -> None:
         """The request's time is over, whatever it is doing."""
         if not ticket.ended:
-            where = "in the queue" if ticket.attempt == 0 else "while it was generated"
+            where = "in the queue" if ticket.dispatched_ns is None else "while it was generated"
             message = f"the request's time ran out {where}"
             self._abort(ticket, DeadlineExceeded(message, usage=ticket.usage))
 
     def expire_waiting(self, ticket: Ticket) -> None:
         """The longest wait that the operator allows is over; nothing to a job that was started."""
-        if not ticket.ended and ticket.attempt == 0:
+        if not ticket.ended and ticket.dispatched_ns is None:
             self._abort(ticket, DeadlineExceeded("no worker was free in time"))
 
     def drain(self) -> None:
@@ -175,8 +176,8 @@ class Dispatcher:
 
     def abandon(self, reason: str) -> None:
         """End every ticket with :class:`Unavailable`: there is no time left to serve it."""
-        waiting = [place.item for place in self._heap.waiting()]
-        for ticket in [*waiting, *self._running.values()]:
+        sequences = [*self._queue.waiting(), *self._running.values()]
+        for ticket in dict.fromkeys(sequence.ticket for sequence in sequences):
             self._abort(ticket, Unavailable(reason, retry_after=5))
 
     @property
@@ -190,28 +191,24 @@ class Dispatcher:
     # ------------------------------------------------------------------ the queue, seen from out
 
     def depth(self) -> int:
-        """Jobs waiting."""
-        return len(self._heap)
+        """Sequences waiting."""
+        return len(self._queue)
 
     def running(self) -> int:
-        """Jobs with a worker."""
+        """Sequences with a worker."""
         return len(self._running)
 
-    def waiting(self) -> list[Waiting[Ticket]]:
-        """All waiting places, in no order."""
-        return self._heap.waiting()
+    def waiting(self) -> list[Sequence]:
+        """All sequences that wait, in no order."""
+        return self._queue.waiting()
 
-    def first(self, count: int) -> list[Waiting[Ticket]]:
-        """The next ``count`` places in the order of service."""
-        return self._heap.first(count)
+    def order(self) -> Iterator[tuple[Place, Sequence]]:
+        """Who would be served next and in which place, were all slots free; O(n log n)."""
+        return self._queue.order(self._clock_ns())
 
-    def effective(self, place: Waiting[Ticket]) -> float:
+    def effective(self, place: Place) -> float:
         """A place's effective priority now."""
-        return self._heap.effective(place, self._clock_ns())
-
-    def ahead(self, place: Waiting[Ticket]) -> int:
-        """How many waiting jobs would be served before this one; O(n)."""
-        return sum((p.key, p.order) < (place.key, place.order) for p in self._heap.waiting())
+        return self._queue.effective(place, self._clock_ns())
 
     def wait_estimate_s(self, ahead: int) -> float | None:
         """Seconds until a job with ``ahead`` others before it starts, at the measured rate."""
@@ -223,49 +220,42 @@ class Dispatcher:
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> None:
-        """Match waiting jobs with free credits, for ever."""
+        """Match waiting sequences with free credits, for ever."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             self._match()
-            if len(self._heap):
+            if len(self._queue):
                 self._preempt()
 
     def _match(self) -> None:
-        while len(self._heap) and self._pool.free():
-            self._dispatch(self._heap.pop().item)
+        while len(self._queue) and self._pool.free():
+            self._dispatch(self._queue.next(self._clock_ns()))
 
-    def _dispatch(self, ticket: Ticket) -> None:
-        """Give a slot to a ticket that was just taken from the heap."""
+    def _dispatch(self, sequence: Sequence) -> None:
+        """Give a slot to a sequence that was just taken from the queue."""
         now = self._clock_ns()
-        self._left_queue(ticket)
-        ticket.move(Move.DISPATCH)
-        ticket.attempt += 1
-        ticket.slot_since_ns = now
-        if ticket.dispatched_ns is None:
-            ticket.dispatched_ns = now
+        if sequence.fresh:
             self._rate.mark(now)
-        self._unpark(ticket, now)
-        self._running[ticket.id] = ticket
-        self._pool.submit(ticket.generate())
-
-    def _left_queue(self, ticket: Ticket) -> None:
-        self._waiting_by_priority[ticket.priority] -= 1
-        if not self._waiting_by_priority[ticket.priority]:
-            del self._waiting_by_priority[ticket.priority]
-        if ticket.place is not None:
-            self._admission.leave(ticket.place)
+        sequence.move(Move.DISPATCH)
+        sequence.attempt += 1
+        sequence.slot_since_ns = now
+        if sequence.ticket.dispatched_ns is None:
+            sequence.ticket.dispatched_ns = now
+        self._unpark(sequence, now)
+        self._running[sequence.id] = sequence
+        self._pool.submit(sequence.generate())
 
     # ------------------------------------------------------------------ preemption
 
     def _preempt(self) -> None:
-        """Ask a running job to yield, if a waiting one has the right to its slot.
+        """Ask a running sequence to yield, if a waiting one has the right to its slot.
 
         One at a time: the answer comes within a decode step.
         """
-        if self._preemption is None or self._parking is not None:
+        urgent = self._queue.highest()
+        if self._preemption is None or self._parking is not None or urgent is None:
             return
-        urgent = max(self._waiting_by_priority)
         now = self._clock_ns()
         victim, wait_ns = self._preemption.victim(self._running.values(), urgent, now)
         if victim is not None:
@@ -277,23 +267,25 @@ class Dispatcher:
             loop = asyncio.get_running_loop()
             self._quantum_timer = loop.call_later(wait_ns / NANO, self._wake.set)
 
-    def _on_parked(self, ticket: Ticket) -> None:
+    def _on_parked(self, sequence: Sequence) -> None:
         """The slot goes to the one it was freed for, not to whoever is oldest."""
-        del self._running[ticket.id]
-        ticket.parked_since_ns = self._clock_ns()
-        self._requeue(ticket)
-        urgent = max(self._waiting_by_priority)
-        if urgent > ticket.priority:
-            places = (p for p in self._heap.waiting() if p.priority == urgent)
-            place = min(places, key=lambda place: (place.key, place.order))
-            self._heap.take(place)
-            self._dispatch(place.item)
+        del self._running[sequence.id]
+        now = self._clock_ns()
+        sequence.parked_since_ns = now
+        urgent = self._queue.highest()
+        yields = urgent is not None and urgent > sequence.priority
+        overdue_ns = None
+        if self._preemption is not None and urgent is not None and yields:
+            overdue_ns = self._preemption.overdue_ns(sequence, urgent, now)
+        self._requeue(sequence, overdue_ns)
+        if yields:
+            self._dispatch(self._queue.next_urgent())
 
-    def _unpark(self, ticket: Ticket, now_ns: int) -> None:
-        """A pause is over: the ticket has a slot again, or it ended."""
-        if ticket.parked_since_ns is not None:
-            pause_ns, ticket.parked_since_ns = now_ns - ticket.parked_since_ns, None
-            ticket.parked_ns += pause_ns
+    def _unpark(self, sequence: Sequence, now_ns: int) -> None:
+        """A pause is over: the sequence has a slot again, or it ended."""
+        if sequence.parked_since_ns is not None:
+            pause_ns, sequence.parked_since_ns = now_ns - sequence.parked_since_ns, None
+            sequence.parked_ns += pause_ns
             self._observer.on_unparked(pause_ns / NANO)
 
     def _yielded(self, id_: int, attempt: int) -> None:
@@ -302,12 +294,10 @@ class Dispatcher:
         if asked is not None and (asked.id, asked.attempt) == (id_, attempt):
             self._parking = None
 
-    def _requeue(self, ticket: Ticket) -> None:
+    def _requeue(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
         """Back into the queue with the old key."""
-        assert ticket.place is not None
-        ticket.move(Move.REQUEUE)
-        self._heap.requeue(ticket.place)
-        self._waiting_by_priority[ticket.priority] += 1
+        sequence.move(Move.REQUEUE)
+        self._queue.back(sequence, overdue_ns)
         self._wake.set()
 
     # ------------------------------------------------------------------ the pool's events
@@ -315,62 +305,80 @@ class Dispatcher:
     def on_event(self, event: Event) -> None:
         if not isinstance(event, Started | Delta):
             self._yielded(event.id, event.attempt)
-        ticket = self._running.get(event.id)
-        if ticket is None or event.attempt != ticket.attempt:
+        sequence = self._running.get(event.id)
+        if sequence is None or event.attempt != sequence.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
         if isinstance(event, Parked):
-            self._on_parked(ticket)
-            return
-        if isinstance(event, Failed):
-            ticket.fail(from_worker(event))
-            self._end(ticket)
-            return
-        if isinstance(event, Started):
-            if ticket.started is not None:
-                return  # a later attempt: the client has been told
-            ticket.started = event
+            self._on_parked(sequence)
+        elif isinstance(event, Failed):
+            self._fail(sequence, from_worker(event))
         else:
-            self._count_tokens(ticket, event)
+            self._progress(sequence, event)
+
+    def _progress(self, sequence: Sequence, event: Started | Delta | Finished) -> None:
+        ticket = sequence.ticket
+        if isinstance(event, Started):
+            if sequence.started is not None:
+                return  # a later attempt: the client has been told
+            sequence.started = event
+        else:
+            self._count_tokens(sequence, event)
         if isinstance(event, Finished):
-            ticket.move(Move.FINISH)
-            self._end(ticket)
+            sequence.move(Move.FINISH)
+            self._leave_slot(sequence)
+            if all(other.ended for other in ticket.sequences):
+                self._end(ticket)
         ticket.deliver(event)
 
-    def _count_tokens(self, ticket: Ticket, event: Delta | Finished) -> None:
-        ticket.ids.extend(event.ids)
+    def _count_tokens(self, sequence: Sequence, event: Delta | Finished) -> None:
+        sequence.ids.extend(event.ids)
         if event.ids:
-            ticket.deaths = 0
-            if ticket.first_token_ns is None:
-                ticket.first_token_ns = self._clock_ns()
+            sequence.deaths = 0
+            if sequence.ticket.first_token_ns is None:
+                sequence.ticket.first_token_ns = self._clock_ns()
 
-    def on_lost(self, ids: Sequence[int]) -> None:
+    def on_lost(self, ids: Row[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
         for id_ in ids:
             if self._parking is not None and self._parking.id == id_:
                 self._parking = None
-            ticket = self._running.pop(id_, None)
-            if ticket is None:
+            sequence = self._running.get(id_)
+            if sequence is None:
                 continue
-            ticket.deaths += 1
-            if ticket.deaths >= MAX_DEATHS:
-                ticket.fail(WorkerFailed(f"{ticket.deaths} workers died while computing this"))
-                self._end(ticket)
+            sequence.deaths += 1
+            if sequence.deaths >= MAX_DEATHS:
+                error = WorkerFailed(f"{sequence.deaths} workers died while computing this")
+                self._fail(sequence, error)
             else:
-                self._requeue(ticket)
+                del self._running[id_]
+                self._requeue(sequence)
         self._wake.set()
 
     def on_credit(self) -> None:
         self._wake.set()
 
+    # ------------------------------------------------------------------ ends
+
+    def _fail(self, sequence: Sequence, error: ForgeError) -> None:
+        """A sequence can't go on, and with it its request: half an answer is none."""
+        sequence.move(Move.FAIL)
+        self._leave_slot(sequence)
+        self._abort(sequence.ticket, error)
+
+    def _leave_slot(self, sequence: Sequence) -> None:
+        """A sequence has ended, in whatever way."""
+        self._running.pop(sequence.id, None)
+        if not sequence.fresh:
+            self._queue.settle(sequence)
+        sequence.place = None  # place and sequence refer to each other: free both now
+        self._unpark(sequence, self._clock_ns())
+
     def _end(self, ticket: Ticket) -> None:
-        self._running.pop(ticket.id, None)
+        """All sequences of the ticket have ended."""
         if ticket.timer is not None:
             ticket.timer.cancel()
-        if ticket.place is not None:
-            ticket.place = None  # place and ticket refer to each other: free both now
         ticket.ended_ns = self._clock_ns()
-        self._unpark(ticket, ticket.ended_ns)
         self._observer.on_end(ticket)
-        if not self._running and not len(self._heap):
+        if not self._running and not len(self._queue):
             self._rate.pause(ticket.ended_ns)
             self._idle.set()

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from gateway.aging import NANO
-from gateway.ticket import State, Ticket
+from gateway.sequence import State
+from gateway.ticket import Ticket
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _MAX_BINS = 1024
@@ -59,10 +60,10 @@ class Metrics:
         outcome = ticket.state.name.lower()
         self._outcomes[outcome] += 1
         self._requests.labels(outcome).inc()
-        self._generated.inc(len(ticket.ids))
-        if ticket.started is not None:
-            self._prompt.inc(ticket.started.prompt_tokens)
-            self._cached.inc(ticket.started.cached_tokens)
+        usage = ticket.usage
+        self._generated.inc(usage.completion)
+        self._prompt.inc(usage.prompt)
+        self._cached.inc(usage.cached)
         if ticket.dispatched_ns is not None:
             self._queue.observe((ticket.dispatched_ns - ticket.arrived_ns) / NANO)
         if ticket.first_token_ns is not None:

@@ -47,6 +47,16 @@ class Rules:
         lead = urgent - job.priority
         return job.parked_ns * self.aging_rate >= lead * NANO
 
+    def overdue_ns(self, job: Running, urgent: float, now_ns: int) -> int | None:
+        """From when a job that priority ``urgent`` parks now goes before everybody; None: never.
+
+        Immunity alone would not bound one long pause; this does, up to the next slot that frees.
+        """
+        if not self.aging_rate:
+            return None
+        bound_ns = round((urgent - job.priority) / self.aging_rate * NANO)
+        return now_ns + max(0, bound_ns - job.parked_ns)
+
     def victim(self, running: Iterable[R], urgent: float, now_ns: int) -> tuple[R | None, int]:
         """Who must yield to a waiting job of base priority ``urgent``: the lowest, then youngest.
 

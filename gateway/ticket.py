@@ -1,32 +1,36 @@
-"""The life of one request, and the channel through which its events reach the client.
-
-The transition table below is the whole truth about what may follow what: a ticket ends exactly
-once, and an illegal move raises.
-"""
+"""The life of one request: its sequences, and the channel through which their events reach it."""
 
 import asyncio
 import secrets
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum, auto
 
-from gateway.aging import Waiting
+import msgspec
+
 from gateway.errors import ForgeError
+from gateway.sequence import Sequence, State
 from gateway.usage import Usage
-from workers.protocol import Chat, Delta, Finished, Generate, Sampling, Started, Text
+from workers.protocol import Chat, Delta, Finished, Sampling, Started, Text
 
 ClientEvent = Started | Delta | Finished
+
+DEFAULT_COST = 256
+"""Tokens that a job without max_tokens is expected to generate, until it has."""
+BYTES_PER_TOKEN = 4
+"""What a token of a prompt is expected to take, until a worker has counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A validated request: nothing downstream checks it again."""
 
-    prompt: Chat | Text
+    prompts: tuple[Chat | Text, ...]
     sampling: Sampling
     priority: float
     created: float
     """Unix seconds; the date that the model's template sees."""
+    n: int = 1
+    """Completions of each prompt."""
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
@@ -34,41 +38,24 @@ class Job:
     """Seconds from arrival to the end of the answer."""
     size: int = 0
     """Bytes of the body, the measure of what it costs to let the job wait."""
+    owner: str = ""
+    """Whose turn it takes among the jobs of its priority."""
+    weight: float = 1.0
+    """The owner's share, relative to other owners."""
 
-
-class State(Enum):
-    WAITING = auto()
-    RUNNING = auto()
-    FINISHED = auto()
-    FAILED = auto()
-    CANCELLED = auto()
-
-
-class Move(Enum):
-    DISPATCH = auto()
-    REQUEUE = auto()
-    FINISH = auto()
-    FAIL = auto()
-    CANCEL = auto()
-
-
-TRANSITIONS: dict[tuple[State, Move], State] = {
-    (State.WAITING, Move.DISPATCH): State.RUNNING,
-    (State.WAITING, Move.FAIL): State.FAILED,
-    (State.WAITING, Move.CANCEL): State.CANCELLED,
-    (State.RUNNING, Move.REQUEUE): State.WAITING,
-    (State.RUNNING, Move.FINISH): State.FINISHED,
-    (State.RUNNING, Move.FAIL): State.FAILED,
-    (State.RUNNING, Move.CANCEL): State.CANCELLED,
-}
-
-
-class IllegalMove(Exception):
-    """The dispatcher tried something that a ticket in this state can't do: a bug."""
+    @property
+    def cost(self) -> float:
+        """Tokens that one of its sequences is expected to take."""
+        prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
+        return prompt + (self.max_tokens or DEFAULT_COST)
 
 
 class Ticket:
-    """One request between submit and its end. Written by the dispatcher, read by one client."""
+    """One request between submit and its end. Written by the dispatcher, read by one client.
+
+    Its sequences have consecutive ids from ``id`` on: the n completions of the first prompt, then
+    those of the second, and so on, which are the indices of the choices in the answer.
+    """
 
     def __init__(self, id_: int, job: Job, arrived_ns: int) -> None:
         # For the ticket's life.
@@ -77,19 +64,11 @@ class Ticket:
         """The name that clients see."""
         self.job = job
         self.arrived_ns = arrived_ns
-        self.place: Waiting[Ticket] | None = None
-        # Per attempt on a worker.
-        self.state = State.WAITING
-        self.attempt = 0
-        self.slot_since_ns = 0
-        self.parked_since_ns: int | None = None
-        self.parked_ns = 0
-        """How long it was parked, in total; a park that goes on is not in it yet."""
-        self.deaths = 0
-        """Workers that died with this job since it last emitted a token."""
+        self.sequences = [
+            Sequence(id_ + index, self, prompt, _varied(job.sampling, index % job.n))
+            for index, prompt in enumerate(p for p in job.prompts for _ in range(job.n))
+        ]
         # What came so far.
-        self.ids: list[int] = []
-        self.started: Started | None = None
         self.dispatched_ns: int | None = None
         self.first_token_ns: int | None = None
         self.ended_ns: int | None = None
@@ -101,48 +80,40 @@ class Ticket:
         self._wake = asyncio.Event()
 
     @property
-    def priority(self) -> float:
-        """The base priority."""
-        return self.job.priority
+    def state(self) -> State:
+        """Running while any sequence runs; the end is that of all of them."""
+        states = {sequence.state for sequence in self.sequences}
+        unhappy = (State.FAILED, State.CANCELLED, State.RUNNING, State.WAITING)
+        return next((state for state in unhappy if state in states), State.FINISHED)
 
     @property
     def ended(self) -> bool:
-        return self.state in (State.FINISHED, State.FAILED, State.CANCELLED)
+        return self.ended_ns is not None
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens sampled so far, in all sequences."""
+        return sum(len(sequence.ids) for sequence in self.sequences)
 
     @property
     def usage(self) -> Usage:
-        """Tokens so far."""
-        started = self.started
-        prompt, cached = (started.prompt_tokens, started.cached_tokens) if started else (0, 0)
-        return Usage(prompt, cached, len(self.ids))
+        """Tokens so far; a prompt counts once, however many completions it has."""
+        prompt = cached = 0
+        for first in range(0, len(self.sequences), self.job.n):
+            choices = self.sequences[first : first + self.job.n]
+            started = next((s.started for s in choices if s.started is not None), None)
+            if started is not None:
+                prompt, cached = prompt + started.prompt_tokens, cached + started.cached_tokens
+        return Usage(prompt, cached, self.completion_tokens)
 
     @property
     def pending(self) -> bool:
         """Whether :meth:`take` would still give events or an error."""
         return bool(self._events) or self.error is not None
 
-    def move(self, move: Move) -> None:
-        """Raises :class:`IllegalMove` unless the table allows it."""
-        try:
-            self.state = TRANSITIONS[self.state, move]
-        except KeyError:
-            raise IllegalMove(f"{move.name} of ticket {self.id} in {self.state.name}") from None
-
-    def generate(self) -> Generate:
-        """The job as the worker sees it, continuing after the tokens an earlier attempt gave."""
-        job = self.job
-        return Generate(
-            id=self.id,
-            attempt=self.attempt,
-            prompt=job.prompt,
-            sampling=job.sampling,
-            max_tokens=job.max_tokens,
-            stop=list(job.stop),
-            ignore_eos=job.ignore_eos,
-            now=job.created,
-            resume=list(self.ids),
-            priority=job.priority,
-        )
+    def index(self, event: ClientEvent) -> int:
+        """Which choice an event belongs to."""
+        return event.id - self.id
 
     def deliver(self, event: ClientEvent) -> None:
         """Put an event into the channel."""
@@ -151,7 +122,6 @@ class Ticket:
 
     def fail(self, error: ForgeError) -> None:
         """End the channel with an error, after the events already in it."""
-        self.move(Move.FAIL)
         self.error = error
         self._wake.set()
 
@@ -173,3 +143,11 @@ class Ticket:
         events = list(self._events)
         self._events.clear()
         return events
+
+
+def _varied(sampling: Sampling, choice: int) -> Sampling:
+    """The sampling of one of n completions: each has the next seed, or all would be the same."""
+    if not choice:
+        return sampling
+    seed = (sampling.seed + choice + 2**63) % 2**64 - 2**63
+    return msgspec.structs.replace(sampling, seed=seed)

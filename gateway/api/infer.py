@@ -45,7 +45,7 @@ class Infer:
         given = body.parse(InferBody, raw, {})
         question = {"role": "user", "content": given.query}
         job = Job(
-            prompt=Text(given.query) if given.raw else Chat([question]),
+            prompts=(Text(given.query) if given.raw else Chat([question]),),
             sampling=given.sampling(temperature=0.0),
             priority=body.priority(given.priority, request.headers, None),
             created=time.time(),
@@ -56,7 +56,7 @@ class Infer:
             size=size,
         )
         ticket = self._service.submit(request, job)
-        completion = await collect(self._service.dispatcher, ticket, request.receive)
+        (completion,) = await collect(self._service.dispatcher, ticket, request.receive)
         content = {
             "response": completion.text,
             "id": ticket.request_id,
@@ -64,7 +64,7 @@ class Infer:
             "finish_reason": completion.reason,
             "priority": job.priority,
             "seed": job.sampling.seed,
-            "usage": completion.usage.openai(),
+            "usage": ticket.usage.openai(),
             "timings": timings(ticket),
         }
         return json_response(content)

@@ -21,6 +21,10 @@ from workers.protocol import Chat, Finished, Started, Text
 FINGERPRINT = f"forge-{__version__}"
 COMPLETION_TOKENS = 16
 """OpenAI's default for /v1/completions."""
+MAX_CHOICES = 128
+"""Most completions of one prompt, as in OpenAI's API."""
+MAX_SEQUENCES = 1024
+"""Most generations of one request: prompts times n."""
 
 
 class _Part(BaseModel):
@@ -53,6 +57,7 @@ class _StreamOptions(BaseModel):
 
 class _OpenAIBody(body.SamplingBody):
     model: str | None = None
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
@@ -80,22 +85,26 @@ class ChatBody(_OpenAIBody):
             )
         return self.max_completion_tokens or self.max_tokens
 
-    def text_prompt(self) -> Chat:
-        return Chat([message.plain() for message in self.messages])
+    def prompts(self) -> tuple[Chat | Text, ...]:
+        return (Chat([message.plain() for message in self.messages]),)
 
 
 class CompletionBody(_OpenAIBody):
-    prompt: str
+    prompt: str | Annotated[list[str], Field(min_length=1)]
 
     def limit(self) -> int | None:
         return self.max_tokens or COMPLETION_TOKENS
 
-    def text_prompt(self) -> Text:
-        return Text(self.prompt)
+    def prompts(self) -> tuple[Chat | Text, ...]:
+        texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if len(texts) * (self.n or 1) > MAX_SEQUENCES:
+            message = f"prompts times 'n' may be {MAX_SEQUENCES} at most"
+            raise BadRequest(message, param="prompt")
+        return tuple(map(Text, texts))
 
 
 # Known to OpenAI's API and not served here, with the values that ask for nothing.
-_NOT_YET: dict[str, tuple[Any, ...]] = {"n": (1,), "logit_bias": ({},), "metadata": ({},)}
+_NOT_YET: dict[str, tuple[Any, ...]] = {"logit_bias": ({},), "metadata": ({},)}
 CHAT_NOT_YET: dict[str, tuple[Any, ...]] = {
     **_NOT_YET,
     "audio": (),
@@ -149,6 +158,8 @@ class _Envelope:
 
     def __init__(self, ticket: Ticket, model: str, given: _OpenAIBody) -> None:
         self._ticket = ticket
+        self._open = len(ticket.sequences)
+        """Choices that a stream has not finished yet."""
         self._wants_usage = given.wants_usage
         self._chat = isinstance(given, ChatBody)
         prefix, kind = (
@@ -171,9 +182,13 @@ class _Envelope:
 
     # A whole answer.
 
-    def whole(self, completion: Completion) -> dict[str, Any]:
+    def whole(self, completions: list[Completion]) -> dict[str, Any]:
+        choices = [self._choice(index, found) for index, found in enumerate(completions)]
+        return {**self._fields, "choices": choices, "usage": self._ticket.usage.openai()}
+
+    def _choice(self, index: int, completion: Completion) -> dict[str, Any]:
         choice: dict[str, Any] = {
-            "index": 0,
+            "index": index,
             "logprobs": None,
             "finish_reason": completion.reason,
         }
@@ -181,20 +196,24 @@ class _Envelope:
             choice["message"] = {"role": "assistant", "content": completion.text, "refusal": None}
         else:
             choice["text"] = completion.text
-        return {**self._fields, "choices": [choice], "usage": completion.usage.openai()}
+        return choice
 
     # A stream: implements gateway.api.sse.Renderer.
 
     def event(self, event: ClientEvent) -> bytes:
+        index = self._ticket.index(event)
         if isinstance(event, Started):
-            return self._chunk({"role": "assistant", "content": ""}, None) if self._chat else b""
+            role = {"role": "assistant", "content": ""}
+            return self._chunk(index, role, None) if self._chat else b""
         delta = {"content": event.text} if self._chat else event.text
-        text = self._chunk(delta, None) if event.text else b""
+        text = self._chunk(index, delta, None) if event.text else b""
         if not isinstance(event, Finished):
             return text
-        last = self._chunk({} if self._chat else "", event.reason)
-        usage = self._usage() if self._wants_usage else b""
-        return text + last + usage + b"data: [DONE]\n\n"
+        text += self._chunk(index, {} if self._chat else "", event.reason)
+        self._open -= 1
+        if self._open:
+            return text
+        return text + (self._usage() if self._wants_usage else b"") + b"data: [DONE]\n\n"
 
     def error(self, error: ForgeError) -> bytes:
         return b"event: error\ndata: " + orjson.dumps(error_body(error)) + b"\n\n"
@@ -202,9 +221,9 @@ class _Envelope:
     def refusal(self, error: ForgeError) -> Response:
         return error_response(error)
 
-    def _chunk(self, delta: dict[str, str] | str, reason: str | None) -> bytes:
+    def _chunk(self, index: int, delta: dict[str, str] | str, reason: str | None) -> bytes:
         choice = {
-            "index": 0,
+            "index": index,
             "delta" if self._chat else "text": delta,
             "logprobs": None,
             "finish_reason": reason,
@@ -245,7 +264,8 @@ class OpenAI:
         given.check()
         self._check_model(given.model)
         job = Job(
-            prompt=given.text_prompt(),
+            prompts=given.prompts(),
+            n=given.n or 1,
             sampling=given.sampling(temperature=1.0),
             priority=body.priority(given.priority, request.headers, given.service_tier),
             created=time.time(),
@@ -260,8 +280,8 @@ class OpenAI:
         dispatcher = self._service.dispatcher
         if given.stream:
             return EventStream(dispatcher, ticket, envelope, self._service.config.keepalive)
-        completion = await collect(dispatcher, ticket, request.receive)
-        return json_response(envelope.whole(completion))
+        completions = await collect(dispatcher, ticket, request.receive)
+        return json_response(envelope.whole(completions))
 
     async def models(self, request: Request) -> Response:
         return json_response({"object": "list", "data": [self._card()]})

@@ -1,6 +1,7 @@
 """For operators: /health, /metrics, /workers, /queue. None of them waits behind any work."""
 
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -8,17 +9,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.aging import Waiting
+from gateway.aging import NANO
 from gateway.api.body import priority_text
 from gateway.api.reply import json_response
 from gateway.api.service import Service
 from gateway.errors import NotFound, Unavailable
 from gateway.metrics import Metrics, wants_exposition
 from gateway.pool import WorkerStatus
-from gateway.ticket import Ticket
+from gateway.queue import Place
+from gateway.sequence import Sequence
 
 QUEUE_SHOWN = 100
-"""Waiting jobs that /queue lists one by one."""
+"""Waiting sequences that /queue lists one by one."""
+ANONYMOUS = "anonymous"
+"""The owner of requests without an API key."""
 
 
 class Ops:
@@ -66,38 +70,44 @@ class Ops:
     async def queue(self, request: Request) -> Response:
         dispatcher = self._service.dispatcher
         now = dispatcher.now_ns()
-        places = dispatcher.waiting()
-        counts = Counter(place.priority for place in places)
-        first = dispatcher.first(QUEUE_SHOWN)
+        waiting = dispatcher.waiting()
+        by_priority = Counter(sequence.priority for sequence in waiting)
+        by_owner = Counter(sequence.ticket.job.owner or ANONYMOUS for sequence in waiting)
+        oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
+        first = islice(dispatcher.order(), QUEUE_SHOWN)
         return json_response(
             {
                 "depth": dispatcher.depth(),
                 "by_priority": {
-                    priority_text(priority): counts[priority]
-                    for priority in sorted(counts, reverse=True)
+                    priority_text(priority): by_priority[priority]
+                    for priority in sorted(by_priority, reverse=True)
                 },
-                "oldest_wait_s": round(max((p.waited(now) for p in places), default=0.0), 3),
-                "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(places))),
-                "waiting": [self._place(place, ahead) for ahead, place in enumerate(first)],
+                "by_owner": dict(by_owner.most_common()),
+                "oldest_wait_s": round(oldest / NANO, 3),
+                "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(waiting))),
+                "waiting": [self._place(*found, ahead) for ahead, found in enumerate(first)],
             }
         )
 
     async def queued(self, request: Request) -> Response:
-        """Where one waiting request stands."""
-        name, dispatcher = request.path_params["name"], self._service.dispatcher
-        for place in dispatcher.waiting():
-            if place.item.request_id == name:
-                return json_response(self._place(place, dispatcher.ahead(place)))
+        """Where one waiting request stands; the first of its sequences, if it has several."""
+        name = request.path_params["name"]
+        for ahead, (place, sequence) in enumerate(self._service.dispatcher.order()):
+            if sequence.ticket.request_id == name:
+                return json_response(self._place(place, sequence, ahead))
         raise NotFound(f"no request {name} is waiting")
 
-    def _place(self, place: Waiting[Ticket], ahead: int) -> dict[str, Any]:
+    def _place(self, place: Place, sequence: Sequence, ahead: int) -> dict[str, Any]:
         dispatcher = self._service.dispatcher
         return {
-            "id": place.item.request_id,
+            "id": sequence.ticket.request_id,
+            "choice": sequence.id - sequence.ticket.id,
             "position": ahead + 1,
+            "owner": sequence.ticket.job.owner or ANONYMOUS,
             "priority": place.priority,
             "effective_priority": round(dispatcher.effective(place), 6),
-            "waited_s": round(place.waited(dispatcher.now_ns()), 3),
+            "waited_s": round((dispatcher.now_ns() - sequence.arrived_ns) / NANO, 3),
+            "parked": sequence.parked_since_ns is not None,
             "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead)),
         }
 

@@ -13,7 +13,6 @@ from starlette.types import Message
 from gateway.aging import NANO
 from gateway.dispatcher import Dispatcher
 from gateway.ticket import Ticket
-from gateway.usage import Usage
 from workers.protocol import Delta, Finished
 
 T = TypeVar("T")
@@ -21,11 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer."""
+    """One whole answer of a request, which may ask for several."""
 
     text: str
     reason: str
-    usage: Usage
 
 
 def timings(ticket: Ticket) -> dict[str, float | None]:
@@ -36,8 +34,9 @@ def timings(ticket: Ticket) -> dict[str, float | None]:
         return None if moment_ns is None else round((moment_ns - arrived) / 1e6, 3)
 
     rate = None
-    if first is not None and ended is not None and ended > first and len(ticket.ids) > 1:
-        rate = round((len(ticket.ids) - 1) * NANO / (ended - first), 2)
+    tokens = ticket.completion_tokens
+    if first is not None and ended is not None and ended > first and tokens > 1:
+        rate = round((tokens - 1) * NANO / (ended - first), 2)
     return {
         "queue_ms": since_arrival(ticket.dispatched_ns),
         "ttft_ms": since_arrival(first),
@@ -54,19 +53,22 @@ def json_response(value: Any, status: int = 200, retry_after: int | None = None)
 
 async def collect(
     dispatcher: Dispatcher, ticket: Ticket, receive: Callable[[], Awaitable[Message]]
-) -> Completion:
-    """Wait for the whole answer. Raises the ticket's error, or ClientDisconnect on a hang-up."""
+) -> list[Completion]:
+    """Wait for all answers. Raises the ticket's error, or ClientDisconnect on a hang-up."""
     return await unless_hung_up(dispatcher, ticket, receive, _gather(ticket))
 
 
-async def _gather(ticket: Ticket) -> Completion:
-    parts: list[str] = []
-    while True:
+async def _gather(ticket: Ticket) -> list[Completion]:
+    parts: list[list[str]] = [[] for _ in ticket.sequences]
+    reasons: dict[int, str] = {}
+    while len(reasons) < len(parts):
         for event in await ticket.take():
+            index = ticket.index(event)
             if isinstance(event, Delta | Finished):
-                parts.append(event.text)
+                parts[index].append(event.text)
             if isinstance(event, Finished):
-                return Completion("".join(parts), event.reason, ticket.usage)
+                reasons[index] = event.reason
+    return [Completion("".join(text), reasons[index]) for index, text in enumerate(parts)]
 
 
 async def unless_hung_up(

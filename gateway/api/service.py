@@ -10,7 +10,7 @@ from gateway.dispatcher import Dispatcher
 from gateway.errors import ContextOverflow
 from gateway.pool import Pool
 from gateway.ticket import Job, Ticket
-from workers.protocol import Text
+from workers.protocol import Chat, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,11 @@ class Service:
 
 
 def _least_bytes(job: Job) -> int:
-    """Bytes that are certain to be in the prompt: a template may drop older assistant turns."""
-    if isinstance(job.prompt, Text):
-        return len(job.prompt.text.encode())
-    return sum(len(m["content"].encode()) for m in job.prompt.messages if m["role"] == "user")
+    """Bytes that are certain to be in the longest prompt: a template may drop assistant turns."""
+    return max(map(_bytes_of, job.prompts))
+
+
+def _bytes_of(prompt: Chat | Text) -> int:
+    if isinstance(prompt, Text):
+        return len(prompt.text.encode())
+    return sum(len(m["content"].encode()) for m in prompt.messages if m["role"] == "user")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract.dialects import CHAT, COMPLETIONS, Dialect
 
-BOTH: dict[str, Any] = {"n": 2, "logit_bias": {"5": 1}, "metadata": {"a": "b"}}
+BOTH: dict[str, Any] = {"logit_bias": {"5": 1}, "metadata": {"a": "b"}}
 FUNCTION = {"name": "now", "parameters": {"type": "object", "properties": {}}}
 FOR_CHAT: dict[str, Any] = {
     **BOTH,
@@ -52,7 +52,7 @@ def test_refused_by_name(
     assert name in failure.message
 
 
-NEUTRAL_BOTH: dict[str, Any] = {"n": 1, "logit_bias": {}, "metadata": {}, "user": "someone"}
+NEUTRAL_BOTH: dict[str, Any] = {"logit_bias": {}, "metadata": {}, "user": "someone"}
 NEUTRAL_FOR_CHAT: dict[str, Any] = {
     **NEUTRAL_BOTH,
     "logprobs": False,
@@ -85,6 +85,6 @@ def test_null_asks_for_nothing(http: httpx.Client, dialect: Dialect, table: dict
 
 
 def test_equal_is_not_enough(http: httpx.Client) -> None:
-    """In Python 1 == True; in an API ``n: true`` is a mistake."""
-    failure = CHAT.refusal(http.post(CHAT.path, json=CHAT.body(n=True)))
-    assert failure.param == "n"
+    """In Python 0 == False; in an API ``logprobs: 0`` is a mistake."""
+    failure = CHAT.refusal(http.post(CHAT.path, json=CHAT.body(logprobs=0)))
+    assert failure.param == "logprobs"

@@ -99,7 +99,13 @@ def test_empty_queue(http: httpx.Client) -> None:
     queue = http.get("/queue").json()
     estimate = queue.pop("estimated_wait_s")
     assert estimate is None or estimate >= 0
-    assert queue == {"depth": 0, "by_priority": {}, "oldest_wait_s": 0.0, "waiting": []}
+    assert queue == {
+        "depth": 0,
+        "by_priority": {},
+        "by_owner": {},
+        "oldest_wait_s": 0.0,
+        "waiting": [],
+    }
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/workers", "/queue", "/v1/models"])

@@ -1,6 +1,10 @@
 """Clients that go away: nothing is computed for nobody."""
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -63,6 +67,92 @@ def test_while_generating(double: ForgeServer, dialect: Dialect, stream: bool) -
     another.read_until(b'"completion_tokens":5')
     another.hang_up()
     assert double.decoded() == stopped + 5
+
+
+STEP = 128
+"""The token budget of one step of the worker below."""
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+    """Small steps, so that a long prompt takes many of them."""
+    shape = ("--workers", "1", "--slots", "1", "--threads", "1", "--batch", str(STEP))
+    server = ForgeServer(tmp_path_factory.mktemp("slow"), *shape)
+    try:
+        yield server.wait_ready()
+        server.stop()
+    finally:
+        server.kill()
+
+
+@contextmanager
+def frozen(server: ForgeServer) -> Iterator[None]:
+    """The only worker stands still, in whatever step it is."""
+    (pid,) = server.pids()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def computed(server: ForgeServer) -> tuple[int, int]:
+    """Tokens prefilled and sampled so far."""
+    (worker,) = server.workers()
+    return worker["prefill_tokens"], worker["decode_tokens"]
+
+
+def settled(server: ForgeServer) -> tuple[int, int]:
+    """The same, once the frames that were under way have come."""
+    seen: list[tuple[int, int]] = []
+
+    def still() -> bool:
+        seen.append(computed(server))
+        return len(seen) > 20 and len(set(seen[-20:])) == 1
+
+    eventually(still, "the counters stand still")
+    return seen[-1]
+
+
+def hang_up_in(
+    slow: ForgeServer, phase: str, dialect: Dialect, body: dict[str, Any]
+) -> tuple[int, int] | None:
+    """Stop the worker in that phase of a request, whose client then goes.
+
+    The counters at that moment; None if the request had left the phase before it was stopped.
+    """
+    before = settled(slow)
+    request = Hanging(slow, dialect.path, body)
+    at = ("prefill", "decode").index(phase)
+    eventually(lambda: computed(slow)[at] > before[at], f"it is in its {phase}")
+    with frozen(slow):
+        stopped = settled(slow)
+        request.hang_up()
+        eventually(lambda: slow.get("/metrics")["running"] == 0, "the gateway knows")
+    eventually(lambda: slow.busy() == 0, "its slot is free")
+    return None if phase == "prefill" and stopped[1] > before[1] else stopped
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize(("dialect", "stream"), CASES)
+def test_the_slot_is_free_within_one_step(
+    slow: ForgeServer, dialect: Dialect, stream: bool, phase: str
+) -> None:
+    """The worker stands still in mid-work, the client goes, the worker wakes: one step at most."""
+    params = {**ENDLESS, "max_tokens": 2000} | ({"stream": True} if stream else {})
+    for attempt in range(20):
+        # Different each time, or the prefix cache would leave nothing to prefill.
+        words = f"{dialect.name} {stream} {phase} {attempt} " + "again and again " * 280
+        stopped = hang_up_in(slow, phase, dialect, dialect.body(words, **params))
+        if stopped is not None:
+            break
+    else:
+        pytest.fail(f"never caught in its {phase}")
+    prefilled, sampled = settled(slow)
+    # The step in which it was stopped ends, and one more may begin while the thread that reads
+    # the cancellation waits for a core.
+    assert prefilled - stopped[0] <= 2 * STEP
+    assert sampled - stopped[1] <= 2
 
 
 def test_neighbours_go_on(double: ForgeServer) -> None:

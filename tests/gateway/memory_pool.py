@@ -5,10 +5,12 @@ and lets them die. Credits are counted as the real pool counts them, per worker.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 from gateway.pool import Listener, WorkerStatus
 from gateway.pool.placement import choose
+from gateway.sequence import Sequence
 from gateway.ticket import Job, Ticket
 from workers.protocol import (
     COMPUTE_FAILED,
@@ -170,11 +172,17 @@ class Clock:
         return self.now
 
 
-def job(priority: float = 1.0, **changes: int | tuple[str, ...] | bool) -> Job:
+def job(priority: float = 1.0, **changes: Any) -> Job:
     """A job that asks for nothing special."""
     prompt = Chat([{"role": "user", "content": "hello"}])
-    return Job(prompt, Sampling(seed=1), priority, 1.5e9, **changes)  # type: ignore[arg-type]
+    return Job((prompt,), Sampling(seed=1), priority, 1.5e9, **changes)
 
 
-def ids(tickets: Sequence[Ticket]) -> list[int]:
-    return [ticket.id for ticket in tickets]
+def only(ticket: Ticket) -> Sequence:
+    """The sequence of a ticket that has one."""
+    (sequence,) = ticket.sequences
+    return sequence
+
+
+def ids(items: Iterable[Ticket | Sequence]) -> list[int]:
+    return [item.id for item in items]

@@ -9,8 +9,9 @@ import pytest
 from gateway.aging import NANO
 from gateway.dispatcher import MAX_DEATHS, Dispatcher
 from gateway.errors import Unavailable, WorkerFailed
-from gateway.ticket import State, Ticket
-from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
+from gateway.sequence import State
+from gateway.ticket import Ticket
+from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job, only
 from workers.protocol import Delta, Finished, Started
 
 
@@ -71,9 +72,9 @@ def test_aged_job_goes_before_a_fresh_urgent_one() -> None:
         normal = desk.submit(1)
         desk.clock.now = 5 * NANO + 1
         urgent = desk.submit(2)
-        places = desk.dispatcher.first(2)
-        assert [place.item for place in places] == [normal, urgent]
-        effective = [desk.dispatcher.effective(place) for place in places]
+        order = list(desk.dispatcher.order())
+        assert [sequence.ticket for _, sequence in order] == [normal, urgent]
+        effective = [desk.dispatcher.effective(place) for place, _ in order]
         assert effective == [pytest.approx(2.0), 2.0]
         desk.pool.finish(running.id)
         assert await desk.settle() == [running.id, normal.id]
@@ -112,7 +113,7 @@ def test_credit_of_a_cancelled_job_comes_back_with_its_end() -> None:
         assert await desk.settle() == [running.id]
         desk.pool.progress(running.id)  # what it still says reaches nobody
         assert not running.pending
-        assert running.ids == []
+        assert only(running).ids == []
         desk.pool.finish(running.id, "cancelled")
         assert await desk.settle() == [running.id, waiting.id]
         assert desk.ends.tickets == [running]
@@ -134,7 +135,7 @@ def test_events_reach_the_client_and_the_books() -> None:
         desk.clock.now = 30
         desk.pool.progress(ticket.id, 0)
         last = desk.pool.finish(ticket.id, "length")
-        assert ticket.ids == first + last
+        assert only(ticket).ids == first + last
         assert [ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns] == [0, 20, 30]
         events = await ticket.take()
         assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
@@ -179,7 +180,7 @@ def test_lost_job_goes_on_elsewhere_where_it_stopped() -> None:
         assert (again.sampling, again.now, again.prompt) == (lost.sampling, lost.now, lost.prompt)
         desk.pool.begin(first.id)  # the client hears of one start only
         tokens += desk.pool.finish(first.id)
-        assert first.ids == tokens
+        assert only(first).ids == tokens
         events = await first.take()
         assert [type(event) for event in events] == [Started, Delta, Finished]
         assert await desk.settle() == [first.id, second.id, first.id, late.id]
@@ -202,7 +203,7 @@ def test_events_of_an_older_attempt_are_ignored() -> None:
         ):
             desk.dispatcher.on_event(echo)
         assert ticket.state is State.RUNNING
-        assert ticket.ids == []
+        assert only(ticket).ids == []
         assert not ticket.pending
         desk.dispatcher.on_event(Delta(4711, 1, [1], "x"))  # nobody's
 

@@ -1,7 +1,8 @@
 """The dispatcher under any mix of clients, workers and deaths.
 
 Whatever happens: a ticket ends exactly once, no accepted job is forgotten, no credit is lost or
-used twice, no token is lost or repeated, and jobs reach workers in the order of the key.
+used twice, no token is lost or repeated, and sequences reach workers in the order of the key; with
+several owners, in the order that the queue tells (test_queue holds that against an oracle).
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from gateway.aging import NANO
 from gateway.dispatcher import MAX_DEATHS, Dispatcher
 from gateway.errors import DeadlineExceeded
 from gateway.preemption import Rules
-from gateway.ticket import State, Ticket
+from gateway.sequence import Sequence, State
+from gateway.ticket import Ticket
 from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
 from workers.protocol import Delta, Finished
 
@@ -26,6 +28,7 @@ class Traffic(RuleBasedStateMachine):
     """Clients submit and hang up; workers start, progress, finish, fail and die."""
 
     preemption: Rules | None = None
+    owners: tuple[str, ...] = ("",)
 
     @initialize(slots=st.lists(st.integers(1, 3), min_size=1, max_size=3))
     def create(self, slots: list[int]) -> None:
@@ -38,9 +41,12 @@ class Traffic(RuleBasedStateMachine):
         )
         self.pool.attach(self.dispatcher)
         self.tickets: list[Ticket] = []
+        self.sequences: dict[int, Sequence] = {}
         self.tokens: dict[int, list[int]] = {}
-        """What the workers said about each ticket while its client was there."""
+        """What the workers said about each sequence while its client was there."""
         self.deaths: dict[int, int] = {}
+        self.overdue: dict[int, int] = {}
+        """Since when a parked sequence goes before all others."""
         self.task = self.runner.run(self._start())
 
     async def _start(self) -> asyncio.Task[None]:
@@ -50,21 +56,30 @@ class Traffic(RuleBasedStateMachine):
         for _ in range(3):
             await asyncio.sleep(0)
 
-    def key(self, ticket: Ticket) -> tuple[Fraction, int]:
+    def key(self, sequence: Sequence) -> tuple[Fraction, int]:
         """The place in the queue; as in test_aging, where the heap meets its own oracle."""
-        return RATE * Fraction(ticket.arrived_ns, NANO) - Fraction(ticket.job.priority), ticket.id
+        age = RATE * Fraction(sequence.arrived_ns, NANO)
+        return age - Fraction(sequence.priority), sequence.id
 
-    def expected(self, state: State) -> list[Ticket]:
-        return [ticket for ticket in self.tickets if ticket.state is state]
+    def expected(self, state: State) -> list[Sequence]:
+        return [sequence for sequence in self.sequences.values() if sequence.state is state]
 
     # ------------------------------------------------------------------ clients
 
-    @rule(priority=st.sampled_from([0.0, 0.5, 1.0, 2.0, 2.0, 9.0]), gap=st.integers(0, 9))
-    def submit(self, priority: float, gap: int) -> None:
+    @rule(
+        priority=st.sampled_from([0.0, 0.5, 1.0, 2.0, 2.0, 9.0]),
+        gap=st.integers(0, 9),
+        n=st.sampled_from([1, 1, 1, 2, 3]),
+        owner=st.integers(0, 9),
+    )
+    def submit(self, priority: float, gap: int, n: int, owner: int) -> None:
         self.clock.now += gap * NANO
-        ticket = self.dispatcher.submit(job(priority))
+        name = self.owners[owner % len(self.owners)]
+        ticket = self.dispatcher.submit(job(priority, n=n, owner=name))
         self.tickets.append(ticket)
-        self.tokens[ticket.id], self.deaths[ticket.id] = [], 0
+        for sequence in ticket.sequences:
+            self.sequences[sequence.id] = sequence
+            self.tokens[sequence.id], self.deaths[sequence.id] = [], 0
 
     @precondition(lambda self: self.tickets)
     @rule(pick=st.integers(0, 99))
@@ -72,36 +87,48 @@ class Traffic(RuleBasedStateMachine):
         ticket = self.tickets[pick % len(self.tickets)]
         had_ended, state = ticket.ended, ticket.state
         self.dispatcher.cancel(ticket)
+        self.forget(ticket)
         assert ticket.state is (state if had_ended else State.CANCELLED)
 
+    def forget(self, ticket: Ticket) -> None:
+        for sequence in ticket.sequences:
+            self.overdue.pop(sequence.id, None)
+
     # ------------------------------------------------------------------ the loop
+
+    def in_order(self, waiting: list[Sequence]) -> list[Sequence]:
+        """By key; but who was parked for as long as may be goes first."""
+        overdue = [id_ for id_, since in self.overdue.items() if since <= self.clock.now]
+        first = sorted(overdue, key=lambda id_: self.overdue[id_])
+        rest = sorted((s for s in waiting if s.id not in overdue), key=self.key)
+        return [self.sequences[id_] for id_ in first] + rest
 
     @rule()
     def dispatch(self) -> None:
         """The loop gives every free credit to the next in the order of the key."""
-        queue = sorted(self.expected(State.WAITING), key=self.key)
+        queue = self.in_order(self.expected(State.WAITING))
         before, free = len(self.pool.submitted), self.pool.free()
         self.runner.run(self._settle())
         sent = self.pool.submitted[before:]
         assert [request.id for request in sent] == ids(queue[:free])
         for request in sent:
             assert request.resume == self.tokens[request.id]
+            self.overdue.pop(request.id, None)
 
     # ------------------------------------------------------------------ workers
 
-    def pick(self, number: int) -> Ticket:
+    def pick(self, number: int) -> Sequence:
         running = sorted(self.pool.running())
-        id_ = running[number % len(running)]
-        return self.tickets[id_ - 1]
+        return self.sequences[running[number % len(running)]]
 
     @precondition(lambda self: self.pool.running())
     @rule(pick=st.integers(0, 99), tokens=st.integers(0, 3))
     def progress(self, pick: int, tokens: int) -> None:
-        ticket = self.pick(pick)
-        new = self.pool.progress(ticket.id, tokens)
-        if not ticket.ended:
-            self.tokens[ticket.id] += new
-            self.deaths[ticket.id] = 0 if new else self.deaths[ticket.id]
+        sequence = self.pick(pick)
+        new = self.pool.progress(sequence.id, tokens)
+        if not sequence.ended:
+            self.tokens[sequence.id] += new
+            self.deaths[sequence.id] = 0 if new else self.deaths[sequence.id]
 
     @precondition(lambda self: self.pool.running())
     @rule(pick=st.integers(0, 99))
@@ -111,43 +138,47 @@ class Traffic(RuleBasedStateMachine):
     @precondition(lambda self: self.pool.running())
     @rule(pick=st.integers(0, 99))
     def finish(self, pick: int) -> None:
-        ticket = self.pick(pick)
-        had_ended = ticket.ended
-        new = self.pool.finish(ticket.id)
+        sequence = self.pick(pick)
+        had_ended = sequence.ended
+        new = self.pool.finish(sequence.id)
         if not had_ended:
-            self.tokens[ticket.id] += new
-            assert ticket.state is State.FINISHED
+            self.tokens[sequence.id] += new
+            assert sequence.state is State.FINISHED
 
     @precondition(lambda self: self.pool.running())
     @rule(pick=st.integers(0, 99))
     def fail(self, pick: int) -> None:
-        ticket = self.pick(pick)
-        had_ended = ticket.ended
-        self.pool.fail(ticket.id)
-        assert had_ended or ticket.state is State.FAILED
+        sequence = self.pick(pick)
+        had_ended = sequence.ended
+        self.pool.fail(sequence.id)
+        assert had_ended or sequence.ticket.state is State.FAILED
+        assert had_ended or sequence.ticket.ended, "half an answer is none"
+        self.forget(sequence.ticket)
 
     @precondition(lambda self: self.pool.running())
     @rule(pick=st.integers(0, 99), last=st.booleans())
     def echo(self, pick: int, last: bool) -> None:
         """A frame of an attempt that is over must change nothing."""
-        ticket = self.pick(pick)
-        attempt = ticket.attempt - 1
-        event = Finished(ticket.id, attempt, "stop", [-1], "!") if last else None
-        before = ticket.state
-        self.dispatcher.on_event(event or Delta(ticket.id, attempt, [-1], "!"))
-        assert ticket.state is before
+        sequence = self.pick(pick)
+        attempt = sequence.attempt - 1
+        event = Finished(sequence.id, attempt, "stop", [-1], "!") if last else None
+        before = sequence.state
+        self.dispatcher.on_event(event or Delta(sequence.id, attempt, [-1], "!"))
+        assert sequence.state is before
 
     @rule(pick=st.integers(0, 9))
     def die(self, pick: int) -> None:
         running = self.expected(State.RUNNING)
         lost = self.pool.die(pick % len(self.pool.slots))
-        for ticket in running:
-            if ticket.id not in lost:
-                assert ticket.state is State.RUNNING
-                continue
-            self.deaths[ticket.id] += 1
-            given_up = self.deaths[ticket.id] >= MAX_DEATHS
-            assert ticket.state is (State.FAILED if given_up else State.WAITING)
+        for sequence in running:
+            self.deaths[sequence.id] += sequence.id in lost
+        failed = {s.ticket for s in running if self.deaths[s.id] >= MAX_DEATHS}
+        for sequence in running:
+            if sequence.ticket in failed:
+                assert sequence.state is State.FAILED
+                self.forget(sequence.ticket)
+            else:
+                assert sequence.state is (State.WAITING if sequence.id in lost else State.RUNNING)
 
     # ------------------------------------------------------------------ what always holds
 
@@ -155,7 +186,8 @@ class Traffic(RuleBasedStateMachine):
     def books_agree(self) -> None:
         waiting, running = self.expected(State.WAITING), self.expected(State.RUNNING)
         assert self.dispatcher.depth() == len(waiting)
-        assert {place.item.id for place in self.dispatcher.waiting()} == set(ids(waiting))
+        assert set(ids(self.dispatcher.waiting())) == set(ids(waiting))
+        assert sorted(s.id for _, s in self.dispatcher.order()) == ids(waiting)
         assert self.dispatcher.running() == len(running)
         # No job runs without a credit; a cancelled one holds its credit until the worker ends it.
         assert set(ids(running)) <= set(self.pool.running())
@@ -164,8 +196,8 @@ class Traffic(RuleBasedStateMachine):
 
     @invariant()
     def tokens_agree(self) -> None:
-        for ticket in self.tickets:
-            assert ticket.ids == self.tokens[ticket.id]
+        for id_, sequence in self.sequences.items():
+            assert sequence.ids == self.tokens[id_]
 
     def teardown(self) -> None:
         if not hasattr(self, "runner"):
@@ -177,22 +209,25 @@ class Traffic(RuleBasedStateMachine):
 
     def serve_the_rest(self) -> None:
         """No accepted job is forgotten: with working workers, all of them end."""
-        for _ in range(2 * len(self.tickets) + 1):
+        for _ in range(2 * len(self.sequences) + 1):
             self.dispatch()
             for _ in range(len(self.pool.running())):
                 self.finish(0)
         assert all(ticket.ended for ticket in self.tickets)
         assert self.pool.free() == sum(self.pool.slots)
         self.runner.run(asyncio.wait_for(self.dispatcher.idle(), 1))
+        assert self.dispatcher._queue._turns._classes == {}, "what was taken was settled"
 
     async def _check_channels(self) -> None:
         """What the client hears is what was counted: no token lost, none twice."""
         for ticket in self.tickets:
             heard = [] if ticket.error and not ticket._events else await ticket.take(timeout=0)
             spoken = [e for e in heard if isinstance(e, Delta | Finished)]
-            assert [id_ for event in spoken for id_ in event.ids] == ticket.ids
-            ends = [event for event in spoken if isinstance(event, Finished)]
-            assert len(ends) == (ticket.state is State.FINISHED)
+            for sequence in ticket.sequences:
+                own = [event for event in spoken if event.id == sequence.id]
+                assert [id_ for event in own for id_ in event.ids] == sequence.ids
+                ends = [event for event in own if isinstance(event, Finished)]
+                assert len(ends) == (sequence.state is State.FINISHED)
 
 
 class Overload(Traffic):
@@ -205,19 +240,22 @@ class Overload(Traffic):
     def yield_slot(self) -> None:
         """The slot goes to the most urgent that waits, if that is more urgent; else it is free."""
         (id_,) = self.pool.asked_to_park
-        victim, before = self.tickets[id_ - 1], len(self.pool.submitted)
+        victim, before = self.sequences[id_], len(self.pool.submitted)
         had_ended = victim.ended
-        waiting = self.expected(State.WAITING)
+        waiting = self.in_order(self.expected(State.WAITING))
         self.pool.yield_slot(id_)
         sent = [request.id for request in self.pool.submitted[before:]]
         if had_ended:
             assert sent == []
             return
         assert victim.state is State.WAITING
-        urgent = max((ticket.priority for ticket in waiting), default=victim.priority)
+        urgent = max((sequence.priority for sequence in waiting), default=victim.priority)
         if urgent > victim.priority:
-            oldest = min((t for t in waiting if t.priority == urgent), key=self.key)
+            oldest = next(s for s in waiting if s.priority == urgent)
             assert sent == [oldest.id]
+            self.overdue.pop(oldest.id, None)
+            bound = round((urgent - victim.priority) / float(RATE) * NANO)
+            self.overdue[id_] = self.clock.now + max(0, bound - victim.parked_ns)
             assert self.pool.submitted[-1].resume == self.tokens[oldest.id]
         else:
             assert sent == []
@@ -228,6 +266,7 @@ class Overload(Traffic):
         ticket = self.tickets[pick % len(self.tickets)]
         had_ended, state = ticket.ended, ticket.state
         self.dispatcher.expire(ticket)
+        self.forget(ticket)
         assert ticket.state is (state if had_ended else State.FAILED)
         assert had_ended or isinstance(ticket.error, DeadlineExceeded)
 
@@ -241,7 +280,21 @@ class Overload(Traffic):
             assert id_ in self.pool.running()
 
 
+class Shared(Overload):
+    """The same with several owners, who take turns."""
+
+    owners = ("app", "agents", "batch jobs")
+
+    def in_order(self, waiting: list[Sequence]) -> list[Sequence]:
+        """Overdue ones first, then as the queue tells."""
+        order = [sequence for _, sequence in self.dispatcher.order()]
+        assert sorted(ids(order)) == sorted(ids(waiting))
+        return order
+
+
 Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestTraffic = Traffic.TestCase
 Overload.TestCase.settings = Traffic.TestCase.settings
 TestOverload = Overload.TestCase
+Shared.TestCase.settings = Traffic.TestCase.settings
+TestShared = Shared.TestCase

@@ -13,8 +13,9 @@ from prometheus_client.openmetrics import parser as open_parser
 from gateway.aging import NANO
 from gateway.errors import WorkerFailed
 from gateway.metrics import _MAX_BINS, Metrics, wants_exposition
-from gateway.ticket import Move, Ticket
-from tests.gateway.memory_pool import job
+from gateway.sequence import Move
+from gateway.ticket import Ticket
+from tests.gateway.memory_pool import job, only
 from workers.protocol import Started
 
 PROMETHEUS = (
@@ -28,18 +29,19 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
 
 def finished(seconds: float, *, tokens: int = 3, prompt: int = 11, cached: int = 4) -> Ticket:
     ticket = Ticket(1, job(), arrived_ns=1000)
-    ticket.move(Move.DISPATCH)
+    only(ticket).move(Move.DISPATCH)
     ticket.dispatched_ns = 1000
-    ticket.started = Started(1, 1, prompt, cached)
+    only(ticket).started = Started(1, 1, prompt, cached)
     ticket.first_token_ns = 1000 + round(seconds * NANO / 2)
-    ticket.ids = list(range(tokens))
-    ticket.move(Move.FINISH)
+    only(ticket).ids = list(range(tokens))
+    only(ticket).move(Move.FINISH)
     ticket.ended_ns = 1000 + round(seconds * NANO)
     return ticket
 
 
 def failed() -> Ticket:
     ticket = Ticket(1, job(), arrived_ns=0)
+    only(ticket).move(Move.FAIL)
     ticket.fail(WorkerFailed("x"))
     ticket.ended_ns = NANO
     return ticket
@@ -47,7 +49,7 @@ def failed() -> Ticket:
 
 def cancelled() -> Ticket:
     ticket = Ticket(1, job(), arrived_ns=0)
-    ticket.move(Move.CANCEL)
+    only(ticket).move(Move.CANCEL)
     ticket.ended_ns = NANO
     return ticket
 

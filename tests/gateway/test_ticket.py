@@ -1,70 +1,53 @@
-"""The life of a ticket: what may follow what, and the channel to the client."""
+"""A ticket: its sequences, and the channel to the client."""
 
 import asyncio
-import itertools
+from dataclasses import replace
 
 import pytest
 
-from gateway.errors import ForgeError, Unavailable, WorkerFailed
-from gateway.ticket import TRANSITIONS, IllegalMove, Move, State, Ticket
+from gateway.errors import ForgeError, WorkerFailed
+from gateway.sequence import Move, State
+from gateway.ticket import Ticket
+from gateway.usage import Usage
 from tests.gateway.memory_pool import job
-from workers.protocol import Chat, Delta, Finished, Sampling, Started
-
-ENDS = {State.FINISHED, State.FAILED, State.CANCELLED}
-LEGAL = {
-    (State.WAITING, Move.DISPATCH): State.RUNNING,
-    (State.WAITING, Move.FAIL): State.FAILED,
-    (State.WAITING, Move.CANCEL): State.CANCELLED,
-    (State.RUNNING, Move.REQUEUE): State.WAITING,
-    (State.RUNNING, Move.FINISH): State.FINISHED,
-    (State.RUNNING, Move.FAIL): State.FAILED,
-    (State.RUNNING, Move.CANCEL): State.CANCELLED,
-}
+from workers.protocol import Delta, Finished, Sampling, Started, Text
 
 
-def ticket(state: State = State.WAITING) -> Ticket:
-    made = Ticket(5, job(), arrived_ns=0)
-    made.state = state
-    return made
+def ticket() -> Ticket:
+    return Ticket(5, job(), arrived_ns=0)
 
 
-@pytest.mark.parametrize(("state", "move"), list(itertools.product(State, Move)))
-def test_every_move_from_every_state(state: State, move: Move) -> None:
-    moved = ticket(state)
-    if (state, move) in LEGAL:
-        moved.move(move)
-        assert moved.state is LEGAL[state, move]
-    else:
-        with pytest.raises(IllegalMove, match=rf"{move.name} of ticket 5 in {state.name}"):
-            moved.move(move)
-        assert moved.state is state
-    assert moved.ended == (moved.state in ENDS)
+def test_sequences_of_a_request() -> None:
+    """Prompts times n, numbered on, each choice of a prompt with a seed of its own."""
+    prompts = (Text("a"), Text("b"))
+    made = Ticket(5, replace(job(n=3), prompts=prompts, sampling=Sampling(seed=2**63 - 2)), 0)
+    assert [s.id for s in made.sequences] == [5, 6, 7, 8, 9, 10]
+    assert [s.prompt for s in made.sequences] == [prompts[0]] * 3 + [prompts[1]] * 3
+    seeds = [s.sampling.seed for s in made.sequences]
+    assert seeds == [2**63 - 2, 2**63 - 1, -(2**63)] * 2, "the next seeds, around the end"
+    assert made.index(Delta(9, 1, [], "")) == 4
 
 
-def test_ends_are_final() -> None:
-    """Whatever path leads to an end, nothing leads out of it: a ticket ends exactly once."""
-    assert {state for state, _ in TRANSITIONS}.isdisjoint(ENDS)
-    assert set(TRANSITIONS.values()) - {state for state, _ in TRANSITIONS} == ENDS
+def test_a_prompt_counts_once_however_many_choices_it_has() -> None:
+    made = Ticket(1, replace(job(n=2), prompts=(Text("a"), Text("b"))), 0)
+    for sequence, (prompt, cached) in zip(made.sequences, ((7, 0), (7, 6), (9, 2)), strict=False):
+        sequence.started = Started(sequence.id, 1, prompt, cached)
+        sequence.ids = [1, 2]
+    assert made.usage == Usage(prompt=16, cached=2, completion=6)
 
 
-def test_failing_an_ended_ticket_changes_nothing() -> None:
-    ended = ticket(State.CANCELLED)
-    with pytest.raises(IllegalMove):
-        ended.fail(Unavailable("late"))
-    assert ended.error is None
-    assert not ended.pending
-
-
-def test_generate_carries_the_job_and_what_came_so_far() -> None:
-    made = Ticket(9, job(max_tokens=40, stop=("a", "b"), ignore_eos=True), arrived_ns=0)
-    made.attempt, made.ids = 2, [11, 12]
-    request = made.generate()
-    assert (request.id, request.attempt, request.resume) == (9, 2, [11, 12])
-    assert (request.max_tokens, request.stop, request.ignore_eos) == (40, ["a", "b"], True)
-    assert request.prompt == Chat([{"role": "user", "content": "hello"}])
-    assert (request.sampling, request.now) == (Sampling(seed=1), 1.5e9)
-    made.ids.append(13)
-    assert request.resume == [11, 12], "a sent request must not change"
+def test_state_is_that_of_all_sequences() -> None:
+    made = Ticket(1, job(n=2), 0)
+    first, second = made.sequences
+    seen = [made.state]
+    for sequence, move in (
+        (first, Move.DISPATCH),
+        (first, Move.FINISH),
+        (second, Move.CANCEL),
+    ):
+        sequence.move(move)
+        seen.append(made.state)
+    assert seen == [State.WAITING, State.RUNNING, State.WAITING, State.CANCELLED]
 
 
 def test_request_ids_are_distinct_and_not_countable() -> None:
@@ -136,7 +119,7 @@ def test_events_come_before_the_error() -> None:
     """What was computed before the failure still reaches the client."""
 
     async def main() -> None:
-        channel = ticket(State.RUNNING)
+        channel = ticket()
         channel.deliver(DELTA)
         error = WorkerFailed("broken")
         channel.fail(error)

@@ -219,15 +219,15 @@ def test_not_yet(
 
 @pytest.mark.parametrize("value", [True, 1.0, "1"])
 def test_neutral_means_the_same_type(value: Any) -> None:
-    """Python says True == 1 == 1.0; a client that says n: true has made a mistake."""
+    """Python says True == 1 == 1.0; a client that says best_of: true has made a mistake."""
     with pytest.raises(UnsupportedParameter):
-        parse(CompletionBody, {"prompt": "x", "n": value}, COMPLETION_NOT_YET)
+        parse(CompletionBody, {"prompt": "x", "best_of": value}, COMPLETION_NOT_YET)
 
 
 def test_parse_leaves_the_body_alone() -> None:
-    raw = {"prompt": "x", "n": 1}
+    raw = {"prompt": "x", "best_of": 1}
     parse(CompletionBody, raw, COMPLETION_NOT_YET)
-    assert raw == {"prompt": "x", "n": 1}
+    assert raw == {"prompt": "x", "best_of": 1}
 
 
 # ------------------------------------------------------------------ priority

@@ -12,7 +12,7 @@ from gateway.api.reply import Completion, timings
 from gateway.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
 from gateway.ticket import Ticket
 from gateway.usage import Usage
-from tests.gateway.memory_pool import job
+from tests.gateway.memory_pool import job, only
 from workers.protocol import Chat, Delta, Finished, Started, Text
 
 USER = {"role": "user", "content": "hi"}
@@ -28,8 +28,8 @@ def completion(**fields: Any) -> CompletionBody:
 
 def ticket() -> Ticket:
     made = Ticket(1, job(), 0)
-    made.started = Started(1, 1, 7, 3)
-    made.ids = [5, 6]
+    only(made).started = Started(1, 1, 7, 3)
+    only(made).ids = [5, 6]
     return made
 
 
@@ -45,14 +45,17 @@ def test_messages_become_what_templates_read() -> None:
             {"role": "tool", "content": "4", "tool_call_id": "c1"},
         ]
     )
-    assert given.text_prompt() == Chat(
-        [
-            {"role": "system", "content": "rules"},
-            {"role": "user", "content": "ab", "name": "ann"},
-            {"role": "tool", "content": "4", "tool_call_id": "c1"},
-        ]
+    assert given.prompts() == (
+        Chat(
+            [
+                {"role": "system", "content": "rules"},
+                {"role": "user", "content": "ab", "name": "ann"},
+                {"role": "tool", "content": "4", "tool_call_id": "c1"},
+            ]
+        ),
     )
-    assert completion().text_prompt() == Text("once")
+    assert completion().prompts() == (Text("once"),)
+    assert completion(prompt=["a", "b"]).prompts() == (Text("a"), Text("b"))
 
 
 def test_limits() -> None:
@@ -164,7 +167,7 @@ def test_service_tier_is_echoed(tier: str, told: str) -> None:
     envelope = _Envelope(ticket(), "m", chat(stream=True, service_tier=tier))
     (chunk,) = frames(envelope.event(Delta(1, 1, [5], "a")))
     assert chunk["service_tier"] == told
-    whole = envelope.whole(Completion("a", "stop", Usage(1, 0, 1)))
+    whole = envelope.whole([Completion("a", "stop")])
     assert whole["service_tier"] == told
 
 
@@ -185,7 +188,7 @@ def test_error_in_a_stream() -> None:
 
 
 def test_whole_answers() -> None:
-    answer = Completion("text", "length", Usage(7, 3, 2))
+    answer = [Completion("text", "length")]
     whole = _Envelope(ticket(), "m", chat()).whole(answer)
     assert whole["object"] == "chat.completion"
     assert whole["choices"] == [
@@ -225,7 +228,8 @@ def test_headers_and_timings() -> None:
     assert told == {"X-Request-Id": made.request_id, "X-Priority": "1", "X-Seed": "1"}
     assert set(timings(made).values()) == {None}
     made.arrived_ns, made.dispatched_ns = NANO, NANO + 1_500_000
-    made.first_token_ns, made.ended_ns, made.ids = 2 * NANO, 4 * NANO, [1, 2, 3, 4, 5]
+    made.first_token_ns, made.ended_ns = 2 * NANO, 4 * NANO
+    only(made).ids = [1, 2, 3, 4, 5]
     assert timings(made) == {
         "queue_ms": 1.5,
         "ttft_ms": 1000.0,
@@ -233,6 +237,6 @@ def test_headers_and_timings() -> None:
         "tokens_per_second": 2.0,
     }
     assert describe(made)["X-Queue-Wait"] == "0.001500"
-    made.ids = [1]  # one token has no rate
+    only(made).ids = [1]  # one token has no rate
     assert timings(made)["tokens_per_second"] is None
     assert Ticket(2, job(), 0).usage == Usage(0, 0, 0), "ended before it took a slot"

@@ -1,0 +1,217 @@
+"""What waits, and what is next. The dispatcher takes sequences from here whenever a slot is free.
+
+Three orders meet. The aging heap orders *places*: each sequence brings one when it arrives, and
+its key never changes. When a place of some priority comes up, owners take turns: the job whose turn
+it is swaps places with the one that holds it, so fairness never costs a class a place, and one
+owner alone sees plain ageing. Sequences that were started before (parked, or their worker died)
+keep their own place and take no turn: they have had it. And who was parked for as long as anybody
+may be goes first of all.
+
+Pure: the clock is an argument.
+"""
+
+from collections.abc import Iterator
+
+from gateway.admission import Admission, Bounds
+from gateway.aging import AgingHeap, Waiting
+from gateway.fairness import Turns, charge
+from gateway.ranked import Ranked
+from gateway.sequence import Sequence
+from gateway.ticket import Job, Ticket
+
+Place = Waiting[Sequence]
+
+
+class Queue:
+    """All sequences without a slot, and how much may wait."""
+
+    def __init__(self, aging_rate: float, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._heap: AgingHeap[Sequence] = AgingHeap(aging_rate)
+        self._turns: Turns[Sequence] = Turns()
+        self._admission: Admission[Ticket] = Admission(bounds)
+        self._urgent: Ranked[Place] = Ranked()
+        """The oldest place of the highest base priority on top."""
+        self._worst: Ranked[Place] = Ranked()
+        """The place that would be served last on top, of tickets that were never started."""
+        self._overdue: Ranked[Place] = Ranked()
+        """Parked sequences, by the moment from which they go before everybody."""
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    # ------------------------------------------------------------------ in
+
+    def crowded(self, job: Job) -> bool:
+        """Whether a job can't wait without somebody making way."""
+        return self._admission.crowded(job.size)
+
+    def make_way(self, job: Job, now_ns: int) -> list[Ticket]:
+        """Who must leave so that ``job`` may wait: often nobody. Raises :class:`Full`.
+
+        Only a place that would be served after the newcomer's gives way, and it is the owner with
+        the longest line in that class who loses it.
+        """
+        key = self._heap.key(job.priority, now_ns)
+        victims: list[Ticket] = []
+        try:
+            while self._admission.over(job.size, victims):
+                worst = self._worst.first()
+                if worst is None or worst.key <= key:
+                    raise Full
+                victims.append(self._loser(worst))
+                self._conceal(victims[-1])
+        finally:
+            for ticket in reversed(victims):
+                self._reveal(ticket)
+        return victims
+
+    def enter(self, ticket: Ticket) -> None:
+        """A new ticket waits with all its sequences."""
+        self._admission.enter(ticket, ticket.job.size)
+        for sequence in ticket.sequences:
+            sequence.place = self._heap.push(sequence, ticket.job.priority, ticket.arrived_ns)
+            self._line_up(sequence)
+            self._index(sequence.place)
+
+    def back(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
+        """A sequence that had a slot waits again, in its old place.
+
+        ``overdue_ns``: when it was parked for as long as it may be.
+        """
+        place = _place(sequence)
+        self._heap.requeue(place)
+        self._index(place)
+        if overdue_ns is not None:
+            self._overdue.set(place, overdue_ns)
+
+    # ------------------------------------------------------------------ out
+
+    def next(self, now_ns: int) -> Sequence:
+        """Take the one whose turn it is. Raises IndexError when nothing waits."""
+        place = self._overdue.first()
+        if place is not None and self._overdue.first_rank() <= now_ns:
+            self._heap.take(place)
+        else:
+            place = self._heap.pop()
+        return self._serve(place)
+
+    def next_urgent(self) -> Sequence:
+        """Take the next one of the highest base priority, whatever its age."""
+        place = self._urgent.first()
+        if place is None:
+            raise IndexError("nothing waits")
+        self._heap.take(place)
+        return self._serve(place)
+
+    def leave(self, sequence: Sequence) -> None:
+        """A waiting sequence gives up."""
+        place = _place(sequence)
+        self._heap.cancel(place)
+        self._unindex(place)
+        if sequence.fresh:
+            self._turns.leave(sequence, sequence.priority, sequence.ticket.job.owner)
+        self._admission.leave(sequence.ticket)
+
+    def settle(self, sequence: Sequence) -> None:
+        """A sequence that had a slot has ended: its owner pays what it really took."""
+        job, started = sequence.ticket.job, sequence.started
+        prompt = started.prompt_tokens - started.cached_tokens if started is not None else 0
+        real = prompt + len(sequence.ids)
+        difference = charge(real, job.weight) - charge(job.cost, job.weight)
+        self._turns.settle(job.priority, job.owner, difference)
+
+    def _serve(self, place: Place) -> Sequence:
+        """The sequence that uses a place which was just taken from the heap."""
+        self._unindex(place)
+        holder = place.item
+        if not holder.fresh:
+            return holder
+        chosen = self._turns.take(place.priority)
+        if chosen is not holder:
+            self._swap(place, _place(chosen))
+        if self._admission.leave(chosen.ticket):
+            for sequence in chosen.ticket.sequences:
+                self._worst.discard(_place(sequence))
+        return chosen
+
+    # ------------------------------------------------------------------ seen from outside
+
+    def highest(self) -> float | None:
+        """The highest base priority that waits."""
+        place = self._urgent.first()
+        return None if place is None else place.priority
+
+    def waiting(self) -> list[Sequence]:
+        """All that wait, in no order."""
+        return [place.item for place in self._heap.waiting()]
+
+    def order(self, now_ns: int) -> Iterator[tuple[Place, Sequence]]:
+        """Who would be served next and in which place, were all slots free; O(n log n)."""
+        turns: dict[float, Iterator[Sequence]] = {}
+        overdue = self._overdue.up_to(now_ns)
+        by_age = sorted(self._heap.waiting(), key=lambda p: (p.key, p.order))
+        for place in dict.fromkeys([*overdue, *by_age]):
+            if not place.item.fresh:
+                yield place, place.item
+                continue
+            if place.priority not in turns:
+                turns[place.priority] = self._turns.order(place.priority)
+            yield place, next(turns[place.priority])
+
+    def effective(self, place: Place, now_ns: int) -> float:
+        """The effective priority of a place."""
+        return self._heap.effective(place, now_ns)
+
+    # ------------------------------------------------------------------ books
+
+    def _line_up(self, sequence: Sequence) -> None:
+        job = sequence.ticket.job
+        self._turns.enter(sequence, job.priority, job.owner, charge(job.cost, job.weight))
+
+    def _index(self, place: Place) -> None:
+        self._urgent.set(place, (-place.priority, place.key, place.order))
+        if place.item.ticket in self._admission:
+            self._worst.set(place, (-place.key, -place.order))
+        else:
+            self._worst.discard(place)
+
+    def _unindex(self, place: Place) -> None:
+        for ranked in (self._urgent, self._worst, self._overdue):
+            ranked.discard(place)
+
+    def _swap(self, one: Place, other: Place) -> None:
+        """Two sequences of one class change places."""
+        one.item, other.item = other.item, one.item
+        for place in (one, other):
+            place.item.place = place
+            if place.queued:
+                self._index(place)
+
+    # Displacement is tried before it is done.
+
+    def _loser(self, worst: Place) -> Ticket:
+        """The ticket that gives way, and with it this place."""
+        last = self._turns.last(worst.priority)
+        if last is not worst.item and last.ticket in self._admission:
+            self._swap(worst, _place(last))
+        return worst.item.ticket
+
+    def _conceal(self, ticket: Ticket) -> None:
+        for sequence in ticket.sequences:
+            self._turns.leave(sequence, sequence.priority, ticket.job.owner)
+            self._worst.discard(_place(sequence))
+
+    def _reveal(self, ticket: Ticket) -> None:
+        for sequence in ticket.sequences:
+            self._line_up(sequence)
+            self._index(_place(sequence))
+
+
+class Full(Exception):
+    """The newcomer doesn't fit, and nobody less urgent could make way for it."""
+
+
+def _place(sequence: Sequence) -> Place:
+    assert sequence.place is not None
+    return sequence.place

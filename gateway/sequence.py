@@ -1,0 +1,116 @@
+"""One generation of a request: what the heap orders, a worker computes and a park interrupts.
+
+A request with one prompt and n = 1 is one sequence. The transition table below is the whole truth
+about what may follow what: a sequence ends exactly once, and an illegal move raises.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from gateway.aging import Waiting
+from workers.protocol import Chat, Generate, Sampling, Started, Text
+
+if TYPE_CHECKING:
+    from gateway.ticket import Ticket
+
+
+class State(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+
+
+ENDED = frozenset({State.FINISHED, State.FAILED, State.CANCELLED})
+
+
+class Move(Enum):
+    DISPATCH = auto()
+    REQUEUE = auto()
+    FINISH = auto()
+    FAIL = auto()
+    CANCEL = auto()
+
+
+TRANSITIONS: dict[tuple[State, Move], State] = {
+    (State.WAITING, Move.DISPATCH): State.RUNNING,
+    (State.WAITING, Move.FAIL): State.FAILED,
+    (State.WAITING, Move.CANCEL): State.CANCELLED,
+    (State.RUNNING, Move.REQUEUE): State.WAITING,
+    (State.RUNNING, Move.FINISH): State.FINISHED,
+    (State.RUNNING, Move.FAIL): State.FAILED,
+    (State.RUNNING, Move.CANCEL): State.CANCELLED,
+}
+
+
+class IllegalMove(Exception):
+    """The dispatcher tried something that a sequence in this state can't do: a bug."""
+
+
+class Sequence:
+    """Written by the dispatcher alone."""
+
+    def __init__(self, id_: int, ticket: Ticket, prompt: Chat | Text, sampling: Sampling) -> None:
+        # For the sequence's life.
+        self.id = id_
+        self.ticket = ticket
+        self.prompt = prompt
+        self.sampling = sampling
+        self.place: Waiting[Sequence] | None = None
+        # Per attempt on a worker.
+        self.state = State.WAITING
+        self.attempt = 0
+        self.slot_since_ns = 0
+        self.parked_since_ns: int | None = None
+        self.parked_ns = 0
+        """How long it was parked, in total; a park that goes on is not in it yet."""
+        self.deaths = 0
+        """Workers that died with this sequence since it last emitted a token."""
+        # What came so far.
+        self.ids: list[int] = []
+        self.started: Started | None = None
+
+    @property
+    def priority(self) -> float:
+        """The base priority."""
+        return self.ticket.job.priority
+
+    @property
+    def arrived_ns(self) -> int:
+        return self.ticket.arrived_ns
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no worker ever had it."""
+        return self.attempt == 0
+
+    def move(self, move: Move) -> None:
+        """Raises :class:`IllegalMove` unless the table allows it."""
+        try:
+            self.state = TRANSITIONS[self.state, move]
+        except KeyError:
+            message = f"{move.name} of sequence {self.id} in {self.state.name}"
+            raise IllegalMove(message) from None
+
+    def generate(self) -> Generate:
+        """The work as a worker sees it, continuing after the tokens an earlier attempt gave."""
+        job = self.ticket.job
+        return Generate(
+            id=self.id,
+            attempt=self.attempt,
+            prompt=self.prompt,
+            sampling=self.sampling,
+            max_tokens=job.max_tokens,
+            stop=list(job.stop),
+            ignore_eos=job.ignore_eos,
+            now=job.created,
+            resume=list(self.ids),
+            priority=job.priority,
+        )
