@@ -81,7 +81,8 @@ class Gateway:
         }
         app = Starlette(routes=routes, exception_handlers=handlers)
         app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
-        return TicketHeaders(app)  # around everything, the answer to a bug included
+        # Around everything, the answer to a bug included.
+        return TicketHeaders(app, time.monotonic_ns)
 
 
 def _respond(request: Request, error: ForgeError) -> Response:

@@ -1,6 +1,7 @@
-"""What every response tells about its request: X-Request-Id, and once it is a ticket, more."""
+"""What every response tells about its request: X-Request-Id, X-Queue-Wait, and of a ticket more."""
 
 import secrets
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,8 +14,9 @@ from gateway.ticket import Ticket
 class TicketHeaders:
     """Adds the headers when the response starts; endpoints leave their ticket in the state."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, clock_ns: Callable[[], int]) -> None:
         self._app = app
+        self._clock_ns = clock_ns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -28,21 +30,26 @@ class TicketHeaders:
                 ticket: Ticket | None = state.get("ticket")
                 if ticket is None:
                     headers["X-Request-Id"] = secrets.token_hex(12)
+                    headers["X-Queue-Wait"] = seconds(0)
                 else:
-                    headers.update(describe(ticket))
+                    headers.update(describe(ticket, self._clock_ns()))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
-def describe(ticket: Ticket) -> dict[str, str]:
-    """Who the request is, what its priority and seed are, and how long it waited (seconds)."""
-    started = ticket.dispatched_ns if ticket.dispatched_ns is not None else ticket.ended_ns
-    fields = {
+def seconds(nanoseconds: int) -> str:
+    """A time as headers tell it."""
+    return f"{nanoseconds / NANO:.6f}"
+
+
+def describe(ticket: Ticket, now_ns: int) -> dict[str, str]:
+    """Who the request is, what its priority and seed are, and how long it waited, maybe so far."""
+    moments = (ticket.dispatched_ns, ticket.ended_ns, now_ns)
+    until = next(moment for moment in moments if moment is not None)
+    return {
         "X-Request-Id": ticket.request_id,
         "X-Priority": priority_text(ticket.job.priority),
         "X-Seed": str(ticket.job.sampling.seed),
+        "X-Queue-Wait": seconds(until - ticket.arrived_ns),
     }
-    if started is not None:
-        fields["X-Queue-Wait"] = f"{(started - ticket.arrived_ns) / NANO:.6f}"
-    return fields

@@ -2,7 +2,8 @@
 
 The headers wait for the ticket's first event, so that an error before the first token keeps its
 HTTP status. A stream that waits in the queue for long gets its headers all the same, and comments
-from then on, because proxies and clients drop connections that stay silent.
+from then on, because proxies and clients drop connections that stay silent; how long it waited in
+all is then told in a comment too.
 """
 
 from typing import Protocol
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.aging import NANO
 from gateway.api.reply import unless_hung_up
 from gateway.dispatcher import Dispatcher
 from gateway.errors import ForgeError
@@ -66,10 +68,13 @@ class EventStream(Response):
             await self._renderer.refusal(error)(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        told = bool(events)  # the headers know how long it waited
         try:
             while True:
                 # Everything that is there goes out in one write: a slow reader gets fewer, larger.
                 chunk = b"".join(map(self._renderer.event, events)) if events else COMMENT
+                if events and not told:
+                    chunk, told = self._queue_wait() + chunk, True
                 if chunk:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 if self._ticket.ended and not self._ticket.pending:
@@ -79,3 +84,8 @@ class EventStream(Response):
             body = self._renderer.error(error)
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _queue_wait(self) -> bytes:
+        started = self._ticket.dispatched_ns
+        assert started is not None, "an event before any start"
+        return f": queue-wait {(started - self._ticket.arrived_ns) / NANO:.6f}\n\n".encode()

@@ -112,3 +112,15 @@ def test_empty_queue(http: httpx.Client) -> None:
 def test_head(http: httpx.Client, path: str) -> None:
     response = http.head(path)
     assert (response.status_code, response.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/health"), ("GET", "/nowhere"), ("PUT", "/infer"), ("POST", "/infer")],
+)
+def test_every_response_names_its_request_and_its_wait(
+    http: httpx.Client, method: str, path: str
+) -> None:
+    headers = http.request(method, path).headers
+    assert len(headers["x-request-id"]) == 24
+    assert headers["x-queue-wait"] == "0.000000"

@@ -1,6 +1,7 @@
 """Who is served next: real time, real processes, one slot."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -106,6 +107,10 @@ def test_a_waiting_stream_is_kept_alive(single: ForgeServer) -> None:
         rest = stream.read_until(b"data: [DONE]\n\n")
         stream.hang_up()
     assert b'"finish_reason":"length"' in rest
+    told = re.search(rb": queue-wait ([0-9.]+)\n\n", rest)
+    assert told is not None
+    assert float(told[1]) >= 2 * KEEPALIVE_S
+    assert rest.index(b": queue-wait") < rest.index(b"data:")
 
 
 def test_an_error_after_the_headers(single: ForgeServer) -> None:

@@ -56,6 +56,7 @@ def test_a_full_queue_refuses_at_once(tight: ForgeServer) -> None:
         assert refused.json()["code"] == "queue_full"
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.headers["x-request-id"]
+        assert float(refused.headers["x-queue-wait"]) == 0
 
 
 def test_the_more_urgent_displaces_the_last(tight: ForgeServer) -> None:
@@ -89,7 +90,7 @@ def test_a_deadline_in_the_queue(tight: ForgeServer) -> None:
             assert response.status_code == 504
             assert response.json()["code"] == "deadline_exceeded"
             assert response.json()["usage"]["total_tokens"] == 0
-            assert float(response.headers["x-queue-wait"]) >= 0.2
+            assert float(response.headers["x-queue-wait"]) > 0.1
 
 
 def test_a_deadline_while_generating(tight: ForgeServer) -> None:

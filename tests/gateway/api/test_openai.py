@@ -224,8 +224,12 @@ def test_error_response(error: ForgeError, status: int, retry: str | None) -> No
 
 def test_headers_and_timings() -> None:
     made = ticket()
-    told = describe(made)
-    assert told == {"X-Request-Id": made.request_id, "X-Priority": "1", "X-Seed": "1"}
+    assert describe(made, NANO // 2) == {
+        "X-Request-Id": made.request_id,
+        "X-Priority": "1",
+        "X-Seed": "1",
+        "X-Queue-Wait": "0.500000",
+    }
     assert set(timings(made).values()) == {None}
     made.arrived_ns, made.dispatched_ns = NANO, NANO + 1_500_000
     made.first_token_ns, made.ended_ns = 2 * NANO, 4 * NANO
@@ -236,7 +240,7 @@ def test_headers_and_timings() -> None:
         "total_ms": 3000.0,
         "tokens_per_second": 2.0,
     }
-    assert describe(made)["X-Queue-Wait"] == "0.001500"
+    assert describe(made, 9 * NANO)["X-Queue-Wait"] == "0.001500"
     only(made).ids = [1]  # one token has no rate
     assert timings(made)["tokens_per_second"] is None
     assert Ticket(2, job(), 0).usage == Usage(0, 0, 0), "ended before it took a slot"
