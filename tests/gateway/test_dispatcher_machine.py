@@ -12,12 +12,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.admission import Bounds
 from gateway.aging import NANO
-from gateway.dispatcher import MAX_DEATHS, Dispatcher
-from gateway.errors import DeadlineExceeded
+from gateway.dispatcher import MAX_DEATHS, UNBOUNDED, Dispatcher
+from gateway.errors import DeadlineExceeded, Displaced, QueueFull
 from gateway.preemption import Rules
 from gateway.sequence import Sequence, State
-from gateway.ticket import Ticket
+from gateway.ticket import Job, Ticket
 from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
 from workers.protocol import Delta, Finished
 
@@ -29,6 +30,7 @@ class Traffic(RuleBasedStateMachine):
 
     preemption: Rules | None = None
     owners: tuple[str, ...] = ("",)
+    bounds = UNBOUNDED
 
     @initialize(slots=st.lists(st.integers(1, 3), min_size=1, max_size=3))
     def create(self, slots: list[int]) -> None:
@@ -37,7 +39,12 @@ class Traffic(RuleBasedStateMachine):
         self.clock = Clock()
         self.ends = Ends()
         self.dispatcher = Dispatcher(
-            self.pool, float(RATE), self.clock, self.ends, preemption=self.preemption
+            self.pool,
+            float(RATE),
+            self.clock,
+            self.ends,
+            bounds=self.bounds,
+            preemption=self.preemption,
         )
         self.pool.attach(self.dispatcher)
         self.tickets: list[Ticket] = []
@@ -75,7 +82,10 @@ class Traffic(RuleBasedStateMachine):
     def submit(self, priority: float, gap: int, n: int, owner: int) -> None:
         self.clock.now += gap * NANO
         name = self.owners[owner % len(self.owners)]
-        ticket = self.dispatcher.submit(job(priority, n=n, owner=name))
+        self.accept(job(priority, n=n, owner=name, size=30))
+
+    def accept(self, job: Job) -> None:
+        ticket = self.dispatcher.submit(job)
         self.tickets.append(ticket)
         for sequence in ticket.sequences:
             self.sequences[sequence.id] = sequence
@@ -292,9 +302,37 @@ class Shared(Overload):
         return order
 
 
+class Crowded(Shared):
+    """The same with a queue that is soon full: who was accepted is served or told why not."""
+
+    bounds = Bounds(requests=3, size=100)
+
+    def never_started(self) -> list[Ticket]:
+        return [t for t in self.tickets if not t.ended and t.dispatched_ns is None]
+
+    def accept(self, job: Job) -> None:
+        before, waited = len(self.pool.submitted), self.never_started()
+        try:
+            super().accept(job)
+        except QueueFull:
+            assert len(self.never_started()) == 3, "three of 30 bytes fit"
+        for request in self.pool.submitted[before:]:  # slots were free when it came
+            self.overdue.pop(request.id, None)
+        for ticket in waited:
+            if ticket.ended:
+                assert isinstance(ticket.error, Displaced)
+                assert ticket.job.priority < job.priority
+
+    @invariant()
+    def bounds_hold(self) -> None:
+        assert len(self.never_started()) <= 3
+
+
 Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestTraffic = Traffic.TestCase
 Overload.TestCase.settings = Traffic.TestCase.settings
 TestOverload = Overload.TestCase
 Shared.TestCase.settings = Traffic.TestCase.settings
 TestShared = Shared.TestCase
+Crowded.TestCase.settings = Traffic.TestCase.settings
+TestCrowded = Crowded.TestCase
