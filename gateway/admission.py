@@ -6,7 +6,6 @@ cost compute: it is served, whatever the bounds say. Pure: the clock is an argum
 
 import math
 from collections import deque
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -47,13 +46,12 @@ class Admission(Generic[T]):
 
     def crowded(self, size: int) -> bool:
         """Whether a job of ``size`` can't wait without somebody making way."""
-        return self.over(size, ())
+        return self.over(size, 0, 0)
 
-    def over(self, size: int, gone: Collection[T]) -> bool:
-        """Whether one more of ``size`` would be too much, even without those in ``gone``."""
-        left = self._total - sum(self._sizes[item] for item in gone)
-        count = len(self._sizes) - len(gone)
-        return count >= self._bounds.requests or left + size > self._bounds.size
+    def over(self, size: int, fewer: int, smaller: int) -> bool:
+        """The same, were ``fewer`` jobs of ``smaller`` bytes together not here."""
+        count, total = len(self._sizes) - fewer, self._total - smaller
+        return count >= self._bounds.requests or total + size > self._bounds.size
 
     def enter(self, item: T, size: int) -> None:
         """``item`` waits now."""
@@ -70,7 +68,8 @@ class Admission(Generic[T]):
 class ServiceRate:
     """How many jobs per second get a worker, from the last ones that did."""
 
-    def __init__(self, window: int = 64) -> None:
+    def __init__(self, window: int = 256) -> None:
+        """``window``: several times the slots, which may all be given at one instant."""
         self._starts: deque[int] = deque(maxlen=window)
         self._idle_since_ns: int | None = None
 
@@ -95,7 +94,8 @@ class ServiceRate:
         """
         if not self._starts:
             return None
-        seconds = (now_ns - self._starts[0]) / NANO
+        until = now_ns if self._idle_since_ns is None else self._idle_since_ns
+        seconds = (until - self._starts[0]) / NANO
         return (ahead + 1) * seconds / len(self._starts)
 
     def retry_after(self, ahead: int, now_ns: int) -> int:

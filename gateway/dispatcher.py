@@ -26,7 +26,7 @@ from gateway.errors import (
 )
 from gateway.pool import Pool
 from gateway.preemption import Rules
-from gateway.queue import Full, Place, Queue
+from gateway.queue import Place, Queue
 from gateway.sequence import Move, Sequence, State
 from gateway.ticket import Job, Ticket
 from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
@@ -95,8 +95,8 @@ class Dispatcher:
         if self._draining:
             raise Unavailable("the server is shutting down", retry_after=5)
         now = self._clock_ns()
-        self._rate.resume(now)
         self._make_way(job, now)
+        self._rate.resume(now)
         ticket = Ticket(self._last_id + 1, job, now)
         self._last_id += len(ticket.sequences)
         self._queue.enter(ticket)
@@ -113,13 +113,11 @@ class Dispatcher:
             return
         self._match()  # slots may be free, and only this turn of the loop not over
         retry_after = self._rate.retry_after(len(self._queue), now_ns)
-        try:
-            victims = self._queue.make_way(job, now_ns)
-        except Full:
-            raise QueueFull("the queue is full", retry_after=retry_after) from None
-        for ticket in victims:
+        if not self._queue.can_make_way(job, now_ns):
+            raise QueueFull("the queue is full", retry_after=retry_after)
+        while self._queue.crowded(job):
             message = "the queue is full, and a more urgent request came"
-            self._abort(ticket, Displaced(message, retry_after=retry_after))
+            self._abort(self._queue.last(), Displaced(message, retry_after=retry_after))
 
     def cancel(self, ticket: Ticket) -> None:
         """The client is gone. Does nothing to a ticket that has ended."""
@@ -326,7 +324,7 @@ class Dispatcher:
         if isinstance(event, Finished):
             sequence.move(Move.FINISH)
             self._leave_slot(sequence)
-            if all(other.ended for other in ticket.sequences):
+            if not ticket.open:
                 self._end(ticket)
         ticket.deliver(event)
 
@@ -370,6 +368,7 @@ class Dispatcher:
         self._running.pop(sequence.id, None)
         if not sequence.fresh:
             self._queue.settle(sequence)
+        sequence.ticket.open -= 1
         sequence.place = None  # place and sequence refer to each other: free both now
         self._unpark(sequence, self._clock_ns())
 
@@ -379,6 +378,8 @@ class Dispatcher:
             ticket.timer.cancel()
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
+        for sequence in ticket.sequences:
+            del sequence.ticket
         if not self._running and not len(self._queue):
             self._rate.pause(ticket.ended_ns)
             self._idle.set()

@@ -13,7 +13,8 @@ corrections leave no rounding behind.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -35,7 +36,8 @@ class _Lane(Generic[T]):
 
     def __init__(self, owner: str, finish: int) -> None:
         self.owner = owner
-        self.waiting: dict[T, tuple[int, int]] = {}
+        # A plain dict would be O(n) at its ends: it steps over every deleted entry.
+        self.waiting: OrderedDict[T, tuple[int, int]] = OrderedDict()
         """Jobs in order of arrival: what each costs, and its number among all arrivals."""
         self.backlog = 0
         self.serving = 0
@@ -50,7 +52,6 @@ class _Class(Generic[T]):
         self.virtual = 0
         self.lanes: dict[str, _Lane[T]] = {}
         self._heads: Ranked[_Lane[T]] = Ranked()
-        self._ends: Ranked[_Lane[T]] = Ranked()
         self._empty: Ranked[_Lane[T]] = Ranked()
         """Lanes without any job, remembered until virtual time has passed their finish."""
 
@@ -63,12 +64,10 @@ class _Class(Generic[T]):
         """Put a lane whose jobs or tags changed where it belongs."""
         self._empty.discard(lane)
         if lane.waiting:
-            first, last = next(iter(lane.waiting.values())), next(reversed(lane.waiting.values()))
-            self._heads.set(lane, (lane.start, first[1]))  # a tie goes to who came first
-            self._ends.set(lane, (-(lane.start + lane.backlog), -last[1]))
+            _, number = next(iter(lane.waiting.values()))
+            self._heads.set(lane, (lane.start, number))  # a tie goes to who came first
             return
         self._heads.discard(lane)
-        self._ends.discard(lane)
         if not lane.serving:
             self._empty.set(lane, lane.finish)
 
@@ -88,15 +87,9 @@ class _Class(Generic[T]):
         assert lane is not None
         return lane
 
-    def longest(self) -> _Lane[T]:
-        """The lane whose last job would be served last."""
-        lane = self._ends.first()
-        assert lane is not None
-        return lane
-
 
 class Turns(Generic[T]):
-    """Who of a class is next. Every operation is O(log owners)."""
+    """Who of a class is next. O(log owners), where nothing else is said."""
 
     def __init__(self) -> None:
         self._classes: dict[float, _Class[T]] = {}
@@ -138,12 +131,24 @@ class Turns(Generic[T]):
         lane = class_.lanes[owner]
         lane.serving -= 1
         lane.finish += difference
-        lane.start = max(class_.virtual, lane.start + difference)
+        lane.start = max(class_.virtual, lane.finish)
         self._changed(priority, class_, lane)
 
-    def last(self, priority: float) -> T:
-        """The job that would be served last, were nothing to come: who makes way first."""
-        return next(reversed(self._classes[priority].longest().waiting))
+    def last(self, priority: float, may: Callable[[T], bool]) -> T | None:
+        """Who makes way first: the last job of the longest line, of those whose last one ``may``.
+
+        O(owners that wait). The line is as long as the virtual time at which it would end.
+        """
+        found: T | None = None
+        longest: tuple[int, int] | None = None
+        for lane in self._classes[priority].lanes.values():
+            if not lane.waiting:
+                continue
+            item, (_, number) = next(reversed(lane.waiting.items()))
+            end = lane.start + lane.backlog, number
+            if (longest is None or end > longest) and may(item):
+                found, longest = item, end
+        return found
 
     def order(self, priority: float) -> Iterator[T]:
         """The jobs of a class as they would be served, were nothing to come."""

@@ -6,6 +6,7 @@ quantum; and a job that was parked for d/r seconds in total is immune, because a
 waiting it would have been served before the other anyway.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -44,18 +45,21 @@ class Rules:
 
     def immune(self, job: Running, urgent: float) -> bool:
         """Whether ``job`` was parked for so long that priority ``urgent`` can't park it again."""
-        lead = urgent - job.priority
-        return job.parked_ns * self.aging_rate >= lead * NANO
+        bound_ns = self._bound_ns(job, urgent)
+        return bound_ns is not None and job.parked_ns >= bound_ns
 
     def overdue_ns(self, job: Running, urgent: float, now_ns: int) -> int | None:
         """From when a job that priority ``urgent`` parks now goes before everybody; None: never.
 
         Immunity alone would not bound one long pause; this does, up to the next slot that frees.
         """
-        if not self.aging_rate:
-            return None
-        bound_ns = round((urgent - job.priority) / self.aging_rate * NANO)
-        return now_ns + max(0, bound_ns - job.parked_ns)
+        bound_ns = self._bound_ns(job, urgent)
+        return None if bound_ns is None else now_ns + max(0, bound_ns - job.parked_ns)
+
+    def _bound_ns(self, job: Running, urgent: float) -> int | None:
+        """d/r: for how long priority ``urgent`` may keep a job parked, in total; None: for ever."""
+        lead = urgent - job.priority
+        return math.ceil(lead / self.aging_rate * NANO) if self.aging_rate else None
 
     def victim(self, running: Iterable[R], urgent: float, now_ns: int) -> tuple[R | None, int]:
         """Who must yield to a waiting job of base priority ``urgent``: the lowest, then youngest.

@@ -21,6 +21,11 @@ from gateway.ticket import Job, Ticket
 
 Place = Waiting[Sequence]
 
+USUAL_AT_FIRST = 256.0
+"""Tokens that an answer is expected to have before any was seen."""
+USUAL_OF = 64
+"""Answers that the expectation looks back on, roughly."""
+
 
 class Queue:
     """All sequences without a slot, and how much may wait."""
@@ -36,6 +41,8 @@ class Queue:
         """The place that would be served last on top, of tickets that were never started."""
         self._overdue: Ranked[Place] = Ranked()
         """Parked sequences, by the moment from which they go before everybody."""
+        self._usual = USUAL_AT_FIRST
+        """Tokens of a usual answer: a moving mean of those that were."""
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -46,32 +53,52 @@ class Queue:
         """Whether a job can't wait without somebody making way."""
         return self._admission.crowded(job.size)
 
-    def make_way(self, job: Job, now_ns: int) -> list[Ticket]:
-        """Who must leave so that ``job`` may wait: often nobody. Raises :class:`Full`.
-
-        Only a place that would be served after the newcomer's gives way, and it is the owner with
-        the longest line in that class who loses it.
-        """
+    def can_make_way(self, job: Job, now_ns: int) -> bool:
+        """Whether ``job`` may wait once everybody went whose place is behind the newcomer's."""
         key = self._heap.key(job.priority, now_ns)
-        victims: list[Ticket] = []
-        try:
-            while self._admission.over(job.size, victims):
-                worst = self._worst.first()
-                if worst is None or worst.key <= key:
-                    raise Full
-                victims.append(self._loser(worst))
-                self._conceal(victims[-1])
-        finally:
-            for ticket in reversed(victims):
-                self._reveal(ticket)
-        return victims
+        gone: dict[Ticket, None] = {}
+        size, seen = 0, list[Place]()
+        while self._admission.over(job.size, len(gone), size):
+            place = self._worst.first()
+            if place is None or place.key <= key:
+                break
+            self._worst.discard(place)
+            seen.append(place)
+            ticket = place.item.ticket
+            size += 0 if ticket in gone else ticket.job.size
+            gone[ticket] = None
+        for place in seen:
+            self._rank(place)
+        return not self._admission.over(job.size, len(gone), size)
+
+    def last(self) -> Ticket:
+        """Who makes way next: the last place goes, and the owner with the longest line loses it.
+
+        But never somebody smaller than the one in that place, or too little room might be made.
+        """
+        place = self._worst.first()
+        assert place is not None, "nobody waits who was never started"
+        holder = place.item.ticket
+        found = self._turns.last(place.priority, self._may_go)
+        if found is None or found.ticket.job.size < holder.job.size:
+            return holder
+        if found.ticket is not holder:
+            self._swap(place, _place(found))
+        return found.ticket
+
+    def _may_go(self, sequence: Sequence) -> bool:
+        """Only who was never started: what has begun is not thrown away."""
+        return sequence.ticket in self._admission
 
     def enter(self, ticket: Ticket) -> None:
         """A new ticket waits with all its sequences."""
         self._admission.enter(ticket, ticket.job.size)
+        job = ticket.job
+        cost = charge(job.tokens(self._usual), job.weight)
         for sequence in ticket.sequences:
-            sequence.place = self._heap.push(sequence, ticket.job.priority, ticket.arrived_ns)
-            self._line_up(sequence)
+            sequence.cost = cost
+            sequence.place = self._heap.push(sequence, job.priority, ticket.arrived_ns)
+            self._turns.enter(sequence, job.priority, job.owner, cost)
             self._index(sequence.place)
 
     def back(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
@@ -117,9 +144,9 @@ class Queue:
         """A sequence that had a slot has ended: its owner pays what it really took."""
         job, started = sequence.ticket.job, sequence.started
         prompt = started.prompt_tokens - started.cached_tokens if started is not None else 0
-        real = prompt + len(sequence.ids)
-        difference = charge(real, job.weight) - charge(job.cost, job.weight)
-        self._turns.settle(job.priority, job.owner, difference)
+        real = charge(prompt + len(sequence.ids), job.weight)
+        self._turns.settle(job.priority, job.owner, real - sequence.cost)
+        self._usual += (len(sequence.ids) - self._usual) / USUAL_OF
 
     def _serve(self, place: Place) -> Sequence:
         """The sequence that uses a place which was just taken from the heap."""
@@ -165,13 +192,12 @@ class Queue:
 
     # ------------------------------------------------------------------ books
 
-    def _line_up(self, sequence: Sequence) -> None:
-        job = sequence.ticket.job
-        self._turns.enter(sequence, job.priority, job.owner, charge(job.cost, job.weight))
-
     def _index(self, place: Place) -> None:
         self._urgent.set(place, (-place.priority, place.key, place.order))
-        if place.item.ticket in self._admission:
+        self._rank(place)
+
+    def _rank(self, place: Place) -> None:
+        if self._may_go(place.item):
             self._worst.set(place, (-place.key, -place.order))
         else:
             self._worst.discard(place)
@@ -187,29 +213,6 @@ class Queue:
             place.item.place = place
             if place.queued:
                 self._index(place)
-
-    # Displacement is tried before it is done.
-
-    def _loser(self, worst: Place) -> Ticket:
-        """The ticket that gives way, and with it this place."""
-        last = self._turns.last(worst.priority)
-        if last is not worst.item and last.ticket in self._admission:
-            self._swap(worst, _place(last))
-        return worst.item.ticket
-
-    def _conceal(self, ticket: Ticket) -> None:
-        for sequence in ticket.sequences:
-            self._turns.leave(sequence, sequence.priority, ticket.job.owner)
-            self._worst.discard(_place(sequence))
-
-    def _reveal(self, ticket: Ticket) -> None:
-        for sequence in ticket.sequences:
-            self._line_up(sequence)
-            self._index(_place(sequence))
-
-
-class Full(Exception):
-    """The newcomer doesn't fit, and nobody less urgent could make way for it."""
 
 
 def _place(sequence: Sequence) -> Place:

@@ -38,13 +38,19 @@ class Ranked(Generic[T]):
         stamp = next(self._next_stamp)
         self._stamps[item] = stamp
         heapq.heappush(self._heap, (rank, stamp, item))
-        if len(self._heap) > 2 * len(self._stamps) + _SWEEP_AT:
-            self._heap = [e for e in self._heap if self._stamps.get(e[2]) == e[1]]
-            heapq.heapify(self._heap)
+        self._sweep()
 
     def discard(self, item: T) -> None:
-        """Forget an item; O(1). Does nothing if it is not here."""
+        """Forget an item; amortised O(1). Does nothing if it is not here."""
         self._stamps.pop(item, None)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if not self._stamps:
+            self._heap.clear()
+        elif len(self._heap) > 2 * len(self._stamps) + _SWEEP_AT:
+            self._heap = [e for e in self._heap if self._stamps.get(e[2]) == e[1]]
+            heapq.heapify(self._heap)
 
     def first(self) -> T | None:
         """The item of smallest rank, which stays; amortised O(log n)."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.aging import Waiting
-from workers.protocol import Chat, Generate, Sampling, Started, Text
+from workers.protocol import Generate, Sampling, Started
 
 if TYPE_CHECKING:
     from gateway.ticket import Ticket
@@ -53,13 +55,17 @@ class IllegalMove(Exception):
 class Sequence:
     """Written by the dispatcher alone."""
 
-    def __init__(self, id_: int, ticket: Ticket, prompt: Chat | Text, sampling: Sampling) -> None:
+    def __init__(self, ticket: Ticket, index: int) -> None:
         # For the sequence's life.
-        self.id = id_
+        self.id = ticket.id + index
         self.ticket = ticket
-        self.prompt = prompt
-        self.sampling = sampling
+        """Taken away when the request ends: the two refer to each other, and nobody should need a
+        garbage collector to free a prompt."""
+        self.index = index
+        """Which choice of the answer it is."""
         self.place: Waiting[Sequence] | None = None
+        self.cost = 0
+        """What its turn was expected to cost, in tags of `gateway.fairness`."""
         # Per attempt on a worker.
         self.state = State.WAITING
         self.attempt = 0
@@ -102,11 +108,12 @@ class Sequence:
     def generate(self) -> Generate:
         """The work as a worker sees it, continuing after the tokens an earlier attempt gave."""
         job = self.ticket.job
+        prompt = job.prompts[self.index // job.n]
         return Generate(
             id=self.id,
             attempt=self.attempt,
-            prompt=self.prompt,
-            sampling=self.sampling,
+            prompt=prompt,
+            sampling=_varied(job.sampling, self.index),
             max_tokens=job.max_tokens,
             stop=list(job.stop),
             ignore_eos=job.ignore_eos,
@@ -114,3 +121,11 @@ class Sequence:
             resume=list(self.ids),
             priority=job.priority,
         )
+
+
+def _varied(sampling: Sampling, index: int) -> Sampling:
+    """The sampling of one of several choices: each has the next seed, or all would be the same."""
+    if not index:
+        return sampling
+    seed = (sampling.seed + index + 2**63) % 2**64 - 2**63
+    return msgspec.structs.replace(sampling, seed=seed)

@@ -5,8 +5,6 @@ import secrets
 from collections import deque
 from dataclasses import dataclass
 
-import msgspec
-
 from gateway.errors import ForgeError
 from gateway.sequence import Sequence, State
 from gateway.usage import Usage
@@ -14,8 +12,6 @@ from workers.protocol import Chat, Delta, Finished, Sampling, Started, Text
 
 ClientEvent = Started | Delta | Finished
 
-DEFAULT_COST = 256
-"""Tokens that a job without max_tokens is expected to generate, until it has."""
 BYTES_PER_TOKEN = 4
 """What a token of a prompt is expected to take, until a worker has counted."""
 
@@ -43,11 +39,13 @@ class Job:
     weight: float = 1.0
     """The owner's share, relative to other owners."""
 
-    @property
-    def cost(self) -> float:
-        """Tokens that one of its sequences is expected to take."""
+    def tokens(self, usual: float) -> float:
+        """Tokens that one of its sequences is expected to take, if ``usual`` is a usual answer.
+
+        What a client allows is no forecast: many always ask for thousands.
+        """
         prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
-        return prompt + (self.max_tokens or DEFAULT_COST)
+        return prompt + min(usual, self.max_tokens or usual)
 
 
 class Ticket:
@@ -64,10 +62,9 @@ class Ticket:
         """The name that clients see."""
         self.job = job
         self.arrived_ns = arrived_ns
-        self.sequences = [
-            Sequence(id_ + index, self, prompt, _varied(job.sampling, index % job.n))
-            for index, prompt in enumerate(p for p in job.prompts for _ in range(job.n))
-        ]
+        self.sequences = [Sequence(self, index) for index in range(len(job.prompts) * job.n)]
+        self.open = len(self.sequences)
+        """Sequences that did not end."""
         # What came so far.
         self.dispatched_ns: int | None = None
         self.first_token_ns: int | None = None
@@ -143,11 +140,3 @@ class Ticket:
         events = list(self._events)
         self._events.clear()
         return events
-
-
-def _varied(sampling: Sampling, choice: int) -> Sampling:
-    """The sampling of one of n completions: each has the next seed, or all would be the same."""
-    if not choice:
-        return sampling
-    seed = (sampling.seed + choice + 2**63) % 2**64 - 2**63
-    return msgspec.structs.replace(sampling, seed=seed)

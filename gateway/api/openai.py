@@ -23,7 +23,7 @@ COMPLETION_TOKENS = 16
 """OpenAI's default for /v1/completions."""
 MAX_CHOICES = 128
 """Most completions of one prompt, as in OpenAI's API."""
-MAX_SEQUENCES = 1024
+MAX_SEQUENCES = 256
 """Most generations of one request: prompts times n."""
 
 

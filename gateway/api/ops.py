@@ -32,8 +32,12 @@ class Ops:
         self._service = service
         self._metrics = metrics
         dispatcher, pool = service.dispatcher, service.pool
-        metrics.watch("requests_waiting", "Requests in the queue", dispatcher.depth)
-        metrics.watch("requests_running", "Requests with a worker", dispatcher.running)
+        metrics.watch(
+            "requests_waiting",
+            "Sequences in the queue; a request with n > 1 has n",
+            dispatcher.depth,
+        )
+        metrics.watch("requests_running", "Sequences with a worker", dispatcher.running)
         metrics.watch(
             "workers_ready",
             "Workers that can serve",
@@ -101,7 +105,7 @@ class Ops:
         dispatcher = self._service.dispatcher
         return {
             "id": sequence.ticket.request_id,
-            "choice": sequence.id - sequence.ticket.id,
+            "choice": sequence.index,
             "position": ahead + 1,
             "owner": sequence.ticket.job.owner or ANONYMOUS,
             "priority": place.priority,

@@ -81,11 +81,11 @@ class EventStream(Response):
                     break
                 events = await self._ticket.take(self._keepalive)
         except ForgeError as error:
-            body = self._renderer.error(error)
+            body = (b"" if told else self._queue_wait()) + self._renderer.error(error)
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _queue_wait(self) -> bytes:
-        started = self._ticket.dispatched_ns
-        assert started is not None, "an event before any start"
+        started = self._ticket.dispatched_ns or self._ticket.ended_ns
+        assert started is not None, "neither started nor ended"
         return f": queue-wait {(started - self._ticket.arrived_ns) / NANO:.6f}\n\n".encode()

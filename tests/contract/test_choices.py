@@ -95,7 +95,7 @@ def test_bad_n(http: httpx.Client, n: Any) -> None:
         assert (failure.status, failure.param) == (400, "n")
 
 
-@pytest.mark.parametrize("prompt", [[], [1], ["a", None], ["a"] * 1025, {"a": 1}, None])
+@pytest.mark.parametrize("prompt", [[], [1], ["a", None], ["a"] * 257, {"a": 1}, None])
 def test_bad_prompts(http: httpx.Client, prompt: Any) -> None:
     failure = COMPLETIONS.refusal(http.post(COMPLETIONS.path, json={"prompt": prompt}))
     assert failure.status == 400
@@ -104,10 +104,10 @@ def test_bad_prompts(http: httpx.Client, prompt: Any) -> None:
 
 
 def test_prompts_times_n_is_bounded(http: httpx.Client) -> None:
-    body = {"prompt": ["a"] * 100, "n": 11}
+    body = {"prompt": ["a"] * 100, "n": 3}
     failure = COMPLETIONS.refusal(http.post(COMPLETIONS.path, json=body))
     assert (failure.status, failure.param) == (400, "prompt")
-    assert "1024" in failure.message
+    assert "256" in failure.message
 
 
 def test_one_bad_prompt_fails_the_request_and_nothing_else(http: httpx.Client) -> None:

@@ -13,8 +13,8 @@ def test_bounds() -> None:
     assert admission.crowded(41), "too many bytes"
     admission.enter("b", 10)
     assert admission.crowded(0), "too many requests"
-    assert not admission.over(90, ["a"])
-    assert admission.over(91, ["a"])
+    assert not admission.over(90, 1, 60)
+    assert admission.over(91, 1, 60)
     assert (len(admission), admission.size) == (2, 70)
 
 

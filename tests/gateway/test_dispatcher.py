@@ -1,6 +1,8 @@
 """The dispatcher on a pool in memory: one test for each promise."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -286,3 +288,27 @@ def test_abandon_ends_everything() -> None:
         assert desk.dispatcher.waiting() == []
 
     desk.run(script)
+
+
+def test_what_has_ended_is_freed_at_once() -> None:
+    """By reference counts: a full queue's prompts must not wait for the garbage collector."""
+    desk = Desk(2)
+
+    async def script() -> None:
+        tickets = [desk.submit(priority) for priority in (0, 1, 2) for _ in range(20)]
+        references = [weakref.ref(ticket) for ticket in tickets]
+        desk.dispatcher.cancel(tickets[-1])
+        while desk.dispatcher.depth() or desk.pool.running():
+            await desk.settle()
+            for id_ in list(desk.pool.running()):
+                desk.pool.finish(id_)
+        desk.ends.tickets.clear()
+        tickets.clear()
+        await desk.settle()
+        assert sum(reference() is not None for reference in references) == 0
+
+    gc.disable()
+    try:
+        desk.run(script)
+    finally:
+        gc.enable()

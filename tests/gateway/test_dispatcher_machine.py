@@ -49,6 +49,8 @@ class Traffic(RuleBasedStateMachine):
         self.pool.attach(self.dispatcher)
         self.tickets: list[Ticket] = []
         self.sequences: dict[int, Sequence] = {}
+        self.ticket_of: dict[int, Ticket] = {}
+        """The ticket of each sequence."""
         self.tokens: dict[int, list[int]] = {}
         """What the workers said about each sequence while its client was there."""
         self.deaths: dict[int, int] = {}
@@ -89,6 +91,7 @@ class Traffic(RuleBasedStateMachine):
         self.tickets.append(ticket)
         for sequence in ticket.sequences:
             self.sequences[sequence.id] = sequence
+            self.ticket_of[sequence.id] = ticket
             self.tokens[sequence.id], self.deaths[sequence.id] = [], 0
 
     @precondition(lambda self: self.tickets)
@@ -161,9 +164,9 @@ class Traffic(RuleBasedStateMachine):
         sequence = self.pick(pick)
         had_ended = sequence.ended
         self.pool.fail(sequence.id)
-        assert had_ended or sequence.ticket.state is State.FAILED
-        assert had_ended or sequence.ticket.ended, "half an answer is none"
-        self.forget(sequence.ticket)
+        assert had_ended or self.ticket_of[sequence.id].state is State.FAILED
+        assert had_ended or self.ticket_of[sequence.id].ended, "half an answer is none"
+        self.forget(self.ticket_of[sequence.id])
 
     @precondition(lambda self: self.pool.running())
     @rule(pick=st.integers(0, 99), last=st.booleans())
@@ -182,11 +185,11 @@ class Traffic(RuleBasedStateMachine):
         lost = self.pool.die(pick % len(self.pool.slots))
         for sequence in running:
             self.deaths[sequence.id] += sequence.id in lost
-        failed = {s.ticket for s in running if self.deaths[s.id] >= MAX_DEATHS}
+        failed = {self.ticket_of[s.id] for s in running if self.deaths[s.id] >= MAX_DEATHS}
         for sequence in running:
-            if sequence.ticket in failed:
+            if self.ticket_of[sequence.id] in failed:
                 assert sequence.state is State.FAILED
-                self.forget(sequence.ticket)
+                self.forget(self.ticket_of[sequence.id])
             else:
                 assert sequence.state is (State.WAITING if sequence.id in lost else State.RUNNING)
 

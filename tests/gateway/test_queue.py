@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.admission import Bounds
 from gateway.aging import NANO
 from gateway.dispatcher import UNBOUNDED
-from gateway.queue import Full, Queue
+from gateway.queue import Queue
 from gateway.sequence import Move, Sequence
-from gateway.ticket import Ticket
+from gateway.ticket import Job, Ticket
 from tests.gateway.memory_pool import job
 
 RATE = 0.2
@@ -39,6 +39,17 @@ class Desk:
         sequence.move(Move.DISPATCH)
         sequence.attempt += 1
         return sequence
+
+    def make_way(self, newcomer: Job) -> list[Ticket] | None:
+        """Who went, so that it may wait; None if it can't, whoever goes."""
+        if not self.queue.can_make_way(newcomer, self.now):
+            return None
+        victims = []
+        while self.queue.crowded(newcomer):
+            victims.append(self.queue.last())
+            for sequence in victims[-1].sequences:
+                self.queue.leave(sequence)
+        return victims
 
     def serve_all(self) -> list[Sequence]:
         return [self.serve() for _ in range(len(self.queue))]
@@ -119,9 +130,7 @@ def test_the_longest_line_loses_its_place() -> None:
     desk = Desk(Bounds(requests=4, size=1000))
     flood = [desk.arrive(1.0, owner="flood") for _ in range(3)]
     other = desk.arrive(1.0, owner="other")
-    assert desk.queue.make_way(job(2.0), desk.now) == [flood[-1]]
-    for sequence in flood[-1].sequences:
-        desk.queue.leave(sequence)
+    assert desk.make_way(job(2.0)) == [flood[-1]]
     desk.arrive(2.0)
     assert [s.ticket for s in desk.serve_all()][1:] == [flood[0], other, flood[1]]
 
@@ -131,19 +140,62 @@ def test_who_has_begun_does_not_make_way() -> None:
     desk.arrive(1.0, n=2)
     desk.serve()
     waits = desk.arrive(1.0)
-    assert desk.queue.make_way(job(2.0), desk.now) == [waits]
-    assert len(desk.queue) == 2, "the second choice of the first still waits"
+    assert desk.make_way(job(2.0)) == [waits]
+    assert len(desk.queue) == 1, "the second choice of the first still waits"
+
+
+def test_the_longest_line_that_may_lose() -> None:
+    """A line whose last job has begun is left alone, and so is who is too small to help."""
+    desk = Desk(Bounds(requests=3, size=100))
+    desk.arrive(1.0, owner="begun", n=9)
+    desk.serve()
+    flood = [desk.arrive(1.0, owner="flood", size=20) for _ in range(2)]
+    single = desk.arrive(1.0, owner="single", size=60)
+    assert desk.make_way(job(2.0, size=1)) == [single], (
+        "only it is as large as the one in the place"
+    )
+    assert desk.make_way(job(2.0, size=90)) == flood[::-1]
+
+
+def test_a_refusal_changes_nothing() -> None:
+    desk = Desk(Bounds(requests=3, size=100))
+    for owner in "ab":
+        desk.arrive(1.0, owner=owner, size=30)
+    desk.arrive(0.0, owner="c", size=30)
+    before = list(desk.queue.order(desk.now))
+    for _ in range(3):
+        assert desk.make_way(job(0.5, size=99)) is None
+        assert list(desk.queue.order(desk.now)) == before
 
 
 def test_age_protects() -> None:
     """After d/r seconds of waiting a job would be served before the newcomer: it stays."""
     desk = Desk(Bounds(1, 100))
     ticket = desk.arrive(1.0)
-    assert desk.queue.make_way(job(2.0), 5 * NANO - 1) == [ticket]
-    with pytest.raises(Full):
-        desk.queue.make_way(job(2.0), 5 * NANO)
-    with pytest.raises(Full):
-        desk.queue.make_way(job(1.0), 1)  # equals do not displace each other
+    desk.now = 1
+    assert desk.make_way(job(1.0)) is None, "equals do not displace each other"
+    desk.now = 5 * NANO
+    assert desk.make_way(job(2.0)) is None
+    desk.now -= 1
+    assert desk.make_way(job(2.0)) == [ticket]
+
+
+def test_what_a_client_allows_is_no_forecast() -> None:
+    """Who always asks for 30,000 tokens and takes 20 gets as much as who sets no limit."""
+    desk = Desk()
+    running: list[Sequence] = []
+    served = {"greedy": 0, "modest": 0}
+    for _ in range(300):
+        desk.arrive(owner="greedy", max_tokens=30_000)
+        desk.arrive(owner="modest")
+    for _ in range(300):
+        running.append(desk.serve())
+        served[running[-1].ticket.job.owner] += 1
+        if len(running) == 16:
+            ended = running.pop(0)
+            ended.ids = [1] * 20
+            desk.queue.settle(ended)
+    assert abs(served["greedy"] - served["modest"]) <= 2
 
 
 ARRIVALS = st.lists(
@@ -207,14 +259,13 @@ class Door(RuleBasedStateMachine):
         self.desk.now += gap * NANO
         newcomer = job(priority, size=size)
         expected = self.must_go(self.key(priority, self.desk.now), size)
+        if expected is not None:
+            assert self.queue.crowded(newcomer) == bool(expected)
+        assert self.desk.make_way(newcomer) == expected
         if expected is None:
-            with pytest.raises(Full):
-                self.queue.make_way(newcomer, self.desk.now)
             return
-        assert self.queue.crowded(newcomer) == bool(expected)
-        assert self.queue.make_way(newcomer, self.desk.now) == expected
         for victim in expected:
-            self.give_up(victim)
+            del self.inside[victim]
         self.inside[self.desk.arrive(priority, size=size)] = size
 
     def key(self, priority: float, arrived_ns: int) -> float:

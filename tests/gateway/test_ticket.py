@@ -18,14 +18,15 @@ def ticket() -> Ticket:
 
 
 def test_sequences_of_a_request() -> None:
-    """Prompts times n, numbered on, each choice of a prompt with a seed of its own."""
+    """Prompts times n, numbered on, each with a seed of its own."""
     prompts = (Text("a"), Text("b"))
-    made = Ticket(5, replace(job(n=3), prompts=prompts, sampling=Sampling(seed=2**63 - 2)), 0)
-    assert [s.id for s in made.sequences] == [5, 6, 7, 8, 9, 10]
-    assert [s.prompt for s in made.sequences] == [prompts[0]] * 3 + [prompts[1]] * 3
-    seeds = [s.sampling.seed for s in made.sequences]
-    assert seeds == [2**63 - 2, 2**63 - 1, -(2**63)] * 2, "the next seeds, around the end"
-    assert made.index(Delta(9, 1, [], "")) == 4
+    made = Ticket(5, replace(job(n=2), prompts=prompts, sampling=Sampling(seed=2**63 - 2)), 0)
+    sent = [sequence.generate() for sequence in made.sequences]
+    assert [request.id for request in sent] == [5, 6, 7, 8]
+    assert [request.prompt for request in sent] == [Text("a"), Text("a"), Text("b"), Text("b")]
+    wanted = [2**63 - 2, 2**63 - 1, -(2**63), -(2**63) + 1]
+    assert [request.sampling.seed for request in sent] == wanted, "the next ones, around the end"
+    assert made.index(Delta(8, 1, [], "")) == 3
 
 
 def test_a_prompt_counts_once_however_many_choices_it_has() -> None:
