@@ -5,39 +5,48 @@ import time
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, ExceptionHandler
 
 from gateway.admission import Bounds
 from gateway.api import infer, openai
+from gateway.api.auth import Authentication
 from gateway.api.infer import Infer
 from gateway.api.middleware import TicketHeaders
 from gateway.api.openai import OpenAI
 from gateway.api.ops import Ops
 from gateway.api.service import Service
 from gateway.config import Config
-from gateway.dispatcher import Dispatcher
+from gateway.dispatcher import Dispatcher, Observer
 from gateway.errors import BadRequest, ForgeError, InternalError, MethodNotAllowed, NotFound
+from gateway.keys import Keyring
+from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
 from gateway.preemption import Rules
+from gateway.ticket import Ticket
 
 
 class Gateway:
-    """Queue, pool and metrics of one process, with their life."""
+    """Queue, pool, limits and metrics of one process, with their life."""
 
-    def __init__(self, config: Config, pool: Pool | None = None) -> None:
-        """``pool`` replaces the local pool of processes."""
+    def __init__(
+        self, config: Config, keyring: Keyring | None = None, pool: Pool | None = None
+    ) -> None:
+        """``keyring`` None: anyone may come. ``pool`` replaces the local pool of processes."""
         self.config = config
+        self.keyring = keyring or Keyring()
+        self.limits = Limits(self.keyring, time.monotonic_ns)
         self.metrics = Metrics()
         self.pool = pool or LocalPool(config.worker_spec(), config.shape().workers)
         self.dispatcher = Dispatcher(
             self.pool,
             config.aging_rate,
             time.monotonic_ns,
-            self.metrics,
+            Observers(self.metrics, self.limits),
             bounds=Bounds(config.max_queue, config.max_queue_bytes),
             queue_timeout=config.queue_timeout,
             preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
@@ -67,7 +76,7 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
-        service = Service(self.config, self.dispatcher, self.pool)
+        service = Service(self.config, self.dispatcher, self.pool, self.limits)
         routes = [
             *Infer(service).routes(),
             *OpenAI(service).routes(),
@@ -79,10 +88,27 @@ class Gateway:
             ClientDisconnect: _gone,
             Exception: _bug,
         }
-        app = Starlette(routes=routes, exception_handlers=handlers)
+        # Inside starlette's net for bugs, and before the router: who has no key learns no paths.
+        authentication = Middleware(Authentication, keyring=self.keyring, respond=_respond)
+        app = Starlette(routes=routes, middleware=[authentication], exception_handlers=handlers)
         app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
         # Around everything, the answer to a bug included.
         return TicketHeaders(app, time.monotonic_ns)
+
+
+class Observers:
+    """Several observers as one. Implements :class:`gateway.dispatcher.Observer`."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def on_end(self, ticket: Ticket) -> None:
+        for observer in self._observers:
+            observer.on_end(ticket)
+
+    def on_unparked(self, seconds: float) -> None:
+        for observer in self._observers:
+            observer.on_unparked(seconds)
 
 
 def _respond(request: Request, error: ForgeError) -> Response:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from gateway import __version__
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
+from gateway.keys import Keyring
 
 EXIT_OK, EXIT_USAGE = 0, 2
 
@@ -27,12 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = given.pop("config", None)
     try:
         config = load(given, os.environ, file)
+        logging.basicConfig(
+            level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        )
+        keyring = Keyring.load(config.api_key, config.api_key_file)
         sock = bind(config.host, config.port)
     except ConfigError as error:
         return _fail(str(error))
-    logging.basicConfig(
-        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(EXIT_OK))  # until the server has its own
     # Late, so that --help and wrong arguments answer at once.
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from gateway.server import serve
 
     with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        failure = runner.run(serve(config, sock))
+        failure = runner.run(serve(config, sock, keyring))
     return EXIT_OK if failure is None else _fail(failure)
 
 

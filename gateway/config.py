@@ -5,6 +5,7 @@ only list of options: the command line, its help and the README's table are made
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from workers.protocol import WorkerSpec
 
@@ -28,6 +38,17 @@ CORES_PER_WORKER = 4
 
 class ConfigError(Exception):
     """One line that says which option is wrong, where it was set and why."""
+
+
+def _sendable(secret: SecretStr) -> SecretStr:
+    """A secret must survive a header; an empty one is a mistake, not an open door."""
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("must be visible ASCII characters without spaces, one at least")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_sendable)]
+"""An API key. Its repr does not show it, and no error about it may."""
 
 
 class Config(BaseModel):
@@ -105,6 +126,12 @@ class Config(BaseModel):
     drain_timeout: float = Field(
         30.0, ge=0, le=86400, description="seconds to finish running requests after SIGTERM"
     )
+    api_key: Secret | None = Field(
+        None, description="clients must show this key; it has no limits and the name `default`"
+    )
+    api_key_file: Path | None = Field(
+        None, description="TOML file of keys with a highest priority, weight and limits each"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr"
     )
@@ -181,7 +208,7 @@ def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Pat
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     if file is not None:
-        for key, value in _read(file).items():
+        for key, value in read_toml(file, "--config").items():
             name = key.replace("-", "_")
             shown = key if key.isprintable() else repr(key)
             values[name], origin[name] = value, f"{shown} in {file}"
@@ -204,22 +231,27 @@ def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Pat
 def _explain(name: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such option"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     annotation = str(Config.model_fields[name].annotation)
+    if "SecretStr" in annotation:
+        return str(message)
     auto = (
         "'auto' or a whole number in range" if "auto" in annotation and "int" in annotation else ""
     )
-    reason = f"expected {auto}" if auto else error["msg"][0].lower() + error["msg"][1:]
+    reason = f"expected {auto}" if auto else message
     return f"{reason}, not {error['input']!r}"
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_toml(file: Path, option: str) -> dict[str, Any]:
+    """What is in a TOML file that ``option`` names. Raises :class:`ConfigError`."""
     try:
         with file.open("rb") as stream:
             return tomllib.load(stream)
     except OSError as error:
-        raise ConfigError(f"--config: can't read {file}: {error.strerror}") from error
+        raise ConfigError(f"{option}: can't read {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--config: {file} is not valid TOML: {error}") from error
+        raise ConfigError(f"{option}: {file} is not valid TOML: {error}") from error
 
 
 def check_model(path: Path, origin: str = "--model") -> None:

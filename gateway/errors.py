@@ -58,6 +58,18 @@ class ContextOverflow(BadRequest):
     code = "context_length_exceeded"
 
 
+class InvalidKey(ForgeError):
+    """No API key, or one that nobody has."""
+
+    status, code, type = 401, "invalid_api_key", "invalid_request_error"
+
+
+class PriorityNotAllowed(ForgeError):
+    """More urgent than the API key may be."""
+
+    status, code, type = 403, "priority_not_allowed", "invalid_request_error"
+
+
 class NotFound(ForgeError):
     status, code, type = 404, "not_found", "invalid_request_error"
 
@@ -84,6 +96,17 @@ class Displaced(QueueFull):
     """It had to make way for somebody more urgent before it was started."""
 
     code = "displaced"
+
+
+class RateLimited(ForgeError):
+    """The API key has used up what it may use in a minute."""
+
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, kind: str, retry_after: int) -> None:
+        """``kind`` is what was used up, "requests" or "tokens": OpenAI's type of this error."""
+        super().__init__(message, retry_after=retry_after)
+        self.type = kind
 
 
 class DeadlineExceeded(ForgeError):

@@ -10,6 +10,7 @@ import uvicorn
 
 from gateway.app import Gateway
 from gateway.config import Config
+from gateway.keys import Keyring
 from gateway.pool import PoolFailed
 
 LINGER_S = 5
@@ -49,9 +50,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def serve(config: Config, sock: socket.socket) -> str | None:
+async def serve(config: Config, sock: socket.socket, keyring: Keyring) -> str | None:
     """Serve on a bound socket until a signal. Returns None, or why no worker could start."""
-    gateway = Gateway(config)
+    gateway = Gateway(config, keyring)
     settings = uvicorn.Config(
         gateway.app(),
         http="httptools",
@@ -96,6 +97,7 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     assert model is not None
     size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
     address = url(sock)
+    key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
     return "\n".join(
         (
             f"Forge is ready at {address}",
@@ -103,6 +105,6 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
             f"{model.n_ctx_seq} tokens of context",
             f"  workers  {shape.workers} x {shape.slots} slots x {shape.threads} "
             f"thread{'s' if shape.threads > 1 else ''}, {model.n_ctx} KV cells each",
-            f'  try      curl {address}/infer -d \'{{"query": "what is 2+2?"}}\'',
+            f'  try      curl {address}/infer{key} -d \'{{"query": "what is 2+2?"}}\'',
         )
     )

@@ -19,6 +19,7 @@ class Start(Protocol):
         model: Path | None = ...,
         port: int = ...,
         env: Mapping[str, str] | None = ...,
+        key: str | None = ...,
         ready: bool = ...,
     ) -> ForgeServer: ...
 
@@ -74,11 +75,12 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
         model: Path | None = MODEL,
         port: int = 0,
         env: Mapping[str, str] | None = None,
+        key: str | None = None,
         ready: bool = True,
     ) -> ForgeServer:
         directory = tmp_path / f"server-{len(servers)}"
         options = ("--threads", "1", *options)
-        server = ForgeServer(directory, *options, model=model, port=port, env=env)
+        server = ForgeServer(directory, *options, model=model, port=port, env=env, key=key)
         servers.append(server)
         return server.wait_ready() if ready else server
 

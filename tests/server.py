@@ -71,8 +71,12 @@ class ForgeServer:
         model: Path | None = MODEL,
         port: int = 0,
         env: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> None:
-        """Logs go into ``directory``; ``model`` None leaves the choice to ``options``."""
+        """Logs go into ``directory``; ``model`` None leaves the choice to ``options``.
+
+        ``key`` is the API key that its clients show.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self._logs = directory / "stdout", directory / "stderr"
         command = [sys.executable, "-m", "gateway.cli", "serve", "--port", str(port)]
@@ -83,6 +87,7 @@ class ForgeServer:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(env)
             )
+        self._key = key
         self.url = f"http://127.0.0.1:{port}"
         """The address; with port 0 it is known only after :meth:`wait_ready`."""
 
@@ -109,11 +114,21 @@ class ForgeServer:
             raise AssertionError(f"exit code {self.process.returncode}:\n{self.stderr}")
         return False
 
+    def client(self, **headers: str) -> httpx.Client:
+        """A client with the server's key, unless ``headers`` say something else."""
+        known = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
+        return httpx.Client(
+            base_url=self.url,
+            timeout=DEADLINE_S,
+            headers={**known, **headers},
+        )
+
     # What it says of itself.
 
     def get(self, path: str) -> Any:
         """The JSON at ``path``."""
-        response = httpx.get(self.url + path, timeout=DEADLINE_S)
+        with self.client() as client:
+            response = client.get(path)
         assert response.status_code == 200, response.text
         return response.json()
 

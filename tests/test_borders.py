@@ -17,6 +17,7 @@ PURE = [
     ROOT / name
     for name in (
         "gateway/aging.py",
+        "gateway/limits.py",
         "gateway/pool/placement.py",
         "workers/batcher.py",
         "workers/cells.py",

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli import default_text, describe
 from gateway.config import Config
+from tests.conftest import Start
 from tests.server import ForgeServer
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
@@ -37,6 +38,23 @@ def test_shell_examples(server: ForgeServer, command: str) -> None:
     # --fail-with-body: a 4xx or 5xx is an exit code, and says why.
     output = run(["bash", "-c"], server, command.replace("curl ", "curl --fail-with-body ", 1))
     assert output.strip()
+
+
+def test_the_keys_open_a_server_that_has_them(start_server: Start, tmp_path: Path) -> None:
+    """The examples with keys also run where keys are needed; one without fails there."""
+    (keys,) = [text for language, text in BLOCKS if language == "toml"]
+    file = tmp_path / "keys.toml"
+    file.write_text(keys)
+    file.chmod(0o600)
+    options = ("--workers", "1", "--slots", "1", "--api-key-file", str(file))
+    server = start_server(*options, key=re.findall(r'^key = "(.*?)"', keys, re.MULTILINE)[0])
+    commands = [command for block in SHELL for command in curls(block)]
+    keyed = [command for command in commands if re.search("Authorization|X-API-Key", command)]
+    assert len(keyed) == 2
+    for command in keyed:
+        run(["bash", "-c"], server, command.replace("curl ", "curl --fail-with-body ", 1))
+    assert "invalid_api_key" in run(["bash", "-c"], server, commands[0])
+    server.stop()
 
 
 @pytest.mark.parametrize("source", PYTHON)

@@ -6,6 +6,7 @@ Every 400 that the body alone can show happens here.
 import contextlib
 import math
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -13,12 +14,20 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from gateway.errors import BadRequest, BodyTooLarge, UnknownParameter, UnsupportedParameter
-from workers.protocol import Sampling
+from gateway.errors import (
+    BadRequest,
+    BodyTooLarge,
+    PriorityNotAllowed,
+    UnknownParameter,
+    UnsupportedParameter,
+)
+from gateway.keys import Key
+from gateway.priority import NORMAL, PRIORITIES
+from gateway.ticket import Job
+from workers.protocol import Chat, Sampling, Text
 
-PRIORITIES = {"batch": 0.0, "normal": 1.0, "urgent": 2.0}
-TIERS = {"flex": 0.0, "default": 1.0, "auto": 1.0, "priority": 2.0}
-NORMAL = 1.0
+TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
+"""OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
 MAX_TIMEOUT_S = 86400
 
 Body = TypeVar("Body", bound="SamplingBody")
@@ -67,6 +76,39 @@ class SamplingBody(BaseModel):
 
 def _default(value: float | None, default: float) -> float:
     return default if value is None else float(value)
+
+
+def job(
+    request: Request,
+    given: SamplingBody,
+    prompts: tuple[Chat | Text, ...],
+    *,
+    n: int = 1,
+    size: int,
+    temperature: float,
+    max_tokens: int | None,
+    tier: str | None = None,
+) -> Job:
+    """The job that a validated body asks for, in the name of the request's key.
+
+    ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``size`` the body's
+    bytes.
+    """
+    key: Key = request.state.key
+    return Job(
+        prompts=prompts,
+        n=n,
+        sampling=given.sampling(temperature=temperature),
+        priority=priority(given.priority, request.headers, tier, key.max_priority),
+        created=time.time(),
+        max_tokens=max_tokens,
+        stop=given.stops(),
+        ignore_eos=bool(given.ignore_eos),
+        timeout=timeout(given.timeout, request.headers),
+        size=size,
+        owner=key.name,
+        weight=key.weight,
+    )
 
 
 async def read(request: Request, limit: int) -> tuple[dict[str, Any], int]:
@@ -139,13 +181,28 @@ def priority_text(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
-def priority(value: float | str | None, headers: Mapping[str, str], tier: str | None) -> float:
-    """The base priority: from the body, else the X-Priority header, else the service tier."""
+def priority(
+    value: float | str | None,
+    headers: Mapping[str, str],
+    tier: str | None,
+    highest: float = math.inf,
+) -> float:
+    """The base priority: from the body, else the X-Priority header, else the service tier.
+
+    Raises PriorityNotAllowed if that is above ``highest``; who asks for none gets what is allowed.
+    """
     if value is not None:
-        return _priority(value, "priority")
-    if "x-priority" in headers:
-        return _priority(headers["x-priority"].strip(), "X-Priority")
-    return TIERS[tier] if tier is not None else NORMAL
+        asked, param = _priority(value, "priority"), "priority"
+    elif "x-priority" in headers:
+        asked, param = _priority(headers["x-priority"].strip(), "X-Priority"), "X-Priority"
+    elif tier in TIERS:
+        asked, param = TIERS[tier], "service_tier"
+    else:
+        return min(NORMAL, highest)
+    if asked > highest:
+        message = f"'{param}': this API key allows a priority of {priority_text(highest)} at most"
+        raise PriorityNotAllowed(message, param=param)
+    return asked
 
 
 def timeout(value: float | None, headers: Mapping[str, str]) -> float | None:

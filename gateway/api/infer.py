@@ -1,6 +1,5 @@
 """The seed's dialect: POST /infer, one question in, one answer out."""
 
-import time
 from typing import Any
 
 from pydantic import Field
@@ -12,7 +11,6 @@ from gateway.api import body
 from gateway.api.reply import collect, json_response, timings
 from gateway.api.service import Service
 from gateway.errors import ForgeError
-from gateway.ticket import Job
 from workers.protocol import Chat, Text
 
 
@@ -44,16 +42,13 @@ class Infer:
         raw, size = await body.read(request, self._service.config.max_body)
         given = body.parse(InferBody, raw, {})
         question = {"role": "user", "content": given.query}
-        job = Job(
-            prompts=(Text(given.query) if given.raw else Chat([question]),),
-            sampling=given.sampling(temperature=0.0),
-            priority=body.priority(given.priority, request.headers, None),
-            created=time.time(),
-            max_tokens=given.max_tokens,
-            stop=given.stops(),
-            ignore_eos=bool(given.ignore_eos),
-            timeout=body.timeout(given.timeout, request.headers),
+        job = body.job(
+            request,
+            given,
+            (Text(given.query) if given.raw else Chat([question]),),
             size=size,
+            temperature=0.0,
+            max_tokens=given.max_tokens,
         )
         ticket = self._service.submit(request, job)
         (completion,) = await collect(self._service.dispatcher, ticket, request.receive)

@@ -1,4 +1,4 @@
-"""What every response tells about its request: X-Request-Id, X-Queue-Wait, and of a ticket more."""
+"""What every response tells: X-Request-Id, X-Queue-Wait, what its key may still use, and more."""
 
 import secrets
 from collections.abc import Callable
@@ -8,11 +8,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.aging import NANO
 from gateway.api.body import priority_text
+from gateway.limits import Allowance
 from gateway.ticket import Ticket
 
 
 class TicketHeaders:
-    """Adds the headers when the response starts; endpoints leave their ticket in the state."""
+    """Adds the headers when the response starts, from what endpoints leave in the state."""
 
     def __init__(self, app: ASGIApp, clock_ns: Callable[[], int]) -> None:
         self._app = app
@@ -33,6 +34,9 @@ class TicketHeaders:
                     headers["X-Queue-Wait"] = seconds(0)
                 else:
                     headers.update(describe(ticket, self._clock_ns()))
+                allowance: Allowance | None = state.get("allowance")
+                if allowance is not None:
+                    headers.update(allowance.headers())
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -1,6 +1,5 @@
 """OpenAI's dialect: /v1/chat/completions, /v1/completions, /v1/models."""
 
-import time
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -15,7 +14,7 @@ from gateway.api.reply import Completion, collect, json_response
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
 from gateway.errors import BadRequest, ForgeError, UnknownModel
-from gateway.ticket import ClientEvent, Job, Ticket
+from gateway.ticket import ClientEvent, Ticket
 from workers.protocol import Chat, Finished, Started, Text
 
 FINGERPRINT = f"forge-{__version__}"
@@ -263,17 +262,15 @@ class OpenAI:
     ) -> Response:
         given.check()
         self._check_model(given.model)
-        job = Job(
-            prompts=given.prompts(),
+        job = body.job(
+            request,
+            given,
+            given.prompts(),
             n=given.n or 1,
-            sampling=given.sampling(temperature=1.0),
-            priority=body.priority(given.priority, request.headers, given.service_tier),
-            created=time.time(),
-            max_tokens=given.limit(),
-            stop=given.stops(),
-            ignore_eos=bool(given.ignore_eos),
-            timeout=body.timeout(given.timeout, request.headers),
             size=size,
+            temperature=1.0,
+            max_tokens=given.limit(),
+            tier=given.service_tier,
         )
         ticket = self._service.submit(request, job)
         envelope = _Envelope(ticket, self._service.config.model_name, given)

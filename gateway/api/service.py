@@ -8,6 +8,7 @@ from starlette.requests import Request
 from gateway.config import Config
 from gateway.dispatcher import Dispatcher
 from gateway.errors import ContextOverflow
+from gateway.limits import Limits
 from gateway.pool import Pool
 from gateway.ticket import Job, Ticket
 from workers.protocol import Chat, Text
@@ -20,14 +21,18 @@ class Service:
     config: Config
     dispatcher: Dispatcher
     pool: Pool
+    limits: Limits
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
     def submit(self, request: Request, job: Job) -> Ticket:
         """Queue the job of a request. Raises a ForgeError if it can't be accepted.
 
-        ContextOverflow is one of them: the bytes alone may show that a prompt can't fit.
+        ContextOverflow is one of them: the bytes alone may show that a prompt can't fit. Only a
+        job that is accepted counts against its owner's limits.
         """
+        allowance = self.limits.of(job.owner)
+        request.state.allowance = allowance  # for the response's headers
         model = self.pool.model
         if model is not None:
             size = _least_bytes(job)
@@ -35,8 +40,10 @@ class Service:
                 raise ContextOverflow(
                     f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens"
                 )
+        allowance.check()
         ticket = self.dispatcher.submit(job)
-        request.state.ticket = ticket  # for the response's headers
+        allowance.take(job)
+        request.state.ticket = ticket  # for the response's headers, too
         return ticket
 
 

@@ -74,8 +74,9 @@ class Dialect:
             assert body.keys() == {"error"}
             error = body["error"]
             assert error.keys() == {"message", "type", "param", "code"}
-            kind = "server_error" if response.status_code >= 500 else "invalid_request_error"
-            assert error["type"] == kind
+            kinds = {429: ("requests", "tokens", "rate_limit_exceeded")}
+            usual = "server_error" if response.status_code >= 500 else "invalid_request_error"
+            assert error["type"] in kinds.get(response.status_code, (usual,))
             failure = Failure(response.status_code, error["code"], error["param"], error["message"])
         assert failure.message
         return failure

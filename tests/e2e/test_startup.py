@@ -114,6 +114,9 @@ BAD_SETTINGS = [
     (("--model", __file__), "not a GGUF"),
     (("--config", "/nowhere/forge.toml"), "/nowhere/forge.toml"),
     (("--config", __file__), "not valid TOML"),
+    (("--api-key", ""), "--api-key"),
+    (("--api-key-file", "/nowhere/keys.toml"), "/nowhere/keys.toml"),
+    (("--api-key-file", __file__), "not valid TOML"),
     (("--host", "no.such.host.invalid"), "--host"),
     (("--host", "203.0.113.1"), "--port"),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from gateway.config import Config, ConfigError, Shape, check_model, load
 
@@ -37,6 +37,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "max_body": (1024, "2048", "4096", 4096),
     "keepalive": (1, "2", "0.5", 0.5),
     "drain_timeout": (1, "2", "0", 0.0),
+    "api_key": ("from-file", "from-env", "from-args", SecretStr("from-args")),
+    "api_key_file": ("a.toml", "b.toml", "c.toml", Path("c.toml")),
     "log_level": ("debug", "info", "error", "error"),
 }
 
@@ -167,6 +169,37 @@ def test_bad_value_names_its_source(name: str, value: str, tmp_path: Path) -> No
         text = one_line(caught)
         assert text.startswith(f"{source}: ")
         assert text.endswith(f"not {value!r}")
+
+
+@pytest.mark.parametrize("secret", ["", "not visible ", "not\tvisible", "schlüssel-geheim"])
+def test_a_bad_secret_is_not_repeated(secret: str, tmp_path: Path) -> None:
+    file = toml(tmp_path, f"api-key = {json.dumps(secret)}")
+    sources: list[tuple[str, dict[str, Any], dict[str, str], Path | None]] = [
+        ("--api-key", {"api_key": secret}, {}, None),
+        ("FORGE_API_KEY", {}, {"FORGE_API_KEY": secret}, None),
+        (f"api-key in {file}", {}, {}, file),
+    ]
+    for source, arguments, environment, path in sources:
+        with pytest.raises(ConfigError) as caught:
+            load(arguments, environment, path)
+        assert one_line(caught) == (
+            f"{source}: must be visible ASCII characters without spaces, one at least"
+        )
+
+
+@pytest.mark.parametrize("literal", ["31337", "[31337]", '{secret = "31337"}', "1979-05-27"])
+def test_a_secret_of_the_wrong_type_is_not_repeated(literal: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({}, {}, toml(tmp_path, f"api-key = {literal}"))
+    assert "31337" not in one_line(caught).removeprefix(str(tmp_path))
+    assert "1979" not in str(caught.value)
+
+
+def test_the_repr_does_not_show_the_secret(gguf: Path) -> None:
+    config = load({"model": gguf, "api_key": "sk-hidden"}, {}, None)
+    assert "sk-hidden" not in f"{config!r} {config} {config.worker_spec()}"
+    assert config.api_key is not None
+    assert config.api_key.get_secret_value() == "sk-hidden"
 
 
 def test_auto_options_say_that_auto_is_allowed() -> None:

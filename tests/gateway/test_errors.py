@@ -40,7 +40,7 @@ def test_codes_on_both_sides_of_the_border_are_the_same() -> None:
 
 @pytest.mark.parametrize("error", list(tree()))
 def test_status_and_type_agree(error: type[ForgeError]) -> None:
-    assert error.status in {400, 404, 405, 413, 429, 500, 503, 504}
+    assert error.status in {400, 401, 403, 404, 405, 413, 429, 500, 503, 504}
     special = {429: "rate_limit_exceeded", 504: "timeout_error"}
     usual = "invalid_request_error" if error.status < 500 else "server_error"
     assert error.type == special.get(error.status, usual)
@@ -49,6 +49,11 @@ def test_status_and_type_agree(error: type[ForgeError]) -> None:
 def test_codes_tell_the_errors_apart() -> None:
     codes = [kind.code for kind in tree() if kind is not errors.InternalError]
     assert len(codes) == len(set(codes))
+
+
+def test_a_limit_tells_which_one_in_the_type() -> None:
+    error = errors.RateLimited("slower", kind="tokens", retry_after=3)
+    assert (error.status, error.code, error.type) == (429, "rate_limit_exceeded", "tokens")
 
 
 def test_fields() -> None:

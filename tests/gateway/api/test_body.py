@@ -1,10 +1,11 @@
 """Bodies: what is refused, under which name, and what the accepted ones mean."""
 
+import math
 from typing import Any
 
 import pytest
 
-from gateway.api.body import NORMAL, SamplingBody, parse, priority
+from gateway.api.body import SamplingBody, parse, priority
 from gateway.api.infer import InferBody
 from gateway.api.openai import (
     CHAT_NOT_YET,
@@ -14,9 +15,11 @@ from gateway.api.openai import (
 )
 from gateway.errors import (
     BadRequest,
+    PriorityNotAllowed,
     UnknownParameter,
     UnsupportedParameter,
 )
+from gateway.priority import NORMAL
 
 USER = {"role": "user", "content": "hi"}
 
@@ -277,3 +280,41 @@ def test_bad_priority_in_the_header(value: str) -> None:
     with pytest.raises(BadRequest) as caught:
         priority(None, {"x-priority": value}, "priority")
     assert caught.value.param == "X-Priority"
+
+
+# ------------------------------------------------------------------ what a key allows
+
+ASKED: list[tuple[float | str | None, dict[str, str], str | None, str]] = [
+    (2, {}, None, "priority"),
+    ("urgent", {"x-priority": "0"}, "flex", "priority"),
+    (None, {"x-priority": "urgent"}, None, "X-Priority"),
+    (None, {"x-priority": "2"}, "flex", "X-Priority"),
+    (None, {}, "priority", "service_tier"),
+]
+"""Ways to ask for 2, with the place that counts."""
+
+
+@pytest.mark.parametrize(("value", "headers", "tier", "param"), ASKED)
+def test_above_the_highest(
+    value: float | str | None, headers: dict[str, str], tier: str | None, param: str
+) -> None:
+    for highest in (2.0, 3.0, math.inf):
+        assert priority(value, headers, tier, highest) == 2
+    for highest, shown in ((1.5, "1.5"), (1.0, "1"), (-7.0, "-7")):
+        with pytest.raises(PriorityNotAllowed, match=f"priority of {shown} at most") as caught:
+            priority(value, headers, tier, highest)
+        assert (caught.value.status, caught.value.param) == (403, param)
+
+
+@pytest.mark.parametrize("tier", [None, "auto"])
+def test_who_asks_for_none_gets_what_is_allowed(tier: str | None) -> None:
+    assert priority(None, {}, tier, math.inf) == 1
+    assert priority(None, {}, tier, 1.5) == 1
+    assert priority(None, {}, tier, 0.25) == 0.25
+
+
+def test_nonsense_is_nonsense_whatever_is_allowed() -> None:
+    with pytest.raises(BadRequest):
+        priority(math.inf, {}, None, 0.0)
+    with pytest.raises(BadRequest):
+        priority(None, {"x-priority": "soon"}, None, 0.0)

@@ -1,0 +1,63 @@
+"""Who is asking? Answered from the headers alone, before a byte of the body is read."""
+
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.errors import ForgeError, InvalidKey
+from gateway.keys import ANYONE, Key, Keyring
+
+OPEN_PATH = "/health"
+"""For load balancers, which have no key. It tells nothing but whether the server serves."""
+
+
+class Authentication:
+    """Leaves the :class:`Key` in the request's state, or answers 401."""
+
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, respond: Callable[[Request, ForgeError], Response]
+    ) -> None:
+        """``respond`` makes an error's response in the shape of the dialect."""
+        self._app = app
+        self._keyring = keyring
+        self._respond = respond
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            scope.setdefault("state", {})["key"] = self._key(scope)
+        except InvalidKey as error:
+            response = self._respond(Request(scope), error)
+            response.headers["WWW-Authenticate"] = "Bearer"
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _key(self, scope: Scope) -> Key:
+        """The key of a request. Raises :class:`InvalidKey`, which does not repeat the secret."""
+        if self._keyring.open:
+            return ANYONE
+        if scope["path"] == OPEN_PATH and scope["method"] in ("GET", "HEAD"):
+            return ANYONE
+        secret = presented(Headers(scope=scope))
+        if secret is None:
+            raise InvalidKey(
+                "this server needs an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            )
+        key = self._keyring.find(secret)
+        if key is None:
+            raise InvalidKey("this API key is not known here")
+        return key
+
+
+def presented(headers: Headers) -> str | None:
+    """The secret in a request's headers; None if there is none."""
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return secret.strip()
+    return headers.get("x-api-key")

@@ -1,0 +1,160 @@
+"""Who may use the server, and how much of it.
+
+A secret is forgotten as soon as it is read: what stays is its SHA-256, so that no log, repr or
+traceback can show it.
+"""
+
+import hashlib
+import hmac
+import logging
+import math
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from gateway.config import ConfigError, Secret, read_toml
+from gateway.priority import PRIORITIES
+
+log = logging.getLogger("forge.keys")
+
+OPTION = "--api-key-file"
+DEFAULT_NAME = "default"
+"""Name of the key that ``--api-key`` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the holder of one secret may do."""
+
+    name: str
+    digest: bytes = field(repr=False)
+    """SHA-256 of the secret."""
+    max_priority: float = math.inf
+    weight: float = 1.0
+    """Share of the server among the keys that want it at the same time."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    """None: no limit."""
+
+
+ANYONE = Key("", b"")
+"""Who asks a server that has no keys."""
+
+
+class Keyring:
+    """All keys of a server; one without keys is open to anyone."""
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._keys = tuple(keys)
+
+    @classmethod
+    def load(cls, secret: SecretStr | None, file: Path | None) -> "Keyring":
+        """The key of ``--api-key`` and those of ``--api-key-file``. Raises ConfigError."""
+        keys = [] if secret is None else [Key(DEFAULT_NAME, digest(secret.get_secret_value()))]
+        if file is not None:
+            keys += _read(file)
+        names, digests = set[str](), dict[bytes, str]()
+        for key in keys:
+            if key.name in names:
+                raise ConfigError(f"{OPTION}: {file}: two keys have the name {key.name!r}")
+            if key.digest in digests:
+                pair = f"{digests[key.digest]!r} and {key.name!r}"
+                raise ConfigError(f"{OPTION}: {file}: the keys {pair} are the same")
+            names.add(key.name)
+            digests[key.digest] = key.name
+        return cls(keys)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys)
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody needs a key."""
+        return not self._keys
+
+    def find(self, secret: str) -> Key | None:
+        """The key with this secret. The time it takes does not depend on which one it is."""
+        wanted, found = digest(secret), None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, wanted):
+                found = key
+        return found
+
+
+def digest(secret: str) -> bytes:
+    """SHA-256. Nothing slower is needed: a key is random, not a word that can be guessed."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class _Table(BaseModel):
+    """One ``[[key]]`` of the file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -~]+$")]
+    key: Secret
+    max_priority: float | str | None = None
+    weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
+    requests_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
+
+
+def _read(file: Path) -> list[Key]:
+    """The keys in a file, in its order."""
+    content = read_toml(file, OPTION)
+    if file.stat().st_mode & stat.S_IROTH:
+        log.warning("%s: %s can be read by every user of this machine", OPTION, file)
+    tables = content.pop("key", None)
+    if content:
+        other = next(iter(content))
+        raise ConfigError(f"{OPTION}: {file}: there may be [[key]] tables only, not {other!r}")
+    tables = tables if isinstance(tables, list) else []
+    if not tables or not all(isinstance(table, dict) for table in tables):
+        # An empty list too: it must not open the server.
+        raise ConfigError(f"{OPTION}: {file}: there is no [[key]] table")
+    return [_key(table, f"{OPTION}: {file}: key {at}") for at, table in enumerate(tables, start=1)]
+
+
+def _key(table: dict[str, Any], where: str) -> Key:
+    """A validated table. ``where`` begins the text of a ConfigError."""
+    if isinstance(name := table.get("name"), str):
+        where += f" ({name!r})"
+    try:
+        given = _Table(**{key.replace("-", "_"): value for key, value in table.items()})
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from None
+    return Key(
+        given.name,
+        digest(given.key.get_secret_value()),
+        _max_priority(given.max_priority, where),
+        given.weight,
+        given.requests_per_minute,
+        given.tokens_per_minute,
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong. Never the value: it may be a secret in the wrong field."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = str(first["loc"][0]).replace("_", "-")
+    if first["type"] == "extra_forbidden":
+        return f"there is no field {field!r}"
+    if first["type"] == "missing":
+        return f"{field!r} is missing"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {reason[0].lower()}{reason[1:]}"
+
+
+def _max_priority(value: float | str | None, where: str) -> float:
+    if value is None:
+        return math.inf
+    if isinstance(value, str) and value.lower() in PRIORITIES:
+        return PRIORITIES[value.lower()]
+    if isinstance(value, str) or not math.isfinite(value):
+        names = ", ".join(f"'{name}'" for name in PRIORITIES)
+        raise ConfigError(f"{where}: max-priority: must be a finite number or one of {names}")
+    return float(value)

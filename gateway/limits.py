@@ -1,0 +1,134 @@
+"""Requests and tokens per minute for each key: two buckets that refill all the time.
+
+What a request will cost is not known when it comes. It is let in while there is anything in its
+key's buckets, an estimate is taken from them, and corrected at the end with what was really used;
+so the level of tokens may fall below zero, and the next requests wait until the debt is paid.
+
+Pure: the clock is an argument.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+from gateway.aging import NANO
+from gateway.errors import RateLimited
+from gateway.keys import ANYONE, Key
+from gateway.ticket import BYTES_PER_TOKEN, Job, Ticket
+from workers.protocol import Chat, Text
+
+REQUESTS, TOKENS = "requests", "tokens"
+MINUTE_NS = 60 * NANO
+USUAL_ANSWER = 256
+"""Tokens to expect of each answer of a request that sets no limit."""
+
+
+class Bucket:
+    """Holds ``per_minute`` units at most, begins full, and gains that many a minute.
+
+    Exact: the level is an integer that counts parts of a unit so small that each nanosecond
+    brings ``per_minute`` of them.
+    """
+
+    def __init__(self, per_minute: int, now_ns: int) -> None:
+        self.per_minute = per_minute
+        self._full = per_minute * MINUTE_NS
+        self._level = self._full
+        self._at_ns = now_ns
+
+    def level(self, now_ns: int) -> int:
+        """Whole units; below zero there is a debt."""
+        self._refill(now_ns)
+        return self._level // MINUTE_NS
+
+    def take(self, units: int, now_ns: int) -> None:
+        """Take ``units``, whether they are there or not; a negative number gives some back."""
+        self._refill(now_ns)
+        self._level = min(self._full, self._level - units * MINUTE_NS)
+
+    def wait_ns(self, now_ns: int) -> int:
+        """Nanoseconds until there is one unit; 0 if there is one now."""
+        self._refill(now_ns)
+        return max(0, -((self._level - MINUTE_NS) // self.per_minute))
+
+    def _refill(self, now_ns: int) -> None:
+        self._level = min(self._full, self._level + (now_ns - self._at_ns) * self.per_minute)
+        self._at_ns = now_ns
+
+
+class Allowance:
+    """What one key may still use. Without limits everything is allowed and nothing is counted."""
+
+    def __init__(self, key: Key, clock_ns: Callable[[], int]) -> None:
+        self._clock_ns = clock_ns
+        limits = {REQUESTS: key.requests_per_minute, TOKENS: key.tokens_per_minute}
+        self._buckets = {
+            kind: Bucket(limit, clock_ns()) for kind, limit in limits.items() if limit is not None
+        }
+
+    def check(self) -> None:
+        """Raises :class:`RateLimited` while a bucket is empty; takes nothing."""
+        now = self._clock_ns()
+        waits = {kind: bucket.wait_ns(now) for kind, bucket in self._buckets.items()}
+        kind = max(waits, key=waits.__getitem__, default=None)
+        if kind is not None and waits[kind]:
+            limit = self._buckets[kind].per_minute
+            raise RateLimited(
+                f"this key may use {limit} {kind} per minute",
+                kind=kind,
+                retry_after=math.ceil(waits[kind] / NANO),
+            )
+
+    def take(self, job: Job) -> None:
+        """A request was let in."""
+        now = self._clock_ns()
+        if requests := self._buckets.get(REQUESTS):
+            requests.take(1, now)
+        if tokens := self._buckets.get(TOKENS):
+            tokens.take(estimate(job, tokens.per_minute), now)
+
+    def settle(self, ticket: Ticket) -> None:
+        """A request that was let in has ended: its estimate gives way to what it used."""
+        if tokens := self._buckets.get(TOKENS):
+            used = ticket.usage.prompt + ticket.usage.completion
+            tokens.take(used - estimate(ticket.job, tokens.per_minute), self._clock_ns())
+
+    def headers(self) -> dict[str, str]:
+        """The limits and what is left of them, under OpenAI's names."""
+        now, fields = self._clock_ns(), dict[str, str]()
+        for kind, bucket in self._buckets.items():
+            fields[f"x-ratelimit-limit-{kind}"] = str(bucket.per_minute)
+            fields[f"x-ratelimit-remaining-{kind}"] = str(max(0, bucket.level(now)))
+        return fields
+
+
+class Limits:
+    """The allowances of all keys. Implements :class:`gateway.dispatcher.Observer`."""
+
+    def __init__(self, keys: Iterable[Key], clock_ns: Callable[[], int]) -> None:
+        self._allowances = {key.name: Allowance(key, clock_ns) for key in (ANYONE, *keys)}
+
+    def of(self, owner: str) -> Allowance:
+        """The allowance of the key with this name; "" is who needs none."""
+        return self._allowances[owner]
+
+    def on_end(self, ticket: Ticket) -> None:
+        self.of(ticket.job.owner).settle(ticket)
+
+    def on_unparked(self, seconds: float) -> None:
+        """A pause uses nothing."""
+
+
+def estimate(job: Job, most: int) -> int:
+    """Tokens to expect of a request, ``most`` at most: what a client allows is no forecast, and
+    must not lock its key out for longer than a minute.
+
+    A function of the job, so that nobody has to keep the result until the end.
+    """
+    prompt = sum(map(_bytes_of, job.prompts)) // BYTES_PER_TOKEN
+    answers = len(job.prompts) * job.n * (job.max_tokens or USUAL_ANSWER)
+    return min(most, prompt + answers)
+
+
+def _bytes_of(prompt: Chat | Text) -> int:
+    texts = [prompt.text] if isinstance(prompt, Text) else [m["content"] for m in prompt.messages]
+    return sum(len(text.encode()) for text in texts)

@@ -1,0 +1,311 @@
+"""API keys: who gets in, how far up, how often; and that no secret is ever shown."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.conftest import Start
+from tests.contract.dialects import CHAT, INFER, Dialect
+from tests.server import ALIAS, DEADLINE_S, ForgeServer
+
+SECRETS = {name: f"sk-{name}-5f2b9d41" for name in ("default", "app", "batch", "few", "tokens")}
+WRONG = "sk-wrong-77ab03c2"
+KEYS = f"""
+[[key]]
+name = "app"
+key = "{SECRETS["app"]}"
+max-priority = "normal"
+
+[[key]]
+name = "batch"
+key = "{SECRETS["batch"]}"
+max-priority = 0
+weight = 0.5
+
+[[key]]
+name = "few"
+key = "{SECRETS["few"]}"
+requests-per-minute = 30
+
+[[key]]
+name = "tokens"
+key = "{SECRETS["tokens"]}"
+tokens-per-minute = 60
+"""
+SHORT: dict[str, Any] = {"max_tokens": 1}
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+    """A server with a key from the environment and others from a file, that logs all it can."""
+    directory = tmp_path_factory.mktemp("keyed")
+    file = directory / "keys.toml"
+    file.write_text(KEYS)
+    file.chmod(0o600)
+    shape = ("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS)
+    server = ForgeServer(
+        directory,
+        *shape,
+        *("--api-key-file", str(file), "--log-level", "debug"),
+        env={"FORGE_API_KEY": SECRETS["default"]},
+        key=SECRETS["default"],
+    )
+    try:
+        yield server.wait_ready()
+        server.stop()
+        for secret in (*SECRETS.values(), WRONG):
+            assert secret not in server.stderr + server.stdout
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def http(keyed: ForgeServer) -> Iterator[httpx.Client]:
+    """A client that shows no key by itself."""
+    with httpx.Client(base_url=keyed.url, timeout=DEADLINE_S) as client:
+        yield client
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {SECRETS[name]}"}
+
+
+# ------------------------------------------------------------------ who gets in
+
+CLOSED = [
+    *(("GET", path) for path in ("/metrics", "/workers", "/queue", "/queue/1", "/v1/models")),
+    *(("GET", path) for path in ("/", "/v1/models/forge-tiny", "/no/such/path", "/health/")),
+    *(("POST", path) for path in ("/v1/chat/completions", "/v1/completions", "/health")),
+    *((method, "/infer") for method in ("POST", "GET", "OPTIONS")),
+]
+STRANGERS = [
+    {},
+    {"Authorization": f"Bearer {WRONG}"},
+    {"X-API-Key": WRONG},
+    {"Authorization": "Bearer"},
+    {"Authorization": f"Basic {SECRETS['app']}"},
+    {"Authorization": SECRETS["app"]},
+    {"Authorization": f"Bearer {SECRETS['app']}x"},
+    {"Authorization": f"Bearer {SECRETS['app'][:-1]}"},
+    {"X-API-Key": ""},
+    {"Authorization": f"Bearer {WRONG}", "X-API-Key": SECRETS["app"]},
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+@pytest.mark.parametrize("headers", STRANGERS)
+def test_strangers(http: httpx.Client, method: str, path: str, headers: dict[str, str]) -> None:
+    response = http.request(method, path, headers=headers)
+    dialect = INFER if path == "/infer" else CHAT
+    failure = dialect.refusal(response)
+    assert (failure.status, failure.code, failure.param) == (401, "invalid_api_key", None)
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.headers["x-request-id"]
+    assert "sk-" not in response.text
+
+
+def test_health_is_open(http: httpx.Client) -> None:
+    assert http.get("/health").json() == {"status": "ok"}
+    assert http.head("/health").status_code == 200
+    assert http.get("/health", headers={"X-API-Key": WRONG}).status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_a_key_as_bearer_token(http: httpx.Client, dialect: Dialect, scheme: str) -> None:
+    dialect.ask(http, headers={"Authorization": scheme + SECRETS["app"]}, **SHORT)
+
+
+def test_a_key_in_its_own_header(http: httpx.Client, dialect: Dialect) -> None:
+    dialect.ask(http, headers={"X-API-Key": SECRETS["app"]}, **SHORT)
+    basic = {"Authorization": "Basic YTpi", "X-API-Key": SECRETS["app"]}
+    dialect.ask(http, headers=basic, **SHORT)
+
+
+@pytest.mark.parametrize("name", ["default", "app", "batch"])
+def test_every_key_opens_everything_there_is(http: httpx.Client, name: str) -> None:
+    for path in ("/metrics", "/workers", "/queue", "/v1/models", "/v1/models/forge-tiny"):
+        assert http.get(path, headers=bearer(name)).status_code == 200
+    assert http.get("/no/such/path", headers=bearer(name)).status_code == 404
+    assert http.get("/infer", headers=bearer(name)).status_code == 405
+
+
+def test_the_body_of_a_stranger_is_not_read(keyed: ForgeServer) -> None:
+    """The answer comes to the headers alone; a client that asks whether to send is told no."""
+    url = httpx.URL(keyed.url)
+    assert url.port is not None
+    head = b"POST /infer HTTP/1.1\r\nHost: forge\r\nContent-Length: 1000000\r\n"
+    for more in (b"", b"Expect: 100-continue\r\n"):
+        with closing(socket.create_connection((url.host, url.port), DEADLINE_S)) as wire:
+            wire.sendall(head + more + b"\r\n")
+            assert wire.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_connection_survives_a_stranger(http: httpx.Client) -> None:
+    """Even if the stranger sent more than anyone may."""
+    for _ in range(3):
+        response = http.post("/infer", content=b" " * 5_000_000, headers={"X-API-Key": WRONG})
+        assert response.status_code == 401
+        INFER.ask(http, headers=bearer("app"), **SHORT)
+
+
+def test_the_official_client(keyed: ForgeServer) -> None:
+    base_url = f"{keyed.url}/v1"
+    with openai.OpenAI(base_url=base_url, api_key=SECRETS["app"], max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == [ALIAS]
+        answer = client.completions.create(model=ALIAS, prompt="Once", max_tokens=1)
+        assert answer.usage is not None
+        with pytest.raises(openai.PermissionDeniedError) as denied:
+            client.chat.completions.create(
+                model=ALIAS,
+                messages=[{"role": "user", "content": "hello"}],
+                service_tier="priority",
+            )
+        assert (denied.value.code, denied.value.param) == ("priority_not_allowed", "service_tier")
+    with openai.OpenAI(base_url=base_url, api_key=WRONG, max_retries=0) as client:
+        for ask in (
+            client.models.list,
+            lambda: client.completions.create(model=ALIAS, prompt="Once", stream=True),
+        ):
+            with pytest.raises(openai.AuthenticationError) as caught:
+                ask()
+            assert caught.value.code == "invalid_api_key"
+
+
+def test_the_banner_tells_how_to_ask(start_server: Start) -> None:
+    server = start_server("--workers", "1", "--slots", "1", "--api-key", WRONG, key=WRONG)
+    assert WRONG not in server.stdout
+    (line,) = (line for line in server.stdout.splitlines() if line.strip().startswith("try"))
+    command = line.partition("try")[2].strip()
+    assert '-H "Authorization: Bearer $KEY"' in command
+    shell = ["bash", "-c", f"KEY={WRONG}; {command}"]
+    done = subprocess.run(shell, capture_output=True, timeout=DEADLINE_S, check=True)
+    assert b'"response"' in done.stdout
+    server.stop()
+
+
+# ------------------------------------------------------------------ how far up
+
+
+ABOVE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    ("priority", {"priority": 1.5}, {}),
+    ("priority", {"priority": "urgent"}, {"X-Priority": "0"}),
+    ("X-Priority", {}, {"X-Priority": "urgent"}),
+    ("service_tier", {"service_tier": "priority"}, {}),
+]
+"""Ways to ask for too much: the place that is blamed, parameters, headers."""
+
+
+@pytest.mark.parametrize(("param", "params", "headers"), ABOVE[:-1])
+def test_a_priority_above_the_highest(
+    http: httpx.Client,
+    dialect: Dialect,
+    param: str,
+    params: dict[str, Any],
+    headers: dict[str, str],
+) -> None:
+    body, headers = dialect.body(**params), bearer("app") | headers
+    failure = dialect.refusal(http.post(dialect.path, json=body, headers=headers))
+    assert (failure.status, failure.code) == (403, "priority_not_allowed")
+    assert failure.param == param
+    assert "1 at most" in failure.message
+
+
+@pytest.mark.parametrize(("param", "params", "headers"), ABOVE)
+def test_a_stream_above_the_highest(
+    http: httpx.Client,
+    streaming: Dialect,
+    param: str,
+    params: dict[str, Any],
+    headers: dict[str, str],
+) -> None:
+    body, headers = streaming.body(stream=True, **params), bearer("app") | headers
+    failure = streaming.refusal(http.post(streaming.path, json=body, headers=headers))
+    assert (failure.status, failure.param) == (403, param)
+
+
+def test_priorities_up_to_the_highest(http: httpx.Client, dialect: Dialect) -> None:
+    for priority, echoed in (("normal", "1"), (1, "1"), (0.5, "0.5"), (-5, "-5")):
+        answer = dialect.ask(http, headers=bearer("app"), priority=priority, **SHORT)
+        assert answer.headers["x-priority"] == echoed
+    answer = dialect.ask(http, headers=bearer("default"), priority=10**6, **SHORT)
+    assert answer.headers["x-priority"] == "1000000"
+
+
+def test_who_asks_for_no_priority_gets_what_is_allowed(
+    http: httpx.Client, dialect: Dialect
+) -> None:
+    assert dialect.ask(http, headers=bearer("batch"), **SHORT).headers["x-priority"] == "0"
+    assert dialect.ask(http, headers=bearer("app"), **SHORT).headers["x-priority"] == "1"
+
+
+# ------------------------------------------------------------------ how often
+
+
+def test_requests_per_minute(http: httpx.Client) -> None:
+    """A burst, a refusal that says for how long, and service again after that."""
+    remaining = []
+    for _ in range(1000):
+        response = http.post(INFER.path, json=INFER.body(**SHORT), headers=bearer("few"))
+        assert response.headers["x-ratelimit-limit-requests"] == "30"
+        assert "x-ratelimit-limit-tokens" not in response.headers
+        remaining.append(int(response.headers["x-ratelimit-remaining-requests"]))
+        if response.status_code != 200:
+            break
+    assert remaining[0] >= 29
+    assert remaining[-1] == 0
+    assert len(remaining) > 30
+    failure = INFER.refusal(response)
+    assert (failure.status, failure.code, failure.param) == (429, "rate_limit_exceeded", None)
+    wait = int(response.headers["retry-after"])
+    assert 1 <= wait <= 2
+    # Others are not held up by it, and the key itself not in anything but generations.
+    INFER.ask(http, headers=bearer("app"), **SHORT)
+    assert http.get("/v1/models", headers=bearer("few")).status_code == 200
+    time.sleep(wait)
+    INFER.ask(http, headers=bearer("few"), **SHORT)
+
+
+def test_tokens_per_minute(http: httpx.Client) -> None:
+    """Once it has used more than it may, even the smallest request must wait."""
+    long = CHAT.body(max_tokens=300, ignore_eos=True)
+    first = http.post(CHAT.path, json=long, headers=bearer("tokens"))
+    assert first.status_code == 200
+    assert first.headers["x-ratelimit-limit-tokens"] == "60"
+    assert first.headers["x-ratelimit-remaining-tokens"] == "0"
+    for stream in (False, True):
+        body = CHAT.body(max_tokens=1, stream=stream)
+        response = http.post(CHAT.path, json=body, headers=bearer("tokens"))
+        failure = CHAT.refusal(response)
+        assert (failure.status, failure.code) == (429, "rate_limit_exceeded")
+        assert response.json()["error"]["type"] == "tokens"
+        # 240 tokens and the prompt's at one a second, less what has passed since.
+        assert 1 <= int(response.headers["retry-after"]) <= 300
+
+
+def test_keys_without_limits_have_no_such_headers(http: httpx.Client, dialect: Dialect) -> None:
+    headers = dialect.ask(http, headers=bearer("app"), **SHORT).headers
+    assert not [name for name in headers if name.startswith("x-ratelimit")]
+
+
+def test_secrets_in_odd_places_are_not_logged(keyed: ForgeServer, http: httpx.Client) -> None:
+    """The fixture reads the whole log at its end."""
+    url = httpx.URL(keyed.url)
+    assert url.port is not None
+    for head in (
+        f"{WRONG}\r\n\r\n",
+        f"GET /{WRONG} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {WRONG}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization {SECRETS['app']}\r\n\r\n",
+    ):
+        with closing(socket.create_connection((url.host, url.port), DEADLINE_S)) as wire:
+            wire.sendall(head.encode())
+            assert wire.recv(65536).startswith(b"HTTP/1.1 4")
+    body = json.dumps({"query": 5, "key": WRONG})
+    assert http.post("/infer", content=body, headers=bearer("app")).status_code == 400

@@ -1,0 +1,135 @@
+"""The whole gateway in this process, on a pool that the test plays: what a socket can't show."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from gateway.app import Gateway
+from gateway.config import Config
+from gateway.keys import Key, Keyring, digest
+from gateway.ticket import Job
+from tests.contract.dialects import CHAT, DIALECTS, INFER, Dialect
+from tests.gateway.memory_pool import MemoryPool
+
+pytestmark = pytest.mark.anyio
+
+KEYS = [
+    Key("app", digest("sk-app"), weight=3.0, requests_per_minute=2, tokens_per_minute=1000),
+    Key("batch", digest("sk-batch"), max_priority=0.0),
+]
+
+
+class Front:
+    """A gateway, its pool of one slot, and a client with a key."""
+
+    def __init__(self, **options: Any) -> None:
+        self.pool = MemoryPool(1)
+        self.gateway = Gateway(Config(**options), Keyring(KEYS), self.pool)
+        # The real server answers a bug and goes on; here it would also raise in the test.
+        transport = httpx.ASGITransport(self.gateway.app(), raise_app_exceptions=False)
+        headers = {"Authorization": "Bearer sk-app"}
+        self.client = httpx.AsyncClient(
+            transport=transport, base_url="http://forge", headers=headers
+        )
+
+    async def ask(
+        self, dialect: Dialect, headers: dict[str, str] | None = None, **params: Any
+    ) -> tuple[Job, httpx.Response]:
+        """The job that a request became, and the answer after seven and two tokens."""
+        post = self.client.post(dialect.path, json=dialect.body(**params), headers=headers)
+        asking = asyncio.create_task(post)
+        await until(lambda: bool(self.pool.running()))
+        (id_,) = self.pool.running()
+        job = self.gateway.dispatcher._running[id_].ticket.job
+        self.pool.begin(id_)
+        self.pool.progress(id_)
+        self.pool.finish(id_)
+        return job, await asking
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so; a handful of turns is enough."""
+    for _ in range(1000):
+        if check():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never happened")
+
+
+@pytest.fixture
+async def front() -> AsyncIterator[Front]:
+    front = Front()
+    await front.gateway.start()
+    yield front
+    await front.client.aclose()
+    await front.gateway.stop()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_the_job_knows_its_owner(front: Front, dialect: Dialect) -> None:
+    job, answer = await front.ask(dialect)
+    assert answer.status_code == 200
+    assert (job.owner, job.weight, job.priority) == ("app", 3.0, 1.0)
+    job, answer = await front.ask(dialect, {"Authorization": "bearer sk-batch"})
+    assert answer.headers["x-priority"] == "0"
+    assert (job.owner, job.weight, job.priority) == ("batch", 1.0, 0.0)
+
+
+async def test_the_queue_tells_whose_jobs_wait(front: Front) -> None:
+    asking = [
+        asyncio.create_task(front.client.post(INFER.path, json=INFER.body(), headers=headers))
+        for headers in ({}, {"Authorization": "Bearer sk-batch"})
+    ]
+    await until(lambda: front.gateway.dispatcher.depth() == len(front.pool.running()) == 1)
+    queue = (await front.client.get("/queue")).json()
+    assert queue["by_owner"] == {"batch": 1}
+    assert queue["waiting"][0]["owner"] == "batch"
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_what_was_used_replaces_the_estimate(front: Front) -> None:
+    _, answer = await front.ask(INFER, max_tokens=900)
+    assert answer.json()["usage"]["total_tokens"] == 9
+    assert answer.headers["x-ratelimit-limit-requests"] == "2"
+    assert answer.headers["x-ratelimit-limit-tokens"] == "1000"
+    assert int(answer.headers["x-ratelimit-remaining-tokens"]) >= 991
+
+
+async def test_a_job_that_the_queue_refuses_costs_nothing(front: Front) -> None:
+    front.gateway.dispatcher.drain()
+    for _ in range(10):
+        answer = await front.client.post(INFER.path, json=INFER.body())
+        assert answer.status_code == 503
+        assert answer.headers["x-ratelimit-remaining-requests"] == "2"
+
+
+async def test_a_refusal_tells_the_limits(front: Front) -> None:
+    for _ in range(2):
+        await front.ask(CHAT)
+    answer = await front.client.post(CHAT.path, json=CHAT.body())
+    failure = CHAT.refusal(answer)
+    assert (failure.status, failure.code) == (429, "rate_limit_exceeded")
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+    assert int(answer.headers["retry-after"]) <= 30
+
+
+async def test_a_server_without_keys_is_open() -> None:
+    pool = MemoryPool(1)
+    gateway = Gateway(Config(), pool=pool)
+    transport = httpx.ASGITransport(gateway.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://forge") as client:
+        for headers in ({}, {"Authorization": "Bearer any"}, {"X-API-Key": "any"}):
+            answer = await client.get("/v1/models", headers=headers)
+            assert answer.status_code == 200
+
+
+def test_the_secret_ends_in_the_keyring() -> None:
+    keyring = Keyring.load(SecretStr("sk-hidden"), None)
+    gateway = Gateway(Config(), keyring, MemoryPool(1))
+    assert "sk-hidden" not in f"{gateway.config!r} {vars(gateway.keyring)} {vars(gateway.limits)}"
