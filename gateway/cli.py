@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from gateway import __version__
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
 from gateway.keys import Keyring
+from gateway.tls import server_context
 
 EXIT_OK, EXIT_USAGE = 0, 2
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
         keyring = Keyring.load(config.api_key, config.api_key_file)
+        tls = server_context(config.ssl_certfile, config.ssl_keyfile)
         sock = bind(config.host, config.port)
     except ConfigError as error:
         return _fail(str(error))
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from gateway.server import serve
 
     with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        failure = runner.run(serve(config, sock, keyring))
+        failure = runner.run(serve(config, sock, keyring, tls))
     return EXIT_OK if failure is None else _fail(failure)
 
 

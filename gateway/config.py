@@ -132,6 +132,8 @@ class Config(BaseModel):
     api_key_file: Path | None = Field(
         None, description="TOML file of keys with a highest priority, weight and limits each"
     )
+    ssl_keyfile: Path | None = Field(None, description="PEM file of the TLS key: serve HTTPS")
+    ssl_certfile: Path | None = Field(None, description="PEM file of the TLS certificate chain")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr"
     )

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Generator
 
 import uvicorn
@@ -50,7 +51,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def serve(config: Config, sock: socket.socket, keyring: Keyring) -> str | None:
+async def serve(
+    config: Config, sock: socket.socket, keyring: Keyring, tls: ssl.SSLContext | None
+) -> str | None:
     """Serve on a bound socket until a signal. Returns None, or why no worker could start."""
     gateway = Gateway(config, keyring)
     settings = uvicorn.Config(
@@ -62,6 +65,8 @@ async def serve(config: Config, sock: socket.socket, keyring: Keyring) -> str | 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=LINGER_S,
+        # The files were read and checked before; given their names, uvicorn would read them again.
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
     server = Server(settings, gateway)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
@@ -83,12 +88,13 @@ async def serve(config: Config, sock: socket.socket, keyring: Keyring) -> str | 
         await gateway.stop()
 
 
-def url(sock: socket.socket) -> str:
+def url(sock: socket.socket, tls: bool) -> str:
     """Where clients on this machine reach the server."""
     host, port = sock.getsockname()[:2]
+    scheme = "https" if tls else "http"
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def banner(gateway: Gateway, sock: socket.socket) -> str:
@@ -96,7 +102,7 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     config, model, shape = gateway.config, gateway.pool.model, gateway.config.shape()
     assert model is not None
     size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
-    address = url(sock)
+    address = url(sock, tls=config.ssl_certfile is not None)
     key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
     return "\n".join(
         (

@@ -1,5 +1,6 @@
 """Servers that tests share. Starting one takes seconds, so most tests use the same."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ class Start(Protocol):
         port: int = ...,
         env: Mapping[str, str] | None = ...,
         key: str | None = ...,
+        verify: ssl.SSLContext | bool = ...,
         ready: bool = ...,
     ) -> ForgeServer: ...
 
@@ -76,11 +78,14 @@ def start_server(tmp_path: Path) -> Iterator[Start]:
         port: int = 0,
         env: Mapping[str, str] | None = None,
         key: str | None = None,
+        verify: ssl.SSLContext | bool = True,
         ready: bool = True,
     ) -> ForgeServer:
         directory = tmp_path / f"server-{len(servers)}"
         options = ("--threads", "1", *options)
-        server = ForgeServer(directory, *options, model=model, port=port, env=env, key=key)
+        server = ForgeServer(
+            directory, *options, model=model, port=port, env=env, key=key, verify=verify
+        )
         servers.append(server)
         return server.wait_ready() if ready else server
 

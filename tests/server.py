@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -72,10 +73,11 @@ class ForgeServer:
         port: int = 0,
         env: Mapping[str, str] | None = None,
         key: str | None = None,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         """Logs go into ``directory``; ``model`` None leaves the choice to ``options``.
 
-        ``key`` is the API key that its clients show.
+        ``key`` and ``verify`` are for its clients: an API key, and whose certificates to trust.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self._logs = directory / "stdout", directory / "stderr"
@@ -87,7 +89,7 @@ class ForgeServer:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(env)
             )
-        self._key = key
+        self._key, self._verify = key, verify
         self.url = f"http://127.0.0.1:{port}"
         """The address; with port 0 it is known only after :meth:`wait_ready`."""
 
@@ -120,6 +122,7 @@ class ForgeServer:
         return httpx.Client(
             base_url=self.url,
             timeout=DEADLINE_S,
+            verify=self._verify,
             headers={**known, **headers},
         )
 

@@ -117,6 +117,8 @@ BAD_SETTINGS = [
     (("--api-key", ""), "--api-key"),
     (("--api-key-file", "/nowhere/keys.toml"), "/nowhere/keys.toml"),
     (("--api-key-file", __file__), "not valid TOML"),
+    (("--ssl-certfile", __file__), "--ssl-keyfile"),
+    (("--ssl-certfile", __file__, "--ssl-keyfile", __file__), "can't be used together"),
     (("--host", "no.such.host.invalid"), "--host"),
     (("--host", "203.0.113.1"), "--port"),
 ]

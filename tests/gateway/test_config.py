@@ -39,6 +39,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "drain_timeout": (1, "2", "0", 0.0),
     "api_key": ("from-file", "from-env", "from-args", SecretStr("from-args")),
     "api_key_file": ("a.toml", "b.toml", "c.toml", Path("c.toml")),
+    "ssl_keyfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
+    "ssl_certfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "log_level": ("debug", "info", "error", "error"),
 }
 

@@ -1,0 +1,91 @@
+"""HTTPS: the same API over TLS, with a certificate of the test's own authority."""
+
+import os
+import re
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+import trustme
+
+from tests.contract.dialects import DIALECTS, OPENAI
+from tests.server import ALIAS, DEADLINE_S, ForgeServer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def trust(folder: Path) -> ssl.SSLContext:
+    """Trusts the test's authority and nobody else; its files are in the folder."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(folder / "cert.pem", append=True)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def secure(folder: Path, trust: ssl.SSLContext) -> Iterator[ForgeServer]:
+    server = ForgeServer(
+        folder / "server",
+        *("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS),
+        *("--ssl-keyfile", str(folder / "key.pem"), "--ssl-certfile", str(folder / "cert.pem")),
+        verify=trust,
+    )
+    try:
+        yield server.wait_ready()
+        server.stop()
+    finally:
+        server.kill()
+
+
+def test_every_dialect(secure: ForgeServer) -> None:
+    with secure.client() as client:
+        for dialect in DIALECTS:
+            assert dialect.ask(client, max_tokens=3).usage["completion_tokens"] <= 3
+        for dialect in OPENAI:
+            assert dialect.stream(client, max_tokens=3)
+
+
+def test_the_official_client(secure: ForgeServer, trust: ssl.SSLContext) -> None:
+    http = openai.DefaultHttpxClient(verify=trust)
+    base_url = f"{secure.url}/v1"
+    with openai.OpenAI(base_url=base_url, api_key="none", http_client=http) as client:
+        assert [model.id for model in client.models.list()] == [ALIAS]
+
+
+def test_the_certificate_is_checked(secure: ForgeServer) -> None:
+    """It is the one that was given: who does not trust its authority is warned."""
+    with httpx.Client(base_url=secure.url) as stranger, pytest.raises(httpx.ConnectError):
+        stranger.get("/health")
+
+
+def test_plain_http_gets_nothing(secure: ForgeServer) -> None:
+    plain = secure.url.replace("https://", "http://")
+    with pytest.raises(httpx.TransportError):
+        httpx.get(plain + "/health", timeout=DEADLINE_S)
+
+
+def test_the_banner_says_https(secure: ForgeServer, folder: Path) -> None:
+    assert re.fullmatch(r"https://127\.0\.0\.1:\d+", secure.url)
+    command = re.search(r"try +(curl .*)", secure.stdout)
+    assert command is not None
+    done = subprocess.run(
+        ["bash", "-c", command[1]],
+        env={**os.environ, "CURL_CA_BUNDLE": str(folder / "ca.pem")},
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=True,
+    )
+    assert b'"response"' in done.stdout
