@@ -6,6 +6,7 @@ import time
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, ExceptionHandler
@@ -28,6 +29,19 @@ from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
 from gateway.preemption import Rules
 from gateway.ticket import Ticket
+
+EXPOSED = [
+    "X-Request-Id",
+    "X-Queue-Wait",
+    "X-Priority",
+    "X-Seed",
+    "Retry-After",
+    "X-RateLimit-Limit-Requests",
+    "X-RateLimit-Remaining-Requests",
+    "X-RateLimit-Limit-Tokens",
+    "X-RateLimit-Remaining-Tokens",
+]
+"""Headers that a web page may read; without CORS's consent browsers hide them."""
 
 
 class Gateway:
@@ -92,8 +106,20 @@ class Gateway:
         authentication = Middleware(Authentication, keyring=self.keyring, respond=_respond)
         app = Starlette(routes=routes, middleware=[authentication], exception_handlers=handlers)
         app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
-        # Around everything, the answer to a bug included.
-        return TicketHeaders(app, time.monotonic_ns)
+        # These two around everything, the answer to a bug included.
+        return TicketHeaders(self._with_cors(app), time.monotonic_ns)
+
+    def _with_cors(self, app: ASGIApp) -> ASGIApp:
+        """Let web pages of the allowed origins in. Preflights end here: they carry no key."""
+        if not self.config.cors_origin:
+            return app
+        return CORSMiddleware(
+            app,
+            allow_origins=self.config.cors_origin,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
+            expose_headers=EXPOSED,
+        )
 
 
 class Observers:

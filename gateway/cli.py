@@ -121,7 +121,7 @@ def default_text(field: FieldInfo) -> str:
     """The default as people read it."""
     if field.default == EMBEDDED_MODEL:
         return "the embedded forge-tiny"
-    if field.default is None:
+    if field.default is None or field.default == ():
         return "none"
     return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
 

@@ -134,6 +134,9 @@ class Config(BaseModel):
     )
     ssl_keyfile: Path | None = Field(None, description="PEM file of the TLS key: serve HTTPS")
     ssl_certfile: Path | None = Field(None, description="PEM file of the TLS certificate chain")
+    cors_origin: tuple[str, ...] = Field(
+        (), description="web origins whose pages may use the API, separated by commas; * is all"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr"
     )
@@ -148,6 +151,15 @@ class Config(BaseModel):
         ):
             raise ValueError("true and false are no values for this option")
         return value
+
+    @field_validator("cors_origin", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        """Origins as browsers send them; one string may hold several."""
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+            raise ValueError("expected origins")
+        return tuple(_origin(part.strip()) for part in parts)
 
     @property
     def model_name(self) -> str:
@@ -184,6 +196,20 @@ class Config(BaseModel):
             n_gpu_layers=self.n_gpu_layers,
             log_level=self.log_level,
         )
+
+
+def _origin(text: str) -> str:
+    """``scheme://host[:port]`` in lower case and without the scheme's own port, or ``*``."""
+    if text == "*":
+        return text
+    host = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
+    parts = re.fullmatch(rf"([a-z][a-z0-9+.-]*)://({host})(?::([0-9]{{1,5}}))?", text.lower())
+    if parts is None:
+        raise ValueError("expected '*' or origins like https://example.com:8443, without a path")
+    scheme, name, port = parts.groups()
+    if port is None or {"http": "80", "https": "443"}.get(scheme) == port:
+        return f"{scheme}://{name}"
+    return f"{scheme}://{name}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

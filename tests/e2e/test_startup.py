@@ -119,6 +119,7 @@ BAD_SETTINGS = [
     (("--api-key-file", __file__), "not valid TOML"),
     (("--ssl-certfile", __file__), "--ssl-keyfile"),
     (("--ssl-certfile", __file__, "--ssl-keyfile", __file__), "can't be used together"),
+    (("--cors-origin", "https://example.com/path"), "--cors-origin"),
     (("--host", "no.such.host.invalid"), "--host"),
     (("--host", "203.0.113.1"), "--port"),
 ]

@@ -14,6 +14,7 @@ from gateway.keys import Key, Keyring, digest
 from gateway.ticket import Job
 from tests.contract.dialects import CHAT, DIALECTS, INFER, Dialect
 from tests.gateway.memory_pool import MemoryPool
+from workers.protocol import Generate
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +63,7 @@ async def until(check: Callable[[], bool]) -> None:
 
 @pytest.fixture
 async def front() -> AsyncIterator[Front]:
-    front = Front()
+    front = Front(cors_origin="https://app.example")
     await front.gateway.start()
     yield front
     await front.client.aclose()
@@ -109,14 +110,31 @@ async def test_a_job_that_the_queue_refuses_costs_nothing(front: Front) -> None:
         assert answer.headers["x-ratelimit-remaining-requests"] == "2"
 
 
-async def test_a_refusal_tells_the_limits(front: Front) -> None:
+async def test_a_refusal_is_told_across_origins_too(front: Front) -> None:
     for _ in range(2):
         await front.ask(CHAT)
-    answer = await front.client.post(CHAT.path, json=CHAT.body())
+    origin = {"Origin": "https://app.example"}
+    answer = await front.client.post(CHAT.path, json=CHAT.body(), headers=origin)
     failure = CHAT.refusal(answer)
     assert (failure.status, failure.code) == (429, "rate_limit_exceeded")
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"
     assert int(answer.headers["retry-after"]) <= 30
+
+
+async def test_a_bug_is_told_across_origins_too(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(request: Generate) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(front.gateway.dispatcher, "submit", bug)
+    answer = await front.client.post(
+        CHAT.path, json=CHAT.body(), headers={"Origin": "https://app.example"}
+    )
+    assert answer.status_code == 500
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert answer.headers["x-request-id"]
 
 
 async def test_a_server_without_keys_is_open() -> None:

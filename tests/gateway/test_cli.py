@@ -73,6 +73,7 @@ def test_default_texts() -> None:
     # A path of this machine would be wrong in the README.
     assert texts["model"] == "the embedded forge-tiny"
     assert (texts["alias"], texts["repack"], texts["aging_rate"]) == ("none", "true", "0.2")
+    assert (texts["api_key"], texts["cors_origin"]) == ("none", "none")
 
 
 def test_help_is_printed() -> None:

@@ -41,6 +41,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "api_key_file": ("a.toml", "b.toml", "c.toml", Path("c.toml")),
     "ssl_keyfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "ssl_certfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
+    "cors_origin": ("*", "http://a", "https://B:443, http://c:1", ("https://b", "http://c:1")),
     "log_level": ("debug", "info", "error", "error"),
 }
 
@@ -148,6 +149,13 @@ BAD: list[tuple[str, str]] = [
     ("keepalive", "nan"),
     ("drain_timeout", "-1"),
     ("drain_timeout", "nan"),
+    ("cors_origin", ""),
+    ("cors_origin", "example.com"),
+    ("cors_origin", "https://example.com/"),
+    ("cors_origin", "https://a.example, https://b.example/path"),
+    ("cors_origin", "https://user@example.com"),
+    ("cors_origin", "https://example.com:port"),
+    ("cors_origin", "null"),
     ("log_level", "trace"),
     ("log_level", "a\nb"),
 ]
@@ -202,6 +210,23 @@ def test_the_repr_does_not_show_the_secret(gguf: Path) -> None:
     assert "sk-hidden" not in f"{config!r} {config} {config.worker_spec()}"
     assert config.api_key is not None
     assert config.api_key.get_secret_value() == "sk-hidden"
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("*", ("*",)),
+        ("https://example.com", ("https://example.com",)),
+        ("HTTPS://Example.COM:443", ("https://example.com",)),  # as browsers send it
+        ("http://example.com:443", ("http://example.com:443",)),
+        ("http://localhost:80,http://[::1]:3000", ("http://localhost", "http://[::1]:3000")),
+        ("tauri://localhost , http://127.0.0.1", ("tauri://localhost", "http://127.0.0.1")),
+    ],
+)
+def test_origins(text: str, origins: tuple[str, ...], tmp_path: Path) -> None:
+    assert load({"cors_origin": text}, {}, None).cors_origin == origins
+    listed = toml(tmp_path, "cors-origin = " + json.dumps(text.split(",")))
+    assert load({}, {}, listed).cors_origin == origins
 
 
 def test_auto_options_say_that_auto_is_allowed() -> None:

@@ -1,0 +1,132 @@
+"""Web pages of other origins: allowed only where the operator says so."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Start
+from tests.contract.dialects import CHAT, INFER, Dialect
+from tests.server import ForgeServer
+
+ORIGIN = "https://app.example"
+OTHER = "https://other.example"
+SECRET = "sk-page"
+KEY = {"Authorization": f"Bearer {SECRET}"}
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+    """A server with a key, and two origins whose pages may use it."""
+    server = ForgeServer(
+        tmp_path_factory.mktemp("cors"),
+        *("--workers", "1", "--slots", "4", "--threads", "1"),
+        *("--cors-origin", f"{ORIGIN}, http://localhost:3000", "--api-key", SECRET),
+        key=SECRET,
+    )
+    try:
+        yield server.wait_ready()
+        server.stop()
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def page(crossed: ForgeServer) -> Iterator[httpx.Client]:
+    """What a page of the allowed origin sends, which is no key by itself."""
+    with httpx.Client(base_url=crossed.url, headers={"Origin": ORIGIN}, timeout=60) as client:
+        yield client
+
+
+def preflight(client: httpx.Client, path: str, **headers: str) -> httpx.Response:
+    wanted = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang,x-priority",
+    }
+    return client.options(path, headers={**wanted, **headers})
+
+
+def crossing(response: httpx.Response) -> dict[str, str]:
+    """The headers about other origins."""
+    return {k: v for k, v in response.headers.items() if k.startswith("access-control-")}
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:3000"])
+def test_a_preflight_needs_no_key(page: httpx.Client, dialect: Dialect, origin: str) -> None:
+    response = preflight(page, dialect.path, Origin=origin)
+    assert response.status_code == 200
+    headers = crossing(response)
+    assert headers["access-control-allow-origin"] == origin
+    assert "POST" in headers["access-control-allow-methods"]
+    # What the official client in a browser and our own parameters need.
+    allowed = headers["access-control-allow-headers"].lower()
+    assert {"authorization", "x-stainless-lang", "x-priority"} <= set(allowed.split(","))
+    assert "access-control-allow-credentials" not in headers
+
+
+@pytest.mark.parametrize("origin", [OTHER, "http://app.example", ORIGIN + ":8443", "null"])
+def test_a_preflight_of_others(page: httpx.Client, origin: str) -> None:
+    response = preflight(page, CHAT.path, Origin=origin)
+    assert response.status_code == 400
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_an_answer_can_be_read_by_the_page(page: httpx.Client, dialect: Dialect) -> None:
+    answer = dialect.ask(page, headers=KEY, max_tokens=1)
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "Origin" in answer.headers["vary"]
+    exposed = answer.headers["access-control-expose-headers"].lower().split(", ")
+    assert {"x-request-id", "x-queue-wait", "x-priority", "x-seed", "retry-after"} <= set(exposed)
+
+
+def test_a_stream_can_be_read_by_the_page(page: httpx.Client, streaming: Dialect) -> None:
+    body = streaming.body(stream=True, max_tokens=3)
+    response = page.post(streaming.path, json=body, headers=KEY)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+
+
+ERRORS: list[tuple[int, str, str, dict[str, str]]] = [
+    (401, "POST", "/infer", {}),
+    (401, "GET", "/no/such/path", {"X-API-Key": "wrong"}),
+    (404, "GET", "/no/such/path", KEY),
+    (405, "PUT", "/infer", KEY),
+    (400, "POST", "/infer", KEY),
+]
+
+
+@pytest.mark.parametrize(("status", "method", "path", "headers"), ERRORS)
+def test_errors_can_be_read_by_the_page(
+    page: httpx.Client, status: int, method: str, path: str, headers: dict[str, str]
+) -> None:
+    response = page.request(method, path, headers=headers)
+    assert response.status_code == status
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["x-request-id"]
+
+
+def test_other_pages_and_programs(page: httpx.Client) -> None:
+    """Others are served, as a server can't tell a page from a program, but a page can't read it."""
+    response = page.get("/health", headers={"Origin": OTHER})
+    assert response.status_code == 200
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_all_origins(start_server: Start) -> None:
+    server = start_server("--workers", "1", "--slots", "1", "--cors-origin", "*")
+    with server.client(Origin=OTHER) as client:
+        assert crossing(preflight(client, CHAT.path))["access-control-allow-origin"] == "*"
+        answer = INFER.ask(client, max_tokens=1)
+        assert answer.headers["access-control-allow-origin"] == "*"
+    server.stop()
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/no/such/path"])
+def test_off_by_default(server: ForgeServer, path: str) -> None:
+    with server.client(Origin=ORIGIN) as client:
+        nothing: dict[str, Any] = {}
+        assert crossing(client.get(path)) == nothing
+        response = preflight(client, path)
+        assert response.status_code in (404, 405)
+        assert crossing(response) == nothing
