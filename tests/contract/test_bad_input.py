@@ -72,7 +72,7 @@ OWN_BAD_VALUES: list[tuple[Dialect, str, Any]] = [
     (CHAT, "max_completion_tokens", 0),
     (COMPLETIONS, "prompt", 5),
     (COMPLETIONS, "prompt", None),
-    (COMPLETIONS, "prompt", ["a", "b"]),
+    (COMPLETIONS, "prompt", ["a", 1]),
     *((dialect, "model", 5) for dialect in (CHAT, COMPLETIONS)),
     *((dialect, "stream", "yes") for dialect in (CHAT, COMPLETIONS)),
     *((dialect, "service_tier", "gold") for dialect in (CHAT, COMPLETIONS)),
