@@ -1,0 +1,1 @@
+"""Experiments: what the README claims, measured. Nothing here is imported by gateway or workers."""

@@ -1,0 +1,94 @@
+"""The policies that are compared: all but the seed's are the gateway's own dispatcher."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from bench.scheduler.pool import prompt
+from bench.scheduler.seed import RATE, SeedScheduler
+from bench.scheduler.virtual import now_ns
+from gateway.dispatcher import Dispatcher
+from gateway.pool import Listener, Pool
+from gateway.preemption import Rules
+from gateway.ticket import Job, Ticket
+from workers.protocol import Generate, Sampling
+
+QUANTUM_S = 0.5
+"""The gateway's default for ``--quantum``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A scheduler at work on a pool."""
+
+    submit: Callable[[int, float], object]
+    """Takes the number of an arrival, and its priority."""
+    run: Callable[[], Coroutine[Any, Any, None]]
+    listener: Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A way to order what waits; ``open`` starts one on a pool, inside a virtual loop."""
+
+    name: str
+    open: Callable[[Pool], Desk]
+
+
+class _Silent:
+    """Implements :class:`gateway.dispatcher.Observer`: the pool's own books are enough here."""
+
+    def on_end(self, ticket: Ticket) -> None:
+        assert ticket.error is None, ticket.error
+
+    def on_unparked(self, seconds: float) -> None:
+        assert seconds >= 0
+
+
+def job(number: int, priority: float) -> Job:
+    """All from one owner: fair share between owners is another question."""
+    return Job((prompt(number),), Sampling(seed=0), priority, created=0.0)
+
+
+def _forge(
+    rate: float, *, level: bool = False, preemption: Rules | None = None
+) -> Callable[[Pool], Desk]:
+    """The real dispatcher; ``level`` hides the priorities from it."""
+
+    def open_(pool: Pool) -> Desk:
+        dispatcher = Dispatcher(pool, rate, now_ns, _Silent(), preemption=preemption)
+
+        def submit(number: int, priority: float) -> Ticket:
+            return dispatcher.submit(job(number, 0.0 if level else priority))
+
+        return Desk(submit, dispatcher.run, dispatcher)
+
+    return open_
+
+
+def _seed(*, integer: bool) -> Callable[[Pool], Desk]:
+    """The seed's loop; a request is what the dispatcher would make of a job."""
+
+    def open_(pool: Pool) -> Desk:
+        scheduler = SeedScheduler(pool, integer=integer)
+
+        def submit(number: int, priority: float) -> None:
+            sampling = Sampling(seed=0)
+            request = Generate(
+                number, 1, prompt(number), sampling, None, [], False, 0.0, priority=priority
+            )
+            scheduler.submit(request)
+
+        return Desk(submit, scheduler.run, scheduler)
+
+    return open_
+
+
+FIFO = Policy("FIFO", _forge(0.0, level=True))
+STRICT = Policy("strict priority", _forge(0.0))
+SEED_INT = Policy("seed, as published (int)", _seed(integer=True))
+SEED = Policy("seed, as described", _seed(integer=False))
+FORGE = Policy("Forge, preempt off", _forge(RATE))
+FORGE_PREEMPT = Policy("Forge, preempt on", _forge(RATE, preemption=Rules(QUANTUM_S, RATE)))
+
+POLICIES = (FIFO, STRICT, SEED_INT, SEED, FORGE, FORGE_PREEMPT)

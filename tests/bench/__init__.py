@@ -1,0 +1,1 @@
+"""Tests of the experiments: what they conserve and conclude, never how fast they are."""
