@@ -1,0 +1,61 @@
+"""What the scheduler's costs are made of, and what is written about them."""
+
+import asyncio
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.scheduler.cost import count_comparisons, idle_share, measure
+from bench.scheduler.policies import POLICIES
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_comparisons_per_pop_are_logarithmic() -> None:
+    for n in (1000, 16_000):
+        assert count_comparisons(n) == pytest.approx(math.log2(n), abs=1)
+
+
+def test_costs_are_measured() -> None:
+    """That they come out, not how large they are."""
+    cost = measure(1000, None, idle_s=0.01)
+    assert min(cost.push_ns, cost.push_top_ns, cost.pop_ns, cost.seed_pass_ms) > 0
+    assert min(cost.enter_ns, cost.next_ns) > 0
+    assert cost.seed_cpp_pass_ms is None
+    assert asyncio.run(idle_share(10, 0.01)) >= 0
+
+
+def test_quick_run_from_end_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "the report needs the extra [bench]"
+    pytest.importorskip("matplotlib", reason=reason)
+    pytest.importorskip("rich", reason=reason)
+    from bench.scheduler.__main__ import main
+
+    monkeypatch.setenv("COLUMNS", "160")
+    main(["--quick", "--out", str(tmp_path)])
+    report = (tmp_path / "scheduler.md").read_text("utf-8")
+    images = re.findall(r"!\[.*?\]\((.*?)\)", report)
+    assert len(images) == 4
+    for image in images:
+        assert (tmp_path / image).read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    for policy in POLICIES:
+        assert report.count(f"| {policy.name} |") == 5  # three traces, the order, the question
+        assert policy.name in shown
+
+
+def test_readme_shows_what_was_measured() -> None:
+    """Every row of the README's section is a row of the results, and its images exist."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    results = (ROOT / "bench" / "results" / "scheduler.md").read_text("utf-8").splitlines()
+    section = readme.partition("\n## Does the order hold?\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) > 5
+    assert [row for row in rows if row not in results] == []
+    images = re.findall(r"!\[.*?\]\((.*?)\)", section)
+    assert images
+    assert all((ROOT / image).exists() for image in images)
