@@ -121,7 +121,8 @@ def costs(measured: Sequence[Cost], baseline: float) -> Table:
     ]
     first, last = measured[0], measured[-1]
     note = (
-        f"Medians of {BATCHES} batches at a steady size, Python's collector off. *To the top*: "
+        "CPU times; push and pop at a steady size, median of "
+        f"{BATCHES} batches, Python's collector off. *To the top*: "
         "pushing a job that goes before all others, the longest way. *Whole queue*: the heap with "
         "the books beside it (turns between owners, bounds, preemption), filled to n and drained. "
         "*Aging, Forge*: CPU that the real dispatcher takes while so many jobs wait, measured; it "

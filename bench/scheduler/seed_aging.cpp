@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <iostream>
 #include <memory>
 #include <queue>
@@ -65,10 +66,9 @@ int main(int argc, char** argv) {
         for (int i = 0; i < n; i++) push(q, i, priority(random));
         double fastest = 1e300;
         for (int i = 0; i < std::atoi(argv[3]); i++) {
-            const auto start = Clock::now();
+            const std::clock_t start = std::clock();  // CPU time, like the rest
             age(q);
-            const std::chrono::duration<double, std::milli> took = Clock::now() - start;
-            fastest = std::min(fastest, took.count());
+            fastest = std::min(fastest, 1e3 * double(std::clock() - start) / CLOCKS_PER_SEC);
         }
         std::printf("%.6f\n", fastest);
         return 0;
