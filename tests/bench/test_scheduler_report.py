@@ -30,6 +30,7 @@ def test_costs_are_measured() -> None:
     assert asyncio.run(idle_share(10, 0.01)) >= 0
 
 
+@pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
 def test_quick_run_from_end_to_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
