@@ -20,6 +20,7 @@ process runs. Pure: the clock is an argument.
 
 import heapq
 from fractions import Fraction
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -27,6 +28,12 @@ T = TypeVar("T")
 NANO = 10**9
 _SWEEP_AT = 64
 """Below this many dead entries a sweep is not worth its O(n)."""
+
+
+@lru_cache(maxsize=1024)
+def _scaled(priority: float) -> int:
+    """A priority in units of 1e-9. Remembered: there are few, and exact arithmetic is slow."""
+    return round(Fraction(priority) * NANO)
 
 
 class Waiting(Generic[T]):
@@ -69,8 +76,7 @@ class AgingHeap(Generic[T]):
 
     def key(self, priority: float, arrived_ns: int) -> int:
         """The static key ``r * t - p`` in units of 1e-9 / denominator(r); smaller is sooner."""
-        scaled = round(Fraction(priority) * NANO)
-        return self._numerator * arrived_ns - self._denominator * scaled
+        return self._numerator * arrived_ns - self._denominator * _scaled(priority)
 
     def push(self, item: T, priority: float, arrived_ns: int) -> Waiting[T]:
         """Queue ``item``; O(log n). Raises ValueError or OverflowError if priority isn't finite."""
