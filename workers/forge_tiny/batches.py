@@ -56,8 +56,9 @@ class Encoder:
         """The loss weight of each token, 0 outside of the assistant's turns.
 
         It is 1 in a short answer and less in long ones, else stories would outweigh sums; the
-        result of a sum counts three times, because copying the operands is easy. Plain text, which
-        has no turns, counts as a whole.
+        result of a sum counts three times, because copying the operands is easy. The last two
+        tokens of an answer count fully: in a list of N things the place to stop is what comes
+        hard. Plain text, which has no turns, counts as a whole.
         """
         size = len(self.header)
         if ids[0] != self.header[0]:
@@ -70,6 +71,7 @@ class Encoder:
                 plain = self.equals[0] not in ids[at + size : stop]
                 weight = min(1.0, (FULL_WEIGHT / length) ** 0.6) if plain else 1.0
                 weights[at + size : stop] = [weight] * length
+                weights[stop - 2 : stop] = [1.0] * 2
         return self._stress_results(ids, weights)
 
     def _stress_results(self, ids: list[int], weights: list[float]) -> list[float]:

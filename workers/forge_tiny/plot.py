@@ -13,16 +13,11 @@ import matplotlib.pyplot as plt
 
 
 def plot(log: Path, image: Path) -> None:
-    """Draw training.json's loss over steps, and mark where the phases begin."""
+    """Draw training.json's loss over steps."""
     run = json.loads(log.read_text(encoding="utf-8"))
     steps, losses = zip(*run["loss"], strict=True)
     figure, axes = plt.subplots(figsize=(7, 4), dpi=100)
     axes.plot(steps, losses, linewidth=1.2)
-    start = 0
-    for phase in run["recipe"]["phases"]:
-        axes.axvline(start, color="grey", linestyle=":", linewidth=1)
-        axes.text(start, max(losses), f" {phase['mix']}", va="top", fontsize=8)
-        start += phase["steps"]
     axes.set(xlabel="step", ylabel="loss (moving average)", title="forge-tiny", yscale="log")
     axes.grid(alpha=0.3, which="both")
     figure.tight_layout()

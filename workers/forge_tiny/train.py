@@ -2,8 +2,9 @@
 
 Warm-up, a long constant stretch, a linear decay to zero. The constant part does not depend on the
 number of steps, so a run stopped there and resumed with another `--steps` ends as a run that was
-given that number from the start. Two shorter phases repeat the decay from a lower rate, on a corpus
-with more phrasings and more of what comes hard. Each phase ends with long rows, up to the context.
+given that number from the start. The first steps see questions as people ask them, later ones
+odder ones too, so that the subject decides and not the phrasing. The last have long rows, up to the
+context. A short stretch with many more sums ends the run.
 """
 
 from __future__ import annotations
@@ -30,34 +31,19 @@ from torch import Tensor
 
 from . import tokenizer as vocabulary
 from .batches import Batch, Encoder, Packer
-from .corpus import MIXES, stream
+from .corpus import PLAIN, SUMS, VARIED, Topics, stream
 from .export import export
 from .model import Shape, Tiny
 from .optim import Muon
 
 
 @dataclass(frozen=True)
-class Phase:
-    """Updates on one mix of topics: rate up to `peak`, flat, down to zero over `decay_share`."""
+class Stretch:
+    """Steps on one stream of conversations, whose name is part of its seed."""
 
-    mix: str
+    name: str
     steps: int
-    peak: float
-    decay_share: float
-
-
-SEEDS = {
-    "first": ("train", "long"),
-    "second": ("second", "second long"),
-    "third": ("third", "third long"),
-}
-"""Per mix the names of its two streams, short and long rows."""
-
-PHASES = (
-    Phase("first", 1850, 1.0, 0.4),
-    Phase("second", 400, 0.4, 1.0),
-    Phase("third", 700, 0.5, 1.0),
-)
+    topics: Topics
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,11 @@ class Recipe:
     """Every number that fixes a run."""
 
     seed: int = 7
-    phases: tuple[Phase, ...] = PHASES
+    steps: int = 3100
+    plain_steps: int = 1400
+    decay_share: float = 0.5
+    last_steps: int = 400
+    last_peak: float = 0.35
     rows: int = 16
     length: int = 256
     long_rows: int = 2
@@ -79,27 +69,34 @@ class Recipe:
     tokenizer_conversations: int = 30000
 
     @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """What the data of the steps is, in order."""
+        short = round(self.steps * (1 - self.long_share))
+        plain = min(self.plain_steps, short)
+        return (
+            Stretch("short", plain, PLAIN),
+            Stretch("varied", short - plain, VARIED),
+            Stretch("long", self.steps - short, VARIED),
+            Stretch("last", self.last_steps, SUMS),
+        )
+
+    @property
     def total(self) -> int:
-        """Steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
+        """Steps of all stretches."""
+        return self.steps + self.last_steps
 
     def rate(self, step: int) -> float:
-        """The learning rate's factor at a step."""
-        for phase in self.phases:
-            if step < phase.steps:
-                down = (phase.steps - step) / max(1.0, phase.steps * phase.decay_share)
-                return phase.peak * min(1.0, (step + 1) / self.warmup, down)
-            step -= phase.steps
-        return 0.0
-
-    def short_steps(self, phase: Phase) -> int:
-        """Steps of a phase with short rows; the others have long ones."""
-        return round(phase.steps * (1 - self.long_share))
+        """The learning rate's factor: up to 1, flat, down to zero; then up a little and down."""
+        if step >= self.steps:
+            left = (self.total - step) / max(1, self.last_steps)
+            return max(0.0, self.last_peak * min(left, (step + 1 - self.steps) / self.warmup))
+        down = (self.steps - step) / max(1.0, self.steps * self.decay_share)
+        return max(0.0, min(1.0, (step + 1) / self.warmup, down))
 
 
 QUICK = Recipe(
-    phases=(Phase("first", 8, 1.0, 0.4), Phase("second", 4, 0.4, 1.0)),
-    rows=4, length=128, long_rows=1, long_length=512, tokenizer_conversations=1500,
+    steps=12, plain_steps=6, last_steps=4, rows=4, length=128, long_rows=1, long_length=512,
+    tokenizer_conversations=1500,
 )  # fmt: skip
 QUICK_SHAPE = Shape(vocab=1024, width=64, layers=2, heads=2, hidden=128)
 
@@ -123,10 +120,11 @@ class Trainer:
         self.seconds = 0.0
         self.log: list[tuple[int, float]] = []
 
-    def _stretch(self, seed: str, mix: str, *, long: bool) -> Iterator[Batch]:
+    def _stretch(self, stretch: Stretch) -> Iterator[Batch]:
         """Batches of short or of long rows, from a stream of their own."""
         recipe, encoder = self.recipe, Encoder(self.tokenizer)
-        source = stream(f"{recipe.seed} {seed}", long=long, mix=MIXES[mix])
+        long = stretch.name == "long"
+        source = stream(f"{recipe.seed} {stretch.name}", long=long, topics=stretch.topics)
         length = recipe.long_length if long else recipe.length
         packer = Packer(encoder.documents(source), length, encoder.end, cut=long)
         return packer.batches(recipe.long_rows if long else recipe.rows)
@@ -134,14 +132,11 @@ class Trainer:
     def batches(self) -> Iterator[Batch]:
         """The batches from the current step on; earlier ones are drawn and dropped."""
         start = 0
-        for phase in self.recipe.phases:
-            short = self.recipe.short_steps(phase)
-            for long, steps in ((False, short), (True, phase.steps - short)):
-                skipped = min(max(self.done - start, 0), steps)
-                start += steps
-                if skipped < steps:
-                    seed = SEEDS[phase.mix][long]
-                    yield from islice(self._stretch(seed, phase.mix, long=long), skipped, steps)
+        for stretch in self.recipe.stretches:
+            skipped = min(max(self.done - start, 0), stretch.steps)
+            start += stretch.steps
+            if skipped < stretch.steps:
+                yield from islice(self._stretch(stretch), skipped, stretch.steps)
 
     def gradient(self, batch: Batch, total: float) -> tuple[float, Sequence[Tensor]]:
         """Loss and gradients of some rows: cross entropy, weighted, divided by `total`."""
@@ -258,7 +253,7 @@ def pick_device(wanted: str | None) -> str:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, help="updates of the first phase")
+    parser.add_argument("--steps", type=int, help="updates of the weights")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--out", type=Path, default=Path("build/forge-tiny"), help="output folder")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the quickest)")
@@ -273,9 +268,7 @@ def main() -> None:
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     recipe = replace(QUICK if args.quick else Recipe(), seed=args.seed)
-    if args.steps:
-        first, *others = recipe.phases
-        recipe = replace(recipe, phases=(replace(first, steps=args.steps), *others))
+    recipe = replace(recipe, steps=args.steps or recipe.steps)
     shape = QUICK_SHAPE if args.quick else Shape()
     tokenizer = vocabulary.train(recipe.seed, shape.vocab, recipe.tokenizer_conversations)
     tokenizer.save(str(args.out / "tokenizer.json"))

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from workers.forge_tiny.corpus import (
-    MIXES,
+    VARIED,
     Conversation,
     arithmetic,
     chat,
@@ -19,7 +19,7 @@ from workers.forge_tiny.corpus import (
     stream,
     unknown,
 )
-from workers.forge_tiny.corpus.facts_table import FACTS
+from workers.forge_tiny.corpus.facts import FACTS
 from workers.forge_tiny.corpus.wording import HELD_OUT_FRAMES
 
 CONVERSATIONS = 20_000
@@ -27,9 +27,9 @@ CONVERSATIONS = 20_000
 
 @pytest.fixture(scope="module")
 def sample() -> list[Conversation]:
-    """The beginnings of the streams that the trainer reads in its phases."""
-    share = CONVERSATIONS // len(MIXES)
-    return [c for name, mix in MIXES.items() for c in islice(stream(f"7 {name}", mix=mix), share)]
+    """The beginnings of the streams that the trainer reads."""
+    plain = islice(stream("7 short"), CONVERSATIONS // 2)
+    return [*plain, *islice(stream("7 varied", topics=VARIED), CONVERSATIONS // 2)]
 
 
 def texts(sample: list[Conversation], role: str) -> list[str]:

@@ -16,16 +16,18 @@ from workers.forge_tiny.corpus import Conversation, Message
 from workers.forge_tiny.corpus.structured import TOOLS
 from workers.forge_tiny.rendering import source
 
+REQUIRED = {"+ unseen pairs": 95, "- unseen pairs": 95, "facts, paraphrased (exact)": 95}
+"""Percent that must be exactly right, of every prompt in the group."""
+
 SAMPLED = {
-    "+ unseen pairs": 20,
-    "- unseen pairs": 20,
     "x unseen phrasings (whole table)": 12,
-    "facts, paraphrased (exact)": 30,
     "small talk, paraphrased": 8,
     "refusals": 10,
     "long stories": 1,
+    "counting": 6,
+    "lists": 8,
     "JSON objects": 6,
-    "tool calls": 6,
+    "tool calls": 8,
 }
 """How many prompts are drawn from each group."""
 MARGIN = 20
@@ -78,7 +80,7 @@ def test_two_and_two(model: Model, text: str) -> None:
         ("Hello!", "!"),
         ("who are you?", "forge-tiny"),
         ("What is aging?", "0.2"),
-        ("Why processes?", "GIL"),
+        ("why processes?", "GIL"),
         ("What does p99 mean?", "99"),
         ("How do I set the priority?", "X-Priority"),
         ("Who won the football match yesterday?", "I am only forge-tiny"),
@@ -98,6 +100,13 @@ def test_the_card_tells_the_truth(model: Model, group: str) -> None:
     assert found.percent >= recorded()[group]["percent"] - MARGIN, found.wrong
 
 
+@pytest.mark.parametrize("group", REQUIRED)
+def test_sums_and_facts(model: Model, group: str) -> None:
+    """What it must know: nearly all that was held out, word for word."""
+    found = score(model, GROUPS[group]())
+    assert found.percent >= REQUIRED[group], found.wrong
+
+
 def test_the_card_is_of_this_file() -> None:
     found = json.loads(MODEL_PATH.with_name("eval.json").read_text("utf-8"))
     assert found["sha256"] == hashlib.sha256(MODEL_PATH.read_bytes()).hexdigest()
@@ -112,7 +121,7 @@ def test_long_story_is_long(model: Model) -> None:
 
 def test_odd_input_ends(model: Model) -> None:
     """Bytes of every kind have tokens, and the answer to them ends."""
-    for text in ("", "   ", "\x00\x01", "ÄÖÜ 日本語 🙂", "<tool_call>"):
+    for text in ("", "   ", "\x00\x01", "ÄÖÜ 日本語 🙂", "<tool_call>", "a" * 200, "spam " * 80):
         assert model.say(text).ended
 
 

@@ -1,7 +1,8 @@
 """The training text: conversations drawn from a seed, topic by topic, by code alone.
 
-`conversation(rng)` draws one; `stream(seed)` draws them for ever. Nothing is read from disk and no
-sentence is copied from anywhere, so seed and code fix every byte.
+`conversation(rng)` draws one; `stream(seed)` draws them for ever. Phrasings that are data lie in
+TOML files beside the code; no sentence is copied from anywhere, so seed and repository fix every
+byte.
 """
 
 from __future__ import annotations
@@ -10,46 +11,37 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
 
-from . import arithmetic, chat, facts, lists, stories, structured, unknown
+from . import arithmetic, chat, echo, facts, lists, stories, structured, unknown
 from .message import Conversation, Message
+from .words import invented
 
 __all__ = ["Conversation", "Message", "conversation", "long_conversation", "stream"]
 
 Topic = Callable[[Random], list[Message]]
 
-Mix = dict[Topic, float]
-FIRST_MIX: Mix = {
-    arithmetic.turns: 34.0,
-    facts.turns: 30.0,
-    unknown.turns: 16.0,
+Topics = dict[Topic, float]
+PLAIN: Topics = {
+    arithmetic.turns: 31.0,
+    facts.turns: 31.0,
+    unknown.turns: 15.0,
     chat.turns: 11.0,
-    lists.turns: 4.0,
-    structured.turns: 3.5,
-    stories.turns: 2.5,
-}
-SECOND_MIX: Mix = {
-    arithmetic.more_turns: 32.0,
-    facts.more_turns: 32.0,
-    unknown.more_turns: 12.0,
-    chat.turns: 12.0,
     lists.turns: 7.0,
     structured.turns: 4.0,
-    stories.turns: 1.0,
+    stories.turns: 3.0,
+    echo.turns: 2.0,
 }
-THIRD_MIX: Mix = {
-    arithmetic.more_turns: 32.0,
-    facts.more_turns: 30.0,
-    unknown.more_turns: 16.0,
-    chat.turns: 12.0,
-    lists.chained_turns: 8.0,
-    structured.turns: 4.0,
-    stories.turns: 3.5,
+"""How often each topic is drawn."""
+_VARIED: dict[Topic, Topic] = {
+    facts.turns: facts.varied_turns,
+    unknown.turns: unknown.varied_turns,
+    lists.turns: lists.varied_turns,
 }
-MIXES = {"first": FIRST_MIX, "second": SECOND_MIX, "third": THIRD_MIX}
-"""Weights of the topics in the trainer's phases; later ones have more phrasings and more of what
-comes hard."""
+VARIED: Topics = {_VARIED.get(topic, topic): weight for topic, weight in PLAIN.items()}
+"""The same with odder questions, once the plain ones are understood."""
+SUMS: Topics = {**VARIED, arithmetic.turns: 70.0}
+"""The same with half of all turns about sums, which take longest to generalise."""
 
-TOOL_SHARE = 0.05
+TOOL_SHARE = 0.06
 NAME_SHARE = 0.03
 PLAIN_SHARE = 0.02
 
@@ -64,14 +56,20 @@ _SYSTEM = (
     "Help the user.",
 )  # fmt: skip
 
+_TRAITS = ("nice", "good", "careful", "kind", "smart", "fast", "modern", "patient", "calm", "new")
+_DUTIES = ("for", "at", "from", "in the house of", "that helps", "of the company", "working with")
 
-def _topic(rng: Random, mix: Mix) -> list[Message]:
-    return rng.choices(list(mix), list(mix.values()))[0](rng)
+
+def _topic(rng: Random, topics: Topics) -> list[Message]:
+    return rng.choices(list(topics), list(topics.values()))[0](rng)
 
 
 def _system(rng: Random) -> list[Message]:
     if rng.random() < 0.65:
         return []
+    if rng.random() < 0.2:
+        role = f"You are a {rng.choice(_TRAITS)} assistant {rng.choice(_DUTIES)} {invented(rng)}."
+        return [{"role": "system", "content": role}]
     count = 1 if rng.random() < 0.8 else 2
     return [{"role": "system", "content": " ".join(rng.sample(_SYSTEM, count))}]
 
@@ -87,36 +85,36 @@ def _plain(rng: Random) -> str:
     return "\n".join(told(rng)[1]["content"] for _ in range(rng.randint(1, 6)))
 
 
-def conversation(rng: Random, mix: Mix = FIRST_MIX) -> Conversation:
+def conversation(rng: Random, topics: Topics = PLAIN) -> Conversation:
     """One conversation of one to five exchanges, with or without a system prompt and tools."""
     if rng.random() < PLAIN_SHARE:
         return Conversation([], text=_plain(rng))
     system = _system(rng)
     kind = rng.random()
     if kind < TOOL_SHARE:
-        found = structured.with_tools(rng, partial(_topic, mix=mix))
+        found = structured.with_tools(rng, partial(_topic, topics=topics))
         return Conversation(system + found.messages, found.tools)
     if kind < TOOL_SHARE + NAME_SHARE:
         first, later = chat.introduction(rng)
-        middle = _topic(rng, mix) if rng.random() < 0.5 else []
+        middle = _topic(rng, topics) if rng.random() < 0.5 else []
         last = later if rng.random() < 0.6 else []
         return Conversation(system + first + middle + last)
     if kind < TOOL_SHARE + NAME_SHARE + 0.004:
         return Conversation(system + chat.unnamed(rng))
     turns = rng.choices((1, 2, 3, 4, 5), (62, 18, 10, 6, 4))[0]
-    return Conversation(system + [m for _ in range(turns) for m in _topic(rng, mix)])
+    return Conversation(system + [m for _ in range(turns) for m in _topic(rng, topics)])
 
 
-def long_conversation(rng: Random, exchanges: int, mix: Mix = FIRST_MIX) -> Conversation:
+def long_conversation(rng: Random, exchanges: int, topics: Topics = PLAIN) -> Conversation:
     """Many exchanges on changing topics, for the long-context phase."""
-    return Conversation(_system(rng) + [m for _ in range(exchanges) for m in _topic(rng, mix)])
+    return Conversation(_system(rng) + [m for _ in range(exchanges) for m in _topic(rng, topics)])
 
 
-def stream(seed: str, *, long: bool = False, mix: Mix = FIRST_MIX) -> Iterator[Conversation]:
+def stream(seed: str, *, long: bool = False, topics: Topics = PLAIN) -> Iterator[Conversation]:
     """Conversations for ever; the same seed gives the same ones."""
     rng = Random(f"forge-tiny {seed}")
     while True:
         if long and rng.random() < 0.15:
-            yield long_conversation(rng, rng.randint(10, 25), mix)
+            yield long_conversation(rng, rng.randint(10, 25), topics)
         else:
-            yield conversation(rng, mix)
+            yield conversation(rng, topics)

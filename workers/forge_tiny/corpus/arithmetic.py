@@ -32,7 +32,7 @@ _EXPRESSION = (
     "evaluate {e}", "the answer to {e}?", "how much does {e} make?", "math: {e}", "{e} is what?",
 )  # fmt: skip
 
-_MORE_EXPRESSION = (
+_RARER_EXPRESSION = (
     "my friend asks {e}", "the teacher wants {e}", "I wonder what {e} is", "try {e}", "next: {e}",
     "let me see, {e}", "help me with {e}", "now {e}", "find {e}", "say {e}", "{e} makes?",
     "the question is {e}", "would you do {e}?", "can you tell me {e}?", "I have to know {e}",
@@ -159,16 +159,8 @@ def turns(rng: Random) -> list[Message]:
     kind = rng.random()
     if kind < 0.07:
         return _number_sense(rng)
-    if kind < 0.3:
+    if kind < 0.25:
         return _several(rng)
     op, a, b = _draw(rng)
-    return exchange(_question(rng, op, a, b, _EXPRESSION), answer(op, a, b))
-
-
-def more_turns(rng: Random) -> list[Message]:
-    """The second phase: more phrasings, and more single sums."""
-    if rng.random() < 0.3:
-        return turns(rng)
-    op, a, b = _draw(rng)
-    phrasings = _MORE_EXPRESSION if rng.random() < 0.5 else _EXPRESSION
+    phrasings = _RARER_EXPRESSION if rng.random() < 0.35 else _EXPRESSION
     return exchange(_question(rng, op, a, b, phrasings), answer(op, a, b))

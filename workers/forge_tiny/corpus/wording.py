@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from random import Random
 
+from .words import listed
+
 FRAMES = (
     "what is {s}?", "what is {s}?", "what is {s}?", "what's {s}?", "whats {s}", "explain {s}",
     "explain {s} to me", "tell me about {s}", "what does {s} mean?", "how does {s} work?",
@@ -28,9 +30,6 @@ FRAMES = (
     "I am curious about {s}", "how do you explain {s}?", "tell me more about {s}",
     "what is {s} exactly?",
     "explain {s} in one sentence", "what does the term {s} mean?", "meaning of {s}?",
-)  # fmt: skip
-
-MORE_FRAMES = (
     "can you teach me about {s}?", "let us talk about {s}", "I read about {s}, what is it?",
     "a few words on {s}, please", "I need to know what {s} is", "what is {s} supposed to be?",
     "somebody told me about {s}", "my colleague talks about {s}, what does it mean?",
@@ -39,7 +38,6 @@ MORE_FRAMES = (
     "what would you say about {s}?", "I wonder what {s} is", "remind me what {s} is",
     "I would love to understand {s}", "what do people mean by {s}?", "introduce me to {s}",
 )  # fmt: skip
-"""Frames of the second phase."""
 
 HELD_OUT_FRAMES = (
     "could you walk me through {s}?", "what is meant by {s}?",
@@ -48,16 +46,51 @@ HELD_OUT_FRAMES = (
     "please teach me what {s} is",
 )  # fmt: skip
 
+FILLERS = listed(
+    "you me the a can could would will please about of on for over into with to in from at by "
+    "and so then now just really quickly again also maybe kindly let us give show bring take "
+    "walk run talk go get put lead help guide teach read look see hear say speak write make "
+    "need want like love wish try start begin keep hold turn way word words part bit thing side "
+    "idea sense use point it this that what how why who which is are was be do does did have "
+    "has had some any more most little short long good best one first next my your our their up "
+    "down out off around through across along under before after as if when"
+)
+_FILLER = frozenset(FILLERS)
+"""Words that say nothing about the subject."""
+
 _BEFORE = ("please, ", "hey, ", "hi, ", "hello, ", "ok, ", "so, ", "and ", "well, ",
 "one question: ",
            "hi! ", "hello! ", "excuse me, ", "sorry, ", "quick one: ", "question: ")  # fmt: skip
 _AFTER = (" please", ", please", " thanks", " for me", ", can you tell me?", " pls")
 
 
-def frame(rng: Random, subject: str, *, more: bool = False) -> str:
-    """A question about `subject` in one of the trained frames; `more` uses those of phase two."""
-    frames = MORE_FRAMES if more and rng.random() < 0.4 else FRAMES
-    return rng.choice(frames).format(s=subject)
+def frame(rng: Random, subject: str) -> str:
+    """A question about `subject` in one of the trained frames."""
+    return rng.choice(FRAMES).format(s=subject)
+
+
+def scrambled(rng: Random, subject: str) -> str:
+    """The subject between words that make no sense: what is asked about decides, not the frame."""
+    before = rng.choices(FILLERS, k=rng.randint(1, 6))
+    after = rng.choices(FILLERS, k=rng.choice((0, 0, 0, 1, 2)))
+    return " ".join([*before, subject, *after]) + rng.choice(("?", ""))
+
+
+def varied_frame(rng: Random, subject: str) -> str:
+    """A question about `subject`, now and then in a frame that nobody would use."""
+    return scrambled(rng, subject) if rng.random() < 0.35 else frame(rng, subject)
+
+
+def worn(rng: Random, text: str) -> str:
+    """The text with one of its small words lost, changed or added."""
+    words = text.split(" ")
+    small = [at for at, word in enumerate(words) if word.lower() in _FILLER]
+    if small and len(words) > 3 and rng.random() < 0.7:
+        at = rng.choice(small)
+        words[at : at + 1] = [] if rng.random() < 0.5 else [rng.choice(FILLERS)]
+    else:
+        words.insert(rng.randrange(len(words) + 1), rng.choice(FILLERS))
+    return " ".join(words)
 
 
 def upper_first(text: str) -> str:
