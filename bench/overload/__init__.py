@@ -1,0 +1,1 @@
+"""The order under overload, measured on real processes: Forge against first come, first served."""
