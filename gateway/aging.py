@@ -136,8 +136,3 @@ class AgingHeap(Generic[T]):
     def waiting(self) -> list[Waiting[T]]:
         """All entries alive, in no order."""
         return [item[2] for item in self._heap if item[2].queued]
-
-    def first(self, count: int) -> list[Waiting[T]]:
-        """The next ``count`` entries in the order of service, left in the queue."""
-        alive = (item for item in self._heap if item[2].queued)
-        return [item[2] for item in heapq.nsmallest(count, alive)]
