@@ -36,7 +36,8 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         level=spec.log_level.upper(),
         format="%(asctime)s %(levelname)s worker %(process)d %(message)s",
     )
-    link = Link(sock)
+    inbox: Inbox = Inbox()
+    link = Link(sock, inbox)
     llama.initialise()
     try:
         model = llama.Model(spec)
@@ -51,20 +52,20 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         link.send(Broken(str(error)))
         return
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
-    inbox: Inbox = Inbox()
-    engine = Engine(context, kv, inbox, link.send, spec.batch)
+    engine = Engine(context, kv, inbox, link.receive, link.send, spec.batch)
     info = model.info(Path(spec.model_path).stem, context.n_ctx)
     preparer = Preparer(model, template, info.n_ctx_seq)
     threading.excepthook = _die_loudly
-    reader = threading.Thread(target=link.serve, args=(inbox, preparer), name="link", daemon=True)
-    reader.start()
+    threading.Thread(target=link.serve, name="link", daemon=True).start()
+    threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))
     engine.run()
 
 
 def _die_loudly(failure: threading.ExceptHookArgs) -> None:
-    """A worker whose reader thread broke would be deaf: end it, the supervisor starts another."""
-    log.critical("the link's thread failed: %r", failure.exc_value, exc_info=failure.exc_value)
+    """A worker one of whose threads broke would be deaf: end it, the supervisor starts another."""
+    name = failure.thread.name if failure.thread is not None else "?"
+    log.critical("the thread %s failed: %r", name, failure.exc_value, exc_info=failure.exc_value)
     os._exit(1)
 
 

@@ -39,13 +39,23 @@ class Engine:
     """Owns the context. Everything but the inbox is touched by the engine's thread alone."""
 
     def __init__(
-        self, context: Context, kv: KVCache, inbox: Inbox, send: Callable[[Step], None], batch: int
+        self,
+        context: Context,
+        kv: KVCache,
+        inbox: Inbox,
+        receive: Callable[[], None],
+        send: Callable[[Step], None],
+        batch: int,
     ) -> None:
-        """``batch`` is the token budget of a step; ``send`` writes a frame to the gateway."""
+        """``batch`` is the token budget of a step; ``send`` writes a frame to the gateway.
+
+        ``receive`` brings into the inbox what the gateway has sent so far, without waiting.
+        """
         # Process lifetime.
         self._context = context
         self._kv = kv
         self._inbox = inbox
+        self._receive = receive
         self._send = send
         self._batch = batch
         # Changes with every request.
@@ -61,6 +71,8 @@ class Engine:
         self._events: list[Event] = []
         # Counters.
         self._steps = self._prefilled = self._decoded = 0
+        self._told = 0
+        """Steps that the gateway knows of."""
 
     def run(self) -> None:
         """Serve for ever; the process ends when its link does."""
@@ -74,7 +86,8 @@ class Engine:
     # ------------------------------------------------------------------ requests come and go
 
     def _drain(self, *, block: bool) -> None:
-        """Take everything from the inbox; wait for the first message if there is nothing to do."""
+        """Take everything that was sent; wait for the first message if there is nothing to do."""
+        self._receive()
         try:
             self._take(self._inbox.get(block))
             while True:
@@ -257,9 +270,10 @@ class Engine:
                 self._finish(sequence, reason, [token], text)
 
     def _flush(self, step_ms: float) -> None:
-        """One frame for the step; none if it concerns nobody."""
-        if self._events:
+        """One frame for the step, even if it brought nobody anything: the gateway sees us work."""
+        if self._events or self._steps > self._told:
             events, self._events = self._events, []
+            self._told = self._steps
             load = Load(
                 steps=self._steps,
                 prefill_tokens=self._prefilled,

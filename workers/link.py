@@ -1,34 +1,47 @@
-"""The worker's end of the link: a reader thread that fills the inbox, and a frame writer."""
+"""The worker's end of the link: frames in, frames out.
+
+Three threads use it. One waits for bytes, one prepares prompts, and the engine's own reads between
+two steps what lies in the socket: a cancellation must not wait until a waiting thread gets a core.
+"""
 
 import os
+import queue
+import select
 import socket
 import threading
+from collections import Counter
 
 import msgspec
 
 from workers.engine import Inbox
 from workers.protocol import (
-    Cancel,
     Failed,
     FrameDecoder,
     Generate,
-    Park,
     ProtocolError,
     Step,
     ToWorker,
     encode,
 )
-from workers.sequence import Preparer, Refused
+from workers.sequence import Preparer, Refused, Sequence
 
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 18
+"""As much as a socketpair usually holds."""
 
 
 class Link:
     """One connected stream socket to the gateway."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, inbox: Inbox) -> None:
+        """``inbox`` is where the engine finds what came."""
         self._sock = sock
+        self._inbox = inbox
         self._write = threading.Lock()
+        self._read = threading.Lock()
+        self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
+        self._unprepared: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
+        self._behind: Counter[int] = Counter()
+        """Messages in ``_unprepared`` by generation: what concerns one must stay in order."""
 
     def send(self, message: msgspec.Struct) -> None:
         """Write one frame, from any thread. Ends the process if the gateway is gone."""
@@ -39,38 +52,67 @@ class Link:
             except OSError:
                 os._exit(0)
 
-    def serve(self, inbox: Inbox, preparer: Preparer) -> None:
-        """Read for ever, in a thread of its own; end the process when the gateway goes away.
+    def serve(self) -> None:
+        """Read for ever, in a thread of its own; end the process when the gateway goes away."""
+        readable = select.poll()
+        readable.register(self._sock, select.POLLIN)
+        while True:
+            readable.poll()
+            self.receive()
 
-        Templates and tokenising run here: ctypes calls release the GIL, so prompts are prepared
-        while the engine decodes, and a prompt that can't be served is refused before it costs a
-        slot or a step.
+    def receive(self) -> None:
+        """Take what lies in the socket, if anything; from any thread.
+
+        The gateway may be gone. Then there is no clean-up: the engine may be in the middle of a
+        long llama_decode.
         """
-        self._read(inbox, preparer)
-        # The gateway is gone. No clean-up: the engine may be in the middle of a long llama_decode.
-        os._exit(0)
+        if not self._take():
+            os._exit(0)
 
-    def _read(self, inbox: Inbox, preparer: Preparer) -> None:
-        decoder: FrameDecoder[Generate | Cancel | Park] = FrameDecoder(ToWorker)
-        while data := self._receive():
+    def _take(self) -> bool:
+        """Whether the gateway is still there, and speaks our protocol."""
+        with self._read:
             try:
-                for message in decoder.feed(data):
-                    self._deliver(message, inbox, preparer)
-            except ProtocolError:
-                return
+                data = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+                for message in self._decoder.feed(data):
+                    self._sort(message)
+            except BlockingIOError:
+                return True
+            except (OSError, ProtocolError):
+                return False
+        return bool(data)
 
-    def _receive(self) -> bytes:
-        try:
-            return self._sock.recv(READ_BYTES)
-        except OSError:
-            return b""
+    def _sort(self, message: ToWorker) -> None:
+        """What needs no preparation goes past all prompts that wait for theirs."""
+        if isinstance(message, Generate) or message.id in self._behind:
+            self._behind[message.id] += 1
+            self._unprepared.put(message)
+        else:
+            self._inbox.put(message)
 
-    def _deliver(self, message: ToWorker, inbox: Inbox, preparer: Preparer) -> None:
-        if not isinstance(message, Generate):
-            inbox.put(message)
-            return
+    def prepare(self, preparer: Preparer) -> None:
+        """Prepare prompts for ever, in a thread of its own.
+
+        Templates and tokenising run here: ctypes calls release the GIL, so the engine decodes
+        meanwhile, and a prompt that can't be served is refused before it costs a slot or a step.
+        """
+        while True:
+            self._prepare(self._unprepared.get(), preparer)
+
+    def _prepare(self, message: ToWorker, preparer: Preparer) -> None:
+        ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
+        with self._read:
+            if ready is not None:
+                self._inbox.put(ready)
+            self._behind[message.id] -= 1
+            if not self._behind[message.id]:
+                del self._behind[message.id]
+
+    def _sequence(self, request: Generate, preparer: Preparer) -> Sequence | None:
+        """None if the prompt can't be served, which the gateway is told."""
         try:
-            inbox.put(preparer.prepare(message))
+            return preparer.prepare(request)
         except Refused as refused:
-            failed = Failed(message.id, message.attempt, refused.code, str(refused))
+            failed = Failed(request.id, request.attempt, refused.code, str(refused))
             self.send(Step([failed], None))
+            return None

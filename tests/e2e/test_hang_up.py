@@ -135,10 +135,10 @@ def hang_up_in(
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 @pytest.mark.parametrize(("dialect", "stream"), CASES)
-def test_the_slot_is_free_soon(
+def test_the_slot_is_free_within_one_step(
     slow: ForgeServer, dialect: Dialect, stream: bool, phase: str
 ) -> None:
-    """The worker stands still in mid-work, the client goes, the worker wakes: it soon stops."""
+    """The worker stands still in mid-work, the client goes, the worker wakes: it stops."""
     params = {**ENDLESS, "max_tokens": 2000} | ({"stream": True} if stream else {})
     for attempt in range(20):
         # Different each time, or the prefix cache would leave nothing to prefill.
@@ -149,10 +149,9 @@ def test_the_slot_is_free_soon(
     else:
         pytest.fail(f"never caught in its {phase}")
     prefilled, sampled = settled(slow)
-    # The step in which it was stopped ends. While the thread that reads the cancellation waits for
-    # a core, more may begin: three were seen on a busy machine. The whole prompt takes eleven.
-    assert prefilled - stopped[0] <= 6 * STEP
-    assert sampled - stopped[1] <= 2
+    # The step in which it was stopped ends.
+    assert prefilled - stopped[0] <= STEP
+    assert sampled - stopped[1] <= 1
 
 
 def test_neighbours_go_on(double: ForgeServer) -> None:

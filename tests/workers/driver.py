@@ -123,7 +123,7 @@ class Driver:
         self.inbox: Inbox = Inbox()
         self.sent: list[Step] = []
         self.outcomes: dict[int, Outcome] = {}
-        self.engine = Engine(context, self.kv, self.inbox, self._on_step, batch)
+        self.engine = Engine(context, self.kv, self.inbox, self._receive, self._on_step, batch)
         template = ChatTemplate(
             model.chat_template or FALLBACK,
             bos=model.special_text("bos"),
@@ -131,6 +131,9 @@ class Driver:
         )
         limit = model.info("m", context.n_ctx).n_ctx_seq
         self.preparer = Preparer(model, template, limit)
+
+    def _receive(self) -> None:
+        """Nothing lies in a socket: the test fills the inbox."""
 
     def _on_step(self, step: Step) -> None:
         self.sent.append(step)

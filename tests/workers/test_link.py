@@ -27,15 +27,22 @@ class Wire:
     def __init__(self) -> None:
         self.gateway, worker = socket.socketpair()
         self.worker = worker
-        self.link = Link(worker)
         self.inbox: Inbox = Inbox()
+        self.link = Link(worker, self.inbox)
         self._decoder: FrameDecoder[Ready | Broken | Step] = FrameDecoder(FromWorker)
 
-    def read(self, data: bytes, made: Driver) -> list[Sequence | Cancel | Park]:
-        """Let the link read ``data`` and then EOF; what came into the inbox."""
+    def read(self, data: bytes) -> bool:
+        """Let the link read ``data``; whether it would read on."""
         self.gateway.sendall(data)
-        self.gateway.shutdown(socket.SHUT_WR)
-        self.link._read(self.inbox, made.preparer)
+        return self.link._take()
+
+    def prepare(self, made: Driver) -> None:
+        """Prepare the prompts that wait for it."""
+        while not self.link._unprepared.empty():
+            self.link._prepare(self.link._unprepared.get(), made.preparer)
+
+    def came(self) -> list[Sequence | Cancel | Park]:
+        """What lies in the inbox."""
         return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 
     def heard(self) -> list[Ready | Broken | Step]:
@@ -53,7 +60,9 @@ def wire() -> Iterator[Wire]:
 
 def test_requests_are_prepared_for_the_engine(wire: Wire, f16: Driver) -> None:
     request = generate(1, "hello", resume=(5, 6))
-    sequence, cancel = wire.read(encode(request) + encode(Cancel(1)), f16)
+    assert wire.read(encode(request) + encode(Cancel(1)))
+    wire.prepare(f16)
+    sequence, cancel = wire.came()
     assert isinstance(sequence, Sequence)
     assert sequence.request == request
     assert (sequence.tokens[-2:], sequence.sampled, sequence.computed) == ([5, 6], 2, 0)
@@ -62,8 +71,9 @@ def test_requests_are_prepared_for_the_engine(wire: Wire, f16: Driver) -> None:
 
 def test_refused_prompt_never_reaches_the_engine(wire: Wire, f16: Driver) -> None:
     too_long = generate(7, " a" * 5000, attempt=3)
-    got = wire.read(encode(too_long) + encode(generate(8, "fine")), f16)
-    assert [s.request.id for s in got if isinstance(s, Sequence)] == [8]
+    assert wire.read(encode(too_long) + encode(generate(8, "fine")))
+    wire.prepare(f16)
+    assert [s.request.id for s in wire.came() if isinstance(s, Sequence)] == [8]
     (step,) = wire.heard()
     assert isinstance(step, Step)
     (failed,) = step.events
@@ -72,15 +82,48 @@ def test_refused_prompt_never_reaches_the_engine(wire: Wire, f16: Driver) -> Non
     assert step.load is None, "it is not the engine that speaks"
 
 
-def test_rubbish_ends_the_reading(wire: Wire, f16: Driver) -> None:
-    data = encode(Cancel(1)) + b"\x00\x00\x00\x01\xc1" + encode(Cancel(2))
-    assert wire.read(data, f16) == [Cancel(1)]
+def test_cancellations_go_past_prompts_that_wait(wire: Wire, f16: Driver) -> None:
+    assert wire.read(encode(generate(2, "long")) + encode(Cancel(1)))
+    assert wire.came() == [Cancel(1)]
+    wire.prepare(f16)
+    (sequence,) = wire.came()
+    assert isinstance(sequence, Sequence)
 
 
-def test_gateway_that_was_killed_is_an_end(wire: Wire, f16: Driver) -> None:
+def test_what_concerns_one_generation_stays_in_order(wire: Wire, f16: Driver) -> None:
+    assert wire.read(encode(generate(1, "a")) + encode(Park(1)))
+    assert wire.read(encode(Cancel(1)))
+    assert wire.came() == []
+    wire.prepare(f16)
+    sequence, *rest = wire.came()
+    assert isinstance(sequence, Sequence)
+    assert rest == [Park(1), Cancel(1)]
+    assert wire.read(encode(Park(1)))
+    assert wire.came() == [Park(1)], "nothing is prepared any more"
+
+
+def test_nothing_to_read_is_no_end(wire: Wire) -> None:
+    assert wire.link._take()
+    frame = encode(Cancel(1))
+    assert wire.read(frame[:3])
+    assert wire.came() == []
+    assert wire.read(frame[3:])
+    assert wire.came() == [Cancel(1)]
+
+
+def test_rubbish_ends_the_reading(wire: Wire) -> None:
+    assert not wire.read(encode(Cancel(1)) + b"\x00\x00\x00\x01\xc1" + encode(Cancel(2)))
+    assert wire.came() == [Cancel(1)]
+
+
+def test_gateway_that_was_killed_is_an_end(wire: Wire) -> None:
+    wire.gateway.close()
+    assert not wire.link._take()
+
+
+def test_closed_link_is_an_end(wire: Wire) -> None:
     wire.worker.close()
-    wire.link._read(wire.inbox, f16.preparer)
-    assert wire.inbox.empty()
+    assert not wire.link._take()
 
 
 def test_frames_are_whole(wire: Wire) -> None:

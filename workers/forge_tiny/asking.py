@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import llama_cpp
+
+from workers.llama import initialise
 
 from .cases import Case
 from .corpus.message import Conversation
@@ -17,14 +17,6 @@ from .rendering import render
 LIMIT = 700
 """Most tokens of one answer; a longer one counts as not ended."""
 SHOWN = 8
-
-
-def _drop(level: int, text: bytes, data: ctypes.c_void_p) -> None:
-    """A line of llama.cpp's log that nobody reads."""
-
-
-# llama.cpp calls this as long as the process lives, so the module must keep the reference.
-_SILENT: Any = llama_cpp.llama_log_callback(_drop)
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class Model:
     """A GGUF in llama.cpp, asked greedily."""
 
     def __init__(self, path: Path, threads: int = 2) -> None:
-        llama_cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
+        initialise()  # llama.cpp's log goes to ours, where debug lines are not shown
         self.llama = llama_cpp.Llama(
             str(path),
             n_ctx=2048,
