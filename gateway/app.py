@@ -55,7 +55,12 @@ class Gateway:
         self.keyring = keyring or Keyring()
         self.limits = Limits(self.keyring, time.monotonic_ns)
         self.metrics = Metrics()
-        self.pool = pool or LocalPool(config.worker_spec(), config.shape().workers)
+        self.pool = pool or LocalPool(
+            config.worker_spec(),
+            config.shape().workers,
+            silence_s=config.stuck_timeout,
+            step_s=config.step_timeout,
+        )
         self.dispatcher = Dispatcher(
             self.pool,
             config.aging_rate,

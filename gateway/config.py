@@ -123,6 +123,20 @@ class Config(BaseModel):
         description="seconds after which a stream that still waits gets its headers, and from "
         "then on a comment, so that proxies keep it open",
     )
+    stuck_timeout: float = Field(
+        30.0,
+        gt=0,
+        le=86400,
+        description="seconds of silence after which a worker is taken for dead and replaced; a "
+        "working one gives several signs of life in that time, however slow the model is",
+    )
+    step_timeout: float = Field(
+        300.0,
+        gt=0,
+        le=86400,
+        description="seconds a worker may take for one decode step (at most --batch tokens) before "
+        "it is taken for stuck and replaced",
+    )
     drain_timeout: float = Field(
         30.0, ge=0, le=86400, description="seconds to finish running requests after SIGTERM"
     )
@@ -195,6 +209,7 @@ class Config(BaseModel):
             repack=self.repack,
             n_gpu_layers=self.n_gpu_layers,
             log_level=self.log_level,
+            beat=min(1.0, self.stuck_timeout / 5),
         )
 
 

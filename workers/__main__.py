@@ -38,6 +38,9 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     )
     inbox: Inbox = Inbox()
     link = Link(sock, inbox)
+    threading.excepthook = _die_loudly
+    # From now on: loading may take long, and the gateway wants to know us alive, or may go away.
+    threading.Thread(target=link.serve, args=(spec.beat,), name="link", daemon=True).start()
     llama.initialise()
     try:
         model = llama.Model(spec)
@@ -55,8 +58,6 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     engine = Engine(context, kv, inbox, link.receive, link.send, spec.batch)
     info = model.info(Path(spec.model_path).stem, context.n_ctx)
     preparer = Preparer(model, template, info.n_ctx_seq)
-    threading.excepthook = _die_loudly
-    threading.Thread(target=link.serve, name="link", daemon=True).start()
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))
     engine.run()

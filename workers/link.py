@@ -9,12 +9,14 @@ import queue
 import select
 import socket
 import threading
+import time
 from collections import Counter
 
 import msgspec
 
 from workers.engine import Inbox
 from workers.protocol import (
+    Beat,
     Failed,
     FrameDecoder,
     Generate,
@@ -52,13 +54,20 @@ class Link:
             except OSError:
                 os._exit(0)
 
-    def serve(self) -> None:
-        """Read for ever, in a thread of its own; end the process when the gateway goes away."""
+    def serve(self, beat: float) -> None:
+        """Read for ever, in a thread of its own; end the process when the gateway goes away.
+
+        Every ``beat`` seconds the gateway is told that this process lives.
+        """
         readable = select.poll()
         readable.register(self._sock, select.POLLIN)
+        due = time.monotonic() + beat
         while True:
-            readable.poll()
-            self.receive()
+            if readable.poll(max(0, due - time.monotonic()) * 1000):
+                self.receive()
+            if time.monotonic() >= due:
+                self.send(Beat())
+                due = time.monotonic() + beat
 
     def receive(self) -> None:
         """Take what lies in the socket, if anything; from any thread.

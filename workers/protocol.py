@@ -34,6 +34,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     repack: bool
     n_gpu_layers: int
     log_level: str
+    beat: float
+    """Seconds between two signs of life."""
 
 
 class Chat(msgspec.Struct, frozen=True, tag="chat"):
@@ -139,6 +141,10 @@ class Broken(msgspec.Struct, frozen=True, tag="broken"):
     message: str
 
 
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """The process is alive, whatever its engine is doing."""
+
+
 class Started(msgspec.Struct, frozen=True, tag="started", array_like=True):
     """A generation took a slot. ``cached_tokens`` of its prompt were already computed."""
 
@@ -208,7 +214,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """What one decode step brought, for all sequences together.
+    """What one decode step brought, for all sequences together; maybe only that it was done.
 
     ``load`` is None in the frame that refuses a prompt: that is not the engine speaking.
     """
@@ -217,7 +223,7 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     load: Load | None
 
 
-FromWorker = Ready | Broken | Step
+FromWorker = Ready | Broken | Beat | Step
 
 # --------------------------------------------------------------------------- codec
 

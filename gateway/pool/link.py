@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
+    Beat,
     Broken,
     Cancel,
     Failed,
@@ -29,11 +31,13 @@ class WorkerLink(asyncio.Protocol):
         self,
         on_message: Callable[["WorkerLink", Ready | Broken | Step], None],
         on_closed: Callable[["WorkerLink"], None],
+        watchdog: Watchdog,
     ) -> None:
         """``on_closed`` is called after everything that the worker wrote has been handed over."""
         self._on_message = on_message
         self._on_closed = on_closed
-        self._decoder: FrameDecoder[Ready | Broken | Step] = FrameDecoder(FromWorker)
+        self._watchdog = watchdog
+        self._decoder: FrameDecoder[FromWorker] = FrameDecoder(FromWorker)
         self._transport: asyncio.Transport | None = None
         self.ready: Ready | None = None
         self.in_flight: dict[int, int] = {}
@@ -71,6 +75,10 @@ class WorkerLink(asyncio.Protocol):
         assert self._transport is not None
         self._transport.write(frame)
 
+    def tick(self) -> str | None:
+        """Time passed: why the worker must be taken for dead, if it must."""
+        return self._watchdog.tick(bool(self.in_flight))
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,8 +87,10 @@ class WorkerLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._decoder.feed(data):
-                self._account(message)
-                self._on_message(self, message)
+                self._watchdog.beat()
+                if not isinstance(message, Beat):
+                    self._account(message)
+                    self._on_message(self, message)
         except ProtocolError:
             # A worker that sends rubbish can't be trusted with its other streams either.
             self.close()
@@ -94,6 +104,7 @@ class WorkerLink(asyncio.Protocol):
         elif isinstance(message, Step):
             if message.load is not None:
                 self.load = message.load
+                self._watchdog.step()
             for event in message.events:
                 if isinstance(event, Finished | Failed | Parked):
                     self._release(event)

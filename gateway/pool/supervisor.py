@@ -2,41 +2,20 @@
 
 import asyncio
 import contextlib
-import importlib
 import logging
-import multiprocessing
-import signal
-import socket
-from collections.abc import Iterator
-from multiprocessing.context import SpawnProcess
 
 from gateway.pool import Listener, PoolFailed, WorkerStatus
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import choose
+from gateway.pool.process import WorkerProcess
+from gateway.pool.watchdog import Watchdog
 from workers.protocol import Broken, Generate, Load, ModelInfo, Ready, Step, WorkerSpec
 
 log = logging.getLogger("forge.pool")
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 30.0
-STOP_S = 5.0
-"""How long a worker may take to end after its link was closed, before it is killed."""
-
-_spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threads
-
-
-def _enter(sock: socket.socket, spec: WorkerSpec) -> None:
-    """Runs in the child. Imported by name there, so that the gateway never imports the engine."""
-    importlib.import_module("workers.__main__").main(sock, spec)
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """A child inherits this, so that Ctrl-C can't end it before it ignores the signal itself."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+MAX_TICK_S = 1.0
+"""Between two looks at the workers' watchdogs."""
 
 
 class Worker:
@@ -47,9 +26,12 @@ class Worker:
         self.id = id_
         self.restarts = 0
         # Process lifetime.
-        self.process: SpawnProcess | None = None
-        self.link: WorkerLink | None = None
-        self.closed = asyncio.Event()
+        self.process: WorkerProcess | None = None
+
+    @property
+    def link(self) -> WorkerLink | None:
+        """None from the moment when nothing more can come."""
+        return self.process.link if self.process is not None and self.process.linked else None
 
     @property
     def credits(self) -> int:
@@ -63,8 +45,11 @@ class Worker:
 class LocalPool:
     """Implements :class:`gateway.pool.Pool` with processes of this machine."""
 
-    def __init__(self, spec: WorkerSpec, count: int) -> None:
+    def __init__(self, spec: WorkerSpec, count: int, *, silence_s: float, step_s: float) -> None:
+        """``silence_s`` and ``step_s``: see :class:`Watchdog`."""
         self._spec = spec
+        self._silence_s, self._step_s = silence_s, step_s
+        self._tick_s = min(MAX_TICK_S, silence_s / 5)
         self._workers = [Worker(id_) for id_ in range(count)]
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: Listener | None = None
@@ -78,6 +63,7 @@ class LocalPool:
         self._listener = listener
         self._first_ready = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._supervise(w)) for w in self._workers]
+        self._tasks.append(asyncio.create_task(self._watch()))
         await self._first_ready
 
     def ready(self) -> bool:
@@ -151,60 +137,51 @@ class LocalPool:
             if was_ready:
                 pause = BACKOFF_FIRST_S
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+            await self._pause(pause)
             if self._stopping.is_set():
                 return
             pause = min(2 * pause, BACKOFF_MAX_S)
             worker.restarts += 1
 
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not when the pool is to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
     async def _live(self, worker: Worker) -> tuple[bool, str]:
         """One process from its start to its end: whether it got ready, and how it ended."""
         try:
-            link = await self._spawn(worker)
+            process = worker.process = WorkerProcess(
+                f"forge-worker-{worker.id}",
+                self._spec,
+                Watchdog(self._tick_s, self._silence_s, self._step_s),
+                lambda link, message: self._on_message(worker, link, message),
+                self._on_closed,
+            )
+            await process.start()
         except OSError as error:
+            worker.process = None
             return False, f"a worker can't be started: {error}"
+        link = process.link
         if self._stopping.is_set():
             link.close()  # stop() came before there was anything to close
-        await worker.closed.wait()
-        code = await self._reap(worker)
+        code = await process.end()
+        worker.process = None
         doing = "" if link.ready is not None else " while loading the model"
         return link.ready is not None, f"a worker ended with exit code {code}{doing}"
 
-    async def _spawn(self, worker: Worker) -> WorkerLink:
-        """Start a process and connect to it. Raises OSError if the system has no room for it."""
-        ours, theirs = socket.socketpair()
-        process = _spawn.Process(
-            target=_enter, args=(theirs, self._spec), name=f"forge-worker-{worker.id}"
-        )
-        try:
-            with theirs, _signals_blocked():
-                # In the loop's own thread: on Linux a worker dies with the thread that started it.
-                process.start()
-        except OSError:
-            ours.close()
-            raise
-        worker.process = process
-        worker.closed.clear()
-        ours.setblocking(False)
-        link = worker.link = WorkerLink(
-            lambda link, message: self._on_message(worker, link, message),
-            lambda link: self._on_closed(worker, link),
-        )
-        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
-        return link
-
-    async def _reap(self, worker: Worker) -> int | None:
-        """Wait for the process to end after EOF, with force if need be; its exit code."""
-        process = worker.process
-        assert process is not None
-        await asyncio.to_thread(process.join, STOP_S)
-        if process.is_alive():
-            process.kill()
-            await asyncio.to_thread(process.join)
-        worker.process = None
-        return process.exitcode
+    async def _watch(self) -> None:
+        """Kill workers that are alive but stuck; their end is then like any other."""
+        while not self._stopping.is_set():
+            await self._pause(self._tick_s)
+            for worker in self._workers:
+                if worker.link is None or worker.process is None:
+                    continue
+                reason = worker.link.tick()
+                if reason is not None:
+                    log.error("worker %d (pid %s): %s", worker.id, worker.process.pid, reason)
+                    worker.process.kill()
 
     # ------------------------------------------------------------------ what a worker says
 
@@ -226,10 +203,8 @@ class LocalPool:
         elif not self._fail_start(message.message):
             log.error("worker %d can't serve: %s", worker.id, message.message)
 
-    def _on_closed(self, worker: Worker, link: WorkerLink) -> None:
+    def _on_closed(self, link: WorkerLink) -> None:
         """EOF: everything the worker said has been heard, so its death may take effect."""
-        worker.link = None
-        worker.closed.set()
         if link.in_flight and not self._stopping.is_set():
             assert self._listener is not None
             self._listener.on_lost(list(link.in_flight))

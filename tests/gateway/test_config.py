@@ -36,6 +36,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "quantum": (1, "2", "0", 0.0),
     "max_body": (1024, "2048", "4096", 4096),
     "keepalive": (1, "2", "0.5", 0.5),
+    "stuck_timeout": (1, "2", "0.5", 0.5),
+    "step_timeout": (1, "2", "0.5", 0.5),
     "drain_timeout": (1, "2", "0", 0.0),
     "api_key": ("from-file", "from-env", "from-args", SecretStr("from-args")),
     "api_key_file": ("a.toml", "b.toml", "c.toml", Path("c.toml")),

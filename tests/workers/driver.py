@@ -58,6 +58,7 @@ def spec(
         repack=False,
         n_gpu_layers=0,
         log_level="warning",
+        beat=1.0,
     )
 
 

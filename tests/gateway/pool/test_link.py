@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gateway.pool.link import WorkerLink
+from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     Broken,
     Cancel,
@@ -42,7 +43,7 @@ class Line:
         self.heard: list[Ready | Broken | Step] = []
         self.closed, self._news = asyncio.Event(), asyncio.Event()
         self.in_flight_at_close: list[int] = []
-        self.link = WorkerLink(self._on_message, self._on_closed)
+        self.link = WorkerLink(self._on_message, self._on_closed, Watchdog(1, 2, 4))
         ours, self.worker = socket.socketpair()
         ours.setblocking(False)
         self.worker.setblocking(False)
@@ -198,7 +199,7 @@ def test_what_the_worker_wrote_before_it_died_is_heard_first() -> None:
 
 def test_close_before_connection() -> None:
     async def main() -> None:
-        WorkerLink(lambda *_: None, lambda _: None).close()
+        WorkerLink(lambda *_: None, lambda _: None, Watchdog(1, 1, 1)).close()
 
     asyncio.run(main())
 

@@ -1,0 +1,111 @@
+"""One worker process: spawned, connected, killed if need be, and reaped."""
+
+import asyncio
+import contextlib
+import importlib
+import multiprocessing
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+from gateway.pool.link import WorkerLink
+from gateway.pool.watchdog import Watchdog
+from workers.protocol import Broken, Ready, Step, WorkerSpec
+
+STOP_S = 5.0
+"""How long a worker may take to end after its link was closed, before it is killed."""
+EOF_S = 1.0
+"""How long after a process's death its link may stay open: something it started may hold it."""
+
+_spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threads
+
+
+def _enter(sock: socket.socket, spec: WorkerSpec) -> None:
+    """Runs in the child. Imported by name there, so that the gateway never imports the engine."""
+    importlib.import_module("workers.__main__").main(sock, spec)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A child inherits this, so that Ctrl-C can't end it before it ignores the signal itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class WorkerProcess:
+    """From its start to its end."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: WorkerSpec,
+        watchdog: Watchdog,
+        on_message: Callable[[WorkerLink, Ready | Broken | Step], None],
+        on_closed: Callable[[WorkerLink], None],
+    ) -> None:
+        """``on_closed`` is called after everything that the worker wrote has been handed over."""
+        self.link = WorkerLink(on_message, self._on_eof, watchdog)
+        self._on_closed = on_closed
+        self._ours, self._theirs = socket.socketpair()
+        self._process = _spawn.Process(target=_enter, args=(self._theirs, spec), name=name)
+        self._died = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    @property
+    def linked(self) -> bool:
+        """Whether it may still say something."""
+        return not self._closed.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Returns when it runs, long before it is ready. Raises OSError if there is no room."""
+        try:
+            with self._theirs, _signals_blocked():
+                # In the loop's own thread: on Linux a worker dies with the thread that started it.
+                self._process.start()
+        except OSError:
+            self._ours.close()
+            raise
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._process.sentinel, self._on_death)
+        self._ours.setblocking(False)
+        await loop.create_unix_connection(lambda: self.link, sock=self._ours)
+
+    def kill(self) -> None:
+        """End it, whatever it does. Its last frames are still read."""
+        if self.pid is None:
+            return  # not even started
+        self._process.kill()
+        # One that hangs in the kernel can't even die; its work must go on all the same.
+        asyncio.get_running_loop().call_later(EOF_S, self.link.close)
+
+    async def end(self) -> int | None:
+        """Wait until the process has ended, with force if it hung up and stays; its exit code."""
+        await self._closed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._died.wait()
+        if not self._died.is_set():
+            self._process.kill()
+            await self._died.wait()
+        self._process.join()
+        code = self._process.exitcode
+        self._process.close()
+        return code
+
+    def _on_eof(self, link: WorkerLink) -> None:
+        self._closed.set()
+        self._on_closed(link)
+
+    def _on_death(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._process.sentinel)
+        self._died.set()
+        if not self._closed.is_set():  # what it wrote before is still in the link
+            loop.call_later(EOF_S, self.link.close)

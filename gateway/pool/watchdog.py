@@ -1,0 +1,40 @@
+"""Whether a worker still works, told from what it says. Pure.
+
+It counts ticks instead of reading a clock: a gateway that was itself stopped for an hour must not
+take that hour for its workers' silence.
+"""
+
+import math
+
+
+class Watchdog:
+    """Watches one process. A tick that hears nothing is a strike."""
+
+    def __init__(self, tick_s: float, silence_s: float, step_s: float) -> None:
+        """``tick_s``: seconds between two calls of :meth:`tick`.
+
+        ``silence_s``: how long it may say nothing at all; it beats even while it computes.
+        ``step_s``: how long it may hold work without ending a step; a slow prefill beats meanwhile.
+        """
+        self._silence_s, self._step_s = silence_s, step_s
+        self._silent_limit = math.ceil(silence_s / tick_s)
+        self._step_limit = math.ceil(step_s / tick_s)
+        self._silent = self._stepless = 0
+
+    def beat(self) -> None:
+        """It said something."""
+        self._silent = 0
+
+    def step(self) -> None:
+        """It ended a step."""
+        self._silent = self._stepless = 0
+
+    def tick(self, busy: bool) -> str | None:
+        """Time passed, and it had work or not. Why it must be taken for dead, if it must."""
+        self._silent += 1
+        self._stepless = self._stepless + 1 if busy else 0
+        if self._silent > self._silent_limit:
+            return f"it has been silent for {self._silence_s:g} s"
+        if self._stepless > self._step_limit:
+            return f"it has not ended a step for {self._step_s:g} s"
+        return None

@@ -1,0 +1,51 @@
+"""When a worker is taken for dead."""
+
+from gateway.pool.watchdog import Watchdog
+
+BUSY, IDLE = True, False
+
+
+def ticks(watchdog: Watchdog, busy: bool, most: int = 1000) -> int:
+    """How many ticks it stands before it bites; ``most`` if it does not."""
+    return next((n for n in range(most) if watchdog.tick(busy) is not None), most)
+
+
+def test_silence() -> None:
+    """The tick after the last one allowed, so that a whole silence has passed."""
+    for busy in (BUSY, IDLE):
+        assert ticks(Watchdog(1, 5, 100), busy) == 5
+    assert ticks(Watchdog(0.2, 1, 100), IDLE) == 5
+    assert ticks(Watchdog(1, 0.5, 100), IDLE) == 1
+
+
+def test_a_beat_breaks_silence_but_is_no_progress() -> None:
+    watchdog = Watchdog(1, 2, 10)
+    for _ in range(10):
+        assert watchdog.tick(BUSY) is None
+        watchdog.beat()
+    assert watchdog.tick(BUSY) == "it has not ended a step for 10 s"
+
+
+def test_a_step_is_progress() -> None:
+    watchdog = Watchdog(1, 20, 10)
+    for _ in range(10):
+        assert watchdog.tick(BUSY) is None
+    watchdog.step()
+    assert ticks(watchdog, BUSY) == 10
+
+
+def test_idle_time_is_not_stuck_time() -> None:
+    watchdog = Watchdog(1, 2, 3)
+    for _ in range(100):
+        assert watchdog.tick(IDLE) is None
+        watchdog.beat()
+    for _ in range(3):
+        assert watchdog.tick(BUSY) is None
+        watchdog.beat()
+    assert watchdog.tick(BUSY) is not None
+
+
+def test_it_bites_until_it_is_obeyed() -> None:
+    watchdog = Watchdog(1, 1, 1)
+    ticks(watchdog, IDLE)
+    assert watchdog.tick(IDLE) == "it has been silent for 1 s"
