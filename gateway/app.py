@@ -77,6 +77,14 @@ class Gateway:
         self._loop = asyncio.create_task(self.dispatcher.run())
         await self.pool.start(self.dispatcher)
 
+    async def broken(self) -> None:
+        """Wait for a bug to end the dispatch loop, and raise it: nobody would be served any more.
+
+        To be called after :meth:`start`.
+        """
+        assert self._loop is not None
+        await asyncio.shield(self._loop)
+
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
         self.dispatcher.drain()

@@ -24,19 +24,21 @@ from gateway.errors import (
     WorkerFailed,
     from_worker,
 )
+from gateway.parking import Parking
 from gateway.pool import Pool
 from gateway.preemption import Rules
+from gateway.quarantine import Quarantine
 from gateway.queue import Place, Queue
 from gateway.sequence import Move, Sequence, State
 from gateway.ticket import Job, Ticket
-from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
+from workers.protocol import Delta, Event, Failed, Finished, Generate, Parked, Started
 
 log = logging.getLogger("forge.dispatcher")
 
 UNBOUNDED = Bounds(sys.maxsize, sys.maxsize)
 
-MAX_DEATHS = 3
-"""A sequence that saw this many workers die without giving a token in between is given up."""
+TROUBLE_RETRY_S = 10
+"""When to come back after the pool told of trouble: by then it has tried again."""
 
 
 class Observer(Protocol):
@@ -74,16 +76,14 @@ class Dispatcher:
         self._clock_ns = clock_ns
         self._observer = observer
         self._queue_timeout = queue_timeout
-        self._preemption = preemption
         # Changes with every request.
+        self._wake = asyncio.Event()
         self._queue = Queue(aging_rate, bounds)
+        self._parking = Parking(pool, preemption, self._wake.set)
+        self._quarantine = Quarantine(pool, self._queue, self._wake.set)
         self._rate = ServiceRate()
         self._running: dict[int, Sequence] = {}
-        self._parking: Sequence | None = None
-        """The one that was asked to yield its slot and has not answered yet."""
-        self._quantum_timer: asyncio.TimerHandle | None = None
         self._last_id = 0
-        self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -94,6 +94,8 @@ class Dispatcher:
         """Queue a job. Raises :class:`Unavailable` while draining, or :class:`QueueFull`."""
         if self._draining:
             raise Unavailable("the server is shutting down", retry_after=5)
+        if self._pool.trouble is not None:
+            raise Unavailable(self._pool.trouble, retry_after=TROUBLE_RETRY_S)
         now = self._clock_ns()
         self._make_way(job, now)
         self._rate.resume(now)
@@ -172,11 +174,11 @@ class Dispatcher:
         self._draining = True
         self._pool.drain()
 
-    def abandon(self, reason: str) -> None:
-        """End every ticket with :class:`Unavailable`: there is no time left to serve it."""
+    def abandon(self, reason: str, retry_after: int = 5) -> None:
+        """End every ticket with :class:`Unavailable`: it can't be served."""
         sequences = [*self._queue.waiting(), *self._running.values()]
         for ticket in dict.fromkeys(sequence.ticket for sequence in sequences):
-            self._abort(ticket, Unavailable(reason, retry_after=5))
+            self._abort(ticket, Unavailable(reason, retry_after=retry_after))
 
     @property
     def draining(self) -> bool:
@@ -223,14 +225,18 @@ class Dispatcher:
             await self._wake.wait()
             self._wake.clear()
             self._match()
-            if len(self._queue):
-                self._preempt()
+            if self._queue.ready:
+                clear = [s for s in self._running.values() if not self._quarantine.holds(s)]
+                self._parking.ask(clear, self._queue.highest(), self._clock_ns())
 
     def _match(self) -> None:
-        while len(self._queue) and self._pool.free():
-            self._dispatch(self._queue.next(self._clock_ns()))
+        suspect = self._quarantine.next()
+        if suspect is not None:
+            self._dispatch(suspect, self._pool.submit_alone)
+        while self._queue.ready and self._pool.free():
+            self._dispatch(self._queue.next(self._clock_ns()), self._pool.submit)
 
-    def _dispatch(self, sequence: Sequence) -> None:
+    def _dispatch(self, sequence: Sequence, submit: Callable[[Generate], None]) -> None:
         """Give a slot to a sequence that was just taken from the queue."""
         now = self._clock_ns()
         if sequence.fresh:
@@ -242,28 +248,9 @@ class Dispatcher:
             sequence.ticket.dispatched_ns = now
         self._unpark(sequence, now)
         self._running[sequence.id] = sequence
-        self._pool.submit(sequence.generate())
+        submit(sequence.generate())
 
     # ------------------------------------------------------------------ preemption
-
-    def _preempt(self) -> None:
-        """Ask a running sequence to yield, if a waiting one has the right to its slot.
-
-        One at a time: the answer comes within a decode step.
-        """
-        urgent = self._queue.highest()
-        if self._preemption is None or self._parking is not None or urgent is None:
-            return
-        now = self._clock_ns()
-        victim, wait_ns = self._preemption.victim(self._running.values(), urgent, now)
-        if victim is not None:
-            self._parking = victim
-            self._pool.park(victim.id)
-        elif wait_ns:
-            if self._quantum_timer is not None:
-                self._quantum_timer.cancel()
-            loop = asyncio.get_running_loop()
-            self._quantum_timer = loop.call_later(wait_ns / NANO, self._wake.set)
 
     def _on_parked(self, sequence: Sequence) -> None:
         """The slot goes to the one it was freed for, not to whoever is oldest."""
@@ -273,11 +260,11 @@ class Dispatcher:
         urgent = self._queue.highest()
         yields = urgent is not None and urgent > sequence.priority
         overdue_ns = None
-        if self._preemption is not None and urgent is not None and yields:
-            overdue_ns = self._preemption.overdue_ns(sequence, urgent, now)
+        if urgent is not None and yields:
+            overdue_ns = self._parking.overdue_ns(sequence, urgent, now)
         self._requeue(sequence, overdue_ns)
-        if yields:
-            self._dispatch(self._queue.next_urgent())
+        if yields and self._pool.free():  # else the slot's worker is kept for a suspect
+            self._dispatch(self._queue.next_urgent(), self._pool.submit)
 
     def _unpark(self, sequence: Sequence, now_ns: int) -> None:
         """A pause is over: the sequence has a slot again, or it ended."""
@@ -285,12 +272,6 @@ class Dispatcher:
             pause_ns, sequence.parked_since_ns = now_ns - sequence.parked_since_ns, None
             sequence.parked_ns += pause_ns
             self._observer.on_unparked(pause_ns / NANO)
-
-    def _yielded(self, id_: int, attempt: int) -> None:
-        """The one that was asked to yield has left its slot, in whatever way."""
-        asked = self._parking
-        if asked is not None and (asked.id, asked.attempt) == (id_, attempt):
-            self._parking = None
 
     def _requeue(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
         """Back into the queue with the old key."""
@@ -302,7 +283,7 @@ class Dispatcher:
 
     def on_event(self, event: Event) -> None:
         if not isinstance(event, Started | Delta):
-            self._yielded(event.id, event.attempt)
+            self._parking.answered(event.id, event.attempt)
         sequence = self._running.get(event.id)
         if sequence is None or event.attempt != sequence.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
@@ -332,25 +313,32 @@ class Dispatcher:
         sequence.ids.extend(event.ids)
         if event.ids:
             sequence.deaths = 0
+            self._quarantine.leave(sequence)
             if sequence.ticket.first_token_ns is None:
                 sequence.ticket.first_token_ns = self._clock_ns()
 
     def on_lost(self, ids: Row[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
         for id_ in ids:
-            if self._parking is not None and self._parking.id == id_:
-                self._parking = None
+            self._parking.lost(id_)
             sequence = self._running.get(id_)
             if sequence is None:
                 continue
-            sequence.deaths += 1
-            if sequence.deaths >= MAX_DEATHS:
+            if self._quarantine.lost(sequence):
                 error = WorkerFailed(f"{sequence.deaths} workers died while computing this")
                 self._fail(sequence, error)
+                continue
+            del self._running[id_]
+            if self._quarantine.suspected(sequence):
+                sequence.move(Move.REQUEUE)
+                self._queue.suspect(sequence)
             else:
-                del self._running[id_]
                 self._requeue(sequence)
         self._wake.set()
+
+    def on_trouble(self, reason: str) -> None:
+        """Those who wait would hang for as long as no worker can be started."""
+        self.abandon(reason, retry_after=TROUBLE_RETRY_S)
 
     def on_credit(self) -> None:
         self._wake.set()
@@ -366,6 +354,7 @@ class Dispatcher:
     def _leave_slot(self, sequence: Sequence) -> None:
         """A sequence has ended, in whatever way."""
         self._running.pop(sequence.id, None)
+        self._quarantine.leave(sequence)
         if not sequence.fresh:
             self._queue.settle(sequence)
         sequence.ticket.open -= 1

@@ -41,11 +41,23 @@ class Queue:
         """The place that would be served last on top, of tickets that were never started."""
         self._overdue: Ranked[Place] = Ranked()
         """Parked sequences, by the moment from which they go before everybody."""
+        self._suspects: Ranked[Place] = Ranked()
+        """Places outside the heap: their sequences wait for a worker of their own."""
         self._usual = USUAL_AT_FIRST
         """Tokens of a usual answer: a moving mean of those that were."""
 
     def __len__(self) -> int:
+        return len(self._heap) + len(self._suspects)
+
+    @property
+    def ready(self) -> int:
+        """How many could use any free slot."""
         return len(self._heap)
+
+    @property
+    def suspects(self) -> int:
+        """How many need a worker of their own."""
+        return len(self._suspects)
 
     # ------------------------------------------------------------------ in
 
@@ -112,7 +124,20 @@ class Queue:
         if overdue_ns is not None:
             self._overdue.set(place, overdue_ns)
 
+    def suspect(self, sequence: Sequence) -> None:
+        """A sequence that had a slot waits for a worker that it shares with nobody."""
+        place = _place(sequence)
+        self._suspects.set(place, (place.key, place.order))
+
     # ------------------------------------------------------------------ out
+
+    def next_suspect(self) -> Sequence:
+        """Take the suspect that would be served first. Raises IndexError when there is none."""
+        place = self._suspects.first()
+        if place is None:
+            raise IndexError("nobody is suspected")
+        self._suspects.discard(place)
+        return place.item
 
     def next(self, now_ns: int) -> Sequence:
         """Take the one whose turn it is. Raises IndexError when nothing waits."""
@@ -134,6 +159,7 @@ class Queue:
     def leave(self, sequence: Sequence) -> None:
         """A waiting sequence gives up."""
         place = _place(sequence)
+        self._suspects.discard(place)
         self._heap.cancel(place)
         self._unindex(place)
         if sequence.fresh:
@@ -171,10 +197,11 @@ class Queue:
 
     def waiting(self) -> list[Sequence]:
         """All that wait, in no order."""
-        return [place.item for place in self._heap.waiting()]
+        return [place.item for place in (*self._suspects, *self._heap.waiting())]
 
     def order(self, now_ns: int) -> Iterator[tuple[Place, Sequence]]:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
+        yield from ((place, place.item) for place in self._suspects.in_order())
         turns: dict[float, Iterator[Sequence]] = {}
         overdue = self._overdue.up_to(now_ns)
         by_age = sorted(self._heap.waiting(), key=lambda p: (p.key, p.order))

@@ -61,6 +61,10 @@ class Ranked(Generic[T]):
             heapq.heappop(self._heap)
         return None
 
+    def in_order(self) -> list[T]:
+        """All items; they stay. O(n log n)."""
+        return [e[2] for e in sorted(self._heap) if self._stamps.get(e[2]) == e[1]]
+
     def up_to(self, rank: Any) -> list[T]:
         """The items ranked ``rank`` or less, in order; they stay. O(n log n)."""
         return [e[2] for e in sorted(self._heap) if self._stamps.get(e[2]) == e[1] and e[0] <= rank]

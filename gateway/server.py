@@ -81,6 +81,11 @@ async def serve(
                 await serving
                 return None if gateway.dispatcher.draining else str(failure)
             print(banner(gateway, sock), flush=True)
+            broken = asyncio.create_task(gateway.broken())
+            await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                broken.result()  # raises: better to end than to accept what nobody serves
+            broken.cancel()
         await serving
         return None
     finally:

@@ -66,6 +66,7 @@ class SimulatedPool:
     slots: int
     jobs: Sequence[Served]
     model: ModelInfo | None = None
+    trouble: str | None = None
     finished: int = 0
     served: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once every job has been served."""
@@ -93,6 +94,15 @@ class SimulatedPool:
         end = at_ns(now + job.arrival.service_ns - job.ran_ns)
         timer = asyncio.get_running_loop().call_at(end, self._finish, request.id)
         self._running[request.id] = _Run(request, job, now, timer)
+
+    def reserve(self) -> bool:
+        raise AssertionError("no worker dies here")
+
+    def submit_alone(self, request: Generate) -> None:
+        raise AssertionError("no worker dies here")
+
+    def release(self) -> bool:
+        return False
 
     def park(self, id_: int) -> None:
         """The answer comes later, as it does from a worker, but at the same instant."""

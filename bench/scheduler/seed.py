@@ -108,5 +108,8 @@ class SeedScheduler:
     def on_lost(self, ids: Sequence[int]) -> None:
         raise AssertionError("no worker dies here")
 
+    def on_trouble(self, reason: str) -> None:
+        raise AssertionError(reason)
+
     def on_credit(self) -> None:
         self._wake.set()

@@ -38,12 +38,19 @@ class Listener(Protocol):
         """There may be a free credit now."""
         ...
 
+    def on_trouble(self, reason: str) -> None:
+        """No worker can serve, and starting one has failed again and again."""
+        ...
+
 
 class Pool(Protocol):
     """Workers that compute generations."""
 
     model: ModelInfo | None
     """Set once a worker is ready."""
+
+    trouble: str | None
+    """Why nothing can be served for now, if so; None again as soon as a worker is ready."""
 
     async def start(self, listener: Listener) -> None:
         """Start the workers; returns when the first one is ready. Raises :class:`PoolFailed`."""
@@ -59,6 +66,21 @@ class Pool(Protocol):
 
     def submit(self, request: Generate) -> None:
         """Give a generation to a worker. Needs a free credit."""
+        ...
+
+    def reserve(self) -> bool:
+        """Keep one worker for a generation that must run alone; whether it is empty by now.
+
+        Its credits are not free any more. One worker at a time; asking again changes nothing.
+        """
+        ...
+
+    def submit_alone(self, request: Generate) -> None:
+        """Give a generation to the reserved worker. Needs :meth:`reserve` to have said yes."""
+        ...
+
+    def release(self) -> bool:
+        """The reserved worker is for everybody again; whether there was one."""
         ...
 
     def cancel(self, id_: int) -> None:

@@ -14,6 +14,8 @@ from workers.protocol import Broken, Generate, Load, ModelInfo, Ready, Step, Wor
 log = logging.getLogger("forge.pool")
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 30.0
+MAX_FAILURES = 5
+"""Starts that may fail in a row before those who wait are told."""
 MAX_TICK_S = 1.0
 """Between two looks at the workers' watchdogs."""
 
@@ -38,6 +40,11 @@ class Worker:
         return self.link.credits if self.link else 0
 
     @property
+    def busy(self) -> int:
+        """Generations that hold its slots."""
+        return len(self.link.in_flight) if self.link else 0
+
+    @property
     def ready(self) -> bool:
         return self.link is not None and self.link.ready is not None
 
@@ -56,7 +63,12 @@ class LocalPool:
         self._first_ready: asyncio.Future[None] | None = None
         self._draining = False
         self._stopping = asyncio.Event()
+        self._reserved: Worker | None = None
+        """The worker that takes no new work but one generation that must run alone."""
+        self._failures = 0
+        """Starts that failed since a worker was ready."""
         self.model: ModelInfo | None = None
+        self.trouble: str | None = None
 
     async def start(self, listener: Listener) -> None:
         """Returns when the first worker is ready. Raises :class:`PoolFailed`."""
@@ -70,17 +82,43 @@ class LocalPool:
         return any(worker.ready for worker in self._workers)
 
     def free(self) -> int:
-        return sum(worker.credits for worker in self._workers)
+        return sum(worker.credits for worker in self._shared())
+
+    def _shared(self) -> list[Worker]:
+        """The workers that anybody may use."""
+        return [worker for worker in self._workers if worker is not self._reserved]
 
     def submit(self, request: Generate) -> None:
-        links = {worker.id: worker.link for worker in self._workers if worker.link is not None}
-        home = next((id_ for id_, link in links.items() if request.id in link.parked), None)
-        target = choose({id_: link.credits for id_, link in links.items()}, home)
+        home = self._home(request.id)
+        free = {worker.id: worker.credits for worker in self._shared()}
+        target = choose(free, home.id if home is not None else None)
         if target is None:
             raise RuntimeError("no worker has a free credit")
-        if home is not None and home != target:
-            links[home].cancel(request.id)  # it goes on elsewhere, from its tokens
-        links[target].generate(request)
+        self._give(request, self._workers[target], home)
+
+    def _home(self, id_: int) -> Worker | None:
+        """The worker that keeps the cells of a parked generation."""
+        linked = (worker for worker in self._workers if worker.link is not None)
+        return next((w for w in linked if w.link is not None and id_ in w.link.parked), None)
+
+    def _give(self, request: Generate, worker: Worker, home: Worker | None) -> None:
+        if home is not None and home is not worker and home.link is not None:
+            home.link.cancel(request.id)  # it goes on elsewhere, from its tokens
+        assert worker.link is not None, "a worker with a free credit has a link"
+        worker.link.generate(request)
+
+    def reserve(self) -> bool:
+        if self._reserved is None:
+            self._reserved = min(self._workers, key=lambda worker: (not worker.ready, worker.busy))
+        return self._reserved.ready and not self._reserved.busy
+
+    def submit_alone(self, request: Generate) -> None:
+        assert self._reserved is not None, "reserve() comes first"
+        self._give(request, self._reserved, self._home(request.id))
+
+    def release(self) -> bool:
+        reserved, self._reserved = self._reserved, None
+        return reserved is not None
 
     def cancel(self, id_: int) -> None:
         for worker in self._workers:
@@ -120,7 +158,7 @@ class LocalPool:
             pid=process.pid if process else None,
             state=state,
             slots=self._spec.slots,
-            busy=len(link.in_flight) if link else 0,
+            busy=worker.busy,
             restarts=worker.restarts,
             load=link.load if link else Load(),
         )
@@ -136,12 +174,22 @@ class LocalPool:
                 return
             if was_ready:
                 pause = BACKOFF_FIRST_S
+            else:
+                self._count_failure(reason)
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
             await self._pause(pause)
             if self._stopping.is_set():
                 return
             pause = min(2 * pause, BACKOFF_MAX_S)
             worker.restarts += 1
+
+    def _count_failure(self, reason: str) -> None:
+        """Nobody should wait for workers that don't come; but it is tried for ever."""
+        self._failures += 1
+        if self._failures >= MAX_FAILURES and not self.ready():
+            self.trouble = f"no worker can be started: {reason}"
+            assert self._listener is not None
+            self._listener.on_trouble(self.trouble)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not when the pool is to stop."""
@@ -196,7 +244,7 @@ class LocalPool:
                 self._listener.on_credit()
         elif isinstance(message, Ready):
             log.info("worker %d (pid %d) is ready", worker.id, message.pid)
-            self.model = message.model
+            self.model, self.trouble, self._failures = message.model, None, 0
             if self._first_ready is not None and not self._first_ready.done():
                 self._first_ready.set_result(None)
             self._listener.on_credit()

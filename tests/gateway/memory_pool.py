@@ -33,6 +33,10 @@ class MemoryPool:
     def __init__(self, *slots: int) -> None:
         """One worker for each number, with so many slots."""
         self.model: ModelInfo | None = None
+        self.trouble: str | None = None
+        self.reserved: int | None = None
+        self.alone: Generate | None = None
+        """The last generation that was given a worker of its own."""
         self.slots = slots
         self.in_flight: list[dict[int, Generate]] = [{} for _ in slots]
         self.submitted: list[Generate] = []
@@ -62,6 +66,23 @@ class MemoryPool:
         assert request.id not in self.running(), "submitted twice"
         self.in_flight[worker][request.id] = request
         self.submitted.append(request)
+
+    def reserve(self) -> bool:
+        if self.reserved is None:
+            self.reserved = min(range(len(self.slots)), key=lambda w: len(self.in_flight[w]))
+        return not self.in_flight[self.reserved]
+
+    def submit_alone(self, request: Generate) -> None:
+        assert self.reserved is not None
+        assert not self.in_flight[self.reserved], "not alone"
+        self.homes.pop(request.id, None)
+        self.in_flight[self.reserved][request.id] = request
+        self.submitted.append(request)
+        self.alone = request
+
+    def release(self) -> bool:
+        reserved, self.reserved = self.reserved, None
+        return reserved is not None
 
     def cancel(self, id_: int) -> None:
         self.cancelled.append(id_)
@@ -139,7 +160,8 @@ class MemoryPool:
         return self._listener
 
     def _free(self) -> dict[int, int]:
-        return {id_: n - len(self.in_flight[id_]) for id_, n in enumerate(self.slots)}
+        free = {id_: n - len(self.in_flight[id_]) for id_, n in enumerate(self.slots)}
+        return {id_: n for id_, n in free.items() if id_ != self.reserved}
 
     def _release(self, id_: int) -> Generate:
         self.asked_to_park = [asked for asked in self.asked_to_park if asked != id_]

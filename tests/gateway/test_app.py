@@ -13,7 +13,7 @@ from gateway.config import Config
 from gateway.keys import Key, Keyring, digest
 from gateway.ticket import Job
 from tests.contract.dialects import CHAT, DIALECTS, INFER, Dialect
-from tests.gateway.memory_pool import MemoryPool
+from tests.gateway.memory_pool import MemoryPool, job
 from workers.protocol import Generate
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +50,21 @@ class Front:
         self.pool.progress(id_)
         self.pool.finish(id_)
         return job, await asking
+
+
+async def test_a_bug_in_the_dispatch_loop_does_not_go_unnoticed() -> None:
+    """The server ends with it; else it would accept requests that nobody serves."""
+    front = Front()
+
+    def free() -> int:
+        raise ZeroDivisionError
+
+    front.pool.free = free  # type: ignore[method-assign]
+    await front.gateway.start()
+    front.gateway.dispatcher.submit(job())
+    with pytest.raises(ZeroDivisionError):
+        await front.gateway.broken()
+    await front.client.aclose()
 
 
 async def until(check: Callable[[], bool]) -> None:

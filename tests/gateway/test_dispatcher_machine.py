@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.admission import Bounds
 from gateway.aging import NANO
-from gateway.dispatcher import MAX_DEATHS, UNBOUNDED, Dispatcher
+from gateway.dispatcher import UNBOUNDED, Dispatcher
 from gateway.errors import DeadlineExceeded, Displaced, QueueFull
 from gateway.preemption import Rules
+from gateway.quarantine import MAX_DEATHS
 from gateway.sequence import Sequence, State
 from gateway.ticket import Job, Ticket
 from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
@@ -116,14 +117,36 @@ class Traffic(RuleBasedStateMachine):
         rest = sorted((s for s in waiting if s.id not in overdue), key=self.key)
         return [self.sequences[id_] for id_ in first] + rest
 
+    def suspects(self) -> list[Sequence]:
+        """Who waits for a worker of its own, in the order of the key."""
+        waiting = self.expected(State.WAITING)
+        return sorted((s for s in waiting if self.deaths[s.id] >= MAX_DEATHS), key=self.key)
+
+    def unsuspected(self) -> list[Sequence]:
+        """Who waits for any free slot, in order."""
+        suspects = self.suspects()
+        return self.in_order([s for s in self.expected(State.WAITING) if s not in suspects])
+
+    def alone(self) -> Sequence | None:
+        """The suspect that has a worker of its own, and no token yet."""
+        request = self.pool.alone
+        if request is None or request.id not in self.sequences:
+            return None
+        sequence = self.sequences[request.id]
+        same = sequence.attempt == request.attempt and sequence.state is State.RUNNING
+        return sequence if same and sequence.ids == request.resume else None
+
     @rule()
     def dispatch(self) -> None:
-        """The loop gives every free credit to the next in the order of the key."""
-        queue = self.in_order(self.expected(State.WAITING))
+        """A suspect gets the worker kept for it; then every free credit goes by the key."""
+        suspects, queue = self.suspects(), self.unsuspected()
+        first: list[Sequence] = []
+        if suspects and self.alone() is None and self.pool.reserve():
+            first = suspects[:1]
         before, free = len(self.pool.submitted), self.pool.free()
         self.runner.run(self._settle())
         sent = self.pool.submitted[before:]
-        assert [request.id for request in sent] == ids(queue[:free])
+        assert [request.id for request in sent] == ids([*first, *queue[:free]])
         for request in sent:
             assert request.resume == self.tokens[request.id]
             self.overdue.pop(request.id, None)
@@ -181,17 +204,30 @@ class Traffic(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 9))
     def die(self, pick: int) -> None:
-        running = self.expected(State.RUNNING)
+        running, alone = self.expected(State.RUNNING), self.alone()
         lost = self.pool.die(pick % len(self.pool.slots))
         for sequence in running:
             self.deaths[sequence.id] += sequence.id in lost
-        failed = {self.ticket_of[s.id] for s in running if self.deaths[s.id] >= MAX_DEATHS}
+        # Only who was alone with a worker that died is proven to be the killer.
+        failed = {self.ticket_of[s.id] for s in running if s is alone and s.id in lost}
         for sequence in running:
             if self.ticket_of[sequence.id] in failed:
                 assert sequence.state is State.FAILED
                 self.forget(self.ticket_of[sequence.id])
             else:
                 assert sequence.state is (State.WAITING if sequence.id in lost else State.RUNNING)
+
+    @precondition(lambda self: self.pool.running())
+    @rule(pick=st.integers(0, 99))
+    def die_again_and_again(self, pick: int) -> None:
+        """By chance alone nobody would be suspected often enough to learn anything."""
+        id_ = self.pick(pick).id
+        for _ in range(MAX_DEATHS):
+            for worker, held in enumerate(self.pool.in_flight):
+                if id_ in held:
+                    self.die(worker)
+                    break
+            self.dispatch()
 
     # ------------------------------------------------------------------ what always holds
 
@@ -202,6 +238,8 @@ class Traffic(RuleBasedStateMachine):
         assert set(ids(self.dispatcher.waiting())) == set(ids(waiting))
         assert sorted(s.id for _, s in self.dispatcher.order()) == ids(waiting)
         assert self.dispatcher.running() == len(running)
+        keeps = self.alone() is not None or bool(self.suspects())
+        assert keeps or self.pool.reserved is None, "a worker is kept for nobody"
         # No job runs without a credit; a cancelled one holds its credit until the worker ends it.
         assert set(ids(running)) <= set(self.pool.running())
         ended = [ticket for ticket in self.tickets if ticket.ended]
@@ -255,7 +293,9 @@ class Overload(Traffic):
         (id_,) = self.pool.asked_to_park
         victim, before = self.sequences[id_], len(self.pool.submitted)
         had_ended = victim.ended
-        waiting = self.in_order(self.expected(State.WAITING))
+        waiting = self.unsuspected()
+        kept = self.pool.reserved is not None and id_ in self.pool.in_flight[self.pool.reserved]
+        free = self.pool.free()
         self.pool.yield_slot(id_)
         sent = [request.id for request in self.pool.submitted[before:]]
         if had_ended:
@@ -264,11 +304,14 @@ class Overload(Traffic):
         assert victim.state is State.WAITING
         urgent = max((sequence.priority for sequence in waiting), default=victim.priority)
         if urgent > victim.priority:
+            bound = round((urgent - victim.priority) / float(RATE) * NANO)
+            self.overdue[id_] = self.clock.now + max(0, bound - victim.parked_ns)
+            if kept and not free:  # the slot is that of a worker kept for a suspect
+                assert sent == []
+                return
             oldest = next(s for s in waiting if s.priority == urgent)
             assert sent == [oldest.id]
             self.overdue.pop(oldest.id, None)
-            bound = round((urgent - victim.priority) / float(RATE) * NANO)
-            self.overdue[id_] = self.clock.now + max(0, bound - victim.parked_ns)
             assert self.pool.submitted[-1].resume == self.tokens[oldest.id]
         else:
             assert sent == []
@@ -291,6 +334,7 @@ class Overload(Traffic):
     def only_the_less_urgent_are_asked(self) -> None:
         for id_ in self.pool.asked_to_park:
             assert id_ in self.pool.running()
+            assert self.alone() is not self.sequences[id_]
 
 
 class Shared(Overload):
@@ -300,9 +344,17 @@ class Shared(Overload):
 
     def in_order(self, waiting: list[Sequence]) -> list[Sequence]:
         """Overdue ones first, then as the queue tells."""
+        count = len(super().suspects())
         order = [sequence for _, sequence in self.dispatcher.order()]
-        assert sorted(ids(order)) == sorted(ids(waiting))
-        return order
+        assert sorted(ids(order[count:])) == sorted(ids(waiting))
+        return order[count:]
+
+    def suspects(self) -> list[Sequence]:
+        """They come first; in the order of their places, which may have been others' before."""
+        suspects = super().suspects()
+        first = [sequence for _, sequence in self.dispatcher.order()][: len(suspects)]
+        assert sorted(ids(first)) == sorted(ids(suspects))
+        return first
 
 
 class Crowded(Shared):

@@ -1,0 +1,57 @@
+"""Taking slots away: who is asked to yield, and when to look again. Not pure: it has a timer."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from gateway.aging import NANO
+from gateway.pool import Pool
+from gateway.preemption import Rules
+from gateway.sequence import Sequence
+
+
+class Parking:
+    """At most one sequence is asked at a time: the answer comes within a decode step."""
+
+    def __init__(self, pool: Pool, rules: Rules | None, wake: Callable[[], None]) -> None:
+        """``rules`` None lets everybody run to the end; ``wake`` is called to look again."""
+        self._pool = pool
+        self._rules = rules
+        self._wake = wake
+        self._asked: Sequence | None = None
+        """It was asked to yield its slot and has not answered yet."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody is asked to yield."""
+        return self._asked is None
+
+    def ask(self, running: Iterable[Sequence], urgent: float | None, now_ns: int) -> None:
+        """Ask a running sequence to yield, if a waiting one of that priority has the right."""
+        if self._rules is None or self._asked is not None or urgent is None:
+            return
+        victim, wait_ns = self._rules.victim(running, urgent, now_ns)
+        if victim is not None:
+            self._asked = victim
+            self._pool.park(victim.id)
+        elif wait_ns:
+            if self._timer is not None:
+                self._timer.cancel()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(wait_ns / NANO, self._wake)
+
+    def answered(self, id_: int, attempt: int) -> None:
+        """A generation left its slot, in whatever way; it may be the one that was asked."""
+        asked = self._asked
+        if asked is not None and (asked.id, asked.attempt) == (id_, attempt):
+            self._asked = None
+
+    def lost(self, id_: int) -> None:
+        """Its worker died: there will be no answer."""
+        if self._asked is not None and self._asked.id == id_:
+            self._asked = None
+
+    def overdue_ns(self, sequence: Sequence, urgent: float, now_ns: int) -> int | None:
+        """From when a sequence parked now goes before everybody; None: never."""
+        rules = self._rules
+        return None if rules is None else rules.overdue_ns(sequence, urgent, now_ns)
