@@ -19,6 +19,9 @@ from gateway.keys import Keyring
 from gateway.tls import server_context
 
 EXIT_OK, EXIT_USAGE = 0, 2
+SEND_BUFFER = 1 << 16
+"""Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
+client that does not read is noticed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,6 +65,7 @@ def bind(host: str, port: int) -> socket.socket:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             sock.bind(address)
         except OSError:
             sock.close()

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from gateway.admission import Bounds, ServiceRate
 from gateway.aging import NANO
+from gateway.backpressure import UNREAD, Backpressure
 from gateway.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -66,10 +67,12 @@ class Dispatcher:
         bounds: Bounds = UNBOUNDED,
         queue_timeout: float | None = None,
         preemption: Rules | None = None,
+        unread: int = UNREAD,
     ) -> None:
         """``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
 
-        ``preemption``: None lets every job run to its end.
+        ``preemption``: None lets every job run to its end. ``unread``: events that may lie in a
+        ticket before its generations pause.
         """
         # Process lifetime.
         self._pool = pool
@@ -81,6 +84,7 @@ class Dispatcher:
         self._queue = Queue(aging_rate, bounds)
         self._parking = Parking(pool, preemption, self._wake.set)
         self._quarantine = Quarantine(pool, self._queue, self._wake.set)
+        self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
         self._running: dict[int, Sequence] = {}
         self._last_id = 0
@@ -176,7 +180,8 @@ class Dispatcher:
 
     def abandon(self, reason: str, retry_after: int = 5) -> None:
         """End every ticket with :class:`Unavailable`: it can't be served."""
-        sequences = [*self._queue.waiting(), *self._running.values()]
+        paused = self._backpressure.paused()
+        sequences = [*self._queue.waiting(), *self._running.values(), *paused]
         for ticket in dict.fromkeys(sequence.ticket for sequence in sequences):
             self._abort(ticket, Unavailable(reason, retry_after=retry_after))
 
@@ -197,6 +202,10 @@ class Dispatcher:
     def running(self) -> int:
         """Sequences with a worker."""
         return len(self._running)
+
+    def paused(self) -> int:
+        """Sequences that wait for their clients to read."""
+        return len(self._backpressure)
 
     def waiting(self) -> list[Sequence]:
         """All sequences that wait, in no order."""
@@ -244,6 +253,7 @@ class Dispatcher:
         sequence.move(Move.DISPATCH)
         sequence.attempt += 1
         sequence.slot_since_ns = now
+        sequence.pausing = False
         if sequence.ticket.dispatched_ns is None:
             sequence.ticket.dispatched_ns = now
         self._unpark(sequence, now)
@@ -255,6 +265,9 @@ class Dispatcher:
     def _on_parked(self, sequence: Sequence) -> None:
         """The slot goes to the one it was freed for, not to whoever is oldest."""
         del self._running[sequence.id]
+        if self._backpressure.parked(sequence):
+            self._quarantine.leave(sequence)  # or its reader could keep a worker from everybody
+            return
         now = self._clock_ns()
         sequence.parked_since_ns = now
         urgent = self._queue.highest()
@@ -276,7 +289,10 @@ class Dispatcher:
     def _requeue(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
         """Back into the queue with the old key."""
         sequence.move(Move.REQUEUE)
-        self._queue.back(sequence, overdue_ns)
+        if self._quarantine.suspected(sequence):
+            self._queue.suspect(sequence)
+        else:
+            self._queue.back(sequence, overdue_ns)
         self._wake.set()
 
     # ------------------------------------------------------------------ the pool's events
@@ -308,6 +324,8 @@ class Dispatcher:
             if not ticket.open:
                 self._end(ticket)
         ticket.deliver(event)
+        if not sequence.ended:
+            self._backpressure.delivered(sequence)
 
     def _count_tokens(self, sequence: Sequence, event: Delta | Finished) -> None:
         sequence.ids.extend(event.ids)
@@ -329,11 +347,7 @@ class Dispatcher:
                 self._fail(sequence, error)
                 continue
             del self._running[id_]
-            if self._quarantine.suspected(sequence):
-                sequence.move(Move.REQUEUE)
-                self._queue.suspect(sequence)
-            else:
-                self._requeue(sequence)
+            self._requeue(sequence)
         self._wake.set()
 
     def on_trouble(self, reason: str) -> None:
@@ -355,6 +369,7 @@ class Dispatcher:
         """A sequence has ended, in whatever way."""
         self._running.pop(sequence.id, None)
         self._quarantine.leave(sequence)
+        self._backpressure.leave(sequence)
         if not sequence.fresh:
             self._queue.settle(sequence)
         sequence.ticket.open -= 1
@@ -367,8 +382,9 @@ class Dispatcher:
             ticket.timer.cancel()
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
+        ticket.on_read = None
         for sequence in ticket.sequences:
             del sequence.ticket
-        if not self._running and not len(self._queue):
+        if not (self._running or len(self._queue) or len(self._backpressure)):
             self._rate.pause(ticket.ended_ns)
             self._idle.set()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class State(Enum):
     WAITING = auto()
     RUNNING = auto()
+    PAUSED = auto()
     FINISHED = auto()
     FAILED = auto()
     CANCELLED = auto()
@@ -32,6 +33,7 @@ ENDED = frozenset({State.FINISHED, State.FAILED, State.CANCELLED})
 class Move(Enum):
     DISPATCH = auto()
     REQUEUE = auto()
+    PAUSE = auto()
     FINISH = auto()
     FAIL = auto()
     CANCEL = auto()
@@ -42,6 +44,10 @@ TRANSITIONS: dict[tuple[State, Move], State] = {
     (State.WAITING, Move.FAIL): State.FAILED,
     (State.WAITING, Move.CANCEL): State.CANCELLED,
     (State.RUNNING, Move.REQUEUE): State.WAITING,
+    (State.RUNNING, Move.PAUSE): State.PAUSED,
+    (State.PAUSED, Move.REQUEUE): State.WAITING,
+    (State.PAUSED, Move.FAIL): State.FAILED,
+    (State.PAUSED, Move.CANCEL): State.CANCELLED,
     (State.RUNNING, Move.FINISH): State.FINISHED,
     (State.RUNNING, Move.FAIL): State.FAILED,
     (State.RUNNING, Move.CANCEL): State.CANCELLED,
@@ -70,6 +76,8 @@ class Sequence:
         self.state = State.WAITING
         self.attempt = 0
         self.slot_since_ns = 0
+        self.pausing = False
+        """Whether it was asked to leave its slot because nobody reads what it gives."""
         self.parked_since_ns: int | None = None
         self.parked_ns = 0
         """How long it was parked, in total; a park that goes on is not in it yet."""

@@ -1,8 +1,11 @@
 """The life of one request: its sequences, and the channel through which their events reach it."""
 
+from __future__ import annotations
+
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import ForgeError
@@ -73,6 +76,8 @@ class Ticket:
         """Ends it when its time is over."""
         self.error: ForgeError | None = None
         # The channel.
+        self.on_read: Callable[[Ticket], None] | None = None
+        """Called once, when the client next takes what there is."""
         self._events: deque[ClientEvent] = deque()
         self._wake = asyncio.Event()
 
@@ -80,7 +85,7 @@ class Ticket:
     def state(self) -> State:
         """Running while any sequence runs; the end is that of all of them."""
         states = {sequence.state for sequence in self.sequences}
-        unhappy = (State.FAILED, State.CANCELLED, State.RUNNING, State.WAITING)
+        unhappy = (State.FAILED, State.CANCELLED, State.RUNNING, State.PAUSED, State.WAITING)
         return next((state for state in unhappy if state in states), State.FINISHED)
 
     @property
@@ -107,6 +112,11 @@ class Ticket:
     def pending(self) -> bool:
         """Whether :meth:`take` would still give events or an error."""
         return bool(self._events) or self.error is not None
+
+    @property
+    def unread(self) -> int:
+        """Events that the client has not taken yet."""
+        return len(self._events)
 
     def index(self, event: ClientEvent) -> int:
         """Which choice an event belongs to."""
@@ -139,4 +149,7 @@ class Ticket:
             raise self.error
         events = list(self._events)
         self._events.clear()
+        if self.on_read is not None:
+            on_read, self.on_read = self.on_read, None
+            on_read(self)
         return events

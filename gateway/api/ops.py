@@ -40,6 +40,9 @@ class Ops:
         )
         metrics.watch("requests_running", "Sequences with a worker", dispatcher.running)
         metrics.watch(
+            "requests_paused", "Sequences that wait for their clients to read", dispatcher.paused
+        )
+        metrics.watch(
             "workers_ready",
             "Workers that can serve",
             lambda: sum(worker.state in ("ready", "draining") for worker in pool.workers()),

@@ -88,7 +88,8 @@ class MemoryPool:
         self.cancelled.append(id_)
 
     def park(self, id_: int) -> None:
-        self.asked_to_park.append(id_)
+        if id_ not in self.asked_to_park:  # a worker answers once, however often it is asked
+            self.asked_to_park.append(id_)
 
     def drain(self) -> None:
         self.draining = True

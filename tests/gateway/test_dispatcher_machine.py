@@ -14,12 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.admission import Bounds
 from gateway.aging import NANO
+from gateway.backpressure import UNREAD
 from gateway.dispatcher import UNBOUNDED, Dispatcher
 from gateway.errors import DeadlineExceeded, Displaced, QueueFull
 from gateway.preemption import Rules
 from gateway.quarantine import MAX_DEATHS
 from gateway.sequence import Sequence, State
-from gateway.ticket import Job, Ticket
+from gateway.ticket import ClientEvent, Job, Ticket
 from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
 from workers.protocol import Delta, Finished
 
@@ -32,6 +33,7 @@ class Traffic(RuleBasedStateMachine):
     preemption: Rules | None = None
     owners: tuple[str, ...] = ("",)
     bounds = UNBOUNDED
+    unread = UNREAD
 
     @initialize(slots=st.lists(st.integers(1, 3), min_size=1, max_size=3))
     def create(self, slots: list[int]) -> None:
@@ -46,6 +48,7 @@ class Traffic(RuleBasedStateMachine):
             self.ends,
             bounds=self.bounds,
             preemption=self.preemption,
+            unread=self.unread,
         )
         self.pool.attach(self.dispatcher)
         self.tickets: list[Ticket] = []
@@ -54,6 +57,8 @@ class Traffic(RuleBasedStateMachine):
         """The ticket of each sequence."""
         self.tokens: dict[int, list[int]] = {}
         """What the workers said about each sequence while its client was there."""
+        self.heard: dict[int, list[ClientEvent]] = {}
+        """What the client of each ticket has taken so far."""
         self.deaths: dict[int, int] = {}
         self.overdue: dict[int, int] = {}
         """Since when a parked sequence goes before all others."""
@@ -90,6 +95,7 @@ class Traffic(RuleBasedStateMachine):
     def accept(self, job: Job) -> None:
         ticket = self.dispatcher.submit(job)
         self.tickets.append(ticket)
+        self.heard[ticket.id] = []
         for sequence in ticket.sequences:
             self.sequences[sequence.id] = sequence
             self.ticket_of[sequence.id] = ticket
@@ -261,6 +267,7 @@ class Traffic(RuleBasedStateMachine):
     def serve_the_rest(self) -> None:
         """No accepted job is forgotten: with working workers, all of them end."""
         for _ in range(2 * len(self.sequences) + 1):
+            self.read_everything()
             self.dispatch()
             for _ in range(len(self.pool.running())):
                 self.finish(0)
@@ -269,10 +276,17 @@ class Traffic(RuleBasedStateMachine):
         self.runner.run(asyncio.wait_for(self.dispatcher.idle(), 1))
         assert self.dispatcher._queue._turns._classes == {}, "what was taken was settled"
 
+    def read_everything(self) -> None:
+        """Clients that were slow catch up."""
+        for ticket in self.tickets:
+            if ticket.unread:
+                self.heard[ticket.id] += self.runner.run(ticket.take(0))
+
     async def _check_channels(self) -> None:
         """What the client hears is what was counted: no token lost, none twice."""
         for ticket in self.tickets:
-            heard = [] if ticket.error and not ticket._events else await ticket.take(timeout=0)
+            rest = [] if ticket.error and not ticket._events else await ticket.take(timeout=0)
+            heard = [*self.heard[ticket.id], *rest]
             spoken = [e for e in heard if isinstance(e, Delta | Finished)]
             for sequence in ticket.sequences:
                 own = [event for event in spoken if event.id == sequence.id]
@@ -383,6 +397,55 @@ class Crowded(Shared):
         assert len(self.never_started()) <= 3
 
 
+class Slow(Crowded):
+    """The same with clients that do not read, or read late."""
+
+    unread = 2
+
+    @precondition(lambda self: self.tickets)
+    @rule(pick=st.integers(0, 99))
+    def read(self, pick: int) -> None:
+        ticket = self.tickets[pick % len(self.tickets)]
+        paused = [s for s in ticket.sequences if s.state is State.PAUSED]
+        if ticket.unread:
+            before = len(self.pool.submitted)
+            self.heard[ticket.id] += self.runner.run(ticket.take(0))
+            assert all(s.state is not State.PAUSED for s in paused), "they wait, or run again"
+            for request in self.pool.submitted[before:]:
+                self.overdue.pop(request.id, None)
+
+    @precondition(lambda self: self.pool.asked_to_park)
+    @rule(pick=st.integers(0, 99))
+    def yield_slot(self, pick: int) -> None:
+        """Whoever was asked leaves: to wait for its reader, or in the queue."""
+        asked = self.pool.asked_to_park
+        id_ = asked[pick % len(asked)]
+        sequence = self.sequences[id_]
+        had_ended = sequence.ended
+        unread = sequence.ticket.unread if not had_ended else 0
+        before = len(self.pool.submitted)
+        self.pool.yield_slot(id_)
+        for request in self.pool.submitted[before:]:
+            self.overdue.pop(request.id, None)
+        if not had_ended:
+            full = unread > self.unread  # at most three sequences share it
+            assert sequence.state is (State.PAUSED if full else State.WAITING)
+
+    @invariant()
+    def nobody_pauses_who_is_read(self) -> None:
+        for sequence in self.expected(State.PAUSED):
+            assert sequence.ticket.unread
+        assert self.dispatcher.paused() == len(self.expected(State.PAUSED))
+
+    @invariant()
+    def nobody_is_asked_twice(self) -> None:
+        """Several may be asked here: one by preemption, others because they are not read."""
+
+    @invariant()
+    def only_the_less_urgent_are_asked(self) -> None:
+        assert set(self.pool.asked_to_park) <= set(self.pool.running())
+
+
 Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestTraffic = Traffic.TestCase
 Overload.TestCase.settings = Traffic.TestCase.settings
@@ -391,3 +454,5 @@ Shared.TestCase.settings = Traffic.TestCase.settings
 TestShared = Shared.TestCase
 Crowded.TestCase.settings = Traffic.TestCase.settings
 TestCrowded = Crowded.TestCase
+Slow.TestCase.settings = Traffic.TestCase.settings
+TestSlow = Slow.TestCase
