@@ -19,6 +19,7 @@ from gateway.api.middleware import TicketHeaders
 from gateway.api.openai import OpenAI
 from gateway.api.ops import Ops
 from gateway.api.service import Service
+from gateway.audit import Auditor
 from gateway.config import Config
 from gateway.dispatcher import Dispatcher, Observer
 from gateway.errors import BadRequest, ForgeError, InternalError, MethodNotAllowed, NotFound
@@ -70,11 +71,14 @@ class Gateway:
             queue_timeout=config.queue_timeout,
             preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
         )
+        self._auditor = Auditor(self.dispatcher)
         self._loop: asyncio.Task[None] | None = None
+        self._audits: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Returns when a worker is ready; requests may queue before. Raises PoolFailed."""
         self._loop = asyncio.create_task(self.dispatcher.run())
+        self._audits = asyncio.create_task(self._auditor.run())
         await self.pool.start(self.dispatcher)
 
     async def broken(self) -> None:
@@ -93,13 +97,15 @@ class Gateway:
                 await self.dispatcher.idle()
         except TimeoutError:
             self.dispatcher.abandon("the server is shutting down")
+        await self._auditor.last_look()
 
     async def stop(self) -> None:
         """End the workers."""
         await self.pool.stop()
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        tasks = [task for task in (self._loop, self._audits) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
@@ -148,6 +154,10 @@ class Observers:
     def on_unparked(self, seconds: float) -> None:
         for observer in self._observers:
             observer.on_unparked(seconds)
+
+    def on_violation(self, what: str) -> None:
+        for observer in self._observers:
+            observer.on_violation(what)
 
 
 def _respond(request: Request, error: ForgeError) -> Response:

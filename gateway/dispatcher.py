@@ -53,6 +53,10 @@ class Observer(Protocol):
         """A sequence was parked for so long, and now it has a slot again or has ended."""
         ...
 
+    def on_violation(self, what: str) -> None:
+        """Something that must hold does not: a bug."""
+        ...
+
 
 class Dispatcher:
     """Tickets in, events out. All methods are called in the event loop."""
@@ -88,6 +92,8 @@ class Dispatcher:
         self._rate = ServiceRate()
         self._running: dict[int, Sequence] = {}
         self._last_id = 0
+        self._open = 0
+        """Requests that have not ended."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -105,6 +111,7 @@ class Dispatcher:
         self._rate.resume(now)
         ticket = Ticket(self._last_id + 1, job, now)
         self._last_id += len(ticket.sequences)
+        self._open += 1
         self._queue.enter(ticket)
         self._set_timers(ticket)
         self._idle.clear()
@@ -206,6 +213,25 @@ class Dispatcher:
     def paused(self) -> int:
         """Sequences that wait for their clients to read."""
         return len(self._backpressure)
+
+    @property
+    def requests(self) -> int:
+        """Sequences that were ever accepted."""
+        return self._last_id
+
+    def leftovers(self) -> list[str]:
+        """What is left in the books although nothing waits or runs: each of it is a bug.
+
+        Nothing while there is work. Right after a hang-up its worker still winds up.
+        """
+        if self._running or len(self._queue) or len(self._backpressure):
+            return []
+        found = [*self._queue.leftovers(), *self._pool.leftovers()]
+        if not self._parking.quiet:
+            found.append("somebody is asked to yield")
+        if self._open:
+            found.append(f"{self._open} requests that nobody works for")
+        return found
 
     def waiting(self) -> list[Sequence]:
         """All sequences that wait, in no order."""
@@ -350,6 +376,11 @@ class Dispatcher:
             self._requeue(sequence)
         self._wake.set()
 
+    def on_violation(self, what: str) -> None:
+        """What must hold does not: a bug. Nothing can be done now but to say so, loudly."""
+        log.critical("INVARIANT VIOLATED, please report this bug: %s", what)
+        self._observer.on_violation(what)
+
     def on_trouble(self, reason: str) -> None:
         """Those who wait would hang for as long as no worker can be started."""
         self.abandon(reason, retry_after=TROUBLE_RETRY_S)
@@ -378,6 +409,7 @@ class Dispatcher:
 
     def _end(self, ticket: Ticket) -> None:
         """All sequences of the ticket have ended."""
+        self._open -= 1
         if ticket.timer is not None:
             ticket.timer.cancel()
         ticket.ended_ns = self._clock_ns()

@@ -95,6 +95,10 @@ class Turns(Generic[T]):
         self._classes: dict[float, _Class[T]] = {}
         self._arrivals = count()
 
+    def __len__(self) -> int:
+        """Classes with jobs that wait or are served."""
+        return len(self._classes)
+
     def enter(self, item: T, priority: float, owner: str, cost: int) -> None:
         """``item`` waits, behind what its owner already has in this class."""
         class_ = self._classes.setdefault(priority, _Class())

@@ -114,6 +114,9 @@ class Limits:
     def on_end(self, ticket: Ticket) -> None:
         self.of(ticket.job.owner).settle(ticket)
 
+    def on_violation(self, what: str) -> None:
+        """Implements :class:`gateway.dispatcher.Observer`; nothing to do with limits."""
+
     def on_unparked(self, seconds: float) -> None:
         """A pause uses nothing."""
 

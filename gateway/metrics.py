@@ -43,6 +43,9 @@ class Metrics:
         self._generated = Counter(
             "forge_generation_tokens", "Tokens sampled", registry=self.registry
         )
+        self._violations = Counter(
+            "forge_invariant_violations", "Bugs noticed by self-checks", registry=self.registry
+        )
         self._queue = self._histogram("request_queue_time", "From arrival to a worker")
         self._ttft = self._histogram("time_to_first_token", "From arrival to the first token")
         self._parked = self._histogram("request_parked_time", "Length of each preemption")
@@ -76,6 +79,10 @@ class Metrics:
     def on_unparked(self, seconds: float) -> None:
         """Count a preemption that is over."""
         self._parked.observe(seconds)
+
+    def on_violation(self, what: str) -> None:
+        """Count a bug that was noticed."""
+        self._violations.inc()
 
     def quantile_ms(self, q: float) -> float:
         """End-to-end latency of finished requests in milliseconds; 0 before the first."""

@@ -217,6 +217,18 @@ class Queue:
         """The effective priority of a place."""
         return self._heap.effective(place, now_ns)
 
+    def leftovers(self) -> list[str]:
+        """What the books still hold, in words; nothing when nothing waits or runs."""
+        books = {
+            "places in the heap": len(self._heap),
+            "requests admitted": len(self._admission),
+            "bytes admitted": self._admission.size,
+            "classes with turns": len(self._turns),
+            "places ranked": len(self._urgent) + len(self._worst) + len(self._overdue),
+            "suspects": len(self._suspects),
+        }
+        return [f"{count} {name}" for name, count in books.items() if count]
+
     # ------------------------------------------------------------------ books
 
     def _index(self, place: Place) -> None:

@@ -175,6 +175,7 @@ class ForgeServer:
         """A clean end is under way: exit code 0, the workers ``pids`` end too, no traceback."""
         assert self.wait() == 0, self.stderr
         eventually(lambda: all(gone(pid) for pid in pids), f"workers {pids} end")
+        assert "INVARIANT" not in self.stderr, self.stderr
         assert not quiet or "Traceback" not in self.stderr, self.stderr
 
     def kill(self) -> None:

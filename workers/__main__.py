@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 
 from workers import llama
+from workers.cells import BooksDiffer
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
 from workers.link import Link
-from workers.protocol import Broken, Ready, WorkerSpec
+from workers.protocol import Broken, Ready, Violated, WorkerSpec
 from workers.sequence import Preparer
 from workers.template import FALLBACK, ChatTemplate, TemplateFailed
 
@@ -60,7 +61,10 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     preparer = Preparer(model, template, info.n_ctx_seq)
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))
-    engine.run()
+    try:
+        engine.run()
+    except BooksDiffer as violation:
+        link.send(Violated(f"worker {os.getpid()}: {violation}"))
 
 
 def _die_loudly(failure: threading.ExceptHookArgs) -> None:

@@ -6,6 +6,10 @@ asks for more, and can check that nothing leaked.
 """
 
 
+class BooksDiffer(AssertionError):
+    """Cells were leaked, or are claimed by somebody who has none: a bug."""
+
+
 class CellLedger:
     """Who holds which cells. Cells are numbered by the ledger, not by llama.cpp."""
 
@@ -64,12 +68,12 @@ class CellLedger:
         return sum(1 for cell, count in counts.items() if count == self._refs[cell])
 
     def check(self) -> None:
-        """Raise AssertionError if references and holders disagree; for idle moments and tests."""
+        """Raise :class:`BooksDiffer` if references and holders disagree; for idle moments."""
         counts: dict[int, int] = {}
         for cells in self._held.values():
             for cell in cells:
                 counts[cell] = counts.get(cell, 0) + 1
         if counts != self._refs:
-            raise AssertionError("cell references and holders disagree")
+            raise BooksDiffer("cell references and holders disagree")
         if self.used > self.capacity:
-            raise AssertionError(f"{self.used} cells used of {self.capacity}")
+            raise BooksDiffer(f"{self.used} cells used of {self.capacity}")

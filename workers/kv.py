@@ -7,7 +7,7 @@ changes any of the three. ``Memory`` is llama.cpp's part, so the rest is tested 
 from collections.abc import Sequence
 from typing import Protocol
 
-from workers.cells import CellLedger
+from workers.cells import BooksDiffer, CellLedger
 from workers.prefix_cache import PrefixCache
 
 
@@ -16,6 +16,7 @@ class Memory(Protocol):
 
     def share(self, source: int, target: int, count: int) -> None: ...
     def drop(self, sequence: int) -> None: ...
+    def length(self, sequence: int) -> int: ...
 
 
 class KVCache:
@@ -114,10 +115,19 @@ class KVCache:
         return True
 
     def check(self) -> None:
-        """Raise AssertionError on a leak; for idle moments and tests."""
+        """Raise :class:`BooksDiffer` on a leak; for idle moments and tests."""
         self._ledger.check()
         ids = len(self._free_ids) + len(self._running) + len(self._prefixes.kept)
         if ids != self._n_seq:
-            raise AssertionError(f"{ids} sequence ids accounted for, there are {self._n_seq}")
+            raise BooksDiffer(f"{ids} sequence ids accounted for, there are {self._n_seq}")
         if not self._running and self.used:
-            raise AssertionError(f"{self.used} cells held by no sequence")
+            raise BooksDiffer(f"{self.used} cells held by no sequence")
+        if self.free + self.cached + self.used != self._ledger.capacity:
+            raise BooksDiffer(
+                f"{self.free} cells free, {self.cached} cached, {self.used} used: "
+                f"not the {self._ledger.capacity} there are"
+            )
+        for seq in range(self._n_seq) if self._shares_prefixes else ():
+            ours, theirs = self._ledger.length(seq), self._memory.length(seq)
+            if ours != theirs:
+                raise BooksDiffer(f"sequence {seq} has {theirs} cells, the ledger says {ours}")

@@ -253,6 +253,10 @@ class Context:
         """Let ``target`` use the cells of the first ``count`` tokens of ``source``."""
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
 
+    def length(self, sequence: int) -> int:
+        """How many tokens of ``sequence`` have cells; all from the first on."""
+        return int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+
     def drop(self, sequence: int) -> None:
         """Give up the cells of ``sequence``; shared ones stay with the others."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)

@@ -141,6 +141,12 @@ class Broken(msgspec.Struct, frozen=True, tag="broken"):
     message: str
 
 
+class Violated(msgspec.Struct, frozen=True, tag="violated"):
+    """The worker's own books do not add up: a bug. It ends, and a sound one takes its place."""
+
+    message: str
+
+
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
     """The process is alive, whatever its engine is doing."""
 
@@ -223,7 +229,8 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     load: Load | None
 
 
-FromWorker = Ready | Broken | Beat | Step
+Report = Ready | Broken | Violated | Step
+FromWorker = Report | Beat
 
 # --------------------------------------------------------------------------- codec
 

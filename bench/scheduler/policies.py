@@ -41,6 +41,9 @@ class _Silent:
     def on_end(self, ticket: Ticket) -> None:
         assert ticket.error is None, ticket.error
 
+    def on_violation(self, what: str) -> None:
+        raise AssertionError(what)
+
     def on_unparked(self, seconds: float) -> None:
         assert seconds >= 0
 

@@ -117,6 +117,9 @@ class SimulatedPool:
     def workers(self) -> list[WorkerStatus]:
         return [WorkerStatus(0, None, "ready", self.slots, len(self._running), 0, Load())]
 
+    def leftovers(self) -> list[str]:
+        return []
+
     async def stop(self) -> None:
         return None
 

@@ -108,6 +108,9 @@ class SeedScheduler:
     def on_lost(self, ids: Sequence[int]) -> None:
         raise AssertionError("no worker dies here")
 
+    def on_violation(self, what: str) -> None:
+        raise AssertionError(what)
+
     def on_trouble(self, reason: str) -> None:
         raise AssertionError(reason)
 

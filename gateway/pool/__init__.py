@@ -38,6 +38,10 @@ class Listener(Protocol):
         """There may be a free credit now."""
         ...
 
+    def on_violation(self, what: str) -> None:
+        """Something that must hold does not: a bug."""
+        ...
+
     def on_trouble(self, reason: str) -> None:
         """No worker can serve, and starting one has failed again and again."""
         ...
@@ -99,6 +103,10 @@ class Pool(Protocol):
         ...
 
     def workers(self) -> list[WorkerStatus]: ...
+
+    def leftovers(self) -> list[str]:
+        """What is held for generations, in words; nothing when none runs or is parked."""
+        ...
 
     async def stop(self) -> None:
         """End all workers, whatever they do."""

@@ -7,7 +7,6 @@ from typing import cast
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     Beat,
-    Broken,
     Cancel,
     Failed,
     Finished,
@@ -19,6 +18,7 @@ from workers.protocol import (
     Parked,
     ProtocolError,
     Ready,
+    Report,
     Step,
     encode,
 )
@@ -29,7 +29,7 @@ class WorkerLink(asyncio.Protocol):
 
     def __init__(
         self,
-        on_message: Callable[["WorkerLink", Ready | Broken | Step], None],
+        on_message: Callable[["WorkerLink", Report], None],
         on_closed: Callable[["WorkerLink"], None],
         watchdog: Watchdog,
     ) -> None:
@@ -98,7 +98,7 @@ class WorkerLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_closed(self)
 
-    def _account(self, message: Ready | Broken | Step) -> None:
+    def _account(self, message: Report) -> None:
         if isinstance(message, Ready):
             self.ready = message
         elif isinstance(message, Step):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
-from workers.protocol import Broken, Ready, Step, WorkerSpec
+from workers.protocol import Report, WorkerSpec
 
 STOP_S = 5.0
 """How long a worker may take to end after its link was closed, before it is killed."""
@@ -43,7 +43,7 @@ class WorkerProcess:
         name: str,
         spec: WorkerSpec,
         watchdog: Watchdog,
-        on_message: Callable[[WorkerLink, Ready | Broken | Step], None],
+        on_message: Callable[[WorkerLink, Report], None],
         on_closed: Callable[[WorkerLink], None],
     ) -> None:
         """``on_closed`` is called after everything that the worker wrote has been handed over."""

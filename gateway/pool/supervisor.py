@@ -9,7 +9,16 @@ from gateway.pool.link import WorkerLink
 from gateway.pool.placement import choose
 from gateway.pool.process import WorkerProcess
 from gateway.pool.watchdog import Watchdog
-from workers.protocol import Broken, Generate, Load, ModelInfo, Ready, Step, WorkerSpec
+from workers.protocol import (
+    Generate,
+    Load,
+    ModelInfo,
+    Ready,
+    Report,
+    Step,
+    Violated,
+    WorkerSpec,
+)
 
 log = logging.getLogger("forge.pool")
 
@@ -136,6 +145,17 @@ class LocalPool:
     def workers(self) -> list[WorkerStatus]:
         return [self._status(worker) for worker in self._workers]
 
+    def leftovers(self) -> list[str]:
+        found = []
+        for worker in self._workers:
+            if worker.link is not None and worker.link.in_flight:
+                found.append(f"worker {worker.id} holds credits of {sorted(worker.link.in_flight)}")
+            if worker.link is not None and worker.link.parked:
+                found.append(f"worker {worker.id} keeps cells of {sorted(worker.link.parked)}")
+        if self._reserved is not None:
+            found.append(f"worker {self._reserved.id} is reserved")
+        return found
+
     async def stop(self) -> None:
         self._stopping.set()
         for worker in self._workers:
@@ -233,7 +253,7 @@ class LocalPool:
 
     # ------------------------------------------------------------------ what a worker says
 
-    def _on_message(self, worker: Worker, link: WorkerLink, message: Ready | Broken | Step) -> None:
+    def _on_message(self, worker: Worker, link: WorkerLink, message: Report) -> None:
         assert self._listener is not None
         if isinstance(message, Step):
             ended = False
@@ -248,6 +268,8 @@ class LocalPool:
             if self._first_ready is not None and not self._first_ready.done():
                 self._first_ready.set_result(None)
             self._listener.on_credit()
+        elif isinstance(message, Violated):
+            self._listener.on_violation(message.message)
         elif not self._fail_start(message.message):
             log.error("worker %d can't serve: %s", worker.id, message.message)
 

@@ -100,6 +100,10 @@ class MemoryPool:
             for id_, slots in enumerate(self.slots)
         ]
 
+    def leftovers(self) -> list[str]:
+        found = [f"worker {w} holds {list(held)}" for w, held in enumerate(self.in_flight) if held]
+        return found + ([] if self.reserved is None else [f"worker {self.reserved} is reserved"])
+
     async def stop(self) -> None:
         return None
 
@@ -175,11 +179,15 @@ class Ends:
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
+        self.violations: list[str] = []
 
     def on_end(self, ticket: Ticket) -> None:
         assert ticket.ended
         assert ticket.ended_ns is not None
         self.tickets.append(ticket)
+
+    def on_violation(self, what: str) -> None:
+        self.violations.append(what)
 
     def on_unparked(self, seconds: float) -> None:
         assert seconds >= 0

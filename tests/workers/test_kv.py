@@ -5,6 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from workers.cells import BooksDiffer
 from workers.kv import KVCache
 
 
@@ -29,6 +30,9 @@ class MirrorMemory:
 
     def drop(self, sequence: int) -> None:
         self.cells.pop(sequence, None)
+
+    def length(self, sequence: int) -> int:
+        return len(self.cells.get(sequence, []))
 
     def held_by(self, sequences: set[int]) -> set[int]:
         return {cell for seq in sequences for cell in self.cells.get(seq, [])}
@@ -207,3 +211,16 @@ def test_long_finished_sequence_is_not_kept() -> None:
         kv.extend(seq, size - kv._ledger.length(seq))
         kv.keep(seq, tokens)
         assert kv.cached == kept
+
+
+def test_cells_that_llama_cpp_lacks_are_noticed() -> None:
+    """The ledger is ours; what it says is held against llama.cpp's own memory."""
+    memory = MirrorMemory()
+    kv = KVCache(memory, 64, 4, shares_prefixes=True)
+    seq, _ = kv.attach([1, 2, 3])
+    memory.compute(seq, 3)
+    kv.extend(seq, 3)
+    kv.check()
+    memory.cells[seq].pop()
+    with pytest.raises(BooksDiffer, match=f"sequence {seq} has 2 cells, the ledger says 3"):
+        kv.check()

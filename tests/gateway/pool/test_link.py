@@ -21,6 +21,7 @@ from workers.protocol import (
     ModelInfo,
     Parked,
     Ready,
+    Report,
     Sampling,
     Step,
     Text,
@@ -40,7 +41,7 @@ class Line:
     """Both ends of a link, and what was heard at ours."""
 
     def __init__(self) -> None:
-        self.heard: list[Ready | Broken | Step] = []
+        self.heard: list[Report] = []
         self.closed, self._news = asyncio.Event(), asyncio.Event()
         self.in_flight_at_close: list[int] = []
         self.link = WorkerLink(self._on_message, self._on_closed, Watchdog(1, 2, 4))
@@ -50,7 +51,7 @@ class Line:
         self._ours = ours
         self._decoder: FrameDecoder[Generate | Cancel] = FrameDecoder(ToWorker)
 
-    def _on_message(self, link: WorkerLink, message: Ready | Broken | Step) -> None:
+    def _on_message(self, link: WorkerLink, message: Report) -> None:
         assert link is self.link
         self.heard.append(message)
         self._news.set()
