@@ -22,7 +22,14 @@ from gateway.api.service import Service
 from gateway.audit import Auditor
 from gateway.config import Config
 from gateway.dispatcher import Dispatcher, Observer
-from gateway.errors import BadRequest, ForgeError, InternalError, MethodNotAllowed, NotFound
+from gateway.errors import (
+    BadRequest,
+    BodyTimeout,
+    ForgeError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+)
 from gateway.keys import Keyring
 from gateway.limits import Limits
 from gateway.metrics import Metrics
@@ -122,7 +129,7 @@ class Gateway:
             Exception: _bug,
         }
         # Inside starlette's net for bugs, and before the router: who has no key learns no paths.
-        authentication = Middleware(Authentication, keyring=self.keyring, respond=_respond)
+        authentication = Middleware(Authentication, keyring=self.keyring, respond=_answer)
         app = Starlette(routes=routes, middleware=[authentication], exception_handlers=handlers)
         app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
         # These two around everything, the answer to a bug included.
@@ -160,28 +167,35 @@ class Observers:
             observer.on_violation(what)
 
 
-def _respond(request: Request, error: ForgeError) -> Response:
-    """An error in the shape of the dialect that was spoken to."""
-    if request.url.path == "/infer":
+def respond(path: str, error: ForgeError) -> Response:
+    """An error in the shape of the dialect that is spoken at ``path``."""
+    if path == "/infer":
         return infer.error_response(error)
     return openai.error_response(error)
 
 
+def _answer(request: Request, error: ForgeError) -> Response:
+    response = respond(request.scope["path"], error)
+    if isinstance(error, BodyTimeout):
+        response.headers["Connection"] = "close"  # what still comes would be taken for a request
+    return response
+
+
 async def _forge_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ForgeError)
-    return _respond(request, error)
+    return _answer(request, error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """What starlette itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    method, path = request.method, request.url.path
+    method, path = request.method, request.scope["path"]
     if error.status_code == 405:
-        response = _respond(request, MethodNotAllowed(f"{method} is not allowed on {path}"))
+        response = _answer(request, MethodNotAllowed(f"{method} is not allowed on {path}"))
         response.headers.update(error.headers or {})
         return response
     known = NotFound(f"there is nothing at {path}") if error.status_code == 404 else None
-    return _respond(request, known or BadRequest(error.detail))
+    return _answer(request, known or BadRequest(error.detail))
 
 
 async def _gone(request: Request, error: Exception) -> Response:
@@ -190,4 +204,4 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    return _respond(request, InternalError("internal error"))
+    return _answer(request, InternalError("internal error"))

@@ -34,6 +34,8 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 
 AUTO_SLOTS = 8
 CORES_PER_WORKER = 4
+MIN_UPLOAD_RATE = 1024
+"""Bytes a second that an upload must average, once the body timeout is over."""
 
 
 class ConfigError(Exception):
@@ -115,6 +117,34 @@ class Config(BaseModel):
     )
     max_body: int = Field(
         4 * 1024 * 1024, ge=1024, le=128 * 1024 * 1024, description="largest request body in bytes"
+    )
+    max_connections: Count | Auto = Field(
+        "auto",
+        description="connections at once, over which the answer is 503; auto: 16384, or what the "
+        "limit on open files allows",
+    )
+    header_timeout: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="seconds from a request's first byte to the end of its headers, and for a TLS "
+        "handshake; then 408",
+    )
+    body_timeout: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="seconds to wait for the next byte of a body; after as many seconds in all, "
+        f"an upload must also have averaged {MIN_UPLOAD_RATE} bytes a second; then 408",
+    )
+    idle_timeout: float = Field(
+        75.0,
+        gt=0,
+        le=86400,
+        allow_inf_nan=False,
+        description="seconds that a connection stays open between requests, or before the first",
     )
     keepalive: float = Field(
         5.0,

@@ -82,8 +82,30 @@ class MethodNotAllowed(ForgeError):
     status, code, type = 405, "method_not_allowed", "invalid_request_error"
 
 
+class HeadersTimeout(ForgeError):
+    """A request began and its headers did not end in time."""
+
+    status, code, type = 408, "headers_timeout", "timeout_error"
+
+
+class BodyTimeout(ForgeError):
+    """The body stopped coming, or came too slowly."""
+
+    status, code, type = 408, "body_timeout", "timeout_error"
+
+
 class BodyTooLarge(ForgeError):
     status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class UrlTooLong(ForgeError):
+    status, code, type = 414, "url_too_long", "invalid_request_error"
+
+
+class HeadersTooLarge(ForgeError):
+    """Too many bytes, or too many headers."""
+
+    status, code, type = 431, "headers_too_large", "invalid_request_error"
 
 
 class QueueFull(ForgeError):
@@ -119,6 +141,12 @@ class Unavailable(ForgeError):
     """Not able to serve now: still loading, or draining before the end."""
 
     status, code = 503, "unavailable"
+
+
+class TooManyConnections(Unavailable):
+    """As many connections are open as the operator or the system allows."""
+
+    code = "too_many_connections"
 
 
 class WorkerFailed(ForgeError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import ssl
@@ -9,22 +10,47 @@ from collections.abc import Generator
 
 import uvicorn
 
-from gateway.app import Gateway
+from gateway.app import Gateway, respond
 from gateway.config import Config
+from gateway.connection import LINGER_S, Connection, Terms
+from gateway.descriptors import connections_allowed
 from gateway.keys import Keyring
 from gateway.pool import PoolFailed
 
-LINGER_S = 5
+FAREWELL_S = 5
 """How long finished responses may take to reach slow clients before the process ends."""
 
 
 class Server(uvicorn.Server):
     """uvicorn closes its listeners at the first signal; this one first drains the gateway."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, terms: Terms) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._terms = terms
         self._drain: asyncio.Task[None] | None = None
+        connections = self.server_state.connections
+        gateway.metrics.watch("connections", "Connections open", lambda: len(connections))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. uvicorn's own way has no limits on a TLS handshake and its end."""
+        config = self.config
+
+        def connection() -> Connection:
+            return Connection(config, self.server_state, {}, terms=self._terms)
+
+        listen = functools.partial(
+            asyncio.get_running_loop().create_server, connection, backlog=config.backlog
+        )
+        if config.ssl is not None:
+            listen = functools.partial(
+                listen,
+                ssl=config.ssl,
+                ssl_handshake_timeout=self._terms.header_timeout,
+                ssl_shutdown_timeout=LINGER_S,
+            )
+        self.servers = [await listen(sock=sock) for sock in sockets or []]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -56,6 +82,12 @@ async def serve(
 ) -> str | None:
     """Serve on a bound socket until a signal. Returns None, or why no worker could start."""
     gateway = Gateway(config, keyring)
+    terms = Terms(
+        config.header_timeout,
+        config.idle_timeout,
+        connections_allowed(config.max_connections),
+        respond,
+    )
     settings = uvicorn.Config(
         gateway.app(),
         http="httptools",
@@ -64,11 +96,11 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=LINGER_S,
+        timeout_graceful_shutdown=FAREWELL_S,
         # The files were read and checked before; given their names, uvicorn would read them again.
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    server = Server(settings, gateway)
+    server = Server(settings, gateway, terms)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     starting = asyncio.create_task(gateway.start())
     try:

@@ -3,6 +3,7 @@
 Every 400 that the body alone can show happens here.
 """
 
+import asyncio
 import contextlib
 import math
 import secrets
@@ -14,8 +15,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
+from gateway.config import MIN_UPLOAD_RATE
 from gateway.errors import (
     BadRequest,
+    BodyTimeout,
     BodyTooLarge,
     PriorityNotAllowed,
     UnknownParameter,
@@ -111,20 +114,13 @@ def job(
     )
 
 
-async def read(request: Request, limit: int) -> tuple[dict[str, Any], int]:
+async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, Any], int]:
     """The JSON object in the body, and the body's bytes.
 
-    Raises BodyTooLarge, BadRequest or ClientDisconnect.
+    ``timeout`` is in seconds, see :func:`upload_deadline`. Raises BodyTooLarge, BodyTimeout,
+    BadRequest or ClientDisconnect.
     """
-    too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise too_large
+    data = await _receive(request, limit, timeout)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -132,6 +128,39 @@ async def read(request: Request, limit: int) -> tuple[dict[str, Any], int]:
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     return value, len(data)
+
+
+async def _receive(request: Request, limit: int, timeout: float) -> bytearray:
+    """All bytes of the body, ``limit`` at most, if they come in time."""
+    too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    data = bytearray()
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    try:
+        async with asyncio.timeout_at(start + timeout) as late:
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > limit:
+                    raise too_large
+                late.reschedule(upload_deadline(start, clock(), len(data), timeout))
+    except TimeoutError:
+        raise BodyTimeout(
+            f"the body is too slow: {len(data)} bytes in {clock() - start:.1f} seconds; the next "
+            f"may take {timeout:g}, and after as many the average is {MIN_UPLOAD_RATE} a second"
+        ) from None
+    return data
+
+
+def upload_deadline(start: float, now: float, received: int, timeout: float) -> float:
+    """When a body is too late, of which ``received`` bytes came from ``start`` to ``now``.
+
+    After a silence of ``timeout`` seconds, or when the whole, after as many seconds to begin with,
+    fell behind MIN_UPLOAD_RATE: a byte now and then would keep the connection for ever.
+    """
+    return min(now + timeout, start + timeout + received / MIN_UPLOAD_RATE)
 
 
 def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> Body:

@@ -39,7 +39,8 @@ class Infer:
         return [Route("/infer", self.infer, methods=["POST"])]
 
     async def infer(self, request: Request) -> Response:
-        raw, size = await body.read(request, self._service.config.max_body)
+        config = self._service.config
+        raw, size = await body.read(request, config.max_body, config.body_timeout)
         given = body.parse(InferBody, raw, {})
         question = {"role": "user", "content": given.query}
         job = body.job(

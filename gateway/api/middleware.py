@@ -30,8 +30,7 @@ class TicketHeaders:
                 headers = MutableHeaders(scope=message)
                 ticket: Ticket | None = state.get("ticket")
                 if ticket is None:
-                    headers["X-Request-Id"] = secrets.token_hex(12)
-                    headers["X-Queue-Wait"] = seconds(0)
+                    headers.update(without_ticket())
                 else:
                     headers.update(describe(ticket, self._clock_ns()))
                 allowance: Allowance | None = state.get("allowance")
@@ -45,6 +44,11 @@ class TicketHeaders:
 def seconds(nanoseconds: int) -> str:
     """A time as headers tell it."""
     return f"{nanoseconds / NANO:.6f}"
+
+
+def without_ticket() -> dict[str, str]:
+    """The headers of a response to what never was a job."""
+    return {"X-Request-Id": secrets.token_hex(12), "X-Queue-Wait": seconds(0)}
 
 
 def describe(ticket: Ticket, now_ns: int) -> dict[str, str]:

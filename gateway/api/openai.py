@@ -249,11 +249,13 @@ class OpenAI:
         ]
 
     async def chat(self, request: Request) -> Response:
-        raw, size = await body.read(request, self._service.config.max_body)
+        config = self._service.config
+        raw, size = await body.read(request, config.max_body, config.body_timeout)
         return await self._generate(request, body.parse(ChatBody, raw, CHAT_NOT_YET), size)
 
     async def completions(self, request: Request) -> Response:
-        raw, size = await body.read(request, self._service.config.max_body)
+        config = self._service.config
+        raw, size = await body.read(request, config.max_body, config.body_timeout)
         given = body.parse(CompletionBody, raw, COMPLETION_NOT_YET)
         return await self._generate(request, given, size)
 

@@ -9,16 +9,21 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from gateway.api.body import read
-from gateway.errors import BadRequest, BodyTooLarge
+from gateway.api.body import read, upload_deadline
+from gateway.config import MIN_UPLOAD_RATE
+from gateway.errors import BadRequest, BodyTimeout, BodyTooLarge
 
 
-def request(*chunks: bytes, length: str | None = None, hangs_up: bool = False) -> Request:
+def request(
+    *chunks: bytes, length: str | None = None, hangs_up: bool = False, stalls: bool = False
+) -> Request:
     async def messages() -> AsyncIterator[Message]:
         for chunk in chunks:
             yield {"type": "http.request", "body": chunk, "more_body": True}
         if hangs_up:
             yield {"type": "http.disconnect"}
+        if stalls:
+            await asyncio.Event().wait()
         yield {"type": "http.request", "body": b"", "more_body": False}
 
     stream = messages()
@@ -27,8 +32,8 @@ def request(*chunks: bytes, length: str | None = None, hangs_up: bool = False) -
     return Request(scope, receive=stream.__anext__)
 
 
-def read_now(req: Request, limit: int = 1000) -> dict[str, Any]:
-    value, size = asyncio.run(read(req, limit))
+def read_now(req: Request, limit: int = 1000, timeout: float = 60) -> dict[str, Any]:
+    value, size = asyncio.run(read(req, limit, timeout))
     assert size <= limit
     return value
 
@@ -76,3 +81,18 @@ def test_too_large() -> None:
 def test_hang_up_while_reading() -> None:
     with pytest.raises(ClientDisconnect):
         read_now(request(b'{"a": 1', hangs_up=True))
+
+
+def test_a_body_that_stops() -> None:
+    with pytest.raises(BodyTimeout, match="7 bytes"):
+        read_now(request(b'{"a": 1', stalls=True), timeout=0.05)
+
+
+def test_the_deadline_of_an_upload() -> None:
+    """Silence has a limit, and so has the whole by its rate; whichever ends first."""
+    assert upload_deadline(100, 100, 0, 30) == 130
+    assert upload_deadline(100, 101, 10**9, 30) == 131, "much data buys no long silence"
+    rate = MIN_UPLOAD_RATE
+    assert upload_deadline(100, 160, 60 * rate, 30) == 190
+    assert upload_deadline(100, 160, 40 * rate, 30) == 170, "below the rate"
+    assert upload_deadline(100, 129, 1, 30) == pytest.approx(130, abs=0.01), "a byte, in time"

@@ -1,0 +1,314 @@
+"""One HTTP connection: uvicorn's, with the patience and the bounds that it lacks.
+
+uvicorn waits for ever for the rest of a request's head, takes heads of any size and any number of
+connections, and answers what is no HTTP with plain text, in the middle of a response if need be.
+Here a client that does not keep to the terms is told so in JSON, after the answers that it still
+has to get, and the connection ends. How long a body may take is :mod:`gateway.api.body`'s to say.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import httptools
+import uvicorn
+from starlette.responses import Response
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from gateway.api.middleware import without_ticket
+from gateway.errors import (
+    BadRequest,
+    ForgeError,
+    HeadersTimeout,
+    HeadersTooLarge,
+    TooManyConnections,
+    UrlTooLong,
+)
+
+MAX_URL = 8 * 1024
+MAX_HEADERS = 256
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's head, and of whatever else is not body: chunk extensions, trailers."""
+MAX_PIPELINED = 64
+"""Requests that may wait on one connection: each costs the client 18 bytes, and us kilobytes."""
+LINGER_S = 2
+"""How long a client may take to read why it was refused; what it sends meanwhile is dropped."""
+MAX_LINGERING = 128
+DISCARD_S = 30
+"""How long the rest of a body may take whose request was answered before all of it was here."""
+WARN_EVERY_S = 60
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Terms:
+    """On what terms a server takes connections; all of them share this object. Times in seconds."""
+
+    header_timeout: float
+    idle_timeout: float
+    max_connections: int
+    respond: Callable[[str, ForgeError], Response]
+    """The response for an error, in the shape of the dialect at a path ("" if there is none)."""
+    lingering: set["Connection"] = field(default_factory=set)
+    warned_at: float = float("-inf")
+
+    def warn(self) -> None:
+        """Say that connections are refused; not for each, which would fill the disk instead."""
+        if time.monotonic() - self.warned_at >= WARN_EVERY_S:
+            self.warned_at = time.monotonic()
+            logger.warning("all %d connections are in use; refusing more", self.max_connections)
+
+
+class Reading(Enum):
+    """The part of a request that comes next."""
+
+    NOTHING = "nothing of it is here yet"
+    HEAD = "some of the head is here"
+    BODY = "the head is here, the body is not, or not all of it"
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection, from its first byte to its last."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        terms: Terms,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._terms = terms
+        self._reading = Reading.NOTHING
+        self._unread = 0
+        """Bytes since the parser last handed over a piece of a body, or began a request."""
+        self._running: RequestResponseCycle | None = None
+        """Whose turn it is to be answered; ``self.cycle`` is the newest request."""
+        self._failure: ForgeError | None = None
+        """Why nothing more is read."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    # The connection.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._terms.max_connections:
+            self._terms.warn()
+            self._refuse(
+                TooManyConnections("this server has no connection to spare", retry_after=1)
+            )
+        else:
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._set_timer(None)
+        self._terms.lingering.discard(self)
+        _abandon(self._running)  # uvicorn tells only the newest of pipelined requests
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._failure is not None:
+            return
+        self._unread += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._fail(_explain(error))
+            return
+        if self._unread > MAX_HEAD:
+            what = "framing of the body is" if self._reading is Reading.BODY else "headers are"
+            self._fail(HeadersTooLarge(f"the {what} larger than {MAX_HEAD} bytes"))
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; a request that offers to switch protocols is parsed again without its offer.
+
+        The parser takes the offer for accepted and ends the request at its headers: the body
+        would be lost and then be read as a request of its own.
+        """
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+                self.parser.feed_data(self._head_without_upgrade())
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version.encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    # What the parser finds.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._reading, self._unread = Reading.HEAD, 0
+        self._set_timer(self._terms.header_timeout, self._headers_are_late)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_URL:
+            raise UrlTooLong(f"the URL is longer than {MAX_URL} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reading is not Reading.HEAD:
+            return  # a trailer: it must not pass for a header
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise HeadersTooLarge(f"there are more than {MAX_HEADERS} headers")
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # it comes again without the offer
+        self._check_head()
+        super().on_headers_complete()
+        self._set_timer(None)
+        self._reading = Reading.BODY
+        # uvicorn stops reading when a request waits behind another, and so misses hang-ups.
+        self.flow.resume_reading()
+
+    def _check_head(self) -> None:
+        """Raises the ForgeError that answers a head which is not served."""
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD:
+            raise HeadersTooLarge(f"the headers are larger than {MAX_HEAD} bytes")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise BadRequest(f"more than {MAX_PIPELINED} requests were sent ahead of their answers")
+        try:
+            path = httptools.parse_url(self.url).path
+        except httptools.HttpParserInvalidURLError as error:
+            raise BadRequest("the URL can't be understood") from error
+        if path is None:
+            raise BadRequest("the URL has no path")
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._reading is Reading.HEAD:
+            return  # an offer to switch protocols; it comes again
+        self._reading = Reading.NOTHING
+        super().on_message_complete()
+        if not self._busy:
+            self._expect_request()
+
+    # Answers.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def _busy(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    def on_response_complete(self) -> None:
+        """Who waits behind this answer is next. Instead of uvicorn's, which arms its own timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._failure is not None:
+            self._refuse(self._failure)
+        elif self._reading is Reading.BODY:
+            self._set_timer(DISCARD_S, self._close)
+        elif self._reading is Reading.NOTHING:
+            self._expect_request()
+
+    def _fail(self, error: ForgeError) -> None:
+        """Read no further: ``error`` answers what came last, when it is its turn."""
+        if self.transport.is_closing():
+            return
+        self._failure = error
+        self._set_timer(None)
+        culprit = self.cycle if self._reading is Reading.BODY else None
+        if culprit is not None and self.pipeline and self.pipeline[0][0] is culprit:
+            self.pipeline.popleft()
+        elif culprit is not None and culprit.response_complete:
+            self._linger()
+        elif culprit is not None and culprit.response_started:
+            self._close()  # too late to say anything
+        elif culprit is not None or not self._busy:
+            self._refuse(error)
+
+    def _refuse(self, error: ForgeError) -> None:
+        """Answer without the application, and close."""
+        self._failure = error
+        _abandon(self.cycle)
+        path = self.scope["path"] if self._reading is Reading.BODY else ""
+        self.transport.write(self._encode(self._terms.respond(path, error)))
+        self._linger()
+
+    def _encode(self, response: Response) -> bytes:
+        """A whole response, the last of its connection."""
+        response.headers.update({**without_ticket(), "Connection": "close"})
+        headers = (*self.server_state.default_headers, *response.raw_headers)
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)
+
+    # The end.
+
+    def _linger(self) -> None:
+        """Close once the client has: bytes that nobody read would reset the connection, and the
+        answer be lost. Not for long, not for many, and TLS can't."""
+        self.connections.discard(self)
+        if len(self._terms.lingering) >= MAX_LINGERING or not self.transport.can_write_eof():
+            self._close()
+            return
+        self._terms.lingering.add(self)
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._set_timer(LINGER_S, self._close)
+
+    def _close(self) -> None:
+        self._set_timer(None)
+        self.transport.close()
+
+    # Patience.
+
+    def _expect_request(self) -> None:
+        self._set_timer(self._terms.idle_timeout, self._close)
+
+    def _headers_are_late(self) -> None:
+        limit = self._terms.header_timeout
+        self._fail(HeadersTimeout(f"the headers were not complete after {limit:g} seconds"))
+
+    def _set_timer(self, seconds: float | None, late: Callable[[], None] | None = None) -> None:
+        """Replace what is waited for."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if seconds is not None and late is not None:
+            self._timer = self.loop.call_later(seconds, late)
+
+
+def _abandon(cycle: RequestResponseCycle | None) -> None:
+    """Let a request's task know that nobody is there; what it sends is dropped from now on."""
+    if cycle is not None and not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+
+def _explain(error: httptools.HttpParserError) -> ForgeError:
+    """The error for the client: what a callback raised, or what the parser says."""
+    if isinstance(error.__context__, ForgeError):
+        return error.__context__
+    return BadRequest(f"this is not HTTP/1.1: {error}")
