@@ -12,7 +12,9 @@ import openai
 import pytest
 import trustme
 
+from tests.conftest import Start
 from tests.contract.dialects import DIALECTS, OPENAI
+from tests.e2e.wire import wire
 from tests.server import ALIAS, DEADLINE_S, ForgeServer
 
 
@@ -75,6 +77,23 @@ def test_plain_http_gets_nothing(secure: ForgeServer) -> None:
     plain = secure.url.replace("https://", "http://")
     with pytest.raises(httpx.TransportError):
         httpx.get(plain + "/health", timeout=DEADLINE_S)
+
+
+def test_rude_clients(folder: Path, trust: ssl.SSLContext, start_server: Start) -> None:
+    """The limits are the same; the handshake has the headers' time."""
+    server = start_server(
+        *("--workers", "1", "--header-timeout", "0.5", "--max-connections", "2"),
+        *("--ssl-keyfile", str(folder / "key.pem"), "--ssl-certfile", str(folder / "cert.pem")),
+        verify=trust,
+    )
+    with wire(server) as silent:
+        assert silent.closed()
+    with wire(server, trust) as rude, wire(server, trust) as idle, wire(server, trust) as late:
+        assert late.answer().code == "too_many_connections"
+        assert rude.send(b"GET /heal").answer().code == "headers_timeout"
+        assert rude.closed()
+        assert idle.send(b"GET /health HTTP/1.1\r\n\r\n").answer().status == 200
+    server.stop()
 
 
 def test_the_banner_says_https(secure: ForgeServer, folder: Path) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.connection import MAX_HEAD, MAX_HEADERS, MAX_PIPELINED, MAX_URL
+from gateway.connection import (
+    MAX_HEAD,
+    MAX_HEADERS,
+    MAX_LINGERING,
+    MAX_PIPELINED,
+    MAX_URL,
+)
 from tests.conftest import Start
 from tests.contract.dialects import CHAT, INFER
 from tests.e2e.traffic import ENDLESS, occupied
@@ -319,7 +325,7 @@ def test_over_the_limit_of_connections(start_server: Start) -> None:
         inside = [stack.enter_context(wire(server)) for _ in range(3)]
         for client in inside:
             assert client.send(GET).answer().status == 200
-        for _ in range(300):  # more than the server lets linger
+        for _ in range(20):
             with wire(server) as late:
                 answer = late.send(POST).answer()
                 refused(answer, 503, "too_many_connections")
@@ -329,6 +335,28 @@ def test_over_the_limit_of_connections(start_server: Start) -> None:
         inside[0].close()
         eventually(lambda: accepted(server), "there is room for one again")
     assert server.stderr.count("refusing more") == 1
+    server.stop()
+
+
+def test_the_refused_are_no_burden(start_server: Start) -> None:
+    """They may read why, without a reset; they count as no connection; and only some may linger."""
+    server = start_server("--workers", "1", "--max-connections", "1")
+    files = Path(f"/proc/{server.process.pid}/fd")
+    with wire(server) as inside, ExitStack() as stack:
+        assert inside.send(GET).answer().status == 200
+        used = len(list(files.iterdir())) if files.exists() else 0
+        first = stack.enter_context(wire(server))
+        refused(first.answer(), 503, "too_many_connections")
+        for _ in range(3):
+            first.socket.sendall(POST)  # not into a socket that is gone
+        assert first.socket.recv(1) == b""
+        rest = [stack.enter_context(wire(server)) for _ in range(2 * MAX_LINGERING)]
+        for late in rest:
+            refused(late.answer(), 503, "too_many_connections")
+        if files.exists():
+            assert len(list(files.iterdir())) < used + 1.5 * MAX_LINGERING
+        inside.send(GET.replace(b"/health", b"/metrics")[:-2] + b"Accept: text/plain\r\n\r\n")
+        assert b"\nforge_connections 1.0\n" in inside.answer().body
     server.stop()
 
 

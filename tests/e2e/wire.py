@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,10 +32,12 @@ class Answer:
 class Wire:
     """A connection to a server."""
 
-    def __init__(self, server: ForgeServer) -> None:
+    def __init__(self, server: ForgeServer, tls: ssl.SSLContext | None = None) -> None:
         url = httpx.URL(server.url)
         assert url.port is not None
         self.socket = socket.create_connection((url.host, url.port), DEADLINE_S)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=url.host)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._got = b""
 
@@ -89,9 +92,9 @@ class Wire:
 
 
 @contextmanager
-def wire(server: ForgeServer) -> Iterator[Wire]:
-    """A connection for a while."""
-    connection = Wire(server)
+def wire(server: ForgeServer, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
+    """A connection for a while; ``tls``: whom to trust."""
+    connection = Wire(server, tls)
     try:
         yield connection
     finally:
