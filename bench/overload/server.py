@@ -16,12 +16,19 @@ STOP_S = 30
 @contextlib.contextmanager
 def running(*options: str) -> Iterator[str]:
     """The address of a server with these options; it ends with the block."""
+    with started(*options) as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def started(*options: str) -> Iterator[tuple[str, int]]:
+    """The address and the process of a server with these options; it ends with the block."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
     command = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", *options]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=kept)
         try:
-            yield _address(process)
+            yield _address(process), process.pid
         finally:
             process.terminate()
             try:

@@ -63,18 +63,19 @@ class Wire:
 
     def answer(self, *, head: bool = False) -> Answer:
         """The next response, with its body unless it answers a HEAD."""
-        top, _, self._got = self._until(rb"\r\n\r\n").partition(b"\r\n\r\n")
+        top, _, self._got = self.read_until(rb"\r\n\r\n").partition(b"\r\n\r\n")
         first, *lines = top.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
         if headers.get("transfer-encoding") == "chunked":
-            body, self._got = self._until(rb"\r\n0\r\n\r\n").split(b"\r\n0\r\n\r\n", 1)
+            body, self._got = self.read_until(rb"\r\n0\r\n\r\n").split(b"\r\n0\r\n\r\n", 1)
         else:
             length = 0 if head else int(headers.get("content-length", "0"))
-            data = self._until(rb"(?s:.{%d})" % length)
+            data = self.read_until(rb"(?s:.{%d})" % length)
             body, self._got = data[:length], data[length:]
         return Answer(int(first.split()[1]), headers, body)
 
-    def _until(self, pattern: bytes) -> bytes:
+    def read_until(self, pattern: bytes) -> bytes:
+        """What is here and in no answer yet, as soon as the pattern is found in it."""
         while re.search(pattern, self._got) is None:
             data = self.socket.recv(65536)
             assert data, f"closed after {self._got!r}"
