@@ -39,7 +39,7 @@ MAX_URL = 8 * 1024
 MAX_HEADERS = 256
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head, and of whatever else is not body: chunk extensions, trailers."""
-MAX_PIPELINED = 64
+MAX_PIPELINED = 256
 """Requests that may wait on one connection: each costs the client 18 bytes, and us kilobytes."""
 LINGER_S = 2
 """How long a client may take to read why it was refused; what it sends meanwhile is dropped."""
