@@ -15,8 +15,9 @@ from workers.engine import Engine, Inbox
 from workers.kv import KVCache
 from workers.link import Link
 from workers.protocol import Broken, Ready, Violated, WorkerSpec
+from workers.renderer import Renderer, RendererFailed
 from workers.sequence import Preparer
-from workers.template import FALLBACK, ChatTemplate, TemplateFailed
+from workers.template import TemplateFailed
 
 log = logging.getLogger("forge.worker")
 
@@ -44,15 +45,16 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     threading.Thread(target=link.serve, args=(spec.beat,), name="link", daemon=True).start()
     llama.initialise()
     try:
+        template = Renderer()  # first: it starts while the model is loaded
         model = llama.Model(spec)
-        template = ChatTemplate(
-            model.chat_template or FALLBACK,
+        template.compile(
+            model.chat_template,
             bos=model.special_text("bos"),
             eos=model.special_text("eos"),
         )
         n_seq = 2 * spec.slots  # as many again for finished sequences whose prefixes are kept
         context = llama.Context(model, spec, n_seq)
-    except (llama.LoadFailed, TemplateFailed) as error:
+    except (llama.LoadFailed, TemplateFailed, RendererFailed) as error:
         link.send(Broken(str(error)))
         return
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)

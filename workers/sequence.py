@@ -1,8 +1,11 @@
 """One generation: the tokens that are known, and how many of them are computed."""
 
+from typing import Any, Protocol
+
 from workers.llama import Model, Sampler
-from workers.protocol import BAD_PROMPT, CONTEXT_OVERFLOW, Chat, Generate
-from workers.template import ChatTemplate, TemplateFailed
+from workers.protocol import BAD_PROMPT, COMPUTE_FAILED, CONTEXT_OVERFLOW, Chat, Generate
+from workers.renderer import RendererFailed
+from workers.template import TemplateFailed
 from workers.text import TextStream
 
 
@@ -75,10 +78,18 @@ class Sequence:
             self._sampler = None
 
 
+class Template(Protocol):
+    """Messages in, prompt text out: :class:`workers.renderer.Renderer` in a worker."""
+
+    def render(self, messages: list[dict[str, Any]], now: float) -> str:
+        """Raises :class:`TemplateFailed`, or :class:`RendererFailed` if nobody could try."""
+        ...
+
+
 class Preparer:
     """Turns a request into a sequence: template, tokeniser, and the checks that need them."""
 
-    def __init__(self, model: Model, template: ChatTemplate, limit: int) -> None:
+    def __init__(self, model: Model, template: Template, limit: int) -> None:
         """``limit`` is the most tokens a sequence may hold, prompt and completion together."""
         self._model = model
         self._template = template
@@ -104,6 +115,8 @@ class Preparer:
             text = self._template.render(request.prompt.messages, request.now)
         except TemplateFailed as error:
             raise Refused(BAD_PROMPT, str(error)) from error
+        except RendererFailed as error:
+            raise Refused(COMPUTE_FAILED, str(error)) from error
         # Many templates write BOS themselves; the tokeniser would add a second one.
         bos = self._model.special_text("bos")
         return text.removeprefix(bos) if bos and self._model.adds_bos else text

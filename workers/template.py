@@ -1,8 +1,9 @@
 """A model's chat template: messages in, prompt text out.
 
-Templates come with the model file, so they run in Jinja's immutable sandbox. The environment is
-the one the model authors write for (Hugging Face's chat templates): trimmed blocks, loop
-controls, ``tojson`` without HTML escapes, ``raise_exception`` and ``strftime_now``.
+Templates come with the model file, so they run in Jinja's immutable sandbox, which keeps them from
+reaching anything. It does not keep them from running for ever: see `workers.renderer` for that. The
+environment is the one the model authors write for (Hugging Face's chat templates): trimmed blocks,
+loop controls, ``tojson`` without HTML escapes, ``raise_exception`` and ``strftime_now``.
 """
 
 import json
@@ -21,9 +22,16 @@ FALLBACK = (
 )
 """For models that bring no template: ChatML, the most widespread one."""
 
+ROOM = 1 << 20
+GROWTH = 16
+"""A prompt may have so many characters, and so many times those of the messages: real templates add
+a few for each message, and a system prompt of their own."""
+SHOWN = 500
+"""Characters of a template's error that anybody is told."""
+
 
 class TemplateFailed(Exception):
-    """The template refused these messages; the text is fit for the client."""
+    """The template refused these messages; the text is one line fit for the client."""
 
 
 def _raise(message: str) -> NoReturn:
@@ -67,27 +75,53 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise
         try:
             self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
-            raise TemplateFailed(f"the model's chat template is broken: {error}") from error
+        except Exception as error:
+            # Jinja's parser, its optimiser, which runs constant expressions, and Python's compiler:
+            # whatever they find wrong (MemoryError: too many parentheses) is wrong with the source.
+            raise TemplateFailed(f"the model's chat template is broken: {_told(error)}") from error
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
     def render(self, messages: list[dict[str, Any]], now: float) -> str:
-        """The prompt for the assistant's next turn; ``now`` (Unix s) is the date templates see."""
+        """The prompt for the assistant's next turn; ``now`` (Unix s) is the date templates see.
+
+        Raises :class:`TemplateFailed`, also for a prompt that is out of all proportion, and
+        MemoryError.
+        """
         moment = datetime.fromtimestamp(now)
+        pieces, room = [], ROOM + GROWTH * _characters(messages)
         try:
-            return self._template.render(
+            for piece in self._template.generate(
                 messages=messages,
                 add_generation_prompt=True,
                 strftime_now=moment.strftime,
                 **self._tokens,
-            )
-        except (
-            jinja2.TemplateError,
-            TypeError,
-            ValueError,
-            LookupError,
-            AttributeError,
-            ArithmeticError,
-            RecursionError,
-        ) as error:
-            raise TemplateFailed(f"the model's chat template refused: {error}") from error
+            ):
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
+                    raise TemplateFailed(
+                        "the model's chat template made a prompt out of all proportion"
+                    )
+        except (TemplateFailed, MemoryError):
+            raise
+        except Exception as error:  # a template can bring any operation of Python's to fail
+            raise TemplateFailed(f"the model's chat template refused: {_told(error)}") from error
+        return "".join(pieces)
+
+
+def _characters(value: Any) -> int:
+    """Characters of all strings in a JSON value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(len, value)) + sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
+
+
+def _told(error: Exception) -> str:
+    """An error of Jinja's or Python's in one line that can be encoded."""
+    text = str(error)
+    if isinstance(error, jinja2.TemplateSyntaxError):  # its text quotes the source
+        text = f"line {error.lineno}: {error.message}"
+    text = " ".join(text[: 2 * SHOWN].split())[:SHOWN] or type(error).__name__
+    return text.encode("utf-8", "replace").decode()

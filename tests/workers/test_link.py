@@ -9,9 +9,11 @@ from tests.workers.driver import Driver, generate
 from workers.engine import Inbox
 from workers.link import Link
 from workers.protocol import (
+    COMPUTE_FAILED,
     CONTEXT_OVERFLOW,
     Broken,
     Cancel,
+    Chat,
     Failed,
     FrameDecoder,
     FromWorker,
@@ -20,6 +22,7 @@ from workers.protocol import (
     Step,
     encode,
 )
+from workers.renderer import RendererFailed
 from workers.sequence import Sequence
 
 
@@ -80,6 +83,24 @@ def test_refused_prompt_never_reaches_the_engine(wire: Wire, f16: Driver) -> Non
     assert isinstance(failed, Failed)
     assert (failed.id, failed.attempt, failed.code) == (7, 3, CONTEXT_OVERFLOW)
     assert step.load is None, "it is not the engine that speaks"
+
+
+def test_without_a_renderer_only_chats_fail(
+    wire: Wire, f16: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's fault, not the client's."""
+
+    def render(messages: object, now: float) -> str:
+        raise RendererFailed("no process")
+
+    monkeypatch.setattr(f16.preparer._template, "render", render)
+    chat = generate(1, Chat([{"role": "user", "content": "a"}]))
+    assert wire.read(encode(chat) + encode(generate(2, "text")))
+    wire.prepare(f16)
+    assert [s.request.id for s in wire.came() if isinstance(s, Sequence)] == [2]
+    (step,) = wire.heard()
+    assert isinstance(step, Step)
+    assert step.events == [Failed(1, 1, COMPUTE_FAILED, "no process")]
 
 
 def test_cancellations_go_past_prompts_that_wait(wire: Wire, f16: Driver) -> None:

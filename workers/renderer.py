@@ -1,0 +1,220 @@
+"""The process that renders a model's chat template, and the worker's handle on it.
+
+A template is a program that came with a download. Jinja's sandbox keeps it from reaching anything,
+but not from running for ever, nor from one operation that takes minutes or gigabytes: doubled lists
+in a ``tojson``, a string times a number. Those run in C and hold the GIL, so nothing in the same
+interpreter could stop them, and the engine would wait too. Here the kernel limits CPU time and
+memory, and a process that breaks a limit is replaced; only its request fails. CPU time, because on
+a busy machine a harmless template waits for a core.
+"""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from math import ceil
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import msgspec
+
+from workers.protocol import FrameDecoder, ProtocolError, encode
+from workers.template import FALLBACK, ChatTemplate, TemplateFailed
+
+READ_BYTES = 1 << 18
+NO_MEMORY = 3
+"""Exit code of a process that met its memory limit."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one rendering may use. A conversation of 100 messages takes a millisecond."""
+
+    cpu_s: int = 2
+    """CPU seconds; whole ones, because the kernel counts so."""
+    wall_s: float = 60.0
+    """For a process that gets nowhere without using its CPU time."""
+    memory: int = 512 << 20
+    """Bytes of address space, the interpreter's 30 MiB included. macOS does not enforce it."""
+
+
+class Compile(msgspec.Struct, frozen=True, tag="compile"):
+    """The first request, and the first to a replacement. ``source`` None: the fallback."""
+
+    source: str | None
+    bos: str
+    eos: str
+    limits: Limits
+
+
+class Render(msgspec.Struct, frozen=True, tag="render"):
+    messages: list[dict[str, Any]]
+    now: float
+
+
+class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
+    """The answer to both; "" to the first."""
+
+    text: str
+
+
+class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+    """Becomes a :class:`TemplateFailed`."""
+
+    reason: str
+
+
+class RendererFailed(Exception):
+    """No process to render with: not the template's fault, as far as we know."""
+
+
+# --------------------------------------------------------------------------- the worker's side
+
+
+class Renderer:
+    """Implements :class:`workers.sequence.Template`. For one thread at a time."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        """Starts the process and does not wait. Raises :class:`RendererFailed`."""
+        self._limits = limits or Limits()
+        self._compile: Compile | None = None
+        self._start()
+
+    def compile(self, source: str | None, *, bos: str, eos: str) -> None:
+        """Say which template. Raises :class:`TemplateFailed` or :class:`RendererFailed`."""
+        self._compile = Compile(source, bos, eos, self._limits)
+        self._ask(self._compile)
+
+    def render(self, messages: list[dict[str, Any]], now: float) -> str:
+        """As :meth:`workers.template.ChatTemplate.render`.
+
+        Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`RendererFailed`.
+        """
+        request = Render(messages, now)
+        try:
+            return self._render(request)
+        except RendererFailed:
+            return self._render(request)  # somebody killed it, and may not do so again
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._socket.close()
+        self._end()
+
+    def _end(self) -> int:
+        """Kill the process; its exit code."""
+        self._process.kill()
+        return self._process.wait()
+
+    def _render(self, request: Render) -> str:
+        if self._process.poll() is not None:
+            self.close()
+            self._start()
+            assert self._compile is not None
+            self._ask(self._compile)
+        return self._ask(request)
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(self._limits.wall_s)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "workers.renderer"],
+                    cwd=Path(__file__).parents[1],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                )
+            except OSError as error:
+                ours.close()
+                raise RendererFailed(f"templates can't be rendered: {error.strerror}") from error
+        self._socket = ours
+
+    def _ask(self, request: Compile | Render) -> str:
+        replies: FrameDecoder[Rendered | Rejected] = FrameDecoder(Rendered | Rejected)
+        try:
+            self._socket.sendall(encode(request))
+            while data := self._socket.recv(READ_BYTES):
+                for reply in replies.feed(data):
+                    if isinstance(reply, Rejected):
+                        raise TemplateFailed(reply.reason)
+                    return reply.text
+        except TimeoutError:
+            self._end()  # before anybody takes a late answer for that to the next request
+            reason = f"took more than {self._limits.wall_s:.0f} s"
+            raise TemplateFailed(f"the model's chat template {reason}") from None
+        except ProtocolError:
+            self._process.kill()
+        except OSError:
+            pass  # it hung up while we wrote
+        raise self._ended()
+
+    def _ended(self) -> TemplateFailed | RendererFailed:
+        """The process hung up: why."""
+        try:
+            code = self._process.wait(self._limits.wall_s)
+        except subprocess.TimeoutExpired:
+            code = self._end()
+        if code == -signal.SIGXCPU:
+            reason = f"took more than {self._limits.cpu_s} s"
+        elif code == NO_MEMORY:
+            reason = f"needed more than {self._limits.memory >> 20} MiB"
+        else:
+            return RendererFailed(f"the process that renders templates ended with {code}")
+        return TemplateFailed(f"the model's chat template {reason}")
+
+
+# --------------------------------------------------------------------------- the process
+
+
+def main() -> None:
+    """Answer requests on standard input, a stream socket, until the worker hangs up."""
+    _limit(resource.RLIMIT_CORE, 0)  # a broken limit is no bug to look into
+    sock = socket.socket(fileno=os.dup(0))
+    try:
+        _serve(sock)
+    except ConnectionError:
+        return
+    except MemoryError:
+        os._exit(NO_MEMORY)
+
+
+def _serve(sock: socket.socket) -> None:
+    requests: FrameDecoder[Compile | Render] = FrameDecoder(Compile | Render)
+    template, cpu_s = None, Limits().cpu_s
+    while data := sock.recv(READ_BYTES):
+        for request in requests.feed(data):
+            if isinstance(request, Compile):
+                cpu_s = request.limits.cpu_s
+                _limit(resource.RLIMIT_AS, request.limits.memory)
+            _limit(resource.RLIMIT_CPU, ceil(process_time()) + cpu_s)
+            try:
+                text = ""
+                if isinstance(request, Compile):
+                    source = FALLBACK if request.source is None else request.source
+                    template = ChatTemplate(source, bos=request.bos, eos=request.eos)
+                elif template is not None:
+                    text = template.render(request.messages, request.now)
+                # A template can write lone surrogates, which nobody can encode.
+                reply: Rendered | Rejected = Rendered(text.encode("utf-8", "replace").decode())
+            except TemplateFailed as error:
+                reply = Rejected(str(error))
+            sock.sendall(encode(reply))
+            if template is None:
+                return
+
+
+def _limit(what: int, value: int) -> None:
+    """Set a limit that can be raised again; an operator's own, if lower, stays."""
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    with contextlib.suppress(OSError, ValueError):  # macOS has no limit on address space
+        resource.setrlimit(what, (value, hard))
+
+
+if __name__ == "__main__":
+    main()
