@@ -114,7 +114,7 @@ def _characters(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        return sum(map(len, value)) + sum(map(_characters, value.values()))
+        return sum(map(_characters, (*value, *value.values())))
     return sum(map(_characters, value)) if isinstance(value, list) else 0
 
 
