@@ -189,6 +189,7 @@ async def _forge_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """What starlette itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
+    # Not request.url: that is put together with the Host header and taken apart again.
     method, path = request.method, request.scope["path"]
     if error.status_code == 405:
         response = _answer(request, MethodNotAllowed(f"{method} is not allowed on {path}"))

@@ -101,8 +101,11 @@ class Metrics:
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        try:
+            encode, content_type = choose_encoder(accept)
+            return encode(self.registry), content_type
+        except (TypeError, ValueError):  # the client wrote a version that is no number
+            return self.exposition("text/plain")
 
 
 def wants_exposition(accept: str) -> bool:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from workers.protocol import Sampling
 
 _MASK = (1 << 64) - 1
+TINY = 1e-6
+"""Dividing a logit by less tells nothing more, and soon leaves float32: from infinities every token
+gets the same chance, or none."""
 
 
 def draw_seed(seed: int, position: int) -> int:
@@ -41,12 +44,13 @@ def stages(sampling: Sampling, *, ignore_eos: bool, window: int) -> list[Stage]:
     if ignore_eos:
         chain.append(Stage("ban_eog", ()))
     if sampling.repeat_penalty != 1.0 and sampling.repeat_last_n:
-        arguments = (float(sampling.repeat_last_n), sampling.repeat_penalty, 0.0, 0.0)
+        repeat = max(TINY, sampling.repeat_penalty)
+        arguments = (float(sampling.repeat_last_n), repeat, 0.0, 0.0)
         chain.append(Stage("penalties", arguments))
     if sampling.presence_penalty or sampling.frequency_penalty:
         arguments = (float(window), 1.0, sampling.frequency_penalty, sampling.presence_penalty)
         chain.append(Stage("penalties", arguments))
-    if sampling.temperature <= 0.0:
+    if sampling.temperature < TINY:
         return [*chain, Stage("greedy", ())]
     if sampling.top_k > 0:
         chain.append(Stage("top_k", (float(sampling.top_k),)))

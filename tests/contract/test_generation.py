@@ -152,7 +152,7 @@ def test_the_others_are_not(exact_http: httpx.Client, streaming: Dialect) -> Non
 
 @pytest.mark.parametrize(
     "params",
-    [{"top_k": 1}, {"top_p": 0}, {"min_p": 1}, {"temperature": 1e-6}, {"temperature": 0}],
+    [{"top_k": 1}, {"top_p": 0}, {"min_p": 1}, *({"temperature": t} for t in (1e-6, 1e-40, 0))],
     ids=str,
 )
 def test_other_words_for_greedy(

@@ -74,6 +74,15 @@ def test_not_http(wire: socket.socket, request_bytes: bytes) -> None:
     assert read(wire, b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("host", [b"forge", b"[", b"forge/infer?"])
+def test_errors_name_the_path_as_it_was_sent(wire: socket.socket, host: bytes) -> None:
+    """Also one that a URL would drop parts of; and it is not /infer, so it is not its dialect."""
+    head = b"POST /in%0afer%3fa HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n"
+    wire.sendall(head + b"Host: " + host + b"\r\n\r\n")
+    body = json.loads(read(wire, b"}}").partition(b"\r\n\r\n")[2])
+    assert body["error"]["message"] == "there is nothing at /in\nfer?a"
+
+
 def test_one_connection_survives_errors(http: httpx.Client, dialect: Dialect) -> None:
     for _ in range(3):
         assert http.post(dialect.path, content=b"{").status_code == 400

@@ -156,6 +156,14 @@ def test_openmetrics_is_chosen_when_asked_for() -> None:
     assert Metrics().exposition("text/plain")[1].startswith("text/plain")
 
 
+@pytest.mark.parametrize("version", ["x", "1.x", "\xb2", "1..2", "", "9" * 5000])
+@pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
+def test_a_version_that_is_no_number(kind: str, version: str) -> None:
+    body, content_type = Metrics().exposition(f"{kind};version={version}")
+    assert b"forge_requests_total" in body
+    assert content_type.startswith(("text/plain", "application/openmetrics-text"))
+
+
 @pytest.mark.parametrize(
     ("accept", "wanted"),
     [
