@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway import __version__
+from gateway import __version__, logs
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
 from gateway.keys import Keyring
 from gateway.tls import server_context
@@ -32,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = given.pop("config", None)
     try:
         config = load(given, os.environ, file)
-        logging.basicConfig(
-            level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
+        logs.configure(config.log_level, "%(name)s")
         keyring = Keyring.load(config.api_key, config.api_key_file)
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
         sock = bind(config.host, config.port)
@@ -53,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(reason: str) -> int:
-    print(f"forge serve: error: {reason}", file=sys.stderr)
+    print(f"forge serve: error: {logs.escaped(reason)}", file=sys.stderr)
     return EXIT_USAGE
 
 

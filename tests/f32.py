@@ -14,17 +14,22 @@ _ARCHITECTURE = "general.architecture"
 _FILE_TYPE = "general.file_type"
 _ALL_F32 = 0
 """llama.cpp's LLAMA_FTYPE_ALL_F32."""
+_TEMPLATE = "tokenizer.chat_template"
 
 
-def f32_copy(source: Path, target: Path) -> None:
-    """Write ``source`` to ``target`` with its F16 tensors as F32 and all its metadata."""
+def f32_copy(source: Path, target: Path, template: str | None = None) -> None:
+    """Write ``source`` to ``target`` with its F16 tensors as F32 and all its metadata.
+
+    ``template`` takes the place of its chat template, if given.
+    """
     reader = GGUFReader(source)
     architecture = reader.fields[_ARCHITECTURE].contents()
     writer = GGUFWriter(target, architecture)  # writes general.architecture itself
     for key, field in reader.fields.items():
         if key == _ARCHITECTURE or key.startswith("GGUF."):
             continue
-        value = _ALL_F32 if key == _FILE_TYPE else field.contents()
+        changed = {_FILE_TYPE: _ALL_F32} | ({} if template is None else {_TEMPLATE: template})
+        value = changed.get(key, field.contents())
         kind = field.types[0]
         writer.add_key_value(
             key, value, kind, field.types[-1] if kind is GGUFValueType.ARRAY else None

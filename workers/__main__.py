@@ -34,10 +34,6 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
-    logging.basicConfig(
-        level=spec.log_level.upper(),
-        format="%(asctime)s %(levelname)s worker %(process)d %(message)s",
-    )
     inbox: Inbox = Inbox()
     link = Link(sock, inbox)
     threading.excepthook = _die_loudly

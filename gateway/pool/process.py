@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 
+from gateway import logs
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import Report, WorkerSpec
@@ -22,6 +23,7 @@ _spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threa
 
 def _enter(sock: socket.socket, spec: WorkerSpec) -> None:
     """Runs in the child. Imported by name there, so that the gateway never imports the engine."""
+    logs.configure(spec.log_level, "worker %(process)d")
     importlib.import_module("workers.__main__").main(sock, spec)
 
 

@@ -1,0 +1,78 @@
+"""What clients and model files send can't forge a line of the log, nor reach a terminal."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Start
+from tests.e2e.fuzzing import dumped, exchange, request, usual
+from tests.server import DEADLINE_S, MODEL, ForgeServer, environment, eventually
+
+RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
+FORGED = "2020-01-01 00:00:00,000 ERROR forge.pool all is lost"
+ATTACKS = (f"\n{FORGED}", f"\x1b[2J{FORGED}")
+ARCHITECTURE = b"llama"
+
+
+def hostile(target: Path, value: bytes) -> Path:
+    """The model with other bytes for its architecture, which llama.cpp repeats in its error."""
+    whole = MODEL.read_bytes()
+    assert len(value) == len(ARCHITECTURE)
+    target.write_bytes(whole.replace(ARCHITECTURE, value, 1))
+    return target
+
+
+def lines(server: ForgeServer) -> list[str]:
+    """The log; each line must be a record of ours or belong to one's traceback."""
+    assert "\x1b" not in server.stderr
+    found = server.stderr.split("\n")
+    assert found.pop() == ""
+    for line in found:
+        assert RECORD.match(line) or line.startswith("    "), line
+    return found
+
+
+def test_requests(start_server: Start) -> None:
+    """Through every way into the server that takes text, with the most talkative log."""
+    server = start_server("--workers", "1", "--slots", "1", "--log-level", "debug")
+    for attack in ATTACKS:
+        quoted = "".join(f"%{byte:02x}" for byte in attack.encode()).encode()
+        for path in (b"/" + quoted, b"/v1/models/" + quoted, b"/queue/" + quoted, b"/?" + quoted):
+            assert exchange(server, request(path, b"", usual(b""), b"GET")) is not None
+        body = dumped({"model": attack, "messages": [{"role": "user", "content": attack}]})
+        for sent in (body, dumped({attack: attack}), dumped({"query": attack, "max_tokens": 1})):
+            for path in (b"/infer", b"/v1/chat/completions"):
+                assert exchange(server, request(path, sent.encode(), usual(sent.encode())))
+        header = attack.replace("\n", "\x0b").encode()
+        for name in (b"Host", b"X-Priority", b"Authorization", b"X-Forwarded-For", b"X-Request-Id"):
+            exchange(server, request(b"/infer", b"", [*usual(b""), (name, header)]))
+        exchange(server, attack.encode() + b"\r\n\r\n")
+    assert not any(line.startswith(FORGED) for line in lines(server))
+    server.stop()
+
+
+def test_a_model_file_at_the_start(tmp_path: Path) -> None:
+    model = hostile(tmp_path / "m.gguf", b"\n\x1b[2J")
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--model", str(model)]
+    done = subprocess.run(
+        command, capture_output=True, timeout=DEADLINE_S, env=environment(), check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert r"'\n\x1b[2J'" in line
+
+
+def test_a_model_file_that_was_replaced(start_server: Start, tmp_path: Path) -> None:
+    """The running server logs why its worker does not come back, in one line."""
+    model = tmp_path / "m.gguf"
+    model.symlink_to(MODEL.resolve())
+    server = start_server("--workers", "1", "--slots", "1", model=model)
+    (pid,) = server.pids()
+    hostile(tmp_path / "other.gguf", b"\n\x1b[2J").replace(model)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: "can't serve" in server.stderr, "the worker can't load it")
+    (line,) = {line.partition(" ERROR ")[2] for line in lines(server) if "can't serve" in line}
+    assert r"'\n\x1b[2J'" in line
