@@ -102,8 +102,9 @@ class Link:
     def prepare(self, preparer: Preparer) -> None:
         """Prepare prompts for ever, in a thread of its own.
 
-        Templates and tokenising run here: ctypes calls release the GIL, so the engine decodes
-        meanwhile, and a prompt that can't be served is refused before it costs a slot or a step.
+        Tokenising runs here and templates in a process of their own: both without the GIL, so the
+        engine decodes meanwhile. A prompt that can't be served is refused before it costs a slot or
+        a step.
         """
         while True:
             self._prepare(self._unprepared.get(), preparer)
