@@ -241,9 +241,9 @@ class Dispatcher:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
         return self._queue.order(self._clock_ns())
 
-    def effective(self, place: Place) -> float:
-        """A place's effective priority now."""
-        return self._queue.effective(place, self._clock_ns())
+    def effective(self, place: Place, now_ns: int) -> float:
+        """A place's effective priority."""
+        return self._queue.effective(place, now_ns)
 
     def wait_estimate_s(self, ahead: int) -> float | None:
         """Seconds until a job with ``ahead`` others before it starts, at the measured rate."""

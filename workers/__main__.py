@@ -1,11 +1,9 @@
 """Entry of a worker process: load the model, say so, serve until the gateway goes away."""
 
-import ctypes
 import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from workers.cells import BooksDiffer
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
 from workers.link import Link
+from workers.parent import die_with_parent
 from workers.protocol import Broken, Ready, Violated, WorkerSpec
 from workers.renderer import Renderer, RendererFailed
 from workers.sequence import Preparer
@@ -23,12 +22,11 @@ log = logging.getLogger("forge.worker")
 
 NICENESS = 5
 """The gateway's event loop must be scheduled promptly while every core computes."""
-_PR_SET_PDEATHSIG = 1
 
 
 def main(sock: socket.socket, spec: WorkerSpec) -> None:
     """Serve on ``sock``, one end of a stream socketpair whose other end the gateway holds."""
-    _die_with_parent()
+    die_with_parent()
     # Ctrl-C and service managers signal the whole group; it is the gateway that drains, and when
     # it is done it hangs up.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -70,12 +68,3 @@ def _die_loudly(failure: threading.ExceptHookArgs) -> None:
     name = failure.thread.name if failure.thread is not None else "?"
     log.critical("the thread %s failed: %r", name, failure.exc_value, exc_info=failure.exc_value)
     os._exit(1)
-
-
-def _die_with_parent() -> None:
-    """On Linux the kernel kills this process with its parent; elsewhere EOF on the link must do."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the call
-            os._exit(0)

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from workers.parent import die_with_parent
 from workers.protocol import FrameDecoder, ProtocolError, encode
 from workers.template import FALLBACK, ChatTemplate, TemplateFailed
 
@@ -172,6 +173,7 @@ class Renderer:
 
 def main() -> None:
     """Answer requests on standard input, a stream socket, until the worker hangs up."""
+    die_with_parent()
     _limit(resource.RLIMIT_CORE, 0)  # a broken limit is no bug to look into
     sock = socket.socket(fileno=os.dup(0))
     try:

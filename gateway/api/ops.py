@@ -95,19 +95,19 @@ class Ops:
                 "by_owner": dict(by_owner.most_common()),
                 "oldest_wait_s": round(oldest / NANO, 3),
                 "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(waiting))),
-                "waiting": [self._place(*found, ahead) for ahead, found in enumerate(first)],
+                "waiting": [self._place(*found, ahead, now) for ahead, found in enumerate(first)],
             }
         )
 
     async def queued(self, request: Request) -> Response:
         """Where one waiting request stands; the first of its sequences, if it has several."""
-        name = request.path_params["name"]
+        name, now = request.path_params["name"], self._service.dispatcher.now_ns()
         for ahead, (place, sequence) in enumerate(self._service.dispatcher.order()):
             if sequence.ticket.request_id == name:
-                return json_response(self._place(place, sequence, ahead))
+                return json_response(self._place(place, sequence, ahead, now))
         raise NotFound(f"no request {name} is waiting")
 
-    def _place(self, place: Place, sequence: Sequence, ahead: int) -> dict[str, Any]:
+    def _place(self, place: Place, sequence: Sequence, ahead: int, now_ns: int) -> dict[str, Any]:
         dispatcher = self._service.dispatcher
         return {
             "id": sequence.ticket.request_id,
@@ -115,8 +115,8 @@ class Ops:
             "position": ahead + 1,
             "owner": sequence.ticket.job.owner or ANONYMOUS,
             "priority": place.priority,
-            "effective_priority": round(dispatcher.effective(place), 6),
-            "waited_s": round((dispatcher.now_ns() - sequence.arrived_ns) / NANO, 3),
+            "effective_priority": round(dispatcher.effective(place, now_ns), 6),
+            "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
             "parked": sequence.parked_since_ns is not None,
             "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead)),
         }

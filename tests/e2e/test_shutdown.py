@@ -1,8 +1,10 @@
 """The end: signals, draining, and what is left behind (nothing)."""
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
 
 import httpx
 import openai
@@ -134,6 +136,41 @@ def test_workers_die_with_the_gateway(start_server: Start) -> None:
     for stream in streams:
         stream.finish()
         assert stream.broken is not None
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below ``pid``: workers, their renderers, Python's resource tracker."""
+    listed = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
+    children: dict[int, list[int]] = {}
+    for line in listed.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    below = children.get(pid, [])
+    return [*below, *(grandchild for child in below for grandchild in descendants(child))]
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_orphans_even_if_all_are_stopped(start_server: Start, number: signal.Signals) -> None:
+    """A stopped process hears nothing: the kernel, or the gateway, must end it."""
+    server = start_server("--workers", "2", "--slots", "1")
+    family = descendants(server.process.pid)
+    assert len(family) >= 4, "two workers, each with a renderer"
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    server.signal(number)
+    server.wait()
+    tracker = [pid for pid in family if not gone(pid) and "resource_tracker" in command(pid)]
+    for pid in tracker:  # Python's own; it ends by itself, if it can
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: all(map(gone, family)), f"all of {family} end")
+
+
+def command(pid: int) -> str:
+    asked = ["ps", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -77,7 +77,7 @@ def test_aged_job_goes_before_a_fresh_urgent_one() -> None:
         urgent = desk.submit(2)
         order = list(desk.dispatcher.order())
         assert [sequence.ticket for _, sequence in order] == [normal, urgent]
-        effective = [desk.dispatcher.effective(place) for place, _ in order]
+        effective = [desk.dispatcher.effective(place, desk.clock.now) for place, _ in order]
         assert effective == [pytest.approx(2.0), 2.0]
         desk.pool.finish(running.id)
         assert await desk.settle() == [running.id, normal.id]
