@@ -21,7 +21,7 @@ from gateway.api.ops import Ops
 from gateway.api.service import Service
 from gateway.audit import Auditor
 from gateway.config import Config
-from gateway.dispatcher import Dispatcher, Observer
+from gateway.dispatcher import Dispatcher
 from gateway.errors import (
     BadRequest,
     BodyTimeout,
@@ -33,10 +33,10 @@ from gateway.errors import (
 from gateway.keys import Keyring
 from gateway.limits import Limits
 from gateway.metrics import Metrics
+from gateway.observer import Observers
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
 from gateway.preemption import Rules
-from gateway.ticket import Ticket
 
 EXPOSED = [
     "X-Request-Id",
@@ -146,25 +146,6 @@ class Gateway:
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
         )
-
-
-class Observers:
-    """Several observers as one. Implements :class:`gateway.dispatcher.Observer`."""
-
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def on_end(self, ticket: Ticket) -> None:
-        for observer in self._observers:
-            observer.on_end(ticket)
-
-    def on_unparked(self, seconds: float) -> None:
-        for observer in self._observers:
-            observer.on_unparked(seconds)
-
-    def on_violation(self, what: str) -> None:
-        for observer in self._observers:
-            observer.on_violation(what)
 
 
 def respond(path: str, error: ForgeError) -> Response:

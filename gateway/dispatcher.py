@@ -10,14 +10,13 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Row
-from typing import Protocol
 
 from gateway.admission import Bounds, ServiceRate
 from gateway.aging import NANO
 from gateway.backpressure import UNREAD, Backpressure
+from gateway.deadlines import Deadlines
 from gateway.errors import (
     BodyTooLarge,
-    DeadlineExceeded,
     Displaced,
     ForgeError,
     QueueFull,
@@ -25,6 +24,7 @@ from gateway.errors import (
     WorkerFailed,
     from_worker,
 )
+from gateway.observer import Observer
 from gateway.parking import Parking
 from gateway.pool import Pool
 from gateway.preemption import Rules
@@ -40,22 +40,6 @@ UNBOUNDED = Bounds(sys.maxsize, sys.maxsize)
 
 TROUBLE_RETRY_S = 10
 """When to come back after the pool told of trouble: by then it has tried again."""
-
-
-class Observer(Protocol):
-    """Who counts: the metrics."""
-
-    def on_end(self, ticket: Ticket) -> None:
-        """``ticket`` ended, one way or the other."""
-        ...
-
-    def on_unparked(self, seconds: float) -> None:
-        """A sequence was parked for so long, and now it has a slot again or has ended."""
-        ...
-
-    def on_violation(self, what: str) -> None:
-        """Something that must hold does not: a bug."""
-        ...
 
 
 class Dispatcher:
@@ -82,7 +66,7 @@ class Dispatcher:
         self._pool = pool
         self._clock_ns = clock_ns
         self._observer = observer
-        self._queue_timeout = queue_timeout
+        self.deadlines = Deadlines(queue_timeout, self._abort)
         # Changes with every request.
         self._wake = asyncio.Event()
         self._queue = Queue(aging_rate, bounds)
@@ -113,7 +97,7 @@ class Dispatcher:
         self._last_id += len(ticket.sequences)
         self._open += 1
         self._queue.enter(ticket)
-        self._set_timers(ticket)
+        self.deadlines.set(ticket)
         self._idle.clear()
         self._wake.set()
         return ticket
@@ -156,29 +140,7 @@ class Dispatcher:
             sequence.move(move)
             self._leave_slot(sequence)
 
-    # ------------------------------------------------------------------ deadlines
-
-    def _set_timers(self, ticket: Ticket) -> None:
-        """The request's own limit covers everything, the operator's only the wait for a start."""
-        if ticket.job.timeout is not None:
-            limit, then = ticket.job.timeout, self.expire
-        elif self._queue_timeout is not None:
-            limit, then = self._queue_timeout, self.expire_waiting
-        else:
-            return
-        ticket.timer = asyncio.get_running_loop().call_later(limit, then, ticket)
-
-    def expire(self, ticket: Ticket) -> None:
-        """The request's time is over, whatever it is doing."""
-        if not ticket.ended:
-            where = "in the queue" if ticket.dispatched_ns is None else "while it was generated"
-            message = f"the request's time ran out {where}"
-            self._abort(ticket, DeadlineExceeded(message, usage=ticket.usage))
-
-    def expire_waiting(self, ticket: Ticket) -> None:
-        """The longest wait that the operator allows is over; nothing to a job that was started."""
-        if not ticket.ended and ticket.dispatched_ns is None:
-            self._abort(ticket, DeadlineExceeded("no worker was free in time"))
+    # ------------------------------------------------------------------ the end of it all
 
     def drain(self) -> None:
         """Take no new jobs; those accepted are still served."""

@@ -102,7 +102,7 @@ class Allowance:
 
 
 class Limits:
-    """The allowances of all keys. Implements :class:`gateway.dispatcher.Observer`."""
+    """The allowances of all keys. Implements :class:`gateway.observer.Observer`."""
 
     def __init__(self, keys: Iterable[Key], clock_ns: Callable[[], int]) -> None:
         self._allowances = {key.name: Allowance(key, clock_ns) for key in (ANYONE, *keys)}
@@ -115,7 +115,7 @@ class Limits:
         self.of(ticket.job.owner).settle(ticket)
 
     def on_violation(self, what: str) -> None:
-        """Implements :class:`gateway.dispatcher.Observer`; nothing to do with limits."""
+        """Implements :class:`gateway.observer.Observer`; nothing to do with limits."""
 
     def on_unparked(self, seconds: float) -> None:
         """A pause uses nothing."""

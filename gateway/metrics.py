@@ -21,7 +21,7 @@ _MAX_BINS = 1024
 
 
 class Metrics:
-    """Counts tickets as they end. Implements :class:`gateway.dispatcher.Observer`."""
+    """Counts tickets as they end. Implements :class:`gateway.observer.Observer`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -213,7 +213,7 @@ def _seed_pass(n: int) -> float:
 
 
 class _Silent:
-    """Implements :class:`gateway.dispatcher.Observer`."""
+    """Implements :class:`gateway.observer.Observer`."""
 
     def on_end(self, ticket: Ticket) -> None: ...
     def on_unparked(self, seconds: float) -> None: ...

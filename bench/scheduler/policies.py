@@ -36,7 +36,7 @@ class Policy:
 
 
 class _Silent:
-    """Implements :class:`gateway.dispatcher.Observer`: the pool's own books are enough here."""
+    """Implements :class:`gateway.observer.Observer`: the pool's own books are enough here."""
 
     def on_end(self, ticket: Ticket) -> None:
         assert ticket.error is None, ticket.error

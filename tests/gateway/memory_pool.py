@@ -175,7 +175,7 @@ class MemoryPool:
 
 
 class Ends:
-    """Implements :class:`gateway.dispatcher.Observer`: who ended, in that order."""
+    """Implements :class:`gateway.observer.Observer`: who ended, in that order."""
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []

@@ -337,7 +337,7 @@ class Overload(Traffic):
     def expire(self, pick: int) -> None:
         ticket = self.tickets[pick % len(self.tickets)]
         had_ended, state = ticket.ended, ticket.state
-        self.dispatcher.expire(ticket)
+        self.dispatcher.deadlines.expire(ticket)
         self.forget(ticket)
         assert ticket.state is (state if had_ended else State.FAILED)
         assert had_ended or isinstance(ticket.error, DeadlineExceeded)

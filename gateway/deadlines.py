@@ -1,0 +1,40 @@
+"""When a request's time is over: timers, and what its client is told."""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.errors import DeadlineExceeded, ForgeError
+from gateway.ticket import Ticket
+
+
+class Deadlines:
+    """A timer for each ticket that has a limit; the dispatcher stops it at the ticket's end."""
+
+    def __init__(
+        self, queue_timeout: float | None, abort: Callable[[Ticket, ForgeError], None]
+    ) -> None:
+        """``queue_timeout``: seconds to wait for a first start at most, by the operator's will."""
+        self._queue_timeout = queue_timeout
+        self._abort = abort
+
+    def set(self, ticket: Ticket) -> None:
+        """The request's own limit covers everything, the operator's only the wait for a start."""
+        if ticket.job.timeout is not None:
+            limit, then = ticket.job.timeout, self.expire
+        elif self._queue_timeout is not None:
+            limit, then = self._queue_timeout, self.expire_waiting
+        else:
+            return
+        ticket.timer = asyncio.get_running_loop().call_later(limit, then, ticket)
+
+    def expire(self, ticket: Ticket) -> None:
+        """The request's time is over, whatever it is doing."""
+        if not ticket.ended:
+            where = "in the queue" if ticket.dispatched_ns is None else "while it was generated"
+            message = f"the request's time ran out {where}"
+            self._abort(ticket, DeadlineExceeded(message, usage=ticket.usage))
+
+    def expire_waiting(self, ticket: Ticket) -> None:
+        """The longest wait that the operator allows is over; nothing to a job that was started."""
+        if not ticket.ended and ticket.dispatched_ns is None:
+            self._abort(ticket, DeadlineExceeded("no worker was free in time"))
