@@ -325,6 +325,7 @@ class Dispatcher:
 
     def on_lost(self, ids: Row[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
+        self._quarantine.worker_died()
         for id_ in ids:
             self._parking.lost(id_)
             sequence = self._running.get(id_)

@@ -2,6 +2,8 @@
 
 Whoever was computed beside a killer died as often as it did, so nobody is given up on the count of
 deaths alone. Run alone, the killer kills again and fails; the others give a token, and are clear.
+And where workers die without the suspect too, its presence at some deaths explains nothing: each
+of those deaths speaks for it as much as one of its own speaks against it.
 """
 
 from collections.abc import Callable
@@ -24,11 +26,23 @@ class Quarantine:
         self._wake = wake
         self._alone: Sequence | None = None
         """The suspect that runs now, until it has given a token or ended."""
+        self._deaths = 0
+        """Workers that died, whoever was there."""
+
+    def worker_died(self) -> None:
+        """Comes before :meth:`lost` of those who were there, if anybody was."""
+        self._deaths += 1
 
     def lost(self, sequence: Sequence) -> bool:
-        """Its worker died. Whether it is proven that this was no chance."""
+        """Its worker died. Whether it must be taken for the cause."""
+        if not sequence.deaths:
+            sequence.deaths_before = self._deaths - 1
         sequence.deaths += 1
-        return sequence is self._alone
+        without_it = self._deaths - sequence.deaths_before - sequence.deaths
+        was_alone = sequence is self._alone
+        if was_alone:
+            self._alone = None  # its turn is over, one way or the other
+        return was_alone and sequence.deaths > MAX_DEATHS + without_it
 
     def holds(self, sequence: Sequence) -> bool:
         """Whether it runs alone: it is not to be parked before it has proven harmless."""

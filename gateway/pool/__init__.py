@@ -31,7 +31,7 @@ class Listener(Protocol):
         ...
 
     def on_lost(self, ids: Sequence[int]) -> None:
-        """The worker of these generations died; no further event of theirs will come."""
+        """A worker died that had served; no further event of these generations will come."""
         ...
 
     def on_credit(self) -> None:

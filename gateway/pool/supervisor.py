@@ -275,7 +275,7 @@ class LocalPool:
 
     def _on_closed(self, link: WorkerLink) -> None:
         """EOF: everything the worker said has been heard, so its death may take effect."""
-        if link.in_flight and not self._stopping.is_set():
+        if link.ready is not None and not self._stopping.is_set():
             assert self._listener is not None
             self._listener.on_lost(list(link.in_flight))
 

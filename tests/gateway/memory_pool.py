@@ -154,8 +154,7 @@ class MemoryPool:
         self.homes = {id_: home for id_, home in self.homes.items() if home != worker}
         self.asked_to_park = [id_ for id_ in self.asked_to_park if id_ not in lost]
         self.in_flight[worker] = {}
-        if lost:
-            self.listener.on_lost(lost)
+        self.listener.on_lost(lost)
         self.listener.on_credit()
         return lost
 

@@ -294,6 +294,29 @@ def test_the_others_go_on_beside_a_suspect() -> None:
     desk.run(script)
 
 
+def test_where_workers_die_without_it_too_nobody_is_proven() -> None:
+    """Random kills poison nothing: each death without the suspect speaks for it."""
+    desk = Desk(1, 1)
+
+    async def script() -> None:
+        suspect = desk.submit()
+        for _ in range(20):
+            await desk.settle()
+            desk.pool.die(next(w for w, held in enumerate(desk.pool.in_flight) if held))
+            desk.pool.die(next(w for w, held in enumerate(desk.pool.in_flight) if not held))
+        assert not suspect.ended
+        for deaths in range(21, 30):  # from now on it is only its own
+            await desk.settle()
+            assert desk.pool.alone is not None
+            desk.pool.die(desk.pool.reserved or 0)
+            if suspect.ended:
+                break
+        assert suspect.state is State.FAILED
+        assert deaths == 20 + MAX_DEATHS + 1
+
+    desk.run(script)
+
+
 def test_suspect_whose_client_goes_keeps_no_worker() -> None:
     desk = Desk(2)
 

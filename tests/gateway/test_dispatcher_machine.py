@@ -60,6 +60,8 @@ class Traffic(RuleBasedStateMachine):
         self.heard: dict[int, list[ClientEvent]] = {}
         """What the client of each ticket has taken so far."""
         self.deaths: dict[int, int] = {}
+        self.witnesses: dict[int, int] = {}
+        """Workers that died without each sequence, since the first that died with it."""
         self.overdue: dict[int, int] = {}
         """Since when a parked sequence goes before all others."""
         self.task = self.runner.run(self._start())
@@ -170,7 +172,9 @@ class Traffic(RuleBasedStateMachine):
         new = self.pool.progress(sequence.id, tokens)
         if not sequence.ended:
             self.tokens[sequence.id] += new
-            self.deaths[sequence.id] = 0 if new else self.deaths[sequence.id]
+            if new:
+                self.deaths[sequence.id] = 0
+                self.witnesses.pop(sequence.id, None)
 
     @precondition(lambda self: self.pool.running())
     @rule(pick=st.integers(0, 99))
@@ -212,10 +216,18 @@ class Traffic(RuleBasedStateMachine):
     def die(self, pick: int) -> None:
         running, alone = self.expected(State.RUNNING), self.alone()
         lost = self.pool.die(pick % len(self.pool.slots))
+        for id_ in self.witnesses:
+            self.witnesses[id_] += id_ not in lost
         for sequence in running:
-            self.deaths[sequence.id] += sequence.id in lost
-        # Only who was alone with a worker that died is proven to be the killer.
-        failed = {self.ticket_of[s.id] for s in running if s is alone and s.id in lost}
+            if sequence.id in lost:
+                self.deaths[sequence.id] += 1
+                self.witnesses.setdefault(sequence.id, 0)
+        # Only who was alone with a worker that died can be the killer; not if they die without it.
+        failed = {
+            self.ticket_of[s.id]
+            for s in running
+            if s is alone and s.id in lost and self.deaths[s.id] > MAX_DEATHS + self.witnesses[s.id]
+        }
         for sequence in running:
             if self.ticket_of[sequence.id] in failed:
                 assert sequence.state is State.FAILED
