@@ -186,16 +186,16 @@ class LocalPool:
     # ------------------------------------------------------------------ one worker's life
 
     async def _supervise(self, worker: Worker) -> None:
-        """Keep one process running; pause longer after each failure to get ready."""
+        """Keep one process running; pause longer after each that did not get to work."""
         pause = BACKOFF_FIRST_S
         while True:
-            was_ready, reason = await self._live(worker)
+            link, reason = await self._live(worker)
             if self._stopping.is_set() or self._fail_start(reason):
                 return
-            if was_ready:
-                pause = BACKOFF_FIRST_S
-            else:
+            if link is None or link.ready is None:
                 self._count_failure(reason)
+            elif link.load.steps:
+                pause = BACKOFF_FIRST_S
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
             await self._pause(pause)
             if self._stopping.is_set():
@@ -217,8 +217,8 @@ class LocalPool:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _live(self, worker: Worker) -> tuple[bool, str]:
-        """One process from its start to its end: whether it got ready, and how it ended."""
+    async def _live(self, worker: Worker) -> tuple[WorkerLink | None, str]:
+        """One process from its start to its end: its link, if it had one, and how it ended."""
         try:
             process = worker.process = WorkerProcess(
                 f"forge-worker-{worker.id}",
@@ -230,14 +230,14 @@ class LocalPool:
             await process.start()
         except OSError as error:
             worker.process = None
-            return False, f"a worker can't be started: {error}"
+            return None, f"a worker can't be started: {error}"
         link = process.link
         if self._stopping.is_set():
             link.close()  # stop() came before there was anything to close
         code = await process.end()
         worker.process = None
         doing = "" if link.ready is not None else " while loading the model"
-        return link.ready is not None, f"a worker ended with exit code {code}{doing}"
+        return link, f"a worker ended with exit code {code}{doing}"
 
     async def _watch(self) -> None:
         """Kill workers that are alive but stuck; their end is then like any other."""
