@@ -7,6 +7,7 @@ has to get, and the connection ends. How long a body may take is :mod:`gateway.a
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -253,9 +254,17 @@ class Connection(HttpToolsProtocol):
         """Answer without the application, and close."""
         self._failure = error
         _abandon(self.cycle)
-        path = self.scope["path"] if self._reading is Reading.BODY else ""
-        self.transport.write(self._encode(self._terms.respond(path, error)))
+        self.transport.write(self._encode(self._terms.respond(self._path(), error)))
         self._linger()
+
+    def _path(self) -> str:
+        """What is spoken to, as far as that is known."""
+        if self._reading is Reading.BODY:
+            return str(self.scope["path"])
+        if self._reading is Reading.HEAD:
+            with contextlib.suppress(httptools.HttpParserInvalidURLError):
+                return (httptools.parse_url(self.url).path or b"").decode("ascii", "replace")
+        return ""
 
     def _encode(self, response: Response) -> bytes:
         """A whole response, the last of its connection."""

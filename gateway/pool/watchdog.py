@@ -6,6 +6,9 @@ take that hour for its workers' silence.
 
 import math
 
+START_S = 15.0
+"""A process is silent while the interpreter starts and libraries are read from a slow disk."""
+
 
 class Watchdog:
     """Watches one process. A tick that hears nothing is a strike."""
@@ -13,16 +16,19 @@ class Watchdog:
     def __init__(self, tick_s: float, silence_s: float, step_s: float) -> None:
         """``tick_s``: seconds between two calls of :meth:`tick`.
 
-        ``silence_s``: how long it may say nothing at all; it beats even while it computes.
+        ``silence_s``: how long it may say nothing at all; it beats even while it computes. Until
+        its first word it has START_S at least.
         ``step_s``: how long it may hold work without ending a step; a slow prefill beats meanwhile.
         """
-        self._silence_s, self._step_s = silence_s, step_s
+        self._start_limit = math.ceil(max(START_S, silence_s) / tick_s)
         self._silent_limit = math.ceil(silence_s / tick_s)
+        self._spoken = False
         self._step_limit = math.ceil(step_s / tick_s)
         self._silent = self._stepless = 0
 
     def beat(self) -> None:
         """It said something."""
+        self._spoken = True
         self._silent = 0
 
     def step(self) -> None:
@@ -33,8 +39,8 @@ class Watchdog:
         """Time passed, and it had work or not. Why it must be taken for dead, if it must."""
         self._silent += 1
         self._stepless = self._stepless + 1 if busy else 0
-        if self._silent > self._silent_limit:
-            return f"it has been silent for {self._silence_s:g} s"
+        if self._silent > (self._silent_limit if self._spoken else self._start_limit):
+            return "it has been silent for too long"
         if self._stepless > self._step_limit:
-            return f"it has not ended a step for {self._step_s:g} s"
+            return "it has not ended a step for too long"
         return None

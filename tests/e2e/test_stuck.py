@@ -19,7 +19,7 @@ from tests.e2e.test_same_text import PROMPTS, alone
 from tests.e2e.traffic import Hanging, Streaming
 from tests.server import ForgeServer, eventually, gone
 
-IMPATIENT = ("--stuck-timeout", "1")
+IMPATIENT = ("--stuck-timeout", "3")
 LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 300}
 
 
@@ -92,7 +92,7 @@ import os, signal, sys, time
 pid = int(sys.argv[1])
 while True:  # until it is killed, or the process is gone
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.2)
+    time.sleep(0.3)
     os.kill(pid, signal.SIGCONT)
     time.sleep(0.01)
 """
@@ -100,7 +100,7 @@ while True:  # until it is killed, or the process is gone
 
 @contextmanager
 def throttled(pid: int) -> Iterator[None]:
-    """``pid`` runs for 1/20 of the time, as on a machine that is far too slow for its model."""
+    """``pid`` runs for 1/30 of the time, as on a machine that is far too slow for its model."""
     process = subprocess.Popen(
         [sys.executable, "-c", THROTTLE, str(pid)], stderr=subprocess.DEVNULL
     )
@@ -116,15 +116,15 @@ def throttled(pid: int) -> Iterator[None]:
 def test_a_slow_prefill_is_not_stuck(start_server: Start) -> None:
     """One step that takes longer than the silence allowed: the worker beats, and is left alone."""
     shape = ("--workers", "1", "--slots", "1", "--batch", "2048", "--ctx", "2048")
-    server = start_server(*shape, "--stuck-timeout", "2")
+    server = start_server(*shape, "--stuck-timeout", "5")
     (pid,) = server.pids()
     with throttled(pid):
-        for attempt in range(10):
+        for attempt in range(3):
             prompt = f"{attempt} " + "again and again " * 400
             request = Hanging(server, INFER.path, INFER.body(prompt, max_tokens=1))
             request.read_until(b'"completion_tokens"')
             request.hang_up()
-            if server.workers()[0]["step_ms"] > 2000:
+            if server.workers()[0]["step_ms"] > 5000:
                 break
         else:
             pytest.skip("this machine prefills 1,200 tokens too fast to be slowed down enough")
@@ -136,7 +136,7 @@ def test_a_slow_prefill_is_not_stuck(start_server: Start) -> None:
 def test_a_step_that_never_ends(start_server: Start) -> None:
     """The process beats, its engine does not come back: taken for dead after --step-timeout."""
     shape = ("--workers", "1", "--slots", "1", "--batch", "2048", "--ctx", "2048")
-    server = start_server(*shape, "--stuck-timeout", "60", "--step-timeout", "0.4")
+    server = start_server(*shape, "--stuck-timeout", "60", "--step-timeout", "5")
     (pid,) = server.pids()
     with throttled(pid):
         body = INFER.body("again and again " * 400, max_tokens=2, ignore_eos=True)
@@ -156,7 +156,7 @@ def test_a_gateway_that_was_stopped_itself_blames_nobody(start_server: Start) ->
     everyone = [server.process.pid, *pids]
     for pid in everyone:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(2.5)  # more than the silence allowed; how much more does not matter
+    time.sleep(6)  # more than the silence allowed; how much more does not matter
     for pid in everyone:
         os.kill(pid, signal.SIGCONT)
     with server.client() as client:

@@ -1,8 +1,15 @@
 """When a worker is taken for dead."""
 
-from gateway.pool.watchdog import Watchdog
+from gateway.pool.watchdog import START_S, Watchdog
 
 BUSY, IDLE = True, False
+
+
+def speaking(tick_s: float, silence_s: float, step_s: float) -> Watchdog:
+    """One whose worker has begun to speak."""
+    watchdog = Watchdog(tick_s, silence_s, step_s)
+    watchdog.beat()
+    return watchdog
 
 
 def ticks(watchdog: Watchdog, busy: bool, most: int = 1000) -> int:
@@ -13,9 +20,14 @@ def ticks(watchdog: Watchdog, busy: bool, most: int = 1000) -> int:
 def test_silence() -> None:
     """The tick after the last one allowed, so that a whole silence has passed."""
     for busy in (BUSY, IDLE):
-        assert ticks(Watchdog(1, 5, 100), busy) == 5
-    assert ticks(Watchdog(0.2, 1, 100), IDLE) == 5
-    assert ticks(Watchdog(1, 0.5, 100), IDLE) == 1
+        assert ticks(speaking(1, 5, 100), busy) == 5
+    assert ticks(speaking(0.2, 1, 100), IDLE) == 5
+    assert ticks(speaking(1, 0.5, 100), IDLE) == 1
+
+
+def test_a_start_may_take_longer() -> None:
+    assert ticks(Watchdog(1, 5, 100), IDLE) == START_S
+    assert ticks(Watchdog(1, 30, 100), IDLE) == 30
 
 
 def test_a_beat_breaks_silence_but_is_no_progress() -> None:
@@ -23,7 +35,7 @@ def test_a_beat_breaks_silence_but_is_no_progress() -> None:
     for _ in range(10):
         assert watchdog.tick(BUSY) is None
         watchdog.beat()
-    assert watchdog.tick(BUSY) == "it has not ended a step for 10 s"
+    assert watchdog.tick(BUSY) == "it has not ended a step for too long"
 
 
 def test_a_step_is_progress() -> None:
@@ -46,6 +58,6 @@ def test_idle_time_is_not_stuck_time() -> None:
 
 
 def test_it_bites_until_it_is_obeyed() -> None:
-    watchdog = Watchdog(1, 1, 1)
+    watchdog = speaking(1, 1, 1)
     ticks(watchdog, IDLE)
-    assert watchdog.tick(IDLE) == "it has been silent for 1 s"
+    assert watchdog.tick(IDLE) == "it has been silent for too long"
