@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.overload.measure import percentile
-from bench.overload.server import started
+from bench.server import running
 
 from .crowd import Kind
 
@@ -57,7 +57,8 @@ class Result:
 def measure(kind: Kind, connections: int, seconds: float, tick: Callable[[int], None]) -> Result:
     """A fresh server, alone for so many seconds and then with the crowd for as many."""
     options = ("--max-queue", str(connections + HOLDERS), "--max-connections", "auto")
-    with started(*SHAPE, *options) as (url, pid), contextlib.ExitStack() as stack:
+    with running(*SHAPE, *options) as server, contextlib.ExitStack() as stack:
+        url, pid = server.url, server.pid
         # What waits must wait for something, also while the server is measured without the crowd.
         release = stack.enter_context(slot_held(url)) if kind == "streaming" else None
         probe(url, seconds / 4)

@@ -18,10 +18,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.server import running
+
 from . import report
 from .load import Client, Outcome, poisson
 from .measure import percentile, steady
-from .server import running
 
 RESULTS = Path(__file__).parent.parent / "results"
 SLOTS = 8
@@ -56,8 +57,8 @@ LEAD_BACKLOG = 4.0
 
 async def calibrate(plan: Plan) -> float:
     """Requests per second that the server can do."""
-    with running(*SHAPE) as url:
-        client = Client(url, plan.tokens)
+    with running(*SHAPE) as server:
+        client = Client(server.url, plan.tokens)
         await client.capacity(SLOTS, 1)  # caches and branch predictors warm up
         found = await client.capacity(2 * SLOTS, plan.calibrate_s)
         await client.close()
@@ -73,8 +74,8 @@ async def fit(plan: Plan, capacity: float) -> int:
     wanted = WAIT_SHARE / plan.rate
     queue = max(2, round(capacity * wanted))
     arrivals = poisson(OVERLOAD * capacity, plan.pilot_s, "pilot")
-    with running(*SHAPE, "--max-queue", str(queue)) as url:
-        client = Client(url, plan.tokens)
+    with running(*SHAPE, "--max-queue", str(queue)) as server:
+        client = Client(server.url, plan.tokens)
         outcomes = await client.run(arrivals, fifo=True, tick=lambda: None)
         await client.close()
     late = [o.ttft_s for o in steady(outcomes, plan.pilot_s / 2) if o.ttft_s is not None]
@@ -91,8 +92,8 @@ async def ratios(
     task = bar.add_task("twice the capacity")
     rounds = [poisson(OVERLOAD * capacity, plan.seconds, f"round {i}") for i in range(plan.rounds)]
     bar.update(task, total=2 * sum(map(len, rounds)))
-    with running(*SHAPE, *bounds) as url:
-        client = Client(url, plan.tokens)
+    with running(*SHAPE, *bounds) as server:
+        client = Client(server.url, plan.tokens)
         for arrivals in rounds:
             for order, outcomes in found.items():
                 fifo = order == "FIFO"
@@ -107,8 +108,8 @@ async def long_backlog(plan: Plan, capacity: float, bar: Progress) -> list[Outco
     options = ("--max-queue", str(queue), "--aging-rate", str(plan.lead_rate))
     arrivals = poisson(OVERLOAD * capacity, plan.lead_seconds, "backlog")
     task = bar.add_task("long backlog", total=len(arrivals))
-    with running(*SHAPE, *options, "--preempt", "off") as url:
-        client = Client(url, plan.tokens)
+    with running(*SHAPE, *options, "--preempt", "off") as server:
+        client = Client(server.url, plan.tokens)
         found = await client.run(arrivals, fifo=False, tick=lambda: bar.advance(task))
         await client.close()
     return found

@@ -1,0 +1,64 @@
+"""What Linux tells about a process, read from /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One line of a process list. ``state`` is a letter: S sleeps, T is stopped, Z a zombie."""
+
+    pid: int
+    parent: int
+    state: str
+    command: str
+
+
+def processes() -> Iterator[Process]:
+    """All processes that can be seen now."""
+    for folder in PROC.iterdir():
+        if folder.name.isdigit() and (found := process(int(folder.name))) is not None:
+            yield found
+
+
+def process(pid: int) -> Process | None:
+    """None if there is none, not even a zombie."""
+    with contextlib.suppress(OSError):
+        # The fields after the command, which is in parentheses and may hold anything.
+        fields = (PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        command = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ")
+        return Process(pid, int(fields[1]), fields[0], command.decode("utf-8", "replace"))
+    return None
+
+
+def children(pid: int) -> list[Process]:
+    return [found for found in processes() if found.parent == pid]
+
+
+def open_files(pid: int) -> int:
+    """How many file descriptors it holds. Raises OSError if it is gone."""
+    return len(os.listdir(PROC / str(pid) / "fd"))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """In KiB."""
+
+    rss: int
+    anonymous: int
+    """What it allocated itself. (Its proportional set size would move with whoever shares its
+    libraries.)"""
+
+
+def memory(pid: int) -> Memory:
+    """What it holds resident. Raises OSError if it is gone."""
+    lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]
+    fields = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    return Memory(fields["Rss"], fields["Anonymous"])

@@ -1,0 +1,94 @@
+"""A `forge serve` of our own, on a free port of the loopback interface."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+STOP_S = 30
+
+
+class Server:
+    """One `forge serve`. It is ready when the constructor returns."""
+
+    def __init__(self, *options: str, log: Path) -> None:
+        """``log`` is where its stderr goes. Raises RuntimeError if it does not get ready."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
+        command = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", *options]
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=kept
+            )
+        try:
+            self.url = self._address()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _address(self) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(b"Forge is ready at "):
+                return line.split()[-1].decode()
+        raise RuntimeError(f"forge serve ended with {self._process.wait()}:\n{self.log}")
+
+    @property
+    def pid(self) -> int:
+        """The gateway's process."""
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text("utf-8", "replace")
+
+    def get(self, path: str) -> Any:
+        """The JSON at ``path``, whatever the status."""
+        return httpx.get(self.url + path, timeout=STOP_S).json()
+
+    def workers(self) -> list[dict[str, Any]]:
+        """What /workers shows."""
+        found: list[dict[str, Any]] = self.get("/workers")
+        return found
+
+    def wait_ready(self, deadline_s: float = 120) -> None:
+        """Until every worker is ready; the banner comes with the first. Raises TimeoutError."""
+        end = time.monotonic() + deadline_s
+        while not all(worker["state"] == "ready" for worker in self.workers()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"no worker ready in {deadline_s:.0f} s:\n{self.log}")
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL if that does not help; the exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def running(*options: str) -> Iterator[Server]:
+    """A server with these options; it ends with the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(*options, log=Path(folder) / "stderr")
+        try:
+            yield server
+        finally:
+            server.stop()
