@@ -51,9 +51,8 @@ async def measure_all(extent: Extent, seed: int, bar: Progress) -> report.Report
     cases = {
         "a worker is killed beside another": (2, signal.SIGKILL),
         "the only worker is killed": (1, signal.SIGKILL),
+        f"a worker stands still, --stuck-timeout {STUCK_S:g}": (2, signal.SIGSTOP),
     }
-    if STUCK_S is not None:
-        cases[f"a worker stands still, --stuck-timeout {STUCK_S:g}"] = (2, signal.SIGSTOP)
     task = bar.add_task("recovery", total=extent.rounds * len(cases))
     recoveries: dict[str, Recovery] = {}
     for name, (workers, number) in cases.items():

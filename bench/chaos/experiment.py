@@ -26,8 +26,11 @@ LEAVING = 0.12
 """The share of requests whose clients hang up."""
 EXACT = ("--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off")
 """With these and an F32 model a text does not depend on what else is in the batch."""
-STUCK_S: float | None = None
-"""The server's --stuck-timeout; None: it has no such thing, so nothing is stopped."""
+STUCK_S = 5.0
+"""The server's --stuck-timeout."""
+NAP_S = STUCK_S / 2
+"""The longest time for which a worker is stopped and then continued."""
+IMPATIENT = ("--stuck-timeout", str(STUCK_S))
 
 Tick = Callable[[str], None]
 """Told whenever a "twin", an "answer" or a "blow" is through."""
@@ -41,7 +44,7 @@ class Plan:
     requests: int
     """How many different ones there are."""
     seed: int = 1
-    stop: bool = STUCK_S is not None
+    stop: bool = True
     """Whether workers are also stopped."""
 
 
@@ -100,12 +103,7 @@ def exact_model(folder: Path) -> tuple[str, ...]:
     model = folder / "f32.gguf"
     if not model.exists():
         f32_copy(EMBEDDED_MODEL, model)
-    return ("--model", str(model), "--alias", MODEL, "--threads", "1", *EXACT, *watchdog())
-
-
-def watchdog() -> tuple[str, ...]:
-    """The option of the server that notices a worker which stands still."""
-    return () if STUCK_S is None else ("--stuck-timeout", str(STUCK_S))
+    return ("--model", str(model), "--alias", MODEL, "--threads", "1", *EXACT, *IMPATIENT)
 
 
 async def run(plan: Plan, tick: Tick = lambda what: None) -> Result:
@@ -125,7 +123,7 @@ async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
     requests = mix(plan.requests, plan.seed)
     clients = Clients(server.url)
     twins = await undisturbed(clients, requests, tick)
-    mayhem = Mayhem(server.url, server.pid, plan.seed, stop=plan.stop, nap_s=(STUCK_S or 0) / 2)
+    mayhem = Mayhem(server.url, server.pid, plan.seed, stop=plan.stop, nap_s=NAP_S)
     until = time.monotonic() + plan.seconds
     found: list[Outcome] = []
     async with asyncio.TaskGroup() as group:

@@ -31,7 +31,7 @@ SAMPLES = 200
 
 
 def lines(found: Soaked) -> list[tuple[str, ...]]:
-    """(process, RSS at the middle and at the end in MiB, KiB per 1,000 requests: RSS, PSS)."""
+    """(process, RSS at the middle and at the end in MiB, KiB per 1,000 requests: RSS, anonymous)."""
     middle, last = found.samples[len(found.samples) // 2], found.samples[-1]
     return [
         (
@@ -45,7 +45,13 @@ def lines(found: Soaked) -> list[tuple[str, ...]]:
     ]
 
 
-HEADINGS = ("process", "RSS half-way, MiB", "at the end", "RSS, KiB per 1,000 requests", "PSS")
+HEADINGS = (
+    "process",
+    "RSS half-way, MiB",
+    "at the end",
+    "RSS, KiB per 1,000 requests",
+    "anonymous memory",
+)
 
 
 def markdown(found: Soaked, count: int) -> str:
@@ -86,7 +92,7 @@ def measure(server: Server, count: int, out: Path, console: Console) -> Soaked:
         every = max(1, count // SAMPLES)
         found = asyncio.run(soak(server, count, every, 1, lambda: bar.advance(task)))
     for row in lines(found):
-        console.print("{}: {} -> {} MiB, {} KiB per 1,000 requests (PSS {})".format(*row))
+        console.print("{}: {} -> {} MiB, {} KiB per 1,000 requests (anonymous {})".format(*row))
     console.print(f"{found.left} clients hung up; errors: {found.errors or 'none'}")
     (out / "soak.md").write_text(markdown(found, count), encoding="utf-8")
     plot(found, out / "soak.png")
