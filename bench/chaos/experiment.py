@@ -11,15 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.processes import children, open_files
+from bench.processes import children
 from bench.server import Server
 from gateway.config import EMBEDDED_MODEL
 from tests.f32 import f32_copy
 
 from .asking import MODEL, Request, mix
 from .clients import Answer, Clients, Outcome
-from .mayhem import Blow, Mayhem
-from .verdict import Remains, mismatch, pauses, settled, survivors
+from .mayhem import Kind, Mayhem
+from .verdict import Remains, files, mismatch, pauses, settled, survivors
 
 CLIENTS = 16
 LEAVING = 0.12
@@ -53,7 +53,7 @@ class Result:
     """What happened."""
 
     plan: Plan
-    blows: list[Blow]
+    blows: Counter[Kind]
     deaths: int
     """Workers killed, or stopped for good."""
     naps: int
@@ -119,7 +119,7 @@ async def run(plan: Plan, tick: Tick = lambda what: None) -> Result:
 
 
 async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
-    files = open_files(server.pid)
+    files_before = files(server)
     requests = mix(plan.requests, plan.seed)
     clients = Clients(server.url)
     twins = await undisturbed(clients, requests, tick)
@@ -132,11 +132,11 @@ async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
             rng = random.Random(f"client {number} {plan.seed}")
             group.create_task(_client(clients, requests, rng, until, found, tick))
     await clients.close()
-    left = settled(server, files)
+    left = settled(server, files_before)
     restarts = sum(worker["restarts"] for worker in server.workers())
-    family = [server.pid, *(child.pid for child in children(server.pid))]
+    family = children(server.pid)
     exit_code = server.stop()
-    at = [blow.at for blow in mayhem.blows]
+    deaths = mayhem.doomed.values()
     return Result(
         plan=plan,
         blows=mayhem.blows,
@@ -145,16 +145,15 @@ async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
         restarts=restarts,
         outcomes=found,
         mismatches=[
-            f"{outcome.request}: {difference}"
-            for outcome in found
-            if not outcome.error
-            and (difference := mismatch(outcome, twins[outcome.request.number]))
+            f"{o.request}: {difference}"
+            for o in found
+            if not o.error and (difference := mismatch(o, twins[o.request.number]))
         ],
         remains=left,
         survivors=survivors(family),
         exit_code=exit_code,
         log=server.log,
-        pauses=[pauses(o, at) for o in found if o.request.stream and o.answer is not None],
+        pauses=[pauses(o, deaths) for o in found if o.request.stream and o.answer is not None],
     )
 
 

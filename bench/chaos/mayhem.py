@@ -10,7 +10,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
@@ -40,15 +39,6 @@ POLL_S = 0.02
 Worker = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Blow:
-    """What was done, and when (on the monotonic clock) the last signal was sent."""
-
-    kind: Kind
-    at: float
-    pids: tuple[int, ...]
-
-
 class Mayhem:
     """Strikes the workers of one server. Owns which of them are dead or stopped by our hand."""
 
@@ -63,9 +53,10 @@ class Mayhem:
         self._weights = WEIGHTS | STOPPING if stop else WEIGHTS
         self._nap_s = nap_s
         self._failed_starts: Counter[int] = Counter()
-        self.blows: list[Blow] = []
-        self.doomed: set[int] = set()
-        """Processes that were killed, or stopped for good: each of them must be replaced."""
+        self.blows: Counter[Kind] = Counter()
+        self.doomed: dict[int, float] = {}
+        """Processes that were killed, or stopped for good, and when on the monotonic clock: each of
+        them must be replaced."""
         self.naps = 0
         """Processes that slept for a while: the server may have replaced them, or not."""
 
@@ -87,39 +78,35 @@ class Mayhem:
 
     async def _strike(self, kind: Kind, alive: list[Worker]) -> None:
         victim = self._rng.choice([worker for worker in alive if worker["state"] == "ready"])
-        struck = [victim] if self._send(victim, _FIRST[kind]) else []
+        self._send(victim, signal.SIGSTOP if kind in STOPPING else signal.SIGKILL)
         if kind == "both":
-            struck += [w for w in alive if w is not victim and self._send(w, signal.SIGKILL)]
+            for worker in alive:
+                self._send(worker, signal.SIGKILL)
         elif kind == "chase":
             await self._moment()
-            others = await self._alive()
-            struck += [w for w in others if self._send(w, signal.SIGKILL)]
+            for worker in await self._alive():
+                self._send(worker, signal.SIGKILL)
         elif kind == "start":
-            successor = await self._successor(victim)
-            struck += [successor] if self._send(successor, signal.SIGKILL) else []
+            self._send(await self._successor(victim), signal.SIGKILL)
         elif kind == "nap":
             await asyncio.sleep(self._rng.uniform(0, self._nap_s))
             self._send(victim, signal.SIGCONT)
+            self.doomed.pop(victim["pid"], None)
             self.naps += 1
-        pids = tuple(worker["pid"] for worker in struck)
-        if kind != "nap":
-            self.doomed.update(pids)
-        self.blows.append(Blow(kind, time.monotonic(), pids))
+        self.blows[kind] += 1
 
-    def _send(self, worker: Worker, number: signal.Signals) -> bool:
-        """Whether the signal was sent: not to one that ended, nor too often to one that loads."""
-        pid, loading = worker["pid"], worker["state"] == "starting"
-        found = process(pid)
+    def _send(self, worker: Worker, number: signal.Signals) -> None:
+        """Not to one that has ended, nor too often to one that loads."""
+        pid, found = worker["pid"], process(worker["pid"])
         if found is None or found.parent != self._gateway or found.state == "Z":
-            return False
-        if number == signal.SIGKILL:
-            if loading and self._failed_starts[worker["id"]] >= FAILED_STARTS:
-                return False
-            self._failed_starts[worker["id"]] += loading
+            return
+        if worker["state"] == "starting":
+            if self._failed_starts[worker["id"]] >= FAILED_STARTS:
+                return
+            self._failed_starts[worker["id"]] += 1
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-            return True
-        return False
+            self.doomed.setdefault(pid, time.monotonic())
 
     async def _moment(self) -> None:
         await asyncio.sleep(self._rng.uniform(0, MOMENT_S))
@@ -155,13 +142,3 @@ class Mayhem:
                 if worker["state"] == "ready" and not busy:
                     return alive
             await asyncio.sleep(POLL_S)
-
-
-_FIRST: dict[Kind, signal.Signals] = {
-    "kill": signal.SIGKILL,
-    "both": signal.SIGKILL,
-    "chase": signal.SIGKILL,
-    "start": signal.SIGKILL,
-    "stop": signal.SIGSTOP,
-    "nap": signal.SIGSTOP,
-}

@@ -11,7 +11,7 @@ from statistics import median
 from rich.table import Table
 
 from .experiment import CLIENTS, Result
-from .mayhem import KINDS, Kind
+from .mayhem import KINDS
 from .recovery import Recovery
 from .verdict import PAUSE_S
 
@@ -32,7 +32,7 @@ def summary(result: Result) -> list[Row]:
     left = result.remains
     outcomes = result.outcomes
     return [
-        *((KINDS[kind], str(count)) for kind, count in sorted(_kinds(result).items())),
+        *((KINDS[kind], str(count)) for kind, count in result.blows.most_common()),
         ("workers that died", f"{result.deaths}"),
         ("worker restarts", f"{result.restarts}"),
         ("requests", f"{len(outcomes):,}"),
@@ -53,10 +53,6 @@ def summary(result: Result) -> list[Row]:
          f"{len(left.strangers)}, {len(result.survivors)}"),
         ("tracebacks in the log", f"{result.log.count('Traceback')}"),
     ]  # fmt: skip
-
-
-def _kinds(result: Result) -> Counter[Kind]:
-    return Counter(blow.kind for blow in result.blows)
 
 
 def recovery_rows(recoveries: dict[str, Recovery]) -> list[tuple[str, ...]]:

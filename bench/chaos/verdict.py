@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.processes import children, open_files, process
+from bench.processes import Process, children, open_files, process
 from bench.server import Server
 
 from .clients import Answer, Outcome
 
 PAUSE_S = 0.1
 """A shorter gap between two tokens is no pause: a busy machine makes such."""
+TRACKER = "resource_tracker"
+"""In the command of the process that multiprocessing starts beside the workers."""
 SETTLE_S = 60
 """Ends a wait for a server to calm down that will not."""
 
@@ -62,13 +64,22 @@ class Remains:
         return self == Remains()
 
 
-def remains(server: Server, files: int) -> Remains:
-    """What the server holds now; ``files`` is how many descriptors it had at the beginning."""
+def files(server: Server) -> int:
+    """File descriptors of the gateway once the connection that asked last is closed, too."""
+    counts = []
+    for _ in range(10):
+        time.sleep(0.03)
+        counts.append(open_files(server.pid))
+    return min(counts)
+
+
+def remains(server: Server, files_before: int) -> Remains:
+    """What the server holds now; ``files_before`` is what :func:`files` said first."""
     workers: list[dict[str, Any]] = server.workers()
     health = server.get("/health")
     pids = {worker["pid"] for worker in workers}
     return Remains(
-        files=open_files(server.pid) - files,
+        files=files(server) - files_before,
         busy=sum(worker["busy"] for worker in workers),
         queued=server.get("/queue")["depth"],
         running=sum(worker["running"] for worker in workers),
@@ -79,22 +90,35 @@ def remains(server: Server, files: int) -> Remains:
         strangers=[
             f"{found.state} {found.command}"
             for found in children(server.pid)
-            if found.pid not in pids and "resource_tracker" not in found.command
+            if found.pid not in pids and TRACKER not in found.command
         ],
     )
 
 
-def settled(server: Server, files: int) -> Remains:
+def settled(server: Server, files_before: int) -> Remains:
     """What is left once it has calmed down: nothing, as soon as there is nothing."""
     end = time.monotonic() + SETTLE_S
-    while not (found := remains(server, files)).nothing and time.monotonic() < end:
-        time.sleep(0.05)
+    while not (found := remains(server, files_before)).nothing and time.monotonic() < end:
+        pass
     return found
 
 
-def survivors(pids: Iterable[int]) -> list[str]:
-    """Which processes are still there, zombies too, once all have had the time to end."""
+def survivors(family: list[Process]) -> list[str]:
+    """Which of a server's processes are still there once all have had the time to end.
+
+    Zombies count, for the gateway must reap its workers. Only multiprocessing's resource tracker
+    outlives it for a moment, and in a container there may be nobody to reap that one.
+    """
+
+    def there() -> list[str]:
+        found = [(before, process(before.pid)) for before in family]
+        return [
+            f"{now.pid} {now.state} {before.command}"
+            for before, now in found
+            if now is not None and not (now.state == "Z" and TRACKER in before.command)
+        ]
+
     end = time.monotonic() + SETTLE_S
-    while (found := [f for pid in pids if (f := process(pid))]) and time.monotonic() < end:
+    while there() and time.monotonic() < end:
         time.sleep(0.05)
-    return [f"{survivor.pid} {survivor.state} {survivor.command}" for survivor in found]
+    return there()

@@ -31,7 +31,7 @@ SAMPLES = 200
 
 
 def lines(found: Soaked) -> list[tuple[str, ...]]:
-    """(process, RSS at the middle and at the end in MiB, KiB per 1,000 requests: RSS, anonymous)."""
+    """(process, RSS in MiB at the middle and at the end, and both slopes) of every process."""
     middle, last = found.samples[len(found.samples) // 2], found.samples[-1]
     return [
         (
@@ -39,7 +39,7 @@ def lines(found: Soaked) -> list[tuple[str, ...]]:
             f"{middle.memory[name].rss / 1024:.1f}",
             f"{last.memory[name].rss / 1024:.1f}",
             f"{slope(found.samples, name, 'rss'):+.1f}",
-            f"{slope(found.samples, name, 'pss'):+.1f}",
+            f"{slope(found.samples, name, 'anonymous'):+.1f}",
         )
         for name in last.memory
     ]

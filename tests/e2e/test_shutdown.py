@@ -195,19 +195,6 @@ def test_a_connection_that_sends_nothing_does_not_delay_the_end(start_server: St
         server.stop()
 
 
-def test_a_worker_dies_during_the_drain(start_server: Start) -> None:
-    """It is replaced all the same, because what was accepted is finished."""
-    server = start_server(*SHAPE)
-    stream = Streaming(server, "count", **ENDLESS, max_tokens=500).wait_for(1)
-    (pid,) = server.pids()
-    server.signal(signal.SIGTERM)
-    eventually(lambda: unhealthy(server))
-    os.kill(pid, signal.SIGKILL)
-    assert stream.finish()
-    assert stream.done
-    server.expect_end([pid])
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_loading(start_server: Start, number: signal.Signals) -> None:
     server = loading(start_server)

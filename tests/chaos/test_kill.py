@@ -1,0 +1,344 @@
+"""One worker dies, at each moment of a request's life: the text is that of an undisturbed run.
+
+Where a moment must be caught, the worker is stopped (SIGSTOP) first: it can't leave it then.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Start
+from tests.contract.dialects import CHAT, COMPLETIONS, DIALECTS, INFER, Dialect
+from tests.e2e.test_same_text import PROMPTS, alone
+from tests.e2e.traffic import Streaming
+from tests.server import DEADLINE_S, ForgeServer, eventually, gone
+
+DEADLY = [signal.SIGKILL, signal.SIGABRT]
+"""What the system does to a process, and what llama.cpp does when an assertion fails."""
+SAMPLED: dict[str, Any] = {
+    "temperature": 0.8,
+    "seed": 7,
+    "frequency_penalty": 0.7,
+    "ignore_eos": True,
+    "max_tokens": 200,
+}
+
+StartExact = Callable[..., ForgeServer]
+
+
+@pytest.fixture
+def start_exact(start_server: Start, exact: tuple[Path, tuple[str, ...]]) -> StartExact:
+    """Starts a server whose texts don't depend on what else runs."""
+    model, options = exact
+
+    def start(workers: int, slots: int, *more: str) -> ForgeServer:
+        shape = ("--workers", str(workers), "--slots", str(slots))
+        return start_server(*shape, *options, *more, model=model)
+
+    return start
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Kill a worker, and wait until it is gone."""
+    os.kill(pid, number)
+    eventually(lambda: gone(pid), f"process {pid} ends")
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Processes that stand still, unless they are killed meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            if not gone(pid):
+                os.kill(pid, signal.SIGCONT)
+
+
+def healthy(server: ForgeServer, restarts: int) -> None:
+    """All workers serve again after so many restarts, nothing is left; and a clean end."""
+
+    def settled() -> bool:
+        workers = server.workers()
+        return (
+            all(worker["state"] == "ready" for worker in workers)
+            and sum(worker["restarts"] for worker in workers) == restarts
+        )
+
+    eventually(settled, f"{restarts} workers are replaced")
+    assert server.busy() == 0
+    assert server.waiting() == []
+    assert [worker["cells_used"] for worker in server.workers()] == [0] * len(server.workers())
+    assert server.get("/health") == {"status": "ok"}
+    server.stop()
+
+
+def whole(stream: Streaming) -> str:
+    """The text of a stream that must have ended as it should."""
+    text = stream.finish()
+    assert (stream.status, stream.error, stream.broken) == (200, None, None)
+    assert stream.done
+    return text
+
+
+# ------------------------------------------------------------------ queued
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_while_queued(start_exact: StartExact, workers: int) -> None:
+    """All workers die: those that run and those that wait behind them are all served."""
+    server = start_exact(workers, 1)
+    expected = [alone(server, prompt, **SAMPLED) for prompt in PROMPTS[:5]]
+    pids = server.pids()
+    with stopped(*pids):
+        streams = [Streaming(server, prompt, **SAMPLED) for prompt in PROMPTS[:5]]
+        eventually(lambda: len(server.waiting()) == 5 - workers, "the others wait")
+        for pid in pids:
+            kill(pid)
+        assert [whole(stream) for stream in streams] == expected
+    healthy(server, workers)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_whole_answer(start_exact: StartExact, dialect: Dialect) -> None:
+    """Not a stream: nothing at all is seen but the time it takes."""
+    server = start_exact(1, 1)
+    with server.client() as client:
+        expected = dialect.ask(client, **SAMPLED)
+        answers = []
+        decoded = server.decoded()
+        asking = threading.Thread(
+            target=lambda: answers.append(dialect.ask(client, **SAMPLED)), daemon=True
+        )
+        asking.start()
+        eventually(lambda: server.decoded() > decoded, "it has tokens")
+        (pid,) = server.pids()
+        with stopped(pid):
+            assert server.busy() == 1
+            kill(pid)
+        asking.join(DEADLINE_S)
+        (answer,) = answers
+    assert (answer.text, answer.reason) == (expected.text, expected.reason)
+    assert answer.usage["completion_tokens"] == expected.usage["completion_tokens"]
+    healthy(server, 1)
+
+
+# ------------------------------------------------------------------ before the first token
+
+
+@pytest.mark.parametrize("number", DEADLY)
+def test_before_the_first_token(start_exact: StartExact, number: signal.Signals) -> None:
+    """It was sent to the worker, which has not said a word about it."""
+    server = start_exact(1, 1)
+    expected = alone(server, PROMPTS[2], **SAMPLED)
+    (pid,) = server.pids()
+    with stopped(pid):
+        stream = Streaming(server, PROMPTS[2], **SAMPLED)
+        eventually(lambda: server.busy() == 1, "the worker has it")
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)  # only SIGKILL ends a process that is stopped
+        eventually(lambda: gone(pid), "the worker ends")
+    assert whole(stream) == expected
+    healthy(server, 1)
+
+
+def test_in_its_prefill(start_exact: StartExact) -> None:
+    """Some of the prompt is computed, and no token came out of it yet."""
+    server = start_exact(1, 1, "--batch", "128")
+    for attempt in range(20):
+        prompt = f"{attempt} " + "again and again " * 280
+        with server.client() as client:
+            expected = COMPLETIONS.ask(client, prompt, **SAMPLED).text
+        # Evicted from the prefix cache, or there would be nothing left to compute.
+        kill(server.pids()[0])
+        eventually(lambda: server.workers()[0]["state"] == "ready")
+        answers: list[str] = []
+
+        def ask(prompt: str = prompt, answers: list[str] = answers) -> None:
+            with server.client() as client:
+                answers.append(COMPLETIONS.ask(client, prompt, **SAMPLED).text)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        eventually(lambda: server.workers()[0]["prefill_tokens"] > 0, "it is in its prefill")
+        (pid,) = server.pids()
+        with stopped(pid):
+            caught = server.decoded() == 0
+            kill(pid)
+        asking.join(DEADLINE_S)
+        assert answers == [expected]
+        if caught:
+            break
+    else:
+        pytest.fail("never caught in its prefill")
+    healthy(server, 2 * attempt + 2)
+
+
+# ------------------------------------------------------------------ in mid-stream
+
+
+@pytest.mark.parametrize("number", DEADLY)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_in_mid_stream(start_exact: StartExact, workers: int, number: signal.Signals) -> None:
+    """Streams of all kinds of sampling go on, on the other worker or on the successor."""
+    server = start_exact(workers, 8 // workers)
+    jobs = [(prompt, {**LONG, **params}) for prompt, params in zip(PROMPTS, MIXED, strict=False)]
+    expected = [alone(server, prompt, **params) for prompt, params in jobs]
+    streams = [Streaming(server, prompt, **params) for prompt, params in jobs]
+    for stream in streams:
+        stream.wait_for(40)
+    victim = server.workers()[0]
+    assert victim["busy"] > 0
+    kill(victim["pid"], number)
+    assert [whole(stream) for stream in streams] == expected
+    assert [worker["restarts"] for worker in server.workers()[1:]] == [0] * (workers - 1)
+    healthy(server, 1)
+
+
+MIXED: list[dict[str, Any]] = [
+    {"temperature": 0},
+    {"temperature": 1, "seed": 1},
+    {"temperature": 0, "frequency_penalty": 1.5, "presence_penalty": 1.5},
+    {"temperature": 0.8, "seed": 2, "repeat_penalty": 2, "top_p": 0.9},
+    {"temperature": 1.5, "seed": 3, "top_k": 50, "min_p": 0.01},
+    {"temperature": 0},
+]
+"""A resumed generation must draw the same numbers and know the same penalties."""
+LONG: dict[str, Any] = {"ignore_eos": True, "max_tokens": 150}
+
+
+def test_all_workers_at_once(start_exact: StartExact) -> None:
+    server = start_exact(2, 2)
+    expected = [alone(server, prompt, **SAMPLED) for prompt in PROMPTS[:4]]
+    streams = [Streaming(server, prompt, **SAMPLED).wait_for(1) for prompt in PROMPTS[:4]]
+    with stopped(*server.pids()):
+        for pid in server.pids():
+            kill(pid)
+    assert [whole(stream) for stream in streams] == expected
+    healthy(server, 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_again_and_again(start_exact: StartExact, workers: int) -> None:
+    """Deaths count only while no token comes in between, so a long stream survives many."""
+    server = start_exact(workers, 1)
+    params = {"temperature": 0, "ignore_eos": True, "max_tokens": 400}
+    expected = alone(server, PROMPTS[2], **params)
+    stream = Streaming(server, PROMPTS[2], **params)
+    for _ in range(4):
+        stream.wait_for(len(stream.pieces) + 20)
+        holder = next(worker for worker in server.workers() if worker["busy"])
+        kill(holder["pid"])
+    assert whole(stream) == expected
+    healthy(server, 4)
+
+
+def test_a_stop_string_that_straddles_the_death(start_exact: StartExact) -> None:
+    """Text is held back while a stop string may be growing; what is held back must not be lost."""
+    server = start_exact(1, 1)
+    params = {"temperature": 0, "ignore_eos": True, "max_tokens": 200}
+    text = alone(server, PROMPTS[2], **params)
+    for at in (60, 200):
+        # Nearly, but never, what comes: held back again and again.
+        stop = [text[at + i : at + i + 12] + "\0" for i in range(0, 32, 2)]
+        stream = Streaming(server, PROMPTS[2], stop=stop, **params)
+        eventually(lambda s=stream, at=at: len(s.text) > at - 20, "close to it")  # type: ignore[misc]
+        kill(server.pids()[0])
+        assert whole(stream) == text
+    end = text[300:312]
+    stream = Streaming(server, PROMPTS[2], stop=end, **params).wait_for(10)
+    kill(server.pids()[0])
+    assert whole(stream) == text[: text.index(end)]
+    healthy(server, 3)
+
+
+# ------------------------------------------------------------------ parked
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_while_parked(start_exact: StartExact, workers: int) -> None:
+    """A worker dies with the cells of somebody who has no slot there."""
+    server = start_exact(workers, 1, "--quantum", "0", "--aging-rate", "0.001")
+    long = {**SAMPLED, "max_tokens": 400}
+    expected = [alone(server, prompt, **long) for prompt in PROMPTS[:4]]
+    low = [Streaming(server, p, priority=0, **long).wait_for(5) for p in PROMPTS[:workers]]
+    high = [Streaming(server, p, priority=2, **long) for p in PROMPTS[2 : 2 + workers]]
+
+    def parked() -> bool:
+        return [place["parked"] for place in server.waiting()].count(True) == workers
+
+    eventually(parked, "they gave way")
+    pids = server.pids()
+    with stopped(*pids):
+        assert parked(), "the others were through before they could be caught"
+        for pid in pids:
+            kill(pid)
+    assert [whole(stream) for stream in low] == expected[:workers]
+    assert [whole(stream) for stream in high] == expected[2 : 2 + workers]
+    healthy(server, workers)
+
+
+# ------------------------------------------------------------------ loading, draining
+
+
+def test_while_its_successor_loads(start_exact: StartExact) -> None:
+    """A stream waits through a death, and another one before anybody could take it over."""
+    server = start_exact(1, 1)
+    expected = alone(server, PROMPTS[2], **SAMPLED)
+    stream = Streaming(server, PROMPTS[2], **SAMPLED).wait_for(10)
+    (first,) = server.pids()
+    kill(first)
+    (second,) = eventually(lambda: [p for p in server.pids() if p != first], "its successor")
+    with stopped(second):
+        assert server.workers()[0]["state"] == "starting"
+        kill(second)
+    assert whole(stream) == expected
+    healthy(server, 2)
+
+
+def test_the_other_while_all_start(start_exact: StartExact) -> None:
+    """Once one worker was ready, another that dies while it loads is only tried again."""
+    server = start_exact(2, 1)
+    first = server.pids()
+    kill(first[1])
+    (second,) = eventually(lambda: [p for p in server.pids() if p not in first], "its successor")
+    kill(second)
+    with server.client() as client:
+        assert INFER.ask(client, max_tokens=3).text is not None
+    healthy(server, 2)
+
+
+@pytest.mark.parametrize("number", DEADLY)
+def test_in_a_drain(start_exact: StartExact, number: signal.Signals) -> None:
+    """All that was accepted is finished, by a worker that is started for it during the drain."""
+    server = start_exact(1, 1)
+    params = {**SAMPLED, "max_tokens": 400}
+    expected = [alone(server, prompt, **params) for prompt in PROMPTS[:2]]
+    streams = [Streaming(server, PROMPTS[0], **params).wait_for(1)]
+    streams.append(Streaming(server, PROMPTS[1], **params))
+    eventually(lambda: len(server.waiting()) == 1, "the second waits")
+    (pid,) = server.pids()
+    server.signal(signal.SIGTERM)
+    eventually(lambda: httpx.get(server.url + "/health").status_code == 503, "it drains")
+    kill(pid, number)
+    assert [whole(stream) for stream in streams] == expected
+    server.expect_end([pid])
+
+
+def test_an_unhealthy_moment(start_server: Start) -> None:
+    """With its only worker dead the server says so, and a request waits instead of failing."""
+    server = start_server("--workers", "1", "--slots", "1")
+    kill(server.pids()[0])
+    eventually(lambda: httpx.get(server.url + "/health").status_code == 503, "it is noticed")
+    with server.client() as client:
+        assert CHAT.ask(client, max_tokens=1).text is not None
+    healthy(server, 1)
