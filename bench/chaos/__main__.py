@@ -35,7 +35,7 @@ class Extent:
     rounds: int
 
 
-FULL = Extent(seconds=600, requests=105, rounds=20)
+FULL = Extent(seconds=600, requests=105, rounds=12)
 QUICK = Extent(seconds=60, requests=35, rounds=4)
 
 

@@ -9,32 +9,35 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import httpx
 
 from bench.processes import process
 
-Kind = Literal["kill", "both", "chase", "start", "stop", "nap"]
+Kind = Literal["kill", "both", "chase", "start", "stop", "last", "nap"]
 KINDS: dict[Kind, str] = {
     "kill": "one worker killed",
     "both": "all workers killed at once",
     "chase": "one killed, and the one that took over a moment later",
     "start": "one killed, and its successor while it loads",
     "stop": "one stopped (SIGSTOP) for good",
+    "last": "one stopped for good, and the other killed a moment later",
     "nap": "one stopped and continued a moment later",
 }
 WEIGHTS: dict[Kind, int] = {"kill": 6, "both": 2, "chase": 2, "start": 2}
-STOPPING: dict[Kind, int] = {"stop": 3, "nap": 2}
-GAP_S = 0.5, 3.0
+STOPPING: dict[Kind, int] = {"stop": 2, "last": 1, "nap": 2}
+GAP_S = 0.0, 1.0
 """The pause after the pool has recovered, before the next blow."""
 MOMENT_S = 0.3
 """The longest time between the two halves of a blow."""
 RECOVERED_STEPS = 16
-"""Steps after which a worker has given all of its first generations a token."""
-FAILED_STARTS = 2
-"""How often in succession a worker may be killed while it loads: at five the server gives up."""
+"""Steps after which a worker has given a token to all the generations that it had before them."""
+SUSPICIOUS = 2
+"""Deaths without a token in between that a request may carry into no further blow, which is two
+deaths at most: after three it is suspected of killing workers and runs alone, and dies of a fourth.
+"""
 POLL_S = 0.02
 Worker = dict[str, Any]
 
@@ -52,7 +55,6 @@ class Mayhem:
         self._rng = random.Random(f"mayhem {seed}")
         self._weights = WEIGHTS | STOPPING if stop else WEIGHTS
         self._nap_s = nap_s
-        self._failed_starts: Counter[int] = Counter()
         self.blows: Counter[Kind] = Counter()
         self.doomed: dict[int, float] = {}
         """Processes that were killed, or stopped for good, and when on the monotonic clock: each of
@@ -64,8 +66,9 @@ class Mayhem:
         """Strike until the monotonic clock says ``until``; ``tick`` after every blow."""
         try:
             while True:
+                await self._recovered()
                 await asyncio.sleep(self._rng.uniform(*GAP_S))
-                alive = await self._recovered()
+                alive = await self._workers()
                 if time.monotonic() >= until:
                     return
                 (kind,) = self._rng.choices(list(self._weights), list(self._weights.values()))
@@ -82,7 +85,7 @@ class Mayhem:
         if kind == "both":
             for worker in alive:
                 self._send(worker, signal.SIGKILL)
-        elif kind == "chase":
+        elif kind in ("chase", "last"):
             await self._moment()
             for worker in await self._alive():
                 self._send(worker, signal.SIGKILL)
@@ -96,14 +99,10 @@ class Mayhem:
         self.blows[kind] += 1
 
     def _send(self, worker: Worker, number: signal.Signals) -> None:
-        """Not to one that has ended, nor too often to one that loads."""
+        """To a child of the gateway that has not ended, and to nobody else."""
         pid, found = worker["pid"], process(worker["pid"])
         if found is None or found.parent != self._gateway or found.state == "Z":
             return
-        if worker["state"] == "starting":
-            if self._failed_starts[worker["id"]] >= FAILED_STARTS:
-                return
-            self._failed_starts[worker["id"]] += 1
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
             self.doomed.setdefault(pid, time.monotonic())
@@ -115,9 +114,6 @@ class Mayhem:
 
     async def _workers(self) -> list[Worker]:
         found: list[Worker] = (await self._http.get("/workers")).json()
-        for worker in found:
-            if worker["state"] == "ready":
-                self._failed_starts[worker["id"]] = 0
         return found
 
     async def _alive(self) -> list[Worker]:
@@ -133,12 +129,32 @@ class Mayhem:
                 return (await self._workers())[victim["id"]]
             await asyncio.sleep(POLL_S)
 
-    async def _recovered(self) -> list[Worker]:
-        """The workers, once one serves and has done so for some steps, or has nothing to do."""
+    async def _recovered(self) -> None:
+        """Until all workers serve, and everybody who was struck before got on.
+
+        Not for the sake of the server's comfort: who may be the cause of many deaths is given up.
+        """
+        await self._until(self._replaced)
+        before = {worker["pid"]: worker["steps"] for worker in await self._workers()}
+
+        async def got_on() -> bool:
+            return all(
+                not worker["busy"]
+                or worker["steps"] >= before.get(worker["pid"], 0) + RECOVERED_STEPS
+                for worker in await self._workers()
+            )
+
+        await self._until(got_on)
+
+    async def _replaced(self) -> bool:
+        for worker in await self._workers():
+            if worker["state"] != "ready" or worker["pid"] in self.doomed:
+                return False
+        waiting = (await self._http.get("/queue")).json()["waiting"]
+        return all(place["deaths"] < SUSPICIOUS for place in waiting)
+
+    async def _until(self, check: Callable[[], Awaitable[bool]]) -> None:
         while True:
-            alive = await self._alive()
-            for worker in alive:
-                busy = worker["busy"] and worker["steps"] < RECOVERED_STEPS
-                if worker["state"] == "ready" and not busy:
-                    return alive
+            if await check():
+                return
             await asyncio.sleep(POLL_S)

@@ -118,6 +118,7 @@ class Ops:
             "effective_priority": round(dispatcher.effective(place, now_ns), 6),
             "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
             "parked": sequence.parked_since_ns is not None,
+            "deaths": sequence.deaths,
             "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead)),
         }
 

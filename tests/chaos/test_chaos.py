@@ -41,7 +41,7 @@ def test_the_requests_are_a_mix() -> None:
     for name in ("stop", "timeout", "ignore_eos", "frequency_penalty", "repeat_penalty", "top_k"):
         assert 0 < sum(name in p for p in params) < len(params)
     assert any(request.n == 2 and request.stream for request in requests)
-    assert {*KINDS} == {"kill", "both", "chase", "start", "stop", "nap"}
+    assert {*KINDS} == {"kill", "both", "chase", "start", "stop", "last", "nap"}
 
 
 def outcome(text: str, *, whole: bool, reason: str = "length", tokens: int = 2) -> Outcome:
