@@ -42,6 +42,19 @@ def children(pid: int) -> list[Process]:
     return [found for found in processes() if found.parent == pid]
 
 
+def with_variable(assignment: str) -> list[Process]:
+    """All processes with ``NAME=value`` in their environment: children inherit it, however far.
+
+    Zombies have no environment any more.
+    """
+    wanted, found = assignment.encode(), []
+    for candidate in processes():
+        with contextlib.suppress(OSError):  # it ended, or is somebody else's
+            if wanted in (PROC / str(candidate.pid) / "environ").read_bytes().split(b"\0"):
+                found.append(candidate)
+    return found
+
+
 def open_files(pid: int) -> int:
     """How many file descriptors it holds. Raises OSError if it is gone."""
     return len(os.listdir(PROC / str(pid) / "fd"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from bench.processes import Process, with_variable
+
 STOP_S = 30
 
 
@@ -24,6 +27,8 @@ class Server:
     def __init__(self, *options: str, log: Path) -> None:
         """``log`` is where its stderr goes. Raises RuntimeError if it does not get ready."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
+        self._mark = f"BENCH_FAMILY={secrets.token_hex(8)}"
+        kept["BENCH_FAMILY"] = self._mark.partition("=")[2]
         command = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", *options]
         self._log = log
         with log.open("wb") as errors:
@@ -47,6 +52,10 @@ class Server:
     def pid(self) -> int:
         """The gateway's process."""
         return self._process.pid
+
+    def family(self) -> list[Process]:
+        """The gateway and everything it started, also what lost its parent (not zombies)."""
+        return with_variable(self._mark)
 
     @property
     def log(self) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.processes import children
 from bench.server import Server
 from gateway.config import EMBEDDED_MODEL
 from tests.f32 import f32_copy
@@ -94,7 +93,7 @@ class Result:
         found += [f"still there after SIGTERM: {name}" for name in self.survivors]
         found += [f"exit code {self.exit_code}"] if self.exit_code else []
         found += [f"{self.unexplained} unexplained restarts"] if self.unexplained else []
-        found += ["a traceback in the log"] if "Traceback" in self.log else []
+        found += [f"{word} in the log" for word in ("Traceback", "INVARIANT") if word in self.log]
         return found
 
 
@@ -134,7 +133,7 @@ async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
     await clients.close()
     left = settled(server, files_before)
     restarts = sum(worker["restarts"] for worker in server.workers())
-    family = children(server.pid)
+    workers = {worker["pid"] for worker in server.workers()}
     exit_code = server.stop()
     deaths = mayhem.doomed.values()
     return Result(
@@ -150,7 +149,7 @@ async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
             if not o.error and (difference := mismatch(o, twins[o.request.number]))
         ],
         remains=left,
-        survivors=survivors(family),
+        survivors=survivors(server, workers),
         exit_code=exit_code,
         log=server.log,
         pauses=[pauses(o, deaths) for o in found if o.request.stream and o.answer is not None],

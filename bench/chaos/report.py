@@ -49,9 +49,10 @@ def summary(result: Result) -> list[Row]:
          f"{left.busy}, {left.queued}, {left.running}, {left.parked}"),
         ("KV cells left in use", f"{left.cells}"),
         ("file descriptors more than at the beginning", f"{left.files}"),
-        ("processes left: beside the workers, after SIGTERM",
+        ("processes too many: before and after SIGTERM",
          f"{len(left.strangers)}, {len(result.survivors)}"),
-        ("tracebacks in the log", f"{result.log.count('Traceback')}"),
+        ("tracebacks and violated invariants in the log",
+         f"{result.log.count('Traceback')}, {result.log.count('INVARIANT')}"),
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.processes import Process, children, open_files, process
+from bench.processes import children, open_files, process
 from bench.server import Server
 
 from .clients import Answer, Outcome
@@ -17,6 +17,8 @@ PAUSE_S = 0.1
 """A shorter gap between two tokens is no pause: a busy machine makes such."""
 TRACKER = "resource_tracker"
 """In the command of the process that multiprocessing starts beside the workers."""
+RENDERER = "workers.renderer"
+"""In the command of the process that a worker starts for its templates."""
 SETTLE_S = 60
 """Ends a wait for a server to calm down that will not."""
 
@@ -57,7 +59,8 @@ class Remains:
     """Workers that do not serve."""
     unhealthy: str = ""
     strangers: list[str] = field(default_factory=list)
-    """Children of the gateway that are neither workers nor multiprocessing's resource tracker."""
+    """Processes that are neither the gateway, a worker, the renderer of a worker nor
+    multiprocessing's resource tracker; and zombies."""
 
     @property
     def nothing(self) -> bool:
@@ -77,7 +80,6 @@ def remains(server: Server, files_before: int) -> Remains:
     """What the server holds now; ``files_before`` is what :func:`files` said first."""
     workers: list[dict[str, Any]] = server.workers()
     health = server.get("/health")
-    pids = {worker["pid"] for worker in workers}
     return Remains(
         files=files(server) - files_before,
         busy=sum(worker["busy"] for worker in workers),
@@ -87,12 +89,25 @@ def remains(server: Server, files_before: int) -> Remains:
         cells=sum(worker["cells_used"] for worker in workers),
         unready=sum(worker["state"] != "ready" for worker in workers),
         unhealthy="" if health == {"status": "ok"} else str(health),
-        strangers=[
-            f"{found.state} {found.command}"
-            for found in children(server.pid)
-            if found.pid not in pids and TRACKER not in found.command
-        ],
+        strangers=strangers(server, {worker["pid"] for worker in workers}),
     )
+
+
+def strangers(server: Server, workers: set[int]) -> list[str]:
+    """Who belongs to the server's family and should not; see :class:`Remains`."""
+    helpers = {(pid, RENDERER) for pid in workers} | {(server.pid, TRACKER)}
+    found = []
+    for member in server.family():
+        if member.pid == server.pid or member.pid in workers:
+            continue
+        mine = [helper for helper in helpers if helper[0] == member.parent]
+        known = next((helper for helper in mine if helper[1] in member.command), None)
+        if known is None:
+            found.append(member)
+        else:
+            helpers.remove(known)  # one of a kind
+    found += [child for child in children(server.pid) if child.state == "Z"]
+    return [f"{member.state} {member.command}" for member in found]
 
 
 def settled(server: Server, files_before: int) -> Remains:
@@ -103,20 +118,16 @@ def settled(server: Server, files_before: int) -> Remains:
     return found
 
 
-def survivors(family: list[Process]) -> list[str]:
-    """Which of a server's processes are still there once all have had the time to end.
+def survivors(server: Server, workers: set[int]) -> list[str]:
+    """Which of its processes are still there once all have had the time to end.
 
-    Zombies count, for the gateway must reap its workers. Only multiprocessing's resource tracker
-    outlives it for a moment, and in a container there may be nobody to reap that one.
+    Zombies of ``workers`` count too: the gateway must reap them. The others lost their parent, and
+    in a container there may be nobody to reap those.
     """
 
     def there() -> list[str]:
-        found = [(before, process(before.pid)) for before in family]
-        return [
-            f"{now.pid} {now.state} {before.command}"
-            for before, now in found
-            if now is not None and not (now.state == "Z" and TRACKER in before.command)
-        ]
+        found = [*server.family(), *(worker for pid in workers if (worker := process(pid)))]
+        return [f"{member.pid} {member.state} {member.command}" for member in found]
 
     end = time.monotonic() + SETTLE_S
     while there() and time.monotonic() < end:

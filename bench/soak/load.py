@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bench.chaos.asking import PROMPTS, Dialect, Request
 from bench.chaos.clients import Clients
-from bench.processes import Memory, memory
+from bench.processes import Memory, children, memory
 from bench.server import Server
 
 CONCURRENCY = 16
@@ -24,7 +24,7 @@ class Sample:
 
     served: int
     memory: dict[str, Memory]
-    """By "gateway", "worker 0" and so on."""
+    """By "gateway", "worker 0", "renderer 0" and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,11 @@ async def soak(
 
 def sample(server: Server, served: int) -> Sample:
     """The sizes now."""
-    pids = {f"worker {worker['id']}": worker["pid"] for worker in server.workers()}
-    pids = {"gateway": server.pid, **pids}
+    pids = {"gateway": server.pid}
+    for worker in server.workers():
+        pids[f"worker {worker['id']}"] = worker["pid"]
+        for child in children(worker["pid"]):
+            pids[f"renderer {worker['id']}"] = child.pid
     return Sample(served, {name: memory(pid) for name, pid in pids.items()})
 
 

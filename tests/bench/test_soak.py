@@ -18,6 +18,8 @@ from bench.server import running
 from bench.soak.__main__ import SHAPE, measure
 from bench.soak.load import Sample, short_requests, slope
 
+PROCESSES = ["gateway", "worker 0", "renderer 0", "worker 1", "renderer 1"]
+
 
 def test_requests_are_reproducible_and_no_two_alike() -> None:
     first = list(short_requests(1000, 1))
@@ -45,14 +47,10 @@ def test_a_small_run(tmp_path: Path) -> None:
         found = measure(server, 60, tmp_path, console)
         assert found.errors == []
         assert found.samples[-1].served == 60
-        assert found.samples[-1].memory.keys() == {"gateway", "worker 0", "worker 1"}
+        assert found.samples[-1].memory.keys() == set(PROCESSES)
         assert server.stop() == 0
     assert "gateway" in console.export_text()
     rows = (tmp_path / "soak.md").read_text("utf-8").splitlines()
-    assert [row.split("|")[1].strip() for row in rows if row.startswith("| ")] == [
-        "process",
-        "gateway",
-        "worker 0",
-        "worker 1",
-    ]
+    named = [row.split("|")[1].strip() for row in rows if row.startswith("| ")]
+    assert named == ["process", *PROCESSES]
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")

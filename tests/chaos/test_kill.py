@@ -6,89 +6,18 @@ Where a moment must be caught, the worker is stopped (SIGSTOP) first: it can't l
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.chaos.conftest import StartExact
+from tests.chaos.killing import DEADLY, SAMPLED, healthy, kill, stopped, whole
 from tests.conftest import Start
 from tests.contract.dialects import CHAT, COMPLETIONS, DIALECTS, INFER, Dialect
 from tests.e2e.test_same_text import PROMPTS, alone
 from tests.e2e.traffic import Streaming
-from tests.server import DEADLINE_S, ForgeServer, eventually, gone
-
-DEADLY = [signal.SIGKILL, signal.SIGABRT]
-"""What the system does to a process, and what llama.cpp does when an assertion fails."""
-SAMPLED: dict[str, Any] = {
-    "temperature": 0.8,
-    "seed": 7,
-    "frequency_penalty": 0.7,
-    "ignore_eos": True,
-    "max_tokens": 200,
-}
-
-StartExact = Callable[..., ForgeServer]
-
-
-@pytest.fixture
-def start_exact(start_server: Start, exact: tuple[Path, tuple[str, ...]]) -> StartExact:
-    """Starts a server whose texts don't depend on what else runs."""
-    model, options = exact
-
-    def start(workers: int, slots: int, *more: str) -> ForgeServer:
-        shape = ("--workers", str(workers), "--slots", str(slots))
-        return start_server(*shape, *options, *more, model=model)
-
-    return start
-
-
-def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Kill a worker, and wait until it is gone."""
-    os.kill(pid, number)
-    eventually(lambda: gone(pid), f"process {pid} ends")
-
-
-@contextmanager
-def stopped(*pids: int) -> Iterator[None]:
-    """Processes that stand still, unless they are killed meanwhile."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            if not gone(pid):
-                os.kill(pid, signal.SIGCONT)
-
-
-def healthy(server: ForgeServer, restarts: int) -> None:
-    """All workers serve again after so many restarts, nothing is left; and a clean end."""
-
-    def settled() -> bool:
-        workers = server.workers()
-        return (
-            all(worker["state"] == "ready" for worker in workers)
-            and sum(worker["restarts"] for worker in workers) == restarts
-        )
-
-    eventually(settled, f"{restarts} workers are replaced")
-    assert server.busy() == 0
-    assert server.waiting() == []
-    assert [worker["cells_used"] for worker in server.workers()] == [0] * len(server.workers())
-    assert server.get("/health") == {"status": "ok"}
-    server.stop()
-
-
-def whole(stream: Streaming) -> str:
-    """The text of a stream that must have ended as it should."""
-    text = stream.finish()
-    assert (stream.status, stream.error, stream.broken) == (200, None, None)
-    assert stream.done
-    return text
-
+from tests.server import DEADLINE_S, eventually, gone
 
 # ------------------------------------------------------------------ queued
 
