@@ -45,6 +45,8 @@ class Plan:
     seed: int = 1
     stop: bool = True
     """Whether workers are also stopped."""
+    patient: bool = False
+    """Whether each blow waits until those who were struck before have got on."""
 
 
 @dataclass(slots=True)
@@ -122,7 +124,9 @@ async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
     requests = mix(plan.requests, plan.seed)
     clients = Clients(server.url)
     twins = await undisturbed(clients, requests, tick)
-    mayhem = Mayhem(server.url, server.pid, plan.seed, stop=plan.stop, nap_s=NAP_S)
+    mayhem = Mayhem(
+        server.url, server.pid, plan.seed, stop=plan.stop, patient=plan.patient, nap_s=NAP_S
+    )
     until = time.monotonic() + plan.seconds
     found: list[Outcome] = []
     async with asyncio.TaskGroup() as group:

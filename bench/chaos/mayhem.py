@@ -28,8 +28,8 @@ KINDS: dict[Kind, str] = {
 }
 WEIGHTS: dict[Kind, int] = {"kill": 6, "both": 2, "chase": 2, "start": 2}
 STOPPING: dict[Kind, int] = {"stop": 2, "last": 1, "nap": 2}
-GAP_S = 0.0, 1.0
-"""The pause after the pool has recovered, before the next blow."""
+GAP_S = 1.0, 3.0
+"""The pause between two blows."""
 MOMENT_S = 0.3
 """The longest time between the two halves of a blow."""
 RECOVERED_STEPS = 16
@@ -45,15 +45,20 @@ Worker = dict[str, Any]
 class Mayhem:
     """Strikes the workers of one server. Owns which of them are dead or stopped by our hand."""
 
-    def __init__(self, url: str, gateway: int, seed: int, *, stop: bool, nap_s: float) -> None:
+    def __init__(
+        self, url: str, gateway: int, seed: int, *, stop: bool, patient: bool, nap_s: float
+    ) -> None:
         """``gateway`` is its pid: nobody but its children is struck.
 
         ``stop``: also SIGSTOP, some of them for up to ``nap_s`` seconds and the others for ever.
+        ``patient``: a blow waits until those struck before have got on; else only for somebody
+        to strike.
         """
         self._http = httpx.AsyncClient(base_url=url, timeout=60)
         self._gateway = gateway
         self._rng = random.Random(f"mayhem {seed}")
         self._weights = WEIGHTS | STOPPING if stop else WEIGHTS
+        self._patient = patient
         self._nap_s = nap_s
         self.blows: Counter[Kind] = Counter()
         self.doomed: dict[int, float] = {}
@@ -66,9 +71,10 @@ class Mayhem:
         """Strike until the monotonic clock says ``until``; ``tick`` after every blow."""
         try:
             while True:
-                await self._recovered()
                 await asyncio.sleep(self._rng.uniform(*GAP_S))
-                alive = await self._workers()
+                if self._patient:
+                    await self._recovered()
+                alive = await self._serving()
                 if time.monotonic() >= until:
                     return
                 (kind,) = self._rng.choices(list(self._weights), list(self._weights.values()))
@@ -120,6 +126,14 @@ class Mayhem:
         """Those with a process that was not yet struck."""
         return [w for w in await self._workers() if w["pid"] and w["pid"] not in self.doomed]
 
+    async def _serving(self) -> list[Worker]:
+        """Those not yet struck, once one of them can serve."""
+        while True:
+            alive = await self._alive()
+            if any(worker["state"] == "ready" for worker in alive):
+                return alive
+            await asyncio.sleep(POLL_S)
+
     async def _successor(self, victim: Worker) -> Worker:
         """The process that takes the victim's place, at some moment of its first."""
         while True:
@@ -132,7 +146,8 @@ class Mayhem:
     async def _recovered(self) -> None:
         """Until all workers serve, and everybody who was struck before got on.
 
-        Not for the sake of the server's comfort: who may be the cause of many deaths is given up.
+        Not for the sake of the server's comfort: on a machine so slow that a long request gets no
+        token between blows, its presence at all of them would be taken for their cause.
         """
         await self._until(self._replaced)
         before = {worker["pid"]: worker["steps"] for worker in await self._workers()}
