@@ -207,7 +207,8 @@ class Config(BaseModel):
 
     @property
     def model_name(self) -> str:
-        return self.alias or self.model.stem
+        """What clients call the model; names of files need not be UTF-8."""
+        return self.alias or self.model.stem.encode("utf-8", "replace").decode()
 
     def shape(self, cores: int | None = None) -> "Shape":
         """Workers, slots and threads for a machine with ``cores``; their threads never exceed them.

@@ -53,7 +53,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         return
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
     engine = Engine(context, kv, inbox, link.receive, link.send, spec.batch)
-    info = model.info(Path(spec.model_path).stem, context.n_ctx)
+    info = model.info(Path(llama.readable(spec.model_path)).stem, context.n_ctx)
     preparer = Preparer(model, template, info.n_ctx_seq)
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))

@@ -46,6 +46,11 @@ class LoadFailed(Exception):
     """The model or the context could not be made; the text is one line fit for the operator."""
 
 
+def readable(path: str) -> str:
+    """A path fit for messages: names of files need not be UTF-8."""
+    return path.encode("utf-8", "replace").decode()
+
+
 _LEVELS = {3: logging.INFO, 4: logging.ERROR}
 """By GGML log level; llama.cpp is chatty, so the others are debug lines here."""
 _errors: list[str] = []
@@ -96,8 +101,8 @@ class Model:
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.use_extra_bufts = spec.repack
-        with _load(spec.model_path):
-            handle = llama_cpp.llama_model_load_from_file(spec.model_path.encode(), params)
+        with _load(readable(spec.model_path)):
+            handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
             if handle is None:
                 raise LoadFailed("llama.cpp can't load this model")
         self.handle = handle
@@ -107,7 +112,7 @@ class Model:
             or llama_cpp.llama_model_has_encoder(handle)
             or not llama_cpp.llama_model_has_decoder(handle)
         ):
-            raise LoadFailed(f"{spec.model_path} is not a model that generates text")
+            raise LoadFailed(f"{readable(spec.model_path)} is not a model that generates text")
         self._vocab = vocab
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
         self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(handle)
@@ -197,7 +202,7 @@ class Context:
         params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
         params.kv_unified = True
         params.no_perf = True
-        with _load(spec.model_path):
+        with _load(readable(spec.model_path)):
             handle = llama_cpp.llama_init_from_model(model.handle, params)
             if handle is None:
                 raise LoadFailed(f"llama.cpp can't make a context of {params.n_ctx} tokens")

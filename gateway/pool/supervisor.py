@@ -187,7 +187,7 @@ class LocalPool:
 
     async def _supervise(self, worker: Worker) -> None:
         """Keep one process running; pause longer after each that did not get to work."""
-        pause = BACKOFF_FIRST_S
+        pause = 0.0
         while True:
             link, reason = await self._live(worker)
             if self._stopping.is_set() or self._fail_start(reason):
@@ -195,12 +195,12 @@ class LocalPool:
             if link is None or link.ready is None:
                 self._count_failure(reason)
             elif link.load.steps:
-                pause = BACKOFF_FIRST_S
+                pause = 0.0  # somebody is waiting for the rest of an answer
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
             await self._pause(pause)
             if self._stopping.is_set():
                 return
-            pause = min(2 * pause, BACKOFF_MAX_S)
+            pause = min(max(BACKOFF_FIRST_S, 2 * pause), BACKOFF_MAX_S)
             worker.restarts += 1
 
     def _count_failure(self, reason: str) -> None:

@@ -96,6 +96,8 @@ def test_workers_that_do_not_come_back(start_server: Start, tmp_path: Path) -> N
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
     assert "no worker can be started" in response.json()["error"]
     assert int(response.headers["retry-after"]) > 0
+    for pause in ("0.00", "0.25", "0.50", "1.00", "2.00"):
+        assert f"restarting in {pause} s" in server.stderr, "it backs off"
     stream.finish()
     assert stream.error["code"] == "unavailable"
     for path, body in ((INFER.path, INFER.body()), (CHAT.path, CHAT.body())):

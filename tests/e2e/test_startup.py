@@ -1,6 +1,8 @@
 """The beginning, and what the command says when it can't."""
 
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -188,6 +190,17 @@ def test_a_corrupt_model(tmp_path: Path, kind: str) -> None:
     (line,) = done.stderr.splitlines()
     reason = line.partition(f"forge serve: error: {model}: llama.cpp can't load this model: ")[2]
     assert reason, line
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems only take UTF-8")
+def test_a_model_whose_name_is_no_utf8(start_server: Start, tmp_path: Path) -> None:
+    model = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    shutil.copy(MODEL, model)
+    server = start_server("--workers", "1", "--slots", "1", model=model)
+    with server.client() as client:
+        assert INFER.ask(client, max_tokens=3).body["model"] == "caf?"
+    assert server.get("/v1/models")["data"][0]["id"] == "caf?"
+    server.stop()
 
 
 def test_a_model_with_another_name(start_server: Start, tmp_path: Path) -> None:
