@@ -288,8 +288,12 @@ class Connection(HttpToolsProtocol):
         self._set_timer(LINGER_S, self._close)
 
     def _close(self) -> None:
+        """End it; without ceremony if the client does not even read what it was sent."""
         self._set_timer(None)
-        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     # Patience.
 

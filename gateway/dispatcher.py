@@ -253,8 +253,8 @@ class Dispatcher:
     def _on_parked(self, sequence: Sequence) -> None:
         """The slot goes to the one it was freed for, not to whoever is oldest."""
         del self._running[sequence.id]
+        self._quarantine.leave(sequence)
         if self._backpressure.parked(sequence):
-            self._quarantine.leave(sequence)  # or its reader could keep a worker from everybody
             return
         now = self._clock_ns()
         sequence.parked_since_ns = now
@@ -319,19 +319,20 @@ class Dispatcher:
         sequence.ids.extend(event.ids)
         if event.ids:
             sequence.deaths = 0
-            self._quarantine.leave(sequence)
+            self._quarantine.clear(sequence)
             if sequence.ticket.first_token_ns is None:
                 sequence.ticket.first_token_ns = self._clock_ns()
 
     def on_lost(self, ids: Row[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
-        self._quarantine.worker_died()
+        now = self._clock_ns()
+        self._quarantine.worker_died(ids, now)
         for id_ in ids:
             self._parking.lost(id_)
             sequence = self._running.get(id_)
             if sequence is None:
                 continue
-            if self._quarantine.lost(sequence):
+            if self._quarantine.lost(sequence, now):
                 error = WorkerFailed(f"{sequence.deaths} workers died while computing this")
                 self._fail(sequence, error)
                 continue

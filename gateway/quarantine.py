@@ -3,17 +3,37 @@
 Whoever was computed beside a killer died as often as it did, so nobody is given up on the count of
 deaths alone. Run alone, the killer kills again and fails; the others give a token, and are clear.
 And where workers die without the suspect too, its presence at some deaths explains nothing: each
-of those deaths speaks for it as much as one of its own speaks against it.
+of those deaths, back to half a minute before its first, speaks for it as much as one of its own
+speaks against it; unless another was found to have caused it.
 """
 
+from collections import deque
 from collections.abc import Callable
+from collections.abc import Sequence as Row
+from dataclasses import dataclass
 
+from gateway.aging import NANO
 from gateway.pool import Pool
 from gateway.queue import Queue
 from gateway.sequence import Sequence
 
 MAX_DEATHS = 3
 """A sequence that saw this many workers die without giving a token in between is suspected."""
+
+BEFORE_NS = 30 * NANO
+"""How long before a sequence's first death others still say something about the times."""
+REMEMBERED = 1000
+"""Deaths looked back on."""
+
+
+@dataclass(slots=True)
+class _Death:
+    """One worker's."""
+
+    at_ns: int
+    present: frozenset[int]
+    explained: bool = False
+    """Whether somebody present was found to have caused it."""
 
 
 class Quarantine:
@@ -25,24 +45,29 @@ class Quarantine:
         self._queue = queue
         self._wake = wake
         self._alone: Sequence | None = None
-        """The suspect that runs now, until it has given a token or ended."""
-        self._deaths = 0
-        """Workers that died, whoever was there."""
+        """The suspect that runs now, until it has given a token or left its slot."""
+        self._deaths: deque[_Death] = deque(maxlen=REMEMBERED)
 
-    def worker_died(self) -> None:
+    def worker_died(self, ids: Row[int], now_ns: int) -> None:
         """Comes before :meth:`lost` of those who were there, if anybody was."""
-        self._deaths += 1
+        self._deaths.append(_Death(now_ns, frozenset(ids)))
 
-    def lost(self, sequence: Sequence) -> bool:
+    def lost(self, sequence: Sequence, now_ns: int) -> bool:
         """Its worker died. Whether it must be taken for the cause."""
         if not sequence.deaths:
-            sequence.deaths_before = self._deaths - 1
+            sequence.first_death_ns = now_ns
         sequence.deaths += 1
-        without_it = self._deaths - sequence.deaths_before - sequence.deaths
-        was_alone = sequence is self._alone
-        if was_alone:
-            self._alone = None  # its turn is over, one way or the other
-        return was_alone and sequence.deaths > MAX_DEATHS + without_it
+        if sequence is not self._alone:
+            return False
+        self._alone = None  # its turn is over, one way or the other
+        since = sequence.first_death_ns - BEFORE_NS
+        recent = [death for death in self._deaths if death.at_ns >= since and not death.explained]
+        present = [death for death in recent if sequence.id in death.present]
+        if sequence.deaths <= MAX_DEATHS + len(recent) - len(present):
+            return False
+        for death in present:
+            death.explained = True
+        return True
 
     def holds(self, sequence: Sequence) -> bool:
         """Whether it runs alone: it is not to be parked before it has proven harmless."""
@@ -59,8 +84,14 @@ class Quarantine:
             return self._alone
         return None
 
+    def clear(self, sequence: Sequence) -> None:
+        """It gave a token. If others wait for its worker, it goes on elsewhere, or later."""
+        if sequence is self._alone and self._queue.suspects:
+            self._pool.park(sequence.id)
+        self.leave(sequence)
+
     def leave(self, sequence: Sequence) -> None:
-        """It gave a token or ended: it needs no worker of its own any more."""
+        """It left its slot, or needs no worker of its own any more."""
         was_alone = sequence is self._alone
         if was_alone:
             self._alone = None

@@ -83,8 +83,8 @@ class Sequence:
         """How long it was parked, in total; a park that goes on is not in it yet."""
         self.deaths = 0
         """Workers that died with this sequence since it last emitted a token."""
-        self.deaths_before = 0
-        """All workers that ever died, before the first of those."""
+        self.first_death_ns = 0
+        """When the first of those did."""
         # What came so far.
         self.ids: list[int] = []
         self.started: Started | None = None

@@ -17,6 +17,7 @@ import msgspec
 from workers.engine import Inbox
 from workers.protocol import (
     Beat,
+    Cancel,
     Failed,
     FrameDecoder,
     Generate,
@@ -112,8 +113,8 @@ class Link:
     def _prepare(self, message: ToWorker, preparer: Preparer) -> None:
         ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
         with self._read:
-            if ready is not None:
-                self._inbox.put(ready)
+            # What was refused may have been parked here, and will not be asked for again.
+            self._inbox.put(ready or Cancel(message.id))
             self._behind[message.id] -= 1
             if not self._behind[message.id]:
                 del self._behind[message.id]

@@ -96,7 +96,7 @@ class Preparer:
         self._limit = limit
 
     def prepare(self, request: Generate) -> Sequence:
-        """Raises :class:`Refused`. Runs in the link's thread while the engine decodes."""
+        """Raises :class:`Refused`. Runs in a thread of its own while the engine decodes."""
         prompt = self._model.tokenize(self._render(request))
         if not prompt:
             raise Refused(BAD_PROMPT, "the prompt holds no token")

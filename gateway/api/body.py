@@ -50,7 +50,7 @@ class SamplingBody(BaseModel):
     top_k: int | None = Field(None, ge=-1, le=2**31 - 1)
     min_p: float | None = Field(None, ge=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repeat_penalty: float | None = Field(None, gt=0, le=10)
@@ -174,6 +174,9 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
         value = raw.pop(name, None)
         if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
             raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
+    unknown = next((name for name in raw if name not in type_.model_fields), None)
+    if unknown is not None:  # pydantic would make an error for each, and a body has room for many
+        raise UnknownParameter(f"unknown parameter '{unknown}'", param=unknown)
     try:
         return type_.model_validate(raw)
     except ValidationError as error:
@@ -181,7 +184,7 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
 
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> BadRequest:
-    errors = error.errors(include_url=False)
+    errors = error.errors(include_url=False, include_input=False)
     # A field that takes several types yields an error for each; one about the value says more
     # than those that say it is not of the other types.
     same = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]

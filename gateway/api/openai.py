@@ -3,7 +3,8 @@
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,20 +23,35 @@ COMPLETION_TOKENS = 16
 """OpenAI's default for /v1/completions."""
 MAX_CHOICES = 128
 """Most completions of one prompt, as in OpenAI's API."""
+MAX_FIELDS = 64
+"""Most fields of an object inside a body."""
 MAX_SEQUENCES = 256
 """Most generations of one request: prompts times n."""
 
 
-class _Part(BaseModel):
+class _Nested(BaseModel):
+    """An object inside a body."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, value: Any) -> Any:
+        """Each unknown field would become an error of its own, and a body has room for many."""
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
+            message = f"an object may have {MAX_FIELDS} fields at most"
+            raise PydanticCustomError("too_many_fields", message)
+        return value
+
+
+class _Part(_Nested):
     type: Literal["text"]
     text: str
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+class _Message(_Nested):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[_Part], Field(min_length=1)]
+    content: str | Annotated[list[_Part], Field(min_length=1, fail_fast=True)]
     name: str | None = None
     tool_call_id: str | None = None
 
@@ -49,8 +65,7 @@ class _Message(BaseModel):
         return {"role": role, "content": text, **given}
 
 
-class _StreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+class _StreamOptions(_Nested):
     include_usage: bool | None = None
 
 
@@ -73,7 +88,7 @@ class _OpenAIBody(body.SamplingBody):
 
 
 class ChatBody(_OpenAIBody):
-    messages: list[_Message] = Field(min_length=1)
+    messages: list[_Message] = Field(min_length=1, fail_fast=True)
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
 
     def limit(self) -> int | None:
@@ -89,7 +104,7 @@ class ChatBody(_OpenAIBody):
 
 
 class CompletionBody(_OpenAIBody):
-    prompt: str | Annotated[list[str], Field(min_length=1)]
+    prompt: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
     def limit(self) -> int | None:
         return self.max_tokens or COMPLETION_TOKENS

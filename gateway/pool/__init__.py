@@ -75,7 +75,7 @@ class Pool(Protocol):
     def reserve(self) -> bool:
         """Keep one worker for a generation that must run alone; whether it is empty by now.
 
-        Its credits are not free any more. One worker at a time; asking again changes nothing.
+        Its credits are not free any more. One worker at a time, chosen anew with each call.
         """
         ...
 

@@ -45,6 +45,10 @@ class WorkerLink(asyncio.Protocol):
         self.parked: dict[int, int] = {}
         """Attempt by id of each generation whose cells are kept there, without a credit."""
         self.load = Load()
+        self._reports = 0
+        """Frames of the engine so far."""
+        self._cancelled: dict[int, int] = {}
+        """How many there were when each generation in flight was cancelled."""
 
     @property
     def credits(self) -> int:
@@ -61,7 +65,20 @@ class WorkerLink(asyncio.Protocol):
         """Stop a generation, or give up a parked one; nothing to one that is not there."""
         if id_ in self.in_flight or id_ in self.parked:
             self.parked.pop(id_, None)
+            if id_ in self.in_flight:
+                self._cancelled[id_] = self._reports
             self._write(encode(Cancel(id_)))
+
+    def unanswered(self) -> list[int]:
+        """Generations that hold credits, without those whose end the engine had no time to tell.
+
+        It hears of a cancellation between two steps: the second report after it must tell.
+        """
+        return sorted(
+            id_
+            for id_ in self.in_flight
+            if id_ not in self._cancelled or self._reports > self._cancelled[id_] + 1
+        )
 
     def park(self, id_: int) -> None:
         self._write(encode(Park(id_)))
@@ -105,6 +122,7 @@ class WorkerLink(asyncio.Protocol):
             if message.load is not None:
                 self.load = message.load
                 self._watchdog.step()
+                self._reports += 1
             for event in message.events:
                 if isinstance(event, Finished | Failed | Parked):
                     self._release(event)
@@ -114,5 +132,6 @@ class WorkerLink(asyncio.Protocol):
         for held in (self.in_flight, self.parked):
             if held.get(event.id) == event.attempt:
                 del held[event.id]
+                self._cancelled.pop(event.id, None)
         if isinstance(event, Parked):
             self.parked[event.id] = event.attempt

@@ -53,6 +53,8 @@ class WorkerProcess:
         self._on_closed = on_closed
         self._ours, self._theirs = socket.socketpair()
         self._process = _spawn.Process(target=_enter, args=(self._theirs, spec), name=name)
+        self.killed = False
+        """Whether :meth:`kill` was called."""
         self._died = asyncio.Event()
         self._closed = asyncio.Event()
 
@@ -83,23 +85,32 @@ class WorkerProcess:
         """End it, whatever it does. Its last frames are still read."""
         if self.pid is None:
             return  # not even started
+        self.killed = True
         self._process.kill()
         # One that hangs in the kernel can't even die; its work must go on all the same.
         asyncio.get_running_loop().call_later(EOF_S, self.link.close)
 
     async def end(self) -> int | None:
-        """Wait until the process has ended, with force if it hung up and stays; its exit code."""
+        """Wait until the process has ended, with force if it hung up and stays; its exit code.
+
+        None for one that hangs in the kernel: nobody can end it, and nobody should wait for it.
+        """
         await self._closed.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_S):
-                await self._died.wait()
-        if not self._died.is_set():
+        if not await self._dies():
             self._process.kill()
-            await self._died.wait()
+            if not await self._dies():
+                return None
         self._process.join()
         code = self._process.exitcode
         self._process.close()
         return code
+
+    async def _dies(self) -> bool:
+        """Whether it does within STOP_S."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._died.wait()
+        return self._died.is_set()
 
     def _on_eof(self, link: WorkerLink) -> None:
         self._closed.set()

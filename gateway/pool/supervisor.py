@@ -117,8 +117,9 @@ class LocalPool:
         worker.link.generate(request)
 
     def reserve(self) -> bool:
-        if self._reserved is None:
-            self._reserved = min(self._workers, key=lambda worker: (not worker.ready, worker.busy))
+        # Chosen anew each time: it may have died, and another be empty first. One that starts comes
+        # before one that would have to end long generations, and after one that is empty.
+        self._reserved = min(self._workers, key=lambda w: (w.link is None, w.busy, not w.ready))
         return self._reserved.ready and not self._reserved.busy
 
     def submit_alone(self, request: Generate) -> None:
@@ -148,8 +149,9 @@ class LocalPool:
     def leftovers(self) -> list[str]:
         found = []
         for worker in self._workers:
-            if worker.link is not None and worker.link.in_flight:
-                found.append(f"worker {worker.id} holds credits of {sorted(worker.link.in_flight)}")
+            held = worker.link.unanswered() if worker.link is not None else []
+            if held:
+                found.append(f"worker {worker.id} holds credits of {held}")
             if worker.link is not None and worker.link.parked:
                 found.append(f"worker {worker.id} keeps cells of {sorted(worker.link.parked)}")
         if self._reserved is not None:
@@ -247,7 +249,7 @@ class LocalPool:
                 if worker.link is None or worker.process is None:
                     continue
                 reason = worker.link.tick()
-                if reason is not None:
+                if reason is not None and not worker.process.killed:
                     log.error("worker %d (pid %s): %s", worker.id, worker.process.pid, reason)
                     worker.process.kill()
 
@@ -276,6 +278,7 @@ class LocalPool:
     def _on_closed(self, link: WorkerLink) -> None:
         """EOF: everything the worker said has been heard, so its death may take effect."""
         if link.ready is not None and not self._stopping.is_set():
+            self._failures = 0  # it had been able to; another that is not says nothing about it
             assert self._listener is not None
             self._listener.on_lost(list(link.in_flight))
 

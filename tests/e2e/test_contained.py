@@ -111,7 +111,7 @@ def test_templates(server: ForgeServer, word: str) -> None:
         failure = refused(server, CHAT, f"please {word} now", max_tokens=1)
         # And the next one is served.
         with server.client() as client:
-            assert CHAT.ask(client, max_tokens=1).reason == "length"
+            assert CHAT.ask(client, max_tokens=1, ignore_eos=True).reason == "length"
     assert (failure.status, failure.code) == (400, "invalid_prompt")
     assert REASONS[word] in failure.message
 
@@ -206,7 +206,7 @@ def test_a_renderer_is_killed(server: ForgeServer) -> None:
     with neighbours(server):
         os.kill(pid, signal.SIGKILL)
         with server.client() as client:
-            assert CHAT.ask(client, max_tokens=1).reason == "length"
+            assert CHAT.ask(client, max_tokens=1, ignore_eos=True).reason == "length"
     (other,) = renderers(server)
     assert other != pid
 

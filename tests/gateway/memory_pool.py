@@ -68,8 +68,7 @@ class MemoryPool:
         self.submitted.append(request)
 
     def reserve(self) -> bool:
-        if self.reserved is None:
-            self.reserved = min(range(len(self.slots)), key=lambda w: len(self.in_flight[w]))
+        self.reserved = min(range(len(self.slots)), key=lambda w: len(self.in_flight[w]))
         return not self.in_flight[self.reserved]
 
     def submit_alone(self, request: Generate) -> None:
@@ -88,7 +87,8 @@ class MemoryPool:
         self.cancelled.append(id_)
 
     def park(self, id_: int) -> None:
-        if id_ not in self.asked_to_park:  # a worker answers once, however often it is asked
+        # A worker answers once, however often it is asked, and not for what has ended.
+        if id_ in self.running() and id_ not in self.asked_to_park:
             self.asked_to_park.append(id_)
 
     def drain(self) -> None:

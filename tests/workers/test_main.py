@@ -44,9 +44,15 @@ class Line:
     def send(self, message: msgspec.Struct) -> None:
         self._sock.sendall(encode(message))
 
+    def _receive(self) -> bytes:
+        try:
+            return self._sock.recv(1 << 16)
+        except ConnectionResetError:  # it ended with something of ours unread
+            return b""
+
     def reports(self) -> Iterator[Report]:
         """What the worker says, until it hangs up."""
-        while data := self._sock.recv(1 << 16):
+        while data := self._receive():
             for message in self._decoder.feed(data):
                 if isinstance(message, Beat):
                     self.beats += 1

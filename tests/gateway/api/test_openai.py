@@ -1,11 +1,13 @@
 """OpenAI's dialect: from body to job, and from events to bytes."""
 
+import tracemalloc
 from typing import Any
 
 import orjson
 import pytest
 
 from gateway.aging import NANO
+from gateway.api.body import parse
 from gateway.api.middleware import describe
 from gateway.api.openai import FINGERPRINT, ChatBody, CompletionBody, _Envelope, error_response
 from gateway.api.reply import Completion, timings
@@ -244,3 +246,32 @@ def test_headers_and_timings() -> None:
     only(made).ids = [1]  # one token has no rate
     assert timings(made)["tokens_per_second"] is None
     assert Ticket(2, job(), 0).usage == Usage(0, 0, 0), "ended before it took a slot"
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "param"),
+    [
+        ("chat", {"messages": [1] * MANY}, "messages.0"),
+        ("chat", {"messages": [{}] * MANY}, "messages.0.role"),
+        ("chat", {"messages": [{"role": "user", "content": [1] * MANY}]}, "messages.0.content"),
+        ("chat", {"messages": [dict.fromkeys(map(str, range(MANY)))]}, "messages.0"),
+        ("chat", {**dict.fromkeys(map(str, range(MANY)))}, "0"),
+        ("completions", {"prompt": [1] * MANY}, "prompt"),
+        ("completions", {"prompt": "x", "stop": [1] * MANY}, "stop"),
+    ],
+)
+def test_of_many_errors_only_one_is_made(path: str, raw: dict[str, Any], param: str) -> None:
+    """A body has room for a million; making them all would take seconds and gigabytes."""
+    type_: type[ChatBody | CompletionBody] = ChatBody if path == "chat" else CompletionBody
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadRequest) as refused:
+            parse(type_, raw, {})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.param == param
+    assert peak < MANY * 100, "more than the body itself"
