@@ -194,6 +194,8 @@ def _explain(error: ValidationError, raw: dict[str, Any]) -> BadRequest:
         return UnknownParameter(f"unknown parameter '{param}'", param=param)
     if first["type"] == "missing":
         return BadRequest(f"'{param}' is required", param=param)
+    if first["type"] == "model_type":  # pydantic's words would name our class
+        return BadRequest(f"'{param}': Input should be an object", param=param)
     return BadRequest(f"'{param}': {first['msg']}", param=param)
 
 
