@@ -13,8 +13,8 @@ class Auditor:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._found: set[str] = set()
-        """At the last look, when there had been so many requests:"""
-        self._requests = 0
+        """At the last look, when so many sequences had been accepted:"""
+        self._accepted = 0
         self._reported: set[str] = set()
 
     async def run(self) -> None:
@@ -28,12 +28,12 @@ class Auditor:
 
         Once is nothing yet: the worker of a client that just went may still be winding up.
         """
-        found, requests = set(self._dispatcher.leftovers()), self._dispatcher.requests
-        lasting = found & self._found if requests == self._requests else set()
+        found, accepted = set(self._dispatcher.leftovers()), self._dispatcher.accepted
+        lasting = found & self._found if accepted == self._accepted else set()
         for violation in sorted(lasting - self._reported):
             self._dispatcher.on_violation(violation)
         self._reported = lasting
-        self._found, self._requests = found, requests
+        self._found, self._accepted = found, accepted
 
     async def last_look(self) -> None:
         """When the end is near: as :meth:`look`, without waiting for long."""

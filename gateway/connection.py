@@ -49,7 +49,7 @@ DISCARD_S = 30
 """How long the rest of a body may take whose request was answered before all of it was here."""
 WARN_EVERY_S = 60
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger("forge.connection")
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Terms:
         """Say that connections are refused; not for each, which would fill the disk instead."""
         if time.monotonic() - self.warned_at >= WARN_EVERY_S:
             self.warned_at = time.monotonic()
-            logger.warning("all %d connections are in use; refusing more", self.max_connections)
+            log.warning("all %d connections are in use; refusing more", self.max_connections)
 
 
 class Reading(Enum):

@@ -9,7 +9,7 @@ AUTO_CONNECTIONS = 16384
 RESERVED = 256
 """Descriptors for all else: workers, listeners, logs, and clients that are being refused."""
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger("forge.descriptors")
 
 
 def connections_allowed(wanted: int | Literal["auto"]) -> int:
@@ -28,7 +28,7 @@ def connections_allowed(wanted: int | Literal["auto"]) -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = most if soft == resource.RLIM_INFINITY else min(most, fitting(soft))
     if allowed < most and wanted != "auto":
-        logger.warning(
+        log.warning(
             "--max-connections is %d, but the limit on open files (ulimit -n) is %d: "
             "no more than %d connections are taken",
             most, soft, allowed,

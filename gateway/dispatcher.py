@@ -159,7 +159,7 @@ class Dispatcher:
         return self._draining
 
     async def idle(self) -> None:
-        """Wait until no job is waiting or running."""
+        """Wait until every job has ended, also those that wait for their clients to read."""
         await self._idle.wait()
 
     # ------------------------------------------------------------------ the queue, seen from out
@@ -177,8 +177,8 @@ class Dispatcher:
         return len(self._backpressure)
 
     @property
-    def requests(self) -> int:
-        """Sequences that were ever accepted."""
+    def accepted(self) -> int:
+        """How many sequences there ever were."""
         return self._last_id
 
     def leftovers(self) -> list[str]:
@@ -223,7 +223,7 @@ class Dispatcher:
             self._wake.clear()
             self._match()
             if self._queue.ready:
-                clear = [s for s in self._running.values() if not self._quarantine.holds(s)]
+                clear = (s for s in self._running.values() if not self._quarantine.holds(s))
                 self._parking.ask(clear, self._queue.highest(), self._clock_ns())
 
     def _match(self) -> None:

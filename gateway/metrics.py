@@ -103,9 +103,9 @@ class Metrics:
         """The scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
         try:
             encode, content_type = choose_encoder(accept)
-            return encode(self.registry), content_type
         except (TypeError, ValueError):  # the client wrote a version that is no number
-            return self.exposition("text/plain")
+            encode, content_type = choose_encoder("text/plain")
+        return encode(self.registry), content_type
 
 
 def wants_exposition(accept: str) -> bool:

@@ -1,4 +1,4 @@
-"""Sequences that may be killing workers: each gets a worker of its own, once.
+"""Sequences that may be killing workers: each gets a worker of its own.
 
 Whoever was computed beside a killer died as often as it did, so nobody is given up on the count of
 deaths alone. Run alone, the killer kills again and fails; the others give a token, and are clear.
@@ -86,7 +86,9 @@ class Quarantine:
 
     def clear(self, sequence: Sequence) -> None:
         """It gave a token. If others wait for its worker, it goes on elsewhere, or later."""
-        if sequence is self._alone and self._queue.suspects:
+        if sequence is not self._alone:
+            return  # nearly every token there is
+        if self._queue.suspects:
             self._pool.park(sequence.id)
         self.leave(sequence)
 

@@ -162,7 +162,7 @@ class LocalPool:
         self._stopping.set()
         for worker in self._workers:
             if worker.process is not None and not worker.ready:
-                worker.process.kill()  # busy loading its model, and deaf until that is done
+                worker.process.kill()  # it may be deaf yet: its libraries are being read
             if worker.link is not None:
                 worker.link.close()
         await asyncio.gather(*self._tasks)
