@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.audit import Auditor
+from tests.gateway.desk import Desk
 from tests.gateway.memory_pool import only
-from tests.gateway.test_dispatcher import Desk
 
 
 def on_desk(script: Callable[[Desk, Auditor], Coroutine[Any, Any, None]]) -> Desk:

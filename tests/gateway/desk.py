@@ -1,0 +1,40 @@
+"""A dispatcher at work, with everything around it in memory."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from gateway.dispatcher import Dispatcher
+from gateway.ticket import Ticket
+from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
+
+
+class Desk:
+    """A dispatcher with its loop running, and everything around it."""
+
+    def __init__(self, *slots: int, rate: float = 0.2) -> None:
+        self.pool = MemoryPool(*slots)
+        self.clock = Clock()
+        self.ends = Ends()
+        self.dispatcher = Dispatcher(self.pool, rate, self.clock, self.ends)
+        self.pool.attach(self.dispatcher)
+
+    def submit(self, priority: float = 1.0) -> Ticket:
+        return self.dispatcher.submit(job(priority))
+
+    async def settle(self) -> list[int]:
+        """Let the loop do what it can; the ids that reached a worker so far."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return [request.id for request in self.pool.submitted]
+
+    def run(self, script: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            loop = asyncio.create_task(self.dispatcher.run())
+            await script()
+            assert not loop.done(), "the dispatch loop must outlive everything"
+            loop.cancel()
+            await asyncio.gather(loop, return_exceptions=True)
+
+        asyncio.run(main())
+        assert len(self.ends.tickets) == len(set(ids(self.ends.tickets))), "ended twice"
