@@ -317,6 +317,7 @@ class Dispatcher:
 
     def _count_tokens(self, sequence: Sequence, event: Delta | Finished) -> None:
         sequence.ids.extend(event.ids)
+        sequence.echoed |= event.extra is not None and event.extra.echo
         if event.ids:
             sequence.deaths = 0
             self._quarantine.clear(sequence)

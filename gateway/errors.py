@@ -52,6 +52,12 @@ class InvalidPrompt(BadRequest):
     code = "invalid_prompt"
 
 
+class InvalidConstraint(BadRequest):
+    """A schema or grammar that can't be enforced."""
+
+    code = "invalid_constraint"
+
+
 class ContextOverflow(BadRequest):
     """Prompt and one token of completion do not fit the context."""
 
@@ -162,10 +168,11 @@ class InternalError(ForgeError):
 _FROM_WORKER: dict[str, type[ForgeError]] = {
     protocol.CONTEXT_OVERFLOW: ContextOverflow,
     protocol.BAD_PROMPT: InvalidPrompt,
+    protocol.BAD_CONSTRAINT: InvalidConstraint,
     protocol.COMPUTE_FAILED: WorkerFailed,
 }
 
 
 def from_worker(failed: protocol.Failed) -> ForgeError:
     """The error for a worker's failure code."""
-    return _FROM_WORKER[failed.code](failed.message)
+    return _FROM_WORKER[failed.code](failed.message, param=failed.param)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from gateway.aging import NANO
 from gateway.errors import RateLimited
 from gateway.keys import ANYONE, Key
-from gateway.ticket import BYTES_PER_TOKEN, Job, Ticket
-from workers.protocol import Chat, Text
+from gateway.prompts import BYTES_PER_TOKEN, usual_bytes
+from gateway.ticket import Job, Ticket
 
 REQUESTS, TOKENS = "requests", "tokens"
 MINUTE_NS = 60 * NANO
@@ -127,11 +127,6 @@ def estimate(job: Job, most: int) -> int:
 
     A function of the job, so that nobody has to keep the result until the end.
     """
-    prompt = sum(map(_bytes_of, job.prompts)) // BYTES_PER_TOKEN
+    prompt = sum(map(usual_bytes, job.prompts)) // BYTES_PER_TOKEN
     answers = len(job.prompts) * job.n * (job.max_tokens or USUAL_ANSWER)
     return min(most, prompt + answers)
-
-
-def _bytes_of(prompt: Chat | Text) -> int:
-    texts = [prompt.text] if isinstance(prompt, Text) else [m["content"] for m in prompt.messages]
-    return sum(len(text.encode()) for text in texts)

@@ -87,6 +87,8 @@ class Sequence:
         """When the first of those did."""
         # What came so far.
         self.ids: list[int] = []
+        self.echoed = False
+        """Whether the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
 
     @property
@@ -130,6 +132,9 @@ class Sequence:
             now=job.created,
             resume=list(self.ids),
             priority=job.priority,
+            constraint=job.constraint,
+            logprobs=job.logprobs,
+            echo=job.echo and not self.echoed,
         )
 
 

@@ -9,21 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import ForgeError
+from gateway.prompts import BYTES_PER_TOKEN
 from gateway.sequence import Sequence, State
 from gateway.usage import Usage
-from workers.protocol import Chat, Delta, Finished, Sampling, Started, Text
+from workers.protocol import Constraint, Delta, Finished, Prompt, Sampling, Started
 
 ClientEvent = Started | Delta | Finished
-
-BYTES_PER_TOKEN = 4
-"""What a token of a prompt is expected to take, until a worker has counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A validated request: nothing downstream checks it again."""
 
-    prompts: tuple[Chat | Text, ...]
+    prompts: tuple[Prompt, ...]
     sampling: Sampling
     priority: float
     created: float
@@ -33,6 +31,10 @@ class Job:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    constraint: Constraint | None = None
+    logprobs: int | None = None
+    """Alternatives of each token to tell, if any."""
+    echo: bool = False
     timeout: float | None = None
     """Seconds from arrival to the end of the answer."""
     size: int = 0

@@ -124,6 +124,6 @@ class Link:
         try:
             return preparer.prepare(request)
         except Refused as refused:
-            failed = Failed(request.id, request.attempt, refused.code, str(refused))
+            failed = Failed(request.id, request.attempt, refused.code, str(refused), refused.param)
             self.send(Step([failed], None))
             return None

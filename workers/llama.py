@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import llama_cpp
 import numpy as np
@@ -93,6 +94,14 @@ def initialise() -> None:
     llama_cpp.llama_backend_init()
 
 
+class FIMTokens(NamedTuple):
+    """What stands before the prefix, before the suffix and before what is wanted."""
+
+    pre: int
+    suf: int
+    mid: int
+
+
 class Model:
     """Weights and vocabulary. Safe to tokenise from one thread while another decodes."""
 
@@ -155,13 +164,30 @@ class Model:
         source = llama_cpp.llama_model_chat_template(self.handle, None)
         return source.decode("utf-8", "replace") if source else None
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of ``text``; special tokens in it count as such, BOS is added if due."""
+    @property
+    def fim(self) -> FIMTokens | None:
+        """The tokens for infilling, if the model has all three."""
+        getters = (
+            llama_cpp.llama_vocab_fim_pre,
+            llama_cpp.llama_vocab_fim_suf,
+            llama_cpp.llama_vocab_fim_mid,
+        )
+        tokens = FIMTokens(*(int(getter(self._vocab)) for getter in getters))
+        return tokens if min(tokens) >= 0 else None
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of ``text``.
+
+        ``special``: special tokens in it count as such, and what the model wants around a text,
+        such as BOS, is added.
+        """
         data = text.encode("utf-8", "replace")
         size = len(data) + 8
         while True:
             buffer = (ctypes.c_int32 * size)()
-            got = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, size, True, True)
+            got = llama_cpp.llama_tokenize(
+                self._vocab, data, len(data), buffer, size, special, special
+            )
             if got >= 0:
                 return buffer[:got]
             size = -got

@@ -38,16 +38,65 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """Seconds between two signs of life."""
 
 
+class ToolUse(msgspec.Struct, frozen=True):
+    """The functions that a model may call, and how free it is to do so."""
+
+    tools: list[dict[str, Any]]
+    """OpenAI's form, which templates read: {"type": "function", "function": {"name", ...}}."""
+    callable: list[str]
+    """Names of those that may be called now: all of them, or fewer."""
+    required: bool
+    """Whether the answer must be a call; else it may be text."""
+    parallel: bool
+    """Whether one answer may hold several calls."""
+
+
 class Chat(msgspec.Struct, frozen=True, tag="chat"):
     """A conversation; the worker renders it with the model's chat template."""
 
     messages: list[dict[str, Any]]
+    tools: ToolUse | None = None
+    arguments: dict[str, Any] = {}
+    """More variables for the template, such as enable_thinking."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):
     """A prompt taken as it is, without a template."""
 
     text: str
+
+
+class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
+    """A prompt that the client has tokenised; ids are checked against the vocabulary."""
+
+    ids: list[int]
+
+
+class Infill(msgspec.Struct, frozen=True, tag="infill"):
+    """What stands before and after the text that is wanted, for models with FIM tokens."""
+
+    prefix: str
+    suffix: str
+
+
+Prompt = Chat | Text | Tokens | Infill
+
+
+class JsonSchema(msgspec.Struct, frozen=True, tag="schema"):
+    """The answer must be JSON of this schema."""
+
+    schema: dict[str, Any]
+    strict: bool = True
+    """False: what of the schema can't be enforced is left to the model."""
+
+
+class Grammar(msgspec.Struct, frozen=True, tag="grammar"):
+    """The answer must be a sentence of this grammar, in GBNF or llguidance's Lark."""
+
+    source: str
+
+
+Constraint = JsonSchema | Grammar
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
@@ -77,7 +126,7 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
 
     id: int
     attempt: int
-    prompt: Chat | Text
+    prompt: Prompt
     sampling: Sampling
     max_tokens: int | None
     stop: list[str]
@@ -86,6 +135,12 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     resume: list[int] = []
     priority: float = 1.0
     """The base priority: when cells run short, the largest gets them first."""
+    constraint: Constraint | None = None
+    """What the answer must look like, beside what tools and reasoning ask for."""
+    logprobs: int | None = None
+    """How many alternatives of each sampled token to tell with their probabilities, if any."""
+    echo: bool = False
+    """Whether the text of the prompt comes first, with its logprobs if those are asked for."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -160,6 +215,42 @@ class Started(msgspec.Struct, frozen=True, tag="started", array_like=True):
     cached_tokens: int
 
 
+class TokenChance(msgspec.Struct, frozen=True, array_like=True):
+    """A token and its log probability, before any sampling stage; bytes need not be UTF-8."""
+
+    id: int
+    piece: bytes
+    logprob: float
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token that was chosen, and the likeliest ones in its place, best first.
+
+    ``chosen.logprob`` of a prompt's first token is NaN: nothing stands before it.
+    """
+
+    chosen: TokenChance
+    top: list[TokenChance]
+
+
+class CallDelta(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of a tool call: its name with the first piece, then text of its JSON arguments."""
+
+    index: int
+    name: str | None
+    arguments: str
+
+
+class Extra(msgspec.Struct, frozen=True, array_like=True):
+    """What a step brought beside plain text; most requests never have any."""
+
+    reasoning: str = ""
+    calls: list[CallDelta] = []
+    logprobs: list[Logprob] = []
+    echo: bool = False
+    """Whether text and logprobs are the prompt's."""
+
+
 class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
     """Tokens sampled and the text they released (maybe none: UTF-8 or a stop string is open)."""
 
@@ -167,12 +258,13 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
     attempt: int
     ids: list[int]
     text: str
+    extra: Extra | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
     """The last event of a generation that did not fail; it frees the slot.
 
-    ``reason`` is "stop" (end of turn or stop string), "length" or "cancelled".
+    ``reason`` is "stop" (end of turn or stop string), "tool_calls", "length" or "cancelled".
     """
 
     id: int
@@ -180,6 +272,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
     reason: str
     ids: list[int]
     text: str
+    extra: Extra | None = None
 
 
 class Parked(msgspec.Struct, frozen=True, tag="parked", array_like=True):
@@ -196,12 +289,15 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
     attempt: int
     code: str
     message: str
+    param: str | None = None
+    """The field of the request that is to blame, in OpenAI's names."""
 
 
 CONTEXT_OVERFLOW = "context_length_exceeded"
 BAD_PROMPT = "invalid_prompt"
+BAD_CONSTRAINT = "invalid_constraint"
 COMPUTE_FAILED = "compute_failed"
-FAILURES = frozenset({CONTEXT_OVERFLOW, BAD_PROMPT, COMPUTE_FAILED})
+FAILURES = frozenset({CONTEXT_OVERFLOW, BAD_PROMPT, BAD_CONSTRAINT, COMPUTE_FAILED})
 
 Event = Started | Delta | Finished | Parked | Failed
 

@@ -3,7 +3,16 @@
 from typing import Any, Protocol
 
 from workers.llama import Model, Sampler
-from workers.protocol import BAD_PROMPT, COMPUTE_FAILED, CONTEXT_OVERFLOW, Chat, Generate
+from workers.protocol import (
+    BAD_PROMPT,
+    COMPUTE_FAILED,
+    CONTEXT_OVERFLOW,
+    Chat,
+    Generate,
+    Infill,
+    Prompt,
+    Tokens,
+)
 from workers.renderer import RendererFailed
 from workers.template import TemplateFailed
 from workers.text import TextStream
@@ -12,9 +21,11 @@ from workers.text import TextStream
 class Refused(Exception):
     """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        """``param`` is the field to blame, in OpenAI's names."""
         super().__init__(message)
         self.code = code
+        self.param = param
 
 
 class Sequence:
@@ -97,7 +108,7 @@ class Preparer:
 
     def prepare(self, request: Generate) -> Sequence:
         """Raises :class:`Refused`. Runs in a thread of its own while the engine decodes."""
-        prompt = self._model.tokenize(self._render(request))
+        prompt = self._tokens(request.prompt, request.now)
         if not prompt:
             raise Refused(BAD_PROMPT, "the prompt holds no token")
         if len(prompt) >= self._limit:
@@ -108,11 +119,36 @@ class Preparer:
             )
         return Sequence(request, self._model, prompt, self._limit)
 
-    def _render(self, request: Generate) -> str:
-        if not isinstance(request.prompt, Chat):
-            return request.prompt.text
+    def _tokens(self, prompt: Prompt, now: float) -> list[int]:
+        if isinstance(prompt, Tokens):
+            return self._checked(prompt.ids)
+        if isinstance(prompt, Infill):
+            return self._infill(prompt)
+        if isinstance(prompt, Chat):
+            return self._model.tokenize(self._render(prompt, now))
+        return self._model.tokenize(prompt.text)
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        """llama.cpp ends the process over an id that it does not have."""
+        wrong = next((id_ for id_ in ids if not 0 <= id_ < self._model.n_vocab), None)
+        if wrong is not None:
+            last = self._model.n_vocab - 1
+            message = f"'prompt': token ids of this model are 0 to {last}, not {wrong}"
+            raise Refused(BAD_PROMPT, message, "prompt")
+        return list(ids)
+
+    def _infill(self, prompt: Infill) -> list[int]:
+        fim = self._model.fim
+        if fim is None:
+            raise Refused(BAD_PROMPT, "'suffix': this model has no tokens for infilling", "suffix")
+        prefix, suffix = (
+            self._model.tokenize(text, special=False) for text in (prompt.prefix, prompt.suffix)
+        )
+        return [*self._model.tokenize(""), fim.pre, *prefix, fim.suf, *suffix, fim.mid]
+
+    def _render(self, prompt: Chat, now: float) -> str:
         try:
-            text = self._template.render(request.prompt.messages, request.now)
+            text = self._template.render(prompt.messages, now)
         except TemplateFailed as error:
             raise Refused(BAD_PROMPT, str(error)) from error
         except RendererFailed as error:

@@ -27,7 +27,7 @@ from gateway.errors import (
 from gateway.keys import Key
 from gateway.priority import NORMAL, PRIORITIES
 from gateway.ticket import Job
-from workers.protocol import Chat, Sampling, Text
+from workers.protocol import Prompt, Sampling
 
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
@@ -84,7 +84,7 @@ def _default(value: float | None, default: float) -> float:
 def job(
     request: Request,
     given: SamplingBody,
-    prompts: tuple[Chat | Text, ...],
+    prompts: tuple[Prompt, ...],
     *,
     n: int = 1,
     size: int,

@@ -16,7 +16,7 @@ from gateway.api.service import Service
 from gateway.api.sse import EventStream
 from gateway.errors import BadRequest, ForgeError, UnknownModel
 from gateway.ticket import ClientEvent, Ticket
-from workers.protocol import Chat, Finished, Started, Text
+from workers.protocol import Chat, Finished, Prompt, Started, Text
 
 FINGERPRINT = f"forge-{__version__}"
 COMPLETION_TOKENS = 16
@@ -99,7 +99,7 @@ class ChatBody(_OpenAIBody):
             )
         return self.max_completion_tokens or self.max_tokens
 
-    def prompts(self) -> tuple[Chat | Text, ...]:
+    def prompts(self) -> tuple[Prompt, ...]:
         return (Chat([message.plain() for message in self.messages]),)
 
 
@@ -109,7 +109,7 @@ class CompletionBody(_OpenAIBody):
     def limit(self) -> int | None:
         return self.max_tokens or COMPLETION_TOKENS
 
-    def prompts(self) -> tuple[Chat | Text, ...]:
+    def prompts(self) -> tuple[Prompt, ...]:
         texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
         if len(texts) * (self.n or 1) > MAX_SEQUENCES:
             message = f"prompts times 'n' may be {MAX_SEQUENCES} at most"

@@ -10,8 +10,8 @@ from gateway.dispatcher import Dispatcher
 from gateway.errors import ContextOverflow
 from gateway.limits import Limits
 from gateway.pool import Pool
+from gateway.prompts import least_bytes
 from gateway.ticket import Job, Ticket
-from workers.protocol import Chat, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Service:
         request.state.allowance = allowance  # for the response's headers
         model = self.pool.model
         if model is not None:
-            size = _least_bytes(job)
+            size = max(least_bytes(prompt, model.longest_piece) for prompt in job.prompts)
             if size > model.n_ctx_seq * model.longest_piece:
                 raise ContextOverflow(
                     f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens"
@@ -45,14 +45,3 @@ class Service:
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
-
-
-def _least_bytes(job: Job) -> int:
-    """Bytes that are certain to be in the longest prompt: a template may drop assistant turns."""
-    return max(map(_bytes_of, job.prompts))
-
-
-def _bytes_of(prompt: Chat | Text) -> int:
-    if isinstance(prompt, Text):
-        return len(prompt.text.encode())
-    return sum(len(m["content"].encode()) for m in prompt.messages if m["role"] == "user")

@@ -1,0 +1,34 @@
+"""How large a prompt is, as far as its bytes tell before a worker has counted its tokens. Pure."""
+
+from workers.protocol import Chat, Infill, Prompt, Tokens
+
+BYTES_PER_TOKEN = 4
+"""What a token of a prompt is expected to take, until a worker has counted."""
+
+
+def usual_bytes(prompt: Prompt) -> int:
+    """UTF-8 bytes of the texts in a prompt; token ids count as much as they usually stand for."""
+    if isinstance(prompt, Tokens):
+        return BYTES_PER_TOKEN * len(prompt.ids)
+    if isinstance(prompt, Infill):
+        return len(prompt.prefix.encode()) + len(prompt.suffix.encode())
+    if isinstance(prompt, Chat):
+        return sum(_content_bytes(message) for message in prompt.messages)
+    return len(prompt.text.encode())
+
+
+def least_bytes(prompt: Prompt, longest_piece: int) -> int:
+    """Bytes that are certain to be in the prompt: a template may drop assistant turns and tools.
+
+    ``longest_piece``: bytes of the vocabulary's longest token, as which each given token counts.
+    """
+    if isinstance(prompt, Tokens):
+        return longest_piece * len(prompt.ids)
+    if isinstance(prompt, Chat):
+        return sum(_content_bytes(m) for m in prompt.messages if m["role"] == "user")
+    return usual_bytes(prompt)
+
+
+def _content_bytes(message: dict[str, object]) -> int:
+    content = message.get("content")
+    return len(content.encode()) if isinstance(content, str) else 0
