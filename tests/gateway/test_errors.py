@@ -28,6 +28,7 @@ def test_the_prompt_is_the_clients_fault_and_the_computation_is_not() -> None:
     assert statuses == {
         protocol.CONTEXT_OVERFLOW: 400,
         protocol.BAD_PROMPT: 400,
+        protocol.BAD_CONSTRAINT: 400,
         protocol.COMPUTE_FAILED: 500,
     }
 
@@ -36,6 +37,7 @@ def test_codes_on_both_sides_of_the_border_are_the_same() -> None:
     """Clients read OpenAI's code for an overflow; the worker says it with the same word."""
     assert errors.ContextOverflow.code == protocol.CONTEXT_OVERFLOW
     assert errors.InvalidPrompt.code == protocol.BAD_PROMPT
+    assert errors.InvalidConstraint.code == protocol.BAD_CONSTRAINT
 
 
 @pytest.mark.parametrize("error", list(tree()))
