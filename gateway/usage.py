@@ -1,7 +1,21 @@
 """Token counts of a generation."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from typing_extensions import TypedDict
+
+
+class PromptTokensDetails(TypedDict):
+    cached_tokens: int
+
+
+class OpenAIUsage(TypedDict):
+    """Token counts in OpenAI's shape."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +26,7 @@ class Usage:
     cached: int
     completion: int
 
-    def openai(self) -> dict[str, Any]:
+    def openai(self) -> OpenAIUsage:
         """OpenAI's shape."""
         return {
             "prompt_tokens": self.prompt,

@@ -88,12 +88,15 @@ class JsonSchema(msgspec.Struct, frozen=True, tag="schema"):
     schema: dict[str, Any]
     strict: bool = True
     """False: what of the schema can't be enforced is left to the model."""
+    param: str = "response_format"
+    """The field of the request it came from, to be named if it can't be enforced."""
 
 
 class Grammar(msgspec.Struct, frozen=True, tag="grammar"):
     """The answer must be a sentence of this grammar, in GBNF or llguidance's Lark."""
 
     source: str
+    param: str = "grammar"
 
 
 Constraint = JsonSchema | Grammar

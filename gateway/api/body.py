@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
+from gateway.api.schemas import GrammarSource, Schema
 from gateway.config import MIN_UPLOAD_RATE
 from gateway.errors import (
     BadRequest,
@@ -27,11 +28,13 @@ from gateway.errors import (
 from gateway.keys import Key
 from gateway.priority import NORMAL, PRIORITIES
 from gateway.ticket import Job
-from workers.protocol import Prompt, Sampling
+from workers.protocol import Constraint, Prompt, Sampling
 
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
 MAX_TIMEOUT_S = 86400
+SHOULD_BE = "Input should be "
+"""How pydantic's messages about types begin."""
 
 Body = TypeVar("Body", bound="SamplingBody")
 
@@ -55,6 +58,9 @@ class SamplingBody(BaseModel):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repeat_penalty: float | None = Field(None, gt=0, le=10)
     ignore_eos: bool | None = None
+    json_schema: Schema | None = None
+    """The answer must be JSON of this schema: llama-server's short form."""
+    grammar: GrammarSource | None = None
     priority: int | float | str | None = None
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
 
@@ -91,11 +97,14 @@ def job(
     temperature: float,
     max_tokens: int | None,
     tier: str | None = None,
+    constraint: Constraint | None = None,
+    logprobs: int | None = None,
+    echo: bool = False,
 ) -> Job:
     """The job that a validated body asks for, in the name of the request's key.
 
     ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``size`` the body's
-    bytes.
+    bytes; the others are as in :class:`workers.protocol.Generate`.
     """
     key: Key = request.state.key
     return Job(
@@ -107,6 +116,9 @@ def job(
         max_tokens=max_tokens,
         stop=given.stops(),
         ignore_eos=bool(given.ignore_eos),
+        constraint=constraint,
+        logprobs=logprobs,
+        echo=echo,
         timeout=timeout(given.timeout, request.headers),
         size=size,
         owner=key.name,
@@ -185,18 +197,35 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> BadRequest:
     errors = error.errors(include_url=False, include_input=False)
-    # A field that takes several types yields an error for each; one about the value says more
-    # than those that say it is not of the other types.
+    # A field that takes several types yields an error for each. The one that got furthest into the
+    # value is about the type that was meant; one about the value says more than one about the type.
     same = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
-    first = next((e for e in same if not e["type"].endswith("_type")), errors[0])
-    param = ".".join(_path(first["loc"], raw, first["type"] == "missing"))
-    if first["type"] == "extra_forbidden":
+    paths = [tuple(_path(e["loc"], raw, e["type"] == "missing")) for e in same]
+    furthest = max(map(_progress, paths))
+    about = [e for e, path in zip(same, paths, strict=True) if _progress(path) == furthest]
+    path = next(path for path in paths if _progress(path) == furthest)
+    first = next((e for e in about if not e["type"].endswith(("_type", "literal_error"))), about[0])
+    param, kind = ".".join(path), first["type"]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        param += "." + first["ctx"]["discriminator"].strip("'")
+        kind = "missing" if kind == "union_tag_not_found" else kind
+    if kind == "extra_forbidden":
         return UnknownParameter(f"unknown parameter '{param}'", param=param)
-    if first["type"] == "missing":
+    if kind == "missing":
         return BadRequest(f"'{param}' is required", param=param)
-    if first["type"] == "model_type":  # pydantic's words would name our class
-        return BadRequest(f"'{param}': Input should be an object", param=param)
+    if kind == "union_tag_invalid":
+        return BadRequest(f"'{param}': {SHOULD_BE}{first['ctx']['expected_tags']}", param=param)
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return BadRequest(f"'{param}': {SHOULD_BE}an object", param=param)
+    if first is about[0] and all(e["msg"].startswith(SHOULD_BE) for e in about):
+        wanted = " or ".join(dict.fromkeys(e["msg"].removeprefix(SHOULD_BE) for e in about))
+        return BadRequest(f"'{param}': {SHOULD_BE}{wanted}", param=param)
     return BadRequest(f"'{param}': {first['msg']}", param=param)
+
+
+def _progress(path: tuple[str, ...]) -> tuple[int, int]:
+    """How far into a value an error is: its depth, and its place in a list."""
+    return len(path), int(path[-1]) if path and path[-1].isdecimal() else 0
 
 
 def _path(loc: tuple[int | str, ...], value: Any, missing: bool) -> Iterator[str]:

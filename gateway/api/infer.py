@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from gateway.api import body
 from gateway.api.reply import collect, json_response, timings
+from gateway.api.schemas import constraint
 from gateway.api.service import Service
 from gateway.errors import ForgeError
 from workers.protocol import Chat, Text
@@ -50,6 +51,7 @@ class Infer:
             size=size,
             temperature=0.0,
             max_tokens=given.max_tokens,
+            constraint=constraint(None, given.json_schema, given.grammar),
         )
         ticket = self._service.submit(request, job)
         (completion,) = await collect(self._service.dispatcher, ticket, request.receive)

@@ -2,28 +2,68 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message
+from typing_extensions import TypedDict
 
 from gateway.aging import NANO
 from gateway.dispatcher import Dispatcher
 from gateway.ticket import Ticket
-from workers.protocol import Delta, Finished
+from workers.protocol import Delta, Finished, Logprob
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One whole answer of a request, which may ask for several."""
+class Timings(TypedDict):
+    """llama-server's names; milliseconds."""
 
-    text: str
-    reason: str
+    cache_n: int
+    prompt_n: int
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+
+
+@dataclass(slots=True)
+class Call:
+    """A tool call of an answer; ``arguments`` is the text of a JSON object."""
+
+    name: str
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Completion:
+    """One whole answer of a request, which may ask for several; it grows with the events."""
+
+    text: str = ""
+    reason: str = ""
+    """Why it ended; "" while it did not."""
+    reasoning: str = ""
+    calls: list[Call] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
+
+    def take(self, event: Delta | Finished) -> None:
+        """What the next event brings."""
+        self.text += event.text
+        if event.extra is not None:
+            self.reasoning += event.extra.reasoning
+            self.logprobs += event.extra.logprobs
+            for call in event.extra.calls:
+                if call.name is not None:
+                    self.calls.append(Call(call.name))
+                self.calls[call.index].arguments += call.arguments
+        if isinstance(event, Finished):
+            self.reason = event.reason
 
 
 def timings(ticket: Ticket) -> dict[str, float | None]:
@@ -45,6 +85,33 @@ def timings(ticket: Ticket) -> dict[str, float | None]:
     }
 
 
+def llama_timings(ticket: Ticket) -> Timings:
+    """The timings of a request that has ended, under llama-server's names.
+
+    Of several completions as if they were one. The prompt's time ends with the first token.
+    """
+    usage = ticket.usage
+    started, first, ended = ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns
+    computed = usage.prompt - usage.cached
+    prompt_ms = 0.0 if first is None or started is None else (first - started) / 1e6
+    predicted_ms = 0.0 if first is None or ended is None else (ended - first) / 1e6
+    return {
+        "cache_n": usage.cached,
+        "prompt_n": computed,
+        "prompt_ms": prompt_ms,
+        "prompt_per_token_ms": _ratio(prompt_ms, computed),
+        "prompt_per_second": _ratio(computed * 1000, prompt_ms),
+        "predicted_n": usage.completion,
+        "predicted_ms": predicted_ms,
+        "predicted_per_token_ms": _ratio(predicted_ms, usage.completion),
+        "predicted_per_second": _ratio(usage.completion * 1000, predicted_ms),
+    }
+
+
+def _ratio(value: float, by: float) -> float:
+    return value / by if by else 0.0
+
+
 def json_response(value: Any, status: int = 200, retry_after: int | None = None) -> Response:
     """``value`` as JSON; ``retry_after`` (seconds) becomes the header."""
     headers = None if retry_after is None else {"Retry-After": str(retry_after)}
@@ -59,16 +126,12 @@ async def collect(
 
 
 async def _gather(ticket: Ticket) -> list[Completion]:
-    parts: list[list[str]] = [[] for _ in ticket.sequences]
-    reasons: dict[int, str] = {}
-    while len(reasons) < len(parts):
+    found = [Completion() for _ in ticket.sequences]
+    while not all(completion.reason for completion in found):
         for event in await ticket.take():
-            index = ticket.index(event)
             if isinstance(event, Delta | Finished):
-                parts[index].append(event.text)
-            if isinstance(event, Finished):
-                reasons[index] = event.reason
-    return [Completion("".join(text), reasons[index]) for index, text in enumerate(parts)]
+                found[ticket.index(event)].take(event)
+    return found
 
 
 async def unless_hung_up(

@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from gateway.config import Config
 from gateway.dispatcher import Dispatcher
-from gateway.errors import ContextOverflow
+from gateway.errors import ContextOverflow, UnknownModel
 from gateway.limits import Limits
 from gateway.pool import Pool
 from gateway.prompts import least_bytes
@@ -45,3 +45,11 @@ class Service:
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
+
+    def check_model(self, name: str | None) -> None:
+        """Raises UnknownModel, unless it is the model served or none was named."""
+        served = self.config.model_name
+        if name is not None and name != served:
+            raise UnknownModel(
+                f"the model '{name}' does not exist; this server has '{served}'", param="model"
+            )

@@ -7,12 +7,10 @@ import pytest
 
 from gateway.api.body import SamplingBody, parse, priority
 from gateway.api.infer import InferBody
-from gateway.api.openai import (
-    CHAT_NOT_YET,
-    COMPLETION_NOT_YET,
-    ChatBody,
-    CompletionBody,
-)
+from gateway.api.openai.chat import REFUSED as CHAT_REFUSED
+from gateway.api.openai.chat import ChatBody
+from gateway.api.openai.completions import REFUSED as COMPLETIONS_REFUSED
+from gateway.api.openai.completions import CompletionBody
 from gateway.errors import (
     BadRequest,
     PriorityNotAllowed,
@@ -29,7 +27,7 @@ def sampling_body(**fields: Any) -> SamplingBody:
 
 
 def refusal(type_: type[SamplingBody], raw: dict[str, Any]) -> BadRequest:
-    not_yet = {ChatBody: CHAT_NOT_YET, CompletionBody: COMPLETION_NOT_YET}.get(type_, {})
+    not_yet = {ChatBody: CHAT_REFUSED, CompletionBody: COMPLETIONS_REFUSED}.get(type_, {})
     with pytest.raises(BadRequest) as caught:
         parse(type_, raw, not_yet)
     assert caught.value.status == 400
@@ -203,8 +201,8 @@ def test_unknown_parameter_that_looks_like_a_type(name: str) -> None:
 @pytest.mark.parametrize(
     ("type_", "base", "table"),
     [
-        (ChatBody, {"messages": [USER]}, CHAT_NOT_YET),
-        (CompletionBody, {"prompt": "x"}, COMPLETION_NOT_YET),
+        (ChatBody, {"messages": [USER]}, CHAT_REFUSED),
+        (CompletionBody, {"prompt": "x"}, COMPLETIONS_REFUSED),
     ],
 )
 def test_not_yet(
@@ -224,12 +222,12 @@ def test_not_yet(
 def test_neutral_means_the_same_type(value: Any) -> None:
     """Python says True == 1 == 1.0; a client that says best_of: true has made a mistake."""
     with pytest.raises(UnsupportedParameter):
-        parse(CompletionBody, {"prompt": "x", "best_of": value}, COMPLETION_NOT_YET)
+        parse(CompletionBody, {"prompt": "x", "best_of": value}, COMPLETIONS_REFUSED)
 
 
 def test_parse_leaves_the_body_alone() -> None:
     raw = {"prompt": "x", "best_of": 1}
-    parse(CompletionBody, raw, COMPLETION_NOT_YET)
+    parse(CompletionBody, raw, COMPLETIONS_REFUSED)
     assert raw == {"prompt": "x", "best_of": 1}
 
 

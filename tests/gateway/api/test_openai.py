@@ -9,7 +9,10 @@ import pytest
 from gateway.aging import NANO
 from gateway.api.body import parse
 from gateway.api.middleware import describe
-from gateway.api.openai import FINGERPRINT, ChatBody, CompletionBody, _Envelope, error_response
+from gateway.api.openai import error_response
+from gateway.api.openai.chat import ChatBody, ChatEnvelope
+from gateway.api.openai.common import FINGERPRINT
+from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
 from gateway.api.reply import Completion, timings
 from gateway.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
 from gateway.ticket import Ticket
@@ -107,7 +110,7 @@ def frames(data: bytes) -> list[Any]:
 
 def test_chat_stream() -> None:
     made = ticket()
-    envelope = _Envelope(made, "forge-tiny", chat(stream=True))
+    envelope = ChatEnvelope(made, "forge-tiny", chat(stream=True))
     events: list[Started | Delta | Finished] = [
         Started(1, 1, 7, 3),
         Delta(1, 1, [5], 'line\n"quoted" ü'),
@@ -134,7 +137,9 @@ def test_chat_stream() -> None:
 
 
 def test_usage_chunk_comes_last_and_alone() -> None:
-    envelope = _Envelope(ticket(), "m", chat(stream=True, stream_options={"include_usage": True}))
+    envelope = ChatEnvelope(
+        ticket(), "m", chat(stream=True, stream_options={"include_usage": True})
+    )
     text, last, usage, done = frames(envelope.event(Finished(1, 1, "length", [6], "x")))
     assert done == "[DONE]"
     assert text["usage"] is None
@@ -150,7 +155,7 @@ def test_usage_chunk_comes_last_and_alone() -> None:
 
 
 def test_completion_stream() -> None:
-    envelope = _Envelope(ticket(), "m", completion(stream=True))
+    envelope = CompletionEnvelope(ticket(), "m", completion(stream=True))
     assert envelope.event(Started(1, 1, 7, 3)) == b"", "this dialect has no first chunk"
     (chunk,) = frames(envelope.event(Delta(1, 1, [5], "a")))
     assert chunk["object"] == "text_completion"
@@ -166,7 +171,7 @@ def test_completion_stream() -> None:
     [("auto", "default"), ("default", "default"), ("flex", "flex"), ("priority", "priority")],
 )
 def test_service_tier_is_echoed(tier: str, told: str) -> None:
-    envelope = _Envelope(ticket(), "m", chat(stream=True, service_tier=tier))
+    envelope = ChatEnvelope(ticket(), "m", chat(stream=True, service_tier=tier))
     (chunk,) = frames(envelope.event(Delta(1, 1, [5], "a")))
     assert chunk["service_tier"] == told
     whole = envelope.whole([Completion("a", "stop")])
@@ -174,7 +179,7 @@ def test_service_tier_is_echoed(tier: str, told: str) -> None:
 
 
 def test_error_in_a_stream() -> None:
-    data = _Envelope(ticket(), "m", chat()).error(InternalError("broken\nhere"))
+    data = ChatEnvelope(ticket(), "m", chat()).error(InternalError("broken\nhere"))
     event, payload, *rest = data.split(b"\n")
     assert (event, rest) == (b"event: error", [b"", b""])
     error = orjson.loads(payload.removeprefix(b"data: "))["error"]
@@ -191,7 +196,7 @@ def test_error_in_a_stream() -> None:
 
 def test_whole_answers() -> None:
     answer = [Completion("text", "length")]
-    whole = _Envelope(ticket(), "m", chat()).whole(answer)
+    whole = ChatEnvelope(ticket(), "m", chat()).whole(answer)
     assert whole["object"] == "chat.completion"
     assert whole["choices"] == [
         {
@@ -202,7 +207,7 @@ def test_whole_answers() -> None:
         }
     ]
     assert whole["usage"]["total_tokens"] == 9
-    whole = _Envelope(ticket(), "m", completion()).whole(answer)
+    whole = CompletionEnvelope(ticket(), "m", completion()).whole(answer)
     assert whole["object"] == "text_completion"
     assert whole["choices"][0]["text"] == "text"
 
@@ -256,11 +261,11 @@ MANY = 100_000
     [
         ("chat", {"messages": [1] * MANY}, "messages.0"),
         ("chat", {"messages": [{}] * MANY}, "messages.0.role"),
-        ("chat", {"messages": [{"role": "user", "content": [1] * MANY}]}, "messages.0.content"),
-        ("chat", {"messages": [dict.fromkeys(map(str, range(MANY)))]}, "messages.0"),
+        ("chat", {"messages": [{"role": "user", "content": [1] * MANY}]}, "messages.0.content.0"),
+        ("chat", {"messages": [dict.fromkeys(map(str, range(MANY)))]}, "messages.0.role"),
         ("chat", {**dict.fromkeys(map(str, range(MANY)))}, "0"),
-        ("completions", {"prompt": [1] * MANY}, "prompt"),
-        ("completions", {"prompt": "x", "stop": [1] * MANY}, "stop"),
+        ("completions", {"prompt": [-1] * MANY}, "prompt.0"),
+        ("completions", {"prompt": "x", "stop": [1] * MANY}, "stop.0"),
     ],
 )
 def test_of_many_errors_only_one_is_made(path: str, raw: dict[str, Any], param: str) -> None:

@@ -1,0 +1,177 @@
+"""/v1/chat/completions: from body to prompt, and from events to answers."""
+
+from typing import Any
+
+from pydantic import Field
+
+from gateway.api.openai.common import Envelope, OpenAIBody, alternative
+from gateway.api.openai.messages import Message
+from gateway.api.openai.tools import Choice, Tools, tool_use
+from gateway.api.openai.types import (
+    ChatChoice,
+    ChatChunkChoice,
+    ChatDelta,
+    ChatLogprobs,
+    FinishReason,
+    TokenLogprob,
+    ToolCallDelta,
+)
+from gateway.api.openai.types import Message as AnswerMessage
+from gateway.api.reply import Completion
+from gateway.api.schemas import ResponseFormat, constraint
+from gateway.errors import BadRequest
+from workers.protocol import CallDelta, Chat, Constraint, Extra, Logprob, Prompt
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "modalities": (["text"],),
+    "moderation": (),
+    "prediction": (),
+    "prompt_cache_options": ({}, {"mode": "implicit"}),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+}
+"""Known to OpenAI's API and not served here, with the values that ask for nothing."""
+
+
+class ChatBody(OpenAIBody):
+    messages: list[Message] = Field(min_length=1, fail_fast=True)
+    max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = Field(None, pattern=f"^({'|'.join(EFFORTS)})$")
+    chat_template_kwargs: dict[str, Any] | None = Field(None, max_length=64)
+    """More variables for the model's template, as in llama-server and vLLM."""
+    store: bool | None = None
+    """Accepted; nothing is stored."""
+
+    def check(self) -> None:
+        super().check()
+        if self.top_logprobs is not None and not self.logprobs:
+            message = "'top_logprobs' is only allowed when 'logprobs' is true"
+            raise BadRequest(message, param="top_logprobs")
+
+    def limit(self) -> int | None:
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise BadRequest(
+                "give either 'max_completion_tokens' or the older 'max_tokens', not both",
+                param="max_tokens",
+            )
+        return self.max_completion_tokens or self.max_tokens
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        use = tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
+        messages = [message.plain() for message in self.messages]
+        return (Chat(messages, use, self._template_arguments()),)
+
+    def alternatives(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    def constraint(self) -> Constraint | None:
+        return constraint(self.response_format, self.json_schema, self.grammar)
+
+    def _template_arguments(self) -> dict[str, Any]:
+        """What families of models read of an effort: the word itself, or whether to think."""
+        arguments: dict[str, Any] = {}
+        if self.reasoning_effort is not None:
+            arguments["reasoning_effort"] = self.reasoning_effort
+            arguments["enable_thinking"] = self.reasoning_effort != "none"
+        return {**arguments, **(self.chat_template_kwargs or {})}
+
+
+class ChatEnvelope(Envelope):
+    """The answer to a chat."""
+
+    prefix, kind, chunk_kind = "chatcmpl", "chat.completion", "chat.completion.chunk"
+
+    def _more_fields(self, given: OpenAIBody) -> dict[str, Any]:
+        if given.service_tier is None:
+            return {}
+        return {"service_tier": "default" if given.service_tier == "auto" else given.service_tier}
+
+    def _choice(self, index: int, completion: Completion) -> ChatChoice:
+        message: AnswerMessage = {
+            "role": "assistant",
+            "content": completion.text or (None if completion.calls else ""),
+            "refusal": None,
+        }
+        if completion.reasoning:
+            message["reasoning_content"] = completion.reasoning
+        if completion.calls:
+            message["tool_calls"] = [
+                {
+                    "id": self._call_id(index, at),
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for at, call in enumerate(completion.calls)
+            ]
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": self._logprobs(completion.logprobs),
+            "finish_reason": finish_reason(completion.reason),
+        }
+
+    def _first(self, index: int) -> ChatChunkChoice:
+        return _chunk(index, {"role": "assistant", "content": ""})
+
+    def _piece(self, index: int, text: str, extra: Extra | None) -> ChatChunkChoice:
+        delta: ChatDelta = {}
+        if extra is not None and extra.reasoning:
+            delta["reasoning_content"] = extra.reasoning
+        if text or extra is None or not (extra.reasoning or extra.calls):
+            delta["content"] = text
+        if extra is not None and extra.calls:
+            delta["tool_calls"] = [self._call(index, call) for call in extra.calls]
+        return _chunk(index, delta, self._logprobs(extra.logprobs if extra is not None else []))
+
+    def _last(self, index: int, reason: str) -> ChatChunkChoice:
+        return {
+            "index": index,
+            "delta": {},
+            "logprobs": None,
+            "finish_reason": finish_reason(reason),
+        }
+
+    def _call(self, choice: int, call: CallDelta) -> ToolCallDelta:
+        if call.name is None:
+            return {"index": call.index, "function": {"arguments": call.arguments}}
+        return {
+            "index": call.index,
+            "id": self._call_id(choice, call.index),
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+
+    def _call_id(self, choice: int, call: int) -> str:
+        """Made from the request's name, so that it survives the worker."""
+        return f"call_{self._ticket.request_id}{choice:02x}{call:02x}"
+
+    def _logprobs(self, found: list[Logprob]) -> ChatLogprobs | None:
+        if not self._wants_logprobs:
+            return None
+        return {"content": [token_logprob(one) for one in found], "refusal": None}
+
+
+def _chunk(index: int, delta: ChatDelta, logprobs: ChatLogprobs | None = None) -> ChatChunkChoice:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+
+
+def token_logprob(found: Logprob) -> TokenLogprob:
+    return {**alternative(found.chosen), "top_logprobs": [alternative(top) for top in found.top]}
+
+
+def finish_reason(reason: str) -> FinishReason:
+    """A worker's reason to end as OpenAI's; the names are the same."""
+    if reason == "tool_calls":
+        return "tool_calls"
+    return "length" if reason == "length" else "stop"

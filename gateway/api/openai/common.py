@@ -1,0 +1,184 @@
+"""What chat and text completions have in common: their bodies' fields, and their answers' frame."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field
+from starlette.responses import Response
+
+from gateway import __version__
+from gateway.api.body import SamplingBody
+from gateway.api.nested import Nested
+from gateway.api.openai.errors import error_body, error_response
+from gateway.api.openai.types import TokenAlternative
+from gateway.api.reply import Completion, llama_timings
+from gateway.errors import BadRequest, ForgeError
+from gateway.ticket import ClientEvent, Ticket
+from workers.protocol import Delta, Extra, Prompt, Started, TokenChance
+
+FINGERPRINT = f"forge-{__version__}"
+MAX_CHOICES = 128
+"""Most completions of one prompt, as in OpenAI's API."""
+MAX_SEQUENCES = 256
+"""Most generations of one request: prompts times n."""
+FLOOR = -9999.0
+"""OpenAI's log probability for what is all but impossible."""
+
+
+class StreamOptions(Nested):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    """Padding against eavesdroppers who count bytes: accepted, and none is added."""
+
+
+class OpenAIBody(SamplingBody):
+    """Fields of both endpoints."""
+
+    model: str | None = None
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    timings: bool | None = None
+    """Whether the answer ends with llama-server's timings."""
+    # These ask for nothing that this server does: who the end user is, and what to remember.
+    user: str | None = None
+    metadata: (
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
+    ) = Field(None, max_length=16)
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+
+    def check(self) -> None:
+        """Raises BadRequest for fields that contradict each other."""
+        if self.stream_options is not None and not self.stream:
+            param = "stream_options"
+            raise BadRequest(f"'{param}' is only allowed when 'stream' is true", param=param)
+
+    def limit(self) -> int | None:
+        """The most tokens of an answer."""
+        raise NotImplementedError
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        raise NotImplementedError
+
+    def alternatives(self) -> int | None:
+        """How many alternatives of each token to tell with their probabilities, if any."""
+        raise NotImplementedError
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class Envelope(ABC):
+    """An answer, whole or in chunks. Implements :class:`gateway.api.sse.Renderer`."""
+
+    prefix: str
+    """Of the answer's id."""
+    kind: str
+    chunk_kind: str
+
+    def __init__(self, ticket: Ticket, model: str, given: OpenAIBody) -> None:
+        self._ticket = ticket
+        self._open = len(ticket.sequences)
+        """Choices that a stream has not finished yet."""
+        self._wants_usage = given.wants_usage
+        self._wants_timings = bool(given.timings)
+        self._wants_logprobs = given.alternatives() is not None
+        self._fields: dict[str, Any] = {
+            "id": f"{self.prefix}-{ticket.request_id}",
+            "object": self.kind,
+            "created": int(ticket.job.created),
+            "model": model,
+            "system_fingerprint": FINGERPRINT,
+            **self._more_fields(given),
+        }
+        # The constant part of every chunk is serialised once.
+        chunk = {**self._fields, "object": self.chunk_kind}
+        self._head = b"data: " + orjson.dumps(chunk)[:-1] + b',"choices":['
+        self._tail = b'],"usage":null}\n\n' if self._wants_usage else b"]}\n\n"
+
+    def _more_fields(self, given: OpenAIBody) -> dict[str, Any]:
+        return {}
+
+    # A whole answer.
+
+    def whole(self, completions: list[Completion]) -> dict[str, Any]:
+        choices = [self._choice(index, found) for index, found in enumerate(completions)]
+        answer = {**self._fields, "choices": choices, "usage": self._ticket.usage.openai()}
+        if self._wants_timings:
+            answer["timings"] = llama_timings(self._ticket)
+        return answer
+
+    @abstractmethod
+    def _choice(self, index: int, completion: Completion) -> Any:
+        """One of the answer's choices."""
+
+    # A stream.
+
+    @abstractmethod
+    def _first(self, index: int) -> Any | None:
+        """The choice in the chunk that tells of a start, if there is one."""
+
+    @abstractmethod
+    def _piece(self, index: int, text: str, extra: Extra | None) -> Any:
+        """The choice in a chunk that brings something."""
+
+    @abstractmethod
+    def _last(self, index: int, reason: str) -> Any:
+        """The choice in the chunk that ends it."""
+
+    def event(self, event: ClientEvent) -> bytes:
+        index = self._ticket.index(event)
+        if isinstance(event, Started):
+            return self._chunk(self._first(index))
+        data = b""
+        if event.text or event.extra is not None:
+            data = self._chunk(self._piece(index, event.text, event.extra))
+        if isinstance(event, Delta):
+            return data
+        return data + self._chunk(self._last(index, event.reason)) + self._close()
+
+    def _chunk(self, choice: Any | None) -> bytes:
+        return b"" if choice is None else self._head + orjson.dumps(choice) + self._tail
+
+    def _close(self) -> bytes:
+        """What follows the last chunk of a choice: nothing, unless it was the last choice."""
+        self._open -= 1
+        if self._open:
+            return b""
+        data = b""
+        if self._wants_usage or self._wants_timings:
+            end: dict[str, Any] = {}
+            if self._wants_usage:
+                end["usage"] = self._ticket.usage.openai()
+            if self._wants_timings:
+                end["timings"] = llama_timings(self._ticket)
+            data = self._head + b"]," + orjson.dumps(end)[1:] + b"\n\n"
+        return data + b"data: [DONE]\n\n"
+
+    def error(self, error: ForgeError) -> bytes:
+        return b"event: error\ndata: " + orjson.dumps(error_body(error)) + b"\n\n"
+
+    def refusal(self, error: ForgeError) -> Response:
+        return error_response(error)
+
+
+def alternative(chance: TokenChance) -> TokenAlternative:
+    """A token with its probability, as OpenAI shows them."""
+    return {
+        "token": token_text(chance.piece),
+        "logprob": max(chance.logprob, FLOOR),
+        "bytes": list(chance.piece),
+    }
+
+
+def token_text(piece: bytes) -> str:
+    """A token's text; of one that holds a part of a character, its bytes in OpenAI's notation."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)

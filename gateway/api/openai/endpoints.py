@@ -1,0 +1,89 @@
+"""The dialect's endpoints."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api import body
+from gateway.api.openai import chat, completions
+from gateway.api.openai.chat import ChatBody, ChatEnvelope
+from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
+from gateway.api.openai.types import ModelCard, ModelList
+from gateway.api.reply import collect, json_response
+from gateway.api.service import Service
+from gateway.api.sse import EventStream
+
+
+class OpenAI:
+    """Chat, text completions and models."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/completions", self.completions, methods=["POST"]),
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.model),
+        ]
+
+    async def chat(self, request: Request) -> Response:
+        raw, size = await self._read(request)
+        given = body.parse(ChatBody, raw, chat.REFUSED)
+        return await self._generate(request, given, size, ChatEnvelope)
+
+    async def completions(self, request: Request) -> Response:
+        raw, size = await self._read(request)
+        given = body.parse(CompletionBody, raw, completions.REFUSED)
+        return await self._generate(request, given, size, CompletionEnvelope)
+
+    async def _read(self, request: Request) -> tuple[dict[str, object], int]:
+        config = self._service.config
+        return await body.read(request, config.max_body, config.body_timeout)
+
+    async def _generate(
+        self,
+        request: Request,
+        given: ChatBody | CompletionBody,
+        size: int,
+        envelope_type: type[ChatEnvelope | CompletionEnvelope],
+    ) -> Response:
+        given.check()
+        self._service.check_model(given.model)
+        job = body.job(
+            request,
+            given,
+            given.prompts(),
+            n=given.n or 1,
+            size=size,
+            temperature=1.0,
+            max_tokens=given.limit(),
+            tier=given.service_tier,
+            constraint=given.constraint(),
+            logprobs=given.alternatives(),
+            echo=isinstance(given, CompletionBody) and bool(given.echo),
+        )
+        ticket = self._service.submit(request, job)
+        envelope = envelope_type(ticket, self._service.config.model_name, given)
+        dispatcher = self._service.dispatcher
+        if given.stream:
+            return EventStream(dispatcher, ticket, envelope, self._service.config.keepalive)
+        found = await collect(dispatcher, ticket, request.receive)
+        return json_response(envelope.whole(found))
+
+    async def models(self, request: Request) -> Response:
+        listed: ModelList = {"object": "list", "data": [self._card()]}
+        return json_response(listed)
+
+    async def model(self, request: Request) -> Response:
+        self._service.check_model(request.path_params["name"])
+        return json_response(self._card())
+
+    def _card(self) -> ModelCard:
+        return {
+            "id": self._service.config.model_name,
+            "object": "model",
+            "created": self._service.started,
+            "owned_by": "forge",
+        }

@@ -1,0 +1,96 @@
+"""JSON schemas and grammars in a request: bounds on them, and the constraint they ask for.
+
+Whether a schema can be enforced is the worker's to say. What would be expensive to find out is
+refused here.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from gateway.api.nested import Nested
+from gateway.errors import BadRequest
+from workers.protocol import Constraint, Grammar, JsonSchema
+
+MAX_DEPTH = 64
+MAX_NODES = 20_000
+MAX_GRAMMAR = 64 * 1024
+"""Characters."""
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """Raises PydanticCustomError for a schema that is too deep or too large."""
+    nodes, level = 0, [schema]
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                deeper.extend(value.values())
+            elif isinstance(value, list):
+                deeper.extend(value)
+        nodes += len(deeper)
+        if nodes > MAX_NODES:
+            raise PydanticCustomError("too_large", f"a schema may have {MAX_NODES} values at most")
+        if not deeper:
+            return schema
+        level = deeper
+    raise PydanticCustomError("too_deep", f"a schema may be nested {MAX_DEPTH} levels at most")
+
+
+Schema = Annotated[dict[str, Any], AfterValidator(_bounded)]
+GrammarSource = Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR)]
+
+
+class TextFormat(Nested):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Nested):
+    type: Literal["json_object"]
+    json_schema: Schema | None = Field(None, alias="schema")
+    """llama-server's way to give one."""
+
+
+class SchemaFormat(Nested):
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    json_schema: Schema | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Nested):
+    type: Literal["json_schema"]
+    json_schema: SchemaFormat
+
+
+ResponseFormat = Annotated[
+    TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")
+]
+
+
+def constraint(
+    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None,
+    json_schema: dict[str, Any] | None,
+    grammar: str | None,
+) -> Constraint | None:
+    """What the answer must look like. Raises BadRequest if it is asked for twice."""
+    asked: dict[str, Constraint] = {}
+    if isinstance(response_format, JsonObjectFormat):
+        schema = response_format.json_schema
+        schema = {"type": "object"} if schema is None else schema
+        asked["response_format"] = JsonSchema(schema, param="response_format")
+    elif isinstance(response_format, JsonSchemaFormat):
+        given = response_format.json_schema
+        asked["response_format"] = JsonSchema(
+            given.json_schema or {}, given.strict is not False, param="response_format"
+        )
+    if json_schema is not None:
+        asked["json_schema"] = JsonSchema(json_schema, param="json_schema")
+    if grammar is not None:
+        asked["grammar"] = Grammar(grammar, param="grammar")
+    if len(asked) > 1:
+        first, second, *_ = asked
+        message = f"give either '{first}' or '{second}': an answer can't be held to both"
+        raise BadRequest(message, param=second)
+    return next(iter(asked.values()), None)
