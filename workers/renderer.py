@@ -54,6 +54,8 @@ class Compile(msgspec.Struct, frozen=True, tag="compile"):
 class Render(msgspec.Struct, frozen=True, tag="render"):
     messages: list[dict[str, Any]]
     now: float
+    tools: list[dict[str, Any]] | None
+    arguments: dict[str, Any] | None
 
 
 class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
@@ -89,12 +91,18 @@ class Renderer:
         self._compile = Compile(source, bos, eos, self._limits)
         self._ask(self._compile)
 
-    def render(self, messages: list[dict[str, Any]], now: float) -> str:
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        now: float,
+        tools: list[dict[str, Any]] | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> str:
         """As :meth:`workers.template.ChatTemplate.render`.
 
         Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`RendererFailed`.
         """
-        request = Render(messages, now)
+        request = Render(messages, now, tools, arguments)
         try:
             return self._render(request)
         except RendererFailed:
@@ -199,7 +207,9 @@ def _serve(sock: socket.socket) -> None:
                     source = FALLBACK if request.source is None else request.source
                     template = ChatTemplate(source, bos=request.bos, eos=request.eos)
                 elif template is not None:
-                    text = template.render(request.messages, request.now)
+                    text = template.render(
+                        request.messages, request.now, request.tools, request.arguments
+                    )
                 # A template can write lone surrogates, which nobody can encode.
                 reply: Rendered | Rejected = Rendered(text.encode("utf-8", "replace").decode())
             except TemplateFailed as error:

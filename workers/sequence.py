@@ -92,7 +92,13 @@ class Sequence:
 class Template(Protocol):
     """Messages in, prompt text out: :class:`workers.renderer.Renderer` in a worker."""
 
-    def render(self, messages: list[dict[str, Any]], now: float) -> str:
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        now: float,
+        tools: list[dict[str, Any]] | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> str:
         """Raises :class:`TemplateFailed`, or :class:`RendererFailed` if nobody could try."""
         ...
 

@@ -81,21 +81,32 @@ class ChatTemplate:
             raise TemplateFailed(f"the model's chat template is broken: {_told(error)}") from error
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
-    def render(self, messages: list[dict[str, Any]], now: float) -> str:
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        now: float,
+        tools: list[dict[str, Any]] | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> str:
         """The prompt for the assistant's next turn; ``now`` (Unix s) is the date templates see.
 
+        ``arguments`` are more variables for the template; what we set ourselves they can't change.
         Raises :class:`TemplateFailed`, also for a prompt that is out of all proportion, and
         MemoryError.
         """
-        moment = datetime.fromtimestamp(now)
-        pieces, room = [], ROOM + GROWTH * _characters(messages)
+        variables = {
+            **(arguments or {}),
+            "messages": messages,
+            "tools": tools,
+            "add_generation_prompt": True,
+            "strftime_now": datetime.fromtimestamp(now).strftime,
+            "raise_exception": _raise,
+            **self._tokens,
+        }
+        given = _characters(messages) + _characters(tools) + _characters(arguments)
+        pieces, room = [], ROOM + GROWTH * given
         try:
-            for piece in self._template.generate(
-                messages=messages,
-                add_generation_prompt=True,
-                strftime_now=moment.strftime,
-                **self._tokens,
-            ):
+            for piece in self._template.generate(variables):
                 pieces.append(piece)
                 room -= len(piece)
                 if room < 0:

@@ -90,7 +90,7 @@ def test_without_a_renderer_only_chats_fail(
 ) -> None:
     """The server's fault, not the client's."""
 
-    def render(messages: object, now: float) -> str:
+    def render(*_: object) -> str:
         raise RendererFailed("no process")
 
     monkeypatch.setattr(f16.preparer._template, "render", render)

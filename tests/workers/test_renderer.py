@@ -83,6 +83,11 @@ def test_tools_words(renderer: Open) -> None:
     assert "<|head|>ipython<|tail|>\n\n" + json.dumps("d") + "<|eot|>" in rendered
 
 
+def test_tools_and_arguments(renderer: Open) -> None:
+    made = renderer("{{ tools[0].name }} {{ enable_thinking }} {{ messages | length }}")
+    assert made.render(SHORT, NOW, [{"name": "f"}], {"enable_thinking": False}) == "f False 4"
+
+
 def test_refusal(renderer: Open) -> None:
     made = renderer(FAMILIES["alternating"])
     with pytest.raises(TemplateFailed, match="roles must alternate"):

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from workers.template import FALLBACK, ChatTemplate, TemplateFailed
+from workers.template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
 
 USER: dict[str, object] = {"role": "user", "content": "2 < 3 & ü"}
 
@@ -130,3 +130,33 @@ def test_generation_blocks_are_transparent() -> None:
     """Some models mark the assistant's words for their trainers."""
     source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
     assert render(source, USER) == USER["content"]
+
+
+def test_tools_and_arguments_are_variables() -> None:
+    source = "{{ tools | tojson }} {% if enable_thinking %}thinks{% endif %} {{ messages[0].role }}"
+    template = ChatTemplate(source, bos="<s>", eos="</s>")
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert template.render([USER], 0.0, tools, {"enable_thinking": True}) == (
+        json.dumps(tools) + " thinks user"
+    )
+    assert template.render([USER], 0.0) == "null  user"
+
+
+def test_arguments_change_nothing_of_ours() -> None:
+    source = (
+        "{{ bos_token }}{{ eos_token }}{{ messages | length }}{{ tools is none }}"
+        "{{ add_generation_prompt }}{{ strftime_now('%Y') }}"
+    )
+    ours = ("bos_token", "eos_token", "messages", "tools", "add_generation_prompt", "strftime_now")
+    template = ChatTemplate(source, bos="<s>", eos="</s>")
+    now = datetime(2031, 2, 3).timestamp()
+    assert template.render([USER], now, None, dict.fromkeys(ours, "x")) == "<s></s>1TrueTrue2031"
+    guarded = ChatTemplate("{{ raise_exception('no') }}", bos="", eos="")
+    with pytest.raises(TemplateFailed, match="no"):
+        guarded.render([USER], now, None, {"raise_exception": "x"})
+
+
+def test_room_grows_with_tools_and_arguments() -> None:
+    template = ChatTemplate("{{ tools[0].x * 9 }}{{ y * 9 }}", bos="", eos="")
+    text = "x" * ROOM
+    assert len(template.render([USER], 0.0, [{"x": text}], {"y": text})) == 18 * ROOM
