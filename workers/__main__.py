@@ -13,9 +13,10 @@ from workers.engine import Engine, Inbox
 from workers.kv import KVCache
 from workers.link import Link
 from workers.parent import die_with_parent
+from workers.preparer import Preparer
 from workers.protocol import Broken, Ready, Violated, WorkerSpec
 from workers.renderer import Renderer, RendererFailed
-from workers.sequence import Preparer
+from workers.speech import detect
 from workers.template import TemplateFailed
 
 log = logging.getLogger("forge.worker")
@@ -39,9 +40,9 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     threading.Thread(target=link.serve, args=(spec.beat,), name="link", daemon=True).start()
     llama.initialise()
     try:
-        template = Renderer()  # first: it starts while the model is loaded
+        sandbox = Renderer()  # first: it starts while the model is loaded
         model = llama.Model(spec)
-        template.compile(
+        sandbox.compile(
             model.chat_template,
             bos=model.special_text("bos"),
             eos=model.special_text("eos"),
@@ -54,7 +55,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
     engine = Engine(context, kv, inbox, link.receive, link.send, spec.batch)
     info = model.info(Path(llama.readable(spec.model_path)).stem, context.n_ctx)
-    preparer = Preparer(model, template, info.n_ctx_seq)
+    preparer = Preparer(model, sandbox, detect(model.chat_template), info.n_ctx_seq)
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))
     try:

@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 from workers import protocol
 from workers.batcher import plan
+from workers.constraint import ConstraintFailed
 from workers.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.protocol import (
     Cancel,
     Delta,
     Event,
+    Extra,
     Failed,
     Finished,
     Load,
@@ -155,16 +157,22 @@ class Engine:
                     Started(request.id, request.attempt, sequence.prompt_tokens, cached)
                 )
 
-    def _finish(self, sequence: Sequence, reason: str, ids: list[int], text: str) -> None:
+    def _finish(
+        self,
+        sequence: Sequence,
+        reason: str,
+        ids: list[int],
+        text: str,
+        extra: Extra | None = None,
+    ) -> None:
         request = sequence.request
-        self._events.append(Finished(request.id, request.attempt, reason, ids, text))
+        self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra))
         self._forget(sequence)
         if sequence.seq is not None:
             self._kv.keep(sequence.seq, sequence.tokens[: sequence.computed])
 
-    def _fail(self, sequence: Sequence, message: str) -> None:
+    def _fail(self, sequence: Sequence, code: str, message: str) -> None:
         request = sequence.request
-        code = protocol.COMPUTE_FAILED
         self._events.append(Failed(request.id, request.attempt, code, message))
         self._forget(sequence)
         if sequence.seq is not None:
@@ -208,7 +216,7 @@ class Engine:
         if status == OK:
             self._sample(chunks)
         elif len(chunks) == 1:
-            self._fail(chunks[0][0], f"llama_decode failed with {status}")
+            self._fail(chunks[0][0], protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
         else:
             # The failed batch may have left any of its cells: start over, one by one, so that
             # only the sequence that fails alone is failed.
@@ -261,13 +269,17 @@ class Engine:
                 self._suspects.remove(sequence)
             self._prefilled += count - 1 if sequence.sampled else count
             self._decoded += 1
-            token = sequence.sampler.sample(self._context, row, sequence.sampled)
-            text, reason = sequence.append(token)
+            try:
+                token = sequence.choose(self._context, row)
+                text, extra, reason = sequence.append(token)
+            except ConstraintFailed as error:
+                self._fail(sequence, protocol.BAD_CONSTRAINT, str(error))
+                continue
             request = sequence.request
             if reason is None:
-                self._events.append(Delta(request.id, request.attempt, [token], text))
+                self._events.append(Delta(request.id, request.attempt, [token], text, extra))
             else:
-                self._finish(sequence, reason, [token], text)
+                self._finish(sequence, reason, [token], text, extra)
 
     def _flush(self, step_ms: float) -> None:
         """One frame for the step, even if it brought nobody anything: the gateway sees us work."""

@@ -15,6 +15,7 @@ from collections import Counter
 import msgspec
 
 from workers.engine import Inbox
+from workers.preparer import Preparer, Refused
 from workers.protocol import (
     Beat,
     Cancel,
@@ -26,7 +27,7 @@ from workers.protocol import (
     ToWorker,
     encode,
 )
-from workers.sequence import Preparer, Refused, Sequence
+from workers.sequence import Sequence
 
 READ_BYTES = 1 << 18
 """As much as a socketpair usually holds."""

@@ -6,6 +6,7 @@ object here owns C memory and frees it in ``close``; nothing of ctypes leaves th
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import NamedTuple
 
 import llama_cpp
 import numpy as np
+from llguidance import LLTokenizer, TokenizerWrapper
+from numpy.typing import NDArray
 
 from workers.protocol import ModelInfo, Sampling, WorkerSpec
 from workers.sampler import draw_seed, stages
@@ -34,6 +37,7 @@ FLASH_ATTN = {
     "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
     "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
+UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 MAX_SEQUENCES = 256
 """llama.cpp's limit on sequences per context."""
 AUTO_CTX_SEQ = 4096
@@ -149,6 +153,15 @@ class Model:
                 return buffer.raw[:got]
             size = -got
 
+    def shown(self, token: int) -> bytes:
+        """The bytes of a token, of a control token its name."""
+        return self.pieces[token] or self._piece(token, special=True)
+
+    def control_token(self, text: str) -> int | None:
+        """The control token of that name, if the vocabulary has one."""
+        found = self.tokenize(text)[int(self.adds_bos) :]
+        return found[0] if len(found) == 1 and self.is_control(found[0]) else None
+
     def special_text(self, which: str) -> str:
         """The text of the "bos" or "eos" token, as templates write it; "" if the model has none."""
         getter = {"bos": llama_cpp.llama_vocab_bos, "eos": llama_cpp.llama_vocab_eos}[which]
@@ -192,6 +205,19 @@ class Model:
                 return buffer[:got]
             size = -got
 
+    @functools.cached_property
+    def guide_tokenizer(self) -> LLTokenizer:
+        """The vocabulary for constraints.
+
+        To be made before anything is served: half a second for a large one, with the GIL held.
+        """
+        return LLTokenizer(TokenizerWrapper(_Vocabulary(self)), eos_token=sorted(self.eog) or None)
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is no text but an instruction, whose piece is empty."""
+        attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+        return bool(attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | UNKNOWN))
+
     def info(self, name: str, n_ctx: int) -> ModelInfo:
         buffer = ctypes.create_string_buffer(256)
         llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))
@@ -208,6 +234,23 @@ class Model:
             longest_piece=max(map(len, self.pieces), default=1) or 1,
             shares_prefixes=self.shares_prefixes,
         )
+
+
+class _Vocabulary:
+    """A vocabulary as llguidance's TokenizerWrapper wants it."""
+
+    def __init__(self, model: Model) -> None:
+        # A control token's text would be taken for what a text token may say.
+        self.special_token_ids = [t for t in range(model.n_vocab) if model.is_control(t)]
+        self.tokens = list(model.pieces)
+        for token in self.special_token_ids:
+            self.tokens[token] = model.shown(token)
+        self.bos_token_id = None
+        self.eos_token_id = min(model.eog, default=0)
+        self._tokenize = model.tokenize
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._tokenize(text.decode("utf-8", "replace"), special=False)
 
 
 class Context:
@@ -235,6 +278,7 @@ class Context:
         self.handle = handle
         self.n_ctx = llama_cpp.llama_n_ctx(handle)
         self._memory = llama_cpp.llama_get_memory(handle)
+        self._row = ctypes.c_float * model.n_vocab
         self._fill_batch(spec.batch)
 
     def close(self) -> None:
@@ -279,6 +323,14 @@ class Context:
             at = end
         self._batch.n_tokens = at
         return int(llama_cpp.llama_decode(self.handle, self._batch))
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """Logits after batch row ``row``, one for each token: llama.cpp's own memory, not a copy.
+
+        Valid until the next :meth:`decode`.
+        """
+        first = llama_cpp.llama_get_logits_ith(self.handle, row).contents
+        return np.frombuffer(self._row.from_address(ctypes.addressof(first)), np.float32)
 
     def share(self, source: int, target: int, count: int) -> None:
         """Let ``target`` use the cells of the first ``count`` tokens of ``source``."""

@@ -58,16 +58,29 @@ class Render(msgspec.Struct, frozen=True, tag="render"):
     arguments: dict[str, Any] | None
 
 
+class Convert(msgspec.Struct, frozen=True, tag="convert"):
+    """A client's grammar, to be had in llguidance's Lark."""
+
+    source: str
+
+
 class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
-    """The answer to both; "" to the first."""
+    """The answer to all; "" to the first."""
 
     text: str
 
 
+Request = Compile | Render | Convert
+
+
 class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
-    """Becomes a :class:`TemplateFailed`."""
+    """Becomes a :class:`TemplateFailed` or :class:`GrammarFailed`."""
 
     reason: str
+
+
+class GrammarFailed(Exception):
+    """What a client sent is no grammar; the text is one line fit for the client."""
 
 
 class RendererFailed(Exception):
@@ -78,7 +91,7 @@ class RendererFailed(Exception):
 
 
 class Renderer:
-    """Implements :class:`workers.sequence.Template`. For one thread at a time."""
+    """Implements :class:`workers.preparer.Sandbox`. For one thread at a time."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         """Starts the process and does not wait. Raises :class:`RendererFailed`."""
@@ -102,7 +115,20 @@ class Renderer:
 
         Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`RendererFailed`.
         """
-        request = Render(messages, now, tools, arguments)
+        return self._try_twice(Render(messages, now, tools, arguments))
+
+    def to_lark(self, source: str) -> str:
+        """A grammar in llguidance's Lark, from GBNF or Lark. Not a template, but as untrusted.
+
+        Raises :class:`GrammarFailed`, also when a limit was broken: its parser takes minutes for
+        some texts. Or :class:`RendererFailed`.
+        """
+        try:
+            return self._try_twice(Convert(source))
+        except TemplateFailed as error:
+            raise GrammarFailed(str(error)) from error
+
+    def _try_twice(self, request: Render | Convert) -> str:
         try:
             return self._render(request)
         except RendererFailed:
@@ -118,7 +144,7 @@ class Renderer:
         self._process.kill()
         return self._process.wait()
 
-    def _render(self, request: Render) -> str:
+    def _render(self, request: Render | Convert) -> str:
         if self._process.poll() is not None:
             self.close()
             self._start()
@@ -142,7 +168,8 @@ class Renderer:
                 raise RendererFailed(f"templates can't be rendered: {error.strerror}") from error
         self._socket = ours
 
-    def _ask(self, request: Compile | Render) -> str:
+    def _ask(self, request: Compile | Render | Convert) -> str:
+        what = "the grammar" if isinstance(request, Convert) else "the model's chat template"
         replies: FrameDecoder[Rendered | Rejected] = FrameDecoder(Rendered | Rejected)
         try:
             self._socket.sendall(encode(request))
@@ -154,15 +181,15 @@ class Renderer:
         except TimeoutError:
             self._end()  # before anybody takes a late answer for that to the next request
             reason = f"took more than {self._limits.wall_s:.0f} s"
-            raise TemplateFailed(f"the model's chat template {reason}") from None
+            raise TemplateFailed(f"{what} {reason}") from None
         except ProtocolError:
             self._process.kill()
         except OSError:
             pass  # it hung up while we wrote
-        raise self._ended()
+        raise self._ended(what)
 
-    def _ended(self) -> TemplateFailed | RendererFailed:
-        """The process hung up: why."""
+    def _ended(self, what: str) -> TemplateFailed | RendererFailed:
+        """The process hung up over ``what``: why."""
         try:
             code = self._process.wait(self._limits.wall_s)
         except subprocess.TimeoutExpired:
@@ -173,7 +200,7 @@ class Renderer:
             reason = f"needed more than {self._limits.memory >> 20} MiB"
         else:
             return RendererFailed(f"the process that renders templates ended with {code}")
-        return TemplateFailed(f"the model's chat template {reason}")
+        return TemplateFailed(f"{what} {reason}")
 
 
 # --------------------------------------------------------------------------- the process
@@ -193,7 +220,7 @@ def main() -> None:
 
 
 def _serve(sock: socket.socket) -> None:
-    requests: FrameDecoder[Compile | Render] = FrameDecoder(Compile | Render)
+    requests: FrameDecoder[Request] = FrameDecoder(Request)
     template, cpu_s = None, Limits().cpu_s
     while data := sock.recv(READ_BYTES):
         for request in requests.feed(data):
@@ -203,7 +230,9 @@ def _serve(sock: socket.socket) -> None:
             _limit(resource.RLIMIT_CPU, ceil(process_time()) + cpu_s)
             try:
                 text = ""
-                if isinstance(request, Compile):
+                if isinstance(request, Convert):
+                    text = _lark(request.source)
+                elif isinstance(request, Compile):
                     source = FALLBACK if request.source is None else request.source
                     template = ChatTemplate(source, bos=request.bos, eos=request.eos)
                 elif template is not None:
@@ -217,6 +246,19 @@ def _serve(sock: socket.socket) -> None:
             sock.sendall(encode(reply))
             if template is None:
                 return
+
+
+def _lark(source: str) -> str:
+    """Raises :class:`TemplateFailed`, the word for all that is rejected."""
+    from llguidance.gbnf_to_lark import any_to_lark  # many models never need it
+
+    try:
+        return any_to_lark(source)
+    except MemoryError:
+        raise
+    except Exception as error:  # it says ValueError, IndexError, RecursionError, ...
+        reason = " ".join(str(error).split())[:200]
+        raise TemplateFailed(f"not a grammar in GBNF or Lark: {reason}") from error
 
 
 def _limit(what: int, value: int) -> None:

@@ -19,9 +19,9 @@ MAX_GRAMMAR = 64 * 1024
 """Characters."""
 
 
-def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
-    """Raises PydanticCustomError for a schema that is too deep or too large."""
-    nodes, level = 0, [schema]
+def _bounded(given: dict[str, Any]) -> dict[str, Any]:
+    """Raises PydanticCustomError for an object that is too deep or too large."""
+    nodes, level = 0, [given]
     for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
         for value in level:
@@ -31,14 +31,16 @@ def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
                 deeper.extend(value)
         nodes += len(deeper)
         if nodes > MAX_NODES:
-            raise PydanticCustomError("too_large", f"a schema may have {MAX_NODES} values at most")
+            raise PydanticCustomError("too_large", f"it may hold {MAX_NODES} values at most")
         if not deeper:
-            return schema
+            return given
         level = deeper
-    raise PydanticCustomError("too_deep", f"a schema may be nested {MAX_DEPTH} levels at most")
+    raise PydanticCustomError("too_deep", f"it may be nested {MAX_DEPTH} levels deep at most")
 
 
-Schema = Annotated[dict[str, Any], AfterValidator(_bounded)]
+Json = Annotated[dict[str, Any], AfterValidator(_bounded)]
+"""A JSON object within bounds: what is sent on to a worker is read there by others."""
+Schema = Json
 GrammarSource = Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR)]
 
 

@@ -15,6 +15,7 @@ from workers import llama
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
 from workers.llama import Context, Model
+from workers.preparer import Preparer
 from workers.protocol import (
     Cancel,
     Chat,
@@ -29,7 +30,7 @@ from workers.protocol import (
     Text,
     WorkerSpec,
 )
-from workers.sequence import Preparer
+from workers.speech import detect
 from workers.template import FALLBACK, ChatTemplate
 
 GREEDY = Sampling(seed=0, temperature=0.0)

@@ -5,8 +5,8 @@ import pytest
 from gateway.config import EMBEDDED_MODEL
 from tests.workers.driver import GREEDY, Driver, Outcome, driver, generate
 from workers.llama import Model, Sampler
+from workers.preparer import Refused
 from workers.protocol import BAD_PROMPT, CONTEXT_OVERFLOW, Chat, Sampling, Step
-from workers.sequence import Refused
 
 PROMPT = "Once upon a time there was a little"
 HELLO = Chat([{"role": "user", "content": "What is 2+2?"}])

@@ -18,7 +18,7 @@ from gateway.api.openai.types import (
 )
 from gateway.api.openai.types import Message as AnswerMessage
 from gateway.api.reply import Completion
-from gateway.api.schemas import ResponseFormat, constraint
+from gateway.api.schemas import Json, ResponseFormat, constraint
 from gateway.errors import BadRequest
 from workers.protocol import CallDelta, Chat, Constraint, Extra, Logprob, Prompt
 
@@ -48,7 +48,7 @@ class ChatBody(OpenAIBody):
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = Field(None, pattern=f"^({'|'.join(EFFORTS)})$")
-    chat_template_kwargs: dict[str, Any] | None = Field(None, max_length=64)
+    chat_template_kwargs: Json | None = None
     """More variables for the model's template, as in llama-server and vLLM."""
     store: bool | None = None
     """Accepted; nothing is stored."""

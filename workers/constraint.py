@@ -1,0 +1,155 @@
+"""What an answer must look like, enforced token by token by llguidance.
+
+A constraint allows a set of tokens at each position; the others' logits are masked before a token
+is drawn. llama.cpp has a grammar sampler of its own, which never sees a request's grammar: nested
+parentheses overflow its stack, and an ambiguous grammar can cost it half a minute a token. Here
+every source has bounds, and what is still expensive is found out before the first step, in the
+thread that prepares prompts; llguidance lets go of the GIL meanwhile, so the engine goes on.
+"""
+
+import json
+from collections import OrderedDict
+from time import thread_time
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from numpy.typing import NDArray
+
+from workers.protocol import JsonSchema
+
+LIMITS = LLParserLimits(step_max_items=4000)
+"""One mask may cost some 20 ms at most, while a good one costs 0.02."""
+KEPT = 16
+"""Compiled grammars that are kept for the next request that asks for the same."""
+JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""Free white space would let a model write blanks until its tokens are used up."""
+PROBED = 256
+"""Tokens of a random walk through a client's grammar, before it is let into a batch."""
+MEAN_S, BURST_S = 0.001, 0.1
+"""CPU time that masks may take: for each token, and beyond that in all."""
+SHOWN = 300
+"""Characters of an error that a client is told."""
+
+
+class ConstraintFailed(Exception):
+    """The constraint can't be enforced, or not any longer; the text is fit for the client."""
+
+
+class Guide:
+    """One answer on its way through a grammar."""
+
+    def __init__(self, matcher: LLMatcher, n_vocab: int) -> None:
+        self._matcher = matcher
+        self._n_vocab = n_vocab
+        self._spent_s, self._tokens = 0.0, 0
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing but the end can follow."""
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, one flag for each. Raises :class:`ConstraintFailed`.
+
+        CPU time is counted, not time: a busy machine does not make a grammar a bad one.
+        """
+        began = thread_time()
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._spent_s += thread_time() - began
+        self._tokens += 1
+        self._check()
+        if self._spent_s > BURST_S + MEAN_S * self._tokens:
+            raise ConstraintFailed("the grammar is too ambiguous, or too complex, to be enforced")
+        return np.unpackbits(bits, count=self._n_vocab, bitorder="little").view(np.bool_)
+
+    def take(self, token: int) -> None:
+        """``token`` was chosen. Raises :class:`ConstraintFailed` if it is not allowed."""
+        began = thread_time()
+        self._matcher.consume_token(token)
+        self._spent_s += thread_time() - began
+        self._check()
+
+    def replay(self, tokens: list[int]) -> None:
+        """An earlier attempt chose these."""
+        self._matcher.consume_tokens(tokens)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise ConstraintFailed(_told(self._matcher.get_error()))
+
+
+class Compiler:
+    """Turns grammars into guides, for one vocabulary. For one thread at a time."""
+
+    def __init__(self, tokenizer: LLTokenizer, n_vocab: int) -> None:
+        self._tokenizer = tokenizer
+        self._n_vocab = n_vocab
+        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+        """Compiled grammars, least recently used first."""
+
+    def compile(self, grammar: str, *, probe: bool) -> Guide:
+        """A guide at the beginning of ``grammar``, in llguidance's JSON form.
+
+        ``probe``: its text comes from a client, who may have made it ambiguous. Raises
+        :class:`ConstraintFailed`.
+        """
+        matcher = self._kept.pop(grammar, None)
+        if matcher is None:
+            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
+            if matcher.is_error():
+                raise ConstraintFailed(_told(matcher.get_error()))
+            # The first mask makes much of what the later ones use.
+            if not Guide(matcher, self._n_vocab).allowed().any():
+                raise ConstraintFailed("nothing satisfies it")
+            if probe:
+                self._walk(Guide(matcher.deep_copy(), self._n_vocab))
+        self._kept[grammar] = matcher
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return Guide(matcher.deep_copy(), self._n_vocab)
+
+    def _walk(self, guide: Guide) -> None:
+        """Meet the trouble that a grammar makes later on, such as work that grows with the text."""
+        random = np.random.default_rng(0)
+        ends = list(self._tokenizer.eos_tokens)
+        for _ in range(PROBED):
+            if guide.done:
+                return
+            allowed = guide.allowed()
+            allowed[ends] = False
+            tokens = np.flatnonzero(allowed)
+            if not len(tokens):
+                return
+            guide.take(int(random.choice(tokens)))
+
+
+def answer(
+    content: JsonSchema | str | None, *, calls: str | None = None, thought: str | None = None
+) -> str:
+    """The grammar of a whole answer, in llguidance's JSON form.
+
+    ``content``: what its text may be, where a string is a Lark grammar and None any text. ``calls``
+    and ``thought`` are Lark rules that define ``answer``, of ``content`` and tool calls, and
+    ``thought``, which comes first; see :mod:`workers.speech`.
+    """
+    rules = [
+        "start: answer" if thought is None else "start: thought answer",
+        "answer: content" if calls is None else calls,
+        "content: @content",
+        thought or "",
+    ]
+    return json.dumps({"grammars": [{"lark_grammar": "\n".join(rules)}, _content(content)]})
+
+
+def _content(content: JsonSchema | str | None) -> dict[str, Any]:
+    if isinstance(content, JsonSchema):
+        options = JSON_STYLE if content.strict else {**JSON_STYLE, "lenient": True}
+        return {"name": "content", "json_schema": {**content.schema, "x-guidance": options}}
+    return {"name": "content", "lark_grammar": content or "start: /(.|\\n)*/"}
+
+
+def _told(error: str) -> str:
+    """An error of llguidance's in one line: what follows "<state>" is for its developers."""
+    return " ".join(error.partition("<state>")[0][: 4 * SHOWN].split())[:SHOWN]

@@ -1,0 +1,170 @@
+"""From a request to a sequence: template, tokeniser, constraint, and the checks that need them."""
+
+import json
+from typing import Any, Protocol
+
+from workers.constraint import Compiler, ConstraintFailed, Guide, answer
+from workers.llama import Model
+from workers.protocol import (
+    BAD_CONSTRAINT,
+    BAD_PROMPT,
+    COMPUTE_FAILED,
+    CONTEXT_OVERFLOW,
+    Chat,
+    Generate,
+    Grammar,
+    Infill,
+    JsonSchema,
+    Prompt,
+    Text,
+    Tokens,
+)
+from workers.renderer import GrammarFailed, RendererFailed
+from workers.sequence import Sequence, Voice
+from workers.speech import OutputParser, Speech, starts_thinking
+from workers.template import TemplateFailed
+
+
+class Refused(Exception):
+    """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        """``param`` is the field to blame, in OpenAI's names."""
+        super().__init__(message)
+        self.code = code
+        self.param = param
+
+
+class Sandbox(Protocol):
+    """Where texts of others run: :class:`workers.renderer.Renderer` in a worker."""
+
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        now: float,
+        tools: list[dict[str, Any]] | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> str:
+        """Raises :class:`TemplateFailed`, or :class:`RendererFailed` if nobody could try."""
+        ...
+
+    def to_lark(self, source: str) -> str:
+        """Raises :class:`GrammarFailed` or :class:`RendererFailed`."""
+        ...
+
+
+class Preparer:
+    """Turns a request into a sequence. For one thread."""
+
+    def __init__(self, model: Model, sandbox: Sandbox, speech: Speech, limit: int) -> None:
+        """``limit`` is the most tokens a sequence may hold, prompt and completion together."""
+        self._model = model
+        self._sandbox = sandbox
+        self._speech = speech
+        self._limit = limit
+        self._compiler = Compiler(model.guide_tokenizer, model.n_vocab)
+        control = {text: model.control_token(text) for text in speech.preserved}
+        self._control = {text: token for text, token in control.items() if token is not None}
+        """Control tokens that say where a call or a thought is."""
+
+    def prepare(self, request: Generate) -> Sequence:
+        """Raises :class:`Refused`. Runs in a thread of its own while the engine decodes."""
+        prompt, thinking = request.prompt, False
+        if isinstance(prompt, Chat):
+            rendered = self._render(prompt, request.now)
+            thinking = starts_thinking(self._speech, rendered)
+            tokens = self._model.tokenize(rendered)
+        else:
+            tokens = self._tokens(prompt)
+        if not tokens:
+            raise Refused(BAD_PROMPT, "the prompt holds no token")
+        if len(tokens) >= self._limit:
+            raise Refused(
+                CONTEXT_OVERFLOW,
+                f"the prompt has {len(tokens)} tokens, the context holds {self._limit} tokens "
+                "for prompt and completion together",
+            )
+        guide = self._guide(request, thinking)
+        voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
+        return Sequence(request, self._model, tokens, self._limit, guide, voice)
+
+    def _render(self, prompt: Chat, now: float) -> str:
+        messages, tools = self._speech.calls.adapt(prompt.messages, prompt.tools)
+        try:
+            text = self._sandbox.render(messages, now, tools, prompt.arguments)
+        except TemplateFailed as error:
+            raise Refused(BAD_PROMPT, str(error)) from error
+        except RendererFailed as error:
+            raise Refused(COMPUTE_FAILED, str(error)) from error
+        # Many templates write BOS themselves; the tokeniser would add a second one.
+        bos = self._model.special_text("bos")
+        return text.removeprefix(bos) if bos and self._model.adds_bos else text
+
+    def _tokens(self, prompt: Text | Tokens | Infill) -> list[int]:
+        if isinstance(prompt, Text):
+            return self._model.tokenize(prompt.text)
+        if isinstance(prompt, Infill):
+            return self._infill(prompt)
+        # llama.cpp ends the process over an id that it does not have.
+        wrong = next((id_ for id_ in prompt.ids if not 0 <= id_ < self._model.n_vocab), None)
+        if wrong is not None:
+            last = self._model.n_vocab - 1
+            message = f"'prompt': token ids of this model are 0 to {last}, not {wrong}"
+            raise Refused(BAD_PROMPT, message, "prompt")
+        return list(prompt.ids)
+
+    def _infill(self, prompt: Infill) -> list[int]:
+        fim = self._model.fim
+        if fim is None:
+            raise Refused(BAD_PROMPT, "'suffix': this model has no tokens for infilling", "suffix")
+        prefix, suffix = (
+            self._model.tokenize(text, special=False) for text in (prompt.prefix, prompt.suffix)
+        )
+        return [*self._model.tokenize(""), fim.pre, *prefix, fim.suf, *suffix, fim.mid]
+
+    # ------------------------------------------------------------------ the answer's form
+
+    def _guide(self, request: Generate, thinking: bool) -> Guide | None:
+        """What enforces the answer's form, if any is asked for."""
+        constraint, prompt = request.constraint, request.prompt
+        use = prompt.tools if isinstance(prompt, Chat) else None
+        if constraint is None and use is None:
+            return None
+        param = "tools" if constraint is None else constraint.param
+        try:
+            content = constraint if isinstance(constraint, JsonSchema) else None
+            source = self._lark(constraint) if isinstance(constraint, Grammar) else None
+            grammar = self._answer(content or source, prompt, thinking)
+            return self._compiler.compile(grammar, probe=source is not None)
+        except (ConstraintFailed, GrammarFailed) as error:
+            message = f"'{param}' can't be enforced: {error}"
+            raise Refused(BAD_CONSTRAINT, message, param) from error
+
+    def _lark(self, grammar: Grammar) -> str:
+        try:
+            return self._sandbox.to_lark(grammar.source)
+        except RendererFailed as error:
+            raise Refused(COMPUTE_FAILED, str(error)) from error
+
+    def _answer(self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool) -> str:
+        """The grammar of the whole answer: text, calls and thoughts."""
+        if not isinstance(prompt, Chat):
+            return answer(content)
+        use, thoughts = prompt.tools, self._speech.thoughts
+        return answer(
+            content,
+            calls=use and self._speech.calls.grammar(use, "content", self._special),
+            thought=thoughts and thoughts.grammar(self._special, thinking=thinking),
+        )
+
+    def _special(self, text: str) -> str:
+        """A text in a Lark grammar, or the control token of that name."""
+        token = self._control.get(text)
+        return json.dumps(text) if token is None else f"<[{token}]>"
+
+    def _voice(self, prompt: Chat, thinking: bool) -> Voice | None:
+        """What takes the answer apart, if there may be more to it than text."""
+        if prompt.tools is None and self._speech.thoughts is None:
+            return None
+        shown = {token: text.encode() for text, token in self._control.items()}
+        return Voice(OutputParser(self._speech, use=prompt.tools, thinking=thinking), shown)
