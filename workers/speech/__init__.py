@@ -1,0 +1,19 @@
+"""How a model writes its thoughts and tool calls: told from its chat template. Pure.
+
+:func:`detect` reads the template's source. The :class:`Speech` that it gives adapts messages to the
+template, writes the grammar that binds the model to valid calls, and parses what the model wrote.
+"""
+
+from workers.speech.formats import CallFormat, Speech, detect, starts_thinking
+from workers.speech.output import OutputParser, Spoken
+from workers.speech.thoughts import Thoughts
+
+__all__ = [
+    "CallFormat",
+    "OutputParser",
+    "Speech",
+    "Spoken",
+    "Thoughts",
+    "detect",
+    "starts_thinking",
+]

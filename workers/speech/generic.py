@@ -1,0 +1,83 @@
+"""Tools for models whose template knows none: told in the system message. Pure."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from workers.protocol import ToolUse
+from workers.speech.history import Message, as_json, call_names, plain
+from workers.speech.layout import Layout
+
+_TOOLS = """\
+You have these tools, each of them with a JSON schema of its arguments:
+{tools}
+
+To use a tool, answer with
+{call}
+and the tool's result comes in <tool_response>."""
+_SEVERAL = " You may use several, one after the other, in one answer."
+_REQUIRED = " Use a tool now."
+_NAME = "NAME"
+
+
+@dataclass(frozen=True)
+class Told:
+    """Calls and results become plain turns, which every template has."""
+
+    layout: Layout
+    system_role: bool = True
+    """Whether the template takes system messages; else the first user's turn tells."""
+
+    def adapt(self, messages: list[Message], use: ToolUse | None) -> tuple[list[Message], None]:
+        """Messages of plain text; the template hears of no tools."""
+        names = call_names(messages)
+        turns: list[Message] = []
+        results = False
+        for message in messages:
+            if message["role"] == "tool":
+                text, role = self._result(message, names), "user"
+            elif calls := message.get("tool_calls"):
+                turns.append({"role": message["role"], "content": self._calls(message, calls)})
+                results = False
+                continue
+            else:
+                text, role = plain(message)["content"], message["role"]
+            # Templates may insist that roles alternate, and results are the user's turn now.
+            if results and role == "user":
+                turns[-1] = {**turns[-1], "content": f"{turns[-1]['content']}\n{text}"}
+            else:
+                turns.append({**plain(message), "role": role, "content": text})
+            results = message["role"] == "tool"
+        if use is not None and use.callable:
+            turns = self._with_tools(turns, use)
+        return turns, None
+
+    def _calls(self, message: Message, calls: list[dict[str, Any]]) -> str:
+        made = [
+            (call["function"]["name"], as_json(call["function"]["arguments"])) for call in calls
+        ]
+        text = message.get("content") or ""
+        return f"{text}\n{self.layout.written(made)}" if text else self.layout.written(made)
+
+    def _result(self, message: Message, names: dict[str, str]) -> str:
+        name = message.get("name") or names.get(message.get("tool_call_id", ""))
+        tag = f"<tool_response name={json.dumps(name)}>" if name else "<tool_response>"
+        return f"{tag}\n{plain(message)['content']}\n</tool_response>"
+
+    def _with_tools(self, turns: list[Message], use: ToolUse) -> list[Message]:
+        functions = [json.dumps(tool["function"], ensure_ascii=False) for tool in use.tools]
+        call = self.layout.written([(_NAME, "{...}")])
+        told = _TOOLS.format(tools="\n".join(functions), call=call)
+        told += (_SEVERAL if use.parallel else "") + (_REQUIRED if use.required else "")
+        if self.system_role:
+            if turns and turns[0]["role"] in ("system", "developer"):
+                return _told(turns, 0, f"{turns[0]['content']}\n\n{told}")
+            return [{"role": "system", "content": told}, *turns]
+        at = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), None)
+        if at is None:
+            return [{"role": "user", "content": told}, *turns]
+        return _told(turns, at, f"{told}\n\n{turns[at]['content']}")
+
+
+def _told(turns: list[Message], at: int, content: str) -> list[Message]:
+    return [*turns[:at], {**turns[at], "content": content}, *turns[at + 1 :]]

@@ -1,0 +1,58 @@
+"""What stands around the name and the arguments of a call, for the formats that are literals. Pure.
+
+One value of :class:`Layout` is read three ways: :mod:`workers.speech.grammar` makes the rules that
+bind a model to it, :mod:`workers.speech.parser` finds the calls in what the model wrote, and
+:func:`Layout.written` writes earlier calls for templates that can't.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An answer: ``first NAME middle ARGUMENTS after (again NAME middle ARGUMENTS after)* end``.
+
+    ``ARGUMENTS`` is a JSON value. Free text may come first where ``inside`` says how a call begins
+    after it.
+    """
+
+    first: tuple[str, ...]
+    """Ways to begin an answer that is a call; the first one is the usual one."""
+    inside: str | None
+    """How calls begin after text; None: a call comes first, or not at all."""
+    opening: str | None
+    """How ``inside`` and ``first`` begin: whoever wrote this is calling, and bound to go on so.
+    None: nothing is that telling without the name of a function and ``middle``."""
+    middle: str
+    after: str
+    again: str | None = None
+    """How the next call begins right after one; None: there is no next one."""
+    end: str = ""
+    says: tuple[str, ...] = ()
+    """Ways to begin an answer that is text, if they have to be written at all."""
+    controls: tuple[str, ...] = ()
+    """What of all this may be a control token in the model's vocabulary."""
+
+    def heads(self, prefixes: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+        """All there is from a prefix to where the arguments begin, and whose they are."""
+        names = list(names)
+        return {before + in_json(name) + self.middle: name for before in prefixes for name in names}
+
+    def written(self, calls: list[tuple[str, str]]) -> str:
+        """Calls (name, JSON of the arguments) as the model would write them."""
+        pieces = [
+            (self.again if index and self.again else self.first[0])
+            + in_json(name)
+            + self.middle
+            + arguments
+            + self.after
+            for index, (name, arguments) in enumerate(calls)
+        ]
+        return "".join(pieces) + self.end
+
+
+def in_json(name: str) -> str:
+    """The name as it stands between quotes in JSON: itself, for the names that OpenAI allows."""
+    return json.dumps(name, ensure_ascii=False)[1:-1]

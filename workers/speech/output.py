@@ -1,0 +1,45 @@
+"""What a model wrote, told apart as it comes: thought, text and calls. Pure."""
+
+from typing import NamedTuple
+
+from workers.protocol import CallDelta, ToolUse
+from workers.speech.formats import Speech
+from workers.speech.thoughts import ThoughtSplitter
+
+
+class Spoken(NamedTuple):
+    """What some text brought."""
+
+    content: str
+    reasoning: str
+    calls: list[CallDelta]
+
+
+class OutputParser:
+    """One answer's text in, its parts out. The text may be cut anywhere: the parts add up alike."""
+
+    def __init__(self, speech: Speech, *, use: ToolUse | None, thinking: bool) -> None:
+        """``use`` None: nothing can be called. ``thinking``: the prompt ended inside a thought."""
+        self._thoughts = ThoughtSplitter(speech.thoughts, thinking=thinking)
+        self._calls = speech.calls.parser(use)
+
+    @property
+    def called(self) -> bool:
+        """Whether a call has begun."""
+        return self._calls.calls > 0
+
+    def push(self, text: str) -> Spoken:
+        """Take text; what can still turn out to be a tag or a call is held back."""
+        reasoning, answer = self._thoughts.push(text)
+        return _spoken(reasoning, self._calls.push(answer) if answer else [])
+
+    def finish(self) -> Spoken:
+        """The answer has ended, maybe in the middle: what was held back."""
+        reasoning, answer = self._thoughts.finish()
+        parts = self._calls.push(answer) if answer else []
+        return _spoken(reasoning, [*parts, *self._calls.finish()])
+
+
+def _spoken(reasoning: str, parts: list[str | CallDelta]) -> Spoken:
+    content = "".join(part for part in parts if isinstance(part, str))
+    return Spoken(content, reasoning, [part for part in parts if isinstance(part, CallDelta)])

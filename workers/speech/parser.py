@@ -1,0 +1,148 @@
+"""Calls found in the text of an answer, as it comes. Pure."""
+
+from collections.abc import Iterable
+from enum import Enum, auto
+
+from workers.protocol import CallDelta
+from workers.speech.json_value import JsonValue
+from workers.speech.layout import Layout
+from workers.text import open_tail
+
+
+class _State(Enum):
+    START = auto()
+    TEXT = auto()
+    ARGUMENTS = auto()
+    CLOSING = auto()
+    BETWEEN = auto()
+
+
+class CallParser:
+    """Text in, content and pieces of calls out; the text may be cut anywhere.
+
+    A call begins where all that stands before its arguments is complete, with the name of a
+    function that may be called; anything less is content, held back while it can become more.
+    White space before a call, between calls and after the last one belongs to nobody.
+    """
+
+    def __init__(self, layout: Layout, names: Iterable[str]) -> None:
+        names = list(names)
+        inside = () if layout.inside is None else (layout.inside,)
+        again = () if layout.again is None else (layout.again.lstrip(),)
+        # None is nobody's name: what follows is text.
+        self._first: dict[str, str | None] = {
+            **layout.heads(layout.first, names),
+            **dict.fromkeys(layout.says),
+        }
+        self._inside: dict[str, str | None] = {**layout.heads(inside, names)}
+        self._again: dict[str, str | None] = {**layout.heads(again, names)}
+        self._layout = layout
+        self._state = _State.START
+        self._held = ""
+        self._json = JsonValue()
+        self.calls = 0
+        """How many calls have begun."""
+
+    def push(self, text: str) -> list[str | CallDelta]:
+        """What the text released; strings are content."""
+        self._held += text
+        out: list[str | CallDelta] = []
+        while self._advance(out):
+            pass
+        return out
+
+    def finish(self) -> list[str | CallDelta]:
+        """The text has ended: what was held back.
+
+        A call that never got to its arguments is content; how far one got behind them is nobody's.
+        """
+        held, self._held = self._held, ""
+        if self._state is _State.CLOSING:
+            return []
+        if self._state is _State.BETWEEN:
+            held = held.lstrip()
+            if self._layout.end.startswith(held):
+                return []
+        return [held] if held else []
+
+    def _advance(self, out: list[str | CallDelta]) -> bool:
+        """One transition; False when more text is needed."""
+        match self._state:
+            case _State.START:
+                return self._head(out, self._first)
+            case _State.TEXT:
+                return self._text(out)
+            case _State.ARGUMENTS:
+                return self._arguments(out)
+            case _State.CLOSING:
+                return self._literal(self._layout.after)
+            case _State.BETWEEN:
+                self._held = self._held.lstrip()
+                end = self._layout.end
+                if end and self._held.startswith(end):
+                    self._held = self._held.removeprefix(end)
+                    return True
+                if end.startswith(self._held):
+                    return False
+                return self._head(out, self._again)
+
+    def _head(self, out: list[str | CallDelta], heads: dict[str, str | None]) -> bool:
+        """Whether one of these comes here; if not, it is text."""
+        body = self._held.lstrip()
+        for head, name in heads.items():
+            if body.startswith(head):
+                self._begin(out, name, body[len(head) :])
+                return True
+        if any(head.startswith(body) for head in heads):
+            return False
+        if self._state is _State.START or body:
+            self._state = _State.TEXT
+            return True
+        return False
+
+    def _text(self, out: list[str | CallDelta]) -> bool:
+        found = [
+            (at + len(head), at, head)
+            for head in self._inside
+            if (at := self._held.find(head)) >= 0
+        ]
+        if found:
+            end, at, head = min(found)
+            if content := self._held[:at].rstrip():
+                out.append(content)
+            self._begin(out, self._inside[head], self._held[end:])
+            return True
+        safe = self._held
+        if self._inside:
+            safe = safe[: len(safe) - open_tail(safe, list(self._inside))].rstrip()
+        if safe:
+            out.append(safe)
+            self._held = self._held[len(safe) :]
+        return False
+
+    def _begin(self, out: list[str | CallDelta], name: str | None, rest: str) -> None:
+        self._held = rest
+        if name is None:
+            self._state = _State.TEXT
+            return
+        out.append(CallDelta(self.calls, name, ""))
+        self.calls += 1
+        self._json = JsonValue()
+        self._state = _State.ARGUMENTS
+
+    def _arguments(self, out: list[str | CallDelta]) -> bool:
+        size = self._json.push(self._held)
+        if size:
+            out.append(CallDelta(self.calls - 1, None, self._held[:size]))
+            self._held = self._held[size:]
+        if self._json.done:
+            self._state = _State.CLOSING
+        return self._json.done
+
+    def _literal(self, expected: str) -> bool:
+        """The text goes on with this; what does not is dealt with by the next state."""
+        if expected.startswith(self._held) and self._held != expected:
+            return False
+        self._held = self._held.removeprefix(expected)
+        self._state = _State.BETWEEN
+        return True

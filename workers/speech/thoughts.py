@@ -1,0 +1,105 @@
+"""The thought before an answer, split off as it comes. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from workers.speech.lark import literal, until
+from workers.text import open_tail
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """The tags that a model's thoughts stand between."""
+
+    opening: str
+    closing: str
+
+    def grammar(self, special: Callable[[str], str], *, thinking: bool) -> str:
+        """Rules for a grammar that goes on with ``thought`` and then with the answer.
+
+        ``thinking``: the prompt ended inside a thought, which has to be closed; otherwise the model
+        may begin one or not. ``special``: see :meth:`CallFormat.grammar`.
+        """
+        closed = until("thought_text", self.closing, special) + "THOUGHT_SPACE: /[ \\t\\r\\n]*/\n"
+        if thinking:
+            return "thought: thought_text THOUGHT_SPACE\n" + closed
+        opening = literal(self.opening, (self.opening,), special)
+        # Lazy: whoever wrote the tag thinks, even where a free text could begin so too.
+        lazy = "[lazy]" if opening.startswith('"') else ""
+        return (
+            "thought: (thought_opening thought_text THOUGHT_SPACE)?\n"
+            f"thought_opening{lazy}: {opening}\n" + closed
+        )
+
+
+class _State(Enum):
+    START = auto()
+    OPENED = auto()
+    THOUGHT = auto()
+    CLOSED = auto()
+    ANSWER = auto()
+
+
+class ThoughtSplitter:
+    """Text in, (reasoning, answer) out; the text may be cut anywhere.
+
+    A thought begins the answer or there is none. White space inside its tags and after it belongs
+    to nobody.
+    """
+
+    def __init__(self, thoughts: Thoughts | None, *, thinking: bool) -> None:
+        """``thinking``: the prompt ended inside a thought."""
+        self._thoughts = thoughts
+        if thoughts is None:
+            self._state = _State.ANSWER
+        else:
+            self._state = _State.OPENED if thinking else _State.START
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, str]:
+        if self._state is _State.ANSWER or self._thoughts is None:
+            return "", text
+        self._held += text
+        reasoning = ""
+        if self._state is _State.START:
+            self._begin(self._thoughts.opening)
+        if self._state is _State.OPENED:
+            self._skip_space(_State.THOUGHT)
+        if self._state is _State.THOUGHT:
+            reasoning = self._think(self._thoughts.closing)
+        if self._state is _State.CLOSED:
+            self._skip_space(_State.ANSWER)
+        return reasoning, self._take(len(self._held)) if self._state is _State.ANSWER else ""
+
+    def finish(self) -> tuple[str, str]:
+        """The text has ended: what was held back. A thought that is open still is one."""
+        held = self._take(len(self._held))
+        return (held, "") if self._state is _State.THOUGHT else ("", held)
+
+    def _begin(self, opening: str) -> None:
+        body = self._held.lstrip()
+        if body.startswith(opening):
+            self._held = body.removeprefix(opening)
+            self._state = _State.OPENED
+        elif not opening.startswith(body):
+            self._state = _State.ANSWER
+
+    def _skip_space(self, then: _State) -> None:
+        self._held = self._held.lstrip()
+        if self._held:
+            self._state = then
+
+    def _think(self, closing: str) -> str:
+        at = self._held.find(closing)
+        if at >= 0:
+            reasoning = self._take(at).rstrip()
+            self._take(len(closing))
+            self._state = _State.CLOSED
+            return reasoning
+        safe = len(self._held) - open_tail(self._held, [closing])
+        return self._take(len(self._held[:safe].rstrip()))
+
+    def _take(self, size: int) -> str:
+        taken, self._held = self._held[:size], self._held[size:]
+        return taken
