@@ -153,8 +153,12 @@ class Preparer:
         use, thoughts = prompt.tools, self._speech.thoughts
         return answer(
             content,
-            calls=use and self._speech.calls.grammar(use, "content", self._special),
-            thought=thoughts and thoughts.grammar(self._special, thinking=thinking),
+            calls=None
+            if use is None
+            else self._speech.calls.grammar(use, "content", self._special),
+            thought=None
+            if thoughts is None
+            else thoughts.grammar(self._special, thinking=thinking),
         )
 
     def _special(self, text: str) -> str:

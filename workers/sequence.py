@@ -120,13 +120,12 @@ class Sequence:
         """Take ``text`` apart into what is text, and what is thought or called."""
         if self._voice is None:
             return text, None
-        parser = self._voice.parser
-        spoken = parser.push(text)
+        content, reasoning, calls = self._voice.parser.push(text)
         if end:
-            spoken += parser.finish()
-        if not (spoken.reasoning or spoken.calls):
-            return spoken.content, None
-        return spoken.content, Extra(spoken.reasoning, spoken.calls)
+            rest = self._voice.parser.finish()
+            content, reasoning = content + rest.content, reasoning + rest.reasoning
+            calls = calls + rest.calls
+        return content, Extra(reasoning, calls) if reasoning or calls else None
 
     def close(self) -> None:
         """Free what the sampler holds in C."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from llguidance.gbnf_to_lark import any_to_lark
 
 from workers import llama
 from workers.engine import Engine, Inbox
@@ -115,6 +116,14 @@ class Outcome:
         return self.reason is not None or self.failure is not None
 
 
+class DirectSandbox(ChatTemplate):
+    """Templates and grammars without a process around them."""
+
+    def to_lark(self, source: str) -> str:
+        lark: str = any_to_lark(source)
+        return lark
+
+
 class Driver:
     """The engine, its inbox, and everything it said."""
 
@@ -126,13 +135,13 @@ class Driver:
         self.sent: list[Step] = []
         self.outcomes: dict[int, Outcome] = {}
         self.engine = Engine(context, self.kv, self.inbox, self._receive, self._on_step, batch)
-        template = ChatTemplate(
+        template = DirectSandbox(
             model.chat_template or FALLBACK,
             bos=model.special_text("bos"),
             eos=model.special_text("eos"),
         )
         limit = model.info("m", context.n_ctx).n_ctx_seq
-        self.preparer = Preparer(model, template, limit)
+        self.preparer = Preparer(model, template, detect(model.chat_template), limit)
 
     def _receive(self) -> None:
         """Nothing lies in a socket: the test fills the inbox."""

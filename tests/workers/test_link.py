@@ -93,7 +93,7 @@ def test_without_a_renderer_only_chats_fail(
     def render(*_: object) -> str:
         raise RendererFailed("no process")
 
-    monkeypatch.setattr(f16.preparer._template, "render", render)
+    monkeypatch.setattr(f16.preparer._sandbox, "render", render)
     chat = generate(1, Chat([{"role": "user", "content": "a"}]))
     assert wire.read(encode(chat) + encode(generate(2, "text")))
     wire.prepare(f16)

@@ -42,4 +42,11 @@ class OutputParser:
 
 def _spoken(reasoning: str, parts: list[str | CallDelta]) -> Spoken:
     content = "".join(part for part in parts if isinstance(part, str))
-    return Spoken(content, reasoning, [part for part in parts if isinstance(part, CallDelta)])
+    calls: list[CallDelta] = []
+    for part in parts:
+        if isinstance(part, str):
+            continue
+        if calls and part.name is None and calls[-1].index == part.index:
+            part = CallDelta(part.index, calls[-1].name, calls.pop().arguments + part.arguments)
+        calls.append(part)
+    return Spoken(content, reasoning, calls)
