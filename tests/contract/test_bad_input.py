@@ -72,7 +72,6 @@ OWN_BAD_VALUES: list[tuple[Dialect, str, Any]] = [
     (CHAT, "max_completion_tokens", 0),
     (COMPLETIONS, "prompt", 5),
     (COMPLETIONS, "prompt", None),
-    (COMPLETIONS, "prompt", ["a", 1]),
     *((dialect, "model", 5) for dialect in (CHAT, COMPLETIONS)),
     *((dialect, "stream", "yes") for dialect in (CHAT, COMPLETIONS)),
     *((dialect, "service_tier", "gold") for dialect in (CHAT, COMPLETIONS)),
@@ -133,6 +132,8 @@ def test_text_parts_are_joined(http: httpx.Client) -> None:
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
 def test_known_roles(http: httpx.Client, role: str) -> None:
     first = {"role": role, "content": "Be brief."}
+    if role == "tool":
+        first["tool_call_id"] = "call_1"
     body = {"messages": [first, {"role": "user", "content": "hi"}], "max_tokens": 1}
     response = http.post(CHAT.path, json=body)
     assert response.status_code == 200, response.text

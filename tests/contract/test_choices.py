@@ -95,7 +95,10 @@ def test_bad_n(http: httpx.Client, n: Any) -> None:
         assert (failure.status, failure.param) == (400, "n")
 
 
-@pytest.mark.parametrize("prompt", [[], [1], ["a", None], ["a"] * 257, {"a": 1}, None])
+@pytest.mark.parametrize(
+    "prompt",
+    [[], [-1], [1, "a"], ["a", 1], [[1], []], [99999], ["a", None], ["a"] * 257, {"a": 1}, None],
+)
 def test_bad_prompts(http: httpx.Client, prompt: Any) -> None:
     failure = COMPLETIONS.refusal(http.post(COMPLETIONS.path, json={"prompt": prompt}))
     assert failure.status == 400

@@ -1,4 +1,4 @@
-"""Parameters of OpenAI's that are not served yet are refused by name, never silently ignored."""
+"""Parameters of OpenAI's that are not served are refused by name, never silently ignored."""
 
 from typing import Any
 
@@ -7,32 +7,19 @@ import pytest
 
 from tests.contract.dialects import CHAT, COMPLETIONS, Dialect
 
-BOTH: dict[str, Any] = {"logit_bias": {"5": 1}, "metadata": {"a": "b"}}
 FUNCTION = {"name": "now", "parameters": {"type": "object", "properties": {}}}
 FOR_CHAT: dict[str, Any] = {
-    **BOTH,
     "audio": {"voice": "alloy", "format": "wav"},
     "function_call": {"name": "now"},
     "functions": [FUNCTION],
-    "logprobs": True,
     "modalities": ["text", "audio"],
+    "moderation": {"model": "omni-moderation-latest"},
     "prediction": {"type": "content", "content": "x"},
-    "reasoning_effort": "low",
-    "response_format": {"type": "json_object"},
-    "store": True,
-    "tool_choice": "required",
-    "tools": [{"type": "function", "function": FUNCTION}],
-    "top_logprobs": 2,
+    "prompt_cache_options": {"mode": "explicit"},
     "verbosity": "low",
     "web_search_options": {"search_context_size": "low"},
 }
-FOR_COMPLETIONS: dict[str, Any] = {
-    **BOTH,
-    "best_of": 2,
-    "echo": True,
-    "logprobs": 0,
-    "suffix": "the end",
-}
+FOR_COMPLETIONS: dict[str, Any] = {"best_of": 2}
 TABLES = [(CHAT, FOR_CHAT), (COMPLETIONS, FOR_COMPLETIONS)]
 
 
@@ -52,16 +39,27 @@ def test_refused_by_name(
     assert name in failure.message
 
 
-NEUTRAL_BOTH: dict[str, Any] = {"logit_bias": {}, "metadata": {}, "user": "someone"}
+NEUTRAL_BOTH: dict[str, Any] = {
+    "logit_bias": {},
+    "metadata": {"a": "b"},
+    "user": "someone",
+    "safety_identifier": "someone",
+    "prompt_cache_key": "k",
+    "prompt_cache_retention": "24h",
+}
 NEUTRAL_FOR_CHAT: dict[str, Any] = {
     **NEUTRAL_BOTH,
+    "function_call": "auto",
+    "functions": [],
     "logprobs": False,
     "modalities": ["text"],
     "parallel_tool_calls": True,
+    "reasoning_effort": "low",
     "response_format": {"type": "text"},
-    "store": False,
+    "store": True,
     "tool_choice": "none",
     "tools": [],
+    "verbosity": "medium",
 }
 NEUTRAL_FOR_COMPLETIONS: dict[str, Any] = {**NEUTRAL_BOTH, "best_of": 1, "echo": False}
 
@@ -85,6 +83,6 @@ def test_null_asks_for_nothing(http: httpx.Client, dialect: Dialect, table: dict
 
 
 def test_equal_is_not_enough(http: httpx.Client) -> None:
-    """In Python 0 == False; in an API ``logprobs: 0`` is a mistake."""
-    failure = CHAT.refusal(http.post(CHAT.path, json=CHAT.body(logprobs=0)))
-    assert failure.param == "logprobs"
+    """In Python True == 1; in an API ``best_of: true`` is a mistake."""
+    body = COMPLETIONS.body(best_of=True)
+    assert COMPLETIONS.refusal(http.post(COMPLETIONS.path, json=body)).param == "best_of"
