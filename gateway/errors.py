@@ -169,6 +169,7 @@ _FROM_WORKER: dict[str, type[ForgeError]] = {
     protocol.CONTEXT_OVERFLOW: ContextOverflow,
     protocol.BAD_PROMPT: InvalidPrompt,
     protocol.BAD_CONSTRAINT: InvalidConstraint,
+    protocol.BAD_PARAMETER: BadRequest,
     protocol.COMPUTE_FAILED: WorkerFailed,
 }
 

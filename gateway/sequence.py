@@ -135,6 +135,7 @@ class Sequence:
             constraint=job.constraint,
             logprobs=job.logprobs,
             echo=job.echo and not self.echoed,
+            cache_prompt=job.cache_prompt,
         )
 
 

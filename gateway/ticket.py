@@ -35,6 +35,7 @@ class Job:
     logprobs: int | None = None
     """Alternatives of each token to tell, if any."""
     echo: bool = False
+    cache_prompt: bool = True
     timeout: float | None = None
     """Seconds from arrival to the end of the answer."""
     size: int = 0

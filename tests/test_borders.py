@@ -25,6 +25,7 @@ PURE = [
         "workers/kv.py",
         "workers/text.py",
         "workers/sampler.py",
+        "workers/dry.py",
     )
 ]
 

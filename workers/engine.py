@@ -148,11 +148,13 @@ class Engine:
             self._running.append(self._waiting.pop(0))
             if not self._kv.has_id:
                 self._unseat()
-            sequence.seq, sequence.computed = self._kv.attach(sequence.tokens)
+            request = sequence.request
+            sequence.seq, sequence.computed = self._kv.attach(
+                sequence.tokens, share=request.cache_prompt
+            )
             if not sequence.started:
                 sequence.started = True
                 cached = min(sequence.computed, sequence.prompt_tokens)
-                request = sequence.request
                 self._events.append(
                     Started(request.id, request.attempt, sequence.prompt_tokens, cached)
                 )

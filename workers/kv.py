@@ -63,12 +63,15 @@ class KVCache:
         """Cells that running sequences hold."""
         return self._ledger.used - self.cached
 
-    def attach(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """A sequence id for ``tokens`` (a live list) and how many of them already have cells."""
+    def attach(self, tokens: Sequence[int], *, share: bool = True) -> tuple[int, int]:
+        """A sequence id for ``tokens`` (a live list) and how many of them already have cells.
+
+        ``share``: cells of a common prefix may be those of another sequence.
+        """
         if not self._free_ids:
             self.evict()  # before the look-up, or the donor might be the one to go
         donor, shared = -1, 0
-        if self._shares_prefixes:
+        if share and self._shares_prefixes:
             computed = {
                 seq: self._ledger.length(seq) for seq in self._running | self._prefixes.kept
             }

@@ -1,12 +1,14 @@
 """From a request to a sequence: template, tokeniser, constraint, and the checks that need them."""
 
 import json
+import math
 from typing import Any, Protocol
 
 from workers.constraint import Compiler, ConstraintFailed, Guide, answer
 from workers.llama import Model
 from workers.protocol import (
     BAD_CONSTRAINT,
+    BAD_PARAMETER,
     BAD_PROMPT,
     COMPUTE_FAILED,
     CONTEXT_OVERFLOW,
@@ -69,6 +71,7 @@ class Preparer:
 
     def prepare(self, request: Generate) -> Sequence:
         """Raises :class:`Refused`. Runs in a thread of its own while the engine decodes."""
+        self._check_bias(request)
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
             rendered = self._render(prompt, request.now)
@@ -87,6 +90,17 @@ class Preparer:
         guide = self._guide(request, thinking)
         voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
         return Sequence(request, self._model, tokens, self._limit, guide, voice)
+
+    def _check_bias(self, request: Generate) -> None:
+        """llama.cpp skips ids that it does not have, and chooses anything if all are banned."""
+        n_vocab, given = self._model.n_vocab, request.sampling.logit_bias
+        wrong = next((token for token, _ in given if not 0 <= token < n_vocab), None)
+        if wrong is not None:
+            message = f"'logit_bias': token ids of this model are 0 to {n_vocab - 1}, not {wrong}"
+            raise Refused(BAD_PARAMETER, message, "logit_bias")
+        banned = {token for token, bias in given if bias == -math.inf}
+        if banned and len(banned | self._model.eog if request.ignore_eos else banned) == n_vocab:
+            raise Refused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
     def _render(self, prompt: Chat, now: float) -> str:
         messages, tools = self._speech.calls.adapt(prompt.messages, prompt.tools)

@@ -102,6 +102,33 @@ class Grammar(msgspec.Struct, frozen=True, tag="grammar"):
 Constraint = JsonSchema | Grammar
 
 
+SAMPLERS = (
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typ_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+)
+"""The stages of a request by llama-server's names, in its default order."""
+
+
+class Dry(msgspec.Struct, frozen=True, array_like=True):
+    """Don't repeat yourself: a token that would make a repetition longer than ``allowed_length``
+    tokens costs ``multiplier * base ** (tokens above that)``, subtracted from its logit."""
+
+    multiplier: float
+    base: float = 1.75
+    allowed_length: int = 2
+    last_n: int = 64
+    """Sampled tokens that are looked at; -1: as many as possible."""
+    breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    """Where one of these stands in the text, a repetition ends."""
+
+
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
     """How a token is chosen. Neutral values switch a stage off; temperature 0 is greedy."""
 
@@ -113,7 +140,22 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repeat_penalty: float = 1.0
-    repeat_last_n: int = 64
+    repeat_last_n: int | None = None
+    """Sampled tokens that penalties count; -1: all. None: 64 for ``repeat_penalty`` as in
+    llama-server, all for the other two as in OpenAI's API."""
+    typical_p: float = 1.0
+    top_n_sigma: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    min_keep: int = 0
+    """Candidates that the stages which cut by probability leave at least."""
+    dry: Dry | None = None
+    logit_bias: list[tuple[int, float]] = []
+    """Added to the logits of these tokens, before all stages; -inf is a ban."""
+    samplers: list[str] | None = None
+    """Which stages of SAMPLERS are used, and in which order; None: all of them, in that order."""
 
 
 # --------------------------------------------------------------------------- gateway -> worker
@@ -144,6 +186,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """How many alternatives of each sampled token to tell with their probabilities, if any."""
     echo: bool = False
     """Whether the text of the prompt comes first, with its logprobs if those are asked for."""
+    cache_prompt: bool = True
+    """Whether the prompt may start from cells that were computed for another request."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -299,8 +343,9 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
 CONTEXT_OVERFLOW = "context_length_exceeded"
 BAD_PROMPT = "invalid_prompt"
 BAD_CONSTRAINT = "invalid_constraint"
+BAD_PARAMETER = "invalid_request"
 COMPUTE_FAILED = "compute_failed"
-FAILURES = frozenset({CONTEXT_OVERFLOW, BAD_PROMPT, BAD_CONSTRAINT, COMPUTE_FAILED})
+FAILURES = frozenset({CONTEXT_OVERFLOW, BAD_PROMPT, BAD_CONSTRAINT, BAD_PARAMETER, COMPUTE_FAILED})
 
 Event = Started | Delta | Finished | Parked | Failed
 

@@ -44,6 +44,7 @@ class Sequence:
         self.started = False
         """Whether the gateway was told that it took a slot."""
         self._model = model
+        self._limit = limit
         self._sampler: Sampler | None = None
         self._guide = guide
         self._voice = voice
@@ -68,7 +69,12 @@ class Sequence:
         """Made on first use; an earlier attempt's tokens are replayed into sampler and text."""
         if self._sampler is None:
             request = self.request
-            self._sampler = Sampler(self._model, request.sampling, ignore_eos=self._ignore_eos)
+            self._sampler = Sampler(
+                self._model,
+                request.sampling,
+                ignore_eos=self._ignore_eos,
+                window=self._limit,
+            )
             for token in request.resume:
                 self._sampler.accept(token)
                 self._spoken(self._text.push(self._piece(token)))

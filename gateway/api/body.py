@@ -6,15 +6,15 @@ Every 400 that the body alone can show happens here.
 import asyncio
 import contextlib
 import math
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.requests import Request
 
+from gateway.api.samplers import SamplersBody, without_stateful
 from gateway.api.schemas import GrammarSource, Schema
 from gateway.config import MIN_UPLOAD_RATE
 from gateway.errors import (
@@ -28,7 +28,7 @@ from gateway.errors import (
 from gateway.keys import Key
 from gateway.priority import NORMAL, PRIORITIES
 from gateway.ticket import Job
-from workers.protocol import Constraint, Prompt, Sampling
+from workers.protocol import Constraint, Prompt
 
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
@@ -42,49 +42,23 @@ Body = TypeVar("Body", bound="SamplingBody")
 Stop = Annotated[str, Field(min_length=1)]
 
 
-class SamplingBody(BaseModel):
+class SamplingBody(SamplersBody):
     """Fields that every generating endpoint takes; None (or absent) means the default."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
-
     max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
-    temperature: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
-    top_p: float | None = Field(None, ge=0, le=1)
-    top_k: int | None = Field(None, ge=-1, le=2**31 - 1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repeat_penalty: float | None = Field(None, gt=0, le=10)
     ignore_eos: bool | None = None
     json_schema: Schema | None = None
     """The answer must be JSON of this schema: llama-server's short form."""
     grammar: GrammarSource | None = None
+    cache_prompt: bool | None = None
     priority: int | float | str | None = None
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
-
-    def sampling(self, *, temperature: float) -> Sampling:
-        """The sampling asked for; ``temperature`` is the dialect's default."""
-        return Sampling(
-            seed=secrets.randbits(32) if self.seed is None else self.seed,
-            temperature=_default(self.temperature, temperature),
-            top_k=max(0, self.top_k or 0),
-            top_p=_default(self.top_p, 1.0),
-            min_p=_default(self.min_p, 0.0),
-            presence_penalty=_default(self.presence_penalty, 0.0),
-            frequency_penalty=_default(self.frequency_penalty, 0.0),
-            repeat_penalty=_default(self.repeat_penalty, 1.0),
-        )
 
     def stops(self) -> tuple[str, ...]:
         if isinstance(self.stop, str):
             return (self.stop,)
         return tuple(self.stop or ())
-
-
-def _default(value: float | None, default: float) -> float:
-    return default if value is None else float(value)
 
 
 def job(
@@ -119,6 +93,7 @@ def job(
         constraint=constraint,
         logprobs=logprobs,
         echo=echo,
+        cache_prompt=given.cache_prompt is not False,
         timeout=timeout(given.timeout, request.headers),
         size=size,
         owner=key.name,
@@ -181,7 +156,7 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
     ``not_yet`` lists parameters that the dialect knows but this server can't serve, with the
     values that ask for nothing (null always does): those are let through, others are refused.
     """
-    raw = dict(raw)
+    raw = without_stateful(raw)
     for name, neutral in not_yet.items():
         value = raw.pop(name, None)
         if value is not None and not any(type(value) is type(n) and value == n for n in neutral):

@@ -7,11 +7,12 @@ from starlette.requests import Request
 
 from gateway.config import Config
 from gateway.dispatcher import Dispatcher
-from gateway.errors import ContextOverflow, UnknownModel
+from gateway.errors import BadRequest, ContextOverflow, UnknownModel
 from gateway.limits import Limits
 from gateway.pool import Pool
 from gateway.prompts import least_bytes
 from gateway.ticket import Job, Ticket
+from workers.protocol import ModelInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class Service:
     def submit(self, request: Request, job: Job) -> Ticket:
         """Queue the job of a request. Raises a ForgeError if it can't be accepted.
 
-        ContextOverflow is one of them: the bytes alone may show that a prompt can't fit. Only a
-        job that is accepted counts against its owner's limits.
+        ContextOverflow is one of them: the bytes alone may show that a prompt can't fit. Before a
+        worker has told about the model, it is left to the workers. Only a job that is accepted
+        counts against its owner's limits.
         """
         allowance = self.limits.of(job.owner)
         request.state.allowance = allowance  # for the response's headers
@@ -40,6 +42,7 @@ class Service:
                 raise ContextOverflow(
                     f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens"
                 )
+            _check_bias(job, model)
         allowance.check()
         ticket = self.dispatcher.submit(job)
         allowance.take(job)
@@ -53,3 +56,11 @@ class Service:
             raise UnknownModel(
                 f"the model '{name}' does not exist; this server has '{served}'", param="model"
             )
+
+
+def _check_bias(job: Job, model: ModelInfo) -> None:
+    wrong = next((id_ for id_, _ in job.sampling.logit_bias if id_ >= model.n_vocab), None)
+    if wrong is not None:
+        last = model.n_vocab - 1
+        message = f"'logit_bias': token ids of this model are 0 to {last}, not {wrong}"
+        raise BadRequest(message, param="logit_bias")

@@ -63,7 +63,22 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "user": TEXT,
     "model": TEXT,
     "raw": st.booleans(),
-    "logit_bias": st.just({}) | VALUES,
+    "logit_bias": st.dictionaries(
+        st.integers(0, 2100).map(str), st.floats(-100, 100) | st.just(-100), max_size=5
+    )
+    | VALUES,
+    "typical_p": st.floats(0, 1),
+    "top_n_sigma": st.floats(-1, 100),
+    "xtc_probability": st.floats(0, 1),
+    "xtc_threshold": st.floats(0, 1),
+    "dry_multiplier": st.floats(0, 100),
+    "dry_sequence_breakers": st.lists(TEXT, max_size=3),
+    "dynatemp_range": st.floats(0, 100),
+    "repeat_last_n": st.integers(-1, 2**31 - 1),
+    "min_keep": st.integers(0, 2**31 - 1),
+    "samplers": st.lists(st.sampled_from(["top_k", "typ_p", "dry", "xtc", "x"]), max_size=3),
+    "cache_prompt": st.booleans(),
+    "mirostat": st.integers(0, 2),
     "tools": st.just([]) | VALUES,
     "response_format": st.just({"type": "text"}) | VALUES,
 }

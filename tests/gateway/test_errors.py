@@ -29,6 +29,7 @@ def test_the_prompt_is_the_clients_fault_and_the_computation_is_not() -> None:
         protocol.CONTEXT_OVERFLOW: 400,
         protocol.BAD_PROMPT: 400,
         protocol.BAD_CONSTRAINT: 400,
+        protocol.BAD_PARAMETER: 400,
         protocol.COMPUTE_FAILED: 500,
     }
 

@@ -80,6 +80,7 @@ def generate(
     resume: tuple[int, ...] = (),
     attempt: int = 1,
     priority: float = 1.0,
+    cache_prompt: bool = True,
 ) -> Generate:
     """A request; by default greedy, and of a length that does not depend on the model."""
     return Generate(
@@ -93,6 +94,7 @@ def generate(
         now=0.0,
         resume=list(resume),
         priority=priority,
+        cache_prompt=cache_prompt,
     )
 
 

@@ -242,7 +242,8 @@ def test_every_position_has_its_own_draw(f16: Driver, f16_model: Model) -> None:
     """The same logits again and again: only the position tells the draws apart."""
     f16.submit(generate(1, PROMPT))
     f16.step()
-    flat = Sampler(f16_model, Sampling(seed=3, temperature=50.0), ignore_eos=True)
+    hot = Sampling(seed=3, temperature=50.0)
+    flat = Sampler(f16_model, hot, ignore_eos=True, window=512)
     try:
         draws = [flat.sample(f16.context, -1, position) for position in range(40)]
         again = [flat.sample(f16.context, -1, position) for position in range(40)]

@@ -1,5 +1,6 @@
 """The codec: every message survives any cutting of the bytes, and rubbish is named as such."""
 
+import math
 from typing import Any, get_args
 
 import msgspec
@@ -15,6 +16,7 @@ from workers.protocol import (
     Cancel,
     Chat,
     Delta,
+    Dry,
     Failed,
     Finished,
     FrameDecoder,
@@ -48,6 +50,11 @@ SAMPLINGS = st.builds(
     temperature=NUMBERS,
     top_k=SMALL,
     repeat_penalty=NUMBERS,
+    repeat_last_n=st.none() | SMALL,
+    dry=st.none()
+    | st.builds(Dry, NUMBERS, NUMBERS, SMALL, SMALL, st.lists(TEXTS, max_size=3).map(tuple)),
+    logit_bias=st.lists(st.tuples(SMALL, NUMBERS | st.just(-math.inf)), max_size=3),
+    samplers=st.none() | st.lists(TEXTS, max_size=3),
 )
 TO_WORKER = st.builds(Cancel, IDS) | st.builds(
     Generate,
@@ -107,7 +114,7 @@ def test_every_message_type_is_tried() -> None:
     """A new message must come into the strategies above."""
     unions = (ToWorker, FromWorker, protocol.Event)
     kinds = {kind for union in unions for kind in get_args(union)}
-    kinds |= {Chat, Text, ModelInfo, Load, Sampling}
+    kinds |= {Chat, Text, ModelInfo, Load, Sampling, Dry}
     defined = {
         value
         for value in vars(protocol).values()

@@ -48,6 +48,18 @@ NUMERIC: dict[str, tuple[type, list[Any], list[Any]]] = {
     "presence_penalty": (float, [-2, 0, 2], [-2.01, 2.01]),
     "frequency_penalty": (float, [-2, 0, 2], [-2.01, 2.01]),
     "repeat_penalty": (float, [0.01, 10], [0, -1, 10.01]),
+    "repeat_last_n": (int, [-1, 0, 2**31 - 1], [-2, 2**31]),
+    "typical_p": (float, [0, 1], [-0.01, 1.01]),
+    "top_n_sigma": (float, [-1, 0, 100], [-1.01, 100.1]),
+    "xtc_probability": (float, [0, 1], [-0.01, 1.01]),
+    "xtc_threshold": (float, [0, 1], [-0.01, 1.01]),
+    "dynatemp_range": (float, [0, 100], [-0.01, 100.1]),
+    "dynatemp_exponent": (float, [0, 100], [-0.01, 100.1]),
+    "min_keep": (int, [0, 2**31 - 1], [-1, 2**31]),
+    "dry_multiplier": (float, [0, 100], [-0.01, 100.1]),
+    "dry_base": (float, [1, 100], [0.99, 100.1]),
+    "dry_allowed_length": (int, [1, 2**31 - 1], [0, 2**31]),
+    "dry_penalty_last_n": (int, [-1, 0, 2**31 - 1], [-2, 2**31]),
 }
 
 

@@ -1,0 +1,229 @@
+"""How a token is chosen: the fields for it that every generating endpoint takes.
+
+Names, defaults and meanings are llama-server's, or OpenAI's where it has the parameter too.
+"""
+
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from gateway.errors import UnsupportedParameter
+from workers.protocol import SAMPLERS, Dry, Sampling
+
+MAX_INT = 2**31 - 1
+MAX_BIAS = 100
+"""OpenAI's bound; the negative one is a ban."""
+MAX_BIASES = 1024
+STATEFUL = {
+    "mirostat": ("mirostat", "mirostat_tau", "mirostat_eta"),
+    "adaptive_target": ("adaptive_target", "adaptive_decay"),
+}
+"""Samplers that are refused: the field that turns one on, and all of its fields."""
+
+_SAMPLER_NAMES = {**{name: name for name in SAMPLERS}, "typical_p": "typ_p"}
+
+
+def _shown(value: Any) -> str:
+    """A value fit for a message: a body has room for long ones."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _problem(message: str) -> PydanticCustomError:
+    # Braces would be pydantic's placeholders.
+    return PydanticCustomError("not_understood", "{message}", {"message": message})
+
+
+def _order(value: Any) -> list[str]:
+    """llama-server's names of samplers, each at most once."""
+    if not isinstance(value, list):
+        raise _problem("Input should be an array of names of samplers")
+    order: list[str] = []
+    for name in value:
+        known = _SAMPLER_NAMES.get(name) if isinstance(name, str) else None
+        if known is None:
+            names = ", ".join(f"'{name}'" for name in SAMPLERS)
+            raise _problem(f"there is no sampler {_shown(name)}; there are {names}")
+        if known in order:
+            raise _problem(f"'{name}' is there twice")
+        order.append(known)
+    return order
+
+
+def _biases(value: Any) -> list[tuple[int, float]]:
+    """OpenAI's object or llama-server's list of pairs; -100 and false are bans: -inf."""
+    if not isinstance(value, dict | list):
+        raise _problem("Input should be an object of token ids and biases, or an array of pairs")
+    if len(value) > MAX_BIASES:
+        raise _problem(f"at most {MAX_BIASES} tokens can have a bias")
+    biases: dict[int, float] = {}
+    for token, bias in _pairs(value):
+        if token in biases:
+            raise _problem(f"token {token} is there twice")
+        biases[token] = _bias(bias)
+    return list(biases.items())
+
+
+def _pairs(value: dict[str, Any] | list[Any]) -> Iterator[tuple[int, Any]]:
+    if isinstance(value, dict):
+        for key, bias in value.items():
+            if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= MAX_INT):
+                raise _problem(f'keys should be token ids such as "42", not {_shown(key)}')
+            yield int(key), bias
+        return
+    for pair in value:
+        if not (isinstance(pair, list) and len(pair) == 2):
+            raise _problem(f"an entry should be [token id, bias], not {_shown(pair)}")
+        token, bias = pair
+        if type(token) is not int or not 0 <= token <= MAX_INT:
+            raise _problem(f"tokens should be given by their ids, not as {_shown(token)}")
+        yield token, bias
+
+
+def _bias(value: Any) -> float:
+    if value is False:
+        return -math.inf
+    if type(value) not in (int, float) or not -MAX_BIAS <= value <= MAX_BIAS:
+        wanted = f"a number from -{MAX_BIAS} to {MAX_BIAS}, or false"
+        raise _problem(f"a bias should be {wanted}, not {_shown(value)}")
+    return -math.inf if value == -MAX_BIAS else float(value)
+
+
+_NUMBER_OR_BAN = {
+    "anyOf": [{"type": "number", "minimum": -MAX_BIAS, "maximum": MAX_BIAS}, {"const": False}]
+}
+_BIAS_SCHEMA = {
+    "anyOf": [
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[0-9]{1,10}$"},
+            "additionalProperties": _NUMBER_OR_BAN,
+            "maxProperties": MAX_BIASES,
+        },
+        {
+            "type": "array",
+            "items": {
+                "type": "array",
+                "prefixItems": [{"type": "integer", "minimum": 0}, _NUMBER_OR_BAN],
+                "minItems": 2,
+                "maxItems": 2,
+            },
+            "maxItems": MAX_BIASES,
+        },
+    ]
+}
+_ORDER_SCHEMA = {
+    "type": "array",
+    "items": {"enum": list(_SAMPLER_NAMES)},
+    "uniqueItems": True,
+    "maxItems": len(SAMPLERS),
+}
+Bias = Annotated[float, Field(allow_inf_nan=True)]
+LogitBias = Annotated[
+    list[tuple[int, Bias]], BeforeValidator(_biases), WithJsonSchema(_BIAS_SCHEMA)
+]
+Order = Annotated[list[str], BeforeValidator(_order), WithJsonSchema(_ORDER_SCHEMA)]
+Breaker = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class SamplersBody(BaseModel):
+    """None (or absent) means the default."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    temperature: float | None = Field(None, ge=0, le=100)
+    dynatemp_range: float | None = Field(None, ge=0, le=100)
+    dynatemp_exponent: float | None = Field(None, ge=0, le=100)
+    top_k: int | None = Field(None, ge=-1, le=MAX_INT)
+    top_p: float | None = Field(None, ge=0, le=1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    typical_p: float | None = Field(None, ge=0, le=1)
+    top_n_sigma: float | None = Field(None, ge=-1, le=100)
+    xtc_probability: float | None = Field(None, ge=0, le=1)
+    xtc_threshold: float | None = Field(None, ge=0, le=1)
+    min_keep: int | None = Field(None, ge=0, le=MAX_INT)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repeat_penalty: float | None = Field(None, gt=0, le=10)
+    repeat_last_n: int | None = Field(None, ge=-1, le=MAX_INT)
+    dry_multiplier: float | None = Field(None, ge=0, le=100)
+    dry_base: float | None = Field(None, ge=1, le=100)
+    dry_allowed_length: int | None = Field(None, ge=1, le=MAX_INT)
+    dry_penalty_last_n: int | None = Field(None, ge=-1, le=MAX_INT)
+    dry_sequence_breakers: list[Breaker] | None = Field(None, max_length=16, fail_fast=True)
+    samplers: Order | None = None
+    logit_bias: LogitBias | None = None
+
+    def sampling(self, *, temperature: float) -> Sampling:
+        """The sampling asked for; ``temperature`` is the dialect's default."""
+        return Sampling(
+            seed=secrets.randbits(32) if self.seed is None else self.seed,
+            temperature=_default(self.temperature, temperature),
+            dynatemp_range=_default(self.dynatemp_range, 0.0),
+            dynatemp_exponent=_default(self.dynatemp_exponent, 1.0),
+            top_k=max(0, self.top_k or 0),
+            top_p=_default(self.top_p, 1.0),
+            min_p=_default(self.min_p, 0.0),
+            typical_p=_default(self.typical_p, 1.0),
+            top_n_sigma=max(0.0, self.top_n_sigma or 0.0),
+            xtc_probability=_default(self.xtc_probability, 0.0),
+            xtc_threshold=_default(self.xtc_threshold, 0.1),
+            min_keep=self.min_keep or 0,
+            presence_penalty=_default(self.presence_penalty, 0.0),
+            frequency_penalty=_default(self.frequency_penalty, 0.0),
+            repeat_penalty=_default(self.repeat_penalty, 1.0),
+            repeat_last_n=self.repeat_last_n,
+            dry=self._dry(),
+            samplers=self.samplers,
+            logit_bias=self.logit_bias or [],
+        )
+
+    def _dry(self) -> Dry | None:
+        if not self.dry_multiplier or self.dry_penalty_last_n == 0:
+            return None
+        breakers = self.dry_sequence_breakers
+        asked = {
+            "base": self.dry_base,
+            "allowed_length": self.dry_allowed_length,
+            "last_n": self.dry_penalty_last_n,
+            "breakers": None if breakers is None else tuple(breakers),
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        return msgspec.structs.replace(Dry(self.dry_multiplier), **given)
+
+
+def _default(value: float | None, default: float) -> float:
+    return default if value is None else float(value)
+
+
+def without_stateful(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """``raw`` without the fields of samplers that can't be served, where they ask for nothing.
+
+    Mirostat and adaptive-p learn from every token in a way that can't be read out, so a generation
+    could not go on elsewhere with the same text. Raises UnsupportedParameter if one is asked for.
+    """
+    kept = dict(raw)
+    for switch, names in STATEFUL.items():
+        given = [name for name in names if kept.pop(name, None) is not None]
+        if given and not _is_off(switch, raw.get(switch)):
+            raise UnsupportedParameter(
+                f"'{given[0]}' is not supported by this server: the inner state of this sampler "
+                "can't be carried to another worker, where a generation may have to go on",
+                param=given[0],
+            )
+    return kept
+
+
+def _is_off(switch: str, value: Any) -> bool:
+    """Mirostat is off at 0, adaptive-p below 0."""
+    if type(value) not in (int, float):
+        return False
+    return bool(value == 0 if switch == "mirostat" else value < 0)
