@@ -9,12 +9,11 @@ thread that prepares prompts; llguidance lets go of the GIL meanwhile, so the en
 
 import json
 from collections import OrderedDict
+from random import Random
 from time import thread_time
 from typing import Any
 
-import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from numpy.typing import NDArray
 
 from workers.protocol import JsonSchema
 
@@ -39,9 +38,8 @@ class ConstraintFailed(Exception):
 class Guide:
     """One answer on its way through a grammar."""
 
-    def __init__(self, matcher: LLMatcher, n_vocab: int) -> None:
+    def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
-        self._n_vocab = n_vocab
         self._spent_s, self._tokens = 0.0, 0
 
     @property
@@ -49,19 +47,21 @@ class Guide:
         """Whether nothing but the end can follow."""
         return bool(self._matcher.is_stopped())
 
-    def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, one flag for each. Raises :class:`ConstraintFailed`.
+    def allowed(self) -> bytes:
+        """Which tokens may come next: a bit for each, the least significant of a byte first.
+
+        Raises :class:`ConstraintFailed`.
 
         CPU time is counted, not time: a busy machine does not make a grammar a bad one.
         """
         began = thread_time()
-        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        bits: bytes = self._matcher.compute_bitmask()
         self._spent_s += thread_time() - began
         self._tokens += 1
         self._check()
         if self._spent_s > BURST_S + MEAN_S * self._tokens:
             raise ConstraintFailed("the grammar is too ambiguous, or too complex, to be enforced")
-        return np.unpackbits(bits, count=self._n_vocab, bitorder="little").view(np.bool_)
+        return bits
 
     def take(self, token: int) -> None:
         """``token`` was chosen. Raises :class:`ConstraintFailed` if it is not allowed."""
@@ -83,9 +83,8 @@ class Guide:
 class Compiler:
     """Turns grammars into guides, for one vocabulary. For one thread at a time."""
 
-    def __init__(self, tokenizer: LLTokenizer, n_vocab: int) -> None:
+    def __init__(self, tokenizer: LLTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._n_vocab = n_vocab
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
         """Compiled grammars, least recently used first."""
 
@@ -101,28 +100,32 @@ class Compiler:
             if matcher.is_error():
                 raise ConstraintFailed(_told(matcher.get_error()))
             # The first mask makes much of what the later ones use.
-            if not Guide(matcher, self._n_vocab).allowed().any():
+            if not any(Guide(matcher).allowed()):
                 raise ConstraintFailed("nothing satisfies it")
             if probe:
-                self._walk(Guide(matcher.deep_copy(), self._n_vocab))
+                self._walk(Guide(matcher.deep_copy()))
         self._kept[grammar] = matcher
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
-        return Guide(matcher.deep_copy(), self._n_vocab)
+        return Guide(matcher.deep_copy())
 
     def _walk(self, guide: Guide) -> None:
         """Meet the trouble that a grammar makes later on, such as work that grows with the text."""
-        random = np.random.default_rng(0)
-        ends = list(self._tokenizer.eos_tokens)
+        random = Random(0)
+        ends = sum(1 << token for token in set(self._tokenizer.eos_tokens))
         for _ in range(PROBED):
             if guide.done:
                 return
-            allowed = guide.allowed()
-            allowed[ends] = False
-            tokens = np.flatnonzero(allowed)
-            if not len(tokens):
+            allowed = int.from_bytes(guide.allowed(), "little") & ~ends
+            if not allowed:
                 return
-            guide.take(int(random.choice(tokens)))
+            start = random.randrange(allowed.bit_length())
+            guide.take(start + _lowest(allowed >> start))
+
+
+def _lowest(bits: int) -> int:
+    """The number of the lowest bit that is set."""
+    return (bits & -bits).bit_length() - 1
 
 
 def answer(

@@ -334,6 +334,16 @@ class Context:
         first = llama_cpp.llama_get_logits_ith(self.handle, row).contents
         return np.frombuffer(self._row.from_address(ctypes.addressof(first)), np.float32)
 
+    def allow(self, row: int, tokens: bytes) -> None:
+        """Leave no chance to other tokens after batch row ``row``.
+
+        A bit for each token, the least significant of a byte first.
+        """
+        logits = self.logits(row)
+        bits = np.frombuffer(tokens, np.uint8)
+        allowed = np.unpackbits(bits, count=len(logits), bitorder="little")
+        logits[allowed == 0] = -np.inf
+
     def share(self, source: int, target: int, count: int) -> None:
         """Let ``target`` use the cells of the first ``count`` tokens of ``source``."""
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)

@@ -64,7 +64,7 @@ class Preparer:
         self._sandbox = sandbox
         self._speech = speech
         self._limit = limit
-        self._compiler = Compiler(model.guide_tokenizer, model.n_vocab)
+        self._compiler = Compiler(model.guide_tokenizer)
         control = {text: model.control_token(text) for text in speech.preserved}
         self._control = {text: token for text, token in control.items() if token is not None}
         """Control tokens that say where a call or a thought is."""

@@ -1,6 +1,5 @@
 """One generation: the tokens that are known, and how many of them are computed."""
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -89,7 +88,7 @@ class Sequence:
         """
         sampler = self.sampler
         if self._guide is not None:
-            context.logits(row)[~self._guide.allowed()] = -math.inf
+            context.allow(row, self._guide.allowed())
         return sampler.sample(context, row, self.sampled)
 
     def append(self, token: int) -> tuple[str, Extra | None, str | None]:

@@ -14,7 +14,7 @@ from gateway.errors import BadRequest
 from workers.protocol import Constraint, Grammar, JsonSchema
 
 MAX_DEPTH = 64
-MAX_NODES = 20_000
+MAX_NODES = 5000
 MAX_GRAMMAR = 64 * 1024
 """Characters."""
 

@@ -32,14 +32,17 @@ PERSON = {
     "$defs": {
         "place": {
             "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 10}, "zip": {"pattern": "^[0-9]{5}$", "type": "string"}},
+            "properties": {
+                "city": {"type": "string", "maxLength": 10},
+                "zip": {"pattern": "^[0-9]{5}$", "type": "string"},
+            },
             "required": ["city", "zip"],
             "additionalProperties": False,
         }
     },
     "required": ["name", "age", "height", "colours", "home", "note"],
     "additionalProperties": False,
-}  # fmt: skip
+}
 
 
 def schema_format(schema: Any, **more: Any) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def client(server: ForgeServer) -> Iterator[openai.OpenAI]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("strict", [True, None])
 def test_a_schema_is_kept_to(http: httpx.Client, seed: int, strict: bool | None) -> None:
-    params = {"seed": seed, "temperature": 1.3, "max_tokens": 300}
+    params: Any = {"seed": seed, "temperature": 1.3, "max_tokens": 300}
     answer = CHAT.ask(http, "Who is it?", **schema_format(PERSON, strict=strict), **params)
     assert answer.reason == "stop", "a person fits"
     jsonschema.validate(json.loads(answer.text), PERSON)

@@ -13,16 +13,22 @@ from workers.protocol import (
     FAILURES,
     MAX_FRAME,
     Broken,
+    CallDelta,
     Cancel,
     Chat,
     Delta,
     Dry,
+    Extra,
     Failed,
     Finished,
     FrameDecoder,
     FromWorker,
     Generate,
+    Grammar,
+    Infill,
+    JsonSchema,
     Load,
+    Logprob,
     ModelInfo,
     ProtocolError,
     Ready,
@@ -30,6 +36,9 @@ from workers.protocol import (
     Started,
     Step,
     Text,
+    TokenChance,
+    Tokens,
+    ToolUse,
     ToWorker,
     WorkerSpec,
     encode,
@@ -43,7 +52,28 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TOKENS = st.lists(SMALL, max_size=5)
 JSON = st.recursive(st.none() | st.booleans() | SMALL | TEXTS, lambda x: st.lists(x, max_size=3))
 
-CHATS = st.builds(Chat, st.lists(st.dictionaries(TEXTS, JSON, max_size=3), max_size=3))
+OBJECTS = st.dictionaries(TEXTS, JSON, max_size=3)
+SOME = st.lists(TEXTS, max_size=3)
+TOOLS = st.builds(
+    ToolUse, st.lists(OBJECTS, max_size=2), SOME, required=st.booleans(), parallel=st.booleans()
+)
+PROMPTS = (
+    st.builds(Chat, st.lists(OBJECTS, max_size=3), st.none() | TOOLS, OBJECTS)
+    | st.builds(Text, TEXTS)
+    | st.builds(Tokens, TOKENS)
+    | st.builds(Infill, TEXTS, TEXTS)
+)
+CONSTRAINTS = st.builds(JsonSchema, OBJECTS, st.booleans(), TEXTS) | st.builds(
+    Grammar, TEXTS, TEXTS
+)
+CHANCES = st.builds(TokenChance, SMALL, st.binary(max_size=4), NUMBERS)
+EXTRAS = st.none() | st.builds(
+    Extra,
+    TEXTS,
+    st.lists(st.builds(CallDelta, SMALL, st.none() | TEXTS, TEXTS), max_size=2),
+    st.lists(st.builds(Logprob, CHANCES, st.lists(CHANCES, max_size=2)), max_size=2),
+    st.booleans(),
+)
 SAMPLINGS = st.builds(
     Sampling,
     seed=st.integers(-(2**63), 2**63 - 1),
@@ -60,19 +90,22 @@ TO_WORKER = st.builds(Cancel, IDS) | st.builds(
     Generate,
     id=IDS,
     attempt=SMALL,
-    prompt=CHATS | st.builds(Text, TEXTS),
+    prompt=PROMPTS,
     sampling=SAMPLINGS,
     max_tokens=st.none() | SMALL,
     stop=st.lists(TEXTS, max_size=3),
     ignore_eos=st.booleans(),
     now=NUMBERS,
     resume=TOKENS,
+    constraint=st.none() | CONSTRAINTS,
+    logprobs=st.none() | SMALL,
+    echo=st.booleans(),
 )
 EVENTS = (
     st.builds(Started, IDS, SMALL, SMALL, SMALL)
-    | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS)
-    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS)
-    | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS)
+    | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS, EXTRAS)
+    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, EXTRAS)
+    | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | TEXTS)
 )
 INFOS = st.builds(
     ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, st.booleans()
