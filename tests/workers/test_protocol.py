@@ -147,7 +147,8 @@ def test_every_message_type_is_tried() -> None:
     """A new message must come into the strategies above."""
     unions = (ToWorker, FromWorker, protocol.Event)
     kinds = {kind for union in unions for kind in get_args(union)}
-    kinds |= {Chat, Text, ModelInfo, Load, Sampling, Dry}
+    kinds |= {*get_args(protocol.Prompt), *get_args(protocol.Constraint), ToolUse}
+    kinds |= {ModelInfo, Load, Sampling, Dry, Extra, CallDelta, Logprob, TokenChance}
     defined = {
         value
         for value in vars(protocol).values()
