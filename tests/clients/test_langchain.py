@@ -1,0 +1,90 @@
+"""LangChain's ChatOpenAI and OpenAIEmbeddings: text, streams, tools and schemas."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from tests.server import ForgeServer
+
+pytestmark = pytest.mark.skipif(
+    find_spec("langchain_openai") is None,
+    reason="langchain-openai is not installed: pip install -e '.[clients]'",
+)
+
+PROGRAM = '''
+import json, sys
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import BaseModel, Field
+
+base = dict(base_url=sys.argv[1] + "/v1", api_key="any")
+model = ChatOpenAI(model="forge-tiny", temperature=0, **base)
+
+@tool
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return f"It is sunny in {city}."
+
+class Person(BaseModel):
+    name: str = Field(max_length=10)
+    age: int = Field(ge=0, le=120)
+
+question = HumanMessage("What is the weather in Paris?")
+bound = model.bind_tools([get_weather], tool_choice="any")
+answer = bound.invoke([question])
+streamed = None
+for chunk in bound.stream([question]):
+    streamed = chunk if streamed is None else streamed + chunk
+result = get_weather.invoke(answer.tool_calls[0])
+plain = model.invoke("what is 2+2?")
+embeddings = OpenAIEmbeddings(
+    model="forge-tiny", check_embedding_ctx_length=False, **base
+).embed_documents(["one", "two"])
+print(json.dumps({
+    "text": plain.content,
+    "tokens": plain.usage_metadata["total_tokens"],
+    "stream": [chunk.content for chunk in model.stream("what is 2+2?")],
+    "call": answer.tool_calls[0],
+    "streamed call": streamed.tool_calls[0],
+    "after": model.bind_tools([get_weather]).invoke([question, answer, result]).content,
+    "person": model.with_structured_output(Person).invoke("Who?").model_dump(),
+    "embeddings": [len(vector) for vector in embeddings],
+}))
+'''
+
+
+@pytest.fixture(scope="module")
+def output(server: ForgeServer) -> dict[str, Any]:
+    """What the program printed. A process of its own: its warnings are LangChain's business."""
+    command = [sys.executable, "-c", PROGRAM, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_text(output: dict[str, Any]) -> None:
+    assert "4" in output["text"]
+    assert output["tokens"] > 10
+    assert "".join(output["stream"]) == output["text"]
+    assert len(output["stream"]) > 3
+
+
+def test_tools(output: dict[str, Any]) -> None:
+    for call in (output["call"], output["streamed call"]):
+        assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
+        assert call["id"]
+    assert output["after"]
+
+
+def test_structured_output(output: dict[str, Any]) -> None:
+    assert 0 <= output["person"]["age"] <= 120
+
+
+def test_embeddings(output: dict[str, Any]) -> None:
+    assert output["embeddings"][0] == output["embeddings"][1] > 100
