@@ -4,7 +4,8 @@
 template, writes the grammar that binds the model to valid calls, and parses what the model wrote.
 """
 
-from workers.speech.formats import CallFormat, Speech, detect, starts_thinking
+from workers.speech.detect import detect, starts_thinking
+from workers.speech.formats import CallFormat, Speech
 from workers.speech.output import OutputParser, Spoken
 from workers.speech.thoughts import Thoughts
 

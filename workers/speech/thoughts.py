@@ -58,19 +58,28 @@ class ThoughtSplitter:
         self._held = ""
 
     def push(self, text: str) -> tuple[str, str]:
-        if self._state is _State.ANSWER or self._thoughts is None:
-            return "", text
+        """What the text released."""
         self._held += text
-        reasoning = ""
-        if self._state is _State.START:
-            self._begin(self._thoughts.opening)
-        if self._state is _State.OPENED:
-            self._skip_space(_State.THOUGHT)
-        if self._state is _State.THOUGHT:
-            reasoning = self._think(self._thoughts.closing)
-        if self._state is _State.CLOSED:
-            self._skip_space(_State.ANSWER)
-        return reasoning, self._take(len(self._held)) if self._state is _State.ANSWER else ""
+        reasoning, before = "", None
+        while before is not self._state:
+            before = self._state
+            reasoning += self._advance()
+        return reasoning, self._take(len(self._held)) if before is _State.ANSWER else ""
+
+    def _advance(self) -> str:
+        """One transition, if the text allows it; the reasoning that it released."""
+        if self._thoughts is None:
+            return ""
+        match self._state:
+            case _State.START:
+                self._begin(self._thoughts.opening)
+            case _State.OPENED:
+                self._skip_space(_State.THOUGHT)
+            case _State.THOUGHT:
+                return self._think(self._thoughts.closing)
+            case _State.CLOSED:
+                self._skip_space(_State.ANSWER)
+        return ""
 
     def finish(self) -> tuple[str, str]:
         """The text has ended: what was held back. A thought that is open still is one."""

@@ -1,0 +1,121 @@
+"""Which family a chat template is written for. Pure.
+
+A family is recognised by what its template's source writes around calls. Whoever is not recognised,
+or brings a template that knows no tools, is told of them in the system message.
+"""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from workers.speech.families import (
+    CALLS,
+    DEEPSEEK,
+    DEEPSEEK_FENCED,
+    FUNCTION_TAG,
+    HARMONY,
+    HERMES,
+    LLAMA3,
+    MISTRAL_ARGS,
+    RECIPIENT,
+    array,
+)
+from workers.speech.formats import CallFormat, Speech
+from workers.speech.generic import Told
+from workers.speech.history import Native
+from workers.speech.layout import Layout
+from workers.speech.thoughts import Thoughts
+
+_HARMONY_THOUGHTS = Thoughts("<|channel|>analysis<|message|>", "<|end|>")
+_TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
+)
+
+
+def detect(template: str | None) -> Speech:
+    """What the source of a chat template tells; None: the model has none."""
+    source = re.sub(r"\{#.*?#\}", "", template or "", flags=re.DOTALL)
+    calls = _native(source) or _generic(source)
+    thoughts = _thoughts(source)
+    tags = (thoughts.opening, thoughts.closing) if thoughts else ()
+    marks = calls.layout.controls
+    return Speech(calls, thoughts, tuple(dict.fromkeys([*marks, *(t for t in tags if t)])))
+
+
+def starts_thinking(speech: Speech, prompt: str) -> bool:
+    """Whether a rendered prompt ends inside an open thought, which templates begin with the tag."""
+    return speech.thoughts is not None and prompt.rstrip().endswith(speech.thoughts.opening)
+
+
+def _thoughts(source: str) -> Thoughts | None:
+    if _is_harmony(source):
+        return _HARMONY_THOUGHTS
+    return next((Thoughts(*tags) for tags in _TAGS if any(tag in source for tag in tags)), None)
+
+
+def _is_harmony(source: str) -> bool:
+    return "<|channel|>" in source and "analysis" in source
+
+
+def _generic(source: str) -> CallFormat:
+    told = bool(re.search("system", source)) and not re.search(
+        r"[Ss]ystem (role|messages?) (is |are )?not supported", source
+    )
+    return CallFormat("generic", HERMES, Told(HERMES, system_role=told or not source))
+
+
+def _native(source: str) -> CallFormat | None:
+    """The family of a template that knows tools, calls and results, if it is one of ours."""
+    role = re.search(r"""["'](tool|ipython)["']""", source)
+    if role is None or not re.search(r"\btools\b", source):
+        return None
+    found = _family(source)
+    if found is None:
+        return None
+    name, layout, history = found
+    return CallFormat(name, layout, replace(history, **_habits(source)))
+
+
+def _habits(source: str) -> dict[str, Any]:
+    """What templates of one family do differently."""
+    piped = re.search(
+        r"(arguments|function|tool_calls?)(['\"]\])?\s*\)?\s*\|\s*(tojson|items)", source
+    )
+    either = re.search(r"arguments(['\"]\])?\s+is\s+(not\s+)?(string|mapping)", source)
+    habits: dict[str, Any] = {"objects": bool(piped or either)}
+    if not re.search(r"""["']tool["']""", source):
+        habits["result_role"] = "ipython"
+    return habits
+
+
+def _family(source: str) -> tuple[str, Layout, Native] | None:
+    if _is_harmony(source):
+        return "harmony", HARMONY, Native(single=True)
+    if CALLS in source:
+        # Its first templates look for calls only where the content is none.
+        none = bool(re.search(r"content['\"\]]*\s+is\s+none", source))
+        native = Native(no_text=None if none else "", text_apart=none)
+        return "deepseek", DEEPSEEK_FENCED if "```json" in source else DEEPSEEK, native
+    if "[TOOL_CALLS]" in source:
+        native = Native(short_ids=True)
+        if "[ARGS]" in source:
+            return "mistral-args", MISTRAL_ARGS, native
+        return "mistral", array("[TOOL_CALLS]", " " if "[TOOL_CALLS] [" in source else ""), native
+    if re.search(r"<parameter=|<arg_key>", source):
+        return None  # arguments as XML
+    if ">>>" in source and re.search(r"all(\\n|\n)", source):
+        return "functionary", RECIPIENT, Native()
+    if "<function=" in source and "</function>" in source:
+        return "function-tag", FUNCTION_TAG, Native()
+    if "<|tool_call|>" in source and "<|/tool_call|>" in source:
+        return "phi", array("<|tool_call|>", end="<|/tool_call|>"), Native()
+    if "<tool_call>" in source and re.search(r'arguments\\?"', source):
+        return "hermes", HERMES, Native()
+    if re.search(r'parameters\\?"', source) and re.search(r"<\|python_tag\|>|ipython", source):
+        return "llama3", LLAMA3, Native(single=True)
+    return None
