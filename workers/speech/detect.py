@@ -44,7 +44,7 @@ def detect(template: str | None) -> Speech:
     thoughts = _thoughts(source)
     tags = (thoughts.opening, thoughts.closing) if thoughts else ()
     marks = calls.layout.controls
-    return Speech(calls, thoughts, tuple(dict.fromkeys([*marks, *(t for t in tags if t)])))
+    return Speech(calls, thoughts, tuple(dict.fromkeys([*marks, *tags])))
 
 
 def starts_thinking(speech: Speech, prompt: str) -> bool:
@@ -63,10 +63,10 @@ def _is_harmony(source: str) -> bool:
 
 
 def _generic(source: str) -> CallFormat:
-    told = bool(re.search("system", source)) and not re.search(
-        r"[Ss]ystem (role|messages?) (is |are )?not supported", source
-    )
-    return CallFormat("generic", HERMES, Told(HERMES, system_role=told or not source))
+    refused = re.search(r"[Ss]ystem (role|messages?) (is |are )?not supported", source)
+    # A template that never looks at the user's role writes whichever it gets.
+    ignored = "system" not in source and re.search(r"""["']user["']""", source)
+    return CallFormat("generic", HERMES, Told(HERMES, system_role=not (refused or ignored)))
 
 
 def _native(source: str) -> CallFormat | None:
@@ -84,7 +84,7 @@ def _native(source: str) -> CallFormat | None:
 def _habits(source: str) -> dict[str, Any]:
     """What templates of one family do differently."""
     piped = re.search(
-        r"(arguments|function|tool_calls?)(['\"]\])?\s*\)?\s*\|\s*(tojson|items)", source
+        r"(arguments|calls?|call(\.|\[['\"])function)(['\"]\])?\s*\)?\s*\|\s*(tojson|items)", source
     )
     either = re.search(r"arguments(['\"]\])?\s+is\s+(not\s+)?(string|mapping)", source)
     habits: dict[str, Any] = {"objects": bool(piped or either)}

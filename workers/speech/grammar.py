@@ -63,9 +63,8 @@ class _Rules:
     def _ways(self, *, free: bool) -> list[str]:
         """How a call begins where there might be text instead."""
         if not free:
-            # What begins with a control token can't be mistaken for the beginning of a content.
-            first = self._firsts()
-            return self._bound([f for f in first if self._begins_with_token(f)] or first)
+            # The content may be an object itself, and then nobody could tell which it is.
+            return self._bound([way for way in self._layout.first if not way.startswith("{")])
         if self._layout.says:
             return [*self._bound(), *self._after_text()]
         first = [f for f in self._firsts() if f != self._layout.inside]

@@ -1,0 +1,221 @@
+"""What a model bound to a family's grammar can write, by llguidance's own judgement."""
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.workers.speech.answers import (
+    ALONE,
+    ANNOUNCED,
+    ONE_CALL,
+    PARIS,
+    TWO_CALLS,
+    text,
+    text_and_call,
+    use,
+)
+from tests.workers.speech.bound import Bound
+from tests.workers.speech.templates import TEMPLATES
+from workers.forge_tiny.corpus import structured
+from workers.forge_tiny.corpus.message import Conversation
+from workers.forge_tiny.rendering import render
+from workers.protocol import ToolUse
+from workers.speech import Speech, detect
+
+TEXT = "content: /(?s:.*)/\n"
+JSON = 'content: %json {"type": "object", "properties": {"x": {"type": "integer"}}}\n'
+ODD = {"type": "string", "format": "odd"}
+"""Nobody knows this format, so llguidance can't enforce it."""
+
+
+@pytest.fixture(params=["tokens", "plain"])
+def tokens(request: pytest.FixtureRequest) -> bool:
+    """Whether the family's marks are control tokens of the vocabulary, or plain text."""
+    return bool(request.param == "tokens")
+
+
+def bound(family: str, tokens: bool) -> tuple[Speech, Bound]:
+    speech = detect(TEMPLATES[family])
+    return speech, Bound.over(speech.preserved if tokens else ())
+
+
+def rules(speech: Speech, vocabulary: Bound, use: ToolUse, content: str = TEXT) -> str:
+    answer = speech.calls.grammar(use, "content", vocabulary.special, free=content is TEXT)
+    return f"start: answer\n{content}{answer}"
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_calls(family: str, tokens: bool) -> None:
+    speech, vocabulary = bound(family, tokens)
+    for required in (True, False):
+        grammar = rules(speech, vocabulary, use(required=required))
+        assert vocabulary.judge(grammar, ONE_CALL[family]) == "whole"
+        if family in TWO_CALLS:
+            assert vocabulary.judge(grammar, TWO_CALLS[family]) == "whole"
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("weather", "weather_now"),
+        ("weather", "nothing"),
+        ('{"city": ', '{"town": '),
+        ('{"city": ', '{"city":'),
+        (PARIS, "{}"),
+        (PARIS, '{"city": 1}'),
+        (PARIS, '{"city": "x", "more": 1}'),
+        (PARIS, "null"),
+    ],
+)
+def test_what_is_no_valid_call(family: str, right: str, wrong: str, tokens: bool) -> None:
+    speech, vocabulary = bound(family, tokens)
+    bad = ONE_CALL[family].replace(right, wrong)
+    assert bad != ONE_CALL[family]
+    assert vocabulary.judge(rules(speech, vocabulary, use(required=True)), bad).startswith("ref")
+    assert vocabulary.judge(rules(speech, vocabulary, use()), bad).startswith("ref")
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_text(family: str, tokens: bool) -> None:
+    speech, vocabulary = bound(family, tokens)
+    free = rules(speech, vocabulary, use())
+    for content in ("", "hello", "<too", '{"n', "a\n\n>>> 1 + 1\n[TOOL", "ü\U0001f600"):
+        assert vocabulary.judge(free, text(family, content)) == "whole"
+        refused = vocabulary.judge(rules(speech, vocabulary, use(required=True)), content)
+        assert refused != "whole"
+    if family in ANNOUNCED:
+        assert vocabulary.judge(free, "hello").startswith("ref")
+
+
+@pytest.mark.parametrize("family", sorted({*TEMPLATES} - ALONE))
+def test_text_and_then_a_call(family: str, tokens: bool) -> None:
+    speech, vocabulary = bound(family, tokens)
+    grammar = rules(speech, vocabulary, use())
+    assert vocabulary.judge(grammar, text_and_call(family, "Let's see.\n")) == "whole"
+    bad = text_and_call(family, "Let's see.\n").replace("city", "town")
+    assert vocabulary.judge(grammar, bad).startswith("ref")
+    behind = text_and_call(family, "Let's see.\n") + "x"
+    assert vocabulary.judge(grammar, behind).startswith("ref")
+
+
+@pytest.mark.parametrize("family", TWO_CALLS)
+def test_one_call_alone(family: str, tokens: bool) -> None:
+    speech, vocabulary = bound(family, tokens)
+    for required in (True, False):
+        grammar = rules(speech, vocabulary, use(required=required, parallel=False))
+        assert vocabulary.judge(grammar, ONE_CALL[family]) == "whole"
+        assert vocabulary.judge(grammar, TWO_CALLS[family]).startswith("ref")
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_either_json_or_calls(family: str, tokens: bool) -> None:
+    """With a response format there is no text before a call."""
+    speech, vocabulary = bound(family, tokens)
+    grammar = rules(speech, vocabulary, use(), JSON)
+    assert vocabulary.judge(grammar, text(family, '{"x": 1}')) == "whole"
+    assert vocabulary.judge(grammar, text(family, '{"x": "1"}')).startswith("ref")
+    assert vocabulary.judge(grammar, text(family, "hello")).startswith("ref")
+    call = ONE_CALL[family]
+    if family == "llama":  # a bare object would be taken for the content
+        call = "<|python_tag|>" + call
+    assert vocabulary.judge(grammar, call) == "whole"
+    assert vocabulary.judge(grammar, call.replace("city", "town")).startswith("ref")
+
+
+def test_llamas_tag_keeps_calls_from_json() -> None:
+    speech, vocabulary = bound("llama", True)
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    grammar = rules(speech, vocabulary, use(), f"content: %json {json.dumps(schema)}\n")
+    assert vocabulary.judge(grammar, '{"name": "weather"}') == "whole"
+    free = rules(speech, vocabulary, use())
+    assert vocabulary.judge(free, "<|python_tag|>" + ONE_CALL["llama"]) == "whole"
+    assert vocabulary.judge(free, "<|python_tag|>hello").startswith("ref")
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_nothing_to_call(family: str, tokens: bool) -> None:
+    speech, vocabulary = bound(family, tokens)
+    assert vocabulary.judge(rules(speech, vocabulary, use(names=[])), text(family, "a")) == "whole"
+
+
+def test_a_named_function() -> None:
+    speech, vocabulary = bound("forge-tiny", False)
+    grammar = rules(speech, vocabulary, use(required=True, names=["add"], parallel=False))
+    sum_ = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+    assert vocabulary.judge(grammar, sum_) == "whole"
+    assert vocabulary.judge(grammar, ONE_CALL["forge-tiny"]).startswith("ref")
+
+
+@pytest.mark.parametrize(("declared", "ask"), structured.TOOLS)
+def test_as_the_embedded_model_was_trained(declared: dict[str, Any], ask: structured.Asker) -> None:
+    _, arguments, _, _ = ask(Random(1))
+    name = declared["function"]["name"]
+    turn = structured.tool_call(name, arguments)
+    answer = render(Conversation([turn], [])).split("assistant\n", 1)[1].split("<|im_end|>")[0]
+    speech, vocabulary = bound("forge-tiny", False)
+    for required in (True, False):
+        grammar = rules(speech, vocabulary, ToolUse([declared], [name], required, True))
+        assert vocabulary.judge(grammar, answer) == "whole"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "good", "bad"),
+    [
+        (None, "{}", '{"a": 1}'),
+        ({}, '{"a": [1, {"b": null}]}', "1"),
+        ({"$ref": "#/$defs/p", "$defs": {"p": {"type": "object"}}}, "{}", "1"),
+        (
+            {"properties": {"x": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"enum": [1]}}},
+            '{"x": 1}',
+            '{"x": 2}',
+        ),
+        (
+            {"properties": {"é\n": {"const": "</tool_call>"}}},
+            '{"é\\n": "</tool_call>"}',
+            '{"é\\n": 1}',
+        ),
+        ({"properties": {"x": ODD}}, '{"x": "y"}', "1"),
+        ({"x-guidance": {"item_separator": ";"}}, '{"a": 1, "b": 2}', '{"a": 1;"b": 2}'),
+    ],
+)
+def test_schemas_of_arguments(parameters: dict[str, object] | None, good: str, bad: str) -> None:
+    speech, vocabulary = bound("forge-tiny", False)
+    function = {"name": "f"} if parameters is None else {"name": "f", "parameters": parameters}
+    tools = [{"type": "function", "function": function}]
+    grammar = rules(speech, vocabulary, ToolUse(tools, ["f"], True, False))
+    call = '<tool_call>\n{"name": "f", "arguments": %s}\n</tool_call>'
+    assert vocabulary.judge(grammar, call % good) == "whole"
+    assert vocabulary.judge(grammar, call % bad).startswith("ref")
+
+
+def test_strict_functions_are_taken_at_their_word() -> None:
+    """What llguidance can't enforce is an error then."""
+    speech, vocabulary = bound("forge-tiny", False)
+    parameters = {"properties": {"x": ODD}}
+    function = {"name": "f", "strict": True, "parameters": parameters}
+    tools = [{"type": "function", "function": function}]
+    grammar = rules(speech, vocabulary, ToolUse(tools, ["f"], True, False))
+    with pytest.raises(AssertionError, match="odd"):
+        vocabulary.judge(grammar, "")
+
+
+@pytest.mark.parametrize("tags", ["tokens", "plain"])
+@pytest.mark.parametrize("content", [TEXT, JSON])
+def test_thought_and_answer(tags: str, content: str) -> None:
+    speech, vocabulary = bound("qwen", tags == "tokens")
+    assert speech.thoughts is not None
+    answer = speech.calls.grammar(use(), "content", vocabulary.special, free=content is TEXT)
+    said = "hello" if content is TEXT else '{"x": 1}'
+    for thinking, opening in ((True, ""), (False, "<think>"), (False, None)):
+        thought = speech.thoughts.grammar(vocabulary.special, thinking=thinking)
+        grammar = f"start: thought answer\n{content}{thought}{answer}"
+        before = "" if opening is None else opening + "\nI <tool_call> or not?\n</think>\n\n"
+        if opening is not None and tags == "tokens":
+            before = before.replace("<tool_call>", "call")
+        assert vocabulary.judge(grammar, before + said) == "whole"
+        assert vocabulary.judge(grammar, before + ONE_CALL["qwen"]) == "whole"
+        bad = ONE_CALL["qwen"].replace("city", "town")
+        assert vocabulary.judge(grammar, before + bad).startswith("ref")

@@ -1,0 +1,173 @@
+"""Calls, text and thoughts told apart, however the text is cut."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.workers.speech.answers import (
+    ALONE,
+    ONE_CALL,
+    PARIS,
+    SUM,
+    TWO_CALLS,
+    text,
+    text_and_call,
+    use,
+)
+from tests.workers.speech.templates import TEMPLATES
+from tests.workers.speech.test_json_value import cut
+from workers.protocol import CallDelta, ToolUse
+from workers.speech import OutputParser, Spoken, detect
+
+Calls = list[tuple[str, str]]
+Parts = tuple[str, str, Calls]
+"""Reasoning, content, and calls: name and arguments."""
+
+
+def heard(
+    family: str, pieces: list[str], *, use_: ToolUse | None = None, thinking: bool = False
+) -> Parts:
+    parser = OutputParser(detect(TEMPLATES[family]), use=use_, thinking=thinking)
+    reasoning, content, calls = "", "", Made()
+    for spoken in [*map(parser.push, pieces), parser.finish()]:
+        reasoning += spoken.reasoning
+        content += spoken.content
+        calls.take(spoken.calls)
+    assert parser.called == bool(calls.calls)
+    return reasoning, content, calls.calls
+
+
+class Made:
+    def __init__(self) -> None:
+        self.calls: Calls = []
+
+    def take(self, deltas: list[CallDelta]) -> None:
+        for delta in deltas:
+            if delta.name is not None:
+                assert delta.index == len(self.calls), "a name comes once, and first"
+                self.calls.append((delta.name, ""))
+            assert delta.index == len(self.calls) - 1
+            name, arguments = self.calls[-1]
+            self.calls[-1] = name, arguments + delta.arguments
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_calls(family: str) -> None:
+    for pieces in ([ONE_CALL[family]], [*ONE_CALL[family]]):
+        assert heard(family, pieces, use_=use()) == ("", "", [("weather", PARIS)])
+    if family in TWO_CALLS:
+        for pieces in ([TWO_CALLS[family]], [*TWO_CALLS[family], "\n", " "]):
+            expected = [("weather", PARIS), ("add", SUM)]
+            assert heard(family, pieces, use_=use()) == ("", "", expected)
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+@pytest.mark.parametrize("said", ["", "hello ", " <b>\n[TOOL_CALLS", "}\n</tool_call>", ">>> 1\n"])
+def test_text(family: str, said: str) -> None:
+    for use_ in (use(), use(names=[]), None):
+        for pieces in ([text(family, said)], [*text(family, said)]):
+            assert heard(family, pieces, use_=use_) == ("", said, [])
+
+
+@pytest.mark.parametrize("family", sorted({*TEMPLATES} - ALONE))
+def test_text_and_then_a_call(family: str) -> None:
+    for space in ("", "\n", " \n\n"):
+        whole = text_and_call(family, "Let's see." + space)
+        for pieces in ([whole], [*whole], [*(whole + "\n")]):
+            expected = ("", "Let's see.", [("weather", PARIS)])
+            assert heard(family, pieces, use_=use()) == expected
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_what_must_not_be_called_is_text(family: str) -> None:
+    call = ONE_CALL[family].replace("weather", "weather_now")
+    assert heard(family, [*call], use_=use()) == ("", call, [])
+    if family != "harmony":
+        assert heard(family, [*ONE_CALL[family]]) == ("", ONE_CALL[family], [])
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_an_answer_that_ends_early(family: str) -> None:
+    """A call that got to its name keeps what it had; before that it was text."""
+    whole = ONE_CALL[family]
+    start = whole.index(PARIS)
+    for size in range(len(whole) + 1):
+        had = whole[start:size] if size < start + len(PARIS) else PARIS
+        expected = ("", whole[:size], []) if size < start else ("", "", [("weather", had)])
+        assert heard(family, [*whole[:size]], use_=use()) == expected
+
+
+def test_arguments_are_not_waited_for() -> None:
+    parser = OutputParser(detect(None), use=use(), thinking=False)
+    assert parser.push('<tool_call>\n{"name": "weather", "arguments"') == Spoken("", "", [])
+    assert not parser.called
+    assert parser.push(": ").calls == [CallDelta(0, "weather", "")]
+    assert parser.called
+    assert parser.push('{"ci').calls == [CallDelta(0, None, '{"ci')]
+    assert parser.push('ty": "x"}}\n</to').calls == [CallDelta(0, None, 'ty": "x"}')]
+    assert parser.push('ol_call>\n<tool_call>\n{"name": "add", "arguments": {').calls == [
+        CallDelta(1, "add", ""),
+        CallDelta(1, None, "{"),
+    ]
+
+
+def test_text_is_held_back_only_while_it_may_become_a_call() -> None:
+    parser = OutputParser(detect(None), use=use(), thinking=False)
+    assert parser.push("a <tool").content == "a"
+    assert parser.push("_box>").content == " <tool_box>"
+    assert parser.push(" <").content == ""
+    assert parser.push("b").content == " <b"
+
+
+def test_without_tools_nothing_is_held_back() -> None:
+    parser = OutputParser(detect(None), use=None, thinking=False)
+    assert parser.push("a\n").content == "a\n"
+    assert parser.push("<tool_call>").content == "<tool_call>"
+
+
+def test_text_between_and_behind_calls_is_content() -> None:
+    """No grammar of ours allows it, but nothing is lost."""
+    call = ONE_CALL["qwen"]
+    assert heard("qwen", [call + "\nand\n" + call + " so"], use_=use()) == (
+        "",
+        "andso",
+        [("weather", PARIS)] * 2,
+    )
+    assert heard("mistral", [ONE_CALL["mistral"] + "so"], use_=use())[1] == "so"
+
+
+PIECES = st.sampled_from(
+    ["<tool_call>", "\n", " ", '{"name": "', "weather", "add", '", "arguments": ', PARIS, SUM, "}",
+     "</tool_call>", "<think>", "</think>", "x", "<", '"', "\\", "[TOOL_CALLS]", "[", ", ", "]",
+     "[ARGS]", ">>>", "all\n", '", "parameters": ', "<|python_tag|>", ONE_CALL["qwen"],
+     ONE_CALL["functionary"], ONE_CALL["mistral"], ONE_CALL["deepseek"], ONE_CALL["harmony"],
+     "<|channel|>", "analysis", "final", "<|message|>", "<|end|>"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+@settings(max_examples=25, deadline=None)
+@given(words=st.lists(PIECES), cuts=st.lists(st.integers(0)), thinking=st.booleans())
+def test_cuts_change_nothing(
+    family: str, words: list[str], cuts: list[int], thinking: bool
+) -> None:
+    whole = "".join(words)
+    expected = heard(family, [whole], use_=use(), thinking=thinking)
+    assert heard(family, cut(whole, cuts), use_=use(), thinking=thinking) == expected
+    assert heard(family, [*whole], use_=use(), thinking=thinking) == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(words=st.lists(PIECES), cuts=st.lists(st.integers(0)))
+def test_nothing_is_lost_or_repeated(words: list[str], cuts: list[int]) -> None:
+    """Without calls all of the text comes out again; what goes is tags and the space around."""
+    whole = "".join(words)
+    reasoning, content, _ = heard("qwen", cut(whole, cuts))
+    bare = whole.strip()
+    if bare.startswith("<think>"):
+        thought, closed, answer = bare.removeprefix("<think>").partition("</think>")
+        assert reasoning.strip() == thought.strip()
+        assert content.strip() == answer.strip()
+        assert closed or not content
+    else:
+        assert (reasoning, content) == ("", whole)

@@ -1,0 +1,98 @@
+"""Thoughts: only those that the template's source mentions, and only at the beginning."""
+
+import pytest
+
+from tests.workers.speech.answers import ONE_CALL, PARIS, use
+from tests.workers.speech.templates import TEMPLATES
+from tests.workers.speech.test_parser import heard
+from workers.speech import OutputParser, detect, starts_thinking
+from workers.template import ChatTemplate
+
+TAGS = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
+]
+
+
+def parts(template: str, answer: str, *, thinking: bool = False) -> tuple[str, str]:
+    found = set()
+    for pieces in ([answer], [*answer], [answer[:9], answer[9:]]):
+        parser = OutputParser(detect(template), use=None, thinking=thinking)
+        spoken = [*map(parser.push, pieces), parser.finish()]
+        found.add(("".join(s.reasoning for s in spoken), "".join(s.content for s in spoken)))
+    (same,) = found
+    return same
+
+
+@pytest.mark.parametrize(("opening", "closing"), TAGS)
+def test_tags(opening: str, closing: str) -> None:
+    template = "{{ message.content.split('" + closing + "')[-1] }}"
+    speech = detect(template)
+    assert {opening, closing} <= {*speech.preserved}
+    assert parts(template, f"{opening}\na <b>\n{closing}\n\nc\n") == ("a <b>", "c\n")
+    assert parts(template, f"a\n{closing}\nb", thinking=True) == ("a", "b")
+    assert detect("{{ message.content }}").thoughts is None
+    for other, end in TAGS:
+        if other != opening:
+            assert parts(template, f"{other}a{end}b") == ("", f"{other}a{end}b")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("\n <think>a</think>b", ("a", "b")),
+        ("<think>\n\n</think>\n\nb", ("", "b")),
+        ("<think>a", ("a", "")),
+        ("<think>a\n", ("a\n", "")),
+        ("<think>a </th", ("a </th", "")),
+        ("<think>a </thank></think>b", ("a </thank>", "b")),
+        ("<think>a</think>\n", ("a", "")),
+        ("<think>", ("", "")),
+        ("<thi", ("", "<thi")),
+        ("\n<thing>", ("", "\n<thing>")),
+        ("a <think>b</think>", ("", "a <think>b</think>")),
+        ("<think>a</think>b<think>c</think>", ("a", "b<think>c</think>")),
+        ("</think>a", ("", "</think>a")),
+        (" \n", ("", " \n")),
+        ("", ("", "")),
+    ],
+)
+def test_where_a_thought_is(answer: str, expected: tuple[str, str]) -> None:
+    assert parts(TEMPLATES["qwen"], answer) == expected
+
+
+def test_thought_and_call() -> None:
+    answer = "I could <tool_call>\n</think>\n\n" + ONE_CALL["qwen"]
+    for pieces in ([answer], [*answer]):
+        assert heard("qwen", pieces, use_=use(), thinking=True) == (
+            "I could <tool_call>",
+            "",
+            [("weather", PARIS)],
+        )
+
+
+def test_a_thought_in_a_channel() -> None:
+    thought = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant"
+    said = thought + "<|channel|>final<|message|>yes"
+    for pieces in ([said], [*said]):
+        assert heard("harmony", pieces) == ("hm", "yes", [])
+        assert heard("harmony", pieces, use_=use()) == ("hm", "yes", [])
+    called = heard("harmony", [*thought, *ONE_CALL["harmony"]], use_=use())
+    assert called == ("hm", "", [("weather", PARIS)])
+
+
+def test_prompts_that_begin_a_thought() -> None:
+    template = ChatTemplate(TEMPLATES["qwen"], bos="", eos="")
+    speech = detect(TEMPLATES["qwen"])
+
+    def prompt(content: str, **arguments: object) -> str:
+        return template.render([{"role": "user", "content": content}], 0.0, None, arguments)
+
+    assert starts_thinking(speech, prompt("a", enable_thinking=True))
+    assert not starts_thinking(speech, prompt("a", enable_thinking=False))
+    assert not starts_thinking(speech, prompt("what is <think>"))
+    assert not starts_thinking(detect(None), "<think>\n")
