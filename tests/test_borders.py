@@ -27,7 +27,7 @@ PURE = [
         "workers/sampler.py",
         "workers/dry.py",
     )
-]
+] + sorted((ROOT / "workers" / "speech").glob("*.py"))
 
 
 def name(path: Path) -> str:

@@ -57,3 +57,8 @@ class Speech:
     thoughts: Thoughts | None
     preserved: tuple[str, ...]
     """Texts that have to be seen in the output, even if they are control tokens."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether an answer without calls is all content, with nothing to take off."""
+        return self.thoughts is None and not self.calls.layout.says

@@ -59,10 +59,8 @@ class CallParser:
         held, self._held = self._held, ""
         if self._state is _State.CLOSING:
             return []
-        if self._state is _State.BETWEEN:
-            held = held.lstrip()
-            if self._layout.end.startswith(held):
-                return []
+        if self._state is _State.BETWEEN and self._layout.end.startswith(held):
+            return []
         return [held] if held else []
 
     def _advance(self, out: list[str | CallDelta]) -> bool:

@@ -1,6 +1,5 @@
 """What a model bound to a family's grammar can write, by llguidance's own judgement."""
 
-import json
 from random import Random
 from typing import Any
 
@@ -18,14 +17,14 @@ from tests.workers.speech.answers import (
 )
 from tests.workers.speech.bound import Bound
 from tests.workers.speech.templates import TEMPLATES
+from workers.constraint import answer
 from workers.forge_tiny.corpus import structured
 from workers.forge_tiny.corpus.message import Conversation
 from workers.forge_tiny.rendering import render
-from workers.protocol import ToolUse
+from workers.protocol import JsonSchema, ToolUse
 from workers.speech import Speech, detect
 
-TEXT = "content: /(?s:.*)/\n"
-JSON = 'content: %json {"type": "object", "properties": {"x": {"type": "integer"}}}\n'
+JSON = JsonSchema({"type": "object", "properties": {"x": {"type": "integer"}}})
 ODD = {"type": "string", "format": "odd"}
 """Nobody knows this format, so llguidance can't enforce it."""
 
@@ -41,9 +40,12 @@ def bound(family: str, tokens: bool) -> tuple[Speech, Bound]:
     return speech, Bound.over(speech.preserved if tokens else ())
 
 
-def rules(speech: Speech, vocabulary: Bound, use: ToolUse, content: str = TEXT) -> str:
-    answer = speech.calls.grammar(use, "content", vocabulary.special, free=content is TEXT)
-    return f"start: answer\n{content}{answer}"
+def rules(
+    speech: Speech, vocabulary: Bound, use: ToolUse, content: JsonSchema | None = None
+) -> str:
+    """The grammar of the whole answer, as a worker puts it together."""
+    calls = speech.calls.grammar(use, "content", vocabulary.special, free=content is None)
+    return answer(content, calls=calls)
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
@@ -125,10 +127,18 @@ def test_either_json_or_calls(family: str, tokens: bool) -> None:
     assert vocabulary.judge(grammar, call.replace("city", "town")).startswith("ref")
 
 
+def test_the_space_that_mistrals_first_template_writes() -> None:
+    speech = detect(TEMPLATES["mistral"].replace("[TOOL_CALLS][", "[TOOL_CALLS] ["))
+    vocabulary = Bound.over(speech.preserved)
+    grammar = rules(speech, vocabulary, use(required=True))
+    assert vocabulary.judge(grammar, ONE_CALL["mistral"].replace("][", "] [")) == "whole"
+    assert vocabulary.judge(grammar, ONE_CALL["mistral"]).startswith("ref")
+
+
 def test_llamas_tag_keeps_calls_from_json() -> None:
     speech, vocabulary = bound("llama", True)
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-    grammar = rules(speech, vocabulary, use(), f"content: %json {json.dumps(schema)}\n")
+    grammar = rules(speech, vocabulary, use(), JsonSchema(schema))
     assert vocabulary.judge(grammar, '{"name": "weather"}') == "whole"
     free = rules(speech, vocabulary, use())
     assert vocabulary.judge(free, "<|python_tag|>" + ONE_CALL["llama"]) == "whole"
@@ -154,11 +164,11 @@ def test_as_the_embedded_model_was_trained(declared: dict[str, Any], ask: struct
     _, arguments, _, _ = ask(Random(1))
     name = declared["function"]["name"]
     turn = structured.tool_call(name, arguments)
-    answer = render(Conversation([turn], [])).split("assistant\n", 1)[1].split("<|im_end|>")[0]
+    written = render(Conversation([turn], [])).split("assistant\n", 1)[1].split("<|im_end|>")[0]
     speech, vocabulary = bound("forge-tiny", False)
     for required in (True, False):
         grammar = rules(speech, vocabulary, ToolUse([declared], [name], required, True))
-        assert vocabulary.judge(grammar, answer) == "whole"
+        assert vocabulary.judge(grammar, written) == "whole"
 
 
 @pytest.mark.parametrize(
@@ -203,15 +213,15 @@ def test_strict_functions_are_taken_at_their_word() -> None:
 
 
 @pytest.mark.parametrize("tags", ["tokens", "plain"])
-@pytest.mark.parametrize("content", [TEXT, JSON])
-def test_thought_and_answer(tags: str, content: str) -> None:
+@pytest.mark.parametrize("content", [None, JSON], ids=["text", "json"])
+def test_thought_and_answer(tags: str, content: JsonSchema | None) -> None:
     speech, vocabulary = bound("qwen", tags == "tokens")
     assert speech.thoughts is not None
-    answer = speech.calls.grammar(use(), "content", vocabulary.special, free=content is TEXT)
-    said = "hello" if content is TEXT else '{"x": 1}'
+    calls = speech.calls.grammar(use(), "content", vocabulary.special, free=content is None)
+    said = "hello" if content is None else '{"x": 1}'
     for thinking, opening in ((True, ""), (False, "<think>"), (False, None)):
         thought = speech.thoughts.grammar(vocabulary.special, thinking=thinking)
-        grammar = f"start: thought answer\n{content}{thought}{answer}"
+        grammar = answer(content, calls=calls, thought=thought)
         before = "" if opening is None else opening + "\nI <tool_call> or not?\n</think>\n\n"
         if opening is not None and tags == "tokens":
             before = before.replace("<tool_call>", "call")

@@ -24,6 +24,11 @@ def test_recognised(family: str) -> None:
     assert detect(TEMPLATES[family]).calls.name == NAMES.get(family, family)
 
 
+def test_who_speaks_plainly() -> None:
+    plain = {family for family, source in TEMPLATES.items() if detect(source).plain}
+    assert {*TEMPLATES} - plain == {"qwen", "deepseek", "deepseek-fenced", "functionary", "harmony"}
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -115,6 +120,14 @@ def test_ids_of_nine_characters() -> None:
     assert ids[1] == "AbCdEfG12"
     assert len(ids[0]) == 9
     assert ids[0].isalnum()
+    (made, *_), _ = detect(TEMPLATES["qwen"]).calls.adapt(messages, None)
+    assert [each["id"] for each in made["tool_calls"]] == [FIRST["id"], "AbCdEfG12"], "as they were"
+
+
+def test_results_in_llamas_own_role() -> None:
+    only = TEMPLATES["llama"].replace(" or message.role == 'tool'", "")
+    assert detect(only).calls.name == "llama3"
+    assert 'ipython<|tail|>\n\n"sunny"' in rendered(only, USER, caller(FIRST), SUNNY)
 
 
 def test_results_tell_their_functions_name() -> None:

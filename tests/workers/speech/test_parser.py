@@ -106,8 +106,7 @@ def test_arguments_are_not_waited_for() -> None:
     assert parser.push('{"ci').calls == [CallDelta(0, None, '{"ci')]
     assert parser.push('ty": "x"}}\n</to').calls == [CallDelta(0, None, 'ty": "x"}')]
     assert parser.push('ol_call>\n<tool_call>\n{"name": "add", "arguments": {').calls == [
-        CallDelta(1, "add", ""),
-        CallDelta(1, None, "{"),
+        CallDelta(1, "add", "{")
     ]
 
 

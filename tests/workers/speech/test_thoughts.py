@@ -65,6 +65,16 @@ def test_where_a_thought_is(answer: str, expected: tuple[str, str]) -> None:
     assert parts(TEMPLATES["qwen"], answer) == expected
 
 
+def test_text_is_held_back_only_while_it_may_become_a_thought() -> None:
+    parser = OutputParser(detect(TEMPLATES["qwen"]), use=None, thinking=False)
+    assert parser.push(" <th").content == ""
+    assert parser.push("e").content == " <the"
+    assert parser.push(" <think>").content == " <think>"
+    thinking = OutputParser(detect(TEMPLATES["qwen"]), use=None, thinking=True)
+    assert thinking.push("\na </th").reasoning == "a"
+    assert thinking.push("e").reasoning == " </the"
+
+
 def test_thought_and_call() -> None:
     answer = "I could <tool_call>\n</think>\n\n" + ONE_CALL["qwen"]
     for pieces in ([answer], [*answer]):
