@@ -20,11 +20,14 @@ from workers.protocol import (
     Prompt,
     Text,
     Tokens,
+    ToolUse,
 )
 from workers.renderer import GrammarFailed, RendererFailed
 from workers.sequence import Sequence, Voice
 from workers.speech import OutputParser, Speech, starts_thinking
 from workers.template import TemplateFailed
+
+NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
 class Refused(Exception):
@@ -164,12 +167,11 @@ class Preparer:
         """The grammar of the whole answer: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
             return answer(content)
-        use, thoughts = prompt.tools, self._speech.thoughts
+        use, thoughts = prompt.tools or NO_TOOLS, self._speech.thoughts
+        free = content is None
         return answer(
             content,
-            calls=None
-            if use is None
-            else self._speech.calls.grammar(use, "content", self._special),
+            calls=self._speech.calls.grammar(use, "content", self._special, free=free),
             thought=None
             if thoughts is None
             else thoughts.grammar(self._special, thinking=thinking),
@@ -182,7 +184,7 @@ class Preparer:
 
     def _voice(self, prompt: Chat, thinking: bool) -> Voice | None:
         """What takes the answer apart, if there may be more to it than text."""
-        if prompt.tools is None and self._speech.thoughts is None:
+        if prompt.tools is None and self._speech.plain:
             return None
         shown = {token: text.encode() for text, token in self._control.items()}
         return Voice(OutputParser(self._speech, use=prompt.tools, thinking=thinking), shown)

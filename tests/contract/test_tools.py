@@ -208,6 +208,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type"),
     ({"tools": [{"type": "function"}]}, "tools.0.function"),
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
+    (
+        {
+            "tools": [
+                {"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}
+            ]
+        },
+        "tools.0.function.parameters",
+    ),
     ({"tools": [NOW, NOW]}, "tools"),
     ({"tools": [NOW] * 129}, "tools"),
     ({"tool_choice": "sometimes"}, "tool_choice"),

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.api.nested import Nested
 from gateway.api.openai.messages import NAME
@@ -20,6 +21,14 @@ class FunctionTool(Nested):
     description: str | None = None
     parameters: Schema | None = None
     strict: bool | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _object(cls, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Arguments have names: every format writes them as an object."""
+        if parameters is not None and parameters.get("type", "object") != "object":
+            raise PydanticCustomError("not_object", "it must be a schema of the type 'object'")
+        return parameters
 
 
 class Tool(Nested):
