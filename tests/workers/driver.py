@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from llguidance.gbnf_to_lark import any_to_lark
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from workers import llama
 from workers.engine import Engine, Inbox
@@ -31,6 +31,7 @@ from workers.protocol import (
     Text,
     WorkerSpec,
 )
+from workers.renderer import GrammarFailed
 from workers.speech import detect
 from workers.template import FALLBACK, ChatTemplate
 
@@ -122,7 +123,10 @@ class DirectSandbox(ChatTemplate):
     """Templates and grammars without a process around them."""
 
     def to_lark(self, source: str) -> str:
-        lark: str = any_to_lark(source)
+        try:
+            lark: str = any_to_lark(source)
+        except GbnfToLarkError as error:
+            raise GrammarFailed(str(error)) from error
         return lark
 
 

@@ -1,0 +1,174 @@
+"""Constraints and tool calls in the engine: enforced, resumed at every token, and contained."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.workers.driver import Driver, generate
+from workers.preparer import Refused
+from workers.protocol import (
+    BAD_CONSTRAINT,
+    CallDelta,
+    Chat,
+    Constraint,
+    Delta,
+    Finished,
+    Generate,
+    Grammar,
+    JsonSchema,
+    Sampling,
+    ToolUse,
+)
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        "tags": {"type": "array", "items": {"enum": ["red", "blue"]}, "maxItems": 2},
+        "n": {"type": "integer", "minimum": 0, "maximum": 99},
+    },
+    "required": ["name", "tags", "n"],
+    "additionalProperties": False,
+}
+JSON = JsonSchema(SCHEMA)
+WORDS = Grammar('root ::= ("yes " | "no "){3} "end"')
+ASK = Chat([{"role": "user", "content": "What is the weather in Paris?"}])
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+CALLING = Chat(ASK.messages, ToolUse([WEATHER], ["get_weather"], required=False, parallel=True))
+WARM = Sampling(seed=5, temperature=1.2)
+
+
+def bound(
+    id_: int, prompt: Chat, constraint: Constraint | None, *, resume: tuple[int, ...] = ()
+) -> Generate:
+    request = generate(id_, prompt, sampling=WARM, max_tokens=80, ignore_eos=False, resume=resume)
+    return msgspec.structs.replace(request, constraint=constraint)
+
+
+def heard(driver: Driver, id_: int) -> tuple[str, str, list[CallDelta], str]:
+    """What the gateway would know: text, thoughts, calls and the reason to end."""
+    text, reasoning, calls, reason = "", "", list[CallDelta](), ""
+    for step in driver.sent:
+        for event in step.events:
+            if not isinstance(event, Delta | Finished) or event.id != id_:
+                continue
+            text += event.text
+            if event.extra is not None:
+                reasoning += event.extra.reasoning
+                calls += event.extra.calls
+            if isinstance(event, Finished):
+                reason = event.reason
+    return text, reasoning, calls, reason
+
+
+def arguments(calls: list[CallDelta]) -> str:
+    return "".join(call.arguments for call in calls)
+
+
+def test_a_schema_is_enforced(exact: Driver) -> None:
+    exact.alone(bound(1, ASK, JSON))
+    text, _, _, reason = heard(exact, 1)
+    value = json.loads(text)
+    assert reason == "stop"
+    assert list(value) == ["name", "tags", "n"]
+    assert 0 <= value["n"] <= 99
+    assert text == json.dumps(value, ensure_ascii=False), "written as Python writes it"
+
+
+def test_a_grammar_is_enforced(f16: Driver) -> None:
+    f16.alone(bound(1, ASK, WORDS))
+    text, _, _, reason = heard(f16, 1)
+    assert reason == "stop"
+    assert text.removesuffix("end").split() == [w for w in text.split() if w in ("yes", "no")]
+    assert len(text.split()) == 4
+
+
+def test_calls_are_told_apart(exact: Driver) -> None:
+    outcome = exact.alone(bound(1, CALLING, None))
+    text, _, calls, reason = heard(exact, 1)
+    assert (text, reason) == ("", "tool_calls")
+    assert [call.name for call in calls if call.name is not None] == ["get_weather"]
+    assert json.loads(arguments(calls)) == {"city": "Paris"}
+    assert len(outcome.ids) > len(calls) > 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "constraint"),
+    [(ASK, JSON), (ASK, WORDS), (CALLING, None), (CALLING, JSON)],
+    ids=["schema", "grammar", "tools", "both"],
+)
+def test_resume_at_every_cut(exact: Driver, prompt: Chat, constraint: Constraint | None) -> None:
+    """The grammar, the parser and the text go on where an earlier attempt stopped."""
+    whole = exact.alone(bound(1, prompt, constraint))
+    text, reasoning, calls, reason = heard(exact, 1)
+    for cut in range(len(whole.ids)):
+        resume = tuple(whole.ids[:cut])
+        rest = exact.alone(bound(10 + cut, prompt, constraint, resume=resume))
+        assert list(resume) + rest.ids == whole.ids
+        more, _, later, end = heard(exact, 10 + cut)
+        assert end == reason
+        assert text.endswith(more)
+        assert arguments(calls).endswith(arguments(later))
+        assert all(call in calls for call in later if call.name is not None)
+    assert reasoning == ""
+
+
+def test_neighbours_do_not_notice(exact: Driver) -> None:
+    free = generate(1, ASK, sampling=WARM, max_tokens=40)
+    expected = exact.alone(free).ids
+    constrained = [bound(10 + i, ASK, JSON) for i in range(3)]
+    together, *_ = exact.run(msgspec.structs.replace(free, id=2), *constrained)
+    assert together.ids == expected
+    for request in constrained:
+        json.loads(heard(exact, request.id)[0])
+
+
+@pytest.mark.parametrize(
+    ("constraint", "param"),
+    [
+        (JsonSchema({"not": {}}), "response_format"),
+        (JsonSchema({"type": "strin"}, param="json_schema"), "json_schema"),
+        (Grammar("root ::= ("), "grammar"),
+        (Grammar('start: s\ns: s s | "a" | "b" | s "c"'), "grammar"),
+    ],
+)
+def test_refused_before_it_costs_a_step(f16: Driver, constraint: Constraint, param: str) -> None:
+    with pytest.raises(Refused) as refused:
+        f16.submit(bound(1, ASK, constraint))
+    assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, param)
+
+
+def test_tools_that_cant_be_enforced(f16: Driver) -> None:
+    function: dict[str, Any] = {"name": "f", "parameters": {"not": {}}, "strict": True}
+    use = ToolUse([{"type": "function", "function": function}], ["f"], True, True)
+    with pytest.raises(Refused) as refused:
+        f16.submit(bound(1, Chat(ASK.messages, use), None))
+    assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, "tools")
+
+
+def test_when_no_token_is_left(exact: Driver) -> None:
+    """A bias and a grammar may leave nothing between them: that request alone fails."""
+    yes = exact.preparer._model.tokenize("yes", special=False)
+    everything = [(token, float("-inf")) for token in range(exact.preparer._model.n_vocab - 1)]
+    impossible = bound(1, ASK, Grammar('root ::= "yes"'))
+    banned = [pair for pair in everything if pair[0] in {*yes, *range(3, 2040)}][:1024]
+    sampling = msgspec.structs.replace(WARM, logit_bias=banned)
+    impossible = msgspec.structs.replace(impossible, sampling=sampling)
+    neighbour = generate(2, ASK, max_tokens=8)
+    failed, fine = exact.run(impossible, neighbour)
+    if failed.failure is not None:
+        assert failed.failure.code == BAD_CONSTRAINT
+    assert fine.reason == "length"
