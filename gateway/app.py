@@ -19,6 +19,7 @@ from gateway.api.middleware import TicketHeaders
 from gateway.api.openai import OpenAI
 from gateway.api.ops import Ops
 from gateway.api.service import Service
+from gateway.api.tokens import Tokens
 from gateway.audit import Auditor
 from gateway.config import Config
 from gateway.dispatcher import Dispatcher
@@ -120,6 +121,7 @@ class Gateway:
         routes = [
             *Infer(service).routes(),
             *OpenAI(service).routes(),
+            *Tokens(service).routes(),
             *Ops(service, self.metrics).routes(),
         ]
         handlers: dict[int | type[Exception], ExceptionHandler] = {

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from workers import llama
 from workers.cells import BooksDiffer
+from workers.control import Control
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
 from workers.link import Link
 from workers.parent import die_with_parent
-from workers.preparer import Preparer
+from workers.preparer import Preparer, Prompter
 from workers.protocol import Broken, Ready, Violated, WorkerSpec
 from workers.renderer import Renderer, RendererFailed
 from workers.speech import detect
@@ -42,11 +43,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     try:
         sandbox = Renderer()  # first: it starts while the model is loaded
         model = llama.Model(spec)
-        sandbox.compile(
-            model.chat_template,
-            bos=model.special_text("bos"),
-            eos=model.special_text("eos"),
-        )
+        compiled(sandbox, model)
         n_seq = 2 * spec.slots  # as many again for finished sequences whose prefixes are kept
         context = llama.Context(model, spec, n_seq)
     except (llama.LoadFailed, TemplateFailed, RendererFailed) as error:
@@ -55,13 +52,28 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
     engine = Engine(context, kv, inbox, link.receive, link.send, spec.batch)
     info = model.info(Path(llama.readable(spec.model_path)).stem, context.n_ctx)
-    preparer = Preparer(model, sandbox, detect(model.chat_template), info.n_ctx_seq)
+    speech = detect(model.chat_template)
+    preparer = Preparer(model, sandbox, speech, info.n_ctx_seq)
+    control = Control(model, lambda: Prompter(model, compiled(Renderer(), model), speech))
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
+    threading.Thread(target=link.answer, args=(control,), name="control", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))
     try:
         engine.run()
     except BooksDiffer as violation:
         link.send(Violated(f"worker {os.getpid()}: {violation}"))
+
+
+def compiled(renderer: Renderer, model: llama.Model) -> Renderer:
+    """``renderer`` with the model's template. Raises TemplateFailed or RendererFailed."""
+    try:
+        renderer.compile(
+            model.chat_template, bos=model.special_text("bos"), eos=model.special_text("eos")
+        )
+    except (TemplateFailed, RendererFailed):
+        renderer.close()
+        raise
+    return renderer
 
 
 def _die_loudly(failure: threading.ExceptHookArgs) -> None:

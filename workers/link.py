@@ -1,7 +1,8 @@
 """The worker's end of the link: frames in, frames out.
 
-Three threads use it. One waits for bytes, one prepares prompts, and the engine's own reads between
-two steps what lies in the socket: a cancellation must not wait until a waiting thread gets a core.
+Four threads use it. One waits for bytes, one prepares prompts, one answers questions, and the
+engine's own reads between two steps what lies in the socket: a cancellation must not wait until a
+waiting thread gets a core.
 """
 
 import os
@@ -14,14 +15,17 @@ from collections import Counter
 
 import msgspec
 
+from workers.control import Control
 from workers.engine import Inbox
 from workers.preparer import Preparer, Refused
 from workers.protocol import (
+    Ask,
     Beat,
     Cancel,
     Failed,
     FrameDecoder,
     Generate,
+    Park,
     ProtocolError,
     Step,
     ToWorker,
@@ -43,7 +47,8 @@ class Link:
         self._write = threading.Lock()
         self._read = threading.Lock()
         self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
-        self._unprepared: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
+        self._unprepared: queue.SimpleQueue[Generate | Cancel | Park] = queue.SimpleQueue()
         self._behind: Counter[int] = Counter()
         """Messages in ``_unprepared`` by generation: what concerns one must stay in order."""
 
@@ -95,11 +100,18 @@ class Link:
 
     def _sort(self, message: ToWorker) -> None:
         """What needs no preparation goes past all prompts that wait for theirs."""
-        if isinstance(message, Generate) or message.id in self._behind:
+        if isinstance(message, Ask):
+            self._questions.put(message)
+        elif isinstance(message, Generate) or message.id in self._behind:
             self._behind[message.id] += 1
             self._unprepared.put(message)
         else:
             self._inbox.put(message)
+
+    def answer(self, control: Control) -> None:
+        """Answer questions for ever, in a thread of its own."""
+        while True:
+            self.send(control.answer(self._questions.get()))
 
     def prepare(self, preparer: Preparer) -> None:
         """Prepare prompts for ever, in a thread of its own.
@@ -111,7 +123,7 @@ class Link:
         while True:
             self._prepare(self._unprepared.get(), preparer)
 
-    def _prepare(self, message: ToWorker, preparer: Preparer) -> None:
+    def _prepare(self, message: Generate | Cancel | Park, preparer: Preparer) -> None:
         ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
         with self._read:
             # What was refused may have been parked here, and will not be asked for again.

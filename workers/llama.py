@@ -190,18 +190,20 @@ class Model:
         tokens = FIMTokens(*(int(getter(self._vocab)) for getter in getters))
         return tokens if min(tokens) >= 0 else None
 
-    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+    def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
         """Token ids of ``text``.
 
-        ``special``: special tokens in it count as such, and what the model wants around a text,
-        such as BOS, is added.
+        ``add_special``: what the model wants around a text, such as BOS, is added.
+        ``parse_special``: special tokens written in it count as such.
         """
         data = text.encode("utf-8", "replace")
         size = len(data) + 8
         while True:
             buffer = (ctypes.c_int32 * size)()
             got = llama_cpp.llama_tokenize(
-                self._vocab, data, len(data), buffer, size, special, special
+                self._vocab, data, len(data), buffer, size, add_special, parse_special
             )
             if got >= 0:
                 return buffer[:got]
@@ -252,7 +254,9 @@ class _Vocabulary:
         self._tokenize = model.tokenize
 
     def __call__(self, text: bytes) -> list[int]:
-        return self._tokenize(text.decode("utf-8", "replace"), special=False)
+        return self._tokenize(
+            text.decode("utf-8", "replace"), add_special=False, parse_special=False
+        )
 
 
 class Context:

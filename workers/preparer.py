@@ -58,6 +58,28 @@ class Sandbox(Protocol):
         ...
 
 
+class Prompter:
+    """Writes a conversation as the model's template wants it. For one thread."""
+
+    def __init__(self, model: Model, sandbox: Sandbox, speech: Speech) -> None:
+        self._model = model
+        self._sandbox = sandbox
+        self._speech = speech
+
+    def write(self, chat: Chat, now: float) -> str:
+        """The prompt; ``now`` (Unix s) is the date that templates see. Raises :class:`Refused`."""
+        messages, tools = self._speech.calls.adapt(chat.messages, chat.tools)
+        try:
+            text = self._sandbox.render(messages, now, tools, chat.arguments)
+        except TemplateFailed as error:
+            raise Refused(BAD_PROMPT, str(error)) from error
+        except RendererFailed as error:
+            raise Refused(COMPUTE_FAILED, str(error)) from error
+        # Many templates write BOS themselves; the tokeniser would add a second one.
+        bos = self._model.special_text("bos")
+        return text.removeprefix(bos) if bos and self._model.adds_bos else text
+
+
 class Preparer:
     """Turns a request into a sequence. For one thread."""
 
@@ -66,6 +88,7 @@ class Preparer:
         self._model = model
         self._sandbox = sandbox
         self._speech = speech
+        self._prompter = Prompter(model, sandbox, speech)
         self._limit = limit
         self._compiler = Compiler(model.guide_tokenizer)
         control = {text: model.control_token(text) for text in speech.preserved}
@@ -77,7 +100,7 @@ class Preparer:
         self._check_bias(request)
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
-            rendered = self._render(prompt, request.now)
+            rendered = self._prompter.write(prompt, request.now)
             thinking = starts_thinking(self._speech, rendered)
             tokens = self._model.tokenize(rendered)
         else:
@@ -105,18 +128,6 @@ class Preparer:
         if banned and len(banned | self._model.eog if request.ignore_eos else banned) == n_vocab:
             raise Refused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
-    def _render(self, prompt: Chat, now: float) -> str:
-        messages, tools = self._speech.calls.adapt(prompt.messages, prompt.tools)
-        try:
-            text = self._sandbox.render(messages, now, tools, prompt.arguments)
-        except TemplateFailed as error:
-            raise Refused(BAD_PROMPT, str(error)) from error
-        except RendererFailed as error:
-            raise Refused(COMPUTE_FAILED, str(error)) from error
-        # Many templates write BOS themselves; the tokeniser would add a second one.
-        bos = self._model.special_text("bos")
-        return text.removeprefix(bos) if bos and self._model.adds_bos else text
-
     def _tokens(self, prompt: Text | Tokens | Infill) -> list[int]:
         if isinstance(prompt, Text):
             return self._model.tokenize(prompt.text)
@@ -135,7 +146,8 @@ class Preparer:
         if fim is None:
             raise Refused(BAD_PROMPT, "'suffix': this model has no tokens for infilling", "suffix")
         prefix, suffix = (
-            self._model.tokenize(text, special=False) for text in (prompt.prefix, prompt.suffix)
+            self._model.tokenize(text, add_special=False, parse_special=False)
+            for text in (prompt.prefix, prompt.suffix)
         )
         return [*self._model.tokenize(""), fim.pre, *prefix, fim.suf, *suffix, fim.mid]
 

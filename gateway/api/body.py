@@ -36,7 +36,7 @@ MAX_TIMEOUT_S = 86400
 SHOULD_BE = "Input should be "
 """How pydantic's messages about types begin."""
 
-Body = TypeVar("Body", bound="SamplingBody")
+Body = TypeVar("Body", bound=BaseModel)
 
 
 Stop = Annotated[str, Field(min_length=1)]

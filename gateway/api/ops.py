@@ -13,8 +13,7 @@ from gateway.aging import NANO
 from gateway.api.body import priority_text
 from gateway.api.reply import json_response
 from gateway.api.service import Service
-from gateway.dispatcher import TROUBLE_RETRY_S
-from gateway.errors import NotFound, Unavailable
+from gateway.errors import NotFound
 from gateway.metrics import Metrics, wants_exposition
 from gateway.pool import WorkerStatus
 from gateway.queue import Place
@@ -58,12 +57,7 @@ class Ops:
         ]
 
     async def health(self, request: Request) -> Response:
-        if self._service.dispatcher.draining:
-            raise Unavailable("the server is shutting down", retry_after=5)
-        if self._service.pool.trouble is not None:
-            raise Unavailable(self._service.pool.trouble, retry_after=TROUBLE_RETRY_S)
-        if not self._service.pool.ready():
-            raise Unavailable("no worker is ready yet", retry_after=1)
+        self._service.check_serving()
         return json_response({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:

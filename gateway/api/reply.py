@@ -122,7 +122,7 @@ async def collect(
     dispatcher: Dispatcher, ticket: Ticket, receive: Callable[[], Awaitable[Message]]
 ) -> list[Completion]:
     """Wait for all answers. Raises the ticket's error, or ClientDisconnect on a hang-up."""
-    return await unless_hung_up(dispatcher, ticket, receive, _gather(ticket))
+    return await serve_ticket(dispatcher, ticket, receive, _gather(ticket))
 
 
 async def _gather(ticket: Ticket) -> list[Completion]:
@@ -134,16 +134,24 @@ async def _gather(ticket: Ticket) -> list[Completion]:
     return found
 
 
-async def unless_hung_up(
+async def serve_ticket(
     dispatcher: Dispatcher,
     ticket: Ticket,
     receive: Callable[[], Awaitable[Message]],
     work: Awaitable[T],
 ) -> T:
-    """The result of ``work``, unless the client goes away first (ClientDisconnect).
+    """As :func:`unless_hung_up`.
 
     However this ends, the ticket is ended too: nothing is computed for nobody.
     """
+    try:
+        return await unless_hung_up(receive, work)
+    finally:
+        dispatcher.cancel(ticket)
+
+
+async def unless_hung_up(receive: Callable[[], Awaitable[Message]], work: Awaitable[T]) -> T:
+    """The result of ``work``, unless the client goes away first (ClientDisconnect)."""
     worker = asyncio.ensure_future(work)
     watcher = asyncio.create_task(_hang_up(receive))
     try:
@@ -152,7 +160,6 @@ async def unless_hung_up(
             raise ClientDisconnect
         return worker.result()
     finally:
-        dispatcher.cancel(ticket)
         for task in (worker, watcher):
             task.cancel()
         await asyncio.gather(worker, watcher, return_exceptions=True)

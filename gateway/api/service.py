@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from gateway.config import Config
-from gateway.dispatcher import Dispatcher
-from gateway.errors import BadRequest, ContextOverflow, UnknownModel
+from gateway.dispatcher import TROUBLE_RETRY_S, Dispatcher
+from gateway.errors import BadRequest, ContextOverflow, Unavailable, UnknownModel
 from gateway.limits import Limits
 from gateway.pool import Pool
 from gateway.prompts import least_bytes
@@ -25,6 +25,15 @@ class Service:
     limits: Limits
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
+
+    def check_serving(self) -> None:
+        """Raises :class:`Unavailable` if a request that comes now could not be served."""
+        if self.dispatcher.draining:
+            raise Unavailable("the server is shutting down", retry_after=5)
+        if self.pool.trouble is not None:
+            raise Unavailable(self.pool.trouble, retry_after=TROUBLE_RETRY_S)
+        if not self.pool.ready():
+            raise Unavailable("no worker is ready yet", retry_after=1)
 
     def submit(self, request: Request, job: Job) -> Ticket:
         """Queue the job of a request. Raises a ForgeError if it can't be accepted.

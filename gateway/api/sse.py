@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.aging import NANO
-from gateway.api.reply import unless_hung_up
+from gateway.api.reply import serve_ticket
 from gateway.dispatcher import Dispatcher
 from gateway.errors import ForgeError
 from gateway.ticket import ClientEvent, Ticket
@@ -57,7 +57,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = self._respond(scope, receive, send)
         try:
-            await unless_hung_up(self._dispatcher, self._ticket, receive, work)
+            await serve_ticket(self._dispatcher, self._ticket, receive, work)
         except ClientDisconnect:
             return
 

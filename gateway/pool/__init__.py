@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from workers.protocol import Event, Generate, Load, ModelInfo
+from workers.protocol import Event, Generate, Load, ModelInfo, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class WorkerStatus:
     busy: int
     restarts: int
     load: Load
+    questions: int = 0
+    """Those that it has not answered."""
 
 
 class Listener(Protocol):
@@ -95,6 +97,13 @@ class Pool(Protocol):
         """Take a generation off its slot; ``Parked`` follows, unless it ends first.
 
         A later :meth:`submit` of the same id goes on, on the same worker if that has a credit.
+        """
+        ...
+
+    async def ask(self, question: Question) -> bytes:
+        """The answer of any worker as JSON; it waits behind no generation and needs no credit.
+
+        Raises a ForgeError. Who is cancelled meanwhile just does not hear the answer.
         """
         ...
 

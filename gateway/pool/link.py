@@ -1,4 +1,4 @@
-"""The gateway's end of one worker's link: frames, credits, and what is in flight there."""
+"""The gateway's end of one worker's link: frames, credits, what is in flight there, questions."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,8 +6,11 @@ from typing import cast
 
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
+    Answer,
+    Ask,
     Beat,
     Cancel,
+    Declined,
     Failed,
     Finished,
     FrameDecoder,
@@ -17,9 +20,11 @@ from workers.protocol import (
     Park,
     Parked,
     ProtocolError,
+    Question,
     Ready,
     Report,
     Step,
+    Told,
     encode,
 )
 
@@ -49,6 +54,9 @@ class WorkerLink(asyncio.Protocol):
         """Frames of the engine so far."""
         self._cancelled: dict[int, int] = {}
         """How many there were when each generation in flight was cancelled."""
+        self._asked: dict[int, asyncio.Future[Answer | None]] = {}
+        """Questions without an answer; one whose asker is gone is cancelled, and still there."""
+        self._last_question = 0
 
     @property
     def credits(self) -> int:
@@ -83,6 +91,26 @@ class WorkerLink(asyncio.Protocol):
     def park(self, id_: int) -> None:
         self._write(encode(Park(id_)))
 
+    @property
+    def questions(self) -> int:
+        """How many the worker has, those included that nobody waits for any more."""
+        return len(self._asked)
+
+    def ask(self, question: Question) -> asyncio.Future[Answer | None]:
+        """Send a question; None if the worker dies without an answer."""
+        self._last_question += 1
+        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._asked[self._last_question] = answer
+        self._write(encode(Ask(self._last_question, question)))
+        return answer
+
+    def _answer(self, id_: int, answer: Answer | None) -> None:
+        asked = self._asked.pop(id_, None)
+        if asked is None:
+            raise ProtocolError(f"an answer to question {id_}, which was not asked")
+        if not asked.done():
+            asked.set_result(answer)
+
     def close(self) -> None:
         """Hang up; the worker ends when it sees that."""
         if self._transport is not None:
@@ -94,7 +122,7 @@ class WorkerLink(asyncio.Protocol):
 
     def tick(self) -> str | None:
         """Time passed: why the worker must be taken for dead, if it must."""
-        return self._watchdog.tick(bool(self.in_flight))
+        return self._watchdog.tick(bool(self.in_flight), bool(self._asked))
 
     # asyncio.Protocol
 
@@ -105,7 +133,10 @@ class WorkerLink(asyncio.Protocol):
         try:
             for message in self._decoder.feed(data):
                 self._watchdog.beat()
-                if not isinstance(message, Beat):
+                if isinstance(message, Told | Declined):
+                    self._watchdog.answer()
+                    self._answer(message.id, message)
+                elif not isinstance(message, Beat):
                     self._account(message)
                     self._on_message(self, message)
         except ProtocolError:
@@ -114,6 +145,8 @@ class WorkerLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_closed(self)
+        for id_ in list(self._asked):
+            self._answer(id_, None)
 
     def _account(self, message: Report) -> None:
         if isinstance(message, Ready):

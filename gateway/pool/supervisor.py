@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 
-from gateway.pool import Listener, PoolFailed, WorkerStatus
+from gateway.pool import Listener, PoolFailed, WorkerStatus, questions
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import choose
 from gateway.pool.process import WorkerProcess
@@ -13,6 +13,7 @@ from workers.protocol import (
     Generate,
     Load,
     ModelInfo,
+    Question,
     Ready,
     Report,
     Step,
@@ -140,6 +141,14 @@ class LocalPool:
             if worker.link is not None and id_ in worker.link.in_flight:
                 worker.link.park(id_)
 
+    async def ask(self, question: Question) -> bytes:
+        return await questions.ask(self._askable, question)
+
+    def _askable(self) -> list[WorkerLink]:
+        """All that are ready; but who runs alone must not be blamed for a question's deeds."""
+        ready = [w for w in self._shared() if w.ready] or [w for w in self._workers if w.ready]
+        return [w.link for w in ready if w.link is not None]
+
     def drain(self) -> None:
         self._draining = True
 
@@ -183,6 +192,7 @@ class LocalPool:
             busy=worker.busy,
             restarts=worker.restarts,
             load=link.load if link else Load(),
+            questions=link.questions if link else 0,
         )
 
     # ------------------------------------------------------------------ one worker's life

@@ -8,6 +8,8 @@ import math
 
 START_S = 15.0
 """A process is silent while the interpreter starts and libraries are read from a slow disk."""
+ANSWER_S = 300.0
+"""A question takes milliseconds; a template that stands still is given up long before this."""
 
 
 class Watchdog:
@@ -24,7 +26,8 @@ class Watchdog:
         self._silent_limit = math.ceil(silence_s / tick_s)
         self._spoken = False
         self._step_limit = math.ceil(step_s / tick_s)
-        self._silent = self._stepless = 0
+        self._answer_limit = math.ceil(ANSWER_S / tick_s)
+        self._silent = self._stepless = self._answerless = 0
 
     def beat(self) -> None:
         """It said something."""
@@ -35,12 +38,22 @@ class Watchdog:
         """It ended a step."""
         self._silent = self._stepless = 0
 
-    def tick(self, busy: bool) -> str | None:
-        """Time passed, and it had work or not. Why it must be taken for dead, if it must."""
+    def answer(self) -> None:
+        """It answered a question."""
+        self._answerless = 0
+
+    def tick(self, busy: bool, asked: bool = False) -> str | None:
+        """Time passed. Why it must be taken for dead, if it must.
+
+        ``busy``: whether it had generations; ``asked``: whether it had questions.
+        """
         self._silent += 1
         self._stepless = self._stepless + 1 if busy else 0
+        self._answerless = self._answerless + 1 if asked else 0
         if self._silent > (self._silent_limit if self._spoken else self._start_limit):
             return "it has been silent for too long"
         if self._stepless > self._step_limit:
             return "it has not ended a step for too long"
+        if self._answerless > self._answer_limit:
+            return "it has not answered a question for too long"
         return None

@@ -4,6 +4,7 @@ No worker computes here. The test plays the workers: it emits their events, ends
 and lets them die. Credits are counted as the real pool counts them, per worker.
 """
 
+import asyncio
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +23,7 @@ from workers.protocol import (
     Load,
     ModelInfo,
     Parked,
+    Question,
     Sampling,
     Started,
 )
@@ -45,6 +47,8 @@ class MemoryPool:
         self.asked_to_park: list[int] = []
         self.homes: dict[int, int] = {}
         """Worker that keeps the cells of each parked generation."""
+        self.asked: list[tuple[Question, asyncio.Future[bytes]]] = []
+        """Every question, and where the test may put the answer."""
         self.draining = False
         self._listener: Listener | None = None
         self._tokens = itertools.count(1000)
@@ -90,6 +94,11 @@ class MemoryPool:
         # A worker answers once, however often it is asked, and not for what has ended.
         if id_ in self.running() and id_ not in self.asked_to_park:
             self.asked_to_park.append(id_)
+
+    async def ask(self, question: Question) -> bytes:
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.asked.append((question, answer))
+        return await answer
 
     def drain(self) -> None:
         self.draining = True

@@ -1,0 +1,99 @@
+"""Questions beside the generations: a text's tokens, tokens' text, what a conversation becomes.
+
+A thread of its own answers them, one after the other, and waits neither for the engine nor for the
+prompts that are being prepared. So it has a template of its own too.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from workers.llama import Model
+from workers.preparer import Prompter, Refused
+from workers.protocol import (
+    BAD_PROMPT,
+    COMPUTE_FAILED,
+    Answer,
+    ApplyTemplate,
+    Ask,
+    Declined,
+    Detokenize,
+    Question,
+    Tokenize,
+    Told,
+)
+from workers.renderer import RendererFailed
+from workers.template import TemplateFailed
+
+
+class Control:
+    """Answers questions. For one thread."""
+
+    def __init__(self, model: Model, prompter: Callable[[], Prompter]) -> None:
+        """``prompter`` makes one that nobody else uses, when it is first needed.
+
+        It may raise TemplateFailed or RendererFailed; the next question that needs it tries again.
+        """
+        self._model = model
+        self._make_prompter = prompter
+        self._prompter: Prompter | None = None
+        self._pieces: dict[int, msgspec.Raw] = {}
+        """What is told of each token that was met so far: a long text has few different ones."""
+
+    def answer(self, ask: Ask) -> Answer:
+        """Whatever is asked gets an answer."""
+        try:
+            return Told(ask.id, msgspec.json.encode(self._consider(ask.question)))
+        except Refused as refused:
+            return Declined(ask.id, refused.code, str(refused), refused.param)
+
+    def _consider(self, question: Question) -> dict[str, Any]:
+        """The answer before it is JSON. Raises :class:`Refused`."""
+        match question:
+            case Tokenize():
+                return {"tokens": self._tokens(question)}
+            case Detokenize(ids):
+                return {"content": self._content(ids)}
+            case ApplyTemplate(chat, now):
+                return {"prompt": self._own_prompter().write(chat, now)}
+
+    def _tokens(self, question: Tokenize) -> list[int] | list[msgspec.Raw]:
+        ids = self._model.tokenize(
+            question.text,
+            add_special=question.add_special,
+            parse_special=question.parse_special,
+        )
+        return [self._piece(id_) for id_ in ids] if question.pieces else ids
+
+    def _piece(self, id_: int) -> msgspec.Raw:
+        """A token with its text as JSON; with its bytes if they are only a part of a character."""
+        if id_ not in self._pieces:
+            data = self._model.shown(id_)
+            try:
+                piece: str | list[int] = data.decode()
+            except UnicodeDecodeError:
+                piece = list(data)
+            self._pieces[id_] = msgspec.Raw(msgspec.json.encode({"id": id_, "piece": piece}))
+        return self._pieces[id_]
+
+    def _content(self, ids: list[int]) -> str:
+        """What is no UTF-8 becomes U+FFFD."""
+        known = range(self._model.n_vocab)
+        # llama.cpp would end the process.
+        wrong = next((at for at, id_ in enumerate(ids) if id_ not in known), None)
+        if wrong is not None:
+            field, last = f"tokens.{wrong}", known[-1]
+            message = f"'{field}': token ids of this model are 0 to {last}, not {ids[wrong]}"
+            raise Refused(BAD_PROMPT, message, field)
+        return b"".join(map(self._model.shown, ids)).decode("utf-8", "replace")
+
+    def _own_prompter(self) -> Prompter:
+        if self._prompter is None:
+            try:
+                self._prompter = self._make_prompter()
+            except TemplateFailed as error:
+                raise Refused(BAD_PROMPT, str(error)) from error
+            except RendererFailed as error:
+                raise Refused(COMPUTE_FAILED, str(error)) from error
+        return self._prompter
