@@ -15,12 +15,16 @@ _FILE_TYPE = "general.file_type"
 _ALL_F32 = 0
 """llama.cpp's LLAMA_FTYPE_ALL_F32."""
 _TEMPLATE = "tokenizer.chat_template"
+_ADD_BOS = "tokenizer.ggml.add_bos_token"
 
 
-def f32_copy(source: Path, target: Path, template: str | None = None) -> None:
+def f32_copy(
+    source: Path, target: Path, template: str | None = None, *, add_bos: bool = False
+) -> None:
     """Write ``source`` to ``target`` with its F16 tensors as F32 and all its metadata.
 
-    ``template`` takes the place of its chat template, if given.
+    ``template`` takes the place of its chat template, if given; with ``add_bos`` its tokeniser
+    puts BOS before every text.
     """
     reader = GGUFReader(source)
     architecture = reader.fields[_ARCHITECTURE].contents()
@@ -29,6 +33,7 @@ def f32_copy(source: Path, target: Path, template: str | None = None) -> None:
         if key == _ARCHITECTURE or key.startswith("GGUF."):
             continue
         changed = {_FILE_TYPE: _ALL_F32} | ({} if template is None else {_TEMPLATE: template})
+        changed |= {_ADD_BOS: True} if add_bos else {}
         value = changed.get(key, field.contents())
         kind = field.types[0]
         writer.add_key_value(

@@ -1,25 +1,35 @@
 """The worker's end of the link, on a socketpair; the test is the gateway."""
 
 import socket
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.server import DEADLINE_S
 from tests.workers.driver import Driver, generate
+from workers.control import Control
 from workers.engine import Inbox
 from workers.link import Link
+from workers.llama import Model
 from workers.protocol import (
     COMPUTE_FAILED,
     CONTEXT_OVERFLOW,
+    Ask,
     Broken,
     Cancel,
     Chat,
+    Declined,
+    Detokenize,
     Failed,
     FrameDecoder,
     FromWorker,
     Park,
     Ready,
     Step,
+    Tokenize,
+    Told,
     encode,
 )
 from workers.renderer import RendererFailed
@@ -32,7 +42,7 @@ class Wire:
         self.worker = worker
         self.inbox: Inbox = Inbox()
         self.link = Link(worker, self.inbox)
-        self._decoder: FrameDecoder[Ready | Broken | Step] = FrameDecoder(FromWorker)
+        self._decoder: FrameDecoder[Any] = FrameDecoder(FromWorker)
 
     def read(self, data: bytes) -> bool:
         """Let the link read ``data``; whether it would read on."""
@@ -50,7 +60,11 @@ class Wire:
 
     def heard(self) -> list[Ready | Broken | Step]:
         self.gateway.setblocking(False)
-        return list(self._decoder.feed(self.gateway.recv(1 << 16)))
+        return self.decode(self.gateway.recv(1 << 16))
+
+    def decode(self, data: bytes) -> list[Any]:
+        """What the worker said."""
+        return list(self._decoder.feed(data))
 
 
 @pytest.fixture
@@ -151,3 +165,22 @@ def test_frames_are_whole(wire: Wire) -> None:
     wire.link.send(Broken("one"))
     wire.link.send(Broken("two"))
     assert wire.heard() == [Broken("one"), Broken("two")]
+
+
+def test_questions_wait_behind_no_prompt(wire: Wire, f16: Driver, f16_model: Model) -> None:
+    """Nobody prepares anything here, nor decodes; and nothing reaches the engine."""
+    control = Control(f16_model, lambda: f16.preparer)
+    threading.Thread(target=wire.link.answer, args=(control,), daemon=True).start()
+    asked = [Ask(1, Tokenize("hello", False, True, False)), Ask(1000, Detokenize([9999]))]
+    assert wire.read(encode(generate(1, "hello")) + b"".join(map(encode, asked)))
+    assert wire.came() == []
+    wire.gateway.settimeout(DEADLINE_S)
+    answers: list[Told | Declined] = []
+    while len(answers) < 2:
+        answers += wire.decode(wire.gateway.recv(1 << 16))
+    (first, second) = answers
+    assert first == Told(1, b'{"tokens":[1116]}')
+    assert isinstance(second, Declined)
+    assert (second.id, second.param) == (1000, "tokens.0")
+    assert wire.read(encode(Cancel(1))), "an id of a question is not one of a generation"
+    assert wire.came() == [], "it is behind its own prompt"

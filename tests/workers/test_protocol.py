@@ -12,11 +12,15 @@ from workers import protocol
 from workers.protocol import (
     FAILURES,
     MAX_FRAME,
+    ApplyTemplate,
+    Ask,
     Broken,
     CallDelta,
     Cancel,
     Chat,
+    Declined,
     Delta,
+    Detokenize,
     Dry,
     Extra,
     Failed,
@@ -37,7 +41,9 @@ from workers.protocol import (
     Step,
     Text,
     TokenChance,
+    Tokenize,
     Tokens,
+    Told,
     ToolUse,
     ToWorker,
     WorkerSpec,
@@ -57,8 +63,9 @@ SOME = st.lists(TEXTS, max_size=3)
 TOOLS = st.builds(
     ToolUse, st.lists(OBJECTS, max_size=2), SOME, required=st.booleans(), parallel=st.booleans()
 )
+CHATS = st.builds(Chat, st.lists(OBJECTS, max_size=3), st.none() | TOOLS, OBJECTS)
 PROMPTS = (
-    st.builds(Chat, st.lists(OBJECTS, max_size=3), st.none() | TOOLS, OBJECTS)
+    CHATS
     | st.builds(Text, TEXTS)
     | st.builds(Tokens, TOKENS)
     | st.builds(Infill, TEXTS, TEXTS)
@@ -86,7 +93,12 @@ SAMPLINGS = st.builds(
     logit_bias=st.lists(st.tuples(SMALL, NUMBERS | st.just(-math.inf)), max_size=3),
     samplers=st.none() | st.lists(TEXTS, max_size=3),
 )
-TO_WORKER = st.builds(Cancel, IDS) | st.builds(
+QUESTIONS = (
+    st.builds(Tokenize, TEXTS, st.booleans(), st.booleans(), st.booleans())
+    | st.builds(Detokenize, TOKENS)
+    | st.builds(ApplyTemplate, CHATS, NUMBERS)
+)
+TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.builds(
     Generate,
     id=IDS,
     attempt=SMALL,
@@ -115,6 +127,10 @@ FROM_WORKER = (
     st.builds(Ready, SMALL, SMALL, INFOS)
     | st.builds(Broken, TEXTS)
     | st.builds(Step, st.lists(EVENTS, max_size=4), st.none() | LOADS)
+    | st.builds(Told, IDS, st.binary(max_size=20))
+    | st.builds(
+        Declined, IDS, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | st.just("tokens.1")
+    )
 )
 
 
@@ -145,7 +161,7 @@ def test_messages_from_the_worker(messages: list[Ready | Broken | Step], places:
 
 def test_every_message_type_is_tried() -> None:
     """A new message must come into the strategies above."""
-    unions = (ToWorker, FromWorker, protocol.Event)
+    unions = (ToWorker, FromWorker, protocol.Event, protocol.Question)
     kinds = {kind for union in unions for kind in get_args(union)}
     kinds |= {*get_args(protocol.Prompt), *get_args(protocol.Constraint), ToolUse}
     kinds |= {ModelInfo, Load, Sampling, Dry, Extra, CallDelta, Logprob, TokenChance}

@@ -1,6 +1,6 @@
 """When a worker is taken for dead."""
 
-from gateway.pool.watchdog import START_S, Watchdog
+from gateway.pool.watchdog import ANSWER_S, START_S, Watchdog
 
 BUSY, IDLE = True, False
 
@@ -55,6 +55,25 @@ def test_idle_time_is_not_stuck_time() -> None:
         assert watchdog.tick(BUSY) is None
         watchdog.beat()
     assert watchdog.tick(BUSY) is not None
+
+
+def asked(watchdog: Watchdog) -> int:
+    """How many ticks it stands while the worker lives, works, and owes an answer."""
+    for count in range(10_000):
+        if watchdog.tick(BUSY, asked=True) is not None:
+            return count
+        watchdog.beat()
+        watchdog.step()
+    return -1
+
+
+def test_a_question_must_be_answered() -> None:
+    watchdog = Watchdog(1, 5, 5)
+    assert asked(watchdog) == ANSWER_S
+    watchdog.answer()
+    assert asked(watchdog) == ANSWER_S, "an answer is progress"
+    assert watchdog.tick(BUSY, asked=True) == "it has not answered a question for too long"
+    assert watchdog.tick(IDLE, asked=False) is None, "nobody waits any more"
 
 
 def test_it_bites_until_it_is_obeyed() -> None:

@@ -1,0 +1,170 @@
+"""Questions and their answers, on real llama.cpp; templates in the test's own process."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway.config import EMBEDDED_MODEL
+from tests.f32 import f32_copy
+from tests.workers.driver import loaded
+from workers.control import Control
+from workers.llama import Model
+from workers.protocol import (
+    BAD_PROMPT,
+    COMPUTE_FAILED,
+    ApplyTemplate,
+    Ask,
+    Chat,
+    Declined,
+    Detokenize,
+    Question,
+    Tokenize,
+    Told,
+)
+from workers.renderer import RendererFailed
+from workers.sequence import Preparer
+from workers.template import ChatTemplate, TemplateFailed
+
+NOW = 1.9e9
+CHAT = Chat([{"role": "user", "content": "2 < 3 & ü?"}])
+TEXTS = ["hello", " Once upon\n a time ", "ünï 🙂🙃", "a\0b", "<|im_start|>user\nhi<|im_end|>", ""]
+
+
+def preparer(model: Model) -> Preparer:
+    template = ChatTemplate(
+        model.chat_template or "", bos=model.special_text("bos"), eos=model.special_text("eos")
+    )
+    return Preparer(model, template, 64)
+
+
+@pytest.fixture
+def control(f16_model: Model) -> Control:
+    return Control(f16_model, lambda: preparer(f16_model))
+
+
+@pytest.fixture(scope="module")
+def bos_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """Its tokeniser and its template both want BOS in front."""
+    path = tmp_path_factory.mktemp("bos") / "bos.gguf"
+    template = "{{ bos_token }}{% for m in messages %}{{ m.content }};{% endfor %}"
+    f32_copy(EMBEDDED_MODEL, path, template, add_bos=True)
+    with loaded(path) as model:
+        yield model
+
+
+def told(control: Control, question: Question) -> Any:
+    answer = control.answer(Ask(7, question))
+    assert isinstance(answer, Told), answer
+    assert answer.id == 7
+    return json.loads(answer.json)
+
+
+def tokens(control: Control, text: str, add: bool = False, parse: bool = True) -> Any:
+    return told(control, Tokenize(text, add, parse, False))["tokens"]
+
+
+def pieces(control: Control, text: str, parse: bool = True) -> list[tuple[int, Any]]:
+    found = told(control, Tokenize(text, False, parse, True))["tokens"]
+    assert all(token.keys() == {"id", "piece"} for token in found)
+    return [(token["id"], token["piece"]) for token in found]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("parse", [True, False])
+def test_round_trip(control: Control, f16_model: Model, text: str, parse: bool) -> None:
+    ids = tokens(control, text, parse=parse)
+    assert ids == f16_model.tokenize(text, add_special=False, parse_special=parse)
+    assert told(control, Detokenize(ids)) == {"content": text}
+    shown = pieces(control, text, parse=parse)
+    assert [id_ for id_, _ in shown] == ids
+    parts = [p.encode() if isinstance(p, str) else bytes(p) for _, p in shown]
+    assert b"".join(parts) == text.encode()
+
+
+def test_a_part_of_a_character_is_bytes(control: Control) -> None:
+    """The same token each time, also when it was met before."""
+    for _ in range(2):
+        shown = [piece for _, piece in pieces(control, "a🙂b")]
+        assert shown == ["a", [0xF0], [0x9F], [0x99], [0x82], "b"]
+
+
+def test_a_character_without_its_end(control: Control) -> None:
+    cut = tokens(control, "a🙂")[:-1]
+    assert told(control, Detokenize(cut)) == {"content": "a\N{REPLACEMENT CHARACTER}"}
+
+
+def test_special_tokens(control: Control, f16_model: Model) -> None:
+    (eos,) = tokens(control, "<|im_end|>")
+    assert eos in f16_model.eog
+    assert pieces(control, "<|im_end|>") == [(eos, "<|im_end|>")]
+    assert eos not in tokens(control, "<|im_end|>", parse=False)
+    assert len(tokens(control, "<|im_end|>", parse=False)) > 1
+
+
+def test_what_the_model_wants_around_a_text(bos_model: Model) -> None:
+    control = Control(bos_model, lambda: preparer(bos_model))
+    (bos,) = tokens(control, bos_model.special_text("bos"))
+    plain = tokens(control, "hello")
+    assert tokens(control, "hello", add=True) == [bos, *plain]
+    assert tokens(control, "hello", add=True, parse=False) == [bos, *plain]
+
+
+def test_the_prompt_is_the_one_that_is_tokenised(bos_model: Model) -> None:
+    """As the tokeniser will add BOS, it is not in the text: one would be too many."""
+    control = Control(bos_model, lambda: preparer(bos_model))
+    assert told(control, ApplyTemplate(CHAT, NOW)) == {"prompt": "2 < 3 & ü?;"}
+
+
+@pytest.mark.parametrize("id_", [-1, 2048, 2**31 - 1, -(2**31), 2**62])
+def test_ids_that_the_model_does_not_have(control: Control, f16_model: Model, id_: int) -> None:
+    """llama.cpp would end the process."""
+    assert f16_model.n_vocab == 2048
+    answer = control.answer(Ask(3, Detokenize([5, 6, id_, 7])))
+    assert isinstance(answer, Declined)
+    assert (answer.id, answer.code, answer.param) == (3, BAD_PROMPT, "tokens.2")
+    assert answer.message == f"'tokens.2': token ids of this model are 0 to 2047, not {id_}"
+
+
+def test_every_id_of_the_model_has_a_text(control: Control, f16_model: Model) -> None:
+    everything = list(range(f16_model.n_vocab))
+    assert told(control, Detokenize(everything))["content"]
+
+
+def test_a_conversation(control: Control, f16_model: Model) -> None:
+    expected = preparer(f16_model).render(CHAT, NOW)
+    assert "2 < 3 & ü?" in expected
+    assert told(control, ApplyTemplate(CHAT, NOW)) == {"prompt": expected}
+
+
+def test_a_template_that_refuses(f16_model: Model) -> None:
+    class Stern:
+        def render(self, messages: object, now: float) -> str:
+            raise TemplateFailed("no")
+
+    control = Control(f16_model, lambda: Preparer(f16_model, Stern(), 64))
+    assert control.answer(Ask(1, ApplyTemplate(CHAT, NOW))) == Declined(1, BAD_PROMPT, "no", None)
+    assert tokens(control, "hello")
+
+
+def test_a_template_is_got_when_it_is_needed(f16_model: Model) -> None:
+    """And once; but if there was no process to be had, the next question tries again."""
+    calls: list[str] = []
+    failures: list[Exception] = [RendererFailed("no process"), TemplateFailed("broken")]
+
+    def make() -> Preparer:
+        calls.append("made")
+        if failures:
+            raise failures.pop(0)
+        return preparer(f16_model)
+
+    control = Control(f16_model, make)
+    tokens(control, "hello")
+    told(control, Detokenize([5]))
+    assert calls == []
+    question = ApplyTemplate(CHAT, NOW)
+    assert control.answer(Ask(1, question)) == Declined(1, COMPUTE_FAILED, "no process", None)
+    assert control.answer(Ask(2, question)) == Declined(2, BAD_PROMPT, "broken", None)
+    assert told(control, question) == told(control, question)
+    assert len(calls) == 3
