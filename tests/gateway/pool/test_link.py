@@ -7,11 +7,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gateway.pool.link import WorkerLink
-from gateway.pool.watchdog import Watchdog
+from gateway.pool.watchdog import ANSWER_S, Watchdog
 from workers.protocol import (
+    BAD_PROMPT,
+    Ask,
+    Beat,
     Broken,
     Cancel,
+    Declined,
     Delta,
+    Detokenize,
     Event,
     Failed,
     Finished,
@@ -25,6 +30,7 @@ from workers.protocol import (
     Sampling,
     Step,
     Text,
+    Told,
     ToWorker,
     encode,
 )
@@ -49,7 +55,7 @@ class Line:
         ours.setblocking(False)
         self.worker.setblocking(False)
         self._ours = ours
-        self._decoder: FrameDecoder[Generate | Cancel] = FrameDecoder(ToWorker)
+        self._decoder: FrameDecoder[Generate | Cancel | Ask] = FrameDecoder(ToWorker)
 
     def _on_message(self, link: WorkerLink, message: Report) -> None:
         assert link is self.link
@@ -71,7 +77,7 @@ class Line:
         await asyncio.get_running_loop().sock_sendall(self.worker, b"".join(frames))
         await self._news.wait()
 
-    async def hears(self) -> list[Generate | Cancel]:
+    async def hears(self) -> list[Generate | Cancel | Ask]:
         data = await asyncio.get_running_loop().sock_recv(self.worker, 1 << 16)
         return list(self._decoder.feed(data))
 
@@ -219,5 +225,91 @@ def test_an_echo_of_an_earlier_attempt_frees_nothing() -> None:
         assert line.link.in_flight == {1: 3}
         await line.says(encode(Step([Parked(1, 3), Finished(1, 3, "cancelled", [], "")], None)))
         assert (line.link.in_flight, line.link.parked) == ({}, {})
+
+    on_line(script)
+
+
+QUESTION = Detokenize([1, 2])
+
+
+def test_a_question_and_its_answer() -> None:
+    """No report, so neither credits nor steps have anything to do with it."""
+
+    async def script(line: Line) -> None:
+        await line.says(encode(READY))
+        line.link.generate(generate(1))
+        line.link.cancel(1)
+        first, second = line.link.ask(QUESTION), line.link.ask(Detokenize([3]))
+        assert (await line.hears())[2:] == [Ask(1, QUESTION), Ask(2, Detokenize([3]))]
+        assert (line.link.questions, line.link.credits) == (2, 1)
+        declined = Declined(2, BAD_PROMPT, "no", "tokens.0")
+        line.link.data_received(encode(declined) + encode(Told(1, b"{}")))
+        assert await second == declined
+        assert await first == Told(1, b"{}")
+        assert line.link.questions == 0
+        assert line.heard == [READY]
+        assert line.link.unanswered() == [], "the engine has not spoken since the cancellation"
+
+    on_line(script)
+
+
+def test_nobody_waits_for_the_answer_any_more() -> None:
+    """The worker still has the question; only its answer makes room."""
+
+    async def script(line: Line) -> None:
+        await line.says(encode(READY))
+        line.link.ask(QUESTION).cancel()
+        assert line.link.questions == 1
+        line.link.data_received(encode(Told(1, b"{}")))
+        assert line.link.questions == 0
+        assert not line.closed.is_set()
+
+    on_line(script)
+
+
+def test_a_worker_that_dies_leaves_nobody_waiting() -> None:
+    async def script(line: Line) -> None:
+        await line.says(encode(READY))
+        answered, lost, given_up = (line.link.ask(QUESTION) for _ in range(3))
+        given_up.cancel()
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(line.worker, encode(Told(1, b"1")))
+        line.worker.close()
+        assert await answered == Told(1, b"1"), "what it said before is heard"
+        assert await lost is None
+        assert line.link.questions == 0
+
+    on_line(script)
+
+
+def test_an_answer_to_no_question_is_rubbish() -> None:
+    async def script(line: Line) -> None:
+        await line.says(encode(READY))
+        line.link.generate(generate(1))
+        await line.says(encode(Told(1, b"{}")))
+        await line.closed.wait()
+        assert line.in_flight_at_close == [1]
+
+    on_line(script)
+
+
+def test_the_watchdog_sees_questions() -> None:
+    """However often it beats and steps."""
+
+    async def script(line: Line) -> None:
+        await line.says(encode(READY))
+
+        def ticks() -> int:
+            for count in range(1000):
+                line.link.data_received(encode(Beat()))
+                if line.link.tick() is not None:
+                    return count
+            return -1
+
+        assert ticks() == -1
+        line.link.ask(QUESTION)
+        assert ticks() == ANSWER_S
+        line.link.data_received(encode(Told(1, b"{}")))
+        assert ticks() == -1
 
     on_line(script)
