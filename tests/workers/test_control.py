@@ -8,9 +8,10 @@ import pytest
 
 from gateway.config import EMBEDDED_MODEL
 from tests.f32 import f32_copy
-from tests.workers.driver import loaded
+from tests.workers.driver import DirectSandbox, loaded
 from workers.control import Control
 from workers.llama import Model
+from workers.preparer import Prompter
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
@@ -24,24 +25,23 @@ from workers.protocol import (
     Told,
 )
 from workers.renderer import RendererFailed
-from workers.sequence import Preparer
-from workers.template import ChatTemplate, TemplateFailed
+from workers.speech import detect
+from workers.template import TemplateFailed
 
 NOW = 1.9e9
 CHAT = Chat([{"role": "user", "content": "2 < 3 & ü?"}])
 TEXTS = ["hello", " Once upon\n a time ", "ünï 🙂🙃", "a\0b", "<|im_start|>user\nhi<|im_end|>", ""]
 
 
-def preparer(model: Model) -> Preparer:
-    template = ChatTemplate(
-        model.chat_template or "", bos=model.special_text("bos"), eos=model.special_text("eos")
-    )
-    return Preparer(model, template, 64)
+def prompter(model: Model, source: str | None = None) -> Prompter:
+    source = source or model.chat_template or ""
+    bos, eos = model.special_text("bos"), model.special_text("eos")
+    return Prompter(model, DirectSandbox(source, bos=bos, eos=eos), detect(source))
 
 
 @pytest.fixture
 def control(f16_model: Model) -> Control:
-    return Control(f16_model, lambda: preparer(f16_model))
+    return Control(f16_model, lambda: prompter(f16_model))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_special_tokens(control: Control, f16_model: Model) -> None:
 
 
 def test_what_the_model_wants_around_a_text(bos_model: Model) -> None:
-    control = Control(bos_model, lambda: preparer(bos_model))
+    control = Control(bos_model, lambda: prompter(bos_model))
     (bos,) = tokens(control, bos_model.special_text("bos"))
     plain = tokens(control, "hello")
     assert tokens(control, "hello", add=True) == [bos, *plain]
@@ -113,7 +113,7 @@ def test_what_the_model_wants_around_a_text(bos_model: Model) -> None:
 
 def test_the_prompt_is_the_one_that_is_tokenised(bos_model: Model) -> None:
     """As the tokeniser will add BOS, it is not in the text: one would be too many."""
-    control = Control(bos_model, lambda: preparer(bos_model))
+    control = Control(bos_model, lambda: prompter(bos_model))
     assert told(control, ApplyTemplate(CHAT, NOW)) == {"prompt": "2 < 3 & ü?;"}
 
 
@@ -133,18 +133,16 @@ def test_every_id_of_the_model_has_a_text(control: Control, f16_model: Model) ->
 
 
 def test_a_conversation(control: Control, f16_model: Model) -> None:
-    expected = preparer(f16_model).render(CHAT, NOW)
+    expected = prompter(f16_model).write(CHAT, NOW)
     assert "2 < 3 & ü?" in expected
     assert told(control, ApplyTemplate(CHAT, NOW)) == {"prompt": expected}
 
 
 def test_a_template_that_refuses(f16_model: Model) -> None:
-    class Stern:
-        def render(self, messages: object, now: float) -> str:
-            raise TemplateFailed("no")
-
-    control = Control(f16_model, lambda: Preparer(f16_model, Stern(), 64))
-    assert control.answer(Ask(1, ApplyTemplate(CHAT, NOW))) == Declined(1, BAD_PROMPT, "no", None)
+    source = "{{ raise_exception('no') }}"
+    control = Control(f16_model, lambda: prompter(f16_model, source))
+    declined = control.answer(Ask(1, ApplyTemplate(CHAT, NOW)))
+    assert declined == Declined(1, BAD_PROMPT, "the model's chat template refused: no", None)
     assert tokens(control, "hello")
 
 
@@ -153,11 +151,11 @@ def test_a_template_is_got_when_it_is_needed(f16_model: Model) -> None:
     calls: list[str] = []
     failures: list[Exception] = [RendererFailed("no process"), TemplateFailed("broken")]
 
-    def make() -> Preparer:
+    def make() -> Prompter:
         calls.append("made")
         if failures:
             raise failures.pop(0)
-        return preparer(f16_model)
+        return prompter(f16_model)
 
     control = Control(f16_model, make)
     tokens(control, "hello")
