@@ -169,7 +169,7 @@ def test_frames_are_whole(wire: Wire) -> None:
 
 def test_questions_wait_behind_no_prompt(wire: Wire, f16: Driver, f16_model: Model) -> None:
     """Nobody prepares anything here, nor decodes; and nothing reaches the engine."""
-    control = Control(f16_model, lambda: f16.preparer)
+    control = Control(f16_model, lambda: f16.preparer._prompter)
     threading.Thread(target=wire.link.answer, args=(control,), daemon=True).start()
     asked = [Ask(1, Tokenize("hello", False, True, False)), Ask(1000, Detokenize([9999]))]
     assert wire.read(encode(generate(1, "hello")) + b"".join(map(encode, asked)))

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from gateway.errors import ForgeError, InvalidPrompt, QueueFull, Unavailable, WorkerFailed
 from gateway.pool.link import WorkerLink
+from gateway.pool.process import WorkerProcess
 from gateway.pool.questions import ATTEMPTS, OPEN, ask
+from gateway.pool.supervisor import LocalPool
 from tests.gateway.pool.test_link import READY, Line
-from workers.protocol import BAD_PROMPT, Declined, Detokenize, Told, encode
+from workers.protocol import BAD_PROMPT, Declined, Detokenize, Told, WorkerSpec, encode
 
 QUESTION = Detokenize([1])
 
@@ -115,6 +119,26 @@ def test_a_question_does_not_kill_them_all() -> None:
         assert crew.open() == [0] * (ATTEMPTS + 1)
 
     with_crew(ATTEMPTS + 1, script)
+
+
+def test_who_runs_alone_is_not_blamed_for_a_question() -> None:
+    """Its death would be the end of the generation; unless nobody else is there to ask."""
+
+    async def script(crew: Crew) -> None:
+        spec = WorkerSpec("m", 1, 1, 64, 8, "f16", "f16", "auto", False, 0, "info", 1.0)
+        pool = LocalPool(spec, 2, silence_s=1, step_s=1)
+        for worker, line in zip(pool._workers, crew.lines, strict=True):
+            worker.process = cast(WorkerProcess, SimpleNamespace(link=line.link, linked=True))
+        links = crew.ready()
+        assert pool._askable() == links
+        assert pool.reserve()
+        assert pool._askable() == links[1:]
+        links[1].ready = None
+        assert pool._askable() == links[:1]
+        pool.release()
+        assert pool._askable() == links[:1]
+
+    with_crew(2, script)
 
 
 def test_nobody_to_ask() -> None:
