@@ -65,10 +65,7 @@ TOOLS = st.builds(
 )
 CHATS = st.builds(Chat, st.lists(OBJECTS, max_size=3), st.none() | TOOLS, OBJECTS)
 PROMPTS = (
-    CHATS
-    | st.builds(Text, TEXTS)
-    | st.builds(Tokens, TOKENS)
-    | st.builds(Infill, TEXTS, TEXTS)
+    CHATS | st.builds(Text, TEXTS) | st.builds(Tokens, TOKENS) | st.builds(Infill, TEXTS, TEXTS)
 )
 CONSTRAINTS = st.builds(JsonSchema, OBJECTS, st.booleans(), TEXTS) | st.builds(
     Grammar, TEXTS, TEXTS
