@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, ExceptionHandler
 from gateway.admission import Bounds
 from gateway.api import infer, openai
 from gateway.api.auth import Authentication
+from gateway.api.embeddings import Embeddings
 from gateway.api.infer import Infer
 from gateway.api.middleware import TicketHeaders
 from gateway.api.openai import OpenAI
@@ -122,6 +123,7 @@ class Gateway:
             *Infer(service).routes(),
             *OpenAI(service).routes(),
             *Tokens(service).routes(),
+            *Embeddings(service).routes(),
             *Ops(service, self.metrics).routes(),
         ]
         handlers: dict[int | type[Exception], ExceptionHandler] = {

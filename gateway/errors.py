@@ -64,6 +64,12 @@ class ContextOverflow(BadRequest):
     code = "context_length_exceeded"
 
 
+class ModelNotSupported(BadRequest):
+    """The model that is served can't do this: embed, or generate."""
+
+    code = "model_not_supported"
+
+
 class InvalidKey(ForgeError):
     """No API key, or one that nobody has."""
 
@@ -170,6 +176,7 @@ _FROM_WORKER: dict[str, type[ForgeError]] = {
     protocol.BAD_PROMPT: InvalidPrompt,
     protocol.BAD_CONSTRAINT: InvalidConstraint,
     protocol.BAD_PARAMETER: BadRequest,
+    protocol.NOT_SUPPORTED: ModelNotSupported,
     protocol.COMPUTE_FAILED: WorkerFailed,
 }
 

@@ -129,4 +129,4 @@ def estimate(job: Job, most: int) -> int:
     """
     prompt = sum(map(usual_bytes, job.prompts)) // BYTES_PER_TOKEN
     answers = len(job.prompts) * job.n * (job.max_tokens or USUAL_ANSWER)
-    return min(most, prompt + answers)
+    return min(most, prompt if job.embedding is not None else prompt + answers)

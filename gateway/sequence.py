@@ -136,6 +136,7 @@ class Sequence:
             logprobs=job.logprobs,
             echo=job.echo and not self.echoed,
             cache_prompt=job.cache_prompt,
+            embedding=job.embedding,
         )
 
 

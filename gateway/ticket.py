@@ -12,7 +12,7 @@ from gateway.errors import ForgeError
 from gateway.prompts import BYTES_PER_TOKEN
 from gateway.sequence import Sequence, State
 from gateway.usage import Usage
-from workers.protocol import Constraint, Delta, Finished, Prompt, Sampling, Started
+from workers.protocol import Constraint, Delta, Embedding, Finished, Prompt, Sampling, Started
 
 ClientEvent = Started | Delta | Finished
 
@@ -36,6 +36,8 @@ class Job:
     """Alternatives of each token to tell, if any."""
     echo: bool = False
     cache_prompt: bool = True
+    embedding: Embedding | None = None
+    """Then each prompt becomes a vector, and what says how to generate means nothing."""
     timeout: float | None = None
     """Seconds from arrival to the end of the answer."""
     size: int = 0
@@ -51,6 +53,8 @@ class Job:
         What a client allows is no forecast: many always ask for thousands.
         """
         prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
+        if self.embedding is not None:
+            return prompt
         return prompt + min(usual, self.max_tokens or usual)
 
 

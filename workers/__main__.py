@@ -5,11 +5,15 @@ import os
 import signal
 import socket
 import threading
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from workers import llama
 from workers.cells import BooksDiffer
 from workers.control import Control
+from workers.embedder import Embedder
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
 from workers.link import Link
@@ -46,14 +50,19 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         compiled(sandbox, model)
         n_seq = 2 * spec.slots  # as many again for finished sequences whose prefixes are kept
         context = llama.Context(model, spec, n_seq)
+        shape = context.embeddings(model, spec)
     except (llama.LoadFailed, TemplateFailed, RendererFailed) as error:
         link.send(Broken(str(error)))
         return
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
-    engine = Engine(context, kv, inbox, link.receive, link.send, spec.batch)
-    info = model.info(Path(llama.readable(spec.model_path)).stem, context.n_ctx)
+    embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
+    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, spec.batch)
+    name = Path(llama.readable(spec.model_path)).stem
+    info = msgspec.structs.replace(
+        model.info(name, context.n_ctx), generates=context.generates, embeds=shape is not None
+    )
     speech = detect(model.chat_template)
-    preparer = Preparer(model, sandbox, speech, info.n_ctx_seq)
+    preparer = Preparer(model, sandbox, speech, info.n_ctx_seq, shape, generates=context.generates)
     control = Control(model, lambda: Prompter(model, compiled(Renderer(), model), speech))
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     threading.Thread(target=link.answer, args=(control,), name="control", daemon=True).start()

@@ -1,8 +1,8 @@
 """The loop of a worker: take requests, plan a batch, decode, sample, tell.
 
 One llama.cpp context with a unified KV cache holds all sequences; each step is one call of
-``llama_decode`` over one token of every decoding sequence plus prefill of waiting prompts, and
-ends in one frame with everything it brought.
+``llama_decode`` over one token of every decoding sequence plus prefill of waiting prompts, then one
+over inputs to embed, if there are any, and ends in one frame with everything it brought.
 """
 
 import logging
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from workers import protocol
 from workers.batcher import plan
 from workers.constraint import ConstraintFailed
+from workers.embedder import Embedder, Input
 from workers.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.protocol import (
@@ -32,9 +33,11 @@ from workers.sequence import Sequence
 
 log = logging.getLogger("forge.engine")
 
-Inbox = queue.SimpleQueue[Sequence | Cancel | Park]
+Inbox = queue.SimpleQueue[Sequence | Input | Cancel | Park]
 Chunk = tuple[Sequence, int]
 """A sequence and how many of its tokens the step computes."""
+EMBEDDING_SHARE = 4
+"""Inputs to embed get a budget of their own of at least one part in so many of a step's."""
 
 
 class Engine:
@@ -44,6 +47,7 @@ class Engine:
         self,
         context: Context,
         kv: KVCache,
+        embedder: Embedder,
         inbox: Inbox,
         receive: Callable[[], None],
         send: Callable[[Step], None],
@@ -56,6 +60,7 @@ class Engine:
         # Process lifetime.
         self._context = context
         self._kv = kv
+        self._embedder = embedder
         self._inbox = inbox
         self._receive = receive
         self._send = send
@@ -79,11 +84,16 @@ class Engine:
     def run(self) -> None:
         """Serve for ever; the process ends when its link does."""
         while True:
-            self._drain(block=not (self._running or self._waiting))
+            self._drain(block=not self.busy)
             started = time.perf_counter()
             self._admit()
-            self._step()
+            self._embed(self._step())
             self._flush((time.perf_counter() - started) * 1000)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to compute."""
+        return bool(self._running or self._waiting or self._embedder.load)
 
     # ------------------------------------------------------------------ requests come and go
 
@@ -97,10 +107,14 @@ class Engine:
         except queue.Empty:
             return
 
-    def _take(self, message: Sequence | Cancel | Park) -> None:
+    def _take(self, message: Sequence | Input | Cancel | Park) -> None:
         if isinstance(message, Sequence):
             self._arrive(message)
             return
+        if isinstance(message, Input):
+            self._embedder.arrive(message)
+            return
+        self._events += self._embedder.withdraw(message)
         for sequence in (*self._running, *self._waiting, *self._parked.values()):
             if sequence.request.id != message.id:
                 continue
@@ -206,10 +220,23 @@ class Engine:
 
     # ------------------------------------------------------------------ one step
 
-    def _step(self) -> None:
+    def _embed(self, used: int) -> None:
+        """One batch of inputs to embed, beside one that had ``used`` tokens.
+
+        What that left of the budget, so that both together take hardly longer than one full step;
+        but never nothing, or prompts that fill every step would let the inputs starve.
+        """
+        budget = max(self._batch - used, self._batch // EMBEDDING_SHARE)
+        tokens, events = self._embedder.step(budget)
+        self._events += events
+        self._prefilled += tokens
+        self._steps += tokens > 0
+
+    def _step(self) -> int:
+        """Returns how many tokens it tried to compute."""
         chunks = self._plan()
         if not chunks:
-            return
+            return 0
         status = self._decode(chunks)
         while status == NO_CELLS and self._make_room():
             # Nothing was computed. Tried again at once: else what was put back would come back.
@@ -226,6 +253,7 @@ class Engine:
             self._suspects = [sequence for sequence, _ in chunks]
             for sequence in reversed(self._suspects):
                 self._put_back(sequence)
+        return sum(count for _, count in chunks)
 
     def _plan(self) -> list[Chunk]:
         """The next batch, after making room for it."""
@@ -292,12 +320,13 @@ class Engine:
                 steps=self._steps,
                 prefill_tokens=self._prefilled,
                 decode_tokens=self._decoded,
-                running=len(self._running) + len(self._waiting),
+                running=len(self._running) + len(self._waiting) + self._embedder.load,
                 parked=len(self._parked),
-                cells_used=self._kv.used,
+                cells_used=self._kv.used + self._embedder.cells,
                 cells_cached=self._kv.cached,
                 step_ms=step_ms,
             )
             self._send(Step(events, load))
-        if not (self._running or self._waiting):
+        if not self.busy:
             self._kv.check()
+            self._embedder.check()

@@ -16,6 +16,7 @@ from collections import Counter
 import msgspec
 
 from workers.control import Control
+from workers.embedder import Input
 from workers.engine import Inbox
 from workers.preparer import Preparer, Refused
 from workers.protocol import (
@@ -132,7 +133,7 @@ class Link:
             if not self._behind[message.id]:
                 del self._behind[message.id]
 
-    def _sequence(self, request: Generate, preparer: Preparer) -> Sequence | None:
+    def _sequence(self, request: Generate, preparer: Preparer) -> Sequence | Input | None:
         """None if the prompt can't be served, which the gateway is told."""
         try:
             return preparer.prepare(request)

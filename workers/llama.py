@@ -19,6 +19,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from workers.dry import Repetitions
+from workers.pooling import Pooling, Rows
 from workers.protocol import ModelInfo, Sampling, WorkerSpec
 from workers.sampler import RENEWED, Stage, draw_seed, stages
 
@@ -44,6 +45,10 @@ MAX_SEQUENCES = 256
 """llama.cpp's limit on sequences per context."""
 AUTO_CTX_SEQ = 4096
 """With an automatic --ctx, a slot is given at most this many cells: memory grows with them."""
+LONGEST_INPUT = 8192
+"""Tokens of an input to embed; OpenAI takes 8,191."""
+LOGITS_BYTES = 64 << 20
+"""llama.cpp makes a row of logits for every token it embeds; nobody wants them."""
 
 OK, NO_CELLS = 0, 1
 """Results of :meth:`Context.decode`; anything else is a failed computation."""
@@ -131,6 +136,7 @@ class Model:
         self._vocab = vocab
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
         self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(handle)
+        self.n_embd = llama_cpp.llama_model_n_embd_out(handle)
         self.eog = frozenset(
             token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(vocab, token)
         )
@@ -173,6 +179,18 @@ class Model:
     @property
     def adds_bos(self) -> bool:
         return bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only those before it, as far as the file says."""
+        architecture = self._metadata("general.architecture")
+        return self._metadata(f"{architecture}.attention.causal") != "false"
+
+    def _metadata(self, key: str) -> str:
+        """A short value as text; "" if there is none."""
+        value = ctypes.create_string_buffer(64)
+        llama_cpp.llama_model_meta_val_str(self.handle, key.encode(), value, len(value))
+        return value.value.decode("utf-8", "replace")
 
     @property
     def chat_template(self) -> str | None:
@@ -237,6 +255,7 @@ class Model:
             n_ctx_seq=min(self.n_ctx_train, n_ctx),
             longest_piece=max(map(len, self.pieces), default=1) or 1,
             shares_prefixes=self.shares_prefixes,
+            n_embd=self.n_embd,
         )
 
 
@@ -259,6 +278,18 @@ class _Vocabulary:
         )
 
 
+class EmbeddingShape(NamedTuple):
+    """How a model embeds, and how much of it at once."""
+
+    pooling: Pooling
+    whole: bool
+    """Whether an input must be in one batch: its tokens look to both sides."""
+    longest: int
+    """Tokens of an input."""
+    batch: int
+    """Tokens of a step; at least ``longest`` if inputs must be whole."""
+
+
 class Context:
     """KV cache and compute buffers for ``n_seq`` sequences, decoded together."""
 
@@ -272,6 +303,11 @@ class Context:
         # Rows of logits per step: llama.cpp wants room for one per sequence; the engine asks for
         # one per slot at most, and more than the limit would abort the process.
         params.n_outputs_max = n_seq
+        self._open(model, spec, params)
+        self.generates = self._memory is not None and model.causal
+        self._pooling = llama_cpp.llama_pooling_type(self.handle)
+
+    def _open(self, model: Model, spec: WorkerSpec, params: llama_cpp.llama_context_params) -> None:
         params.n_threads = params.n_threads_batch = spec.threads
         params.type_k, params.type_v = CACHE_TYPES[spec.type_k], CACHE_TYPES[spec.type_v]
         params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
@@ -285,7 +321,24 @@ class Context:
         self.n_ctx = llama_cpp.llama_n_ctx(handle)
         self._memory = llama_cpp.llama_get_memory(handle)
         self._row = ctypes.c_float * model.n_vocab
-        self._fill_batch(spec.batch)
+        self._fill_batch(params.n_batch)
+
+    def embeddings(self, model: Model, spec: WorkerSpec) -> EmbeddingShape | None:
+        """How ``model`` embeds; None if it ranks pairs of texts instead."""
+        if self._pooling == llama_cpp.LLAMA_POOLING_TYPE_RANK:
+            return None
+        kinds = {
+            llama_cpp.LLAMA_POOLING_TYPE_CLS: Pooling.CLS,
+            llama_cpp.LLAMA_POOLING_TYPE_LAST: Pooling.LAST,
+        }
+        pooling = kinds.get(self._pooling, Pooling.MEAN)
+        longest = min(model.n_ctx_train, self.n_ctx, LONGEST_INPUT)
+        batch = spec.batch
+        if not self.generates:
+            batch = max(batch, longest)
+        else:
+            batch = min(batch, max(spec.slots, LOGITS_BYTES // (4 * model.n_vocab)))
+        return EmbeddingShape(pooling, not self.generates, longest, batch)
 
     def close(self) -> None:
         llama_cpp.llama_free(self.handle)
@@ -320,14 +373,21 @@ class Context:
         """
         at = 0
         for sequence, first, tokens, logits in chunks:
-            end = at + len(tokens)
-            self._token[at:end] = tokens
-            self._pos[at:end] = range(first, first + len(tokens))
-            self._seq[at:end] = sequence
-            self._rows[at:end] = 0
-            self._rows[end - 1] = logits
-            at = end
-        self._batch.n_tokens = at
+            at = self._put(at, sequence, first, tokens)
+            self._rows[at - 1] = logits
+        return self._compute(at)
+
+    def _put(self, at: int, sequence: int, first: int, tokens: Sequence[int]) -> int:
+        """Tokens into the batch from ``at`` on, without results; where the next ones go."""
+        end = at + len(tokens)
+        self._token[at:end] = tokens
+        self._pos[at:end] = range(first, first + len(tokens))
+        self._seq[at:end] = sequence
+        self._rows[at:end] = 0
+        return end
+
+    def _compute(self, count: int) -> int:
+        self._batch.n_tokens = count
         return int(llama_cpp.llama_decode(self.handle, self._batch))
 
     def logits(self, row: int) -> NDArray[np.float32]:
@@ -359,6 +419,42 @@ class Context:
     def drop(self, sequence: int) -> None:
         """Give up the cells of ``sequence``; shared ones stay with the others."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+
+class EmbeddingContext(Context):
+    """Vectors of tokens, for inputs of ``n_seq`` sequences; the weights are the model's.
+
+    llama.cpp's own pooling is wrong for an input that is computed in several parts, so it is not
+    used: see :mod:`workers.pooling`.
+    """
+
+    def __init__(self, model: Model, spec: WorkerSpec, shape: EmbeddingShape, n_seq: int) -> None:
+        """Raises :class:`LoadFailed`."""
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = max(shape.longest, shape.batch)
+        params.n_batch = params.n_ubatch = params.n_outputs_max = shape.batch
+        params.n_seq_max = n_seq
+        params.embeddings = True
+        params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
+        self._n_embd = model.n_embd
+        self._open(model, spec, params)
+
+    def embed(self, chunks: Sequence[tuple[int, int, Sequence[int], range]]) -> list[Rows] | None:
+        """Compute one batch. A chunk is (sequence, first position, tokens, which of those count).
+
+        Returns for each chunk the vectors of the tokens that count, or None for a failure; in what
+        state that leaves the cells is not known.
+        """
+        at, counts = 0, list[slice]()
+        for sequence, first, tokens, wanted in chunks:
+            counts.append(slice(at + wanted.start, at + wanted.stop))
+            at = self._put(at, sequence, first, tokens)
+        self._rows[:at] = 1  # such a context gives all of them in any case
+        if self._compute(at) != OK:
+            return None
+        vectors = llama_cpp.llama_get_embeddings(self.handle)
+        found = np.ctypeslib.as_array(vectors, (at, self._n_embd))
+        return [found[count] for count in counts]
 
 
 class Sampler:

@@ -5,13 +5,15 @@ import math
 from typing import Any, Protocol
 
 from workers.constraint import Compiler, ConstraintFailed, Guide, answer
-from workers.llama import Model
+from workers.embedder import Input
+from workers.llama import EmbeddingShape, Model
 from workers.protocol import (
     BAD_CONSTRAINT,
     BAD_PARAMETER,
     BAD_PROMPT,
     COMPUTE_FAILED,
     CONTEXT_OVERFLOW,
+    NOT_SUPPORTED,
     Chat,
     Generate,
     Grammar,
@@ -81,10 +83,24 @@ class Prompter:
 
 
 class Preparer:
-    """Turns a request into a sequence. For one thread."""
+    """Turns a request into a sequence or an input. For one thread."""
 
-    def __init__(self, model: Model, sandbox: Sandbox, speech: Speech, limit: int) -> None:
-        """``limit`` is the most tokens a sequence may hold, prompt and completion together."""
+    def __init__(
+        self,
+        model: Model,
+        sandbox: Sandbox,
+        speech: Speech,
+        limit: int,
+        embeddings: EmbeddingShape | None = None,
+        *,
+        generates: bool = True,
+    ) -> None:
+        """``limit`` is the most tokens a sequence may hold, prompt and completion together.
+
+        ``embeddings``: None if the model gives none. ``generates``: whether it does anything else.
+        """
+        self._embeddings = embeddings
+        self._generates = generates
         self._model = model
         self._sandbox = sandbox
         self._speech = speech
@@ -95,8 +111,12 @@ class Preparer:
         self._control = {text: token for text, token in control.items() if token is not None}
         """Control tokens that say where a call or a thought is."""
 
-    def prepare(self, request: Generate) -> Sequence:
+    def prepare(self, request: Generate) -> Sequence | Input:
         """Raises :class:`Refused`. Runs in a thread of its own while the engine decodes."""
+        if request.embedding is not None:
+            return self._input(request)
+        if not self._generates:
+            raise Refused(NOT_SUPPORTED, "this model embeds and does not generate text", "model")
         self._check_bias(request)
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
@@ -128,7 +148,20 @@ class Preparer:
         if banned and len(banned | self._model.eog if request.ignore_eos else banned) == n_vocab:
             raise Refused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
-    def _tokens(self, prompt: Text | Tokens | Infill) -> list[int]:
+    def _input(self, request: Generate) -> Input:
+        if self._embeddings is None:
+            raise Refused(NOT_SUPPORTED, "this model ranks texts and gives no embeddings", "model")
+        assert isinstance(request.prompt, Text | Tokens), "nothing else can be asked for"
+        tokens = self._tokens(request.prompt, "input")
+        if not tokens:
+            raise Refused(BAD_PROMPT, "'input': it holds no token", "input")
+        longest = self._embeddings.longest
+        if len(tokens) > longest:
+            message = f"'input': it has {len(tokens)} tokens, this model embeds {longest} at most"
+            raise Refused(CONTEXT_OVERFLOW, message, "input")
+        return Input(request, tokens)
+
+    def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:
         if isinstance(prompt, Text):
             return self._model.tokenize(prompt.text)
         if isinstance(prompt, Infill):
@@ -137,8 +170,8 @@ class Preparer:
         wrong = next((id_ for id_ in prompt.ids if not 0 <= id_ < self._model.n_vocab), None)
         if wrong is not None:
             last = self._model.n_vocab - 1
-            message = f"'prompt': token ids of this model are 0 to {last}, not {wrong}"
-            raise Refused(BAD_PROMPT, message, "prompt")
+            message = f"'{param}': token ids of this model are 0 to {last}, not {wrong}"
+            raise Refused(BAD_PROMPT, message, param)
         return list(prompt.ids)
 
     def _infill(self, prompt: Infill) -> list[int]:

@@ -158,11 +158,18 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     """Which stages of SAMPLERS are used, and in which order; None: all of them, in that order."""
 
 
+class Embedding(msgspec.Struct, frozen=True):
+    """The vector of the prompt is wanted, and no answer."""
+
+    dimensions: int | None = None
+    """So many of its first components; None: all."""
+
+
 # --------------------------------------------------------------------------- gateway -> worker
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):
-    """One generation. ``(id, attempt)`` names it; a retried job keeps its id.
+    """One generation, or one embedding. ``(id, attempt)`` names it; a retried job keeps its id.
 
     ``resume`` holds the ids already sampled by an earlier attempt, whose text has been delivered:
     the worker goes on after them. ``now`` (Unix seconds) is what a template sees as the date, so
@@ -188,6 +195,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """Whether the text of the prompt comes first, with its logprobs if those are asked for."""
     cache_prompt: bool = True
     """Whether the prompt may start from cells that were computed for another request."""
+    embedding: Embedding | None = None
+    """Then nothing is generated: ``Finished`` brings the prompt's vector."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -199,7 +208,8 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 class Park(msgspec.Struct, frozen=True, tag="park"):
     """Take a generation off its slot and keep its cells. Answered by ``Parked``, unless it ended.
 
-    A later ``Generate`` with the same id goes on where it stopped; ``Cancel`` gives it up.
+    A later ``Generate`` with the same id goes on where it stopped; ``Cancel`` gives it up. An
+    embedding, which is short, keeps nothing and starts again.
     """
 
     id: int
@@ -263,6 +273,12 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """Bytes of the longest token: a prompt of more than n_ctx_seq times this cannot fit."""
     shares_prefixes: bool
     """Whether the model's memory lets sequences share the cells of a common prefix."""
+    n_embd: int
+    """Components of an embedding."""
+    generates: bool = True
+    """False: it looks to both sides of a token, and can only embed."""
+    embeds: bool = True
+    """False: it ranks pairs of texts instead."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -332,6 +348,8 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     logprobs: list[Logprob] = []
     echo: bool = False
     """Whether text and logprobs are the prompt's."""
+    vector: bytes = b""
+    """An embedding: little-endian float32, of length 1."""
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
@@ -380,8 +398,18 @@ CONTEXT_OVERFLOW = "context_length_exceeded"
 BAD_PROMPT = "invalid_prompt"
 BAD_CONSTRAINT = "invalid_constraint"
 BAD_PARAMETER = "invalid_request"
+NOT_SUPPORTED = "model_not_supported"
 COMPUTE_FAILED = "compute_failed"
-FAILURES = frozenset({CONTEXT_OVERFLOW, BAD_PROMPT, BAD_CONSTRAINT, BAD_PARAMETER, COMPUTE_FAILED})
+FAILURES = frozenset(
+    {
+        CONTEXT_OVERFLOW,
+        BAD_PROMPT,
+        BAD_CONSTRAINT,
+        BAD_PARAMETER,
+        NOT_SUPPORTED,
+        COMPUTE_FAILED,
+    }
+)
 
 Event = Started | Delta | Finished | Parked | Failed
 

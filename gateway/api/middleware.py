@@ -55,9 +55,11 @@ def describe(ticket: Ticket, now_ns: int) -> dict[str, str]:
     """Who the request is, what its priority and seed are, and how long it waited, maybe so far."""
     moments = (ticket.dispatched_ns, ticket.ended_ns, now_ns)
     until = next(moment for moment in moments if moment is not None)
+    job = ticket.job
+    seed = {"X-Seed": str(job.sampling.seed)} if job.embedding is None else {}
     return {
         "X-Request-Id": ticket.request_id,
-        "X-Priority": priority_text(ticket.job.priority),
-        "X-Seed": str(ticket.job.sampling.seed),
+        "X-Priority": priority_text(job.priority),
         "X-Queue-Wait": seconds(until - ticket.arrived_ns),
+        **seed,
     }

@@ -7,7 +7,13 @@ from starlette.requests import Request
 
 from gateway.config import Config
 from gateway.dispatcher import TROUBLE_RETRY_S, Dispatcher
-from gateway.errors import BadRequest, ContextOverflow, Unavailable, UnknownModel
+from gateway.errors import (
+    BadRequest,
+    ContextOverflow,
+    ModelNotSupported,
+    Unavailable,
+    UnknownModel,
+)
 from gateway.limits import Limits
 from gateway.pool import Pool
 from gateway.prompts import least_bytes
@@ -38,18 +44,20 @@ class Service:
     def submit(self, request: Request, job: Job) -> Ticket:
         """Queue the job of a request. Raises a ForgeError if it can't be accepted.
 
-        ContextOverflow is one of them: the bytes alone may show that a prompt can't fit. Before a
-        worker has told about the model, it is left to the workers. Only a job that is accepted
-        counts against its owner's limits.
+        ModelNotSupported is one of them, and ContextOverflow: the bytes alone may show that a
+        prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
+        a job that is accepted counts against its owner's limits.
         """
         allowance = self.limits.of(job.owner)
         request.state.allowance = allowance  # for the response's headers
         model = self.pool.model
         if model is not None:
+            _check_kind(job, model)
             size = max(least_bytes(prompt, model.longest_piece) for prompt in job.prompts)
             if size > model.n_ctx_seq * model.longest_piece:
                 raise ContextOverflow(
-                    f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens"
+                    f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens",
+                    param=None if job.embedding is None else "input",
                 )
             _check_bias(job, model)
         allowance.check()
@@ -73,3 +81,11 @@ def _check_bias(job: Job, model: ModelInfo) -> None:
         last = model.n_vocab - 1
         message = f"'logit_bias': token ids of this model are 0 to {last}, not {wrong}"
         raise BadRequest(message, param="logit_bias")
+
+
+def _check_kind(job: Job, model: ModelInfo) -> None:
+    """A model may be made for one kind of work only; the worker would refuse the other, later."""
+    if job.embedding is None and not model.generates:
+        raise ModelNotSupported("this model embeds and does not generate text", param="model")
+    if job.embedding is not None and not model.embeds:
+        raise ModelNotSupported("this model ranks texts and gives no embeddings", param="model")

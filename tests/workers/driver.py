@@ -7,20 +7,23 @@ cells is checked, so each test of a result is also a test for leaks.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from workers import llama
+from workers.embedder import Embedder
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
-from workers.llama import Context, Model
+from workers.llama import Context, EmbeddingContext, Model
 from workers.preparer import Preparer
 from workers.protocol import (
     Cancel,
     Chat,
     Delta,
+    Embedding,
     Failed,
     Finished,
     Generate,
@@ -29,6 +32,7 @@ from workers.protocol import (
     Started,
     Step,
     Text,
+    Tokens,
     WorkerSpec,
 )
 from workers.renderer import GrammarFailed
@@ -99,6 +103,17 @@ def generate(
     )
 
 
+def embed(
+    id_: int, prompt: str | list[int], *, dimensions: int | None = None, priority: float = 1.0
+) -> Generate:
+    """A request for a vector."""
+    return msgspec.structs.replace(
+        generate(id_, "", priority=priority),
+        prompt=Text(prompt) if isinstance(prompt, str) else Tokens(prompt),
+        embedding=Embedding(dimensions),
+    )
+
+
 @dataclass
 class Outcome:
     """What the gateway would have heard of one generation."""
@@ -109,6 +124,7 @@ class Outcome:
     reason: str | None = None
     failure: Failed | None = None
     parked: int = 0
+    vector: bytes = b""
 
     @property
     def text(self) -> str:
@@ -133,21 +149,37 @@ class DirectSandbox(ChatTemplate):
 class Driver:
     """The engine, its inbox, and everything it said."""
 
-    def __init__(self, model: Model, context: Context, batch: int) -> None:
+    def __init__(self, model: Model, context: Context, spec: WorkerSpec) -> None:
         n_seq = 8
         self.context = context
         self.kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
         self.inbox: Inbox = Inbox()
         self.sent: list[Step] = []
         self.outcomes: dict[int, Outcome] = {}
-        self.engine = Engine(context, self.kv, self.inbox, self._receive, self._on_step, batch)
+        self.shape = context.embeddings(model, spec)
+        self.embedder = Embedder(partial(EmbeddingContext, model, spec), self.shape, spec.slots)
+        self.engine = Engine(
+            context,
+            self.kv,
+            self.embedder,
+            self.inbox,
+            self._receive,
+            self._on_step,
+            spec.batch,
+        )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
             bos=model.special_text("bos"),
             eos=model.special_text("eos"),
         )
         limit = model.info("m", context.n_ctx).n_ctx_seq
-        self.preparer = Preparer(model, template, detect(model.chat_template), limit)
+        speech, generates = detect(model.chat_template), context.generates
+        self.preparer = Preparer(model, template, speech, limit, self.shape, generates=generates)
+
+    def close(self) -> None:
+        """Free what was made on the way."""
+        if isinstance(self.embedder._context, EmbeddingContext):
+            self.embedder._context.close()
 
     def _receive(self) -> None:
         """Nothing lies in a socket: the test fills the inbox."""
@@ -165,6 +197,7 @@ class Driver:
                 outcome.ids += event.ids
                 outcome.texts.append(event.text)
                 outcome.reason = event.reason if isinstance(event, Finished) else None
+                outcome.vector = event.extra.vector if event.extra is not None else b""
             elif isinstance(event, Failed):
                 outcome.failure = event
             else:
@@ -193,17 +226,17 @@ class Driver:
 
     @property
     def busy(self) -> bool:
-        waiting = self.engine._running or self.engine._waiting
-        return bool(waiting) or not self.inbox.empty()
+        return self.engine.busy or not self.inbox.empty()
 
     def step(self, count: int = 1) -> None:
         """What ``Engine.run`` does in one round."""
         for _ in range(count):
             self.engine._drain(block=False)
             self.engine._admit()
-            self.engine._step()
+            self.engine._embed(self.engine._step())
             self.engine._flush(0.0)
             self.kv.check()
+            self.embedder.check()
 
     def run(self, *requests: Generate) -> list[Outcome]:
         """Submit and go on until nothing is left to do."""
@@ -212,6 +245,7 @@ class Driver:
             if not self.busy:
                 assert all(outcome.ended for outcome in self.outcomes.values())
                 assert self.kv.used == 0, "cells of a generation that ended"
+                assert self.embedder.cells == 0, "cells of an input that has its vector"
                 return outcomes
             self.step()
         raise AssertionError(f"not done after {MAX_STEPS} steps")
@@ -241,11 +275,13 @@ def driver(
     model: Model, path: Path, *, n_ctx: int = 512, batch: int = 128, exact: bool = False
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model."""
-    make = exact_spec if exact else spec
-    context = Context(model, make(path, n_ctx=n_ctx, batch=batch), 8)
+    wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
+    context = Context(model, wanted, 8)
+    made = Driver(model, context, wanted)
     try:
-        yield Driver(model, context, batch)
+        yield made
     finally:
+        made.close()
         context.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.server import DEADLINE_S
 from tests.workers.driver import Driver, generate
 from workers.control import Control
+from workers.embedder import Input
 from workers.engine import Inbox
 from workers.link import Link
 from workers.llama import Model
@@ -54,7 +55,7 @@ class Wire:
         while not self.link._unprepared.empty():
             self.link._prepare(self.link._unprepared.get(), made.preparer)
 
-    def came(self) -> list[Sequence | Cancel | Park]:
+    def came(self) -> list[Sequence | Input | Cancel | Park]:
         """What lies in the inbox."""
         return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 

@@ -1,0 +1,168 @@
+"""OpenAI's POST /v1/embeddings: inputs in, a vector for each out."""
+
+import array
+import base64
+import sys
+import time
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api import body
+from gateway.api.reply import json_response, unless_hung_up
+from gateway.api.service import Service
+from gateway.errors import BadRequest
+from gateway.keys import Key
+from gateway.ticket import Job, Ticket
+from workers.protocol import Embedding, Finished, ModelInfo, Prompt, Sampling, Text, Tokens
+
+MAX_INPUTS = 2048
+"""Most inputs of one request, as in OpenAI's API."""
+FLOAT32 = 4
+"""Bytes of a component."""
+
+_Input = Annotated[str, Field(min_length=1)]
+_Id = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_Ids = Annotated[list[_Id], Field(min_length=1, fail_fast=True)]
+_Many = Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)
+
+
+def _form(value: Any) -> str | None:
+    """Which of the four forms of input this is, told by its beginning; None if it is none."""
+    if isinstance(value, str):
+        return "text"
+    if not isinstance(value, list):
+        return None
+    first = value[0] if value else ""
+    forms: dict[type, str] = {str: "texts", int: "ids", list: "lists of ids"}
+    return forms.get(type(first))
+
+
+_Inputs = Annotated[
+    Annotated[_Input, Tag("text")]
+    | Annotated[list[_Input], _Many, Tag("texts")]
+    | Annotated[_Ids, Tag("ids")]
+    | Annotated[list[_Ids], _Many, Tag("lists of ids")],
+    Discriminator(
+        _form,
+        custom_error_type="not_an_input",
+        custom_error_message="Input should be a string, a list of strings, a list of token ids, "
+        "or a list of lists of token ids",
+    ),
+]
+
+
+class EmbeddingBody(BaseModel):
+    """What OpenAI's API takes, and Forge's own ``priority`` and ``timeout``."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    input: _Inputs
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
+    user: str | None = None  # names the end user for abuse reports; asks for nothing
+    priority: int | float | str | None = None
+    timeout: float | None = Field(None, gt=0, le=body.MAX_TIMEOUT_S, allow_inf_nan=False)
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        inputs: list[Any] = [self.input] if isinstance(self.input, str) else self.input
+        if isinstance(inputs[0], int):
+            inputs = [inputs]
+        return tuple(Text(i) if isinstance(i, str) else Tokens(i) for i in inputs)
+
+
+class Embeddings:
+    """The endpoint. Each input is a sequence of its own: it waits, and takes a slot, as others."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def routes(self) -> list[Route]:
+        return [Route("/v1/embeddings", self.embeddings, methods=["POST"])]
+
+    async def embeddings(self, request: Request) -> Response:
+        config = self._service.config
+        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        given = body.parse(EmbeddingBody, raw, {})
+        self._service.check_model(given.model)
+        job = _job(request, given, size)
+        model = self._service.pool.model
+        if model is not None:
+            _check(job, model)
+        ticket = self._service.submit(request, job)
+        work = _gather(ticket, as_text=given.encoding_format == "base64")
+        data = await unless_hung_up(self._service.dispatcher, ticket, request.receive, work)
+        tokens = ticket.usage.prompt
+        return json_response(
+            {
+                "object": "list",
+                "data": data,
+                "model": config.model_name,
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            }
+        )
+
+
+def _job(request: Request, given: EmbeddingBody, size: int) -> Job:
+    key: Key = request.state.key
+    return Job(
+        prompts=given.prompts(),
+        sampling=Sampling(seed=0),
+        priority=body.priority(given.priority, request.headers, None, key.max_priority),
+        created=time.time(),
+        embedding=Embedding(given.dimensions),
+        timeout=body.timeout(given.timeout, request.headers),
+        size=size,
+        owner=key.name,
+        weight=key.weight,
+    )
+
+
+def _check(job: Job, model: ModelInfo) -> None:
+    """What is refused sooner when the model is known: nobody should wait for that."""
+    for index, prompt in enumerate(job.prompts):
+        worst = max(prompt.ids) if isinstance(prompt, Tokens) else 0
+        if worst >= model.n_vocab:
+            param = f"input.{index}" if len(job.prompts) > 1 else "input"
+            message = f"'{param}': token ids of this model are 0 to {model.n_vocab - 1}"
+            raise BadRequest(f"{message}, not {worst}", param=param)
+    if job.embedding is not None and job.embedding.dimensions is not None and model.embeds:
+        _check_dimensions(job.embedding.dimensions, model.n_embd)
+
+
+def _check_dimensions(wanted: int, there_are: int) -> None:
+    if wanted > there_are:
+        message = f"'dimensions': this model's embeddings have {there_are}, not {wanted}"
+        raise BadRequest(message, param="dimensions")
+
+
+async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
+    """The answer's data, in the order of the inputs. Raises the ticket's error.
+
+    Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
+    everybody.
+    """
+    assert ticket.job.embedding is not None
+    found: dict[int, orjson.Fragment] = {}
+    while len(found) < len(ticket.sequences):
+        for event in await ticket.take():
+            if not isinstance(event, Finished) or event.extra is None:
+                continue
+            vector, index = event.extra.vector, ticket.index(event)
+            _check_dimensions(ticket.job.embedding.dimensions or 0, len(vector) // FLOAT32)
+            form = base64.b64encode(vector).decode() if as_text else _floats(vector)
+            item = {"object": "embedding", "index": index, "embedding": form}
+            found[index] = orjson.Fragment(orjson.dumps(item))
+    return [found[index] for index in range(len(found))]
+
+
+def _floats(vector: bytes) -> list[float]:
+    values = array.array("f", vector)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()
