@@ -14,7 +14,7 @@ import pytest
 from gguf import PoolingType
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, COMPLETIONS, DIALECTS, Failure
+from tests.contract.dialects import CHAT, DIALECTS, Failure
 from tests.contract.test_openai_client import extras
 from tests.encoder import WIDTH, encoder
 from tests.server import ALIAS, ForgeServer
@@ -220,16 +220,4 @@ def test_an_encoder_embeds_and_does_nothing_else(start_server: Start, tmp_path: 
             assert "embeds" in failure.message
         too_long = refusal(http, {"input": ["x", "x" * 63]})
         assert (too_long.code, too_long.param) == ("context_length_exceeded", "input")
-    server.stop()
-
-
-def test_a_model_that_ranks(start_server: Start, tmp_path: Path) -> None:
-    path = tmp_path / "ranks.gguf"
-    encoder(path, PoolingType.RANK)
-    server = start_server("--workers", "1", "--slots", "1", model=path)
-    with server.client() as http:
-        failure = refusal(http, {"input": "x"})
-        assert (failure.status, failure.code) == (400, "model_not_supported")
-        generating = http.post(COMPLETIONS.path, json=COMPLETIONS.body())
-        assert COMPLETIONS.refusal(generating).code == "model_not_supported"
     server.stop()
