@@ -22,6 +22,7 @@ from workers.protocol import (
     Delta,
     Detokenize,
     Dry,
+    Embedding,
     Extra,
     Failed,
     Finished,
@@ -109,11 +110,13 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
     constraint=st.none() | CONSTRAINTS,
     logprobs=st.none() | SMALL,
     echo=st.booleans(),
+    embedding=st.none() | st.builds(Embedding, st.none() | SMALL),
 )
 EVENTS = (
     st.builds(Started, IDS, SMALL, SMALL, SMALL)
     | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS, EXTRAS)
     | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, EXTRAS)
+    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, st.builds(Extra, vector=st.binary()))
     | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | TEXTS)
 )
 INFOS = st.builds(
@@ -161,7 +164,7 @@ def test_every_message_type_is_tried() -> None:
     unions = (ToWorker, FromWorker, protocol.Event, protocol.Question)
     kinds = {kind for union in unions for kind in get_args(union)}
     kinds |= {*get_args(protocol.Prompt), *get_args(protocol.Constraint), ToolUse}
-    kinds |= {ModelInfo, Load, Sampling, Dry, Extra, CallDelta, Logprob, TokenChance}
+    kinds |= {ModelInfo, Load, Sampling, Dry, Embedding, Extra, CallDelta, Logprob, TokenChance}
     defined = {
         value
         for value in vars(protocol).values()
