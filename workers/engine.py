@@ -37,7 +37,7 @@ Inbox = queue.SimpleQueue[Sequence | Input | Cancel | Park]
 Chunk = tuple[Sequence, int]
 """A sequence and how many of its tokens the step computes."""
 EMBEDDING_SHARE = 4
-"""Inputs to embed get a budget of their own of at least one part in so many of a step's."""
+"""Beside generations, inputs to embed get one part in so many of a step's budget."""
 
 
 class Engine:
@@ -223,10 +223,11 @@ class Engine:
     def _embed(self, used: int) -> None:
         """One batch of inputs to embed, beside one that had ``used`` tokens.
 
-        What that left of the budget, so that both together take hardly longer than one full step;
-        but never nothing, or prompts that fill every step would let the inputs starve.
+        Alone they get all of the budget. Beside generations a part of their own, however full the
+        step is: more would make each token of the streams wait for hundreds of theirs, and less,
+        prompts that fill every step would let them starve.
         """
-        budget = max(self._batch - used, self._batch // EMBEDDING_SHARE)
+        budget = max(1, self._batch // EMBEDDING_SHARE) if used else self._batch
         tokens, events = self._embedder.step(budget)
         self._events += events
         self._prefilled += tokens

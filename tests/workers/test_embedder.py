@@ -140,7 +140,9 @@ def test_prompts_that_fill_every_step_leave_something(exact: Driver) -> None:
     exact.submit(generate(1, LONG + LONG[: len(LONG) // 2]))
     exact.step()
     (vector,) = exact.submit(embed(2, [7] * 64))
-    exact.step(2)
+    exact.step()
+    assert not vector.ended, "no more than a quarter"
+    exact.step()
     assert exact.sent[-1].load is not None
     assert exact.sent[-1].load.decode_tokens == 0, "the prompt is still being computed"
     assert vector.ended
@@ -161,7 +163,8 @@ def test_cancelled(exact: Driver) -> None:
 
 
 def test_parked_it_starts_again(exact: Driver, mean: Reference) -> None:
-    request = embed(1, [5] * 400)
+    tokens = list(range(20, 420))
+    request = embed(1, tokens)
     (outcome,) = exact.submit(request)
     exact.step()
     exact.park(1)
@@ -171,22 +174,30 @@ def test_parked_it_starts_again(exact: Driver, mean: Reference) -> None:
     exact.inbox.put(Cancel(9))  # nobody's
     exact.unpark(request)
     exact.run()
-    assert same(unpacked(outcome.vector), mean.vector([5] * 400))
+    assert same(unpacked(outcome.vector), mean.vector(tokens))
 
 
-def test_a_batch_that_fails(exact: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of its inputs is tried alone, and only the one that fails alone is failed."""
+def test_a_batch_that_fails(
+    exact: Driver, mean: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its inputs is tried alone, and only the one that fails alone is failed.
+
+    One has been computed in part by then, and starts again.
+    """
     real = EmbeddingContext.embed
 
     def embed_or_fail(self: EmbeddingContext, chunks: Chunks) -> list[Rows] | None:
         return None if any(13 in tokens for _, _, tokens, _ in chunks) else real(self, chunks)
 
     monkeypatch.setattr(EmbeddingContext, "embed", embed_or_fail)
-    good, bad, other = exact.run(embed(1, [5, 6]), embed(2, [12, 13]), embed(3, [7]))
+    tokens = list(range(20, 320))
+    (good,) = exact.submit(embed(1, tokens))
+    exact.step()
+    bad, other = exact.run(embed(2, [12, 13]), embed(3, [7]))
     assert bad.failure is not None
     assert bad.failure.code == COMPUTE_FAILED
-    assert good.vector
-    assert other.vector
+    assert same(unpacked(good.vector), mean.vector(tokens))
+    assert same(unpacked(other.vector), mean.vector([7]))
 
 
 def test_numbers_that_are_none(exact: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.limits import estimate
 from tests.gateway.memory_pool import MemoryPool, job
 from tests.gateway.test_app import Front, until
 from workers.protocol import Embedding, Extra, Finished, ModelInfo, Sampling
@@ -62,6 +63,8 @@ async def test_what_a_key_pays() -> None:
     response = await ask(Front(), 0.6, 0.8)
     assert response.json()["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
     assert int(response.headers["x-ratelimit-remaining-tokens"]) >= 1000 - 7
+    assert estimate(job(embedding=Embedding()), 10**6) == 1
+    assert estimate(job(), 10**6) > 1
 
 
 async def test_they_say_nothing_of_a_usual_answer() -> None:
