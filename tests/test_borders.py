@@ -13,8 +13,6 @@ GATEWAY = sorted((ROOT / "gateway").rglob("*.py"))
 WORKERS = sorted((ROOT / "workers").rglob("*.py"))
 DEVELOPMENT = ROOT / "workers" / "forge_tiny"
 """Corpus and trainer of the embedded model: never imported by a running worker."""
-NUMBERS = {"constraint.py", "pooling.py"}
-"""Other files of workers/ that compute with what llama.cpp gives."""
 PURE = [
     ROOT / name
     for name in (
@@ -79,7 +77,7 @@ def test_workers_know_nothing_of_the_gateway(path: Path) -> None:
 def test_one_file_talks_to_llama_cpp(path: Path) -> None:
     if path != ROOT / "workers" / "llama.py" and DEVELOPMENT not in path.parents:
         assert not reaches(path, "llama_cpp")
-        assert path.name in NUMBERS or not reaches(path, "numpy")
+        assert path == ROOT / "workers" / "pooling.py" or not reaches(path, "numpy")
 
 
 @pytest.mark.parametrize("path", WORKERS, ids=name)
