@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api import body
-from gateway.api.reply import json_response, unless_hung_up
+from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
 from gateway.errors import BadRequest
 from gateway.keys import Key
@@ -96,7 +96,7 @@ class Embeddings:
             _check(job, model)
         ticket = self._service.submit(request, job)
         work = _gather(ticket, as_text=given.encoding_format == "base64")
-        data = await unless_hung_up(self._service.dispatcher, ticket, request.receive, work)
+        data = await serve_ticket(self._service.dispatcher, ticket, request.receive, work)
         tokens = ticket.usage.prompt
         return json_response(
             {
