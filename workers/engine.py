@@ -149,29 +149,50 @@ class Engine:
         self._events.append(Parked(sequence.request.id, sequence.request.attempt))
 
     def _admit(self) -> None:
-        """Give cells to waiting sequences, in their order, while there is room for their tokens."""
-        while self._waiting:
-            sequence = self._waiting[0]
+        """Give cells to waiting sequences, in their order, while there is room for their tokens.
+
+        One whose prompt begins like another's that is being computed lets that happen first, and
+        shares the cells. It loses a step at most: without it the other's part of the budget is
+        larger. Those behind it go past it, but not into the cells that it will need.
+        """
+        owed = 0
+        for sequence in list(self._waiting):
+            coming = self._coming(sequence)
+            if coming:
+                owed += sequence.known - coming
+                continue
             # What was admitted before is owed its cells too, even if nothing is computed yet.
-            growth = sum(running.known - running.computed for running in self._running)
+            growth = owed + sum(running.known - running.computed for running in self._running)
             parked = {s.seq for s in self._parked.values() if s.seq is not None}
-            if self._running and sequence.known + growth > self._kv.room(parked):
+            share = sequence.request.cache_prompt
+            need = self._kv.need(sequence.tokens, parked, share=share)
+            if self._running and need + growth > self._kv.room(parked):
                 return
-            while self._running and sequence.known + growth > self._kv.room(set()):
+            while self._running and need + growth > self._kv.room(set()):
                 self._unseat()
-            self._running.append(self._waiting.pop(0))
+            self._waiting.remove(sequence)
+            self._running.append(sequence)
             if not self._kv.has_id:
                 self._unseat()
-            request = sequence.request
-            sequence.seq, sequence.computed = self._kv.attach(
-                sequence.tokens, share=request.cache_prompt
-            )
+            sequence.seq, sequence.computed = self._kv.attach(sequence.tokens, share=share)
             if not sequence.started:
                 sequence.started = True
                 cached = min(sequence.computed, sequence.prompt_tokens)
+                request = sequence.request
                 self._events.append(
                     Started(request.id, request.attempt, sequence.prompt_tokens, cached)
                 )
+
+    def _coming(self, sequence: Sequence) -> int:
+        """How many of its first tokens it should let others compute, who do so now; 0: none.
+
+        Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
+        Suspects may fail: nobody counts on them.
+        """
+        if not sequence.request.cache_prompt:
+            return 0
+        computing = (s.seq for s in self._running if s not in self._suspects)
+        return self._kv.coming(sequence.tokens, (seq for seq in computing if seq is not None))
 
     def _finish(
         self,

@@ -4,7 +4,7 @@ Keeps llama.cpp's memory, the ledger of cells and the prefix cache in step: the 
 changes any of the three. ``Memory`` is llama.cpp's part, so the rest is tested without it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from workers.cells import BooksDiffer, CellLedger
@@ -63,6 +63,34 @@ class KVCache:
         """Cells that running sequences hold."""
         return self._ledger.used - self.cached
 
+    def need(self, tokens: Sequence[int], parked: set[int], *, share: bool = True) -> int:
+        """Cells that ``tokens`` would take of the :meth:`room` beside ``parked`` sequences.
+
+        What they would share with a running sequence is there, and stays. ``share``: as for
+        :meth:`attach`.
+        """
+        donor, shared = self._donor(tokens) if share else (-1, 0)
+        return len(tokens) - (shared if donor in self._running - parked else 0)
+
+    def coming(self, tokens: Sequence[int], computing: Iterable[int]) -> int:
+        """How many first ``tokens`` should be awaited and shared, rather than computed twice.
+
+        ``computing`` are the sequences that will be computed in the next steps.
+        """
+        if not self._shares_prefixes:
+            return 0
+        return self._prefixes.coming(tokens, self._computed(), computing)
+
+    def _computed(self) -> dict[int, int]:
+        """How many tokens of each sequence have cells."""
+        return {seq: self._ledger.length(seq) for seq in self._running | self._prefixes.kept}
+
+    def _donor(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """Whose cells ``tokens`` can share, and how many; (-1, 0) if nobody's."""
+        if not self._shares_prefixes:
+            return -1, 0
+        return self._prefixes.longest(tokens, self._computed())
+
     def attach(self, tokens: Sequence[int], *, share: bool = True) -> tuple[int, int]:
         """A sequence id for ``tokens`` (a live list) and how many of them already have cells.
 
@@ -70,14 +98,10 @@ class KVCache:
         """
         if not self._free_ids:
             self.evict()  # before the look-up, or the donor might be the one to go
-        donor, shared = -1, 0
-        if share and self._shares_prefixes:
-            computed = {
-                seq: self._ledger.length(seq) for seq in self._running | self._prefixes.kept
-            }
-            donor, shared = self._prefixes.longest(tokens, computed)
+        donor, shared = self._donor(tokens) if share else (-1, 0)
         seq = self._free_ids.pop()
         if shared:
+            self._prefixes.use(donor)
             self._memory.share(donor, seq, shared)
             self._ledger.share(donor, seq, shared)
             self._kept_cells = None

@@ -4,7 +4,10 @@ Every sequence with cells is a donor, running or finished. Finished ones are kep
 needs their cells or their sequence id; the least recently used goes first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+WORTH = 16
+"""Tokens that one must be spared to wait for them: waiting costs up to a step."""
 
 
 class PrefixCache:
@@ -42,17 +45,35 @@ class PrefixCache:
         """The best donor for ``prompt`` and how many tokens it shares; (-1, 0) if there is none.
 
         ``computed`` says how many tokens of each sequence have cells. At least one token of the
-        prompt is left over, because the logits of its last token are needed.
+        prompt is left over, because the logits of its last token are needed. Among equals a
+        running sequence comes first: its cells are there anyway.
         """
         best, size = -1, 0
-        for donors in (self._kept, self._running):
+        for donors in (self._running, self._kept):
             for sequence, tokens in donors.items():
                 limit = min(len(prompt) - 1, computed.get(sequence, 0))
                 if limit > size and (shared := common(prompt, tokens, limit)) > size:
                     best, size = sequence, shared
-        if best in self._kept:
-            self._kept[best] = self._kept.pop(best)
         return best, size
+
+    def use(self, sequence: int) -> None:
+        """``sequence`` became a donor: if it is kept, it is the last to be evicted."""
+        if sequence in self._kept:
+            self._kept[sequence] = self._kept.pop(sequence)
+
+    def coming(
+        self, prompt: Sequence[int], computed: dict[int, int], computing: Iterable[int]
+    ) -> int:
+        """How many first tokens of ``prompt`` it pays to wait for; 0 if it does not.
+
+        ``computing`` are the running sequences whose tokens are being computed. It pays if one of
+        them will have :data:`WORTH` more of the prompt's tokens than anybody has now.
+        """
+        limit = len(prompt) - 1
+        # A sequence that decodes lacks one token: nobody waits for what it may say.
+        ahead = [s for s in computing if len(self._running[s]) - computed.get(s, 0) >= WORTH]
+        size = max((common(prompt, self._running[s], limit) for s in ahead), default=0)
+        return size if size >= WORTH + self.longest(prompt, computed)[1] else 0
 
 
 def common(left: Sequence[int], right: Sequence[int], limit: int) -> int:

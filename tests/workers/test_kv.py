@@ -77,7 +77,12 @@ class Generations(RuleBasedStateMachine):
             self.oldest_goes()
         expected = self.best_donor(prompt)
         self.memory.shared = None
+        need, room = self.kv.need(prompt, set()), self.kv.room(set())
+        assert self.memory.shared is None, "asking changes nothing"
         seq, shared = self.kv.attach(prompt)
+        # With all of the prompt computed, that much less is free or can be freed; never more.
+        assert room - self.kv.room(set()) + len(prompt) - shared <= need
+        assert self.kv.coming(prompt, [seq]) == 0, "short prompts are not worth a wait"
         assert shared == expected
         assert seq not in self.running
         if shared:
@@ -171,6 +176,50 @@ class Generations(RuleBasedStateMachine):
 
 Generations.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestGenerations = Generations.TestCase
+
+
+def test_running_donors_cells_are_not_needed_again() -> None:
+    """What is shared with a running sequence costs nothing; with a kept or parked one it does."""
+    kv = cache()
+    first, _ = kv.attach(list(range(30)))
+    compute(kv, first, 30)
+    prompt = [*range(29), 99]
+    assert kv.need(prompt, set()) == 1
+    assert kv.need(prompt, {first}) == 30, "the room beside it counts these cells as free"
+    kv.keep(first, list(range(20)))
+    assert kv.need(prompt, set()) == 30
+
+
+def test_donor_is_evicted_last() -> None:
+    kv = cache()
+    for token in (1, 2):
+        seq, _ = kv.attach([token] * 10)
+        compute(kv, seq, 10)
+        kv.keep(seq, [token] * 10)
+    kv.attach([1] * 10 + [3])
+    kv.evict()
+    assert kv.need([1] * 10 + [4], set()) == 1
+    assert kv.attach([2] * 10 + [4])[1] == 0
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_what_is_coming(shares: bool) -> None:
+    kv = KVCache(MirrorMemory(), 100, 4, shares_prefixes=shares)
+    first, _ = kv.attach(list(range(60)))
+    prompt = [*range(50), 99]
+    assert kv.coming(prompt, [first]) == (50 if shares else 0)
+    assert kv.coming(prompt, []) == 0
+    compute(kv, first, 30)
+    assert kv.coming(prompt, [first]) == (50 if shares else 0)
+    compute(kv, first, 20)
+    assert kv.coming(prompt, [first]) == 0, "it is there"
+
+
+def compute(kv: KVCache, seq: int, count: int) -> None:
+    memory = kv._memory
+    assert isinstance(memory, MirrorMemory)
+    memory.compute(seq, count)
+    kv.extend(seq, count)
 
 
 def cache(n_ctx: int = 100, n_seq: int = 4) -> KVCache:
