@@ -32,7 +32,7 @@ from gateway.quarantine import Quarantine
 from gateway.queue import Place, Queue
 from gateway.sequence import Move, Sequence, State
 from gateway.ticket import Job, Ticket
-from workers.protocol import Delta, Event, Failed, Finished, Generate, Parked, Started
+from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 
 log = logging.getLogger("forge.dispatcher")
 
@@ -229,11 +229,11 @@ class Dispatcher:
     def _match(self) -> None:
         suspect = self._quarantine.next()
         if suspect is not None:
-            self._dispatch(suspect, self._pool.submit_alone)
+            self._dispatch(suspect, alone=True)
         while self._queue.ready and self._pool.free():
-            self._dispatch(self._queue.next(self._clock_ns()), self._pool.submit)
+            self._dispatch(self._queue.next(self._clock_ns()))
 
-    def _dispatch(self, sequence: Sequence, submit: Callable[[Generate], None]) -> None:
+    def _dispatch(self, sequence: Sequence, *, alone: bool = False) -> None:
         """Give a slot to a sequence that was just taken from the queue."""
         now = self._clock_ns()
         if sequence.fresh:
@@ -246,7 +246,10 @@ class Dispatcher:
             sequence.ticket.dispatched_ns = now
         self._unpark(sequence, now)
         self._running[sequence.id] = sequence
-        submit(sequence.generate())
+        if alone:
+            self._pool.submit_alone(sequence.generate())
+        else:
+            self._pool.submit(sequence.generate(), sequence.siblings)
 
     # ------------------------------------------------------------------ preemption
 
@@ -265,7 +268,7 @@ class Dispatcher:
             overdue_ns = self._parking.overdue_ns(sequence, urgent, now)
         self._requeue(sequence, overdue_ns)
         if yields and self._pool.free():  # else the slot's worker is kept for a suspect
-            self._dispatch(self._queue.next_urgent(), self._pool.submit)
+            self._dispatch(self._queue.next_urgent())
 
     def _unpark(self, sequence: Sequence, now_ns: int) -> None:
         """A pause is over: the sequence has a slot again, or it ended."""

@@ -106,13 +106,17 @@ class Ticket:
 
     @property
     def usage(self) -> Usage:
-        """Tokens so far; a prompt counts once, however many completions it has."""
+        """Tokens so far; a prompt counts once, however many completions it has.
+
+        Of its tokens those were cached that none of its completions had to compute.
+        """
         prompt = cached = 0
         for first in range(0, len(self.sequences), self.job.n):
             choices = self.sequences[first : first + self.job.n]
-            started = next((s.started for s in choices if s.started is not None), None)
-            if started is not None:
-                prompt, cached = prompt + started.prompt_tokens, cached + started.cached_tokens
+            started = [s.started for s in choices if s.started is not None]
+            if started:
+                prompt += started[0].prompt_tokens
+                cached += min(start.cached_tokens for start in started)
         return Usage(prompt, cached, self.completion_tokens)
 
     @property

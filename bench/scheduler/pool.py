@@ -1,7 +1,7 @@
 """A pool whose workers only take time: each job holds its slot for as long as its trace says."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bench.scheduler.traces import Arrival
@@ -83,7 +83,7 @@ class SimulatedPool:
     def free(self) -> int:
         return self.slots - len(self._running)
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
         assert self.free() > 0, "submitted without a free credit"
         assert request.id not in self._running, "submitted twice"
         job, now = self.jobs[index(request)], now_ns()

@@ -3,7 +3,7 @@
 Nothing outside this package may assume that a worker is a process of this machine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,8 +70,12 @@ class Pool(Protocol):
         """Generations that could be taken right now."""
         ...
 
-    def submit(self, request: Generate) -> None:
-        """Give a generation to a worker. Needs a free credit."""
+    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
+        """Give a generation to a worker. Needs a free credit.
+
+        ``siblings`` are ids of generations with the same prompt: on a worker that has one of them,
+        and a credit, the prompt's cells are shared.
+        """
         ...
 
     def reserve(self) -> bool:

@@ -1,7 +1,7 @@
 """The gateway's end of one worker's link: frames, credits, what is in flight there, questions."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import cast
 
 from gateway.pool.watchdog import Watchdog
@@ -62,6 +62,10 @@ class WorkerLink(asyncio.Protocol):
     def credits(self) -> int:
         """Generations this worker could take now."""
         return self.ready.slots - len(self.in_flight) if self.ready else 0
+
+    def has_any(self, ids: Collection[int]) -> bool:
+        """Whether the worker holds cells of one of these generations, or soon will."""
+        return any(id_ in ids for held in (self.in_flight, self.parked) for id_ in held)
 
     def generate(self, request: Generate) -> None:
         """Send a generation; takes a credit."""

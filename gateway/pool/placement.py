@@ -1,14 +1,17 @@
 """Which worker takes the next job. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 
-def choose(free: Mapping[int, int], home: int | None = None) -> int | None:
+def choose(
+    free: Mapping[int, int], home: int | None = None, near: Collection[int] = ()
+) -> int | None:
     """The worker with the most free credits (the lowest id among equals); None if all are full.
 
-    ``home`` has the job's cells already: it comes first if it has a credit.
+    ``home`` has the job's cells already: it comes first if it has a credit. Those that are
+    ``near`` have its prompt's: they come next.
     """
     if home is not None and free.get(home, 0) > 0:
         return home
-    best = max(free, key=lambda worker: (free[worker], -worker), default=None)
-    return best if best is not None and free[best] > 0 else None
+    open_ = [worker for worker, credits in free.items() if credits > 0]
+    return max(open_, key=lambda w: (w in near, free[w], -w), default=None)

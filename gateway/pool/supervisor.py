@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection
 
 from gateway.pool import Listener, PoolFailed, WorkerStatus, questions
 from gateway.pool.link import WorkerLink
@@ -98,10 +99,11 @@ class LocalPool:
         """The workers that anybody may use."""
         return [worker for worker in self._workers if worker is not self._reserved]
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
         home = self._home(request.id)
         free = {worker.id: worker.credits for worker in self._shared()}
-        target = choose(free, home.id if home is not None else None)
+        near = {w.id for w in self._shared() if w.link is not None and w.link.has_any(siblings)}
+        target = choose(free, home.id if home is not None else None, near)
         if target is None:
             raise RuntimeError("no worker has a free credit")
         self._give(request, self._workers[target], home)

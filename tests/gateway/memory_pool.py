@@ -6,7 +6,7 @@ and lets them die. Credits are counted as the real pool counts them, per worker.
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from gateway.pool import Listener, WorkerStatus
@@ -64,8 +64,9 @@ class MemoryPool:
     def free(self) -> int:
         return sum(self._free().values())
 
-    def submit(self, request: Generate) -> None:
-        worker = choose(self._free(), self.homes.pop(request.id, None))
+    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
+        near = [id_ for id_ in range(len(self.slots)) if self.has_any(id_, siblings)]
+        worker = choose(self._free(), self.homes.pop(request.id, None), near)
         assert worker is not None, "submitted without a free credit"
         assert request.id not in self.running(), "submitted twice"
         self.in_flight[worker][request.id] = request
@@ -166,6 +167,11 @@ class MemoryPool:
         self.listener.on_lost(lost)
         self.listener.on_credit()
         return lost
+
+    def has_any(self, worker: int, ids: Collection[int]) -> bool:
+        """Whether a worker has one of these generations, running or parked."""
+        parked = (id_ for id_, home in self.homes.items() if home == worker)
+        return any(id_ in ids for id_ in (*self.in_flight[worker], *parked))
 
     @property
     def listener(self) -> Listener:

@@ -31,7 +31,8 @@ def test_sequences_of_a_request() -> None:
 
 def test_a_prompt_counts_once_however_many_choices_it_has() -> None:
     made = Ticket(1, replace(job(n=2), prompts=(Text("a"), Text("b"))), 0)
-    for sequence, (prompt, cached) in zip(made.sequences, ((7, 0), (7, 6), (9, 2)), strict=False):
+    # The first to start computed its prompt, and the other found that in the cache.
+    for sequence, (prompt, cached) in zip(made.sequences, ((7, 6), (7, 0), (9, 2)), strict=False):
         sequence.started = Started(sequence.id, 1, prompt, cached)
         sequence.ids = [1, 2]
     assert made.usage == Usage(prompt=16, cached=2, completion=6)

@@ -149,12 +149,32 @@ class Traffic(RuleBasedStateMachine):
         if suspects and self.alone() is None and self.pool.reserve():
             first = suspects[:1]
         before, free = len(self.pool.submitted), self.pool.free()
+        held, homes = [list(held) for held in self.pool.in_flight], dict(self.pool.homes)
         self.runner.run(self._settle())
         sent = self.pool.submitted[before:]
+        self.check_places(ids([*first, *queue[:free]]), held, homes)
         assert [request.id for request in sent] == ids([*first, *queue[:free]])
         for request in sent:
             assert request.resume == self.tokens[request.id]
             self.overdue.pop(request.id, None)
+
+    def check_places(self, sent: list[int], held: list[list[int]], homes: dict[int, int]) -> None:
+        """Each went where its cells are, else where a sibling's are, else anywhere.
+
+        ``held`` and ``homes`` say where generations ran and were parked before ``sent`` left.
+        """
+        for id_ in sent:
+            (worker,) = (w for w, now in enumerate(self.pool.in_flight) if id_ in now)
+            if worker != self.pool.reserved:
+                full = [len(on) == slots for on, slots in zip(held, self.pool.slots, strict=True)]
+                siblings = {s.id for s in self.ticket_of[id_].sequences}
+                near = {w for w, on in enumerate(held) if siblings & {*on}}
+                near |= {home for parked, home in homes.items() if parked in siblings}
+                open_ = {w for w in near if not full[w] and w != self.pool.reserved}
+                home = homes.get(id_)
+                assert worker in ({home} if home in open_ else open_ or {worker})
+            homes.pop(id_, None)
+            held[worker].append(id_)
 
     # ------------------------------------------------------------------ workers
 
