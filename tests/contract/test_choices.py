@@ -48,6 +48,53 @@ def test_each_choice_is_that_of_the_next_seed(exact_http: httpx.Client, dialect:
     assert usage["prompt_tokens"] == alone[0]["usage"]["prompt_tokens"], "the prompt counts once"
 
 
+LONG = "A prompt that no other test has, so that nothing of it is cached. " * 20
+
+
+@pytest.mark.parametrize("dialect", OPENAI, ids=lambda dialect: dialect.name)
+def test_they_share_their_prompt(
+    exact_server: ForgeServer, exact_http: httpx.Client, dialect: Dialect
+) -> None:
+    """One worker computes it, once; the usage says what was computed."""
+    before = exact_server.workers()
+    body = dialect.body(dialect.name + LONG, n=4, **SEEDED)
+    usage = exact_http.post(dialect.path, json=body).json()["usage"]
+    prompt, cached = usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+    assert prompt > 300
+    assert cached < 50
+    # Each of the other three needs the logits of the last token, and computes that.
+    assert sorted(growth(before, exact_server.workers(), "prefill_tokens")) == [
+        0,
+        prompt - cached + 3,
+    ]
+
+
+def test_they_share_its_cells(exact_server: ForgeServer) -> None:
+    """Also where it takes several steps, and the others come in the middle of them."""
+    before, snapshots = exact_server.workers(), []
+
+    def all_speak() -> bool:
+        snapshots.append(exact_server.workers())
+        spoken = growth(before, snapshots[-1], "decode_tokens")
+        return exact_server.busy() == 4 and max(spoken) >= 16
+
+    body = CHAT.body("cells" + 2 * LONG, n=4, stream=True, **{**SEEDED, "max_tokens": 1000})
+    request = Hanging(exact_server, CHAT.path, body)
+    try:
+        eventually(all_speak, "each has some tokens")
+    finally:
+        request.hang_up()
+    now = snapshots[-1]
+    (used,) = (worker["cells_used"] for worker in now if worker["cells_used"])
+    assert 700 < used - max(growth(before, now, "decode_tokens")) < 1000
+    eventually(lambda: exact_server.busy() == 0, "all slots are free")
+
+
+def growth(before: list[dict[str, Any]], after: list[dict[str, Any]], counter: str) -> list[int]:
+    """By how much a counter of each worker grew."""
+    return [b[counter] - a[counter] for a, b in zip(before, after, strict=True)]
+
+
 def test_n_may_exceed_the_slots(exact_http: httpx.Client) -> None:
     slots = sum(worker["slots"] for worker in exact_http.get("/workers").json())
     body = post(exact_http, COMPLETIONS, n=2 * slots + 1, temperature=0, max_tokens=5)

@@ -110,6 +110,23 @@ def test_no_credit_before_ready() -> None:
     on_line(script)
 
 
+def test_it_has_what_runs_and_what_is_parked() -> None:
+    """Where one generation's cells are, a sibling's prompt is; until they are given up."""
+
+    async def script(line: Line) -> None:
+        await line.says(encode(READY))
+        assert not line.link.has_any(range(1, 4))
+        line.link.generate(generate(2))
+        assert line.link.has_any(range(1, 4))
+        assert not line.link.has_any(range(3, 9))
+        await line.says(encode(Step([Parked(2, 1)], Load())))
+        assert line.link.has_any([2])
+        line.link.cancel(2)
+        assert not line.link.has_any([2])
+
+    on_line(script)
+
+
 def test_generation_holds_a_credit_until_its_end() -> None:
     async def script(line: Line) -> None:
         await line.says(encode(READY))
