@@ -60,6 +60,12 @@ def open_files(pid: int) -> int:
     return len(os.listdir(PROC / str(pid) / "fd"))
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all its threads so far, user and system. Raises OSError if it is gone."""
+    fields = (PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """In KiB."""

@@ -9,9 +9,10 @@ thread that prepares prompts; llguidance lets go of the GIL meanwhile, so the en
 
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from random import Random
-from time import thread_time
-from typing import Any
+from time import perf_counter, thread_time
+from typing import Any, TypeVar
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
@@ -31,6 +32,9 @@ SHOWN = 300
 """Characters of an error that a client is told."""
 
 
+T = TypeVar("T")
+
+
 class ConstraintFailed(Exception):
     """The constraint can't be enforced, or not any longer; the text is fit for the client."""
 
@@ -40,6 +44,7 @@ class Guide:
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
+        self._clock = perf_counter
         self._spent_s, self._tokens = 0.0, 0
 
     @property
@@ -51,33 +56,40 @@ class Guide:
         """Which tokens may come next: a bit for each, the least significant of a byte first.
 
         Raises :class:`ConstraintFailed`.
-
-        CPU time is counted, not time: a busy machine does not make a grammar a bad one.
         """
-        began = thread_time()
-        bits: bytes = self._matcher.compute_bitmask()
-        self._spent_s += thread_time() - began
-        self._tokens += 1
-        self._check()
-        if self._spent_s > BURST_S + MEAN_S * self._tokens:
-            raise ConstraintFailed("the grammar is too ambiguous, or too complex, to be enforced")
-        return bits
+        return self._timed(self._matcher.compute_bitmask)
 
     def take(self, token: int) -> None:
         """``token`` was chosen. Raises :class:`ConstraintFailed` if it is not allowed."""
-        began = thread_time()
-        self._matcher.consume_token(token)
-        self._spent_s += thread_time() - began
-        self._check()
+        self._tokens += 1
+        self._timed(self._matcher.consume_token, token)
+
+    def forced(self) -> list[int]:
+        """The tokens that come next because nothing else can; to be taken one by one."""
+        return self._timed(self._matcher.compute_ff_tokens)
 
     def replay(self, tokens: list[int]) -> None:
         """An earlier attempt chose these."""
-        self._matcher.consume_tokens(tokens)
-        self._check()
+        self._tokens += len(tokens)
+        self._timed(self._matcher.consume_tokens, tokens)
 
-    def _check(self) -> None:
+    def _timed(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Bound what the grammar costs.
+
+        A busy machine does not make a grammar a bad one: once the time by the wall is used up, CPU
+        time is counted, anew. Not from the beginning, because to read it takes as long as a mask.
+        """
+        began = self._clock()
+        result = work(*arguments)
+        self._spent_s += self._clock() - began
         if self._matcher.is_error():
             raise ConstraintFailed(_told(self._matcher.get_error()))
+        if self._spent_s > BURST_S + MEAN_S * self._tokens:
+            if self._clock is thread_time:
+                raise ConstraintFailed("the grammar is too ambiguous, or too complex, to enforce")
+            self._clock = thread_time
+            self._spent_s, self._tokens = 0.0, 0
+        return result
 
 
 class Compiler:

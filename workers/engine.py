@@ -319,19 +319,19 @@ class Engine:
                 continue
             if sequence in self._suspects:  # cleared by all of its tokens, not by the first few
                 self._suspects.remove(sequence)
-            self._prefilled += count - 1 if sequence.sampled else count
-            self._decoded += 1
+            self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
             try:
                 token = sequence.choose(self._context, row)
-                text, extra, reason = sequence.append(token)
+                ids, text, extra, reason = sequence.append(token)
             except ConstraintFailed as error:
                 self._fail(sequence, protocol.BAD_CONSTRAINT, str(error))
                 continue
+            self._decoded += len(ids)
             request = sequence.request
             if reason is None:
-                self._events.append(Delta(request.id, request.attempt, [token], text, extra))
+                self._events.append(Delta(request.id, request.attempt, ids, text, extra))
             else:
-                self._finish(sequence, reason, [token], text, extra)
+                self._finish(sequence, reason, ids, text, extra)
 
     def _flush(self, step_ms: float) -> None:
         """One frame for the step, even if it brought nobody anything: the gateway sees us work."""

@@ -47,6 +47,8 @@ class Sequence:
         self._sampler: Sampler | None = None
         self._guide = guide
         self._voice = voice
+        self.unsampled = 0
+        """Tokens after the one that was sampled last: the guide left no choice."""
         # An answer that must look like something ends where that ends.
         self._ignore_eos = request.ignore_eos and guide is None
         self._text = TextStream(request.stop)
@@ -91,22 +93,40 @@ class Sequence:
             context.allow(row, self._guide.allowed())
         return sampler.sample(context, row, self.sampled)
 
-    def append(self, token: int) -> tuple[str, Extra | None, str | None]:
-        """Take a sampled token.
+    def append(self, token: int) -> tuple[list[int], str, Extra | None, str | None]:
+        """Take a sampled token, and those that must follow it.
 
-        Returns the text it released, what else it brought, and why the generation ends, if so.
-        Raises :class:`workers.constraint.ConstraintFailed`.
+        Returns them, the text they released, what else they brought, and why the generation ends,
+        if so. Raises :class:`workers.constraint.ConstraintFailed`.
         """
-        self.tokens.append(token)
+        ids = [token]
         text, reason = self._push(token)
+        for forced in self._forced() if reason is None else ():
+            self.sampler.accept(forced)
+            more, reason = self._push(forced)
+            ids.append(forced)
+            text += more
+            if reason is not None:
+                break
+        self.unsampled = len(ids) - 1
         if reason is not None:
             text += self._text.flush()
         text, extra = self._spoken(text, end=reason is not None)
         if reason == "stop" and self._voice is not None and self._voice.parser.called:
             reason = "tool_calls"
-        return text, extra, reason
+        return ids, text, extra, reason
+
+    def _forced(self) -> list[int]:
+        """Tokens that the guide leaves no choice about: they are computed in one step, unsampled.
+
+        Who wants to know every token's probability needs the logits before each.
+        """
+        if self._guide is None or self.request.logprobs is not None:
+            return []
+        return self._guide.forced()
 
     def _push(self, token: int) -> tuple[str, str | None]:
+        self.tokens.append(token)
         if token in self._model.eog and not self._ignore_eos:
             return "", "stop"
         if self._guide is not None:

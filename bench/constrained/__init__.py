@@ -1,0 +1,1 @@
+"""What it costs that an answer must be JSON of a schema."""
