@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from gateway.api.embeddings import EmbeddingBody
+from gateway.api.infer import InferBody
+from gateway.api.openai import chat, completions
+from gateway.api.openai.chat import ChatBody
+from gateway.api.openai.completions import CompletionBody
 from gateway.cli import default_text, describe
 from gateway.config import Config
 from tests.conftest import Start
@@ -92,18 +98,45 @@ def options_table() -> str:
     return "\n".join(rows)
 
 
-def test_the_options_table_is_the_real_one() -> None:
-    """To write it anew: ``python -m tests.test_readme``."""
-    shown = re.search(r"<!-- options:.*?-->\n(.*?)\n<!-- /options -->", README, re.DOTALL)
+def parameters_table() -> str:
+    """Each parameter, and which endpoint takes it, from the types that validate."""
+    endpoints: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
+        "chat": (ChatBody, chat.REFUSED),
+        "completions": (CompletionBody, completions.REFUSED),
+        "embeddings": (EmbeddingBody, {}),
+        "/infer": (InferBody, {}),
+    }
+    names = dict.fromkeys(
+        name for body, refused in endpoints.values() for name in (*body.model_fields, *refused)
+    )
+    rows = [f"| Parameter | {' | '.join(endpoints)} |", "|---|" + "---|" * len(endpoints)]
+    for name in sorted(names):
+        cells = [
+            "yes" if name in body.model_fields else "refused" if name in refused else "-"
+            for body, refused in endpoints.values()
+        ]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+TABLES = {"options": options_table, "parameters": parameters_table}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_the_real_ones(name: str) -> None:
+    """To write them anew: ``python -m tests.test_readme``."""
+    shown = re.search(rf"<!-- {name}:.*?-->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
     assert shown is not None
-    assert shown[1].strip() == options_table()
+    assert shown[1].strip() == TABLES[name]()
 
 
 if __name__ == "__main__":
-    updated = re.sub(
-        r"(<!-- options:.*?-->\n).*?(<!-- /options -->)",
-        lambda match: f"{match[1]}\n{options_table()}\n\n{match[2]}",
-        README,
-        flags=re.DOTALL,
-    )
+    updated = README
+    for name, table in TABLES.items():
+        updated = re.sub(
+            rf"(<!-- {name}:.*?-->\n).*?(<!-- /{name} -->)",
+            lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}",  # type: ignore[misc]
+            updated,
+            flags=re.DOTALL,
+        )
     (Path(__file__).parent.parent / "README.md").write_text(updated, "utf-8")
