@@ -15,9 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
-from math import ceil
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import msgspec
@@ -34,8 +32,8 @@ NO_MEMORY = 3
 class Limits(msgspec.Struct, frozen=True):
     """What one rendering may use. A conversation of 100 messages takes a millisecond."""
 
-    cpu_s: int = 2
-    """CPU seconds; whole ones, because the kernel counts so."""
+    cpu_s: float = 2.0
+    """CPU seconds of the process, the kernel's work for it included."""
     wall_s: float = 60.0
     """For a process that gets nowhere without using its CPU time."""
     memory: int = 512 << 20
@@ -194,8 +192,8 @@ class Renderer:
             code = self._process.wait(self._limits.wall_s)
         except subprocess.TimeoutExpired:
             code = self._end()
-        if code == -signal.SIGXCPU:
-            reason = f"took more than {self._limits.cpu_s} s"
+        if code == -signal.SIGPROF:
+            reason = f"took more than {self._limits.cpu_s:g} s"
         elif code == NO_MEMORY:
             reason = f"needed more than {self._limits.memory >> 20} MiB"
         else:
@@ -227,7 +225,8 @@ def _serve(sock: socket.socket) -> None:
             if isinstance(request, Compile):
                 cpu_s = request.limits.cpu_s
                 _limit(resource.RLIMIT_AS, request.limits.memory)
-            _limit(resource.RLIMIT_CPU, ceil(process_time()) + cpu_s)
+            # Not RLIMIT_CPU, which counts whole seconds. Nobody handles the signal, so it ends us.
+            signal.setitimer(signal.ITIMER_PROF, cpu_s)
             try:
                 text = ""
                 if isinstance(request, Convert):

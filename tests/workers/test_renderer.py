@@ -15,6 +15,8 @@ from workers.renderer import Limits, Renderer, RendererFailed
 from workers.template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
 
 LIMITS = Limits(cpu_s=1, memory=256 << 20)
+QUICK = Limits(cpu_s=0.3, memory=256 << 20)
+"""For what never ends: it uses all of it."""
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
 NOW = datetime(2031, 2, 3).timestamp()
 
@@ -129,8 +131,8 @@ ENDLESS = {
 @pytest.mark.parametrize("source", ENDLESS.values(), ids=ENDLESS.keys())
 def test_endless(renderer: Open, source: str) -> None:
     """Some need more memory than time; either way it ends, and the next request is served."""
-    made = renderer("{% if messages %}" + source + "{% endif %}ok")
-    with pytest.raises(TemplateFailed, match=r"took more than 1 s|needed more than 256 MiB"):
+    made = renderer("{% if messages %}" + source + "{% endif %}ok", QUICK)
+    with pytest.raises(TemplateFailed, match=r"took more than 0\.3 s|needed more than 256 MiB"):
         made.render(SHORT, NOW)
     assert made.render([], NOW) == "ok"
 
@@ -182,8 +184,8 @@ def test_out_of_all_proportion(renderer: Open, source: str) -> None:
 
 def test_constants_are_computed_under_the_same_limits(renderer: Open) -> None:
     """Jinja's optimiser runs them before anything is rendered."""
-    with pytest.raises(TemplateFailed, match="took more than 1 s"):
-        renderer("{{ 3 ** (3 ** 16) // 7 ** (3 ** 15) }}")
+    with pytest.raises(TemplateFailed, match=r"took more than 0\.3 s"):
+        renderer("{{ 3 ** (3 ** 16) // 7 ** (3 ** 15) }}", QUICK)
 
 
 def test_a_long_conversation_is_in_proportion(renderer: Open) -> None:
@@ -262,9 +264,10 @@ def test_one_that_is_killed_at_work_is_replaced(renderer: Open) -> None:
 
 
 def test_one_that_stands_still_is_ended(renderer: Open) -> None:
-    made = renderer("ok", Limits(cpu_s=1, wall_s=1.0))
+    made = renderer("ok")
     made._process.send_signal(signal.SIGSTOP)
-    with pytest.raises(TemplateFailed, match="took more than 1 s"):
+    made._socket.settimeout(0.5)  # this process's; another may be slow to start
+    with pytest.raises(TemplateFailed, match="took more than 60 s"):
         made.render(SHORT, NOW)
     assert made.render(SHORT, NOW) == "ok"
 
