@@ -24,10 +24,10 @@ LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 300}
 
 
 def replaced(server: ForgeServer, pid: int) -> None:
-    """Wait until ``pid`` is gone and all workers can serve."""
+    """Wait until ``pid`` is gone, the gateway knows, and all workers can serve."""
     eventually(lambda: gone(pid), "the stopped worker is killed")
+    eventually(lambda: pid not in server.pids(), "its death is noticed")
     eventually(lambda: all(w["state"] == "ready" for w in server.workers()), "it is replaced")
-    assert pid not in server.pids()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
