@@ -11,6 +11,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLAMA := $(shell sed -n 's/.*"\(llama-cpp-python==[^"]*\)".*/\1/p' pyproject.toml)
 COMMA := ,
 
+# Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help serve test lint clean
 
 help:
@@ -23,7 +26,7 @@ serve: $(VENV)/.core
 
 test: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS)) lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

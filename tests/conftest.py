@@ -44,6 +44,18 @@ def no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Processes that a module's tests start run without coverage, for a quarter less computing.
+
+    For tests that add load and chance to lines which others run too. Such a module must not be the
+    first to ask for a server that all share.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     """The embedded model on two workers."""

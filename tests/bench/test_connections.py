@@ -14,6 +14,8 @@ from bench.connections.__main__ import Plan, run
 from bench.connections.measure import Latency, Result
 from bench.connections.report import row
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 def test_a_small_run(tmp_path: Path) -> None:
     console = Console(record=True, width=200)

@@ -20,6 +20,8 @@ from bench.overload.__main__ import Plan, measure
 from bench.overload.load import SHARES, Outcome, poisson
 from bench.overload.measure import lead, percentile, steady, summarise
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 def test_arrivals_are_reproducible_and_as_many_as_asked() -> None:
     first = poisson(100, 50, "a")

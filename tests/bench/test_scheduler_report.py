@@ -2,7 +2,10 @@
 
 import asyncio
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from bench.scheduler.cost import count_comparisons, idle_share, measure
 from bench.scheduler.policies import POLICIES
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results" / "scheduler.md"
@@ -31,22 +35,20 @@ def test_costs_are_measured() -> None:
 
 
 @pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
-def test_quick_run_from_end_to_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quick_run_from_end_to_end(tmp_path: Path) -> None:
+    """The command as users give it, in a process without coverage: half of the time."""
     reason = "the report needs the extra [bench]"
     pytest.importorskip("matplotlib", reason=reason)
     pytest.importorskip("rich", reason=reason)
-    from bench.scheduler.__main__ import main
-
-    monkeypatch.setenv("COLUMNS", "160")
-    main(["--quick", "--out", str(tmp_path)])
+    command = [sys.executable, "-m", "bench.scheduler", "--quick", "--out", str(tmp_path)]
+    shown = subprocess.run(
+        command, env={**os.environ, "COLUMNS": "160"}, capture_output=True, text=True, check=True
+    ).stdout
     report = (tmp_path / "scheduler.md").read_text("utf-8")
     images = re.findall(r"!\[.*?\]\((.*?)\)", report)
     assert len(images) == 4
     for image in images:
         assert (tmp_path / image).read_bytes().startswith(b"\x89PNG")
-    shown = capsys.readouterr().out
     for policy in POLICIES:
         assert report.count(f"| {policy.name} |") == 5  # three traces, the order, the question
         assert policy.name in shown

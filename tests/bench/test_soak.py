@@ -18,6 +18,8 @@ from bench.server import running
 from bench.soak.__main__ import SHAPE, measure
 from bench.soak.load import Sample, short_requests, slope
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 PROCESSES = ["gateway", "worker 0", "renderer 0", "worker 1", "renderer 1"]
 
 

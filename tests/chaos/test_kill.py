@@ -19,6 +19,8 @@ from tests.e2e.test_same_text import PROMPTS, alone
 from tests.e2e.traffic import Streaming
 from tests.server import DEADLINE_S, eventually, gone
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 # ------------------------------------------------------------------ queued
 
 
