@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,10 +15,12 @@ from starlette.types import ASGIApp, ExceptionHandler
 from gateway.admission import Bounds
 from gateway.api import infer, openai
 from gateway.api.auth import Authentication
+from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.infer import Infer
 from gateway.api.middleware import TicketHeaders
 from gateway.api.openai import OpenAI
+from gateway.api.openapi import document
 from gateway.api.ops import Ops
 from gateway.api.service import Service
 from gateway.api.tokens import Tokens
@@ -119,13 +122,15 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The ASGI application."""
         service = Service(self.config, self.dispatcher, self.pool, self.limits)
-        routes = [
-            *Infer(service).routes(),
-            *OpenAI(service).routes(),
-            *Tokens(service).routes(),
-            *Embeddings(service).routes(),
-            *Ops(service, self.metrics).routes(),
+        described = [
+            *OpenAI(service).endpoints(),
+            *Embeddings(service).endpoints(),
+            *Tokens(service).endpoints(),
+            *Infer(service).endpoints(),
+            *Ops(service, self.metrics).endpoints(),
         ]
+        keyed = not self.keyring.open
+        endpoints = [*described, *Docs(partial(document, described, keyed=keyed)).endpoints()]
         handlers: dict[int | type[Exception], ExceptionHandler] = {
             ForgeError: _forge_error,
             HTTPException: _http_error,
@@ -133,7 +138,13 @@ class Gateway:
             Exception: _bug,
         }
         # Inside starlette's net for bugs, and before the router: who has no key learns no paths.
-        authentication = Middleware(Authentication, keyring=self.keyring, respond=_answer)
+        authentication = Middleware(
+            Authentication,
+            keyring=self.keyring,
+            open_paths={endpoint.path for endpoint in endpoints if endpoint.open},
+            respond=_answer,
+        )
+        routes = [endpoint.route() for endpoint in endpoints]
         app = Starlette(routes=routes, middleware=[authentication], exception_handlers=handlers)
         app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
         # These two around everything, the answer to a bug included.

@@ -39,10 +39,14 @@ class BadRequest(ForgeError):
 
 
 class UnsupportedParameter(BadRequest):
+    """A parameter that is known and not served."""
+
     code = "unsupported_parameter"
 
 
 class UnknownParameter(BadRequest):
+    """A parameter that nobody knows here."""
+
     code = "unknown_parameter"
 
 
@@ -83,14 +87,20 @@ class PriorityNotAllowed(ForgeError):
 
 
 class NotFound(ForgeError):
+    """There is nothing of this name."""
+
     status, code, type = 404, "not_found", "invalid_request_error"
 
 
 class UnknownModel(NotFound):
+    """This server has another model."""
+
     code = "model_not_found"
 
 
 class MethodNotAllowed(ForgeError):
+    """The header Allow says which are."""
+
     status, code, type = 405, "method_not_allowed", "invalid_request_error"
 
 
@@ -107,10 +117,14 @@ class BodyTimeout(ForgeError):
 
 
 class BodyTooLarge(ForgeError):
+    """More bytes than the operator allows."""
+
     status, code, type = 413, "body_too_large", "invalid_request_error"
 
 
 class UrlTooLong(ForgeError):
+    """More than 8 KiB."""
+
     status, code, type = 414, "url_too_long", "invalid_request_error"
 
 

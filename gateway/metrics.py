@@ -4,12 +4,13 @@ Quantiles come from a DDSketch (1 % relative error, bounded bins), everything el
 prometheus_client. Gauges are read from the dispatcher and the pool when somebody scrapes.
 """
 
+from collections import Counter as Tally
 from collections.abc import Callable
-from typing import Any
 
 from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
+from typing_extensions import TypedDict
 
 from gateway.aging import NANO
 from gateway.sequence import State
@@ -20,18 +21,41 @@ _MAX_BINS = 1024
 """Bins of a sketch: at 1 % error these cover nine decades, microseconds to minutes and more."""
 
 
+class Outcomes(TypedDict):
+    """Requests since the start, by how they ended."""
+
+    finished: int
+    failed: int
+    cancelled: int
+    """Their clients hung up."""
+    total: int
+
+
+class Summary(TypedDict):
+    """The seed's metrics, with a little more."""
+
+    queue_depth: int
+    """Sequences that wait; a request with ``n`` has several."""
+    running: int
+    """Sequences with a slot."""
+    p50_latency_ms: float
+    """Of finished requests, from arrival to the end; 0 before the first."""
+    p99_latency_ms: float
+    requests: Outcomes
+
+
 class Metrics:
     """Counts tickets as they end. Implements :class:`gateway.observer.Observer`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
-        self._outcomes: dict[str, int] = dict.fromkeys(("finished", "failed", "cancelled"), 0)
+        self._outcomes: Tally[State] = Tally()
         self._requests = Counter(
             "forge_requests", "Requests by how they ended", ["outcome"], registry=self.registry
         )
-        for outcome in self._outcomes:
-            self._requests.labels(outcome)
+        for state in (State.FINISHED, State.FAILED, State.CANCELLED):
+            self._requests.labels(_label(state))
         self._prompt = Counter(
             "forge_prompt_tokens", "Tokens of served prompts", registry=self.registry
         )
@@ -60,9 +84,8 @@ class Metrics:
 
     def on_end(self, ticket: Ticket) -> None:
         """Count a ticket that just ended."""
-        outcome = ticket.state.name.lower()
-        self._outcomes[outcome] += 1
-        self._requests.labels(outcome).inc()
+        self._outcomes[ticket.state] += 1
+        self._requests.labels(_label(ticket.state)).inc()
         usage = ticket.usage
         self._generated.inc(usage.completion)
         self._prompt.inc(usage.prompt)
@@ -89,14 +112,19 @@ class Metrics:
         value = self._latency_ms.get_quantile_value(q)
         return round(value, 3) if value is not None else 0.0
 
-    def summary(self, queue_depth: int, running: int) -> dict[str, Any]:
-        """The seed's ``GET /metrics``, with a little more."""
+    def summary(self, queue_depth: int, running: int) -> Summary:
+        """The answer to ``GET /metrics``."""
         return {
             "queue_depth": queue_depth,
             "running": running,
             "p50_latency_ms": self.quantile_ms(0.5),
             "p99_latency_ms": self.quantile_ms(0.99),
-            "requests": {**self._outcomes, "total": sum(self._outcomes.values())},
+            "requests": {
+                "finished": self._outcomes[State.FINISHED],
+                "failed": self._outcomes[State.FAILED],
+                "cancelled": self._outcomes[State.CANCELLED],
+                "total": self._outcomes.total(),
+            },
         }
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
@@ -106,6 +134,10 @@ class Metrics:
         except (TypeError, ValueError):  # the client wrote a version that is no number
             encode, content_type = choose_encoder("text/plain")
         return encode(self.registry), content_type
+
+
+def _label(state: State) -> str:
+    return state.name.lower()
 
 
 def wants_exposition(accept: str) -> bool:

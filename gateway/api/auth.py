@@ -1,6 +1,6 @@
 """Who is asking? Answered from the headers alone, before a byte of the body is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -10,19 +10,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import ForgeError, InvalidKey
 from gateway.keys import ANYONE, Key, Keyring
 
-OPEN_PATH = "/health"
-"""For load balancers, which have no key. It tells nothing but whether the server serves."""
-
 
 class Authentication:
     """Leaves the :class:`Key` in the request's state, or answers 401."""
 
     def __init__(
-        self, app: ASGIApp, keyring: Keyring, respond: Callable[[Request, ForgeError], Response]
+        self,
+        app: ASGIApp,
+        keyring: Keyring,
+        open_paths: Collection[str],
+        respond: Callable[[Request, ForgeError], Response],
     ) -> None:
-        """``respond`` makes an error's response in the shape of the dialect."""
+        """``open_paths`` may be read without a key.
+
+        ``respond`` makes an error's response in the shape of the dialect.
+        """
         self._app = app
         self._keyring = keyring
+        self._open_paths = open_paths
         self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +47,7 @@ class Authentication:
         """The key of a request. Raises :class:`InvalidKey`, which does not repeat the secret."""
         if self._keyring.open:
             return ANYONE
-        if scope["path"] == OPEN_PATH and scope["method"] in ("GET", "HEAD"):
+        if scope["path"] in self._open_paths and scope["method"] in ("GET", "HEAD"):
             return ANYONE
         secret = presented(Headers(scope=scope))
         if secret is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 from starlette.requests import Request
 
 from gateway.api.samplers import SamplersBody, without_stateful
@@ -40,20 +40,31 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 Stop = Annotated[str, Field(min_length=1)]
+Priority = Annotated[
+    int | float | str,
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),
+]
 
 
 class SamplingBody(SamplersBody):
     """Fields that every generating endpoint takes; None (or absent) means the default."""
 
     max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
+    """The most tokens of an answer. Default: what the context holds."""
     stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
+    """What ends an answer when it appears; it is left out."""
     ignore_eos: bool | None = None
+    """True: do not end before `max_tokens`."""
     json_schema: Schema | None = None
     """The answer must be JSON of this schema: llama-server's short form."""
     grammar: GrammarSource | None = None
+    """The answer must follow this grammar, in GBNF or Lark."""
     cache_prompt: bool | None = None
-    priority: int | float | str | None = None
+    """False: compute the whole prompt, even if a part of it was computed before."""
+    priority: Priority | None = None
+    """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
+    """Seconds that the request may take, waiting included."""
 
     def stops(self) -> tuple[str, ...]:
         if isinstance(self.stop, str):
@@ -228,11 +239,14 @@ def priority(
     """The base priority: from the body, else the X-Priority header, else the service tier.
 
     Raises PriorityNotAllowed if that is above ``highest``; who asks for none gets what is allowed.
+    A header that makes no sense is a BadRequest even where the body overrules it.
     """
+    header = headers.get("x-priority")
+    of_header = None if header is None else _priority(header.strip(), "X-Priority")
     if value is not None:
         asked, param = _priority(value, "priority"), "priority"
-    elif "x-priority" in headers:
-        asked, param = _priority(headers["x-priority"].strip(), "X-Priority"), "X-Priority"
+    elif of_header is not None:
+        asked, param = of_header, "X-Priority"
     elif tier in TIERS:
         asked, param = TIERS[tier], "service_tier"
     else:
@@ -245,12 +259,12 @@ def priority(
 
 def timeout(value: float | None, headers: Mapping[str, str]) -> float | None:
     """Seconds that the request may take: from the body, else the X-Request-Timeout header."""
-    if value is not None or "x-request-timeout" not in headers:
+    if "x-request-timeout" not in headers:
         return value
     with contextlib.suppress(ValueError):
         seconds = float(headers["x-request-timeout"])
         if 0 < seconds <= MAX_TIMEOUT_S:
-            return seconds
+            return seconds if value is None else value
     raise BadRequest(
         f"'X-Request-Timeout' must be a number of seconds above 0, at most {MAX_TIMEOUT_S}",
         param="X-Request-Timeout",

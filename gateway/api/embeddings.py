@@ -10,12 +10,15 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from gateway.api import body
+from gateway.api.endpoint import JSON, WORK, Body, Endpoint
+from gateway.api.openai.endpoints import GROUP
+from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.keys import Key
 from gateway.ticket import Job, Ticket
 from workers.protocol import Embedding, Finished, ModelInfo, Prompt, Sampling, Text, Tokens
@@ -62,12 +65,19 @@ class EmbeddingBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     input: _Inputs
+    """One text or several, or lists of token ids."""
     model: str | None = None
+    """The model's id; there is but one."""
     encoding_format: Literal["float", "base64"] | None = None
+    """Default `float`; `base64` is that of the floats' bytes, little-endian float32."""
     dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
-    user: str | None = None  # names the end user for abuse reports; asks for nothing
-    priority: int | float | str | None = None
+    """How many of the model's to keep. Default: all."""
+    user: str | None = None
+    """Who the end user is; asks for nothing."""
+    priority: body.Priority | None = None
+    """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=body.MAX_TIMEOUT_S, allow_inf_nan=False)
+    """Seconds that the request may take, waiting included."""
 
     def prompts(self) -> tuple[Prompt, ...]:
         inputs: list[Any] = [self.input] if isinstance(self.input, str) else self.input
@@ -76,16 +86,49 @@ class EmbeddingBody(BaseModel):
         return tuple(Text(i) if isinstance(i, str) else Tokens(i) for i in inputs)
 
 
+class EmbeddingItem(TypedDict):
+    object: Literal["embedding"]
+    index: int
+    """Which input it is of."""
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(TypedDict):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(TypedDict):
+    object: Literal["list"]
+    data: list[EmbeddingItem]
+    """In the order of the inputs."""
+    model: str
+    usage: EmbeddingUsage
+
+
 class Embeddings:
     """The endpoint. Each input is a sequence of its own: it waits, and takes a slot, as others."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def routes(self) -> list[Route]:
-        return [Route("/v1/embeddings", self.embeddings, methods=["POST"])]
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                path="/v1/embeddings",
+                handler=self.embeddings,
+                method="POST",
+                group=GROUP,
+                body=Body(type=EmbeddingBody, example={"input": ["what is 2+2?", "hello"]}),
+                answers={JSON: EmbeddingList},
+                failure=ErrorBody,
+                fails=(*WORK, ModelNotSupported, UnknownModel),
+                queued="yes",
+            )
+        ]
 
     async def embeddings(self, request: Request) -> Response:
+        """What texts mean, as vectors."""
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         given = body.parse(EmbeddingBody, raw, {})

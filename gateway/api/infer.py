@@ -1,28 +1,57 @@
 """The seed's dialect: POST /infer, one question in, one answer out."""
 
-from typing import Any
+from typing import NotRequired
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from gateway.api import body
-from gateway.api.reply import collect, json_response, timings
+from gateway.api.endpoint import GENERATION, JSON, Body, Endpoint
+from gateway.api.reply import Pace, collect, json_response, pace
 from gateway.api.schemas import constraint
 from gateway.api.service import Service
-from gateway.errors import ForgeError
+from gateway.errors import ForgeError, ModelNotSupported
+from gateway.usage import OpenAIUsage
 from workers.protocol import Chat, Text
 
 
 class InferBody(body.SamplingBody):
     query: str = Field(min_length=1)
+    """The question."""
     raw: bool | None = None
+    """True: the query goes to the model as it is, without its chat template."""
+
+
+class Inferred(TypedDict):
+    response: str
+    id: str
+    """The request's name, as in ``X-Request-Id``."""
+    model: str
+    finish_reason: str
+    """``stop``: the model ended it, or a stop string did. ``length``: a limit."""
+    priority: float
+    """The one that counted."""
+    seed: int
+    """The one that was used: with the same one the answer is the same."""
+    usage: OpenAIUsage
+    timings: Pace
+
+
+class Problem(TypedDict):
+    """The seed's error shape: the text under "error"; code and field beside it."""
+
+    error: str
+    code: str
+    param: NotRequired[str]
+    """The field that is at fault."""
+    usage: NotRequired[OpenAIUsage]
+    """What was computed in vain."""
 
 
 def error_response(error: ForgeError) -> Response:
-    """The seed's error shape: the text under "error"; code and field beside it."""
-    content: dict[str, Any] = {"error": error.message, "code": error.code}
+    content: Problem = {"error": error.message, "code": error.code}
     if error.param is not None:
         content["param"] = error.param
     if error.usage is not None:
@@ -36,10 +65,26 @@ class Infer:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def routes(self) -> list[Route]:
-        return [Route("/infer", self.infer, methods=["POST"])]
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                path="/infer",
+                handler=self.infer,
+                method="POST",
+                group="The seed",
+                body=Body(type=InferBody, example={"query": "what is 2+2?"}),
+                answers={JSON: Inferred},
+                failure=Problem,
+                fails=(*GENERATION, ModelNotSupported),
+                queued="seeded",
+            )
+        ]
 
     async def infer(self, request: Request) -> Response:
+        """One question, one answer.
+
+        Greedy unless asked otherwise.
+        """
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         given = body.parse(InferBody, raw, {})
@@ -55,7 +100,7 @@ class Infer:
         )
         ticket = self._service.submit(request, job)
         (completion,) = await collect(self._service.dispatcher, ticket, request.receive)
-        content = {
+        content: Inferred = {
             "response": completion.text,
             "id": ticket.request_id,
             "model": self._service.config.model_name,
@@ -63,6 +108,6 @@ class Infer:
             "priority": job.priority,
             "seed": job.sampling.seed,
             "usage": ticket.usage.openai(),
-            "timings": timings(ticket),
+            "timings": pace(ticket),
         }
         return json_response(content)

@@ -1,21 +1,23 @@
 """For operators: /health, /metrics, /workers, /queue. None of them waits behind any work."""
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from gateway.aging import NANO
 from gateway.api.body import priority_text
+from gateway.api.endpoint import JSON, Endpoint, Handler
+from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
-from gateway.errors import NotFound
-from gateway.metrics import Metrics, wants_exposition
-from gateway.pool import WorkerStatus
+from gateway.errors import NotFound, Unavailable
+from gateway.metrics import Metrics, Summary, wants_exposition
+from gateway.pool import WorkerState, WorkerStatus
 from gateway.queue import Place
 from gateway.sequence import Sequence
 
@@ -23,6 +25,79 @@ QUEUE_SHOWN = 100
 """Waiting sequences that /queue lists one by one."""
 ANONYMOUS = "anonymous"
 """The owner of requests without an API key."""
+
+
+GROUP = "Operators"
+
+
+class Health(TypedDict):
+    status: Literal["ok"]
+
+
+class Worker(TypedDict):
+    """One worker, and its load as of its last step."""
+
+    id: int
+    pid: int | None
+    """Its process; null while there is none."""
+    state: WorkerState
+    slots: int
+    """Sequences that it takes at once."""
+    busy: int
+    """Slots in use."""
+    restarts: int
+    questions: int
+    """Of tokens and templates, that it has not answered."""
+    steps: int
+    """Decode steps since its start."""
+    prefill_tokens: int
+    """Tokens of prompts that it computed."""
+    decode_tokens: int
+    """Tokens that it sampled."""
+    running: int
+    parked: int
+    """Sequences that gave up their slots for a while and keep their cells."""
+    cells_used: int
+    """KV cells, of one token each."""
+    cells_cached: int
+    """Those of them that nobody uses now, kept for prompts to come."""
+    step_ms: float
+    """What the last step took."""
+
+
+class Standing(TypedDict):
+    """A sequence that waits, and its place."""
+
+    id: str
+    """The request's name, as in ``X-Request-Id``."""
+    choice: int
+    """Which of the request's sequences it is."""
+    position: int
+    """1 is next."""
+    owner: str
+    """The name of the API key."""
+    priority: float
+    effective_priority: float
+    """With what waiting has added."""
+    waited_s: float
+    parked: bool
+    """Whether it has run before and was made to wait."""
+    deaths: int
+    """Workers that died with it since its last token."""
+    estimated_wait_s: float | None
+    """Null before anything was served."""
+
+
+class Queue(TypedDict):
+    depth: int
+    """Sequences that wait; a request with ``n`` has several."""
+    by_priority: dict[str, int]
+    by_owner: dict[str, int]
+    oldest_wait_s: float
+    estimated_wait_s: float | None
+    """Of one that came now; null before anything was served."""
+    waiting: list[Standing]
+    """The first hundred, in their order."""
 
 
 class Ops:
@@ -47,20 +122,40 @@ class Ops:
             lambda: sum(worker.state in ("ready", "draining") for worker in pool.workers()),
         )
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         return [
-            Route("/health", self.health),
-            Route("/metrics", self.metrics),
-            Route("/workers", self.workers),
-            Route("/queue", self.queue),
-            Route("/queue/{name}", self.queued),
+            # For load balancers, which have no key. It tells nothing but whether the server serves.
+            _get("/health", self.health, {JSON: Health}, fails=(Unavailable,), open=True),
+            _get(
+                "/metrics",
+                self.metrics,
+                {JSON: Summary, "text/plain": str, "application/openmetrics-text": str},
+            ),
+            _get("/workers", self.workers, {JSON: list[Worker]}),
+            _get("/queue", self.queue, {JSON: Queue}),
+            _get(
+                "/queue/{name}",
+                self.queued,
+                {JSON: Standing},
+                fails=(NotFound,),
+                parameters={"name": "A request's name, as in the header `X-Request-Id`."},
+            ),
         ]
 
     async def health(self, request: Request) -> Response:
+        """Whether requests are served.
+
+        Needs no API key.
+        """
         self._service.check_serving()
-        return json_response({"status": "ok"})
+        answer: Health = {"status": "ok"}
+        return json_response(answer)
 
     async def metrics(self, request: Request) -> Response:
+        """What happened so far.
+
+        JSON, or Prometheus' and OpenMetrics' text for an `Accept` that asks for it.
+        """
         accept = request.headers.get("accept", "*/*")
         if wants_exposition(accept):
             content, content_type = self._metrics.exposition(accept)
@@ -69,9 +164,11 @@ class Ops:
         return json_response(self._metrics.summary(dispatcher.depth(), dispatcher.running()))
 
     async def workers(self, request: Request) -> Response:
+        """The worker processes."""
         return json_response([_worker(status) for status in self._service.pool.workers()])
 
     async def queue(self, request: Request) -> Response:
+        """Who waits."""
         dispatcher = self._service.dispatcher
         now = dispatcher.now_ns()
         waiting = dispatcher.waiting()
@@ -79,29 +176,31 @@ class Ops:
         by_owner = Counter(sequence.ticket.job.owner or ANONYMOUS for sequence in waiting)
         oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
         first = islice(dispatcher.order(), QUEUE_SHOWN)
-        return json_response(
-            {
-                "depth": dispatcher.depth(),
-                "by_priority": {
-                    priority_text(priority): by_priority[priority]
-                    for priority in sorted(by_priority, reverse=True)
-                },
-                "by_owner": dict(by_owner.most_common()),
-                "oldest_wait_s": round(oldest / NANO, 3),
-                "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(waiting))),
-                "waiting": [self._place(*found, ahead, now) for ahead, found in enumerate(first)],
-            }
-        )
+        answer: Queue = {
+            "depth": dispatcher.depth(),
+            "by_priority": {
+                priority_text(priority): by_priority[priority]
+                for priority in sorted(by_priority, reverse=True)
+            },
+            "by_owner": dict(by_owner.most_common()),
+            "oldest_wait_s": round(oldest / NANO, 3),
+            "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(waiting))),
+            "waiting": [self._standing(*found, ahead, now) for ahead, found in enumerate(first)],
+        }
+        return json_response(answer)
 
     async def queued(self, request: Request) -> Response:
-        """Where one waiting request stands; the first of its sequences, if it has several."""
+        """Where one waiting request stands.
+
+        Of several sequences it is the first. A request that does not wait is a 404.
+        """
         name, now = request.path_params["name"], self._service.dispatcher.now_ns()
         for ahead, (place, sequence) in enumerate(self._service.dispatcher.order()):
             if sequence.ticket.request_id == name:
-                return json_response(self._place(place, sequence, ahead, now))
+                return json_response(self._standing(place, sequence, ahead, now))
         raise NotFound(f"no request {name} is waiting")
 
-    def _place(self, place: Place, sequence: Sequence, ahead: int, now_ns: int) -> dict[str, Any]:
+    def _standing(self, place: Place, sequence: Sequence, ahead: int, now_ns: int) -> Standing:
         dispatcher = self._service.dispatcher
         return {
             "id": sequence.ticket.request_id,
@@ -121,8 +220,29 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _worker(status: WorkerStatus) -> dict[str, Any]:
+def _get(path: str, handler: Handler, answers: Mapping[str, Any], **more: Any) -> Endpoint:
+    return Endpoint(
+        path=path, handler=handler, group=GROUP, answers=answers, failure=ErrorBody, **more
+    )
+
+
+def _worker(status: WorkerStatus) -> Worker:
     """One flat object: the load's counters beside the worker's own fields."""
-    fields = {field: getattr(status, field) for field in WorkerStatus.__slots__}
-    load = fields.pop("load")
-    return {**fields, **msgspec.structs.asdict(load)}
+    load = status.load
+    return {
+        "id": status.id,
+        "pid": status.pid,
+        "state": status.state,
+        "slots": status.slots,
+        "busy": status.busy,
+        "restarts": status.restarts,
+        "questions": status.questions,
+        "steps": load.steps,
+        "prefill_tokens": load.prefill_tokens,
+        "decode_tokens": load.decode_tokens,
+        "running": load.running,
+        "parked": load.parked,
+        "cells_used": load.cells_used,
+        "cells_cached": load.cells_cached,
+        "step_ms": load.step_ms,
+    }

@@ -19,15 +19,30 @@ from workers.protocol import Delta, Finished, Logprob
 T = TypeVar("T")
 
 
+class Pace(TypedDict):
+    """Milliseconds since arrival, and the rate from the first token to the end, pauses included."""
+
+    queue_ms: float | None
+    """Until it had a slot."""
+    ttft_ms: float | None
+    """Until its first token."""
+    total_ms: float | None
+    tokens_per_second: float | None
+    """Null if there were fewer than two."""
+
+
 class Timings(TypedDict):
     """llama-server's names; milliseconds."""
 
     cache_n: int
+    """Tokens of the prompt that were computed before."""
     prompt_n: int
+    """Tokens of the prompt that had to be computed."""
     prompt_ms: float
     prompt_per_token_ms: float
     prompt_per_second: float
     predicted_n: int
+    """Tokens of the answer."""
     predicted_ms: float
     predicted_per_token_ms: float
     predicted_per_second: float
@@ -66,8 +81,8 @@ class Completion:
             self.reason = event.reason
 
 
-def timings(ticket: Ticket) -> dict[str, float | None]:
-    """Milliseconds since arrival, and the rate from the first token to the end, pauses included."""
+def pace(ticket: Ticket) -> Pace:
+    """How long what took of a request that has ended."""
     arrived, ended, first = ticket.arrived_ns, ticket.ended_ns, ticket.first_token_ns
 
     def since_arrival(moment_ns: int | None) -> float | None:

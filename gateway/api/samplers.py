@@ -97,6 +97,7 @@ def _bias(value: Any) -> float:
 _NUMBER_OR_BAN = {
     "anyOf": [{"type": "number", "minimum": -MAX_BIAS, "maximum": MAX_BIAS}, {"const": False}]
 }
+_TOKEN_ID = {"type": "integer", "minimum": 0, "maximum": MAX_INT}
 _BIAS_SCHEMA = {
     "anyOf": [
         {
@@ -109,7 +110,7 @@ _BIAS_SCHEMA = {
             "type": "array",
             "items": {
                 "type": "array",
-                "prefixItems": [{"type": "integer", "minimum": 0}, _NUMBER_OR_BAN],
+                "prefixItems": [_TOKEN_ID, _NUMBER_OR_BAN],
                 "minItems": 2,
                 "maxItems": 2,
             },
@@ -131,36 +132,77 @@ Order = Annotated[list[str], BeforeValidator(_order), WithJsonSchema(_ORDER_SCHE
 Breaker = Annotated[str, Field(min_length=1, max_length=64)]
 
 
+_OFF: dict[str, Any] = {
+    "mirostat": {"enum": [None, 0]},
+    "adaptive_target": {"anyOf": [{"type": "number", "exclusiveMaximum": 0}, {"type": "null"}]},
+}
+
+
+def _tell_stateful(schema: dict[str, Any]) -> None:
+    """Describe the fields of samplers that are refused unless they are off."""
+    for switch, names in STATEFUL.items():
+        for name in names:
+            about = f"Not served: a 400 unless `{switch}` says off."
+            schema["properties"][name] = {"description": about, **_OFF.get(name, {})}
+
+
 class SamplersBody(BaseModel):
     """None (or absent) means the default."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+        strict=True,
+        extra="forbid",
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        json_schema_extra=_tell_stateful,
     )
 
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    """The same one gives the same text. Random by default; the one used is in `X-Seed`."""
     temperature: float | None = Field(None, ge=0, le=100)
+    """0 is greedy. Default 1; of /infer 0."""
     dynatemp_range: float | None = Field(None, ge=0, le=100)
+    """The temperature varies by so much with the entropy. Default 0: it does not."""
     dynatemp_exponent: float | None = Field(None, ge=0, le=100)
+    """How the entropy becomes a temperature. Default 1."""
     top_k: int | None = Field(None, ge=-1, le=MAX_INT)
+    """Only the k likeliest tokens. Default 0: all; -1 too."""
     top_p: float | None = Field(None, ge=0, le=1)
+    """Only the likeliest tokens that together have this probability. Default 1."""
     min_p: float | None = Field(None, ge=0, le=1)
+    """Only tokens this likely, relative to the likeliest. Default 0."""
     typical_p: float | None = Field(None, ge=0, le=1)
+    """Locally typical sampling. Default 1: off."""
     top_n_sigma: float | None = Field(None, ge=-1, le=100)
+    """Only tokens within so many standard deviations of the likeliest. Default 0: off."""
     xtc_probability: float | None = Field(None, ge=0, le=1)
+    """How often to leave out all of the likely tokens but the last. Default 0."""
     xtc_threshold: float | None = Field(None, ge=0, le=1)
+    """How likely a token is that XTC may leave out. Default 0.1."""
     min_keep: int | None = Field(None, ge=0, le=MAX_INT)
+    """Tokens that the stages leave at least. Default 0."""
     presence_penalty: float | None = Field(None, ge=-2, le=2)
+    """For tokens that were sampled before. Default 0."""
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    """The same, for each time. Default 0."""
     repeat_penalty: float | None = Field(None, gt=0, le=10)
+    """Divides the logits of tokens that were sampled before. Default 1."""
     repeat_last_n: int | None = Field(None, ge=-1, le=MAX_INT)
+    """Sampled tokens that penalties count; -1: all. Default 64 for `repeat_penalty`, else all."""
     dry_multiplier: float | None = Field(None, ge=0, le=100)
+    """How much to punish what continues a repetition. Default 0: off."""
     dry_base: float | None = Field(None, ge=1, le=100)
+    """How much more for each token of the repetition. Default 1.75."""
     dry_allowed_length: int | None = Field(None, ge=1, le=MAX_INT)
+    """How long a repetition may get. Default 2."""
     dry_penalty_last_n: int | None = Field(None, ge=-1, le=MAX_INT)
+    """Sampled tokens to look back for one; -1: 1,024. Default 64."""
     dry_sequence_breakers: list[Breaker] | None = Field(None, max_length=16, fail_fast=True)
+    """Texts that end a repetition. Default: newline, colon, quote, asterisk."""
     samplers: Order | None = None
+    """The stages by name, in their order."""
     logit_bias: LogitBias | None = None
+    """Added to tokens' logits: by id, or pairs of id and bias; -100 and false ban."""
 
     def sampling(self, *, temperature: float) -> Sampling:
         """The sampling asked for; ``temperature`` is the dialect's default."""

@@ -5,17 +5,20 @@ behind nobody's generation.
 """
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from gateway.api import body
+from gateway.api.endpoint import JSON, Body, Endpoint, Handler
+from gateway.api.openai.errors import ErrorBody
 from gateway.api.openai.messages import Message
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
+from gateway.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
 from workers.protocol import ApplyTemplate, Chat, Detokenize, Question, Tokenize
 
 MAX_BODY = 1 << 20
@@ -28,6 +31,7 @@ class _QuestionBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     model: str | None = None
+    """The model's id; there is but one."""
 
     def question(self) -> Question:
         """What a worker is asked."""
@@ -36,9 +40,13 @@ class _QuestionBody(BaseModel):
 
 class TokenizeBody(_QuestionBody):
     content: str
+    """The text."""
     add_special: bool | None = None
+    """Whether to begin as the model's prompts do. Default false."""
     parse_special: bool | None = None
+    """False: what looks like a special token is text. Default true."""
     with_pieces: bool | None = None
+    """Whether to tell each token's text too."""
 
     def question(self) -> Question:
         return Tokenize(
@@ -51,6 +59,7 @@ class TokenizeBody(_QuestionBody):
 
 class DetokenizeBody(_QuestionBody):
     tokens: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(fail_fast=True)
+    """Their ids."""
 
     def question(self) -> Question:
         return Detokenize(self.tokens)
@@ -58,9 +67,28 @@ class DetokenizeBody(_QuestionBody):
 
 class TemplateBody(_QuestionBody):
     messages: list[Message] = Field(min_length=1, fail_fast=True)
+    """The conversation."""
 
     def question(self) -> Question:
         return ApplyTemplate(Chat([message.plain() for message in self.messages]), time.time())
+
+
+class Piece(TypedDict):
+    id: int
+    piece: str | list[int]
+    """The token's text, or its bytes if they are none by themselves."""
+
+
+class Tokenized(TypedDict):
+    tokens: list[int] | list[Piece]
+
+
+class Detokenized(TypedDict):
+    content: str
+
+
+class Templated(TypedDict):
+    prompt: str
 
 
 class Tokens:
@@ -69,20 +97,39 @@ class Tokens:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
+        messages = [{"role": "user", "content": "hello"}]
         return [
-            Route("/tokenize", self.tokenize, methods=["POST"]),
-            Route("/detokenize", self.detokenize, methods=["POST"]),
-            Route("/apply-template", self.apply_template, methods=["POST"]),
+            _post(
+                "/tokenize",
+                self.tokenize,
+                Body(type=TokenizeBody, example={"content": "hello", "with_pieces": True}),
+                Tokenized,
+            ),
+            _post(
+                "/detokenize",
+                self.detokenize,
+                Body(type=DetokenizeBody, example={"tokens": [42, 43]}),
+                Detokenized,
+            ),
+            _post(
+                "/apply-template",
+                self.apply_template,
+                Body(type=TemplateBody, example={"messages": messages}),
+                Templated,
+            ),
         ]
 
     async def tokenize(self, request: Request) -> Response:
+        """The tokens of a text."""
         return await self._answer(request, TokenizeBody)
 
     async def detokenize(self, request: Request) -> Response:
+        """The text of tokens."""
         return await self._answer(request, DetokenizeBody)
 
     async def apply_template(self, request: Request) -> Response:
+        """The prompt that a conversation becomes."""
         return await self._answer(request, TemplateBody)
 
     async def _answer(self, request: Request, type_: type[_QuestionBody]) -> Response:
@@ -93,3 +140,16 @@ class Tokens:
         self._service.check_serving()
         answer = await unless_hung_up(request.receive, self._service.pool.ask(given.question()))
         return Response(answer, media_type="application/json")
+
+
+def _post(path: str, handler: Handler, body: Body, answer: Any) -> Endpoint:
+    return Endpoint(
+        path=path,
+        handler=handler,
+        method="POST",
+        group="Tokens",
+        body=body,
+        answers={JSON: answer},
+        failure=ErrorBody,
+        fails=(InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed),
+    )

@@ -5,18 +5,20 @@ Nothing outside this package may assume that a worker is a process of this machi
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from workers.protocol import Event, Generate, Load, ModelInfo, Question
+
+WorkerState = Literal["starting", "ready", "draining", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker as operators see it; ``state`` is starting, ready, draining or dead."""
+    """One worker as operators see it."""
 
     id: int
     pid: int | None
-    state: str
+    state: WorkerState
     slots: int
     busy: int
     restarts: int

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Collection
 
-from gateway.pool import Listener, PoolFailed, WorkerStatus, questions
+from gateway.pool import Listener, PoolFailed, WorkerState, WorkerStatus, questions
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import choose
 from gateway.pool.process import WorkerProcess
@@ -180,6 +180,7 @@ class LocalPool:
 
     def _status(self, worker: Worker) -> WorkerStatus:
         link, process = worker.link, worker.process
+        state: WorkerState
         if link is None or process is None:
             state = "dead"
         elif link.ready is None:

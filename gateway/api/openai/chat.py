@@ -1,6 +1,6 @@
 """/v1/chat/completions: from body to prompt, and from events to answers."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,7 @@ from gateway.api.schemas import Json, ResponseFormat, constraint
 from gateway.errors import BadRequest
 from workers.protocol import CallDelta, Chat, Constraint, Extra, Logprob, Prompt
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 REFUSED: dict[str, tuple[Any, ...]] = {
     "audio": (),
@@ -40,14 +40,23 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 
 class ChatBody(OpenAIBody):
     messages: list[Message] = Field(min_length=1, fail_fast=True)
+    """The conversation so far."""
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
+    """The newer name of `max_tokens`."""
     logprobs: bool | None = None
+    """Whether to tell the log probability of each token."""
     top_logprobs: int | None = Field(None, ge=0, le=20)
+    """How many alternatives of each token to tell too; needs `logprobs`."""
     response_format: ResponseFormat | None = None
+    """What the answer must look like."""
     tools: Tools | None = None
+    """Functions that the model may call."""
     tool_choice: Choice | None = None
+    """Whether it calls one, must, or must call a certain one."""
     parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = Field(None, pattern=f"^({'|'.join(EFFORTS)})$")
+    """False: one call at most. Default true."""
+    reasoning_effort: Effort | None = None
+    """For templates that know one; `none`: do not think."""
     chat_template_kwargs: Json | None = None
     """More variables for the model's template, as in llama-server and vLLM."""
     store: bool | None = None

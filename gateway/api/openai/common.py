@@ -28,6 +28,7 @@ FLOOR = -9999.0
 
 class StreamOptions(Nested):
     include_usage: bool | None = None
+    """Whether a last chunk tells the token counts."""
     include_obfuscation: bool | None = None
     """Padding against eavesdroppers who count bytes: accepted, and none is added."""
 
@@ -36,20 +37,29 @@ class OpenAIBody(SamplingBody):
     """Fields of both endpoints."""
 
     model: str | None = None
+    """The model's id; there is but one."""
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    """How many answers. Default 1; number i is sampled with `seed` + i."""
     stream: bool | None = None
+    """True: the answer comes as server-sent events."""
     stream_options: StreamOptions | None = None
+    """Only with `stream`."""
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    """A priority in OpenAI's words: flex is batch, priority urgent."""
     timings: bool | None = None
     """Whether the answer ends with llama-server's timings."""
-    # These ask for nothing that this server does: who the end user is, and what to remember.
     user: str | None = None
+    """Who the end user is; asks for nothing."""
     metadata: (
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
     ) = Field(None, max_length=16)
+    """Accepted; nothing is stored."""
     safety_identifier: str | None = None
+    """Accepted; asks for nothing."""
     prompt_cache_key: str | None = None
+    """Accepted; prompts are shared whoever asks."""
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    """Accepted; asks for nothing."""
 
     def check(self) -> None:
         """Raises BadRequest for fields that contradict each other."""

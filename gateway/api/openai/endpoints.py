@@ -2,16 +2,29 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from gateway.api import body
+from gateway.api.endpoint import EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai import chat, completions
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
-from gateway.api.openai.types import ModelCard, ModelList
+from gateway.api.openai.errors import ErrorBody
+from gateway.api.openai.types import (
+    ChatChunk,
+    ChatCompletion,
+    CompletionChunk,
+    ModelCard,
+    ModelList,
+    TextCompletion,
+)
 from gateway.api.reply import collect, json_response
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
+from gateway.errors import ModelNotSupported, UnknownModel
+
+GROUP = "OpenAI"
+CHAT_EXAMPLE = {"messages": [{"role": "user", "content": "What is aging?"}], "max_tokens": 64}
+COMPLETION_EXAMPLE = {"prompt": "Once upon a time", "max_tokens": 24, "temperature": 0}
 
 
 class OpenAI:
@@ -20,20 +33,58 @@ class OpenAI:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         return [
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
-            Route("/v1/completions", self.completions, methods=["POST"]),
-            Route("/v1/models", self.models),
-            Route("/v1/models/{name:path}", self.model),
+            Endpoint(
+                path="/v1/chat/completions",
+                handler=self.chat,
+                method="POST",
+                group=GROUP,
+                body=Body(type=ChatBody, example=CHAT_EXAMPLE, refused=chat.REFUSED),
+                answers={JSON: ChatCompletion, EVENTS: ChatChunk},
+                failure=ErrorBody,
+                fails=(*GENERATION, ModelNotSupported, UnknownModel),
+                queued="seeded",
+            ),
+            Endpoint(
+                path="/v1/completions",
+                handler=self.completions,
+                method="POST",
+                group=GROUP,
+                body=Body(
+                    type=CompletionBody, example=COMPLETION_EXAMPLE, refused=completions.REFUSED
+                ),
+                answers={JSON: TextCompletion, EVENTS: CompletionChunk},
+                failure=ErrorBody,
+                fails=(*GENERATION, ModelNotSupported, UnknownModel),
+                queued="seeded",
+            ),
+            Endpoint(
+                path="/v1/models",
+                handler=self.models,
+                group=GROUP,
+                answers={JSON: ModelList},
+                failure=ErrorBody,
+            ),
+            Endpoint(
+                path="/v1/models/{name:path}",
+                handler=self.model,
+                group=GROUP,
+                answers={JSON: ModelCard},
+                failure=ErrorBody,
+                fails=(UnknownModel,),
+                parameters={"name": "A model's id."},
+            ),
         ]
 
     async def chat(self, request: Request) -> Response:
+        """The next message of a conversation."""
         raw, size = await self._read(request)
         given = body.parse(ChatBody, raw, chat.REFUSED)
         return await self._generate(request, given, size, ChatEnvelope)
 
     async def completions(self, request: Request) -> Response:
+        """How a text goes on; several texts if several are given."""
         raw, size = await self._read(request)
         given = body.parse(CompletionBody, raw, completions.REFUSED)
         return await self._generate(request, given, size, CompletionEnvelope)
@@ -73,10 +124,12 @@ class OpenAI:
         return json_response(envelope.whole(found))
 
     async def models(self, request: Request) -> Response:
+        """The models that are served: one."""
         listed: ModelList = {"object": "list", "data": [self._card()]}
         return json_response(listed)
 
     async def model(self, request: Request) -> Response:
+        """One model."""
         self._service.check_model(request.path_params["name"])
         return json_response(self._card())
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.body import SamplingBody, parse, priority
+from gateway.api.body import SamplingBody, parse, priority, timeout
 from gateway.api.infer import InferBody
 from gateway.api.openai.chat import REFUSED as CHAT_REFUSED
 from gateway.api.openai.chat import ChatBody
@@ -264,8 +264,6 @@ def test_parse_leaves_the_body_alone() -> None:
         (-1, {}, None, -1.0),
         (0.25, {}, None, 0.25),
         (1e308, {}, None, 1e308),
-        # A value that wins is the only one that is read.
-        (1, {"x-priority": "nonsense"}, None, 1.0),
     ],
 )
 def test_priority(
@@ -286,10 +284,22 @@ def test_bad_priority_in_the_body(value: float | str) -> None:
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "high", "", "1e999", "2,5"])
-def test_bad_priority_in_the_header(value: str) -> None:
+@pytest.mark.parametrize("of_body", [None, 1])
+def test_bad_priority_in_the_header(value: str, of_body: float | None) -> None:
+    """A header that the body overrules is looked at too: it is a mistake all the same."""
     with pytest.raises(BadRequest) as caught:
-        priority(None, {"x-priority": value}, "priority")
+        priority(of_body, {"x-priority": value}, "priority")
     assert caught.value.param == "X-Priority"
+
+
+def test_timeout() -> None:
+    assert timeout(None, {}) is None
+    assert timeout(2.5, {}) == 2.5
+    assert timeout(None, {"x-request-timeout": "3"}) == 3
+    assert timeout(2, {"x-request-timeout": "3"}) == 2
+    with pytest.raises(BadRequest) as caught:
+        timeout(2, {"x-request-timeout": "soon"})
+    assert caught.value.param == "X-Request-Timeout"
 
 
 # ------------------------------------------------------------------ what a key allows

@@ -13,7 +13,7 @@ from gateway.api.openai import error_response
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.common import FINGERPRINT
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
-from gateway.api.reply import Completion, timings
+from gateway.api.reply import Completion, pace
 from gateway.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
 from gateway.ticket import Ticket
 from gateway.usage import Usage
@@ -237,11 +237,11 @@ def test_headers_and_timings() -> None:
         "X-Seed": "1",
         "X-Queue-Wait": "0.500000",
     }
-    assert set(timings(made).values()) == {None}
+    assert set(pace(made).values()) == {None}
     made.arrived_ns, made.dispatched_ns = NANO, NANO + 1_500_000
     made.first_token_ns, made.ended_ns = 2 * NANO, 4 * NANO
     only(made).ids = [1, 2, 3, 4, 5]
-    assert timings(made) == {
+    assert pace(made) == {
         "queue_ms": 1.5,
         "ttft_ms": 1000.0,
         "total_ms": 3000.0,
@@ -249,7 +249,7 @@ def test_headers_and_timings() -> None:
     }
     assert describe(made, 9 * NANO)["X-Queue-Wait"] == "0.001500"
     only(made).ids = [1]  # one token has no rate
-    assert timings(made)["tokens_per_second"] is None
+    assert pace(made)["tokens_per_second"] is None
     assert Ticket(2, job(), 0).usage == Usage(0, 0, 0), "ended before it took a slot"
 
 

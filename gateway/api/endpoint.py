@@ -1,0 +1,114 @@
+"""One declaration per endpoint: its route is made from it, and so is its description.
+
+What an endpoint takes is the type that validates its bodies, what it answers the type that its
+code is checked against, and what may go wrong the classes that are raised.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import cleandoc
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import errors
+from gateway.errors import ForgeError
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+ANY_REQUEST: tuple[type[ForgeError], ...] = (
+    errors.BadRequest,
+    errors.MethodNotAllowed,
+    errors.HeadersTimeout,
+    errors.UrlTooLong,
+    errors.HeadersTooLarge,
+    errors.InternalError,
+    errors.TooManyConnections,
+)
+ANY_BODY: tuple[type[ForgeError], ...] = (
+    errors.UnknownParameter,
+    errors.BodyTimeout,
+    errors.BodyTooLarge,
+)
+WORK: tuple[type[ForgeError], ...] = (
+    errors.InvalidPrompt,
+    errors.ContextOverflow,
+    errors.PriorityNotAllowed,
+    errors.QueueFull,
+    errors.Displaced,
+    errors.RateLimited,
+    errors.DeadlineExceeded,
+    errors.Unavailable,
+    errors.WorkerFailed,
+)
+"""What may become of a request that waits for a slot."""
+GENERATION: tuple[type[ForgeError], ...] = (*WORK, errors.InvalidConstraint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The JSON object that an endpoint takes."""
+
+    type: type[BaseModel]
+    example: Mapping[str, Any]
+    """It is answered with 200."""
+    refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Parameters that are known and not served, with the values that ask for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A method on a path. The handler's docstring is the summary and, below it, the description."""
+
+    path: str
+    """In starlette's notation."""
+    handler: Handler
+    answers: Mapping[str, Any]
+    """The type of the answer for each media type."""
+    failure: Any = None
+    """The type of an error's answer, which is the dialect's."""
+    method: Literal["GET", "POST"] = "GET"
+    group: str = ""
+    body: Body | None = None
+    fails: tuple[type[ForgeError], ...] = ()
+    """Errors beside those that any request may meet."""
+    queued: Literal["no", "yes", "seeded"] = "no"
+    """Whether it waits for a slot, and whether what it does there depends on a seed."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What those of the path mean."""
+    open: bool = False
+    """Whether it needs no API key."""
+
+    def route(self) -> Route:
+        return Route(self.path, self.handler, methods=[self.method])
+
+    @property
+    def template(self) -> str:
+        """The path in OpenAPI's notation."""
+        return re.sub(r":\w+}", "}", self.path)
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Summary and description."""
+        summary, _, rest = cleandoc(self.handler.__doc__ or "").partition("\n\n")
+        return " ".join(summary.split()).rstrip("."), rest
+
+    def errors(self) -> dict[int, list[type[ForgeError]]]:
+        """All errors that it may answer with, by status."""
+        kinds = [*ANY_REQUEST, *self.fails]
+        if self.body is not None:
+            kinds += ANY_BODY
+            kinds += [errors.UnsupportedParameter] if self.body.refused else []
+        if not self.open:
+            kinds.append(errors.InvalidKey)
+        found: dict[int, list[type[ForgeError]]] = {}
+        for kind in dict.fromkeys(kinds):
+            found.setdefault(kind.status, []).append(kind)
+        return dict(sorted(found.items()))

@@ -1,0 +1,258 @@
+"""The description of the whole API, as OpenAPI 3.1: made from the types that validate."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
+
+from gateway import __version__
+from gateway.api.body import MAX_TIMEOUT_S
+from gateway.api.docstrings import descriptions
+from gateway.api.endpoint import EVENTS, JSON, Body, Endpoint
+from gateway.errors import ForgeError
+from gateway.priority import PRIORITIES
+
+VERSION = "3.1.0"
+REFS = "#/components/schemas/{model}"
+
+Object = dict[str, Any]
+
+ABOUT = """\
+An inference gateway: OpenAI's API, the seed's `/infer`, and what operators want to know.
+
+A field that is `null` or absent has its default. A field that is not described here is a 400 that
+names it: nothing is ignored in silence.
+"""
+
+SCHEMES: Object = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+EITHER: list[Object] = [{"bearer": []}, {"header": []}]
+
+PARAMETERS: Object = {
+    "X-Priority": {
+        "name": "X-Priority",
+        "in": "header",
+        "description": "The priority, unless the body has one: a number or a name.",
+        "schema": {"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]},
+    },
+    "X-Request-Timeout": {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "description": "Seconds that the request may take, unless the body says it.",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
+    },
+}
+"""Headers that requests which wait for a slot may have."""
+
+
+def _header(about: str, schema: Object, *, always: bool = False) -> Object:
+    return {"description": about, "required": always, "schema": schema}
+
+
+HEADERS: Object = {
+    "X-Request-Id": _header("The request's name.", {"type": "string"}, always=True),
+    "X-Queue-Wait": _header(
+        "Seconds that it waited for a slot.", {"type": "number", "minimum": 0}, always=True
+    ),
+    "X-Priority": _header("The priority that counted.", {"type": "number"}),
+    "X-Seed": _header("The seed that was used.", {"type": "integer"}),
+    "Retry-After": _header(
+        "Seconds after which it is worth another try.", {"type": "integer", "minimum": 0}
+    ),
+    "X-RateLimit-Limit-Requests": _header("What the key may do in a minute.", {"type": "integer"}),
+    "X-RateLimit-Remaining-Requests": _header("What is left of it.", {"type": "integer"}),
+    "X-RateLimit-Limit-Tokens": _header("What the key may use in a minute.", {"type": "integer"}),
+    "X-RateLimit-Remaining-Tokens": _header("What is left of it.", {"type": "integer"}),
+}
+ALWAYS = ("X-Request-Id", "X-Queue-Wait")
+LIMITS = tuple(name for name in HEADERS if name.startswith("X-RateLimit"))
+DONE = "[DONE]"
+"""The data of a stream's last event."""
+RETRY = (429, 503)
+"""Statuses that say when to come back."""
+
+
+def document(endpoints: Iterable[Endpoint], *, keyed: bool) -> Object:
+    """The description of ``endpoints``; ``keyed``: an API key is needed for most."""
+    endpoints = list(endpoints)
+    schemas, components = _schemas(endpoints)
+    paths: Object = {}
+    for endpoint in endpoints:
+        operation = _operation(endpoint, schemas, keyed)
+        paths.setdefault(endpoint.template, {})[endpoint.method.lower()] = operation
+    shared: Object = {"schemas": components, "headers": HEADERS, "parameters": PARAMETERS}
+    found: Object = {
+        "openapi": VERSION,
+        "info": {
+            "title": "Forge",
+            "version": __version__,
+            "description": ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "tags": [{"name": name} for name in dict.fromkeys(each.group for each in endpoints)],
+        "paths": paths,
+        "components": shared,
+    }
+    if keyed:
+        shared["securitySchemes"] = SCHEMES
+        found["security"] = EITHER
+    return found
+
+
+# Schemas.
+
+
+class _Schemas(GenerateJsonSchema):
+    """With the docstrings of fields, and without what says nothing."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        found = super().default_schema(schema)
+        if found.get("default", ...) is None:
+            del found["default"]
+        return found
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        found, cls = super().model_schema(schema), schema["cls"]
+        aliases = {name: field.alias or name for name, field in cls.model_fields.items()}
+        return _explain(found, cls, aliases)
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        found = super().typed_dict_schema(schema)
+        found["additionalProperties"] = False  # mypy holds the code to that
+        return _explain(found, schema["cls"], {})
+
+
+def _explain(schema: Object, cls: Any, aliases: Mapping[str, str]) -> Object:
+    for name, text in descriptions(cls).items():
+        field = schema["properties"].get(aliases.get(name, name))
+        if field is not None:
+            field.setdefault("description", text)
+    return schema
+
+
+def _schemas(endpoints: list[Endpoint]) -> tuple[dict[int, Object], Object]:
+    """The schema for each type (by its identity), and the components that they refer to."""
+    types: dict[int, Any] = {}
+    for endpoint in endpoints:
+        for type_ in (*endpoint.answers.values(), endpoint.failure):
+            types[id(type_)] = type_
+        if endpoint.body is not None:
+            types[id(endpoint.body.type)] = endpoint.body.type
+    mode: JsonSchemaMode = "validation"
+    inputs = [(key, mode, TypeAdapter[Any](type_)) for key, type_ in types.items()]
+    found, rest = TypeAdapter.json_schemas(inputs, ref_template=REFS, schema_generator=_Schemas)
+    components = rest["$defs"]
+    for endpoint in endpoints:
+        if endpoint.body is not None:
+            _tell_refused(components[endpoint.body.type.__name__], endpoint.body)
+    return {key: schema for (key, _), schema in found.items()}, components
+
+
+def _tell_refused(schema: Object, body: Body) -> None:
+    """Add the parameters that are refused by name: with the values that are let through."""
+    for name, neutral in body.refused.items():
+        schema["properties"][name] = {
+            "enum": [None, *neutral],
+            "description": "Not served: other values are a 400 `unsupported_parameter`.",
+            "deprecated": True,
+        }
+
+
+# Operations.
+
+
+def _operation(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -> Object:
+    summary, description = endpoint.texts
+    found: Object = {
+        "operationId": endpoint.handler.__name__,
+        "summary": summary,
+        "tags": [endpoint.group],
+        "responses": _responses(endpoint, schemas, keyed),
+    }
+    if description:
+        found["description"] = description
+    parameters = [
+        {"name": name, "in": "path", "required": True, "description": text, **_text()}
+        for name, text in endpoint.parameters.items()
+    ]
+    if endpoint.queued != "no":
+        parameters += [{"$ref": f"#/components/parameters/{name}"} for name in PARAMETERS]
+    if parameters:
+        found["parameters"] = parameters
+    body = endpoint.body
+    if body is not None:
+        content = {"schema": schemas[id(body.type)], "example": body.example}
+        found["requestBody"] = {"required": True, "content": {JSON: content}}
+    if keyed and endpoint.open:
+        found["security"] = []
+    return found
+
+
+def _text() -> Object:
+    return {"schema": {"type": "string"}}
+
+
+def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -> Object:
+    about = "The answer."
+    if EVENTS in endpoint.answers:
+        about += f" With `stream`, chunks as server-sent events, and `{DONE}` after the last."
+    found: Object = {
+        "200": {
+            "description": about,
+            "headers": _headers(endpoint, 200),
+            "content": {
+                media: {"schema": _answer(endpoint, media, schemas)} for media in endpoint.answers
+            },
+        }
+    }
+    for status, kinds in endpoint.errors().items():
+        if status == 401 and not keyed:
+            continue
+        found[str(status)] = {
+            "description": "\n".join(map(_line, kinds)),
+            "headers": _headers(endpoint, status),
+            "content": {JSON: {"schema": schemas[id(endpoint.failure)]}},
+        }
+    return found
+
+
+def _answer(endpoint: Endpoint, media: str, schemas: Mapping[int, Object]) -> Object:
+    """The schema of an answer; of a stream that of one of its events, as later OpenAPI has it."""
+    schema = schemas[id(endpoint.answers[media])]
+    if media != EVENTS:
+        return schema
+    either = {"anyOf": [schema, schemas[id(endpoint.failure)]]}
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": either}
+    return {
+        "type": "object",
+        "description": "A server-sent event.",
+        "properties": {
+            "event": {"type": "string", "description": "`error` in the last of a failure."},
+            "data": {"anyOf": [{"const": DONE}, data]},
+        },
+        "required": ["data"],
+    }
+
+
+def _line(kind: type[ForgeError]) -> str:
+    return f"- `{kind.code}`: {' '.join((kind.__doc__ or '').split())}"
+
+
+def _headers(endpoint: Endpoint, status: int) -> Object:
+    names = [*ALWAYS]
+    if endpoint.queued != "no" and status == 200:
+        names.append("X-Priority")
+    if endpoint.queued == "seeded" and status == 200:
+        names.append("X-Seed")
+    if endpoint.queued != "no" and status in (200, 429):
+        names += LIMITS
+    if status in RETRY:
+        names.append("Retry-After")
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
