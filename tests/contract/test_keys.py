@@ -119,6 +119,15 @@ def test_health_is_open(http: httpx.Client) -> None:
     assert http.get("/health", headers={"X-API-Key": WRONG}).status_code == 200
 
 
+def test_the_description_is_open(http: httpx.Client) -> None:
+    """Nothing in it is secret, and it says how to show a key."""
+    assert http.get("/openapi.json").json()["security"] == [{"bearer": []}, {"header": []}]
+    for path in ("/docs", "/docs/page.js", "/docs/page.css", "/docs/swagger-ui-bundle.js"):
+        assert http.get(path).status_code == 200
+    for method, path in (("GET", "/docs/"), ("GET", "/docs/x"), ("POST", "/docs")):
+        assert http.request(method, path).status_code == 401
+
+
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
 def test_a_key_as_bearer_token(http: httpx.Client, dialect: Dialect, scheme: str) -> None:
     dialect.ask(http, headers={"Authorization": scheme + SECRETS["app"]}, **SHORT)
