@@ -1,0 +1,112 @@
+"""Bodies made at random from a description that are valid by it, and can be served too.
+
+A schema says what each field may be. That two fields contradict each other, or that one names what
+this model has not, it can't say.
+"""
+
+from typing import Any
+
+from tests.contract.dialects import CHAT, COMPLETIONS, INFER
+from tests.server import ALIAS
+
+TOKENS = 4
+"""Most that a generation has here."""
+
+
+def settle(path: str, body: dict[str, Any]) -> None:
+    """Change ``body`` so that ``path`` serves it, at little cost."""
+    body.update(_whole(body))
+    _settle(body)
+    if path == CHAT.path:
+        _settle_chat(body)
+    if path == COMPLETIONS.path:
+        _settle_completion(body)
+    if path in (CHAT.path, COMPLETIONS.path, INFER.path):
+        _settle_sampling(body)
+
+
+def _whole(value: Any) -> Any:
+    """1.0 is an integer to JSON Schema, and a mistake to this server, which says so."""
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _known(value: Any) -> Any:
+    """Token ids that this model has, in the form of ``value``."""
+    if isinstance(value, list):
+        return [_known(inner) for inner in value]
+    return min(value, 42) if isinstance(value, int) else value
+
+
+def _settle(body: dict[str, Any]) -> None:
+    for name in ("prompt", "input", "tokens"):
+        if name in body:
+            body[name] = _known(body[name])
+    if body.get("dimensions") is not None:
+        body["dimensions"] = 3
+    _settle_messages(body.get("messages", []))
+    if body.get("model") is not None:
+        body["model"] = ALIAS
+    if body.get("timeout") is not None:
+        body["timeout"] = 60
+
+
+def _settle_messages(messages: list[dict[str, Any]]) -> None:
+    for message in messages:
+        for call in message.get("tool_calls") or []:
+            call["function"]["arguments"] = "{}"
+        if message["role"] == "assistant" and not message.get("tool_calls"):
+            message["content"] = message.get("content") or "yes"
+
+
+def _settle_sampling(body: dict[str, Any]) -> None:
+    if body.get("grammar") is not None:
+        body["grammar"] = 'root ::= "a"'
+    if body.get("logit_bias") is not None:
+        body["logit_bias"] = {"5": 1}
+    if body.get("samplers") is not None:  # two names of one stage
+        body["samplers"] = [name for name in body["samplers"] if name != "typical_p"]
+    body.update(mirostat=0, adaptive_target=-1)
+    if body.get("stream_options") is not None:
+        body["stream"] = True
+    if body.get("max_completion_tokens") is not None:
+        body["max_tokens"] = None
+    forms = ("response_format", "json_schema", "grammar")
+    for name in [name for name in forms if body.get(name) is not None][1:]:
+        body[name] = None
+    _shorten(body)
+
+
+def _shorten(body: dict[str, Any]) -> None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        if type(body.get(name)) is int:
+            body[name] = min(body[name], TOKENS)
+    if type(body.get("n")) is int:
+        body["n"] = min(body["n"], 2)
+    if "max_completion_tokens" not in body:
+        body.setdefault("max_tokens", TOKENS)
+
+
+def _settle_chat(body: dict[str, Any]) -> None:
+    if body.get("top_logprobs") is not None:
+        body["logprobs"] = True
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict):
+        asked = choice.get("allowed_tools", {"tools": [choice]})["tools"]
+        names = dict.fromkeys(tool["function"]["name"] for tool in asked)
+        body["tools"] = [{"type": "function", "function": {"name": name}} for name in names]
+    elif choice == "required" and not body.get("tools"):
+        body["tool_choice"] = None
+    else:
+        for at, tool in enumerate(body.get("tools") or []):
+            tool["function"]["name"] = f"f{at}"
+
+
+def _settle_completion(body: dict[str, Any]) -> None:
+    if body.get("max_tokens") == 0:
+        body["echo"] = True
+    if body.get("echo") or not isinstance(body.get("prompt"), str):
+        body.pop("suffix", None)

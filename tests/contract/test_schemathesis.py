@@ -1,0 +1,76 @@
+"""What the description says is so: schemathesis asks a server for everything, and for worse.
+
+For each endpoint it takes the example, the boundary values of every field (valid ones, and ones
+just outside), unexpected methods, and some bodies at random; all of its checks look at the answers.
+"""
+
+from typing import Any
+
+import orjson
+import schemathesis
+from schemathesis import Case, HookContext, Response
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import Failure
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.openapi.checks import RejectedPositiveData
+
+from tests.contract.description import description
+from tests.contract.settling import settle
+from tests.server import ForgeServer
+
+EXAMPLES = 20
+"""Random bodies for each endpoint; boundary values are hundreds more."""
+CONFIG: dict[str, Any] = {
+    "seed": 1,
+    "generation": {
+        "max-examples": EXAMPLES,
+        "deterministic": True,
+        "no-shrink": True,
+        "database": "none",
+    },
+    "phases": {"stateful": {"enabled": False}},  # no endpoint makes what another one takes
+}
+MODEL_SAYS = {"invalid_prompt", "invalid_constraint", "context_length_exceeded"}
+"""Codes of refusals that a description can't foresee."""
+
+api = schemathesis.openapi.from_dict(description(), config=SchemathesisConfig.from_dict(CONFIG))
+
+
+@api.hook
+def filter_case(context: HookContext, case: Case[Any]) -> bool:
+    """HTTP lets headers pass that nobody knows."""
+    return "x-schemathesis-unknown-property" not in case.headers
+
+
+@api.hook
+def map_case(context: HookContext, case: Case[Any]) -> Case[Any]:
+    """Keep generations short, and let valid bodies not contradict themselves."""
+    if isinstance(case.body, dict) and _valid(case, ParameterLocation.BODY):
+        settle(case.path, case.body)
+    if _valid(case, ParameterLocation.HEADER) and "X-Request-Timeout" in case.headers:
+        case.headers["X-Request-Timeout"] = "60"
+    return case
+
+
+@api.hook
+def filter_failure(
+    context: HookContext, failure: Failure, case: Case[Any], response: Response
+) -> bool:
+    """A valid request may be refused for what only the model can tell."""
+    return not (isinstance(failure, RejectedPositiveData) and _code(response) in MODEL_SAYS)
+
+
+@api.parametrize()
+def test_the_server_is_as_described(case: Case[Any], server: ForgeServer) -> None:
+    case.call_and_validate(base_url=server.url)
+
+
+def _valid(case: Case[Any], location: ParameterLocation) -> bool:
+    if case.meta is None or location not in case.meta.components:
+        return True
+    return case.meta.components[location].mode.is_positive
+
+
+def _code(response: Response) -> Any:
+    body = orjson.loads(response.content)
+    return body.get("code", body["error"]["code"] if isinstance(body["error"], dict) else None)
