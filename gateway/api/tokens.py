@@ -14,12 +14,12 @@ from typing_extensions import TypedDict
 
 from gateway.api import body
 from gateway.api.endpoint import JSON, Body, Endpoint, Handler
+from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
-from gateway.api.openai.messages import Message
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
 from gateway.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
-from workers.protocol import ApplyTemplate, Chat, Detokenize, Question, Tokenize
+from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
 MAX_BODY = 1 << 20
 """Bytes. The answer may be 25 times as long: a token for each byte, with its id and its piece."""
@@ -65,12 +65,9 @@ class DetokenizeBody(_QuestionBody):
         return Detokenize(self.tokens)
 
 
-class TemplateBody(_QuestionBody):
-    messages: list[Message] = Field(min_length=1, fail_fast=True)
-    """The conversation."""
-
+class TemplateBody(Conversation, _QuestionBody):
     def question(self) -> Question:
-        return ApplyTemplate(Chat([message.plain() for message in self.messages]), time.time())
+        return ApplyTemplate(self.chat(), time.time())
 
 
 class Piece(TypedDict):

@@ -147,6 +147,25 @@ MIXED: list[dict[str, Any]] = [
 LONG: dict[str, Any] = {"ignore_eos": True, "max_tokens": 150}
 
 
+def test_constrained_streams(start_exact: StartExact) -> None:
+    """A grammar, and the parser of tool calls, go on where the dead worker was in them."""
+    server = start_exact(1, 4)
+    record = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 30}, "n": {"type": "integer"}},
+        "required": ["name", "n"],
+        "additionalProperties": False,
+    }
+    schema = {"type": "array", "items": record, "minItems": 40, "maxItems": 40}
+    params = {"temperature": 1, "seed": 5, "max_tokens": 700, "json_schema": schema}
+    expected = alone(server, PROMPTS[2], **params)
+    stream = Streaming(server, PROMPTS[2], **params).wait_for(40)
+    kill(server.pids()[0])
+    assert whole(stream) == expected
+    assert expected.startswith('[{"name": "')
+    healthy(server, 1)
+
+
 def test_all_workers_at_once(start_exact: StartExact) -> None:
     server = start_exact(2, 2)
     expected = [alone(server, prompt, **SAMPLED) for prompt in PROMPTS[:4]]

@@ -67,6 +67,15 @@ def test_a_prompt_has_as_many_tokens_as_the_usage_says(http: httpx.Client) -> No
     assert answer.usage["prompt_tokens"] == len(tokens)
 
 
+def test_apply_template_with_tools(http: httpx.Client) -> None:
+    """Whatever makes a chat's prompt can be looked at."""
+    tool = {"type": "function", "function": {"name": "now", "description": "The time."}}
+    prompt = ask(http, "/apply-template", messages=TALK, tools=[tool])["prompt"]
+    assert '"name": "now"' in prompt
+    plain = ask(http, "/apply-template", messages=TALK, tools=[tool], tool_choice="none")
+    assert plain == ask(http, "/apply-template", messages=TALK)
+
+
 def test_apply_template(http: httpx.Client) -> None:
     """What the worker itself makes of the messages, to the character and the token."""
     prompt = ask(http, "/apply-template", messages=TALK)["prompt"]

@@ -1,12 +1,11 @@
 """/v1/chat/completions: from body to prompt, and from events to answers."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from gateway.api.openai.common import Envelope, OpenAIBody, alternative
-from gateway.api.openai.messages import Message
-from gateway.api.openai.tools import Choice, Tools, tool_use
+from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.types import (
     ChatChoice,
     ChatChunkChoice,
@@ -18,11 +17,9 @@ from gateway.api.openai.types import (
 )
 from gateway.api.openai.types import Message as AnswerMessage
 from gateway.api.reply import Completion
-from gateway.api.schemas import Json, ResponseFormat, constraint
+from gateway.api.schemas import ResponseFormat, constraint
 from gateway.errors import BadRequest
-from workers.protocol import CallDelta, Chat, Constraint, Extra, Logprob, Prompt
-
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+from workers.protocol import CallDelta, Constraint, Extra, Logprob, Prompt
 
 REFUSED: dict[str, tuple[Any, ...]] = {
     "audio": (),
@@ -38,9 +35,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 """Known to OpenAI's API and not served here, with the values that ask for nothing."""
 
 
-class ChatBody(OpenAIBody):
-    messages: list[Message] = Field(min_length=1, fail_fast=True)
-    """The conversation so far."""
+class ChatBody(Conversation, OpenAIBody):
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
     """The newer name of `max_tokens`."""
     logprobs: bool | None = None
@@ -49,16 +44,6 @@ class ChatBody(OpenAIBody):
     """How many alternatives of each token to tell too; needs `logprobs`."""
     response_format: ResponseFormat | None = None
     """What the answer must look like."""
-    tools: Tools | None = None
-    """Functions that the model may call."""
-    tool_choice: Choice | None = None
-    """Whether it calls one, must, or must call a certain one."""
-    parallel_tool_calls: bool | None = None
-    """False: one call at most. Default true."""
-    reasoning_effort: Effort | None = None
-    """For templates that know one; `none`: do not think."""
-    chat_template_kwargs: Json | None = None
-    """More variables for the model's template, as in llama-server and vLLM."""
     store: bool | None = None
     """Accepted; nothing is stored."""
 
@@ -77,23 +62,13 @@ class ChatBody(OpenAIBody):
         return self.max_completion_tokens or self.max_tokens
 
     def prompts(self) -> tuple[Prompt, ...]:
-        use = tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
-        messages = [message.plain() for message in self.messages]
-        return (Chat(messages, use, self._template_arguments()),)
+        return (self.chat(),)
 
     def alternatives(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
     def constraint(self) -> Constraint | None:
         return constraint(self.response_format, self.json_schema, self.grammar)
-
-    def _template_arguments(self) -> dict[str, Any]:
-        """What families of models read of an effort: the word itself, or whether to think."""
-        arguments: dict[str, Any] = {}
-        if self.reasoning_effort is not None:
-            arguments["reasoning_effort"] = self.reasoning_effort
-            arguments["enable_thinking"] = self.reasoning_effort != "none"
-        return {**arguments, **(self.chat_template_kwargs or {})}
 
 
 class ChatEnvelope(Envelope):

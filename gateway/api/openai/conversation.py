@@ -1,0 +1,42 @@
+"""What of a chat makes its prompt; /apply-template takes the same."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from gateway.api.openai.messages import Message
+from gateway.api.openai.tools import Choice, Tools, tool_use
+from gateway.api.schemas import Json
+from workers.protocol import Chat
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Conversation(BaseModel):
+    """Messages and tools, and what the model's template is told beside them."""
+
+    messages: list[Message] = Field(min_length=1, fail_fast=True)
+    """The conversation so far."""
+    tools: Tools | None = None
+    """Functions that the model may call."""
+    tool_choice: Choice | None = None
+    """Whether it calls one, must, or must call a certain one."""
+    parallel_tool_calls: bool | None = None
+    """False: one call at most. Default true."""
+    reasoning_effort: Effort | None = None
+    """For templates that know one; `none`: do not think."""
+    chat_template_kwargs: Json | None = None
+    """More variables for the model's template, as in llama-server and vLLM."""
+
+    def chat(self) -> Chat:
+        """The prompt. Raises BadRequest for tools that contradict each other."""
+        use = tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
+        return Chat([message.plain() for message in self.messages], use, self._template_arguments())
+
+    def _template_arguments(self) -> dict[str, Any]:
+        """What families of models read of an effort: the word itself, or whether to think."""
+        arguments: dict[str, Any] = {}
+        if self.reasoning_effort is not None:
+            arguments["reasoning_effort"] = self.reasoning_effort
+            arguments["enable_thinking"] = self.reasoning_effort != "none"
+        return {**arguments, **(self.chat_template_kwargs or {})}
