@@ -52,6 +52,10 @@ class Input:
         return len(self.tokens)
 
     @property
+    def logits_from(self) -> int:
+        return self.known - 1
+
+    @property
     def lacking(self) -> int:
         """Tokens that have no cells yet."""
         return len(self.tokens) - self.computed
@@ -234,7 +238,7 @@ class Embedder:
         budget = min(budget, self._shape.batch)
         candidates = next(([i] for i in self._running if i.suspect), self._running)
         if not self._shape.whole:
-            counts = plan(candidates, budget)
+            counts = plan(candidates, budget, rows=budget)
             return [(i, n) for i, n in zip(candidates, counts, strict=True) if n]
         chunks = [(candidates[0], candidates[0].known)]
         for known in candidates[1:]:

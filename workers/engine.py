@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from workers import protocol
-from workers.batcher import plan
+from workers.batcher import plan, rows_of
 from workers.constraint import ConstraintFailed
 from workers.embedder import Embedder, Input
 from workers.kv import KVCache
@@ -164,7 +164,7 @@ class Engine:
             # What was admitted before is owed its cells too, even if nothing is computed yet.
             growth = owed + sum(running.known - running.computed for running in self._running)
             parked = {s.seq for s in self._parked.values() if s.seq is not None}
-            share = sequence.request.cache_prompt
+            share = sequence.shares
             need = self._kv.need(sequence.tokens, parked, share=share)
             if self._running and need + growth > self._kv.room(parked):
                 return
@@ -182,6 +182,17 @@ class Engine:
                 self._events.append(
                     Started(request.id, request.attempt, sequence.prompt_tokens, cached)
                 )
+            self._echo(sequence)
+
+    def _echo(self, sequence: Sequence) -> bool:
+        """Give the prompt back once, when all of that is known; whether it ends with that."""
+        request, echo = sequence.request, sequence.take_echo()
+        if echo is not None:
+            self._events.append(Delta(request.id, request.attempt, [], echo.text, echo.extra))
+        over = sequence.max_tokens == 0 and not sequence.scoring
+        if over:
+            self._finish(sequence, "length", [], "")
+        return over
 
     def _coming(self, sequence: Sequence) -> int:
         """How many of its first tokens it should let others compute, who do so now; 0: none.
@@ -189,7 +200,7 @@ class Engine:
         Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
         Suspects may fail: nobody counts on them.
         """
-        if not sequence.request.cache_prompt:
+        if not sequence.shares:
             return 0
         computing = (s.seq for s in self._running if s not in self._suspects)
         return self._kv.coming(sequence.tokens, (seq for seq in computing if seq is not None))
@@ -282,7 +293,7 @@ class Engine:
         while True:
             suspects = [s for s in self._running if s in self._suspects]
             candidates = suspects[:1] or self._running
-            counts = plan(candidates, self._batch)
+            counts = plan(candidates, self._batch, self._context.rows)
             if sum(counts) <= self._kv.free or not self._make_room():
                 return [(s, n) for s, n in zip(candidates, counts, strict=True) if n]
 
@@ -300,7 +311,8 @@ class Engine:
         for sequence, count in chunks:
             assert sequence.seq is not None
             first, end = sequence.computed, sequence.computed + count
-            batch.append((sequence.seq, first, sequence.tokens[first:end], end == sequence.known))
+            rows = rows_of(sequence, count)
+            batch.append((sequence.seq, first, sequence.tokens[first:end], rows))
         status = self._context.decode(batch)
         if status == OK:
             self._steps += 1
@@ -314,6 +326,11 @@ class Engine:
         for sequence, count in chunks:
             row += count
             sequence.computed += count
+            if sequence.scoring:
+                sequence.score(self._context, row)
+                if self._echo(sequence):
+                    self._prefilled += count
+                    continue
             if sequence.computed < sequence.known:
                 self._prefilled += count
                 continue
@@ -321,8 +338,8 @@ class Engine:
                 self._suspects.remove(sequence)
             self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
             try:
-                token = sequence.choose(self._context, row)
-                ids, text, extra, reason = sequence.append(token)
+                token, logprob = sequence.choose(self._context, row)
+                ids, text, extra, reason = sequence.append(token, logprob)
             except ConstraintFailed as error:
                 self._fail(sequence, protocol.BAD_CONSTRAINT, str(error))
                 continue

@@ -18,6 +18,7 @@ import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
+from workers.chances import Chances
 from workers.dry import Repetitions
 from workers.pooling import Pooling, Rows
 from workers.protocol import ModelInfo, Sampling, WorkerSpec
@@ -49,6 +50,10 @@ LONGEST_INPUT = 8192
 """Tokens of an input to embed; OpenAI takes 8,191."""
 LOGITS_BYTES = 64 << 20
 """llama.cpp makes a row of logits for every token it embeds; nobody wants them."""
+
+STEP_LOGITS_BYTES = 32 << 20
+"""What the rows of logits of a step may take, if one for each sequence takes less: a prompt whose
+own tokens are judged is computed in steps of what fits."""
 
 OK, NO_CELLS = 0, 1
 """Results of :meth:`Context.decode`; anything else is a failed computation."""
@@ -300,9 +305,12 @@ class Context:
         params.n_ctx = spec.n_ctx or auto
         params.n_batch = params.n_ubatch = spec.batch
         params.n_seq_max = n_seq
-        # Rows of logits per step: llama.cpp wants room for one per sequence; the engine asks for
-        # one per slot at most, and more than the limit would abort the process.
-        params.n_outputs_max = n_seq
+        # llama.cpp wants room for a row per sequence; more than the limit would abort the process.
+        affordable = min(spec.batch, STEP_LOGITS_BYTES // (4 * model.n_vocab))
+        self.rows = params.n_outputs_max = max(n_seq, affordable)
+        """The most rows of logits that a step may bring."""
+        self._weights = np.empty(model.n_vocab, np.float32)
+        """Room for :meth:`chances`."""
         self._open(model, spec, params)
         self.generates = self._memory is not None and model.causal
         self._pooling = llama_cpp.llama_pooling_type(self.handle)
@@ -365,16 +373,17 @@ class Context:
             logits=rows.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
         )
 
-    def decode(self, chunks: Sequence[tuple[int, int, Sequence[int], bool]]) -> int:
-        """Compute one batch. A chunk is (sequence, first position, tokens, wants logits).
+    def decode(self, chunks: Sequence[tuple[int, int, Sequence[int], int]]) -> int:
+        """Compute one batch. A chunk is (sequence, first position, tokens, rows of logits).
 
-        Logits of a chunk are those after its last token; their row is that token's index in the
-        batch. Returns OK, NO_CELLS (nothing changed) or another value for a failure.
+        Logits of a chunk are those after its last so many tokens; their row is that token's index
+        in the batch. There may be ``self.rows`` in all. Returns OK, NO_CELLS (nothing changed) or
+        another value for a failure.
         """
         at = 0
-        for sequence, first, tokens, logits in chunks:
+        for sequence, first, tokens, rows in chunks:
             at = self._put(at, sequence, first, tokens)
-            self._rows[at - 1] = logits
+            self._rows[at - rows : at] = 1
         return self._compute(at)
 
     def _put(self, at: int, sequence: int, first: int, tokens: Sequence[int]) -> int:
@@ -397,6 +406,13 @@ class Context:
         """
         first = llama_cpp.llama_get_logits_ith(self.handle, row).contents
         return np.frombuffer(self._row.from_address(ctypes.addressof(first)), np.float32)
+
+    def chances(self, row: int, top: int) -> Chances:
+        """How likely each token is after batch row ``row``, and which ``top`` are the likeliest.
+
+        To be asked before :meth:`allow`; valid until the next :meth:`decode`.
+        """
+        return Chances(self.logits(row), top, self._weights)
 
     def allow(self, row: int, tokens: bytes) -> None:
         """Leave no chance to other tokens after batch row ``row``.

@@ -5,6 +5,7 @@ import math
 from typing import Any, Protocol
 
 from workers.constraint import Compiler, ConstraintFailed, Guide, answer
+from workers.echo import Echo
 from workers.embedder import Input
 from workers.llama import EmbeddingShape, Model
 from workers.protocol import (
@@ -127,7 +128,7 @@ class Preparer:
             tokens = self._tokens(prompt)
         if not tokens:
             raise Refused(BAD_PROMPT, "the prompt holds no token")
-        if len(tokens) >= self._limit:
+        if len(tokens) + (request.max_tokens != 0) > self._limit:
             raise Refused(
                 CONTEXT_OVERFLOW,
                 f"the prompt has {len(tokens)} tokens, the context holds {self._limit} tokens "
@@ -135,7 +136,8 @@ class Preparer:
             )
         guide = self._guide(request, thinking)
         voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
-        return Sequence(request, self._model, tokens, self._limit, guide, voice)
+        echo = self._echo(request, tokens) if request.echo else None
+        return Sequence(request, self._model, tokens, self._limit, guide, voice, echo)
 
     def _check_bias(self, request: Generate) -> None:
         """llama.cpp skips ids that it does not have, and chooses anything if all are banned."""
@@ -183,6 +185,17 @@ class Preparer:
             for text in (prompt.prefix, prompt.suffix)
         )
         return [*self._model.tokenize(""), fim.pre, *prefix, fim.suf, *suffix, fim.mid]
+
+    def _echo(self, request: Generate, tokens: list[int]) -> Echo:
+        """The prompt as it was given, without the BOS and the space that tokenisers put before."""
+        prompt = request.prompt
+        hidden = int(self._model.adds_bos and not isinstance(prompt, Tokens))
+        pieces = [self._model.shown(token) for token in tokens[hidden:]]
+        if isinstance(prompt, Text) and b"".join(pieces) == b" " + prompt.text.encode(
+            "utf-8", "replace"
+        ):
+            pieces[0] = pieces[0][1:]
+        return Echo(tokens[hidden:], pieces, hidden, scored=request.logprobs is not None)
 
     # ------------------------------------------------------------------ the answer's form
 

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
+from workers.chances import Chances
 from workers.constraint import Guide
+from workers.echo import Echo
 from workers.llama import Context, Model, Sampler
-from workers.protocol import Extra, Generate
+from workers.protocol import Extra, Generate, Logprob, TokenChance
 from workers.speech import OutputParser
 from workers.text import TextStream
 
@@ -33,8 +37,12 @@ class Sequence:
         limit: int,
         guide: Guide | None = None,
         voice: Voice | None = None,
+        echo: Echo | None = None,
     ) -> None:
-        """``limit``: the most tokens it may hold. ``guide``: what its answer must look like."""
+        """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
+
+        ``echo``: the prompt to be given back before the answer.
+        """
         self.request = request
         self.prompt_tokens = len(prompt)
         self.tokens = prompt + request.resume
@@ -49,6 +57,7 @@ class Sequence:
         self._voice = voice
         self.unsampled = 0
         """Tokens after the one that was sampled last: the guide left no choice."""
+        self._echo = echo
         # An answer that must look like something ends where that ends.
         self._ignore_eos = request.ignore_eos and guide is None
         self._text = TextStream(request.stop)
@@ -64,6 +73,36 @@ class Sequence:
     def sampled(self) -> int:
         """Tokens of the completion so far."""
         return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def scoring(self) -> bool:
+        """Whether it is yet to be found out how likely the prompt's tokens were."""
+        return self._echo is not None and self._echo.lacks is not None
+
+    @property
+    def shares(self) -> bool:
+        """Whether it may start from cells of others, which come without their logits."""
+        return self.request.cache_prompt and not self.scoring
+
+    @property
+    def logits_from(self) -> int:
+        """The first token after which logits are wanted, as after all that follow it."""
+        lacks = None if self._echo is None else self._echo.lacks
+        return (self.known if lacks is None else lacks) - 1
+
+    def score(self, context: Context, row: int) -> None:
+        """Judge tokens of the prompt after a step whose last row for this sequence is ``row``."""
+        assert self._echo is not None
+        while (index := self._echo.lacks) is not None and index <= self.computed:
+            chances = self._chances(context, row - self.computed + index)
+            self._echo.add(self._logprob(self.tokens[index], chances))
+
+    def take_echo(self) -> Echo | None:
+        """The prompt to be given back now, if all about it is known: once."""
+        if self.scoring:
+            return None
+        echo, self._echo = self._echo, None
+        return echo
 
     @property
     def sampler(self) -> Sampler:
@@ -83,18 +122,37 @@ class Sequence:
                 self._guide.replay(request.resume)
         return self._sampler
 
-    def choose(self, context: Context, row: int) -> int:
-        """The next token, from the logits of batch row ``row``.
+    def choose(self, context: Context, row: int) -> tuple[int, Logprob | None]:
+        """The next token, from the logits of batch row ``row``, and how likely it was, if wanted.
 
         Raises :class:`workers.constraint.ConstraintFailed`.
         """
         sampler = self.sampler
+        # Read before the guide masks the row: what is told is the model's own opinion.
+        chances = None if self.request.logprobs is None else self._chances(context, row)
         if self._guide is not None:
             context.allow(row, self._guide.allowed())
-        return sampler.sample(context, row, self.sampled)
+        token = sampler.sample(context, row, self.sampled)
+        return token, None if chances is None else self._logprob(token, chances)
 
-    def append(self, token: int) -> tuple[list[int], str, Extra | None, str | None]:
-        """Take a sampled token, and those that must follow it.
+    def _chances(self, context: Context, row: int) -> Chances:
+        return context.chances(row, self.request.logprobs or 0)
+
+    def _logprob(self, token: int, chances: Chances) -> Logprob:
+        shown = self._model.shown
+        chosen = TokenChance(token, shown(token), chances.of(token))
+        return Logprob(
+            chosen, [TokenChance(id_, shown(id_), chance) for id_, chance in chances.top]
+        )
+
+    def append(
+        self, token: int, logprob: Logprob | None
+    ) -> tuple[list[int], str, Extra | None, str | None]:
+        """Take a sampled token, how likely it was, and those that must follow it.
+
+        Its probability is told at once, even if the token's text is held back, or taken away by a stop string:
+        it was sampled and is counted, and a later attempt would not have its logits. Only the token
+        that ends a turn is no part of the answer.
 
         Returns them, the text they released, what else they brought, and why the generation ends,
         if so. Raises :class:`workers.constraint.ConstraintFailed`.
@@ -112,6 +170,8 @@ class Sequence:
         if reason is not None:
             text += self._text.flush()
         text, extra = self._spoken(text, end=reason is not None)
+        if logprob is not None and not self._ends(token):
+            extra = msgspec.structs.replace(extra or Extra(), logprobs=[logprob])
         if reason == "stop" and self._voice is not None and self._voice.parser.called:
             reason = "tool_calls"
         return ids, text, extra, reason
@@ -127,7 +187,7 @@ class Sequence:
 
     def _push(self, token: int) -> tuple[str, str | None]:
         self.tokens.append(token)
-        if token in self._model.eog and not self._ignore_eos:
+        if self._ends(token):
             return "", "stop"
         if self._guide is not None:
             self._guide.take(token)
@@ -135,6 +195,9 @@ class Sequence:
         if self._text.stopped or (self._guide is not None and self._guide.done):
             return text, "stop"
         return text, "length" if self.sampled >= self.max_tokens else None
+
+    def _ends(self, token: int) -> bool:
+        return token in self._model.eog and not self._ignore_eos
 
     def _piece(self, token: int) -> bytes:
         if self._voice is not None and token in self._voice.shown:
