@@ -21,13 +21,14 @@ from workers.llama import Context, EmbeddingContext, Model
 from workers.preparer import Preparer
 from workers.protocol import (
     Cancel,
-    Chat,
     Delta,
     Embedding,
     Failed,
     Finished,
     Generate,
+    Logprob,
     Park,
+    Prompt,
     Sampling,
     Started,
     Step,
@@ -76,7 +77,7 @@ def exact_spec(path: Path, *, n_ctx: int, batch: int) -> WorkerSpec:
 
 def generate(
     id_: int,
-    prompt: str | Chat,
+    prompt: str | Prompt,
     *,
     sampling: Sampling = GREEDY,
     max_tokens: int | None = 24,
@@ -86,6 +87,8 @@ def generate(
     attempt: int = 1,
     priority: float = 1.0,
     cache_prompt: bool = True,
+    logprobs: int | None = None,
+    echo: bool = False,
 ) -> Generate:
     """A request; by default greedy, and of a length that does not depend on the model."""
     return Generate(
@@ -100,6 +103,8 @@ def generate(
         resume=list(resume),
         priority=priority,
         cache_prompt=cache_prompt,
+        logprobs=logprobs,
+        echo=echo,
     )
 
 
@@ -121,6 +126,8 @@ class Outcome:
     started: Started | None = None
     ids: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
+    echo: Delta | None = None
     reason: str | None = None
     failure: Failed | None = None
     parked: int = 0
@@ -192,10 +199,16 @@ class Driver:
             if isinstance(event, Started):
                 assert outcome.started is None or outcome.parked, "started twice"
                 outcome.started = event
+            elif isinstance(event, Delta) and event.extra is not None and event.extra.echo:
+                assert outcome.echo is None, "echo told twice"
+                assert outcome.started is not None
+                assert outcome.ids == event.ids == []
+                outcome.echo = event
             elif isinstance(event, Delta | Finished):
                 assert outcome.started is not None or event.ids == []
                 outcome.ids += event.ids
                 outcome.texts.append(event.text)
+                outcome.logprobs += event.extra.logprobs if event.extra is not None else []
                 outcome.reason = event.reason if isinstance(event, Finished) else None
                 outcome.vector = event.extra.vector if event.extra is not None else b""
             elif isinstance(event, Failed):
@@ -220,7 +233,10 @@ class Driver:
         """The same generation again, as the gateway sends it: with the tokens it has."""
         outcome = self.outcomes[request.id]
         resumed = msgspec.structs.replace(
-            request, attempt=request.attempt + 1, resume=list(outcome.ids)
+            request,
+            attempt=request.attempt + 1,
+            resume=list(outcome.ids),
+            echo=request.echo and outcome.echo is None,
         )
         self.inbox.put(self.preparer.prepare(resumed))
 
