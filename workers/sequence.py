@@ -150,9 +150,9 @@ class Sequence:
     ) -> tuple[list[int], str, Extra | None, str | None]:
         """Take a sampled token, how likely it was, and those that must follow it.
 
-        Its probability is told at once, even if the token's text is held back, or taken away by a stop string:
-        it was sampled and is counted, and a later attempt would not have its logits. Only the token
-        that ends a turn is no part of the answer.
+        Its probability is told at once, even if its text is held back or taken away by a stop
+        string: it was sampled and is counted, and a later attempt would not have its logits. Only
+        the token that ends a turn is no part of the answer.
 
         Returns them, the text they released, what else they brought, and why the generation ends,
         if so. Raises :class:`workers.constraint.ConstraintFailed`.
