@@ -1,0 +1,30 @@
+"""llama.cpp, as little of it as the engine needs. Only this package imports llama_cpp.
+
+The low-level API is used: the wheel's high-level class serves one sequence at a time. Every
+object here owns C memory and frees it in ``close``; nothing of ctypes leaves this package.
+"""
+
+from workers.llama.chain import Sampler
+from workers.llama.context import (
+    NO_CELLS,
+    OK,
+    Context,
+    EmbeddingContext,
+    EmbeddingShape,
+)
+from workers.llama.library import LoadFailed, initialise, readable
+from workers.llama.model import FIMTokens, Model
+
+__all__ = [
+    "NO_CELLS",
+    "OK",
+    "Context",
+    "EmbeddingContext",
+    "EmbeddingShape",
+    "FIMTokens",
+    "LoadFailed",
+    "Model",
+    "Sampler",
+    "initialise",
+    "readable",
+]

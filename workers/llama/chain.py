@@ -1,0 +1,107 @@
+"""A request's chain of samplers."""
+
+import math
+from collections.abc import Collection
+
+import llama_cpp
+
+from workers.dry import Repetitions
+from workers.llama.context import Context
+from workers.llama.model import Model
+from workers.protocol import Sampling
+from workers.sampler import RENEWED, Stage, draw_seed, stages
+
+
+class Sampler:
+    """One request's chain of samplers in C, and what of it is made anew for each token."""
+
+    def __init__(self, model: Model, sampling: Sampling, *, ignore_eos: bool, window: int) -> None:
+        """``window``: the most tokens that the sequence can hold."""
+        self._model = model
+        self._sampling = sampling
+        self._repetitions = Repetitions(sampling.dry, model.pieces) if sampling.dry else None
+        self._stages = stages(sampling, ignore_eos=ignore_eos, window=window)
+        renewed = [stage.name in RENEWED for stage in self._stages]
+        self._fixed = [*renewed, True].index(True)
+        """How many stages come before the first that is renewed."""
+        params = llama_cpp.llama_sampler_chain_default_params()
+        self._chain = llama_cpp.llama_sampler_chain_init(params)
+        for stage in self._stages:
+            llama_cpp.llama_sampler_chain_add(self._chain, self._make(stage, 0))
+
+    def _make(self, stage: Stage, position: int) -> object:
+        """The C object for a stage; ``position`` matters to those that are renewed."""
+        n_vocab = self._model.n_vocab
+        given = stage.arguments
+        match stage.name:
+            case "ban_eog":
+                return _biases(n_vocab, [(token, -math.inf) for token in self._model.eog])
+            case "logit_bias":
+                return _biases(n_vocab, self._sampling.logit_bias)
+            case "penalties":
+                last_n, *penalties = given
+                return llama_cpp.llama_sampler_init_penalties(n_vocab, int(last_n), *penalties)
+            case "dry":
+                dear = self._repetitions.penalties() if self._repetitions else []
+                return _biases(n_vocab, [(token, -penalty) for token, penalty in dear])
+            case "top_k":
+                return llama_cpp.llama_sampler_init_top_k(int(given[0]))
+            case "xtc":
+                chance, threshold, keep = given
+                seed = draw_seed(self._sampling.seed, position, stage=1)
+                return llama_cpp.llama_sampler_init_xtc(chance, threshold, int(keep), seed)
+            case "top_p" | "min_p" | "typ_p":
+                return _CUTS[stage.name](given[0], int(given[1]))
+            case "dist":
+                seed = draw_seed(self._sampling.seed, position)
+                return llama_cpp.llama_sampler_init_dist(seed)
+        return _SIMPLE[stage.name](*given)
+
+    def sample(self, context: Context, row: int, position: int) -> int:
+        """The token after batch row ``row``; ``position`` counts the completion's tokens from 0."""
+        self._renew(position)
+        token = int(llama_cpp.llama_sampler_sample(self._chain, context.handle, row))
+        if self._repetitions is not None:
+            self._repetitions.accept(token)
+        return token
+
+    def _renew(self, position: int) -> None:
+        """Make anew what depends on ``position``; a chain can only be changed from its end."""
+        last = [
+            llama_cpp.llama_sampler_chain_remove(self._chain, self._fixed)
+            for _ in self._stages[self._fixed :]
+        ]
+        for stage, made in zip(self._stages[self._fixed :], last, strict=True):
+            if stage.name in RENEWED:
+                llama_cpp.llama_sampler_free(made)
+                made = self._make(stage, position)
+            llama_cpp.llama_sampler_chain_add(self._chain, made)
+
+    def accept(self, token: int) -> None:
+        """Replay a token that was sampled elsewhere, so that penalties know it."""
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        if self._repetitions is not None:
+            self._repetitions.accept(token)
+
+    def close(self) -> None:
+        llama_cpp.llama_sampler_free(self._chain)
+
+
+_CUTS = {
+    "top_p": llama_cpp.llama_sampler_init_top_p,
+    "min_p": llama_cpp.llama_sampler_init_min_p,
+    "typ_p": llama_cpp.llama_sampler_init_typical,
+}
+_SIMPLE = {
+    "top_n_sigma": llama_cpp.llama_sampler_init_top_n_sigma,
+    "temp": llama_cpp.llama_sampler_init_temp,
+    "temp_ext": llama_cpp.llama_sampler_init_temp_ext,
+    "greedy": llama_cpp.llama_sampler_init_greedy,
+}
+
+
+def _biases(n_vocab: int, given: Collection[tuple[int, float]]) -> object:
+    biases = (llama_cpp.llama_logit_bias * len(given))()
+    for bias, (token, value) in zip(biases, given, strict=True):
+        bias.token, bias.bias = token, value
+    return llama_cpp.llama_sampler_init_logit_bias(n_vocab, len(given), biases)

@@ -1,0 +1,234 @@
+"""KV cache, batches and logits; a second kind of context embeds."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.chances import Chances
+from workers.llama.library import LoadFailed, loading, readable
+from workers.llama.model import Model
+from workers.pooling import Pooling, Rows
+from workers.protocol import WorkerSpec
+
+CACHE_TYPES = {
+    "f32": llama_cpp.GGML_TYPE_F32,
+    "f16": llama_cpp.GGML_TYPE_F16,
+    "bf16": 30,  # GGML_TYPE_BF16, which the bindings do not name
+    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
+    "q5_1": llama_cpp.GGML_TYPE_Q5_1,
+    "q5_0": llama_cpp.GGML_TYPE_Q5_0,
+    "q4_1": llama_cpp.GGML_TYPE_Q4_1,
+    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
+}
+FLASH_ATTN = {
+    "auto": llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+AUTO_CTX_SEQ = 4096
+"""With an automatic --ctx, a slot is given at most this many cells: memory grows with them."""
+LONGEST_INPUT = 8192
+"""Tokens of an input to embed; OpenAI takes 8,191."""
+LOGITS_BYTES = 64 << 20
+"""llama.cpp makes a row of logits for every token it embeds; nobody wants them."""
+
+STEP_LOGITS_BYTES = 32 << 20
+"""What the rows of logits of a step may take, if one for each sequence takes less: a prompt whose
+own tokens are judged is computed in steps of what fits."""
+
+OK, NO_CELLS = 0, 1
+"""Results of :meth:`Context.decode`; anything else is a failed computation."""
+
+
+class EmbeddingShape(NamedTuple):
+    """How a model embeds, and how much of it at once."""
+
+    pooling: Pooling
+    whole: bool
+    """Whether an input must be in one batch: its tokens look to both sides."""
+    longest: int
+    """Tokens of an input."""
+    batch: int
+    """Tokens of a step; at least ``longest`` if inputs must be whole."""
+
+
+class Context:
+    """KV cache and compute buffers for ``n_seq`` sequences, decoded together."""
+
+    def __init__(self, model: Model, spec: WorkerSpec, n_seq: int) -> None:
+        """Raises :class:`LoadFailed`."""
+        auto = spec.slots * min(model.n_ctx_train, AUTO_CTX_SEQ)
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = spec.n_ctx or auto
+        params.n_batch = params.n_ubatch = spec.batch
+        params.n_seq_max = n_seq
+        # llama.cpp wants room for a row per sequence; more than the limit would abort the process.
+        affordable = min(spec.batch, STEP_LOGITS_BYTES // (4 * model.n_vocab))
+        self.rows = params.n_outputs_max = max(n_seq, affordable)
+        """The most rows of logits that a step may bring."""
+        self._weights = np.empty(model.n_vocab, np.float32)
+        """Room for :meth:`chances`."""
+        self._open(model, spec, params)
+        self.generates = self._memory is not None and model.causal
+        self._pooling = llama_cpp.llama_pooling_type(self.handle)
+
+    def _open(self, model: Model, spec: WorkerSpec, params: llama_cpp.llama_context_params) -> None:
+        params.n_threads = params.n_threads_batch = spec.threads
+        params.type_k, params.type_v = CACHE_TYPES[spec.type_k], CACHE_TYPES[spec.type_v]
+        params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
+        params.kv_unified = True
+        params.no_perf = True
+        with loading(readable(spec.model_path)):
+            handle = llama_cpp.llama_init_from_model(model.handle, params)
+            if handle is None:
+                raise LoadFailed(f"llama.cpp can't make a context of {params.n_ctx} tokens")
+        self.handle = handle
+        self.n_ctx = llama_cpp.llama_n_ctx(handle)
+        self._memory = llama_cpp.llama_get_memory(handle)
+        self._row = ctypes.c_float * model.n_vocab
+        self._fill_batch(params.n_batch)
+
+    def embeddings(self, model: Model, spec: WorkerSpec) -> EmbeddingShape | None:
+        """How ``model`` embeds; None if it ranks pairs of texts instead."""
+        if self._pooling == llama_cpp.LLAMA_POOLING_TYPE_RANK:
+            return None
+        kinds = {
+            llama_cpp.LLAMA_POOLING_TYPE_CLS: Pooling.CLS,
+            llama_cpp.LLAMA_POOLING_TYPE_LAST: Pooling.LAST,
+        }
+        pooling = kinds.get(self._pooling, Pooling.MEAN)
+        longest = min(model.n_ctx_train, self.n_ctx, LONGEST_INPUT)
+        batch = spec.batch
+        if not self.generates:
+            batch = max(batch, longest)
+        else:
+            batch = min(batch, max(spec.slots, LOGITS_BYTES // (4 * model.n_vocab)))
+        return EmbeddingShape(pooling, not self.generates, longest, batch)
+
+    def close(self) -> None:
+        llama_cpp.llama_free(self.handle)
+
+    def _fill_batch(self, capacity: int) -> None:
+        """A batch over our own arrays: llama_cpp's helpers only write sequence 0."""
+        token, pos, n_seq, seq = (np.zeros(capacity, np.int32) for _ in range(4))
+        n_seq[:] = 1
+        rows = np.zeros(capacity, np.int8)
+        int32_p = ctypes.POINTER(ctypes.c_int32)
+        base, width = seq.ctypes.data, seq.itemsize
+        pointers = (int32_p * capacity)(
+            *(ctypes.cast(base + width * i, int32_p) for i in range(capacity))
+        )
+        self._token, self._pos, self._seq, self._rows = token, pos, seq, rows
+        self._keep_alive = (n_seq, pointers)
+        self._batch = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=token.ctypes.data_as(int32_p),
+            embd=None,
+            pos=pos.ctypes.data_as(int32_p),
+            n_seq_id=n_seq.ctypes.data_as(int32_p),
+            seq_id=pointers,
+            logits=rows.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def decode(self, chunks: Sequence[tuple[int, int, Sequence[int], int]]) -> int:
+        """Compute one batch. A chunk is (sequence, first position, tokens, rows of logits).
+
+        Logits of a chunk are those after its last so many tokens; their row is that token's index
+        in the batch. There may be ``self.rows`` in all. Returns OK, NO_CELLS (nothing changed) or
+        another value for a failure.
+        """
+        at = 0
+        for sequence, first, tokens, rows in chunks:
+            at = self._put(at, sequence, first, tokens)
+            self._rows[at - rows : at] = 1
+        return self._compute(at)
+
+    def _put(self, at: int, sequence: int, first: int, tokens: Sequence[int]) -> int:
+        """Tokens into the batch from ``at`` on, without results; where the next ones go."""
+        end = at + len(tokens)
+        self._token[at:end] = tokens
+        self._pos[at:end] = range(first, first + len(tokens))
+        self._seq[at:end] = sequence
+        self._rows[at:end] = 0
+        return end
+
+    def _compute(self, count: int) -> int:
+        self._batch.n_tokens = count
+        return int(llama_cpp.llama_decode(self.handle, self._batch))
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """Logits after batch row ``row``, one for each token: llama.cpp's own memory, not a copy.
+
+        Valid until the next :meth:`decode`.
+        """
+        first = llama_cpp.llama_get_logits_ith(self.handle, row).contents
+        return np.frombuffer(self._row.from_address(ctypes.addressof(first)), np.float32)
+
+    def chances(self, row: int, top: int) -> Chances:
+        """How likely each token is after batch row ``row``, and which ``top`` are the likeliest.
+
+        To be asked before :meth:`allow`; valid until the next :meth:`decode`.
+        """
+        return Chances(self.logits(row), top, self._weights)
+
+    def allow(self, row: int, tokens: bytes) -> None:
+        """Leave no chance to other tokens after batch row ``row``.
+
+        A bit for each token, the least significant of a byte first.
+        """
+        logits = self.logits(row)
+        bits = np.frombuffer(tokens, np.uint8)
+        allowed = np.unpackbits(bits, count=len(logits), bitorder="little")
+        logits[allowed == 0] = -np.inf
+
+    def share(self, source: int, target: int, count: int) -> None:
+        """Let ``target`` use the cells of the first ``count`` tokens of ``source``."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
+
+    def length(self, sequence: int) -> int:
+        """How many tokens of ``sequence`` have cells; all from the first on."""
+        return int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+
+    def drop(self, sequence: int) -> None:
+        """Give up the cells of ``sequence``; shared ones stay with the others."""
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+
+class EmbeddingContext(Context):
+    """Vectors of tokens, for inputs of ``n_seq`` sequences; the weights are the model's.
+
+    llama.cpp's own pooling is wrong for an input that is computed in several parts, so it is not
+    used: see :mod:`workers.pooling`.
+    """
+
+    def __init__(self, model: Model, spec: WorkerSpec, shape: EmbeddingShape, n_seq: int) -> None:
+        """Raises :class:`LoadFailed`."""
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = max(shape.longest, shape.batch)
+        params.n_batch = params.n_ubatch = params.n_outputs_max = shape.batch
+        params.n_seq_max = n_seq
+        params.embeddings = True
+        params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
+        self._n_embd = model.n_embd
+        self._open(model, spec, params)
+
+    def embed(self, chunks: Sequence[tuple[int, int, Sequence[int], range]]) -> list[Rows] | None:
+        """Compute one batch. A chunk is (sequence, first position, tokens, which of those count).
+
+        Returns for each chunk the vectors of the tokens that count, or None for a failure; in what
+        state that leaves the cells is not known.
+        """
+        at, counts = 0, list[slice]()
+        for sequence, first, tokens, wanted in chunks:
+            counts.append(slice(at + wanted.start, at + wanted.stop))
+            at = self._put(at, sequence, first, tokens)
+        self._rows[:at] = 1  # such a context gives all of them in any case
+        if self._compute(at) != OK:
+            return None
+        vectors = llama_cpp.llama_get_embeddings(self.handle)
+        found = np.ctypeslib.as_array(vectors, (at, self._n_embd))
+        return [found[count] for count in counts]

@@ -1,0 +1,62 @@
+"""llama.cpp's backend and log, and what went wrong when it could not load something."""
+
+import contextlib
+import ctypes
+import logging
+import os
+from collections.abc import Iterator
+
+import llama_cpp
+
+log = logging.getLogger("forge.llama")
+
+
+class LoadFailed(Exception):
+    """The model or the context could not be made; the text is one line fit for the operator."""
+
+
+def readable(path: str) -> str:
+    """A path fit for messages: names of files need not be UTF-8."""
+    return path.encode("utf-8", "replace").decode()
+
+
+_LEVELS = {3: logging.INFO, 4: logging.ERROR}
+"""By GGML log level; llama.cpp is chatty, so the others are debug lines here."""
+_errors: list[str] = []
+_loading = False
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+def _forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+    line = text.decode("utf-8", "replace").strip()
+    if level == 4 and _loading:
+        _errors.append(line)
+    elif line.strip("."):
+        log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+@contextlib.contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn what llama.cpp logs as errors meanwhile into the reason of a :class:`LoadFailed`."""
+    global _loading
+    _loading = True
+    try:
+        yield
+    except LoadFailed as failure:
+        reason = f": {_errors[0]}" if _errors else ""
+        raise LoadFailed(f"{what}: {failure}{reason}") from None
+    finally:
+        _loading = False
+        _errors.clear()
+
+
+def initialise() -> None:
+    """Start llama.cpp's backend once per process and route its log into ours.
+
+    An abort inside llama.cpp would start a debugger for a backtrace and end seconds later; the
+    supervisor wants to know at once. ``_forward_log`` is a module global because llama.cpp crashes
+    if Python collects it.
+    """
+    os.environ["GGML_NO_BACKTRACE"] = "1"
+    llama_cpp.llama_log_set(_forward_log, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()

@@ -1,0 +1,187 @@
+"""Weights and vocabulary."""
+
+import ctypes
+import functools
+import os
+from typing import NamedTuple
+
+import llama_cpp
+from llguidance import LLTokenizer, TokenizerWrapper
+
+from workers.llama.library import LoadFailed, loading, readable
+from workers.protocol import ModelInfo, WorkerSpec
+
+UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+
+
+class FIMTokens(NamedTuple):
+    """What stands before the prefix, before the suffix and before what is wanted."""
+
+    pre: int
+    suf: int
+    mid: int
+
+
+class Model:
+    """Weights and vocabulary. Safe to tokenise from one thread while another decodes."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        """Raises :class:`LoadFailed`."""
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = spec.n_gpu_layers
+        params.use_extra_bufts = spec.repack
+        with loading(readable(spec.model_path)):
+            handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
+            if handle is None:
+                raise LoadFailed("llama.cpp can't load this model")
+        self.handle = handle
+        vocab = llama_cpp.llama_model_get_vocab(handle)
+        if (
+            vocab is None
+            or llama_cpp.llama_model_has_encoder(handle)
+            or not llama_cpp.llama_model_has_decoder(handle)
+        ):
+            raise LoadFailed(f"{readable(spec.model_path)} is not a model that generates text")
+        self._vocab = vocab
+        self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
+        self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(handle)
+        self.n_embd = llama_cpp.llama_model_n_embd_out(handle)
+        self.eog = frozenset(
+            token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(vocab, token)
+        )
+        """Tokens that end a generation."""
+        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
+        """The bytes of every token; empty for control tokens."""
+        self.shares_prefixes = not (
+            llama_cpp.llama_model_is_recurrent(handle)
+            or llama_cpp.llama_model_is_hybrid(handle)
+            or llama_cpp.llama_model_n_swa(handle) > 0
+        )
+
+    def close(self) -> None:
+        llama_cpp.llama_model_free(self.handle)
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            got = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+            if got >= 0:
+                return buffer.raw[:got]
+            size = -got
+
+    def shown(self, token: int) -> bytes:
+        """The bytes of a token, of a control token its name."""
+        return self.pieces[token] or self._piece(token, special=True)
+
+    def control_token(self, text: str) -> int | None:
+        """The control token of that name, if the vocabulary has one."""
+        found = self.tokenize(text)[int(self.adds_bos) :]
+        return found[0] if len(found) == 1 and self.is_control(found[0]) else None
+
+    def special_text(self, which: str) -> str:
+        """The text of the "bos" or "eos" token, as templates write it; "" if the model has none."""
+        getter = {"bos": llama_cpp.llama_vocab_bos, "eos": llama_cpp.llama_vocab_eos}[which]
+        token = int(getter(self._vocab))
+        return self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    @property
+    def adds_bos(self) -> bool:
+        return bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only those before it, as far as the file says."""
+        architecture = self._metadata("general.architecture")
+        return self._metadata(f"{architecture}.attention.causal") != "false"
+
+    def _metadata(self, key: str) -> str:
+        """A short value as text; "" if there is none."""
+        value = ctypes.create_string_buffer(64)
+        llama_cpp.llama_model_meta_val_str(self.handle, key.encode(), value, len(value))
+        return value.value.decode("utf-8", "replace")
+
+    @property
+    def chat_template(self) -> str | None:
+        source = llama_cpp.llama_model_chat_template(self.handle, None)
+        return source.decode("utf-8", "replace") if source else None
+
+    @property
+    def fim(self) -> FIMTokens | None:
+        """The tokens for infilling, if the model has all three."""
+        getters = (
+            llama_cpp.llama_vocab_fim_pre,
+            llama_cpp.llama_vocab_fim_suf,
+            llama_cpp.llama_vocab_fim_mid,
+        )
+        tokens = FIMTokens(*(int(getter(self._vocab)) for getter in getters))
+        return tokens if min(tokens) >= 0 else None
+
+    def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
+        """Token ids of ``text``.
+
+        ``add_special``: what the model wants around a text, such as BOS, is added.
+        ``parse_special``: special tokens written in it count as such.
+        """
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 8
+        while True:
+            buffer = (ctypes.c_int32 * size)()
+            got = llama_cpp.llama_tokenize(
+                self._vocab, data, len(data), buffer, size, add_special, parse_special
+            )
+            if got >= 0:
+                return buffer[:got]
+            size = -got
+
+    @functools.cached_property
+    def guide_tokenizer(self) -> LLTokenizer:
+        """The vocabulary for constraints.
+
+        To be made before anything is served: half a second for a large one, with the GIL held.
+        """
+        return LLTokenizer(TokenizerWrapper(_Vocabulary(self)), eos_token=sorted(self.eog) or None)
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is no text but an instruction, whose piece is empty."""
+        attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+        return bool(attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | UNKNOWN))
+
+    def info(self, name: str, n_ctx: int) -> ModelInfo:
+        buffer = ctypes.create_string_buffer(256)
+        llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))
+        return ModelInfo(
+            name=name,
+            # llama.cpp names sizes it does not know "?B"
+            description=buffer.value.decode("utf-8", "replace").replace(" ?B", ""),
+            n_params=llama_cpp.llama_model_n_params(self.handle),
+            size_bytes=llama_cpp.llama_model_size(self.handle),
+            n_vocab=self.n_vocab,
+            n_ctx_train=self.n_ctx_train,
+            n_ctx=n_ctx,
+            n_ctx_seq=min(self.n_ctx_train, n_ctx),
+            longest_piece=max(map(len, self.pieces), default=1) or 1,
+            shares_prefixes=self.shares_prefixes,
+            n_embd=self.n_embd,
+        )
+
+
+class _Vocabulary:
+    """A vocabulary as llguidance's TokenizerWrapper wants it."""
+
+    def __init__(self, model: Model) -> None:
+        # A control token's text would be taken for what a text token may say.
+        self.special_token_ids = [t for t in range(model.n_vocab) if model.is_control(t)]
+        self.tokens = list(model.pieces)
+        for token in self.special_token_ids:
+            self.tokens[token] = model.shown(token)
+        self.bos_token_id = None
+        self.eos_token_id = min(model.eog, default=0)
+        self._tokenize = model.tokenize
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._tokenize(
+            text.decode("utf-8", "replace"), add_special=False, parse_special=False
+        )
