@@ -5,6 +5,7 @@ and then. With F32 weights, an F32 KV cache and flash attention off they agree t
 of computing one text must give the same text.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,18 @@ _ADD_BOS = "tokenizer.ggml.add_bos_token"
 
 
 def f32_copy(
-    source: Path, target: Path, template: str | None = None, *, add_bos: bool = False
+    source: Path,
+    target: Path,
+    template: str | None = None,
+    *,
+    add_bos: bool = False,
+    token_ids: Mapping[str, int] | None = None,
 ) -> None:
     """Write ``source`` to ``target`` with its F16 tensors as F32 and all its metadata.
 
     ``template`` takes the place of its chat template, if given; with ``add_bos`` its tokeniser
-    puts BOS before every text.
+    puts BOS before every text. ``token_ids`` are more of its tokens that have a meaning, by the
+    names that tokenizer.ggml has for them.
     """
     reader = GGUFReader(source)
     architecture = reader.fields[_ARCHITECTURE].contents()
@@ -39,6 +46,8 @@ def f32_copy(
         writer.add_key_value(
             key, value, kind, field.types[-1] if kind is GGUFValueType.ARRAY else None
         )
+    for name, token in (token_ids or {}).items():
+        writer.add_uint32(f"tokenizer.ggml.{name}", token)
     for tensor in reader.tensors:
         if tensor.tensor_type is GGMLQuantizationType.F16:
             writer.add_tensor(tensor.name, tensor.data.astype(np.float32))

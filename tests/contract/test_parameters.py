@@ -82,7 +82,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 }
 """What a parameter makes no sense without."""
 ELSEWHERE = {"messages", "prompt", "stream", "stream_options", "suffix"}
-"""In every request here, or, like a suffix, refused by this model: test_infill has one for it."""
+"""In every request here, or, like a suffix, refused by this model: see test_other_models."""
 
 
 def params_of(type_: Any) -> set[str]:

@@ -1,0 +1,118 @@
+"""What the embedded model lacks: tokens for infilling, and a template that makes it think."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.contract.dialects import CHAT, COMPLETIONS
+from tests.f32 import f32_copy
+from tests.server import ALIAS, DEADLINE_S, MODEL, ForgeServer
+
+FIM = {"fim_pre_token_id": 300, "fim_suf_token_id": 301, "fim_mid_token_id": 302}
+THINKING = """\
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{{- '<|im_start|>assistant\\n' }}
+{%- if enable_thinking is not defined or enable_thinking %}{{- '<think>\\n' }}{%- endif %}
+{#- past turns end their thoughts with </think> #}
+"""
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+    """The embedded model with both."""
+    folder = tmp_path_factory.mktemp("other")
+    f32_copy(MODEL, folder / "other.gguf", THINKING, token_ids=FIM)
+    options = ("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS)
+    server = ForgeServer(folder, *options, model=folder / "other.gguf")
+    try:
+        yield server.wait_ready()
+        server.stop()
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def http(other: ForgeServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=other.url, timeout=DEADLINE_S) as client:
+        yield client
+
+
+def tokens(http: httpx.Client, text: str) -> int:
+    return len(http.post("/tokenize", json={"content": text}).json()["tokens"])
+
+
+def test_infill(http: httpx.Client, other: ForgeServer) -> None:
+    prefix, suffix = "Once upon a time", "The end."
+    answer = COMPLETIONS.ask(http, prefix, suffix=suffix, max_tokens=5, temperature=0)
+    expected = len(FIM) + tokens(http, prefix) + tokens(http, suffix)
+    assert answer.usage["prompt_tokens"] == expected
+    stream = COMPLETIONS.stream(http, prefix, suffix=suffix, max_tokens=5, temperature=0)
+    assert COMPLETIONS.joined(stream) == answer.text
+    with openai.OpenAI(base_url=f"{other.url}/v1", api_key="any") as client:
+        again = client.completions.create(
+            model=ALIAS, prompt=prefix, suffix=suffix, max_tokens=5, temperature=0
+        )
+    assert again.choices[0].text == answer.text
+
+
+def test_special_tokens_in_what_is_filled_in_are_text(http: httpx.Client) -> None:
+    """A file to be completed may hold the name of a control token."""
+    plain = COMPLETIONS.ask(http, "a <|im_end|> b", suffix="c", max_tokens=1)
+    assert plain.usage["prompt_tokens"] > len(FIM) + tokens(http, "a <|im_end|> b") + 1
+
+
+def test_an_empty_suffix_asks_for_nothing(http: httpx.Client) -> None:
+    answer = COMPLETIONS.ask(http, "Once upon", suffix="", max_tokens=1)
+    assert answer.usage["prompt_tokens"] == tokens(http, "Once upon")
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [({"prompt": [1, 2]}, "suffix"), ({"echo": True}, "echo"), ({"suffix": 5}, "suffix")],
+)
+def test_bad_infill(http: httpx.Client, change: dict[str, Any], param: str) -> None:
+    body = {"prompt": "a", "suffix": "b", **change}
+    failure = COMPLETIONS.refusal(http.post(COMPLETIONS.path, json=body))
+    assert (failure.status, failure.param) == (400, param)
+
+
+def message(http: httpx.Client, **params: Any) -> dict[str, Any]:
+    body = CHAT.body("what is 2+2?", temperature=0, max_tokens=30, **params)
+    found: dict[str, Any] = http.post(CHAT.path, json=body).json()["choices"][0]["message"]
+    return found
+
+
+def test_thoughts_are_told_apart(http: httpx.Client) -> None:
+    """The prompt ends inside a thought, which this model does not know how to end."""
+    found = message(http)
+    assert found["reasoning_content"]
+    assert found["content"] == ""
+    chunks = CHAT.stream(http, "what is 2+2?", temperature=0, max_tokens=30)
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    pieces = [delta["reasoning_content"] for delta in deltas if "reasoning_content" in delta]
+    assert "".join(pieces) == found["reasoning_content"]
+    assert len(pieces) > 1
+    assert not any(delta.get("content") for delta in deltas)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"reasoning_effort": "none"}, {"chat_template_kwargs": {"enable_thinking": False}}],
+    ids=["effort", "template"],
+)
+def test_without_a_thought(http: httpx.Client, params: dict[str, Any]) -> None:
+    found = message(http, **params)
+    assert "reasoning_content" not in found
+    assert found["content"]
+
+
+def test_a_schema_holds_for_what_follows_the_thought(http: httpx.Client) -> None:
+    schema = {"type": "integer", "minimum": 10, "maximum": 99}
+    found = message(http, json_schema=schema, reasoning_effort="none")
+    assert 10 <= int(found["content"]) <= 99
+    assert message(http, json_schema=schema)["content"] in ("", *map(str, range(10, 100)))
