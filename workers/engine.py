@@ -198,11 +198,13 @@ class Engine:
         """How many of its first tokens it should let others compute, who do so now; 0: none.
 
         Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
-        Suspects may fail: nobody counts on them.
+        Suspects may fail, and a prompt that is judged is computed in small steps: nobody counts on
+        them.
         """
         if not sequence.shares:
             return 0
-        computing = (s.seq for s in self._running if s not in self._suspects)
+        trusted = (s for s in self._running if s not in self._suspects and not s.scoring)
+        computing = (s.seq for s in trusted)
         return self._kv.coming(sequence.tokens, (seq for seq in computing if seq is not None))
 
     def _finish(

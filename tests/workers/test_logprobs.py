@@ -224,6 +224,27 @@ def test_the_prompts_tokens(exact: Driver, top: int) -> None:
     assert after.started.cached_tokens == after.started.prompt_tokens - 1, "its cells are of use"
 
 
+@pytest.mark.parametrize("judged_first", [False, True])
+def test_nobody_waits_for_a_prompt_that_is_judged(
+    exact: Driver, monkeypatch: pytest.MonkeyPatch, judged_first: bool
+) -> None:
+    """It is computed slowly, and can't use others' cells: both prompts are computed at once."""
+    monkeypatch.setattr(exact.context, "rows", 5)
+    prompt = "one two three four five six seven eight nine ten " * 4
+    judged = msgspec.structs.replace(generate(1, prompt, max_tokens=5), echo=True, logprobs=0)
+    requests = [judged, generate(2, prompt, max_tokens=5)]
+    exact.submit(*(requests if judged_first else requests[::-1]))
+    slow, fast = exact.outcomes[1], exact.outcomes[2]
+    exact.step()
+    assert slow.started is not None
+    assert fast.started is not None
+    assert fast.ids
+    assert not slow.ids
+    while exact.busy:
+        exact.step()
+    assert slow.ids == fast.ids
+
+
 @pytest.mark.parametrize("rows", [2, 5, 128])
 def test_longer_than_a_batch(exact: Driver, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """In steps of the rows that there are; more would end the process."""
