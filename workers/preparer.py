@@ -30,6 +30,8 @@ from workers.sequence import Sequence, Voice
 from workers.speech import OutputParser, Speech, starts_thinking
 from workers.template import TemplateFailed
 
+STRICT_PARAM = "response_format"
+"""The one field whose schemas say themselves how strict they are."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
@@ -213,6 +215,8 @@ class Preparer:
             return self._compiler.compile(grammar, probe=source is not None)
         except (ConstraintFailed, GrammarFailed) as error:
             message = f"'{param}' can't be enforced: {error}"
+            if isinstance(constraint, JsonSchema) and constraint.strict and param == STRICT_PARAM:
+                message += "; with 'strict': false the rest of it is"
             raise Refused(BAD_CONSTRAINT, message, param) from error
 
     def _lark(self, grammar: Grammar) -> str:
