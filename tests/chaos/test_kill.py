@@ -90,8 +90,14 @@ def test_in_its_prefill(start_exact: StartExact) -> None:
         with server.client() as client:
             expected = COMPLETIONS.ask(client, prompt, **SAMPLED).text
         # Evicted from the prefix cache, or there would be nothing left to compute.
-        kill(server.pids()[0])
-        eventually(lambda: server.workers()[0]["state"] == "ready")
+        (first,) = server.pids()
+        kill(first)
+
+        def replaced(first: int = first) -> bool:
+            (worker,) = server.workers()
+            return bool(worker["pid"] != first and worker["state"] == "ready")
+
+        eventually(replaced, "the gateway knows, and another worker is ready")
         answers: list[str] = []
 
         def ask(prompt: str = prompt, answers: list[str] = answers) -> None:
