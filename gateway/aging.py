@@ -26,6 +26,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 NANO = 10**9
+_SLOWEST = 1e-9
+"""Aging slower than this counts as none: it takes 30 years to gain one of priority."""
 _SWEEP_AT = 64
 """Below this many dead entries a sweep is not worth its O(n)."""
 
@@ -132,6 +134,10 @@ class AgingHeap(Generic[T]):
     def effective(self, entry: Waiting[T], now_ns: int) -> float:
         """The effective priority at ``now_ns``."""
         return entry.priority + self.rate * entry.waited(now_ns)
+
+    def virtual_arrival(self, entry: Waiting[T]) -> float:
+        """Seconds: a job of priority 0 that arrived then would have the place of this one."""
+        return entry.arrived_ns / NANO - entry.priority / max(self.rate, _SLOWEST)
 
     def waiting(self) -> list[Waiting[T]]:
         """All entries alive, in no order."""

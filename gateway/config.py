@@ -81,6 +81,11 @@ class Config(BaseModel):
     batch: int = Field(
         512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"
     )
+    target_itl_ms: Annotated[float, Field(gt=0, le=60000, allow_inf_nan=False)] | Auto = Field(
+        "auto",
+        description="longest gap between two tokens of a stream while prompts are computed beside "
+        "it, in milliseconds; auto: 50, or three steps without prompts if that is more",
+    )
     cache_type_k: CacheType = Field("f16", description="type of the K cache")
     cache_type_v: CacheType = Field("f16", description="type of the V cache")
     flash_attn: Literal["auto", "on", "off"] = Field("auto", description="flash attention")
@@ -241,6 +246,7 @@ class Config(BaseModel):
             n_gpu_layers=self.n_gpu_layers,
             log_level=self.log_level,
             beat=min(1.0, self.stuck_timeout / 5),
+            target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
         )
 
 
@@ -310,9 +316,8 @@ def _explain(name: str, error: Any) -> str:
     annotation = str(Config.model_fields[name].annotation)
     if "SecretStr" in annotation:
         return str(message)
-    auto = (
-        "'auto' or a whole number in range" if "auto" in annotation and "int" in annotation else ""
-    )
+    kind = "a whole number" if "int" in annotation else "a number"
+    auto = f"'auto' or {kind} in range" if "Literal['auto']" in annotation else ""
     reason = f"expected {auto}" if auto else message
     return f"{reason}, not {error['input']!r}"
 

@@ -246,10 +246,11 @@ class Dispatcher:
             sequence.ticket.dispatched_ns = now
         self._unpark(sequence, now)
         self._running[sequence.id] = sequence
+        request = sequence.generate(self._queue.rank(sequence))
         if alone:
-            self._pool.submit_alone(sequence.generate())
+            self._pool.submit_alone(request)
         else:
-            self._pool.submit(sequence.generate(), sequence.siblings)
+            self._pool.submit(request, sequence.siblings)
 
     # ------------------------------------------------------------------ preemption
 

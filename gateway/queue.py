@@ -191,6 +191,10 @@ class Queue:
 
     # ------------------------------------------------------------------ seen from outside
 
+    def rank(self, sequence: Sequence) -> float:
+        """The place that it has, or had before it was served, in seconds: the smallest is first."""
+        return self._heap.virtual_arrival(_place(sequence))
+
     def highest(self) -> float | None:
         """The highest base priority that waits."""
         place = self._urgent.first()

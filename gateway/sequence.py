@@ -124,8 +124,11 @@ class Sequence:
             message = f"{move.name} of sequence {self.id} in {self.state.name}"
             raise IllegalMove(message) from None
 
-    def generate(self) -> Generate:
-        """The work as a worker sees it, continuing after the tokens an earlier attempt gave."""
+    def generate(self, rank: float) -> Generate:
+        """The work as a worker sees it, continuing after the tokens an earlier attempt gave.
+
+        ``rank``: its place in the queue, see :meth:`gateway.queue.Queue.rank`.
+        """
         job = self.ticket.job
         prompt = job.prompts[self.index // job.n]
         return Generate(
@@ -139,6 +142,7 @@ class Sequence:
             now=job.created,
             resume=list(self.ids),
             priority=job.priority,
+            rank=rank,
             constraint=job.constraint,
             logprobs=job.logprobs,
             echo=job.echo and not self.echoed,

@@ -20,6 +20,7 @@ PURE = [
         "gateway/limits.py",
         "gateway/pool/placement.py",
         "workers/batcher.py",
+        "workers/budget.py",
         "workers/cells.py",
         "workers/prefix_cache.py",
         "workers/kv.py",
@@ -32,7 +33,7 @@ PURE = [
 
 
 LLAMA = ROOT / "workers" / "llama"
-NUMERIC = ("workers/pooling.py", "workers/chances.py")
+NUMERIC = ("workers/budget.py", "workers/chances.py", "workers/pooling.py")
 """Arithmetic on what llama.cpp computed."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from workers import llama
+from workers.budget import StepBudget
 from workers.cells import BooksDiffer
 from workers.control import Control
 from workers.embedder import Embedder
@@ -56,7 +57,8 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         return
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
-    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, spec.batch)
+    budget = StepBudget(spec.batch, spec.target_itl_ms)
+    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget)
     name = Path(llama.readable(spec.model_path)).stem
     info = msgspec.structs.replace(
         model.info(name, context.n_ctx), generates=context.generates, embeds=shape is not None

@@ -1,11 +1,14 @@
 """Which tokens go into the next decode step. Pure.
 
-There are no phases, only a budget: a sequence has ``known`` tokens, of which ``computed`` are in
-the KV cache, and each step computes some of the rest. A decoding sequence lacks exactly one token
-and always gets it; what is left of the budget is shared evenly by the prompts, so a long one
-neither freezes the running streams nor holds up short ones. (vLLM's scheduler has this shape.)
+There are no phases, only budgets: a sequence has ``known`` tokens, of which ``computed`` are in the
+KV cache, and each step computes some of the rest. A sequence that lacks one token always gets it;
+then the others get what they lack, in the order given, until what a step may spend on them is
+spent, so that the running streams never wait long. (vLLM's scheduler has this shape.)
 
-Rows of logits are a second budget. Most sequences want one, after their last token; a prompt whose
+The order is that of :func:`turn`: the gateway's, but each also waits for its own length. So short
+prompts go past a long one, which ages meanwhile, and nobody starves.
+
+Rows of logits are one more budget. Most sequences want one, after their last token; a prompt whose
 own tokens are to be judged wants one after each, and is computed in steps of what it gets.
 """
 
@@ -17,13 +20,18 @@ class Computable(Protocol):
     """What the batcher needs to see of a generation."""
 
     @property
-    def known(self) -> int:
-        """Tokens of prompt and completion so far."""
+    def computed(self) -> int:
+        """How many of its tokens have their KV cells."""
         ...
 
     @property
-    def computed(self) -> int:
-        """How many of them have their KV cells; always less than ``known``."""
+    def lacks(self) -> int:
+        """Tokens that are known and not computed."""
+        ...
+
+    @property
+    def rank(self) -> float:
+        """Its place in the gateway's queue, in seconds: the smallest comes first."""
         ...
 
     @property
@@ -32,13 +40,13 @@ class Computable(Protocol):
         ...
 
 
-def plan(sequences: Sequence[Computable], budget: int, rows: int) -> list[int]:
+def plan(sequences: Sequence[Computable], budget: int, prefill: int, rows: int) -> list[int]:
     """How many tokens of each sequence to compute in the next step (0: it sits this one out).
 
-    The sum is at most ``budget``, and of :func:`rows_of` them at most ``rows``. Decoding sequences
-    are served first, in the order given.
+    The sum is at most ``budget``, of those that lack more than one token at most ``prefill``, and
+    of :func:`rows_of` them all at most ``rows``. The order given is the order of service.
     """
-    lacking = [sequence.known - sequence.computed for sequence in sequences]
+    lacking = [sequence.lacks for sequence in sequences]
     counts = [0] * len(sequences)
     for index, lack in enumerate(lacking):
         if lack == 1 and budget > 0 and rows > 0:
@@ -47,13 +55,20 @@ def plan(sequences: Sequence[Computable], budget: int, rows: int) -> list[int]:
             rows -= 1
     prompts = [index for index, lack in enumerate(lacking) if lack > 1]
     wanted = [rows_of(sequences[index], lacking[index]) for index in prompts]
-    most = [
-        lacking[index] - want + given
-        for index, want, given in zip(prompts, wanted, _share(rows, wanted), strict=True)
-    ]
-    for index, count in zip(prompts, _share(budget, most), strict=True):
-        counts[index] = count
+    left = min(budget, prefill)
+    for index, want, given in zip(prompts, wanted, share(rows, wanted), strict=True):
+        counts[index] = min(left, lacking[index] - want + given)
+        left -= counts[index]
     return counts
+
+
+def turn(sequence: Computable, token_s: float) -> float:
+    """Its place among those that lack tokens, in seconds: the smallest comes first.
+
+    ``token_s``: what each token costs. A prompt lets those pass that came later and would be done
+    before it even had it been alone.
+    """
+    return sequence.rank + token_s * sequence.lacks
 
 
 def rows_of(sequence: Computable, count: int) -> int:
@@ -61,7 +76,7 @@ def rows_of(sequence: Computable, count: int) -> int:
     return max(0, min(count, sequence.computed + count - sequence.logits_from))
 
 
-def _share(supply: int, wanted: list[int]) -> list[int]:
+def share(supply: int, wanted: list[int]) -> list[int]:
     """An even share for each; what somebody leaves of theirs goes to those who want more."""
     given = [0] * len(wanted)
     for done, (want, index) in enumerate(sorted((want, i) for i, want in enumerate(wanted))):

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from workers.batcher import plan
+from workers.batcher import share
 from workers.kv import KVCache, Memory
 from workers.llama import EmbeddingShape, LoadFailed
 from workers.pooling import Pooled, Rows
@@ -50,10 +50,6 @@ class Input:
     @property
     def known(self) -> int:
         return len(self.tokens)
-
-    @property
-    def logits_from(self) -> int:
-        return self.known - 1
 
     @property
     def lacking(self) -> int:
@@ -238,7 +234,7 @@ class Embedder:
         budget = min(budget, self._shape.batch)
         candidates = next(([i] for i in self._running if i.suspect), self._running)
         if not self._shape.whole:
-            counts = plan(candidates, budget, rows=budget)
+            counts = share(budget, [known.lacking for known in candidates])
             return [(i, n) for i, n in zip(candidates, counts, strict=True) if n]
         chunks = [(candidates[0], candidates[0].known)]
         for known in candidates[1:]:

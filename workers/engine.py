@@ -9,9 +9,11 @@ import logging
 import queue
 import time
 from collections.abc import Callable
+from functools import partial
 
 from workers import protocol
-from workers.batcher import plan, rows_of
+from workers.batcher import plan, rows_of, turn
+from workers.budget import StepBudget
 from workers.constraint import ConstraintFailed
 from workers.embedder import Embedder, Input
 from workers.kv import KVCache
@@ -51,9 +53,9 @@ class Engine:
         inbox: Inbox,
         receive: Callable[[], None],
         send: Callable[[Step], None],
-        batch: int,
+        budget: StepBudget,
     ) -> None:
-        """``batch`` is the token budget of a step; ``send`` writes a frame to the gateway.
+        """``budget``: what a step may compute; ``send`` writes a frame to the gateway.
 
         ``receive`` brings into the inbox what the gateway has sent so far, without waiting.
         """
@@ -64,7 +66,7 @@ class Engine:
         self._inbox = inbox
         self._receive = receive
         self._send = send
-        self._batch = batch
+        self._budget = budget
         # Changes with every request.
         self._running: list[Sequence] = []
         """Sequences with cells, oldest first."""
@@ -254,31 +256,29 @@ class Engine:
 
     # ------------------------------------------------------------------ one step
 
-    def _embed(self, used: int) -> None:
-        """One batch of inputs to embed, beside one that had ``used`` tokens.
-
-        Alone they get all of the budget. Beside generations a part of their own, however full the
-        step is: more would make each token of the streams wait for hundreds of theirs, and less,
-        prompts that fill every step would let them starve.
-        """
-        budget = max(1, self._batch // EMBEDDING_SHARE) if used else self._batch
+    def _embed(self, budget: int) -> None:
+        """One batch of at most ``budget`` tokens of inputs to embed."""
         tokens, events = self._embedder.step(budget)
         self._events += events
         self._prefilled += tokens
         self._steps += tokens > 0
 
     def _step(self) -> int:
-        """Returns how many tokens it tried to compute."""
-        chunks = self._plan()
+        """Returns how many tokens of inputs may be embedded beside what it computed."""
+        started = time.perf_counter()
+        chunks, left = self._plan()
         if not chunks:
-            return 0
+            return left
         status = self._decode(chunks)
         while status == NO_CELLS and self._make_room():
             # Nothing was computed. Tried again at once: else what was put back would come back.
-            chunks = self._plan()
+            chunks, left = self._plan()
             status = self._decode(chunks)
         if status == OK:
+            decodes = sum(sequence.lacks == 1 for sequence, _ in chunks)
+            prefill = sum(count for _, count in chunks) - decodes
             self._sample(chunks)
+            self._budget.learn(decodes, prefill, (time.perf_counter() - started) * 1000)
         elif len(chunks) == 1:
             self._fail(chunks[0][0], protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
         else:
@@ -288,16 +288,38 @@ class Engine:
             self._suspects = [sequence for sequence, _ in chunks]
             for sequence in reversed(self._suspects):
                 self._put_back(sequence)
-        return sum(count for _, count in chunks)
+        return left
 
-    def _plan(self) -> list[Chunk]:
-        """The next batch, after making room for it."""
+    def _plan(self) -> tuple[list[Chunk], int]:
+        """The next batch, after making room for it, and tokens to embed beside it."""
         while True:
             suspects = [s for s in self._running if s in self._suspects]
             candidates = suspects[:1] or self._running
-            counts = plan(candidates, self._batch, self._context.rows)
+            streams = [s for s in candidates if s.lacks == 1]
+            prompts = sorted(
+                (s for s in candidates if s.lacks > 1),
+                key=partial(turn, token_s=self._budget.token_s),
+            )
+            prefill, inputs = self._shares(len(streams), len(prompts))
+            served = streams + prompts
+            counts = plan(served, self._budget.batch, prefill, self._context.rows)
             if sum(counts) <= self._kv.free or not self._make_room():
-                return [(s, n) for s, n in zip(candidates, counts, strict=True) if n]
+                return [(s, n) for s, n in zip(served, counts, strict=True) if n], inputs
+
+    def _shares(self, streams: int, prompts: int) -> tuple[int, int]:
+        """The tokens of prompts and of inputs to embed that the next step may compute.
+
+        Inputs alone get all of it. Beside generations they have a part of their own, however many
+        prompts there are: more would make each token of the streams wait for hundreds of theirs,
+        and less, prompts that fill every step would let them starve.
+        """
+        if not streams and not prompts:
+            return 0, self._budget.batch
+        if not prompts and not self._embedder.load:
+            return 0, 0
+        allowed = self._budget.prefill(streams, prompts)
+        inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
+        return max(1, allowed - inputs), inputs
 
     def _make_room(self) -> bool:
         """Free some cells: of a cached sequence, a parked one, the least urgent and youngest."""

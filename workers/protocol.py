@@ -36,6 +36,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     log_level: str
     beat: float
     """Seconds between two signs of life."""
+    target_itl_ms: float | None = None
+    """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
 
 
 class ToolUse(msgspec.Struct, frozen=True):
@@ -187,6 +189,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     resume: list[int] = []
     priority: float = 1.0
     """The base priority: when cells run short, the largest gets them first."""
+    rank: float = 0.0
+    """Its place in the gateway's queue, in seconds: the smallest is computed first."""
     constraint: Constraint | None = None
     """What the answer must look like, beside what tools and reasoning ask for."""
     logprobs: int | None = None

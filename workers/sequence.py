@@ -1,5 +1,6 @@
 """One generation: the tokens that are known, and how many of them are computed."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -70,9 +71,20 @@ class Sequence:
         return len(self.tokens)
 
     @property
+    def lacks(self) -> int:
+        """Tokens that are known and not computed: one while it decodes, more while it prefills."""
+        return len(self.tokens) - self.computed
+
+    @property
     def sampled(self) -> int:
         """Tokens of the completion so far."""
         return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def rank(self) -> float:
+        """Its place in the gateway's queue, in seconds; a running stream is before all prompts."""
+        streams = self.sampled > 0 and self.lacks <= 1 + self.unsampled
+        return -math.inf if streams else self.request.rank
 
     @property
     def scoring(self) -> bool:

@@ -53,7 +53,7 @@ def test_ends_are_final() -> None:
 def test_generate_carries_the_job_and_what_came_so_far() -> None:
     made = only(Ticket(9, job(max_tokens=40, stop=("a", "b"), ignore_eos=True), arrived_ns=0))
     made.attempt, made.ids = 2, [11, 12]
-    request = made.generate()
+    request = made.generate(0.0)
     assert (request.id, request.attempt, request.resume) == (9, 2, [11, 12])
     assert (request.max_tokens, request.stop, request.ignore_eos) == (40, ["a", "b"], True)
     assert request.prompt == Chat([{"role": "user", "content": "hello"}])

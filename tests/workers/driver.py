@@ -14,6 +14,7 @@ import msgspec
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from workers import llama
+from workers.budget import StepBudget
 from workers.embedder import Embedder
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
@@ -86,6 +87,7 @@ def generate(
     resume: tuple[int, ...] = (),
     attempt: int = 1,
     priority: float = 1.0,
+    rank: float = 0.0,
     cache_prompt: bool = True,
     logprobs: int | None = None,
     echo: bool = False,
@@ -102,6 +104,7 @@ def generate(
         now=0.0,
         resume=list(resume),
         priority=priority,
+        rank=rank,
         cache_prompt=cache_prompt,
         logprobs=logprobs,
         echo=echo,
@@ -153,10 +156,19 @@ class DirectSandbox(ChatTemplate):
         return lark
 
 
+class AllAtOnce(StepBudget):
+    """As many tokens as a step can hold, whatever steps took: the same chunks in every run."""
+
+    def prefill(self, decodes: int, prompts: int) -> int:
+        return max(1, self.batch - decodes)
+
+
 class Driver:
     """The engine, its inbox, and everything it said."""
 
-    def __init__(self, model: Model, context: Context, spec: WorkerSpec) -> None:
+    def __init__(
+        self, model: Model, context: Context, spec: WorkerSpec, budget: StepBudget | None = None
+    ) -> None:
         n_seq = 8
         self.context = context
         self.kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
@@ -172,7 +184,7 @@ class Driver:
             self.inbox,
             self._receive,
             self._on_step,
-            spec.batch,
+            budget or AllAtOnce(spec.batch, None),
         )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
@@ -288,12 +300,18 @@ class Driver:
 
 @contextmanager
 def driver(
-    model: Model, path: Path, *, n_ctx: int = 512, batch: int = 128, exact: bool = False
+    model: Model,
+    path: Path,
+    *,
+    n_ctx: int = 512,
+    batch: int = 128,
+    exact: bool = False,
+    budget: StepBudget | None = None,
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
     context = Context(model, wanted, 8)
-    made = Driver(model, context, wanted)
+    made = Driver(model, context, wanted, budget)
     try:
         yield made
     finally:

@@ -1,0 +1,138 @@
+"""Chunks of prompts follow from what steps took: on machines whose steps are known."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from workers.budget import (
+    AUTO_FLOOR_MS,
+    AUTO_MULTIPLE,
+    FIRST_CHUNK,
+    LONGEST_MS,
+    WORTHWHILE,
+    StepBudget,
+    StepTimes,
+)
+
+Machine = Callable[[int, int], float]
+"""Milliseconds of a step with so many decoding sequences and prompt tokens."""
+
+
+def slow(decodes: int, prefill: int) -> float:
+    """About a model of 1B on two cores: 110 tokens a second, however they are batched."""
+    return 20 + 9.3 * decodes + 9 * prefill
+
+
+def quick(decodes: int, prefill: int) -> float:
+    """About the embedded model."""
+    return 0.5 + 0.3 * decodes + 0.05 * prefill
+
+
+def serve(budget: StepBudget, machine: Machine, decodes: int, prompts: int, steps: int) -> float:
+    """A prompt without end beside ``decodes`` streams: how long the last step took."""
+    ms = 0.0
+    for _ in range(steps):
+        prefill = budget.prefill(decodes, prompts)
+        ms = machine(decodes, prefill)
+        budget.learn(decodes, prefill, ms)
+    return ms
+
+
+@pytest.mark.parametrize("machine", [slow, quick])
+def test_the_costs_are_found(machine: Machine) -> None:
+    times = StepTimes()
+    for decodes in range(1, 9):
+        for prefill in (0, 16, 64):
+            times.add(decodes, prefill, machine(decodes, prefill))
+    base, decode, prefill_ms = times.fit()
+    assert base == pytest.approx(machine(0, 0), rel=0.1)
+    assert decode == pytest.approx(machine(1, 0) - machine(0, 0), rel=0.1)
+    assert prefill_ms == pytest.approx(machine(0, 1) - machine(0, 0), rel=0.1)
+
+
+def test_noise_and_outliers_do_not_mislead_it() -> None:
+    dice = random.Random(1)
+    times = StepTimes()
+    for _ in range(200):
+        decodes, prefill = dice.randint(1, 32), dice.choice((0, 8, 64))
+        ms = slow(decodes, prefill) * dice.uniform(0.9, 1.1) * dice.choice([1.0] * 30 + [2.0])
+        times.add(decodes, prefill, ms)
+    base, decode, prefill_ms = times.fit()
+    assert base + 16 * decode + 64 * prefill_ms == pytest.approx(slow(16, 64), rel=0.2)
+
+
+def test_a_fit_stays_where_all_steps_are_alike() -> None:
+    """What a token of a prompt costs is not forgotten while none is computed."""
+    budget = StepBudget(512, None)
+    serve(budget, slow, 4, 1, 30)
+    before = budget.prefill(8, 1)
+    for _ in range(1000):
+        budget.learn(8, 0, slow(8, 0))
+    assert budget.prefill(8, 1) == pytest.approx(before, rel=0.3)
+
+
+@pytest.mark.parametrize("decodes", [1, 8, 32])
+@pytest.mark.parametrize("target", [400.0, 2000.0])
+def test_the_gap_stays_under_a_target(decodes: int, target: float) -> None:
+    ms = serve(StepBudget(512, target), slow, decodes, 1, 50)
+    assert slow(decodes, 1) < ms <= max(target, 1.3 * slow(decodes, 0))
+    assert ms > 0.6 * min(target, slow(decodes, 512 - decodes)), "and uses what it allows"
+
+
+def test_automatically_it_is_a_small_multiple_of_a_step_without_prompts() -> None:
+    ms = serve(StepBudget(512, None), slow, 8, 1, 50)
+    assert 2 * slow(8, 0) < ms <= AUTO_MULTIPLE * slow(9, 0)
+
+
+def test_small_models_are_not_slowed_by_it() -> None:
+    """20 tokens a second are smooth enough."""
+    ms = serve(StepBudget(2048, None), quick, 1, 1, 50)
+    assert AUTO_FLOOR_MS / 2 < ms <= AUTO_FLOOR_MS
+
+
+def test_prompts_that_will_be_streams_may_cost_as_much_as_those() -> None:
+    """Else a few streams that run would keep all the others waiting for their first token."""
+    alone, many = StepBudget(512, None), StepBudget(512, None)
+    serve(alone, slow, 4, 1, 50)
+    serve(many, slow, 4, 28, 50)
+    assert many.prefill(4, 28) > 3 * alone.prefill(4, 1)
+
+
+def test_prompts_get_on_under_a_target_that_nothing_can_keep() -> None:
+    budget = StepBudget(512, 1.0)
+    serve(budget, slow, 8, 1, 50)
+    assert budget.prefill(8, 1) >= 1
+    assert serve(budget, slow, 8, 1, 1) > 1.1 * slow(8, 0)
+
+
+def test_it_adapts_when_the_machine_gets_slower() -> None:
+    budget = StepBudget(512, 500.0)
+    serve(budget, slow, 8, 1, 50)
+
+    def slower(decodes: int, prefill: int) -> float:
+        return 2 * slow(decodes, prefill)
+
+    assert serve(budget, slower, 8, 1, 100) <= 500
+
+
+def test_steps_without_streams_are_bounded_too() -> None:
+    """Who comes while a long prompt is computed waits for its step."""
+    assert serve(StepBudget(4096, None), slow, 0, 1, 20) <= LONGEST_MS
+
+    def glacier(decodes: int, prefill: int) -> float:
+        return 1000.0 * (1 + decodes + prefill)
+
+    budget = StepBudget(512, None)
+    serve(budget, glacier, 0, 1, 20)
+    assert budget.prefill(0, 1) == WORTHWHILE
+
+
+def test_the_first_chunk_is_small_and_all_fit_the_batch() -> None:
+    budget = StepBudget(128, None)
+    assert budget.prefill(0, 1) == FIRST_CHUNK
+    assert budget.prefill(126, 1) == 2
+    assert budget.prefill(128, 1) == 1
+    serve(budget, quick, 0, 1, 10)
+    assert budget.prefill(0, 1) == 128
+    assert StepBudget(32, None).prefill(0, 1) == 32

@@ -1,0 +1,72 @@
+"""Long prompts beside running streams and short prompts, on real llama.cpp."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workers.driver import Driver, driver, generate
+from workers.budget import StepBudget
+from workers.llama import Model
+
+LONG = "one two three four five six seven eight nine ten " * 9
+"""Some 160 tokens, and steps of the driver hold 128."""
+SHORT = "What is 2 + 2?"
+
+
+@pytest.fixture
+def hurried(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
+    """With a target that no machine can keep, so that prompts get the least there is."""
+    budget = StepBudget(128, 0.001)
+    with driver(f32_model, f32_path, exact=True, n_ctx=1024, budget=budget) as made:
+        yield made
+
+
+def test_a_long_prompt_is_computed_in_small_parts_beside_streams(hurried: Driver) -> None:
+    """The streams go on in each of its steps, and all texts are what they are alone."""
+    requests = [generate(n, f"{n} {SHORT}", max_tokens=200) for n in (1, 2)]
+    late = generate(3, LONG, max_tokens=5)
+    alone = [hurried.alone(request).text for request in (*requests, late)]
+    streams = hurried.submit(*requests)
+    hurried.step(4)
+    (long,) = hurried.submit(late)
+    steps = 0
+    while not long.ids:
+        before = [len(stream.ids) for stream in streams]
+        hurried.step()
+        steps += 1
+        assert [len(stream.ids) for stream in streams] == [n + 1 for n in before]
+    assert steps > 10, "128 tokens a step would be two"
+    hurried.run()
+    assert [outcome.text for outcome in (*streams, long)] == alone
+
+
+def test_short_prompts_pass_a_long_one(exact: Driver) -> None:
+    """It came first; they are done in the step after they came."""
+    (long,) = exact.submit(generate(1, LONG * 2))
+    exact.step()
+    short = exact.submit(*(generate(n, f"{n} {SHORT}") for n in (2, 3, 4)))
+    exact.step()
+    assert all(outcome.ids for outcome in short)
+    assert not long.ids
+    exact.run()
+
+
+def test_a_long_prompt_gets_its_turn_by_waiting(exact: Driver) -> None:
+    """An hour later nobody passes it."""
+    (long,) = exact.submit(generate(1, LONG, rank=0.0))
+    exact.step()
+    (short,) = exact.submit(generate(2, SHORT, rank=3600.0))
+    while not long.ids:
+        assert not short.ids
+        exact.step()
+    exact.run()
+
+
+def test_prompts_are_computed_in_the_order_of_their_places(exact: Driver) -> None:
+    """Equal ones: the more urgent has waited longer, as the queue counts."""
+    first, second = exact.submit(generate(1, LONG, rank=2.0), generate(2, f"2 {LONG}", rank=1.0))
+    while not second.ids:
+        assert not first.ids
+        exact.step()
+    exact.run()

@@ -1,0 +1,107 @@
+"""How many tokens of prompts a step may compute beside the running streams. Pure.
+
+Each step makes every running stream wait for all of its tokens, so a prompt is computed in chunks,
+and their size follows from what steps took lately: the gap between two tokens of a stream shall
+stay under a target. Durations are arguments; nothing here looks at a clock.
+"""
+
+from collections import deque
+
+import numpy as np
+
+FIRST_CHUNK = 64
+"""Tokens of prompts in a step as long as nothing is known about this machine and model."""
+LONGEST_MS = 1000.0
+"""A step without running streams: a new request, or a hang-up, waits until it is over."""
+WORTHWHILE = 64
+"""But so many tokens are computed together all the same: fewer would cost more each."""
+
+AUTO_FLOOR_MS, AUTO_MULTIPLE = 50.0, 3.0
+"""The automatic target: so many times a step without prompts, or 20 tokens a second."""
+HEADROOM = 0.9
+"""Steps vary: aim below the target in order to stay under it."""
+LEAST_SHARE = 0.25
+"""Prompts get on whatever the target is: a step gets this much longer for them at least."""
+
+MEMORY = 64
+"""Steps that are remembered."""
+REFIT = 8
+"""Steps between two fits, each of which costs as much as a small model's token."""
+STIFFNESS = 0.01
+"""How firmly a fit stays with the last one where the steps say nothing, for all were alike."""
+
+
+class StepTimes:
+    """What steps take: a fixed part, one for each decoding sequence, one for each prompt token.
+
+    A least-squares fit to the last steps, whose errors count relative to their lengths, because a
+    step of 512 tokens may take a hundred times longer than one of a single token.
+    """
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[float, float, float]] = deque(maxlen=MEMORY)
+        """What each step consisted of, by its duration: the costs of such a row sum up to 1."""
+        self._costs = np.zeros(3)
+        self._unfitted = 0
+        """Steps that the costs do not know of."""
+
+    def add(self, decodes: int, prefill: int, ms: float) -> None:
+        """A step of so many decoding sequences and prompt tokens took ``ms``."""
+        self._steps.append((1 / ms, decodes / ms, prefill / ms))
+        self._unfitted += 1
+
+    def fit(self) -> tuple[float, float, float]:
+        """Milliseconds of a step, of each decoding sequence and of each prompt token in it."""
+        if self._unfitted >= min(REFIT, len(self._steps)) > 0:
+            self._unfitted = 0
+            rows = np.array(self._steps)
+            moments = rows.T @ rows
+            stiff = STIFFNESS * moments.diagonal() + 1e-12
+            wanted = rows.sum(axis=0) + stiff * self._costs
+            self._costs = np.linalg.solve(moments + np.diag(stiff), wanted).clip(0.0)
+        base, decode, prefill = self._costs
+        return float(base), float(decode), float(prefill)
+
+
+class StepBudget:
+    """The most prompt tokens of the next step; learns from each that is over."""
+
+    def __init__(self, batch: int, target_ms: float | None) -> None:
+        """``batch``: tokens that a step can hold. ``target_ms``: None chooses it by measuring."""
+        self.batch = batch
+        self._target_ms = target_ms
+        self._times = StepTimes()
+        self._knows_prefill = False
+
+    def learn(self, decodes: int, prefill: int, ms: float) -> None:
+        """A step of ``decodes`` running streams and ``prefill`` prompt tokens took ``ms`` > 0."""
+        self._times.add(decodes, prefill, ms)
+        self._knows_prefill |= prefill > 0
+
+    def prefill(self, decodes: int, prompts: int) -> int:
+        """Tokens for ``prompts`` in a step beside ``decodes`` running streams; at least 1."""
+        room = max(1, self.batch - decodes)
+        if not self._knows_prefill:
+            return min(room, FIRST_CHUNK)
+        base, decode, token = self._times.fit()
+        alone = base + decode * decodes
+        if decodes:
+            spare = max(
+                HEADROOM * self._target(base + decode * (decodes + prompts)) - alone,
+                LEAST_SHARE * alone,
+            )
+            least = 1
+        else:
+            spare, least = LONGEST_MS - alone, min(room, WORTHWHILE)
+        return max(least, min(room, int(spare / token) if token else room))
+
+    def _target(self, together: float) -> float:
+        """The longest gap wanted between two tokens, if a step of all as streams takes that."""
+        if self._target_ms is not None:
+            return self._target_ms
+        return max(AUTO_FLOOR_MS, AUTO_MULTIPLE * together)
+
+    @property
+    def token_s(self) -> float:
+        """Seconds that a token of a prompt costs; 0 as long as that is not known."""
+        return self._times.fit()[2] / 1000 if self._knows_prefill else 0.0
