@@ -296,10 +296,9 @@ class Engine:
             suspects = [s for s in self._running if s in self._suspects]
             candidates = suspects[:1] or self._running
             streams = [s for s in candidates if s.lacks == 1]
-            prompts = sorted(
-                (s for s in candidates if s.lacks > 1),
-                key=partial(turn, token_s=self._budget.token_s),
-            )
+            prompts = [s for s in candidates if s.lacks > 1]
+            if len(prompts) > 1:
+                prompts.sort(key=partial(turn, token_s=self._budget.token_s))
             prefill, inputs = self._shares(len(streams), len(prompts))
             served = streams + prompts
             counts = plan(served, self._budget.batch, prefill, self._context.rows)

@@ -52,6 +52,23 @@ def test_a_small_bias_changes_the_odds(f16: Driver) -> None:
     assert greedy(f16, logit_bias=[(plain[0], -20.0)])[0] != plain[0]
 
 
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_greedy_is_the_same_without_a_chain(f16: Driver, ignore_eos: bool) -> None:
+    """With a bias there is one; this one changes nothing."""
+    plain, biased = (
+        f16.run(
+            generate(
+                n,
+                PROMPT,
+                sampling=Sampling(0, temperature=0, logit_bias=bias),
+                ignore_eos=ignore_eos,
+            )
+        )[0].ids
+        for n, bias in enumerate(([], [(7, 0.0)]))
+    )
+    assert plain == biased
+
+
 def test_the_end_stays_banned_whatever_its_bias(f16: Driver, f16_model: Model) -> None:
     found = greedy(f16, 8, logit_bias=[(id_, 100.0) for id_ in f16_model.eog])
     assert f16_model.eog.isdisjoint(found)

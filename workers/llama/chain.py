@@ -24,6 +24,10 @@ class Sampler:
         renewed = [stage.name in RENEWED for stage in self._stages]
         self._fixed = [*renewed, True].index(True)
         """How many stages come before the first that is renewed."""
+        names = [stage.name for stage in self._stages]
+        self._banned = list(model.eog) if ignore_eos else []
+        self._greedy = names in (["greedy"], ["ban_eog", "greedy"])
+        """Then there is nothing to be sorted: a chain in C would write a list of all tokens."""
         params = llama_cpp.llama_sampler_chain_default_params()
         self._chain = llama_cpp.llama_sampler_chain_init(params)
         for stage in self._stages:
@@ -59,6 +63,8 @@ class Sampler:
 
     def sample(self, context: Context, row: int, position: int) -> int:
         """The token after batch row ``row``; ``position`` counts the completion's tokens from 0."""
+        if self._greedy:
+            return context.likeliest(row, self._banned)
         self._renew(position)
         token = int(llama_cpp.llama_sampler_sample(self._chain, context.handle, row))
         if self._repetitions is not None:

@@ -168,6 +168,16 @@ class Context:
         first = llama_cpp.llama_get_logits_ith(self.handle, row).contents
         return np.frombuffer(self._row.from_address(ctypes.addressof(first)), np.float32)
 
+    def likeliest(self, row: int, banned: Sequence[int]) -> int:
+        """The token with the largest logit after batch row ``row``, but for the ``banned`` ones.
+
+        Among equals the first. :meth:`chances` must have been asked before.
+        """
+        logits = self.logits(row)
+        if banned:
+            logits[banned] = -np.inf
+        return int(logits.argmax())
+
     def chances(self, row: int, top: int) -> Chances:
         """How likely each token is after batch row ``row``, and which ``top`` are the likeliest.
 
