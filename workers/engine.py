@@ -131,6 +131,7 @@ class Engine:
         if parked is not None:
             parked.request = sequence.request
         if parked is not None and parked.seq is not None:
+            self._kv.resume(parked.seq)
             self._running.append(parked)
         else:
             self._wait(parked or sequence)
@@ -148,6 +149,8 @@ class Engine:
         owner = self._waiting if sequence in self._waiting else self._running
         owner.remove(sequence)
         self._parked[sequence.request.id] = sequence
+        if sequence.seq is not None:
+            self._kv.park(sequence.seq)
         self._events.append(Parked(sequence.request.id, sequence.request.attempt))
 
     def _admit(self) -> None:
@@ -165,12 +168,11 @@ class Engine:
                 continue
             # What was admitted before is owed its cells too, even if nothing is computed yet.
             growth = owed + sum(running.known - running.computed for running in self._running)
-            parked = {s.seq for s in self._parked.values() if s.seq is not None}
             share = sequence.shares
-            need = self._kv.need(sequence.tokens, parked, share=share)
-            if self._running and need + growth > self._kv.room(parked):
+            need = self._kv.need(sequence.tokens, share=share)
+            if self._running and need + growth > self._kv.room(parked=True):
                 return
-            while self._running and need + growth > self._kv.room(set()):
+            while self._running and need + growth > self._kv.room(parked=False):
                 self._unseat()
             self._waiting.remove(sequence)
             self._running.append(sequence)

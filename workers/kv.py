@@ -7,7 +7,7 @@ changes any of the three. ``Memory`` is llama.cpp's part, so the rest is tested 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from workers.cells import BooksDiffer, CellLedger
+from workers.cells import BooksDiffer, CellLedger, Claim
 from workers.prefix_cache import PrefixCache
 
 
@@ -20,20 +20,20 @@ class Memory(Protocol):
 
 
 class KVCache:
-    """Sequences with cells: running ones, and finished ones kept for their prefixes."""
+    """Sequences with cells: running and parked ones, and finished ones kept for their prefixes."""
 
     def __init__(self, memory: Memory, n_ctx: int, n_seq: int, *, shares_prefixes: bool) -> None:
         """``n_seq`` must exceed the running sequences, so that one can be evicted for a new one."""
         self._memory = memory
         self._shares_prefixes = shares_prefixes
         self._ledger = CellLedger(n_ctx)
-        self._prefixes = PrefixCache()
+        self._prefixes = PrefixCache(self._ledger.length)
         self._free_ids = list(range(n_seq - 1, -1, -1))
         self._n_seq = n_seq
         self._running: set[int] = set()
+        """Parked ones included."""
         self._max_kept = n_ctx // 4
         """A cache is not free: attention walks over all resident cells in every step."""
-        self._kept_cells: int | None = 0
 
     @property
     def free(self) -> int:
@@ -48,48 +48,37 @@ class KVCache:
     @property
     def cached(self) -> int:
         """Cells that only kept sequences hold: evicting them all would free these."""
-        if self._kept_cells is None:
-            self._kept_cells = self._ledger.exclusive(self._prefixes.kept)
-        return self._kept_cells
-
-    def room(self, parked: set[int]) -> int:
-        """Cells that would be free without the kept and the ``parked`` sequences."""
-        if not parked:
-            return self.free + self.cached
-        return self.free + self._ledger.exclusive(self._prefixes.kept | parked)
+        return self._ledger.count(Claim.KEPT)
 
     @property
     def used(self) -> int:
-        """Cells that running sequences hold."""
-        return self._ledger.used - self.cached
+        """Cells that running and parked sequences hold."""
+        return self._ledger.count(Claim.RUNNING) + self._ledger.count(Claim.PARKED)
 
-    def need(self, tokens: Sequence[int], parked: set[int], *, share: bool = True) -> int:
-        """Cells that ``tokens`` would take of the :meth:`room` beside ``parked`` sequences.
+    def room(self, *, parked: bool) -> int:
+        """Cells that would be free without the kept sequences, and without the ``parked`` ones."""
+        more = self._ledger.count(Claim.PARKED) if parked else 0
+        return self.free + self.cached + more
+
+    def need(self, tokens: Sequence[int], *, share: bool = True) -> int:
+        """Cells of the :meth:`room` that ``tokens`` would take.
 
         What they would share with a running sequence is there, and stays. ``share``: as for
         :meth:`attach`.
         """
         donor, shared = self._donor(tokens) if share else (-1, 0)
-        return len(tokens) - (shared if donor in self._running - parked else 0)
+        return len(tokens) - min(shared, self._ledger.running(donor))
 
     def coming(self, tokens: Sequence[int], computing: Iterable[int]) -> int:
         """How many first ``tokens`` should be awaited and shared, rather than computed twice.
 
         ``computing`` are the sequences that will be computed in the next steps.
         """
-        if not self._shares_prefixes:
-            return 0
-        return self._prefixes.coming(tokens, self._computed(), computing)
-
-    def _computed(self) -> dict[int, int]:
-        """How many tokens of each sequence have cells."""
-        return {seq: self._ledger.length(seq) for seq in self._running | self._prefixes.kept}
+        return self._prefixes.coming(tokens, computing) if self._shares_prefixes else 0
 
     def _donor(self, tokens: Sequence[int]) -> tuple[int, int]:
         """Whose cells ``tokens`` can share, and how many; (-1, 0) if nobody's."""
-        if not self._shares_prefixes:
-            return -1, 0
-        return self._prefixes.longest(tokens, self._computed())
+        return self._prefixes.longest(tokens) if self._shares_prefixes else (-1, 0)
 
     def attach(self, tokens: Sequence[int], *, share: bool = True) -> tuple[int, int]:
         """A sequence id for ``tokens`` (a live list) and how many of them already have cells.
@@ -104,23 +93,41 @@ class KVCache:
             self._prefixes.use(donor)
             self._memory.share(donor, seq, shared)
             self._ledger.share(donor, seq, shared)
-            self._kept_cells = None
         self._running.add(seq)
         self._prefixes.run(seq, tokens)
+        self._drop_spare(seq)
         return seq, shared
+
+    def _drop_spare(self, seq: int) -> None:
+        """A turn of a chat goes on from the one before, which need not be kept then."""
+        for other in self._prefixes.spare(seq):
+            self.drop(other)
 
     def extend(self, seq: int, count: int) -> None:
         """``count`` more tokens of ``seq`` were computed."""
         self._ledger.extend(seq, count)
 
+    def park(self, seq: int) -> None:
+        """``seq`` pauses, and lends its cells or yields them."""
+        self._prefixes.pause(seq)
+        self._ledger.claim(seq, Claim.PARKED)
+
+    def resume(self, seq: int) -> None:
+        """``seq``, which was parked, goes on."""
+        self._ledger.claim(seq, Claim.RUNNING)
+
     def keep(self, seq: int, tokens: list[int]) -> None:
         """``seq`` finished and its cells hold ``tokens``; they stay as a cache, within limits."""
-        if not tokens or not self._shares_prefixes:
+        alone = len(tokens) - self._ledger.shared(seq)
+        if not tokens or not self._shares_prefixes or alone > self._max_kept:
             self.drop(seq)
             return
         self._running.discard(seq)
         self._prefixes.keep(seq, tokens)
-        self._kept_cells = None
+        self._ledger.claim(seq, Claim.KEPT)
+        self._drop_spare(seq)
+        if self._prefixes.covered(seq):
+            self.drop(seq)
         while self.cached > self._max_kept:
             self.evict()
 
@@ -131,11 +138,10 @@ class KVCache:
         self._prefixes.forget(seq)
         self._running.discard(seq)
         self._free_ids.append(seq)
-        self._kept_cells = None
 
     def evict(self) -> bool:
         """Drop the kept sequence that was not used for longest; False if there is none."""
-        seq = self._prefixes.oldest()
+        seq = next(iter(self._prefixes.kept), None)
         if seq is None:
             return False
         self.drop(seq)
@@ -149,9 +155,6 @@ class KVCache:
             raise BooksDiffer(f"{ids} sequence ids accounted for, there are {self._n_seq}")
         if not self._running and self.used:
             raise BooksDiffer(f"{self.used} cells held by no sequence")
-        cached = self._ledger.exclusive(self._prefixes.kept)
-        if self.cached != cached:
-            raise BooksDiffer(f"{self.cached} cells counted as cached, there are {cached}")
         for seq in range(self._n_seq) if self._shares_prefixes else ():
             ours, theirs = self._ledger.length(seq), self._memory.length(seq)
             if ours != theirs:

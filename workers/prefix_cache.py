@@ -1,69 +1,103 @@
 """Token prefixes that are already computed, and whose cells a new prompt may share. Pure.
 
-Every sequence with cells is a donor, running or finished. Finished ones are kept until somebody
-needs their cells or their sequence id; the least recently used goes first.
+Every sequence with cells is a donor, running, parked or finished. Finished ones are kept until
+somebody needs their cells or their sequence id; the least recently used goes first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from workers.radix import RadixTree, common
 
 WORTH = 16
 """Tokens that one must be spared to wait for them: waiting costs up to a step."""
+
+Cells = Callable[[int], int]
+"""How many first tokens of a sequence have cells."""
 
 
 class PrefixCache:
     """Which sequence holds the computed tokens of which text."""
 
-    def __init__(self) -> None:
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._tree = RadixTree()
+        """What a running sequence says is added when it stops: till then it has its prompt here."""
         self._running: dict[int, Sequence[int]] = {}
         self._kept: dict[int, Sequence[int]] = {}
         """Finished sequences, least recently used first."""
 
     @property
-    def kept(self) -> set[int]:
-        """The finished sequences that hold cells only as a cache."""
-        return set(self._kept)
+    def kept(self) -> dict[int, Sequence[int]]:
+        """The finished sequences that hold cells only as a cache, least recently used first."""
+        return self._kept
 
     def run(self, sequence: int, tokens: Sequence[int]) -> None:
         """``sequence`` is generating; ``tokens`` is its live list, which grows."""
         self._running[sequence] = tokens
+        self._tree.insert(sequence, tokens)
+
+    def pause(self, sequence: int) -> None:
+        """A running ``sequence`` is parked: it computes nothing, and others may have its answer."""
+        self._tree.insert(sequence, self._running[sequence])
 
     def keep(self, sequence: int, tokens: Sequence[int]) -> None:
         """``sequence`` finished and its cells hold exactly ``tokens``; they stay for others."""
         self._running.pop(sequence, None)
         self._kept[sequence] = tokens
+        self._tree.insert(sequence, tokens)
 
     def forget(self, sequence: int) -> None:
         """``sequence`` holds no cells any more."""
         self._running.pop(sequence, None)
         self._kept.pop(sequence, None)
+        self._tree.remove(sequence)
 
-    def oldest(self) -> int | None:
-        """The kept sequence to evict next, or None."""
-        return next(iter(self._kept), None)
-
-    def longest(self, prompt: Sequence[int], computed: dict[int, int]) -> tuple[int, int]:
+    def longest(self, prompt: Sequence[int]) -> tuple[int, int]:
         """The best donor for ``prompt`` and how many tokens it shares; (-1, 0) if there is none.
 
-        ``computed`` says how many tokens of each sequence have cells. At least one token of the
-        prompt is left over, because the logits of its last token are needed. Among equals a
-        running sequence comes first: its cells are there anyway.
+        At least one token of the prompt is left over, because the logits of its last token are
+        needed. Among equals a running sequence comes first: its cells are there anyway.
         """
         best, size = -1, 0
-        for donors in (self._running, self._kept):
-            for sequence, tokens in donors.items():
-                limit = min(len(prompt) - 1, computed.get(sequence, 0))
-                if limit > size and (shared := common(prompt, tokens, limit)) > size:
+        for same, sequences in reversed(list(self._tree.path(prompt))):
+            limit = min(same, len(prompt) - 1)
+            if limit < size:
+                break
+            for sequence in sequences:
+                shared = min(limit, self._cells(sequence))
+                if shared > size or (shared == size > 0 and best in self._kept):
                     best, size = sequence, shared
         return best, size
+
+    def whole(self, prompt: Sequence[int]) -> int:
+        """The longest kept sequence that ``prompt`` goes on from, all of it; -1 for none."""
+        ends = self._within(prompt[:-1])
+        return max(ends, key=lambda sequence: len(self._kept[sequence]), default=-1)
+
+    def spare(self, sequence: int) -> list[int]:
+        """Kept sequences that ``sequence`` goes on from: who finds one of them finds it, too."""
+        owner = self._running if sequence in self._running else self._kept
+        tokens = owner[sequence]
+        within = self._within(tokens[: self._cells(sequence)])
+        return [other for other in within if other != sequence]
+
+    def covered(self, sequence: int) -> bool:
+        """Whether another sequence holds all tokens of a kept one: who finds it finds that, too."""
+        tokens = self._kept[sequence]
+        holders = dict(self._tree.path(tokens)).get(len(tokens), ())
+        return any(s != sequence and self._cells(s) >= len(tokens) for s in holders)
+
+    def _within(self, tokens: Sequence[int]) -> list[int]:
+        """Kept sequences that hold a prefix of ``tokens``, or all of them."""
+        by_size = dict(self._tree.path(tokens))
+        return [s for s, kept in self._kept.items() if s in by_size.get(len(kept), ())]
 
     def use(self, sequence: int) -> None:
         """``sequence`` became a donor: if it is kept, it is the last to be evicted."""
         if sequence in self._kept:
             self._kept[sequence] = self._kept.pop(sequence)
 
-    def coming(
-        self, prompt: Sequence[int], computed: dict[int, int], computing: Iterable[int]
-    ) -> int:
+    def coming(self, prompt: Sequence[int], computing: Iterable[int]) -> int:
         """How many first tokens of ``prompt`` it pays to wait for; 0 if it does not.
 
         ``computing`` are the running sequences whose tokens are being computed. It pays if one of
@@ -71,19 +105,6 @@ class PrefixCache:
         """
         limit = len(prompt) - 1
         # A sequence that decodes lacks one token: nobody waits for what it may say.
-        ahead = [s for s in computing if len(self._running[s]) - computed.get(s, 0) >= WORTH]
+        ahead = [s for s in computing if len(self._running[s]) - self._cells(s) >= WORTH]
         size = max((common(prompt, self._running[s], limit) for s in ahead), default=0)
-        return size if size >= WORTH + self.longest(prompt, computed)[1] else 0
-
-
-def common(left: Sequence[int], right: Sequence[int], limit: int) -> int:
-    """Length of the common prefix of two token lists, at most ``limit``."""
-    low, high = 0, min(limit, len(left), len(right))
-    while low < high:
-        # Comparing slices runs in C; bisecting over them beats a Python loop over tokens.
-        middle = (low + high + 1) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+        return size if size >= WORTH and size >= WORTH + self.longest(prompt)[1] else 0

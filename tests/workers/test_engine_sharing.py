@@ -8,7 +8,7 @@ import pytest
 from tests.workers.driver import Driver, Outcome, driver, generate
 from tests.workers.test_engine_pressure import fail_batches
 from workers.llama import Model
-from workers.protocol import Sampling
+from workers.protocol import Sampling, Tokens
 
 LONG = "Once upon a time there was a little girl. " * 23
 """About 300 tokens: three steps of the driver's budget."""
@@ -130,6 +130,49 @@ def test_who_wants_its_prompt_computed_anew_waits_for_nobody(roomy: Driver) -> N
     assert waiting(roomy) == []
     roomy.run()
     assert [cached(outcome) for outcome in outcomes] == [0, 0]
+
+
+def test_a_chat_is_cached_once(roomy: Driver) -> None:
+    """Each turn starts from the tokens of the one before, and takes its place in the cache."""
+    ids = roomy.preparer._model.tokenize(LONG)
+    for turn in range(3):
+        (outcome,) = roomy.run(generate(turn, Tokens(ids), max_tokens=10))
+        assert cached(outcome) == (len(ids) - 4 if turn else 0), "all but the token said last"
+        ids = [*ids, *outcome.ids, 5, 6, 7]
+        assert len(roomy.kv._prefixes.kept) == 1
+        assert roomy.kv.cached == len(ids) - 4
+
+
+def test_a_parked_sequence_lends_what_it_said(roomy: Driver) -> None:
+    request = generate(1, LONG, max_tokens=40)
+    (first,) = roomy.submit(request)
+    roomy.step(20)
+    roomy.park(1)
+    roomy.step()
+    known = [*roomy.preparer._model.tokenize(LONG), *first.ids]
+    (second,) = roomy.run_beside(generate(2, Tokens([*known, 5]), max_tokens=4))
+    assert cached(second) == len(known) - 1
+    roomy.unpark(request)
+    roomy.run()
+    assert len(first.ids) == 40
+
+
+def test_who_lost_its_cells_while_parked_finds_them_with_others(roomy: Driver) -> None:
+    """Somebody went on from what it had said; then it had to yield its own."""
+    request = generate(1, LONG, max_tokens=40)
+    alone = roomy.alone(request)
+    (first,) = roomy.submit(request)
+    roomy.step(20)
+    roomy.park(1)
+    roomy.step()
+    known = [*roomy.preparer._model.tokenize(LONG), *first.ids]
+    roomy.run_beside(generate(2, Tokens([*known, 5]), max_tokens=4))
+    assert roomy.engine._unseat()
+    before = roomy.engine._prefilled
+    roomy.unpark(request)
+    roomy.run()
+    same(first, alone)
+    assert roomy.engine._prefilled == before, "it computed again what was there"
 
 
 # ------------------------------------------------------------------ the one that computes stops

@@ -59,13 +59,17 @@ class Generations(RuleBasedStateMachine):
         self.running: dict[int, list[int]] = {}
         self.kept: dict[int, list[int]] = {}
         """Finished sequences, least recently used first."""
+        self.parked: set[int] = set()
+        self.said_first: dict[int, int] = {}
+        """How many tokens of a running sequence others may have: not what it says, yet."""
 
     def computed(self, seq: int) -> int:
         return len(self.memory.cells.get(seq, []))
 
     def best_donor(self, prompt: list[int]) -> int:
         """Brute force: the most tokens that any sequence could share; one is always left over."""
-        donors = {**self.kept, **self.running} if self.shares else {}
+        running = {s: tokens[: self.said_first[s]] for s, tokens in self.running.items()}
+        donors = {**self.kept, **running} if self.shares else {}
         limit = len(prompt) - 1
         sizes = [min(limit, self.computed(s), common(t, prompt)) for s, t in donors.items()]
         return max(sizes, default=0)
@@ -77,11 +81,11 @@ class Generations(RuleBasedStateMachine):
             self.oldest_goes()
         expected = self.best_donor(prompt)
         self.memory.shared = None
-        need, room = self.kv.need(prompt, set()), self.kv.room(set())
+        need, room = self.kv.need(prompt), self.kv.room(parked=False)
         assert self.memory.shared is None, "asking changes nothing"
         seq, shared = self.kv.attach(prompt)
         # With all of the prompt computed, that much less is free or can be freed; never more.
-        assert room - self.kv.room(set()) + len(prompt) - shared <= need
+        assert room - self.kv.room(parked=False) + len(prompt) - shared <= need
         assert self.kv.coming(prompt, [seq]) == 0, "short prompts are not worth a wait"
         assert shared == expected
         assert seq not in self.running
@@ -94,12 +98,15 @@ class Generations(RuleBasedStateMachine):
             if source in self.kept:  # used just now
                 self.kept[source] = self.kept.pop(source)
         self.running[seq] = prompt
+        self.said_first[seq] = len(prompt)
+        self.spare(prompt[:shared])
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: set(self.running) - self.parked)
     @rule(pick=st.integers(0, 9), count=st.integers(1, 10))
     def compute(self, pick: int, count: int) -> None:
         """A step of the engine: some of what is lacking, if cells are free; maybe a new token."""
-        seq = sorted(self.running)[pick % len(self.running)]
+        active = sorted(set(self.running) - self.parked)
+        seq = active[pick % len(active)]
         tokens = self.running[seq]
         count = min(count, len(tokens) - self.computed(seq), self.kv.free)
         if count <= 0:
@@ -111,17 +118,47 @@ class Generations(RuleBasedStateMachine):
 
     @precondition(lambda self: self.running)
     @rule(pick=st.integers(0, 9))
+    def park_or_resume(self, pick: int) -> None:
+        seq = sorted(self.running)[pick % len(self.running)]
+        if seq in self.parked:
+            self.kv.resume(seq)
+            self.parked.remove(seq)
+        else:
+            self.kv.park(seq)
+            self.parked.add(seq)
+            self.said_first[seq] = len(self.running[seq])
+
+    @precondition(lambda self: self.running)
+    @rule(pick=st.integers(0, 9))
     def finish(self, pick: int) -> None:
         seq = sorted(self.running)[pick % len(self.running)]
         tokens = self.running.pop(seq)[: self.computed(seq)]
+        self.parked.discard(seq)
         # What is kept before this one's arrival decides who goes, so remember cells now.
         cells = {s: set(c) for s, c in self.memory.cells.items()}
         self.kv.keep(seq, tokens)
-        if tokens and self.shares:
+        others = {cell for s, held in cells.items() if s != seq for cell in held}
+        alone = len(cells.get(seq, set()) - others)
+        if not tokens or not self.shares or alone > self.n_ctx // 4:
+            return
+        self.spare(tokens)
+        donors = {**self.kept, **self.running}
+        if not any(self.cut(t, cells, s)[: len(tokens)] == tokens for s, t in donors.items()):
             self.kept[seq] = tokens
-            while self.only_kept(cells) > self.n_ctx // 4:
-                self.kept.pop(next(iter(self.kept)))
-            assert self.kv.cached <= self.n_ctx // 4
+        while self.only_kept(cells) > self.n_ctx // 4:
+            self.kept.pop(next(iter(self.kept)))
+        assert self.kv.cached <= self.n_ctx // 4
+
+    def cut(self, tokens: list[int], cells: dict[int, set[int]], seq: int) -> list[int]:
+        """What others can see of a sequence, and has cells."""
+        seen = tokens[: self.said_first[seq]] if seq in self.running else tokens
+        return seen[: len(cells.get(seq, ()))]
+
+    def spare(self, tokens: list[int]) -> None:
+        """Who only holds a prefix of ``tokens`` is not kept beside them."""
+        kept = self.kept.items() if self.shares else ()
+        for seq in [s for s, t in kept if t == tokens[: len(t)]]:
+            del self.kept[seq]
 
     def only_kept(self, cells: dict[int, set[int]]) -> int:
         """Cells that would be free without the kept sequences, given who held what."""
@@ -134,6 +171,7 @@ class Generations(RuleBasedStateMachine):
         """Failed, or put back into the queue."""
         seq = sorted(self.running)[pick % len(self.running)]
         del self.running[seq]
+        self.parked.discard(seq)
         self.kv.drop(seq)
 
     @rule()
@@ -159,6 +197,9 @@ class Generations(RuleBasedStateMachine):
         assert self.kv.used == len(running)
         assert self.kv.cached == len(kept - running)
         assert self.kv.free == self.n_ctx - len(running | kept)
+        assert self.kv.room(parked=False) == self.n_ctx - len(running)
+        active = self.memory.held_by(set(self.running) - self.parked)
+        assert self.kv.room(parked=True) == self.n_ctx - len(active)
 
     def teardown(self) -> None:
         """When all is gone, all is free: ids and cells."""
@@ -180,14 +221,47 @@ TestGenerations = Generations.TestCase
 
 def test_running_donors_cells_are_not_needed_again() -> None:
     """What is shared with a running sequence costs nothing; with a kept or parked one it does."""
-    kv = cache()
+    kv = cache(n_ctx=200)
     first, _ = kv.attach(list(range(30)))
     compute(kv, first, 30)
     prompt = [*range(29), 99]
-    assert kv.need(prompt, set()) == 1
-    assert kv.need(prompt, {first}) == 30, "the room beside it counts these cells as free"
-    kv.keep(first, list(range(20)))
-    assert kv.need(prompt, set()) == 30
+    assert kv.need(prompt) == 1
+    kv.park(first)
+    assert kv.need(prompt) == 30, "the room beside it counts these cells as free"
+    kv.resume(first)
+    assert kv.need(prompt) == 1
+    kv.keep(first, list(range(30)))
+    assert kv.need(prompt) == 30
+    second, _ = kv.attach([*range(20), 98])
+    assert kv.need(prompt) == 10, "a running sequence holds 20 of the kept one's"
+    kv.drop(second)
+
+
+def test_a_turn_takes_the_place_of_the_one_before() -> None:
+    """A chat is kept once, however many turns it has; what only it had is not lost."""
+    kv = cache()
+    tokens = [1] * 5
+    for turn in range(6):
+        seq, shared = kv.attach(tokens)
+        assert shared == (len(tokens) - 3 if turn else 0)
+        assert not kv._prefixes.kept
+        compute(kv, seq, len(tokens) - shared)
+        kv.keep(seq, tokens)
+        assert list(kv._prefixes.kept) == [seq]
+        assert kv.cached == len(tokens)
+        tokens = [*tokens, 7, 8, 9]
+
+
+def test_what_another_holds_is_not_kept_twice() -> None:
+    """Two that computed the same at once; the shorter, or the first of equals, is not kept."""
+    kv = cache()
+    a, b = (kv.attach([1] * 10)[0] for _ in range(2))
+    for seq in (a, b):
+        compute(kv, seq, 10)
+    kv.keep(a, [1] * 8)
+    assert (list(kv._prefixes.kept), kv.cached) == ([], 0), "the running one has them"
+    kv.keep(b, [1] * 10)
+    assert (list(kv._prefixes.kept), kv.cached) == ([b], 10)
 
 
 def test_donor_is_evicted_last() -> None:
@@ -198,7 +272,7 @@ def test_donor_is_evicted_last() -> None:
         kv.keep(seq, [token] * 10)
     kv.attach([1] * 10 + [3])
     kv.evict()
-    assert kv.need([1] * 10 + [4], set()) == 1
+    assert kv.need([1] * 10 + [4]) == 1
     assert kv.attach([2] * 10 + [4])[1] == 0
 
 
@@ -244,13 +318,16 @@ def test_check_finds_wrong_references() -> None:
     kv = cache()
     seq, _ = kv.attach([1, 2])
     kv.extend(seq, 2)
-    kv._ledger._refs[0] += 1
-    with pytest.raises(AssertionError, match="references and holders disagree"):
+    kv._ledger._last[seq].holders[0] += 1
+    with pytest.raises(AssertionError, match="runs of cells and holders disagree"):
         kv.check()
 
 
 def test_long_finished_sequence_is_not_kept() -> None:
-    """Resident cells slow every step down, so the cache is a quarter of the context at most."""
+    """Resident cells slow every step down, so the cache is a quarter of the context at most.
+
+    Nor does it drive out the others.
+    """
     memory = MirrorMemory()
     kv = KVCache(memory, 100, 4, shares_prefixes=True)
     for size, kept in ((25, 25), (26, 0)):
