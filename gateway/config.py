@@ -33,6 +33,9 @@ Count = Annotated[int, Field(ge=1)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 AUTO_SLOTS = 8
+MIB = 1024 * 1024
+MOST_CACHE_RAM = 8192
+"""MiB that an automatic --cache-ram takes at most: what llama-server takes."""
 CORES_PER_WORKER = 4
 MIN_UPLOAD_RATE = 1024
 """Bytes a second that an upload must average, once the body timeout is over."""
@@ -77,6 +80,11 @@ class Config(BaseModel):
         "auto",
         description="tokens of KV cache per worker; one sequence may use "
         "min(model context, CTX); auto: slots x min(model context, 4096)",
+    )
+    cache_ram: Annotated[int, Field(ge=0, le=2**30)] | Auto = Field(
+        "auto",
+        description="MiB of memory, for all workers together, in which prefixes are saved that "
+        "lose their KV cells; 0: none; auto: an eighth of the machine's, at most 8192",
     )
     batch: int = Field(
         512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"
@@ -247,7 +255,14 @@ class Config(BaseModel):
             log_level=self.log_level,
             beat=min(1.0, self.stuck_timeout / 5),
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
+            cache_bytes=self.cache_bytes() // shape.workers,
         )
+
+    def cache_bytes(self, memory: int | None = None) -> int:
+        """Bytes of --cache-ram on a machine with so many bytes of ``memory``."""
+        if self.cache_ram != "auto":
+            return self.cache_ram * MIB
+        return min((memory or available_memory()) // 8, MOST_CACHE_RAM * MIB)
 
 
 def _origin(text: str) -> str:
@@ -278,6 +293,15 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Bytes of memory that the machine has, or that the container may use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(memory, int(limit.read_text()))
+    except (OSError, ValueError):  # there is none, or it says "max"
+        return memory
 
 
 def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Config:

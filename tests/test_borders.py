@@ -23,6 +23,7 @@ PURE = [
         "workers/budget.py",
         "workers/cells.py",
         "workers/prefix_cache.py",
+        "workers/host_cache.py",
         "workers/radix.py",
         "workers/kv.py",
         "workers/pooling.py",

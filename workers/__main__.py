@@ -16,6 +16,7 @@ from workers.cells import BooksDiffer
 from workers.control import Control
 from workers.embedder import Embedder
 from workers.engine import Engine, Inbox
+from workers.host_cache import HostCache
 from workers.kv import KVCache
 from workers.link import Link
 from workers.parent import die_with_parent
@@ -49,13 +50,14 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         sandbox = Renderer()  # first: it starts while the model is loaded
         model = llama.Model(spec)
         compiled(sandbox, model)
-        n_seq = 2 * spec.slots  # as many again for finished sequences whose prefixes are kept
+        n_seq = llama.sequences(model, spec)
         context = llama.Context(model, spec, n_seq)
         shape = context.embeddings(model, spec)
     except (llama.LoadFailed, TemplateFailed, RendererFailed) as error:
         link.send(Broken(str(error)))
         return
-    kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
+    host = HostCache(spec.cache_bytes) if spec.cache_bytes else None
+    kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes, host=host)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
     budget = StepBudget(spec.batch, spec.target_itl_ms)
     engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget)

@@ -241,20 +241,26 @@ class Engine:
 
     def _put_back(self, sequence: Sequence) -> None:
         """Take a running sequence's cells; it waits, and computes its tokens again later."""
-        assert sequence.seq is not None
         self._running.remove(sequence)
-        self._kv.drop(sequence.seq)
-        sequence.seq, sequence.computed = None, 0
+        self._give_way(sequence)
         self._wait(sequence, first=True)
 
     def _unseat(self) -> bool:
         """Take the cells of the parked sequence that came last; it computes them again one day."""
         for sequence in reversed(self._parked.values()):
             if sequence.seq is not None:
-                self._kv.drop(sequence.seq)
-                sequence.seq, sequence.computed = None, 0
+                self._give_way(sequence)
                 return True
         return False
+
+    def _give_way(self, sequence: Sequence) -> None:
+        """Others need its cells. What a suspect's hold is not known: that is never used again."""
+        assert sequence.seq is not None
+        if sequence in self._suspects:
+            self._kv.drop(sequence.seq)
+        else:
+            self._kv.give_way(sequence.seq, sequence.tokens[: sequence.computed])
+        sequence.seq, sequence.computed = None, 0
 
     # ------------------------------------------------------------------ one step
 
@@ -267,6 +273,7 @@ class Engine:
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
+        self._kv.trim()
         started = time.perf_counter()
         chunks, left = self._plan()
         if not chunks:
@@ -389,6 +396,8 @@ class Engine:
                 cells_used=self._kv.used + self._embedder.cells,
                 cells_cached=self._kv.cached,
                 step_ms=step_ms,
+                host_bytes=self._kv.host_bytes,
+                restored_tokens=self._kv.restored,
             )
             self._send(Step(events, load))
         if not self.busy:

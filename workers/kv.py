@@ -1,14 +1,17 @@
 """The KV cache as the engine sees it: sequence ids, cells, and prefixes that others may share.
 
 Keeps llama.cpp's memory, the ledger of cells and the prefix cache in step: the only place that
-changes any of the three. ``Memory`` is llama.cpp's part, so the rest is tested without it.
+changes any of the three. What they give up is saved in host memory, if there is some for that.
+``Memory`` is llama.cpp's part, so the rest is tested without it.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from workers.cells import BooksDiffer, CellLedger, Claim
-from workers.prefix_cache import PrefixCache
+from workers.host_cache import HostCache
+from workers.prefix_cache import WORTH, PrefixCache
 
 
 class Memory(Protocol):
@@ -17,13 +20,26 @@ class Memory(Protocol):
     def share(self, source: int, target: int, count: int) -> None: ...
     def drop(self, sequence: int) -> None: ...
     def length(self, sequence: int) -> int: ...
+    def save(self, sequence: int, first: int, end: int) -> bytearray: ...
+    def restore(self, sequence: int, first: int, end: int, state: bytearray) -> bool: ...
 
 
 class KVCache:
     """Sequences with cells: running and parked ones, and finished ones kept for their prefixes."""
 
-    def __init__(self, memory: Memory, n_ctx: int, n_seq: int, *, shares_prefixes: bool) -> None:
-        """``n_seq`` must exceed the running sequences, so that one can be evicted for a new one."""
+    def __init__(
+        self,
+        memory: Memory,
+        n_ctx: int,
+        n_seq: int,
+        *,
+        shares_prefixes: bool,
+        host: HostCache | None = None,
+    ) -> None:
+        """``n_seq`` must exceed the running sequences, so that one can be evicted for a new one.
+
+        ``host``: where prefixes go that lose their cells, if the model shares prefixes.
+        """
         self._memory = memory
         self._shares_prefixes = shares_prefixes
         self._ledger = CellLedger(n_ctx)
@@ -32,8 +48,12 @@ class KVCache:
         self._n_seq = n_seq
         self._running: set[int] = set()
         """Parked ones included."""
-        self._max_kept = n_ctx // 4
-        """A cache is not free: attention walks over all resident cells in every step."""
+        self._host = host if shares_prefixes else None
+        self._max_kept = n_ctx // (4 if self._host is None else 8)
+        """A cache is not free: attention walks over all resident cells in every step. Those that
+        can come back from host memory are worth less."""
+        self.restored = 0
+        """Tokens whose cells came back from there, since the start."""
 
     @property
     def free(self) -> int:
@@ -54,6 +74,11 @@ class KVCache:
     def used(self) -> int:
         """Cells that running and parked sequences hold."""
         return self._ledger.count(Claim.RUNNING) + self._ledger.count(Claim.PARKED)
+
+    @property
+    def host_bytes(self) -> int:
+        """What saved prefixes take of the host's memory."""
+        return 0 if self._host is None else self._host.bytes
 
     def room(self, *, parked: bool) -> int:
         """Cells that would be free without the kept sequences, and without the ``parked`` ones."""
@@ -96,7 +121,28 @@ class KVCache:
         self._running.add(seq)
         self._prefixes.run(seq, tokens)
         self._drop_spare(seq)
-        return seq, shared
+        return seq, self._restore(seq, tokens, shared) if share else 0
+
+    def _restore(self, seq: int, tokens: Sequence[int], known: int) -> int:
+        """Bring back what host memory has of ``tokens`` after the first ``known``.
+
+        Returns how many have cells then. At least one is left over, as by the prefix cache.
+        """
+        if self._host is None:
+            return known
+        found = self._host.find(tokens[:-1], known)
+        if not found or found[-1][0] - known < WORTH:
+            return known
+        block = self._host.block
+        for end, state in found:
+            while self.free < block and self.evict():
+                pass
+            if self.free < block or not self._memory.restore(seq, known, end, state):
+                break
+            self._ledger.extend(seq, end - known)
+            self.restored += end - known
+            known = end
+        return known
 
     def _drop_spare(self, seq: int) -> None:
         """A turn of a chat goes on from the one before, which need not be kept then."""
@@ -117,9 +163,8 @@ class KVCache:
         self._ledger.claim(seq, Claim.RUNNING)
 
     def keep(self, seq: int, tokens: list[int]) -> None:
-        """``seq`` finished and its cells hold ``tokens``; they stay as a cache, within limits."""
-        alone = len(tokens) - self._ledger.shared(seq)
-        if not tokens or not self._shares_prefixes or alone > self._max_kept:
+        """``seq`` finished and its cells hold ``tokens``; they stay as a cache."""
+        if not tokens or not self._shares_prefixes:
             self.drop(seq)
             return
         self._running.discard(seq)
@@ -128,6 +173,16 @@ class KVCache:
         self._drop_spare(seq)
         if self._prefixes.covered(seq):
             self.drop(seq)
+
+    def trim(self) -> None:
+        """Bound the cache, before a step that would pay for it.
+
+        Not as soon as something is kept: if a lone chat goes on, nothing had to move.
+        """
+        if self.cached > self._max_kept:
+            for seq in [*self._prefixes.kept]:
+                if self._ledger.length(seq) - self._ledger.shared(seq) > self._max_kept:
+                    self._evict(seq)  # it would drive out all others, and go all the same
         while self.cached > self._max_kept:
             self.evict()
 
@@ -144,8 +199,20 @@ class KVCache:
         seq = next(iter(self._prefixes.kept), None)
         if seq is None:
             return False
-        self.drop(seq)
+        self._evict(seq)
         return True
+
+    def _evict(self, seq: int) -> None:
+        self.give_way(seq, self._prefixes.kept[seq])
+
+    def give_way(self, seq: int, tokens: Sequence[int]) -> None:
+        """Drop ``seq`` because others need its cells, which hold ``tokens``; save them if possible.
+
+        What others hold too need not be saved: that is done when they go.
+        """
+        if self._host is not None:
+            self._host.save(tokens, self._ledger.shared(seq), partial(self._memory.save, seq))
+        self.drop(seq)
 
     def check(self) -> None:
         """Raise :class:`BooksDiffer` on a leak; for idle moments and tests."""

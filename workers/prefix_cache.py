@@ -69,11 +69,6 @@ class PrefixCache:
                     best, size = sequence, shared
         return best, size
 
-    def whole(self, prompt: Sequence[int]) -> int:
-        """The longest kept sequence that ``prompt`` goes on from, all of it; -1 for none."""
-        ends = self._within(prompt[:-1])
-        return max(ends, key=lambda sequence: len(self._kept[sequence]), default=-1)
-
     def spare(self, sequence: int) -> list[int]:
         """Kept sequences that ``sequence`` goes on from: who finds one of them finds it, too."""
         owner = self._running if sequence in self._running else self._kept

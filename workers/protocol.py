@@ -38,6 +38,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """Seconds between two signs of life."""
     target_itl_ms: float | None = None
     """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
+    cache_bytes: int = 0
+    """Host memory for prefixes that had to give up their cells."""
 
 
 class ToolUse(msgspec.Struct, frozen=True):
@@ -429,6 +431,10 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     cells_used: int = 0
     cells_cached: int = 0
     step_ms: float = 0.0
+    host_bytes: int = 0
+    """Host memory that saved prefixes take."""
+    restored_tokens: int = 0
+    """How many tokens came back from there, instead of being computed."""
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

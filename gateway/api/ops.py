@@ -63,6 +63,10 @@ class Worker(TypedDict):
     """Those of them that nobody uses now, kept for prompts to come."""
     step_ms: float
     """What the last step took."""
+    host_bytes: int
+    """Memory outside of the KV cache that prefixes take which lost their cells."""
+    restored_tokens: int
+    """Tokens that came back from there since its start, instead of being computed."""
 
 
 class Standing(TypedDict):
@@ -120,6 +124,21 @@ class Ops:
             "workers_ready",
             "Workers that can serve",
             lambda: sum(worker.state in ("ready", "draining") for worker in pool.workers()),
+        )
+        metrics.watch(
+            "kv_cells_cached",
+            "KV cells kept for prompts to come",
+            lambda: sum(worker.load.cells_cached for worker in pool.workers()),
+        )
+        metrics.watch(
+            "host_cache_bytes",
+            "Memory of prefixes that lost their KV cells",
+            lambda: sum(worker.load.host_bytes for worker in pool.workers()),
+        )
+        metrics.watch(
+            "host_cache_restored_tokens",
+            "Tokens that came back from there since their workers' start",
+            lambda: sum(worker.load.restored_tokens for worker in pool.workers()),
         )
 
     def endpoints(self) -> list[Endpoint]:
@@ -245,4 +264,6 @@ def _worker(status: WorkerStatus) -> Worker:
         "cells_used": load.cells_used,
         "cells_cached": load.cells_cached,
         "step_ms": load.step_ms,
+        "host_bytes": load.host_bytes,
+        "restored_tokens": load.restored_tokens,
     }

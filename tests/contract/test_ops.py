@@ -56,6 +56,9 @@ def test_prometheus(http: httpx.Client) -> None:
     assert values["forge_requests_waiting"] == 0
     assert values["forge_requests_running"] == 0
     assert values["forge_generation_tokens_total"] >= 0
+    assert values["forge_kv_cells_cached"] > 0
+    assert values["forge_host_cache_bytes"] >= 0
+    assert values["forge_host_cache_restored_tokens"] >= 0
 
 
 def test_openmetrics(http: httpx.Client) -> None:
@@ -90,6 +93,8 @@ def test_workers(server: ForgeServer, http: httpx.Client) -> None:
     for worker in workers:
         assert (worker["state"], worker["slots"], worker["busy"]) == ("ready", 4, 0)
         assert worker["restarts"] == 0
+        assert worker["restored_tokens"] >= 0
+        assert worker["host_bytes"] >= 0
     assert sum(worker["decode_tokens"] for worker in workers) > 0
     # At rest all cells in use are cached prefixes.
     assert all(worker["running"] == worker["cells_used"] == 0 for worker in workers)

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from gateway.config import Config, ConfigError, Shape, check_model, load
+from gateway.config import (
+    MIB,
+    Config,
+    ConfigError,
+    Shape,
+    available_memory,
+    check_model,
+    load,
+)
 
 # For every option: the text for file, environment and command line, and the value it becomes.
 OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
@@ -22,6 +30,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "slots": (1, "auto", "3", 3),
     "threads": (1, "2", "auto", "auto"),
     "ctx": (64, "65", "66", 66),
+    "cache_ram": (1, "auto", "0", 0),
     "batch": (129, "130", "131", 131),
     "target_itl_ms": (30, "auto", "60.5", 60.5),
     "cache_type_k": ("f32", "bf16", "q8_0", "q8_0"),
@@ -141,6 +150,8 @@ BAD: list[tuple[str, str]] = [
     ("threads", "-1"),
     ("ctx", "31"),
     ("ctx", "Auto"),
+    ("cache_ram", "-1"),
+    ("cache_ram", "1e3"),
     ("batch", "127"),
     ("batch", "8193"),
     ("target_itl_ms", "0"),
@@ -370,3 +381,16 @@ def test_worker_spec(gguf: Path) -> None:
     assert Config(model=gguf).worker_spec().n_ctx is None
     off = Config(flash_attn="off", repack=False, cache_type_k="f32").worker_spec()
     assert (off.flash_attn, off.repack, off.type_k, off.type_v) == ("off", False, "f32", "f16")
+
+
+def test_memory_for_prefixes(tmp_path: Path) -> None:
+    """It is the workers' together; automatic, a part of what this machine or container has."""
+    assert Config(cache_ram=100, workers=4).worker_spec().cache_bytes == 25 * MIB
+    assert Config(cache_ram=0).worker_spec().cache_bytes == 0
+    assert Config().cache_bytes(memory=16 * 1024 * MIB) == 2048 * MIB
+    assert Config().cache_bytes(memory=1024 * 1024 * MIB) == 8192 * MIB
+    assert Config().cache_bytes() <= available_memory() / 8
+    machine = available_memory(tmp_path / "none")
+    for text, memory in (("max\n", machine), (f"{64 * MIB}\n", 64 * MIB), (f"{2**80}\n", machine)):
+        (tmp_path / "limit").write_text(text)
+        assert available_memory(tmp_path / "limit") == memory

@@ -17,6 +17,7 @@ from workers import llama
 from workers.budget import StepBudget
 from workers.embedder import Embedder
 from workers.engine import Engine, Inbox
+from workers.host_cache import HostCache
 from workers.kv import KVCache
 from workers.llama import Context, EmbeddingContext, Model
 from workers.preparer import Preparer
@@ -171,7 +172,10 @@ class Driver:
     ) -> None:
         n_seq = 8
         self.context = context
-        self.kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes)
+        self.host = HostCache(spec.cache_bytes) if spec.cache_bytes else None
+        self.kv = KVCache(
+            context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes, host=self.host
+        )
         self.inbox: Inbox = Inbox()
         self.sent: list[Step] = []
         self.outcomes: dict[int, Outcome] = {}
@@ -290,12 +294,17 @@ class Driver:
     def alone(self, request: Generate) -> Outcome:
         """The outcome without neighbours and without a cache."""
         assert not self.busy
-        while self.kv.evict():
-            pass
+        self.empty()
         (outcome,) = self.run(request)
+        self.empty()
+        return outcome
+
+    def empty(self) -> None:
+        """Nothing is cached any more, nowhere."""
         while self.kv.evict():
             pass
-        return outcome
+        if self.host is not None:
+            self.host.clear()
 
 
 @contextmanager
@@ -307,9 +316,11 @@ def driver(
     batch: int = 128,
     exact: bool = False,
     budget: StepBudget | None = None,
+    cache_bytes: int = 0,
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
+    wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes)
     context = Context(model, wanted, 8)
     made = Driver(model, context, wanted, budget)
     try:

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from workers.cells import BooksDiffer
+from workers.host_cache import HostCache
 from workers.kv import KVCache
+from workers.prefix_cache import WORTH
 
 
 class MirrorMemory:
@@ -15,12 +17,31 @@ class MirrorMemory:
     def __init__(self) -> None:
         self.cells: dict[int, list[int]] = {}
         self.shared: tuple[int, int, int] | None = None
+        self.texts: dict[int, tuple[int, ...]] = {}
+        """What a cell was computed from, for tests that want to know: all tokens up to its own."""
+        self.states: list[tuple[int, list[int]]] = []
         self._next = 0
 
-    def compute(self, sequence: int, count: int) -> None:
+    def compute(self, sequence: int, count: int, tokens: list[int] | None = None) -> None:
         fresh = range(self._next, self._next + count)
         self._next += count
-        self.cells.setdefault(sequence, []).extend(fresh)
+        held = self.cells.setdefault(sequence, [])
+        for cell in fresh:
+            held.append(cell)
+            self.texts[cell] = tuple(tokens[: len(held)]) if tokens is not None else ()
+
+    def save(self, sequence: int, first: int, end: int) -> bytearray:
+        assert end <= len(self.cells[sequence]), "cells that nobody computed"
+        self.states.append((first, self.cells[sequence][first:end]))
+        return bytearray((len(self.states) - 1).to_bytes(4, "big"))
+
+    def restore(self, sequence: int, first: int, end: int, state: bytearray) -> bool:
+        start, cells = self.states[int.from_bytes(state, "big")]
+        assert start <= first == self.length(sequence) < end == start + len(cells)
+        for cell in cells[first - start :]:
+            self.compute(sequence, 1)
+            self.texts[self.cells[sequence][-1]] = self.texts[cell]
+        return True
 
     def share(self, source: int, target: int, count: int) -> None:
         assert not self.cells.get(target), "the target of a copy must be empty"
@@ -48,14 +69,26 @@ def common(left: list[int], right: list[int]) -> int:
     return size
 
 
+LONG = st.builds(
+    lambda n, more: [0] * n + more, st.integers(15, 40), st.lists(st.integers(0, 1), max_size=9)
+)
+
+
 class Generations(RuleBasedStateMachine):
     """Sequences come, are computed and finish or fail, in a small cache."""
 
-    @initialize(n_ctx=st.integers(8, 40), n_seq=st.integers(2, 6), shares=st.booleans())
-    def create(self, n_ctx: int, n_seq: int, shares: bool) -> None:
+    @initialize(
+        n_ctx=st.integers(8, 90),
+        n_seq=st.integers(2, 6),
+        shares=st.booleans(),
+        states=st.integers(0, 6),
+    )
+    def create(self, n_ctx: int, n_seq: int, shares: bool, states: int) -> None:
         self.n_ctx, self.n_seq, self.shares = n_ctx, n_seq, shares
         self.memory = MirrorMemory()
-        self.kv = KVCache(self.memory, n_ctx, n_seq, shares_prefixes=shares)
+        self.host = HostCache(4 * states, block=5) if states else None
+        self.kv = KVCache(self.memory, n_ctx, n_seq, shares_prefixes=shares, host=self.host)
+        self.max_kept = n_ctx // (8 if states and shares else 4)
         self.running: dict[int, list[int]] = {}
         self.kept: dict[int, list[int]] = {}
         """Finished sequences, least recently used first."""
@@ -75,7 +108,7 @@ class Generations(RuleBasedStateMachine):
         return max(sizes, default=0)
 
     @precondition(lambda self: len(self.running) < self.n_seq)
-    @rule(prompt=st.lists(st.integers(0, 1), min_size=1, max_size=10))
+    @rule(prompt=st.lists(st.integers(0, 1), min_size=1, max_size=10) | LONG)
     def attach(self, prompt: list[int]) -> None:
         if len(self.running) + len(self.kept) == self.n_seq:
             self.oldest_goes()
@@ -86,8 +119,12 @@ class Generations(RuleBasedStateMachine):
         seq, shared = self.kv.attach(prompt)
         # With all of the prompt computed, that much less is free or can be freed; never more.
         assert room - self.kv.room(parked=False) + len(prompt) - shared <= need
-        assert self.kv.coming(prompt, [seq]) == 0, "short prompts are not worth a wait"
-        assert shared == expected
+        if len(prompt) <= WORTH:
+            assert self.kv.coming(prompt, [seq]) == 0, "short prompts are not worth a wait"
+        back = shared - expected
+        assert back == 0 or (self.host is not None and self.shares and back >= 1)
+        shared -= back
+        kept = list(self.kv._prefixes.kept)
         assert seq not in self.running
         if shared:
             assert self.memory.shared is not None
@@ -100,6 +137,9 @@ class Generations(RuleBasedStateMachine):
         self.running[seq] = prompt
         self.said_first[seq] = len(prompt)
         self.spare(prompt[:shared])
+        if back:  # others may have made room for it, the oldest first
+            assert kept == list(self.kept)[len(self.kept) - len(kept) :]
+            self.kept = {seq: self.kept[seq] for seq in kept}
 
     @precondition(lambda self: set(self.running) - self.parked)
     @rule(pick=st.integers(0, 9), count=st.integers(1, 10))
@@ -111,7 +151,7 @@ class Generations(RuleBasedStateMachine):
         count = min(count, len(tokens) - self.computed(seq), self.kv.free)
         if count <= 0:
             return
-        self.memory.compute(seq, count)
+        self.memory.compute(seq, count, tokens)
         self.kv.extend(seq, count)
         if self.computed(seq) == len(tokens):
             tokens.append(count % 2)
@@ -134,20 +174,29 @@ class Generations(RuleBasedStateMachine):
         seq = sorted(self.running)[pick % len(self.running)]
         tokens = self.running.pop(seq)[: self.computed(seq)]
         self.parked.discard(seq)
-        # What is kept before this one's arrival decides who goes, so remember cells now.
         cells = {s: set(c) for s, c in self.memory.cells.items()}
         self.kv.keep(seq, tokens)
-        others = {cell for s, held in cells.items() if s != seq for cell in held}
-        alone = len(cells.get(seq, set()) - others)
-        if not tokens or not self.shares or alone > self.n_ctx // 4:
+        if not tokens or not self.shares:
             return
         self.spare(tokens)
         donors = {**self.kept, **self.running}
         if not any(self.cut(t, cells, s)[: len(tokens)] == tokens for s, t in donors.items()):
             self.kept[seq] = tokens
-        while self.only_kept(cells) > self.n_ctx // 4:
-            self.kept.pop(next(iter(self.kept)))
-        assert self.kv.cached <= self.n_ctx // 4
+
+    @rule()
+    def trim(self) -> None:
+        """Who alone has too much goes first, then the oldest."""
+        cells = {s: set(c) for s, c in self.memory.cells.items()}
+        self.kv.trim()
+        assert self.kv.cached <= self.max_kept
+        for seq in list(self.kept):
+            everyone = {**self.kept, **self.running}
+            others = {cell for s in everyone if s != seq for cell in cells.get(s, ())}
+            over = self.only_kept(cells) > self.max_kept
+            if over and len(cells[seq] - others) > self.max_kept:
+                del self.kept[seq]
+        while self.only_kept(cells) > self.max_kept:
+            self.oldest_goes()
 
     def cut(self, tokens: list[int], cells: dict[int, set[int]], seq: int) -> list[int]:
         """What others can see of a sequence, and has cells."""
@@ -192,6 +241,9 @@ class Generations(RuleBasedStateMachine):
         everyone = set(self.running) | set(self.kept)
         assert set(self.memory.cells) <= everyone, "cells of a sequence that is gone"
         assert all(self.computed(seq) == len(tokens) for seq, tokens in self.kept.items())
+        for seq, tokens in {**self.running, **self.kept}.items():
+            for index, cell in enumerate(self.memory.cells.get(seq, [])):
+                assert self.memory.texts[cell] == tuple(tokens[: index + 1])
         running = self.memory.held_by(set(self.running))
         kept = self.memory.held_by(set(self.kept))
         assert self.kv.used == len(running)
@@ -336,6 +388,8 @@ def test_long_finished_sequence_is_not_kept() -> None:
         memory.compute(seq, size - kv._ledger.length(seq))
         kv.extend(seq, size - kv._ledger.length(seq))
         kv.keep(seq, tokens)
+        assert kv.cached == size, "it may go on before others come"
+        kv.trim()
         assert kv.cached == kept
 
 

@@ -11,6 +11,7 @@ from workers.llama.context import (
     Context,
     EmbeddingContext,
     EmbeddingShape,
+    sequences,
 )
 from workers.llama.library import LoadFailed, initialise, readable
 from workers.llama.model import FIMTokens, Model
@@ -27,4 +28,5 @@ __all__ = [
     "Sampler",
     "initialise",
     "readable",
+    "sequences",
 ]

@@ -40,6 +40,8 @@ STEP_LOGITS_BYTES = 32 << 20
 """What the rows of logits of a step may take, if one for each sequence takes less: a prompt whose
 own tokens are judged is computed in steps of what fits."""
 
+MAX_SEQUENCES = 256
+"""llama.cpp's limit for a context."""
 OK, NO_CELLS = 0, 1
 """Results of :meth:`Context.decode`; anything else is a failed computation."""
 
@@ -65,10 +67,11 @@ class Context:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = spec.n_ctx or auto
         params.n_batch = params.n_ubatch = spec.batch
-        params.n_seq_max = n_seq
+        self._scratch = n_seq
+        """A sequence of our own, through which states are copied."""
+        params.n_seq_max = n_seq + (1 if model.shares_prefixes else 0)
         # llama.cpp wants room for a row per sequence; more than the limit would abort the process.
-        affordable = min(spec.batch, STEP_LOGITS_BYTES // (4 * model.n_vocab))
-        self.rows = params.n_outputs_max = max(n_seq, affordable)
+        self.rows = params.n_outputs_max = max(params.n_seq_max, affordable_rows(model, spec))
         """The most rows of logits that a step may bring."""
         self._weights = np.empty(model.n_vocab, np.float32)
         """Room for :meth:`chances`."""
@@ -206,6 +209,46 @@ class Context:
     def drop(self, sequence: int) -> None:
         """Give up the cells of ``sequence``; shared ones stay with the others."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+    def save(self, sequence: int, first: int, end: int) -> bytearray:
+        """What the cells of some tokens of ``sequence`` hold, for :meth:`restore`."""
+        llama_cpp.llama_memory_seq_cp(self._memory, sequence, self._scratch, first, end)
+        state = bytearray(llama_cpp.llama_state_seq_get_size(self.handle, self._scratch))
+        llama_cpp.llama_state_seq_get_data(self.handle, _as_bytes(state), len(state), self._scratch)
+        self.drop(self._scratch)
+        return state
+
+    def restore(self, sequence: int, first: int, end: int, state: bytearray) -> bool:
+        """Cells for tokens ``first`` to ``end`` of ``sequence``, from a state that ends there.
+
+        It must hold those before ``first``. There must be cells for all of the state; False if
+        llama.cpp finds none, and then nothing has changed.
+        """
+        restored = llama_cpp.llama_state_seq_set_data(
+            self.handle, _as_bytes(state), len(state), self._scratch
+        )
+        llama_cpp.llama_memory_seq_cp(self._memory, self._scratch, sequence, first, end)
+        self.drop(self._scratch)
+        return int(restored) == len(state)
+
+
+def affordable_rows(model: Model, spec: WorkerSpec) -> int:
+    """Rows of logits that are cheap: context buffers hold a row for each sequence at least."""
+    return min(spec.batch, STEP_LOGITS_BYTES // (4 * int(model.n_vocab)))
+
+
+def sequences(model: Model, spec: WorkerSpec) -> int:
+    """How many sequences a context is made for: running ones, and finished ones that are kept.
+
+    Kept ones cost what a row of logits does, so there are many with a small vocabulary. A model
+    with a state for each sequence, however short, has as many kept ones as slots.
+    """
+    many = affordable_rows(model, spec) if model.shares_prefixes else 0
+    return min(max(2 * spec.slots, many), MAX_SEQUENCES - 1)
+
+
+def _as_bytes(state: bytearray) -> ctypes.Array[ctypes.c_uint8]:
+    return (ctypes.c_uint8 * len(state)).from_buffer(state)
 
 
 class EmbeddingContext(Context):
