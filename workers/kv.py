@@ -110,6 +110,10 @@ class KVCache:
 
         ``share``: cells of a common prefix may be those of another sequence.
         """
+        if share and not self._shares_prefixes:
+            whole = self._prefixes.whole(tokens)
+            if whole >= 0:
+                return self._take_over(whole, tokens)
         if not self._free_ids:
             self.evict()  # before the look-up, or the donor might be the one to go
         donor, shared = self._donor(tokens) if share else (-1, 0)
@@ -120,8 +124,19 @@ class KVCache:
             self._ledger.share(donor, seq, shared)
         self._running.add(seq)
         self._prefixes.run(seq, tokens)
-        self._drop_spare(seq)
+        if self._shares_prefixes:
+            self._drop_spare(seq)
         return seq, self._restore(seq, tokens, shared) if share else 0
+
+    def _take_over(self, seq: int, tokens: Sequence[int]) -> tuple[int, int]:
+        """Go on with a kept sequence itself: also a memory that can't be cut or shared allows that.
+
+        Recurrent states and sliding windows are those of the last token.
+        """
+        self._running.add(seq)
+        self._prefixes.run(seq, tokens)
+        self._ledger.claim(seq, Claim.RUNNING)
+        return seq, self._ledger.length(seq)
 
     def _restore(self, seq: int, tokens: Sequence[int], known: int) -> int:
         """Bring back what host memory has of ``tokens`` after the first ``known``.
@@ -164,12 +179,14 @@ class KVCache:
 
     def keep(self, seq: int, tokens: list[int]) -> None:
         """``seq`` finished and its cells hold ``tokens``; they stay as a cache."""
-        if not tokens or not self._shares_prefixes:
+        if not tokens:
             self.drop(seq)
             return
         self._running.discard(seq)
         self._prefixes.keep(seq, tokens)
         self._ledger.claim(seq, Claim.KEPT)
+        if not self._shares_prefixes:
+            return
         self._drop_spare(seq)
         if self._prefixes.covered(seq):
             self.drop(seq)

@@ -32,7 +32,11 @@ class PrefixCache:
         return self._kept
 
     def run(self, sequence: int, tokens: Sequence[int]) -> None:
-        """``sequence`` is generating; ``tokens`` is its live list, which grows."""
+        """``sequence`` is generating, maybe on from what was kept of it.
+
+        ``tokens`` is its live list, which grows.
+        """
+        self._kept.pop(sequence, None)
         self._running[sequence] = tokens
         self._tree.insert(sequence, tokens)
 
@@ -68,6 +72,11 @@ class PrefixCache:
                 if shared > size or (shared == size > 0 and best in self._kept):
                     best, size = sequence, shared
         return best, size
+
+    def whole(self, prompt: Sequence[int]) -> int:
+        """The longest kept sequence that ``prompt`` goes on from, all of it; -1 for none."""
+        ends = self._within(prompt[:-1])
+        return max(ends, key=lambda sequence: len(self._kept[sequence]), default=-1)
 
     def spare(self, sequence: int) -> list[int]:
         """Kept sequences that ``sequence`` goes on from: who finds one of them finds it, too."""

@@ -104,13 +104,17 @@ class Generations(RuleBasedStateMachine):
         running = {s: tokens[: self.said_first[s]] for s, tokens in self.running.items()}
         donors = {**self.kept, **running} if self.shares else {}
         limit = len(prompt) - 1
+        if not self.shares:
+            whole = [t for t in self.kept.values() if len(t) <= limit and t == prompt[: len(t)]]
+            return max(map(len, whole), default=0)
         sizes = [min(limit, self.computed(s), common(t, prompt)) for s, t in donors.items()]
         return max(sizes, default=0)
 
     @precondition(lambda self: len(self.running) < self.n_seq)
     @rule(prompt=st.lists(st.integers(0, 1), min_size=1, max_size=10) | LONG)
     def attach(self, prompt: list[int]) -> None:
-        if len(self.running) + len(self.kept) == self.n_seq:
+        whole = not self.shares and self.best_donor(prompt) > 0
+        if len(self.running) + len(self.kept) == self.n_seq and not whole:
             self.oldest_goes()
         expected = self.best_donor(prompt)
         self.memory.shared = None
@@ -126,7 +130,9 @@ class Generations(RuleBasedStateMachine):
         shared -= back
         kept = list(self.kv._prefixes.kept)
         assert seq not in self.running
-        if shared:
+        if whole:
+            assert self.kept.pop(seq) == prompt[:shared]
+        elif shared:
             assert self.memory.shared is not None
             source, target, count = self.memory.shared
             assert (target, count) == (seq, shared)
@@ -176,7 +182,10 @@ class Generations(RuleBasedStateMachine):
         self.parked.discard(seq)
         cells = {s: set(c) for s, c in self.memory.cells.items()}
         self.kv.keep(seq, tokens)
-        if not tokens or not self.shares:
+        if not tokens:
+            return
+        if not self.shares:
+            self.kept[seq] = tokens
             return
         self.spare(tokens)
         donors = {**self.kept, **self.running}
