@@ -28,6 +28,7 @@ class Server:
         """``log`` is where its stderr goes. Raises RuntimeError if it does not get ready."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
         self._mark = f"BENCH_FAMILY={secrets.token_hex(8)}"
+        kept["FORGE_TUNED"] = "off"  # what is measured shall not depend on what was measured before
         kept["BENCH_FAMILY"] = self._mark.partition("=")[2]
         command = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", *options]
         self._log = log

@@ -1,4 +1,4 @@
-"""The command line: ``forge serve``."""
+"""The command line: ``forge serve``, ``forge tune``."""
 
 import argparse
 import asyncio
@@ -6,18 +6,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway import __version__, logs
+from gateway import __version__, logs, tuned
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
 from gateway.keys import Keyring
 from gateway.tls import server_context
+from gateway.tune import options
 
-EXIT_OK, EXIT_USAGE = 0, 2
+EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 SEND_BUFFER = 1 << 16
 """Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
 client that does not read is noticed."""
@@ -27,8 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The ``forge`` command; returns the exit code."""
     parser = build_parser()
     given = vars(parser.parse_args(argv))
-    del given["command"]
-    file = given.pop("config", None)
+    command, file = given.pop("command"), given.pop("config", None)
+    return tune(given, file) if command == "tune" else serve(given, file)
+
+
+def serve(given: dict[str, Any], file: Path | None) -> int:
+    """``forge serve`` with the options ``given`` on the command line; the exit code."""
     try:
         config = load(given, os.environ, file)
         logs.configure(config.log_level, "%(name)s")
@@ -36,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
         sock = bind(config.host, config.port)
     except ConfigError as error:
-        return _fail(str(error))
+        return _fail("serve", str(error))
+    config, note = tuned.apply(config, os.environ)
+    if note is not None:
+        print(f"forge serve: {logs.escaped(note)}", file=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(EXIT_OK))  # until the server has its own
     # Late, so that --help and wrong arguments answer at once.
@@ -46,11 +55,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         failure = runner.run(serve(config, sock, keyring, tls))
-    return EXIT_OK if failure is None else _fail(failure)
+    return EXIT_OK if failure is None else _fail("serve", failure)
 
 
-def _fail(reason: str) -> int:
-    print(f"forge serve: error: {logs.escaped(reason)}", file=sys.stderr)
+def tune(given: dict[str, Any], file: Path | None) -> int:
+    """``forge tune``, likewise."""
+    from gateway.tune import command  # late: rich takes a while to import
+
+    own = {field.name: given.pop(field.name) for field in fields(options.Wishes)}
+    try:
+        return command.run(given, file, options.Wishes(**own))
+    except ConfigError as error:
+        return _fail("tune", str(error))
+    except KeyboardInterrupt:
+        print("forge tune: interrupted, nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _fail(command: str, reason: str) -> int:
+    print(f"forge {command}: error: {logs.escaped(reason)}", file=sys.stderr)
     return EXIT_USAGE
 
 
@@ -83,32 +106,48 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"forge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    serve = commands.add_parser(
-        "serve",
-        help="serve a GGUF model over HTTP",
-        description="Serve a GGUF model over HTTP.",
-        epilog="Every option can also be set in the environment (--cache-type-k is "
+    _add_command(commands, "serve", "serve a GGUF model over HTTP", "", Config.model_fields)
+    tune = _add_command(
+        commands,
+        "tune",
+        "measure how this machine serves a model best, for forge serve to do so",
+        "Options of forge serve that are set here are kept as they are, the others are searched. ",
+        options.SHARED,
+    )
+    options.add_to(tune)
+    return parser
+
+
+def _add_command(
+    commands: Any, name: str, purpose: str, note: str, options: Iterable[str]
+) -> argparse.ArgumentParser:
+    """A command with ``options`` of :class:`Config`, which may also be set elsewhere."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog=f"{note}Every option can also be set in the environment (--cache-type-k is "
         'FORGE_CACHE_TYPE_K) or in a TOML file (cache-type-k = "f16"). The command line wins over '
         "the environment, the environment over the file.",
     )
-    serve.add_argument("--version", action="version", version=f"forge {__version__}")
-    serve.add_argument(
+    parser.add_argument("--version", action="version", version=f"forge {__version__}")
+    parser.add_argument(
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="TOML file"
     )
-    for name, field in Config.model_fields.items():
-        _add_option(serve, name, field)
+    for option in options:
+        _add_option(parser, option, Config.model_fields[option])
     return parser
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     flag = "--" + name.replace("_", "-")
     text = f"{describe(field)} (default: {default_text(field)})".replace("%", "%%")
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": name, "help": text}
+    shared: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": name, "help": text}
     if field.annotation is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
     else:
         # Strings: pydantic converts them, by the same rules as those from the environment.
-        parser.add_argument(flag, metavar=name.rsplit("_")[-1].upper(), **options)
+        parser.add_argument(flag, metavar=name.rsplit("_")[-1].upper(), **shared)
 
 
 def describe(field: FieldInfo) -> str:

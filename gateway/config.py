@@ -4,7 +4,6 @@ Command line > environment (``FORGE_*``) > config file (TOML) > defaults. The fi
 only list of options: the command line, its help and the README's table are made from them.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from gateway.machine import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
 EMBEDDED_MODEL = Path(str(files("workers"))) / "forge_tiny" / "forge-tiny.gguf"
@@ -101,6 +101,11 @@ class Config(BaseModel):
         True, description="repack weights for this CPU: faster small batches, no shared mmap"
     )
     n_gpu_layers: int = Field(0, ge=-1, description="layers to offload to a GPU; -1 means all")
+    tuned: Literal["auto", "off"] = Field(
+        "auto",
+        description="use what `forge tune` found best for this model and machine, where nothing "
+        "else is set",
+    )
     aging_rate: float = Field(
         0.2, ge=0, le=1e6, allow_inf_nan=False, description="priority gained per second of waiting"
     )
@@ -262,7 +267,7 @@ class Config(BaseModel):
         """Bytes of --cache-ram on a machine with so many bytes of ``memory``."""
         if self.cache_ram != "auto":
             return self.cache_ram * MIB
-        return min((memory or available_memory()) // 8, MOST_CACHE_RAM * MIB)
+        return min((memory or total_memory()) // 8, MOST_CACHE_RAM * MIB)
 
 
 def _origin(text: str) -> str:
@@ -286,22 +291,6 @@ class Shape:
     workers: int
     slots: int
     threads: int
-
-
-def available_cores() -> int:
-    """Cores this process may use (its affinity, where the system tells)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def available_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Bytes of memory that the machine has, or that the container may use."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(memory, int(limit.read_text()))
-    except (OSError, ValueError):  # there is none, or it says "max"
-        return memory
 
 
 def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Config:

@@ -44,6 +44,14 @@ def no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_tuned_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What this machine's user has measured with `forge tune` is nothing to the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def unmeasured() -> Iterator[None]:
     """Processes that a module's tests start run without coverage, for a quarter less computing.

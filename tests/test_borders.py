@@ -19,6 +19,7 @@ PURE = [
         "gateway/aging.py",
         "gateway/limits.py",
         "gateway/pool/placement.py",
+        "gateway/tune/plan.py",
         "workers/batcher.py",
         "workers/budget.py",
         "workers/cells.py",

@@ -15,10 +15,10 @@ from gateway.config import (
     Config,
     ConfigError,
     Shape,
-    available_memory,
     check_model,
     load,
 )
+from gateway.machine import total_memory
 
 # For every option: the text for file, environment and command line, and the value it becomes.
 OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
@@ -38,6 +38,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "flash_attn": ("auto", "on", "off", "off"),
     "repack": (True, "true", False, False),
     "n_gpu_layers": (1, "2", "-1", -1),
+    "tuned": ("auto", "auto", "off", "off"),
     "aging_rate": (1, "2.5", "1e-3", 0.001),
     "max_queue": (10, "20", "30", 30),
     "max_queue_bytes": (1024, "2048", "4096", 4096),
@@ -389,8 +390,8 @@ def test_memory_for_prefixes(tmp_path: Path) -> None:
     assert Config(cache_ram=0).worker_spec().cache_bytes == 0
     assert Config().cache_bytes(memory=16 * 1024 * MIB) == 2048 * MIB
     assert Config().cache_bytes(memory=1024 * 1024 * MIB) == 8192 * MIB
-    assert Config().cache_bytes() <= available_memory() / 8
-    machine = available_memory(tmp_path / "none")
+    assert Config().cache_bytes() <= total_memory() / 8
+    machine = total_memory(tmp_path / "none")
     for text, memory in (("max\n", machine), (f"{64 * MIB}\n", 64 * MIB), (f"{2**80}\n", machine)):
         (tmp_path / "limit").write_text(text)
-        assert available_memory(tmp_path / "limit") == memory
+        assert total_memory(tmp_path / "limit") == memory

@@ -1,0 +1,84 @@
+"""What this machine has to compute with."""
+
+import contextlib
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+SYSTEM = Path("/")
+
+
+class Machine(NamedTuple):
+    """What decides how fast a model runs, beside the model."""
+
+    cpu: str
+    cores: int
+    """That this process may use."""
+    llama_cpp_python: str
+
+
+def this_machine() -> Machine:
+    """Without loading llama.cpp."""
+    return Machine(cpu_model(), available_cores(), version("llama-cpp-python"))
+
+
+def available_cores(root: Path = SYSTEM) -> int:
+    """Cores this process may use: its affinity and its container's quota, where the system tells.
+
+    Half a core of a quota counts for nothing: threads that wait for each other would all stand
+    still whenever it is used up. ``root`` is for tests.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, int(cpu_quota(root) or cores)))
+
+
+def cpu_quota(root: Path = SYSTEM) -> float | None:
+    """CPUs that control groups (version 2) let this process use; None: no limit is known."""
+    quotas = list[float]()
+    with contextlib.suppress(OSError, ValueError):
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        group = next((line[3:] for line in lines if line.startswith("0::")), None)
+        for folder in () if group is None else (Path(group), *Path(group).parents):
+            with contextlib.suppress(OSError, ValueError):
+                limit = root / "sys/fs/cgroup" / str(folder).lstrip("/") / "cpu.max"
+                quota, period = limit.read_text().split()
+                quotas.append(int(quota) / int(period))  # "max" is no number
+    return min(quotas, default=None)
+
+
+def cpu_model(root: Path = SYSTEM) -> str:
+    """The processor's name; "unknown" where nobody tells."""
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        if done.stdout.strip():
+            return done.stdout.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def total_memory(limit: Path = SYSTEM / "sys/fs/cgroup/memory.max") -> int:
+    """Bytes of memory that the machine has, or that the container may use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(memory, int(limit.read_text()))
+    except (OSError, ValueError):  # there is none, or it says "max"
+        return memory
+
+
+def memory_available(root: Path = SYSTEM) -> int | None:
+    """Bytes that may be allocated without hurting others; None where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return None

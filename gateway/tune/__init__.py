@@ -1,0 +1,1 @@
+"""``forge tune``: which shape serves this model best on this machine, by measuring."""

@@ -1,0 +1,58 @@
+"""Cores, quotas and names, from files as Linux writes them."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.machine import available_cores, cpu_model, cpu_quota, memory_available, this_machine
+
+
+def system(root: Path, group: str, limits: dict[str, str]) -> Path:
+    """A tree with a control group of its own and ``cpu.max`` in some folders."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(f"9:name=systemd:/\n0::{group}\n")
+    for folder, text in limits.items():
+        place = root / "sys/fs/cgroup" / folder
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "cpu.max").write_text(text + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("group", "limits", "quota"),
+    [
+        ("/", {}, None),
+        ("/", {"": "max 100000"}, None),
+        ("/", {"": "150000 100000"}, 1.5),
+        ("/a/b", {"a/b": "max 100000", "a": "100000 50000"}, 2.0),
+        ("/a/b", {"a/b": "50000 100000", "a": "300000 100000"}, 0.5),
+        ("/a", {"a": "nonsense"}, None),
+    ],
+)
+def test_quota(group: str, limits: dict[str, str], quota: float | None, tmp_path: Path) -> None:
+    root = system(tmp_path, group, limits)
+    assert cpu_quota(root) == quota
+    without = available_cores(tmp_path / "nothing")
+    expected = without if quota is None else max(1, min(without, int(quota)))
+    assert available_cores(root) == expected
+
+
+def test_where_nothing_is_told(tmp_path: Path) -> None:
+    assert cpu_quota(tmp_path) is None
+    assert memory_available(tmp_path) is None
+    assert cpu_model(tmp_path)
+
+
+def test_names_and_memory(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: A CPU @ 2 GHz\n")
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert cpu_model(tmp_path) == "A CPU @ 2 GHz"
+    assert memory_available(tmp_path) == 7 * 1024
+
+
+def test_this_machine() -> None:
+    machine = this_machine()
+    assert machine.cpu
+    assert machine.cores >= 1
+    assert machine.llama_cpp_python[0].isdigit()

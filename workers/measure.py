@@ -1,0 +1,276 @@
+"""``python -m workers.measure``: what one worker's llama.cpp can do, for ``forge tune``.
+
+Lines of JSON on stdin and stdout: first a WorkerSpec, answered by Loaded or Unable; then each
+Measure is answered by Measured. Several of these processes that get the same line at the same time
+measure what as many workers do side by side.
+"""
+
+import os
+import random
+import resource
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from workers import llama
+from workers.embedder import Embedder
+from workers.engine import Engine, Inbox
+from workers.kv import KVCache
+from workers.parent import die_with_parent
+from workers.protocol import (
+    MIX_OUTPUT,
+    MIX_PROMPT,
+    Delta,
+    Failed,
+    Finished,
+    Generate,
+    Loaded,
+    Measure,
+    Measured,
+    Rate,
+    Sampling,
+    Step,
+    Tokens,
+    Unable,
+    WorkerSpec,
+)
+from workers.sequence import Sequence
+
+NICENESS = 5
+"""As that of a worker."""
+LARGEST_BATCH = 32
+"""Streams that "decode" may be asked about, where there are no more slots."""
+MOST_STEPS = 32
+"""Of each size: enough for a median, and streams stay short."""
+PATIENCE = 4.0
+"""A single step of more than so many times the time allowed is the last of its kind."""
+
+
+class Enough(Exception):
+    """The mix has been measured."""
+
+
+class Bench:
+    """A model and a context as a worker has them."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        """Raises :class:`workers.llama.LoadFailed`."""
+        self.spec = spec
+        self.model = llama.Model(spec)
+        self.n_seq = max(2 * spec.slots, LARGEST_BATCH + 1)
+        self.context = llama.Context(self.model, spec, self.n_seq)
+        if not self.context.generates:
+            raise llama.LoadFailed("the model can't generate, and nothing else is measured")
+        self._random = random.Random(0)
+
+    def close(self) -> None:
+        """Free what llama.cpp holds."""
+        self.context.close()
+        self.model.close()
+
+    def prompt(self, count: int) -> list[int]:
+        """Tokens that no other prompt begins with."""
+        return self._random.choices(range(self.model.n_vocab), k=count)
+
+    def clear(self) -> None:
+        """Leave no cells in use."""
+        for seq in range(self.n_seq):
+            self.context.drop(seq)
+
+    def decode(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
+        """Steps of one token for each of so many streams."""
+        first = self.prompt(min(MIX_PROMPT, self.context.n_ctx // 2))
+        for size in sizes:
+            room = (self.context.n_ctx - len(first)) // size
+            if size >= self.n_seq or size > self.spec.batch or room < 3:
+                return
+            self._compute([(0, 0, first, 1)])
+            for seq in range(1, size + 1):
+                self.context.share(0, seq, len(first))
+            took = list[float]()
+            begin = time.perf_counter()
+            while len(took) < min(room, MOST_STEPS) and (
+                len(took) < 3 or time.perf_counter() - begin < seconds
+            ):
+                at = len(first) + len(took)
+                took.append(
+                    self._compute([(seq, at, self.prompt(1), 1) for seq in range(1, size + 1)])
+                )
+            self.clear()
+            step = statistics.median(took[1:])  # the first has the graph to make
+            yield Rate(size, size / step)
+            if step > PATIENCE * seconds:
+                return
+
+    def prefill(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
+        """One prompt at a time, of so many tokens in one step."""
+        for size in sizes:
+            if size > min(self.spec.batch, self.context.n_ctx):
+                return
+            took = list[float]()
+            while not took or (sum(took) < seconds and len(took) < MOST_STEPS):
+                took.append(self._compute([(0, 0, self.prompt(size), 1)]))
+                self.clear()
+            yield Rate(size, size / statistics.median(took))
+            if min(took) > PATIENCE * seconds:
+                return
+
+    def _compute(self, chunks: list[tuple[int, int, list[int], int]]) -> float:
+        """How many seconds a batch takes, until its results can be read."""
+        begin = time.perf_counter()
+        status = self.context.decode(chunks)
+        if status != llama.OK:
+            raise llama.LoadFailed(f"llama_decode failed with {status}")
+        self.context.logits(len(chunks[0][2]) - 1)
+        return time.perf_counter() - begin
+
+    def mix(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
+        """The engine with so many clients, each of which sends its next request at once."""
+        for size in sizes:
+            self.clear()
+            crowd = Crowd(self, size, seconds)
+            n_ctx = self.context.n_ctx
+            shares = self.model.shares_prefixes
+            kv = KVCache(self.context, n_ctx, self.n_seq, shares_prefixes=shares)
+            embedder = Embedder(
+                partial(llama.EmbeddingContext, self.model, self.spec), None, self.spec.slots
+            )
+            engine = Engine(
+                self.context, kv, embedder, crowd.inbox, crowd.come, crowd.hear, self.spec.batch
+            )
+            try:
+                engine.run()
+            except Enough:
+                yield Rate(size, crowd.rate)
+        self.clear()
+
+
+class Crowd:
+    """Clients of an engine, and what they get together.
+
+    They begin with one prompt, computed once, and answers of different lengths, so that from then
+    on their requests end one after the other. What is measured begins when all have their first
+    token and ends when another prompt has its own: so as much prefill as decode is in it as in the
+    long run, however short it is.
+    """
+
+    def __init__(self, bench: Bench, size: int, seconds: float) -> None:
+        self.inbox: Inbox = Inbox()
+        self._bench = bench
+        self._limit = min(bench.model.n_ctx_train, bench.context.n_ctx)
+        self._size = size
+        self._seconds = seconds
+        self._sent = 0
+        self._begun = set[int]()
+        self._began: float | None = None
+        self._tokens = 0
+        self.rate = 0.0
+        """Tokens of output per second."""
+        first = bench.prompt(min(MIX_PROMPT, self._limit // 2))
+        for index in range(size):
+            self._send(first, 1 + max(1, MIX_OUTPUT * (index + 1) // size))
+
+    def come(self) -> None:
+        """The engine looks for messages; they are there."""
+
+    def hear(self, step: Step) -> None:
+        """One step's events. Raises Enough, or LoadFailed if something went wrong."""
+        newcomers = False
+        for event in step.events:
+            if isinstance(event, Failed):
+                raise llama.LoadFailed(event.message)
+            if not isinstance(event, Delta | Finished):
+                continue
+            newcomers |= event.id not in self._begun
+            self._begun.add(event.id)
+            self._tokens += len(event.ids)
+            if isinstance(event, Finished):
+                prompt = min(MIX_PROMPT, self._limit // 2)
+                self._send(self._bench.prompt(prompt), MIX_OUTPUT)
+        if newcomers:
+            self._judge()
+
+    def _judge(self) -> None:
+        now = time.perf_counter()
+        later = len(self._begun) - self._size
+        if self._began is None:
+            if later >= 0:
+                self._began, self._tokens = now, 0
+        elif later >= max(1, self._size // 4) and now - self._began >= self._seconds:
+            self.rate = self._tokens / (now - self._began)
+            raise Enough
+
+    def _send(self, prompt: list[int], output: int) -> None:
+        self._sent += 1
+        request = Generate(
+            id=self._sent,
+            attempt=1,
+            prompt=Tokens(prompt),
+            sampling=Sampling(seed=0, temperature=0.0),
+            max_tokens=output,
+            stop=[],
+            ignore_eos=True,
+            now=0.0,
+        )
+        self.inbox.put(Sequence(request, self._bench.model, prompt, self._limit))
+
+
+def memory() -> int:
+    """Bytes that this process takes: PSS where the system tells, else the most it ever had."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def serve(read: BinaryIO, write: Callable[[msgspec.Struct], None]) -> None:
+    """Load what the first line says and measure what the others ask for, until there are none."""
+    spec = msgspec.json.decode(read.readline(), type=WorkerSpec)
+    llama.initialise()
+    bench: Bench | None = None
+    try:
+        bench = Bench(spec)
+        write(Loaded(bench.context.n_ctx))
+        ways = {"decode": bench.decode, "prefill": bench.prefill, "mix": bench.mix}
+        for line in read:
+            wanted = msgspec.json.decode(line, type=Measure)
+            rates = list(ways[wanted.what](wanted.sizes, wanted.seconds))
+            write(Measured(rates, memory()))
+    except llama.LoadFailed as error:
+        write(Unable(str(error)))
+    finally:
+        if bench is not None:
+            bench.close()
+
+
+def main() -> None:
+    """Entry of the process."""
+    die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the one who asks ends us
+    os.nice(NICENESS)
+    if sys.platform == "linux":
+        # A candidate may want more memory than there is; nobody else should pay for that.
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    # Whatever a library prints must not get between our lines.
+    with os.fdopen(os.dup(1), "wb") as ours:
+        os.dup2(2, 1)
+
+        def write(message: msgspec.Struct) -> None:
+            ours.write(msgspec.json.encode(message) + b"\n")
+            ours.flush()
+
+        serve(sys.stdin.buffer, write)
+
+
+if __name__ == "__main__":
+    main()
