@@ -68,7 +68,9 @@ class Config(BaseModel):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
     workers: Count | Auto = Field(
-        "auto", description="worker processes; auto: one for every four cores, at least two"
+        "auto",
+        description="worker processes; auto: what `forge tune` found best, else one for every four "
+        "cores, at least two",
     )
     slots: Annotated[int, Field(ge=1, le=128)] | Auto = Field(
         "auto", description="sequences that generate at once, per worker; auto: 8"

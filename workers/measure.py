@@ -20,6 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from workers import llama
+from workers.budget import StepBudget
 from workers.embedder import Embedder
 from workers.engine import Engine, Inbox
 from workers.kv import KVCache
@@ -69,6 +70,8 @@ class Bench:
         if not self.context.generates:
             raise llama.LoadFailed("the model can't generate, and nothing else is measured")
         self._random = random.Random(0)
+        self._budget = StepBudget(spec.batch, spec.target_itl_ms)
+        """It learns, so it stays."""
 
     def close(self) -> None:
         """Free what llama.cpp holds."""
@@ -143,7 +146,13 @@ class Bench:
                 partial(llama.EmbeddingContext, self.model, self.spec), None, self.spec.slots
             )
             engine = Engine(
-                self.context, kv, embedder, crowd.inbox, crowd.come, crowd.hear, self.spec.batch
+                self.context,
+                kv,
+                embedder,
+                crowd.inbox,
+                crowd.come,
+                crowd.hear,
+                self._budget,
             )
             try:
                 engine.run()

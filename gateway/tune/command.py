@@ -70,6 +70,8 @@ class _TimeLeft(ProgressColumn):
     """The task's total is in seconds; what it will come to is better known than its speed."""
 
     def render(self, task: Task) -> Text:
+        if task.finished:
+            return Text()
         left = max(0.0, (task.total or 0.0) - (task.elapsed or 0.0))
         return Text(f"{left:.0f} s left", style="cyan")
 

@@ -18,6 +18,8 @@ WORTH = 1.05
 """So much faster than the incumbent something must be, or the incumbent stays."""
 MORE_SLOTS = 1.10
 """So much each doubling of the slots must bring: it halves the speed of every stream."""
+UNSURE = 1.2
+"""So much more any change must bring if it, or the incumbent, was measured only once."""
 FEWER_SLOTS = 0.97
 """So much of the output half of the slots must keep: it makes every stream faster."""
 MOST_SLOTS = 128
@@ -180,19 +182,25 @@ def fastest(results: Sequence[Result], *, allow_lossy: bool = False) -> Result:
     incumbent = results[0]
     allowed = [r for r in results if allow_lossy or not lossy(r.setting, incumbent.setting)]
     best = max(allowed, key=lambda result: result.output)
-    return best if best.output > WORTH * incumbent.output else incumbent
+    return best if best.output > WORTH * _doubt(results) * incumbent.output else incumbent
+
+
+def _doubt(results: Sequence[Result]) -> float:
+    """A factor for what a change must bring: one look at a noisy machine says little."""
+    looks = min((len(result.visits) for result in results if result.failure is None), default=0)
+    return UNSURE if looks < 2 else 1.0
 
 
 def enough_slots(results: Sequence[Result]) -> Result:
     """As many slots as are worth it; the incumbent is the first."""
-    chosen = results[0]
+    chosen, doubt = results[0], _doubt(results)
     by_slots = sorted((r for r in results if r.failure is None), key=lambda r: r.setting.slots)
     for result in reversed(by_slots):
         fewer = result.setting.slots < chosen.setting.slots
-        if fewer and result.output >= FEWER_SLOTS * chosen.output:
+        if fewer and result.output >= FEWER_SLOTS * doubt * chosen.output:
             chosen = result
     for result in by_slots if chosen is results[0] else ():
         doublings = math.log2(result.setting.slots / chosen.setting.slots)
-        if doublings > 0 and result.output >= MORE_SLOTS**doublings * chosen.output:
+        if doublings > 0 and result.output >= MORE_SLOTS**doublings * doubt * chosen.output:
             chosen = result
     return chosen

@@ -1,7 +1,9 @@
 """What was measured, for people: tables and bars in a terminal, plain lines elsewhere."""
 
 from collections.abc import Iterator
+from typing import Literal
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -36,14 +38,14 @@ MEANING = (
     "shape: workers x threads x slots; output: tokens a second of all slots together, which get "
     f"prompts of {MIX_PROMPT} tokens and answer with {MIX_OUTPUT} (median of the turns ± half of "
     "their range, and beside the first line); stream: the part of each; alone: a stream without "
-    "others; prompts: prompt tokens a second (in steps of so many); MiB: the workers' memory."
+    "others; prompts: prompt tokens a second at best; MiB: the workers' memory. * is chosen."
 )
 
 
 def row(result: Result, stage: Stage) -> tuple[str, ...]:
     """The cells of a result."""
     setting = result.setting
-    shape = f"{setting.workers} x {setting.threads} x {setting.slots}"
+    shape = f"{setting.workers}x{setting.threads}x{setting.slots}"
     name = (
         f"{shape} *" if result is stage.chosen else shape,
         weights(setting),
@@ -53,15 +55,15 @@ def row(result: Result, stage: Stage) -> tuple[str, ...]:
     if result.failure is not None:
         return (*name, "failed", *[""] * (len(COLUMNS) - SETTING - 1))
     first = stage.results[0].output
-    prefill = max(result.prefill.items(), key=lambda item: item[1], default=None)
+    prefill = max(result.prefill.values(), default=None)
     return (
         *name,
-        f"{result.output:,.1f} ± {50 * result.spread:.0f} %",
+        f"{result.output:,.1f} ±{50 * result.spread:.0f}%",
         f"{result.output / first:.2f}x" if first else "-",
         str(len(result.visits)),
         f"{result.stream:,.1f}",
         f"{result.alone:,.1f}",
-        "" if prefill is None else f"{prefill[1]:,.0f} ({prefill[0]})",
+        "" if prefill is None else f"{prefill:,.0f}",
         f"{result.memory / MIB:,.0f}",
     )
 
@@ -73,14 +75,7 @@ def show(found: Found, console: Console) -> None:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     for stage in found.stages:
-        table = Table(title=TITLES[stage.name], title_justify="left")
-        for index, column in enumerate(COLUMNS):
-            table.add_column(column, justify="right" if index >= SETTING else "left")
-        for result in stage.results:
-            style = "bold green" if result is stage.chosen else None
-            style = "red" if result.failure is not None else style
-            table.add_row(*row(result, stage), style=style)
-        console.print(table)
+        console.print(_table(stage))
         for result in stage.results:
             if result.failure is not None:
                 text = f"failed: {result.setting}: {result.failure}"
@@ -89,7 +84,26 @@ def show(found: Found, console: Console) -> None:
     for line in bars(found.stages[0].results):
         console.print(line, highlight=False)
     for line in summary(found):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False)
+
+
+def _table(stage: Stage) -> Table:
+    """Without the columns that tell nothing, for terminals are narrow."""
+    cells = [row(result, stage) for result in stage.results]
+    told = [
+        0,
+        *(i for i in range(1, len(COLUMNS)) if i >= SETTING or len({c[i] for c in cells}) > 1),
+    ]
+    told = [index for index in told if any(line[index] for line in cells)]
+    table = Table(title=TITLES[stage.name], title_justify="left", box=box.SIMPLE_HEAD)
+    for index in told:
+        side: Literal["left", "right"] = "right" if index >= SETTING else "left"
+        table.add_column(COLUMNS[index], justify=side, no_wrap=True)
+    for result, line in zip(stage.results, cells, strict=True):
+        style = "bold green" if result is stage.chosen else None
+        style = "red" if result.failure is not None else style
+        table.add_row(*(line[index] for index in told), style=style)
+    return table
 
 
 def plain(search: Found) -> Iterator[str]:

@@ -8,6 +8,8 @@ from gateway.tune import plan
 from gateway.tune.plan import Result, Setting, Visit
 
 MOST_TURNS = 5
+CURVELESS = 0.5
+"""The part of a visit with curves that one without takes, about."""
 SHARES = {"shape": 0.55, "cache": 0.8, "slots": 1.0}
 """The part of the time at which each stage ends, in their order."""
 
@@ -100,8 +102,8 @@ class Search:
         self._tell = tell
         self._allow_lossy = allow_lossy
         self._begin = clock()
-        self._longest = 0.0
-        """Seconds of the longest visit so far."""
+        self._cost = 0.0
+        """Seconds that a visit without curves takes, going by the longest so far."""
 
     def run(self) -> Found:
         """Raises :class:`NothingMeasured`."""
@@ -133,7 +135,7 @@ class Search:
         """One more stage, if there is anything to choose, and time."""
         if len(settings) < 2:
             return
-        if self._left(SHARES[name]) < self._longest * len(settings):
+        if self._left(SHARES[name]) < self._cost * len(settings):
             found.skipped.append(name)
             return
         results = self._turns(name, settings)
@@ -145,7 +147,7 @@ class Search:
         results = [Result(setting) for setting in settings]
         going = results
         for turn in range(MOST_TURNS):
-            if turn and (len(going) < 2 or self._left(SHARES[name]) < self._longest * len(going)):
+            if turn and (len(going) < 2 or self._left(SHARES[name]) < self._cost * len(going)):
                 break
             # Back and forth: what slowly changes on the machine shall not favour the last.
             order = going if turn % 2 == 0 else going[::-1]
@@ -158,7 +160,7 @@ class Search:
     def _report(self, what: str, coming: int) -> None:
         """Tell how far it is; ``coming`` visits there will be at least."""
         done = self._clock() - self._begin
-        self._tell(done, max(self._seconds, done + self._longest * coming), what)
+        self._tell(done, max(self._seconds, done + self._cost * coming), what)
 
     def _visit(self, result: Result, *, curves: bool) -> None:
         begin = self._clock()
@@ -166,7 +168,8 @@ class Search:
             result.visits.append(self._measure(result.setting, curves=curves))
         except VisitFailed as failure:
             result.failure = str(failure)
-        self._longest = max(self._longest, self._clock() - begin)
+        took = self._clock() - begin
+        self._cost = max(self._cost, took * CURVELESS if curves else took)
 
     def _left(self, share: float) -> float:
         """Seconds until that part of the time has passed."""

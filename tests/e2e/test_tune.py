@@ -42,7 +42,7 @@ def test_measured_written_and_served(tmp_path: Path, start_server: Start) -> Non
     assert (code, err) == (0, "")
     (file,) = written(home)
     assert f"Written to {file}" in out
-    assert "1 x 1 x 2, mapped, on, f16: output tok/s " in out.replace(" *", "")
+    assert "1x1x2, mapped, on, f16: output tok/s " in out.replace(" *", "")
     content = tomllib.loads(file.read_text())
     options = content["options"]
     assert (options["workers"], options["threads"], options["slots"]) == (1, 1, 2)

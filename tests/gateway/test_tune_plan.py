@@ -31,7 +31,7 @@ def result(setting: Setting, *outputs: float, failure: str | None = None) -> Res
 
 
 def with_slots(slots: int, output: float) -> Result:
-    return result(replace(BASE, slots=slots), output)
+    return result(replace(BASE, slots=slots), output, output)
 
 
 # ------------------------------------------------------------------ what is measured
@@ -89,8 +89,17 @@ def test_medians_count() -> None:
 
 @pytest.mark.parametrize(("output", "index"), [(104.0, 0), (106.0, 1), (50.0, 0)])
 def test_the_incumbent_stays_unless_a_change_is_worth_it(output: float, index: int) -> None:
-    results = [result(BASE, 100.0), result(replace(BASE, repack=False), output)]
+    results = [result(BASE, 100.0, 100.0), result(replace(BASE, repack=False), output, output)]
     assert fastest(results) is results[index]
+
+
+@pytest.mark.parametrize(("output", "index"), [(125.0, 0), (127.0, 1)])
+def test_one_look_must_show_more(output: float, index: int) -> None:
+    other = replace(BASE, repack=False)
+    results = [result(BASE, 100.0), result(other, output, output), result(other, failure="died")]
+    assert fastest(results) is results[index]
+    few = [result(BASE, 100.0), result(replace(BASE, slots=4), output - 10)]
+    assert enough_slots(few) is few[index]
 
 
 def test_what_failed_is_not_chosen() -> None:
@@ -106,7 +115,7 @@ def test_what_failed_is_not_chosen() -> None:
 def test_quality_is_only_given_away_when_allowed() -> None:
     quantised = replace(BASE, cache_type_k="q8_0", cache_type_v="q8_0")
     exact = replace(BASE, cache_type_k="f32", cache_type_v="f32")
-    results = [result(BASE, 100.0), result(exact, 110.0), result(quantised, 200.0)]
+    results = [result(BASE, 100.0), result(exact, 130.0), result(quantised, 200.0)]
     assert fastest(results) is results[1]
     assert fastest(results, allow_lossy=True) is results[2]
     assert not lossy(quantised, quantised), "who serves with it has given it away already"

@@ -30,8 +30,8 @@ def shown(found: Found, *, terminal: bool, width: int = 120) -> str:
 def test_plain_lines(found: Found) -> None:
     text = shown(found, terminal=False)
     assert text.isascii() or "±" in text
-    assert "1 x 2 x 16 *, mapped, auto, f16: output tok/s 200.0 ± 5 %; 2.00x; turns 2" in text
-    assert "2 x 1 x 8, repacked, auto, f16: [too] little memory" in text
+    assert "1x2x16 *, mapped, auto, f16: output tok/s 200.0 ±5%; 2.00x; turns 2" in text
+    assert "2x1x8, repacked, auto, f16: [too] little memory" in text
     assert "decode tok/s by streams, 2 x 1 repacked: 2: 20.0, 4: 30.0" in text
     assert "200.0 tokens a second, 2.00x of what the automatic shape gives: 12.5 to each" in text
     assert "\x1b" not in text
@@ -39,7 +39,7 @@ def test_plain_lines(found: Found) -> None:
 
 def test_a_terminal_gets_tables_and_bars(found: Found) -> None:
     text = shown(found, terminal=True)
-    assert "1 x 2 x 16 *" in text
+    assert "1x2x16 *" in text
     assert "KV f16: [too] little memory" in text
     lines = [line for line in text.splitlines() if "ms a step" in line]
     assert len(lines) == 4
