@@ -71,13 +71,14 @@ class Memory:
     """In KiB."""
 
     rss: int
+    pss: int
+    """Proportional: a page that several share counts in parts. It moves with whoever shares."""
     anonymous: int
-    """What it allocated itself. (Its proportional set size would move with whoever shares its
-    libraries.)"""
+    """What it allocated itself."""
 
 
 def memory(pid: int) -> Memory:
     """What it holds resident. Raises OSError if it is gone."""
     lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]
     fields = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    return Memory(fields["Rss"], fields["Anonymous"])
+    return Memory(fields["Rss"], fields["Pss"], fields["Anonymous"])

@@ -33,8 +33,8 @@ def test_requests_are_reproducible_and_no_two_alike() -> None:
 
 def test_the_slope_is_that_of_the_second_half() -> None:
     """Growth at the beginning is a process that warms up."""
-    warming = [Sample(100 * n, {"x": Memory(rss=10 * n, anonymous=5000)}) for n in range(10)]
-    then = [Sample(1000 + 100 * n, {"x": Memory(100 + 2 * n, 5000)}) for n in range(10)]
+    warming = [Sample(100 * n, {"x": Memory(rss=10 * n, pss=0, anonymous=5000)}) for n in range(10)]
+    then = [Sample(1000 + 100 * n, {"x": Memory(100 + 2 * n, 0, 5000)}) for n in range(10)]
     assert slope(warming + then, "x", "rss") == pytest.approx(20)
     assert slope(warming + then, "x", "anonymous") == 0
     assert slope(warming, "x", "rss") == pytest.approx(100)

@@ -1,0 +1,227 @@
+"""The results as JSON, a page of tables, and plots."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from .experiment import CEILING, Found
+from .measure import Figures, Ratio, medians, ratio
+
+PEER = "llama-server"
+NOTE = (
+    "Every system is alone on the machine when it is measured, with the same file, slots, KV "
+    "cells, threads, batch and prompts, and each round starts them in another order. Figures are "
+    "medians of the rounds; ratios are taken round by round (median, and least to most) to that "
+    f"way of {PEER} which gives the most tokens a second. Times in seconds, as the client sees "
+    "them: TTFT from the request to the first text, ITL between two pieces of text, E2E to the "
+    "end of the answer. CPU is that of all the system's processes for 1,000 tokens of output; "
+    "memory is what they hold afterwards. *engine* is a worker driven over its link, without a "
+    f"gateway. *{CEILING}*: all prompts at once and then all answers, without a server. In *a "
+    "long prompt into streams* only the pauses of the running streams while it is computed count."
+)
+COLUMNS = {
+    "tokens/s": ("tokens_per_s", 1), "requests/s": ("requests_per_s", 2),
+    "TTFT p50": ("ttft_p50", 3), "p99": ("ttft_p99", 3), "max": ("ttft_max", 3),
+    "ITL p50": ("itl_p50", 4), "p99 ": ("itl_p99", 3), "worst gap": ("itl_max", 3),
+    "E2E p50": ("e2e_p50", 2), "p99  ": ("e2e_p99", 2), "max ": ("e2e_max", 2),
+    "CPU s": ("cpu_s_per_1000_tokens", 2), "RSS MiB": ("rss_mib", 0), "PSS MiB": ("pss_mib", 0),
+    "errors": ("errors", 0),
+}  # fmt: skip
+"""Heading: which figure, and with how many digits."""
+RATIOS = {
+    "tokens/s": "tokens_per_s", "TTFT p50": "ttft_p50", "ITL p99": "itl_p99",
+    "worst gap": "itl_max", "TTFT of the long prompt": "long_ttft",
+}  # fmt: skip
+
+
+@dataclass
+class Result:
+    """What was found, and under which circumstances."""
+
+    options: dict[str, Any]
+    missing: dict[str, str]
+    """Why which systems are not there."""
+    load: float = 0.0
+    """Load average of the machine before the run: other people's work."""
+    models: dict[str, Found] = field(default_factory=dict)
+    capacity: dict[str, float] = field(default_factory=dict)
+    """Requests per second of the pilot, which Poisson arrivals are parts of."""
+    when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d}")
+
+    def add(self, model: str, found: Found, capacity: float) -> None:
+        """One more model."""
+        self.models[model], self.capacity[model] = found, capacity
+
+
+def peer(systems: dict[str, list[Figures]]) -> str | None:
+    """The way of the peer that gives the most tokens a second."""
+    ways = [name for name in systems if name.startswith(PEER)]
+    return max(ways, key=lambda name: medians(systems[name])["tokens_per_s"], default=None)
+
+
+def ratios(systems: dict[str, list[Figures]], name: str) -> dict[str, Ratio]:
+    """Of one system to the best way of the peer, by heading; those that make sense."""
+    base = peer(systems)
+    if base is None or name == base:
+        return {}
+    found = {h: ratio(systems[name], systems[base], figure) for h, figure in RATIOS.items()}
+    return {heading: value for heading, value in found.items() if value is not None}
+
+
+def ceilings(systems: dict[str, list[Figures]], name: str) -> Ratio | None:
+    """Tokens a second of one system as a part of the best that llama.cpp gives without a server."""
+    ways = [way for way in systems if way.startswith(CEILING)]
+    if not ways or name in ways:
+        return None
+    best = max(ways, key=lambda way: medians(systems[way])["tokens_per_s"])
+    return ratio(systems[name], systems[best], "tokens_per_s")
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
+        ]
+        model = names[0] if names else model
+    return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform(terse=True)}
+
+
+def versions() -> dict[str, str]:
+    """Of what computes and of what serves."""
+    names = ("llama-cpp-python", "uvicorn", "starlette", "uvloop", "orjson")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def commit() -> str:
+    """Forge's own, with a + if files differ from it; empty outside a repository."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    try:
+        head = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True).strip()
+        changed = subprocess.check_output([*git, "status", "--porcelain"], text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+" if changed else "")
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Everything: each round, the medians and the ratios."""
+    return {
+        "when": result.when, "commit": commit(), "machine": machine(), "versions": versions(),
+        "load_before": result.load, "options": result.options, "missing": result.missing,
+        "capacity_requests_per_s": result.capacity,
+        "models": {
+            model: {
+                workload: {
+                    name: {
+                        "median": medians(rounds), "rounds": rounds,
+                        "ratios": {h: asdict(r) for h, r in ratios(systems, name).items()},
+                    }
+                    for name, rounds in systems.items()
+                }
+                for workload, systems in found.items()
+            }
+            for model, found in result.models.items()
+        },
+    }  # fmt: skip
+
+
+def markdown(result: Result) -> str:
+    """The page."""
+    options, on = result.options, machine()
+    lines = [
+        "# Serving, beside others", "",
+        f"{result.when}, Forge {commit()}, Python {platform.python_version()}, llama-cpp-python "
+        f"{version('llama-cpp-python')}, {on['cores']} cores ({on['cpu']}), load before "
+        f"{result.load:.1f}. {options['slots']} slots, {options['ctx']} cells, "
+        f"{options['threads']} threads, batch {options['batch']}, {options['plan'].rounds} rounds, "
+        f"{options['plan'].words} words in, {options['plan'].tokens} tokens out. {NOTE}", "",
+    ]  # fmt: skip
+    if result.missing:
+        why = (f"{name} ({reason.splitlines()[0]})" for name, reason in result.missing.items())
+        lines += [f"Not measured: {', '.join(why)}.", ""]
+    for model, found in result.models.items():
+        lines += [
+            f"## {model}", "",
+            f"Capacity in the pilot: {shown(result.capacity[model], 2) or '-'} requests/s.", "",
+            f"![tokens per second](serving-speed-{slug(model)}.png)", "",
+            f"![pauses](serving-pauses-{slug(model)}.png)", "",
+        ]  # fmt: skip
+        for workload, systems in found.items():
+            if systems:
+                lines += [f"### {workload}", "", *_workload(systems), ""]
+    return "\n".join(lines)
+
+
+def _workload(systems: dict[str, list[Figures]]) -> list[str]:
+    lines = [f"| system | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
+    for name, rounds in systems.items():
+        found = medians(rounds)
+        cells = [shown(found.get(figure), digits) for figure, digits in COLUMNS.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, rounds in systems.items():
+        parts = [f"{heading} {value}" for heading, value in ratios(systems, name).items()]
+        if (part := ceilings(systems, name)) is not None:
+            parts.append(f"of {CEILING} {part}")
+        if "long_ttft" in medians(rounds):
+            parts.append(f"TTFT of the long prompt {medians(rounds)['long_ttft']:.2f} s")
+        if parts:
+            lines += ["", f"{name}: {', '.join(parts)}."]
+    return lines
+
+
+def shown(value: float | None, digits: int) -> str:
+    """Nothing for what could not be seen."""
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def slug(model: str) -> str:
+    """The model's part of an image's name; a model may be a path."""
+    return Path(model).stem.replace(" ", "-")
+
+
+def tables(result: Result) -> list[Table]:
+    """The short of it for a terminal."""
+    found = []
+    for model, by_workload in result.models.items():
+        out = Table("workload", "system", "tokens/s", "ratio", "TTFT p50", "worst gap", title=model)
+        for workload, systems in by_workload.items():
+            for name, rounds in systems.items():
+                middle, beside = medians(rounds), ratios(systems, name)
+                out.add_row(
+                    workload, name, shown(middle["tokens_per_s"], 1),
+                    f"{beside['tokens/s'].median:.2f}" if "tokens/s" in beside else "",
+                    shown(middle.get("ttft_p50"), 3), shown(middle.get("itl_max"), 3),
+                )  # fmt: skip
+        found.append(out)
+    return found
+
+
+def write(result: Result, out: Path) -> None:
+    """serving.json, serving.md and two images for each model."""
+    from .plots import plot_pauses, plot_speed
+
+    def plain(value: object) -> object:
+        if is_dataclass(value) and not isinstance(value, type):
+            return asdict(value)
+        return str(value)
+
+    text = json.dumps(as_json(result), default=plain, indent=1)
+    (out / "serving.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
+    (out / "serving.md").write_text(markdown(result), encoding="utf-8")
+    for model, found in result.models.items():
+        plot_speed(found, out / f"serving-speed-{slug(model)}.png")
+        plot_pauses(found, out / f"serving-pauses-{slug(model)}.png")

@@ -1,0 +1,198 @@
+"""The systems that are compared: each is started, asked and stopped in the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from bench.processes import Process, with_variable
+from bench.server import running
+
+from .client import Asker, Client
+from .direct import engine
+
+START_S, STOP_S = 300, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all have in common."""
+
+    model: Path
+    slots: int
+    ctx: int
+    """Cells of the KV cache, which all sequences share."""
+    threads: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A system that is ready."""
+
+    asker: Asker
+    family: Callable[[], list[Process]]
+    """Its processes; none if it is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A name for the report, and how to have it for the length of a block."""
+
+    name: str
+    up: Callable[[Settings], contextlib.AbstractAsyncContextManager[Up]]
+    is_forge: bool = False
+    is_peer: bool = True
+    """Whether all workloads make sense; the bare engine is there for the closed loops alone."""
+
+
+def forge(name: str, options: Sequence[str]) -> System:
+    """`forge serve`, one worker unless the options say otherwise."""
+
+    @contextlib.asynccontextmanager
+    async def up(settings: Settings) -> AsyncIterator[Up]:
+        given = (
+            "--model", str(settings.model), "--alias", "bench", "--workers", "1",
+            "--slots", str(settings.slots), "--ctx", str(settings.ctx),
+            "--threads", str(settings.threads), "--batch", str(settings.batch),
+        )  # fmt: skip
+        with running(*given, *options) as server:
+            server.wait_ready()
+            yield Up(Client(server.url, "bench"), server.family)
+
+    return System(name, up, is_forge=True)
+
+
+def bare_engine(name: str, *, repack: bool) -> System:
+    """A worker without HTTP, queue and dispatcher."""
+
+    @contextlib.asynccontextmanager
+    async def up(settings: Settings) -> AsyncIterator[Up]:
+        async with engine(
+            settings.model, slots=settings.slots, ctx=settings.ctx, threads=settings.threads,
+            batch=settings.batch, repack=repack,
+        ) as (asker, family):  # fmt: skip
+            yield Up(asker, family)
+
+    return System(name, up, is_peer=False)
+
+
+def llama_server(name: str, binary: Path, options: Sequence[str]) -> System:
+    """llama.cpp's own server, with as many slots over as large a unified cache."""
+
+    def command(settings: Settings, port: int) -> list[str]:
+        return [
+            str(binary), "--model", str(settings.model), "--host", "127.0.0.1",
+            "--port", str(port), "--parallel", str(settings.slots), "--kv-unified",
+            "--ctx-size", str(settings.ctx), "--threads", str(settings.threads),
+            "--batch-size", str(settings.batch), "--ubatch-size", str(settings.batch),
+            # Saving whole prompts to RAM costs it time, and memory that is not comparable.
+            "--cache-ram", "0", "--cache-type-k", "f16", "--cache-type-v", "f16", *options,
+        ]  # fmt: skip
+
+    return _process(name, command, "/health")
+
+
+def python_server(name: str) -> System:
+    """llama-cpp-python's server: one request at a time."""
+
+    def command(settings: Settings, port: int) -> list[str]:
+        return [
+            sys.executable, "-m", "llama_cpp.server", "--model", str(settings.model),
+            "--host", "127.0.0.1", "--port", str(port), "--n_ctx", "4096",
+            "--n_threads", str(settings.threads), "--n_threads_batch", str(settings.threads),
+            "--n_batch", str(settings.batch), "--interrupt_requests", "False",
+        ]  # fmt: skip
+
+    return _process(name, command, "/v1/models")
+
+
+def elsewhere(name: str, url: str) -> System:
+    """Any OpenAI server that runs already; its cost can't be seen."""
+
+    @contextlib.asynccontextmanager
+    async def up(settings: Settings) -> AsyncIterator[Up]:
+        base = url.rstrip("/").removesuffix("/v1")
+        async with httpx.AsyncClient(timeout=STOP_S) as client:
+            models = await client.get(f"{base}/v1/models")
+        yield Up(Client(url, models.json()["data"][0]["id"]), list)
+
+    return System(name, up)
+
+
+def named(text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` of the command line. Raises ValueError."""
+    name, found, value = text.partition("=")
+    if not (name and found and value):
+        raise ValueError(f"expected NAME=VALUE, not {text!r}")
+    return name, value
+
+
+def forge_way(text: str) -> System:
+    """``NAME=OPTIONS``, as a shell would split them."""
+    name, options = named(text)
+    return forge(name, shlex.split(options))
+
+
+def _process(name: str, command: Callable[[Settings, int], list[str]], health: str) -> System:
+    @contextlib.asynccontextmanager
+    async def up(settings: Settings) -> AsyncIterator[Up]:
+        port = free_port()
+        with _started(command(settings, port), f"http://127.0.0.1:{port}{health}") as mark:
+            url = f"http://127.0.0.1:{port}"
+            yield Up(Client(url, "bench"), lambda: with_variable(mark))
+
+    return System(name, up)
+
+
+@contextlib.contextmanager
+def _started(command: list[str], health: str) -> Iterator[str]:
+    """Run it, wait until it is healthy, end it; the value marks its processes' environment.
+
+    Raises RuntimeError with the end of its log.
+    """
+    mark = f"BENCH_FAMILY={secrets.token_hex(8)}"
+    environment = {**os.environ, "BENCH_FAMILY": mark.partition("=")[2]}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=environment,
+    ) as process:  # fmt: skip
+        try:
+            end = time.monotonic() + START_S
+            while not _healthy(health):
+                if process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"{shlex.join(command)} does not get ready")
+                time.sleep(0.1)
+            yield mark
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])

@@ -1,0 +1,230 @@
+"""Forge beside others: the arithmetic, the client, and a smallest run against real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rich", reason="the benchmarks need the extra [bench]")
+pytest.importorskip("matplotlib", reason="the benchmarks need the extra [bench]")
+
+from bench.peers import NoPeer, programs
+from bench.serving.__main__ import main
+from bench.serving.ceiling import figures as ceiling_figures
+from bench.serving.client import Answer, Client, Request
+from bench.serving.measure import Figures, Ratio, figures, medians, ratio
+from bench.serving.prompts import Prompts, arrivals, known
+from bench.serving.report import Result, as_json, ceilings, markdown, peer, ratios
+from bench.serving.workloads import Plan, Run, workloads
+from gateway.config import EMBEDDED_MODEL
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
+SMALLEST = Plan(rounds=1, words=3, tokens=4, waves={2: 2}, loads=(), shared=(2,), system_words=9,
+                chats=1, turns=2, streams=1, long_words=20, long_tokens=8)  # fmt: skip
+
+
+def test_arrivals_are_a_poisson_process_that_can_be_repeated() -> None:
+    first = arrivals(10, 4000, "a")
+    assert first == arrivals(10, 4000, "a") == sorted(first)
+    assert first != arrivals(10, 4000, "b")
+    assert first[-1] == pytest.approx(400, rel=0.1)
+
+
+def test_prompts_are_the_models_own_words_and_never_the_same() -> None:
+    found = known(EMBEDDED_MODEL)
+    assert found.context == 2048
+    assert "time" in found.words
+    prompts, again = Prompts(found.words, "a"), Prompts(found.words, "a")
+    texts = [prompts.text(50) for _ in range(100)]
+    assert texts == [again.text(50) for _ in range(100)]
+    assert len(set(texts)) == 100
+    assert {len(text.split()) for text in texts} == {50}
+    assert [m["role"] for m in prompts.chat(3, "be kind")] == ["system", "user"]
+
+
+def test_prompts_fit_into_the_context() -> None:
+    for room in (512, 2048, 100_000):
+        by_name = {w.name: w for w in workloads(Plan(rounds=1), room)}
+        assert [*by_name][:3] == ["closed, 1 client", "closed, 8 clients", "closed, 32 clients"]
+        big = by_name["a long prompt into streams"].run.keywords["plan"]  # type: ignore[attr-defined]
+        assert big.long_words == min(3000, int(0.7 * room) - 32)
+        assert [w.forge_only for w in by_name.values()].count(True) == 2
+
+
+def answer(asked: float, *moments: float, error: str = "") -> Answer:
+    """Two tokens for each piece."""
+    return Answer(asked, [*moments], moments[-1] if moments else asked, "x", 2 * len(moments), 7, 1,
+                  error)  # fmt: skip
+
+
+def test_figures() -> None:
+    run = Run([answer(0, 1, 2, 5), answer(1, 3, 3.5), answer(0, error="500")], seconds=5)
+    found = figures(run)
+    assert (found["requests"], found["errors"], found["tokens"]) == (3, 1, 10)
+    assert (found["tokens_per_s"], found["requests_per_s"]) == (2, 0.4)
+    assert (found["ttft_p50"], found["ttft_max"]) == (2, 2)
+    assert (found["itl_p50"], found["itl_max"]) == (1, 3)
+    assert (found["e2e_p50"], found["e2e_max"]) == (5, 5)
+    assert (found["prompt_tokens"], found["cached_tokens"]) == (7, 2)
+    assert "long_ttft" not in found
+
+
+def test_only_pauses_that_touch_the_window_count() -> None:
+    streams, long = [answer(0, 1, 4, 4.5, 5.5, 9)], answer(4.6, 5)
+    found = figures(Run(streams, 9, window=(4.6, 5), long=long))
+    assert (found["itl_max"], found["itl_p50"]) == (1, 1)
+    assert found["long_ttft"] == pytest.approx(0.4)
+    nothing = figures(Run(streams, 9, window=(10, 11), long=answer(10, error="no")))
+    assert math.isnan(nothing["itl_max"])
+    assert math.isnan(nothing["long_ttft"])
+    assert nothing["errors"] == 1
+
+
+def rounds(*speeds: float, **more: float) -> list[Figures]:
+    return [{"tokens_per_s": speed, **more} for speed in speeds]
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    found = ratio(rounds(1, 4, 9), rounds(1, 2, 3), "tokens_per_s")
+    assert found == Ratio(2, 1, 3)
+    assert str(found) == "2.00 (1.00-3.00)"
+    assert str(Ratio(2, 2, 2)) == "2.00"
+    assert ratio(rounds(1), rounds(1), "itl_max") is None
+    assert ratio(rounds(1, itl_max=1), rounds(1, itl_max=math.nan), "itl_max") is None
+    assert medians(rounds(1, 5, 3)) == {"tokens_per_s": 3}
+
+
+SYSTEMS = {
+    "forge": rounds(10, 12, ttft_p50=1),
+    "llama-server": rounds(4, 6, ttft_p50=2),
+    "llama-server-no-repack": rounds(5, 6, ttft_p50=4),
+    "llama-batched-bench": rounds(20, 20),
+    "llama-batched-bench-no-repack": rounds(10, 10),
+}
+
+
+def test_best_is_compared_with_best() -> None:
+    assert peer(SYSTEMS) == "llama-server-no-repack"
+    assert ratios(SYSTEMS, "forge")["tokens/s"] == Ratio(2, 2, 2)
+    assert ratios(SYSTEMS, "forge")["TTFT p50"] == Ratio(0.25, 0.25, 0.25)
+    assert ratios(SYSTEMS, "llama-server-no-repack") == {}
+    assert ceilings(SYSTEMS, "forge") == Ratio(0.55, 0.5, 0.6)
+    assert peer({"forge": rounds(1)}) is None
+    assert ceilings({"forge": rounds(1)}, "forge") is None
+
+
+def test_a_report() -> None:
+    options = {"slots": 2, "ctx": 64, "threads": 1, "batch": 128, "plan": SMALLEST}
+    result = Result(options, {"llama_cpp.server": "needs fastapi"})
+    result.add("m", {"closed": SYSTEMS}, 3.0)
+    text = markdown(result)
+    assert "Not measured: llama_cpp.server (needs fastapi)." in text
+    assert "forge: tokens/s 2.00, TTFT p50 0.25, of llama-batched-bench 0.55 (0.50-0.60)." in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| forge "))
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["11.0", "", "1.000"]
+    found = as_json(result)["models"]["m"]["closed"]["forge"]
+    assert found["median"]["tokens_per_s"] == 11
+    assert found["ratios"]["tokens/s"] == {"median": 2, "least": 2, "most": 2}
+
+
+def test_what_the_ceiling_is() -> None:
+    found = ceiling_figures({"pp": 60, "tg": 32, "pl": 8, "t_pp": 3.0, "t_tg": 1.0})
+    assert (found["tokens_per_s"], found["requests_per_s"]) == (64, 2)
+
+
+CHUNKS = [
+    {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+    {"choices": [{"delta": {"content": "a"}}]},
+    {"choices": [{"delta": {"content": "b\u00e9"}}]},
+    {"choices": [], "usage": {"completion_tokens": 5, "prompt_tokens": 9,
+                              "prompt_tokens_details": {"cached_tokens": 4}}},
+]  # fmt: skip
+EVENTS = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in CHUNKS)
+
+
+async def asked_of(*pieces: bytes) -> Answer:
+    """What the client makes of a server that says this, piece by piece, and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        client = Client(f"http://127.0.0.1:{port}/v1", "m")
+        return await client.ask(Request([{"role": "user", "content": "hi"}], 5))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_the_client_reads_events_however_they_are_cut(size: int) -> None:
+    body = EVENTS + b"data: [DONE]\n\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    cut = [body[at : at + size] for at in range(0, len(body), size)]
+    found = await asked_of(head, *(b"%x\r\n%s\r\n" % (len(x), x) for x in cut), b"0\r\n\r\n")
+    assert (found.error, found.text, len(found.moments)) == ("", "ab\u00e9", 2)
+    assert (found.tokens, found.prompt_tokens, found.cached_tokens) == (5, 9, 4)
+    assert found.asked <= found.moments[0] <= found.moments[1] <= found.ended
+
+
+@pytest.mark.anyio
+async def test_the_client_tells_errors() -> None:
+    refused = await asked_of(b"HTTP/1.1 429 No\r\nContent-Length: 4\r\n\r\nbusy")
+    assert refused.error == "429: busy"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    event = b'data: {"error": {"code": "displaced"}}\n\n'
+    late = await asked_of(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(event), event))
+    assert "displaced" in late.error
+    assert (await asked_of(head)).error == "cut off"
+    assert "no HTTP" in (await asked_of(b"hello\r\n\r\n")).error
+    gone = await Client("http://127.0.0.1:1", "m").ask(Request([], 1))
+    assert "ConnectionRefused" in gone.error
+
+
+def test_what_can_not_be_had_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(NoPeer, match="has no llama-server, llama-batched-bench, llama-bench"):
+        programs(tmp_path, lambda *_: None)
+    for wrong, message in (
+        (["--systems", "forge,other"], "no system is called other"),
+        (["--model", "none.gguf"], "none.gguf is no file"),
+        (["--url", "nothing"], "expected NAME=VALUE"),
+    ):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        assert message in capsys.readouterr().err
+
+
+def test_a_small_run(tmp_path: Path) -> None:
+    """Forge and the bare engine, with the peer missing; figures are for a longer run to say."""
+    main(
+        [
+            "--model", "embedded", "--systems", "forge,engine,llama-server", "--threads", "1",
+            "--slots", "2", "--ctx", "512", "--batch", "128",
+            "--llama-bin", str(tmp_path), "--out", str(tmp_path),
+        ],
+        SMALLEST,
+    )  # fmt: skip
+    text = (tmp_path / "serving.md").read_text("utf-8")
+    assert f"llama-server ({tmp_path} has no llama-server" in text
+    found = json.loads((tmp_path / "serving.json").read_text("utf-8"))["models"]["embedded"]
+    assert [*found] == [
+        "closed, 2 clients", "shared prompt, 2 clients", "shared prompt, not cached, 2 clients",
+        "chat of 2 turns", "a long prompt into streams",
+    ]  # fmt: skip
+    assert [*found["closed, 2 clients"]] == ["forge", "engine"]
+    for workload, systems in found.items():
+        for system, (given,) in ((name, one["rounds"]) for name, one in systems.items()):
+            assert given["errors"] == 0, (workload, system)
+            assert given["tokens"] == given["requests"] * (8 if "long" in workload else 4)
+    assert found["shared prompt, not cached, 2 clients"]["forge"]["median"]["cached_tokens"] == 0
+    images = ("serving-speed-embedded.png", "serving-pauses-embedded.png")
+    assert all((tmp_path / image).read_bytes().startswith(b"\x89PNG") for image in images)
