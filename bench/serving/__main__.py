@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.models import SHAPES, cache, model
 from bench.peers import NoPeer, programs, python_server
-from gateway.config import EMBEDDED_MODEL, available_cores
+from gateway.config import EMBEDDED_MODEL
+from gateway.machine import available_cores
 
 from . import report
 from .experiment import Experiment, Spec
@@ -42,14 +45,20 @@ QUICK = Plan(
     rounds=1, tokens=16, waves={1: 2, 8: 1, 32: 1}, loads=(0.9,), arrivals=12, shared=(8,),
     chats=2, turns=3, long_words=1000, long_tokens=100,
 )  # fmt: skip
-SYSTEMS = ("forge", "forge-no-repack", "engine", "llama-server", "llama-server-no-repack",
+LLAMA_SERVERS = (
+    ("llama-server", ["--repack"], False),
+    ("llama-server-no-repack", ["--no-repack"], False),
+    ("llama-server-unified", ["--repack"], True),
+)
+"""Best against best: which of them is ahead depends on the model and the workload."""
+SYSTEMS = ("forge", "forge-no-repack", "engine", *(name for name, *_ in LLAMA_SERVERS),
            "llama_cpp.server")  # fmt: skip
 CEILING = "llama-batched-bench"
 
 
 def systems(args: argparse.Namespace, binaries: Path | None) -> list[System]:
     """Those that were asked for and can be had."""
-    made = {
+    made: dict[str, Callable[[], System]] = {
         "forge": lambda: forge("forge", ["--repack"]),
         "forge-no-repack": lambda: forge("forge-no-repack", ["--no-repack"]),
         "engine": lambda: bare_engine("engine", repack=True),
@@ -57,10 +66,8 @@ def systems(args: argparse.Namespace, binaries: Path | None) -> list[System]:
     }
     if binaries is not None:
         binary = binaries / "llama-server"
-        for name, option in (("", "--repack"), ("-no-repack", "--no-repack")):
-            made["llama-server" + name] = lambda n=name, o=option: llama_server(  # type: ignore[misc]
-                "llama-server" + n, binary, [o]
-            )
+        for name, options, alike in LLAMA_SERVERS:
+            made[name] = partial(llama_server, name, binary, options, alike=alike)
     found = [made[name]() for name in args.systems if name in made]
     found += [forge_way(way) for way in args.forge]
     return found + [elsewhere(*named(way)) for way in args.url]
@@ -155,7 +162,7 @@ def main(argv: list[str] | None = None, plan: Plan | None = None) -> None:
     names = [EMBEDDED, *SHAPES]
     args.model = args.model or (names[:2] if args.quick else names)
     everything = [*SYSTEMS, CEILING]
-    quick = [name for name in everything if not name.endswith("no-repack")]
+    quick = [name for name in everything if not name.endswith(("no-repack", "unified"))]
     args.systems = args.systems or (quick if args.quick else everything)
     if unknown := [name for name in args.systems if name not in everything]:
         parser.error(f"--systems: no system is called {unknown[0]}; there are {everything}")

@@ -89,15 +89,20 @@ def bare_engine(name: str, *, repack: bool) -> System:
     return System(name, up, is_peer=False)
 
 
-def llama_server(name: str, binary: Path, options: Sequence[str]) -> System:
-    """llama.cpp's own server, with as many slots over as large a unified cache."""
+def llama_server(name: str, binary: Path, options: Sequence[str], *, alike: bool) -> System:
+    """llama.cpp's own server, with as many slots and cells in all.
+
+    As it is by default: each slot has its part of the cells, and prompts are taken in by 2,048
+    tokens. ``alike``: one cache for all and Forge's batch, so that a long prompt finds room.
+    """
 
     def command(settings: Settings, port: int) -> list[str]:
+        batch = str(settings.batch)
+        same = ("--kv-unified", "--batch-size", batch, "--ubatch-size", batch) if alike else ()
         return [
             str(binary), "--model", str(settings.model), "--host", "127.0.0.1",
-            "--port", str(port), "--parallel", str(settings.slots), "--kv-unified",
+            "--port", str(port), "--parallel", str(settings.slots), *same,
             "--ctx-size", str(settings.ctx), "--threads", str(settings.threads),
-            "--batch-size", str(settings.batch), "--ubatch-size", str(settings.batch),
             # Saving whole prompts to RAM costs it time, and memory that is not comparable.
             "--cache-ram", "0", "--cache-type-k", "f16", "--cache-type-v", "f16", *options,
         ]  # fmt: skip
