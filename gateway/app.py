@@ -85,12 +85,14 @@ class Gateway:
         )
         self._auditor = Auditor(self.dispatcher)
         self._loop: asyncio.Task[None] | None = None
-        self._audits: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Returns when a worker is ready; requests may queue before. Raises PoolFailed."""
         self._loop = asyncio.create_task(self.dispatcher.run())
-        self._audits = asyncio.create_task(self._auditor.run())
+        self._watching = [
+            asyncio.create_task(watch) for watch in (self._auditor.run(), self.metrics.lag.run())
+        ]
         await self.pool.start(self.dispatcher)
 
     async def broken(self) -> None:
@@ -114,7 +116,7 @@ class Gateway:
     async def stop(self) -> None:
         """End the workers."""
         await self.pool.stop()
-        tasks = [task for task in (self._loop, self._audits) if task is not None]
+        tasks = [*self._watching, *([] if self._loop is None else [self._loop])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

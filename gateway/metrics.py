@@ -4,6 +4,7 @@ Quantiles come from a DDSketch (1 % relative error, bounded bins), everything el
 prometheus_client. Gauges are read from the dispatcher and the pool when somebody scrapes.
 """
 
+import time
 from collections import Counter as Tally
 from collections.abc import Callable
 
@@ -13,10 +14,12 @@ from prometheus_client.exposition import choose_encoder
 from typing_extensions import TypedDict
 
 from gateway.aging import NANO
+from gateway.lag import LoopLag
 from gateway.sequence import State
 from gateway.ticket import Ticket
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
 _MAX_BINS = 1024
 """Bins of a sketch: at 1 % error these cover nine decades, microseconds to minutes and more."""
 
@@ -41,6 +44,8 @@ class Summary(TypedDict):
     p50_latency_ms: float
     """Of finished requests, from arrival to the end; 0 before the first."""
     p99_latency_ms: float
+    event_loop_lag_max_ms: float
+    """How late the event loop was at worst in the last minute."""
     requests: Outcomes
 
 
@@ -74,9 +79,16 @@ class Metrics:
         self._ttft = self._histogram("time_to_first_token", "From arrival to the first token")
         self._parked = self._histogram("request_parked_time", "Length of each preemption")
         self._e2e = self._histogram("e2e_request_latency", "From arrival to the end")
+        lag = self._histogram("event_loop_lag", "How late timers of the event loop come", _LAGS)
+        self.lag = LoopLag(time.monotonic, lag.observe)
+        self.watch(
+            "event_loop_lag_max_seconds",
+            "The longest lag of the last minute",
+            lambda: self.lag.worst_s,
+        )
 
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(f"forge_{name}_seconds", text, buckets=_SECONDS, registry=self.registry)
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+        return Histogram(f"forge_{name}_seconds", text, buckets=buckets, registry=self.registry)
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read at each scrape."""
@@ -119,6 +131,7 @@ class Metrics:
             "running": running,
             "p50_latency_ms": self.quantile_ms(0.5),
             "p99_latency_ms": self.quantile_ms(0.99),
+            "event_loop_lag_max_ms": round(1000 * self.lag.worst_s, 3),
             "requests": {
                 "finished": self._outcomes[State.FINISHED],
                 "failed": self._outcomes[State.FAILED],

@@ -59,6 +59,9 @@ def test_prometheus(http: httpx.Client) -> None:
     assert values["forge_kv_cells_cached"] > 0
     assert values["forge_host_cache_bytes"] >= 0
     assert values["forge_host_cache_restored_tokens"] >= 0
+    assert families["forge_event_loop_lag_seconds"].type == "histogram"
+    assert values["forge_event_loop_lag_seconds_count"] > 0, "it looks all the time"
+    assert values["forge_event_loop_lag_max_seconds"] >= 0
 
 
 def test_openmetrics(http: httpx.Client) -> None:

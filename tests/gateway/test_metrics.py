@@ -97,6 +97,7 @@ def test_summary() -> None:
         "running": 0,
         "p50_latency_ms": 0.0,
         "p99_latency_ms": 0.0,
+        "event_loop_lag_max_ms": 0.0,
         "requests": {"finished": 0, "failed": 0, "cancelled": 0, "total": 0},
     }
     for ticket in (finished(0.25), failed(), cancelled(), cancelled()):
