@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,26 @@ import httpx
 from bench.processes import Process, with_variable
 
 STOP_S = 30
+SERVE = ("gateway.cli", "serve", "--port", "0")
 
 
 class Server:
     """One `forge serve`. It is ready when the constructor returns."""
 
-    def __init__(self, *options: str, log: Path) -> None:
-        """``log`` is where its stderr goes. Raises RuntimeError if it does not get ready."""
+    def __init__(self, *options: str, log: Path, command: Sequence[str] = SERVE) -> None:
+        """``log`` is where its stderr goes. Raises RuntimeError if it does not get ready.
+
+        ``command``: another module that serves, and says so in the same words.
+        """
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
         self._mark = f"BENCH_FAMILY={secrets.token_hex(8)}"
         kept["FORGE_TUNED"] = "off"  # what is measured shall not depend on what was measured before
         kept["BENCH_FAMILY"] = self._mark.partition("=")[2]
-        command = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", *options]
+        arguments = [sys.executable, "-m", *command, *options]
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=kept
+                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=kept
             )
         try:
             self.url = self._address()
@@ -45,7 +49,7 @@ class Server:
     def _address(self) -> str:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith(b"Forge is ready at "):
+            if b" is ready at " in line:
                 return line.split()[-1].decode()
         raise RuntimeError(f"forge serve ended with {self._process.wait()}:\n{self.log}")
 
@@ -94,10 +98,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(*options: str) -> Iterator[Server]:
+def running(*options: str, command: Sequence[str] = SERVE) -> Iterator[Server]:
     """A server with these options; it ends with the block."""
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(*options, log=Path(folder) / "stderr")
+        server = Server(*options, log=Path(folder) / "stderr", command=command)
         try:
             yield server
         finally:

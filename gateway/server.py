@@ -15,7 +15,7 @@ from gateway.config import Config
 from gateway.connection import LINGER_S, Connection, Terms
 from gateway.descriptors import connections_allowed
 from gateway.keys import Keyring
-from gateway.pool import PoolFailed
+from gateway.pool import Pool, PoolFailed
 
 FAREWELL_S = 5
 """How long finished responses may take to reach slow clients before the process ends."""
@@ -78,10 +78,17 @@ class Server(uvicorn.Server):
 
 
 async def serve(
-    config: Config, sock: socket.socket, keyring: Keyring, tls: ssl.SSLContext | None
+    config: Config,
+    sock: socket.socket,
+    keyring: Keyring,
+    tls: ssl.SSLContext | None,
+    pool: Pool | None = None,
 ) -> str | None:
-    """Serve on a bound socket until a signal. Returns None, or why no worker could start."""
-    gateway = Gateway(config, keyring)
+    """Serve on a bound socket until a signal. Returns None, or why no worker could start.
+
+    ``pool`` replaces the local pool of processes.
+    """
+    gateway = Gateway(config, keyring, pool)
     terms = Terms(
         config.header_timeout,
         config.idle_timeout,

@@ -21,10 +21,19 @@ EOF_S = 1.0
 _spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threads
 
 
-def _enter(sock: socket.socket, spec: WorkerSpec) -> None:
-    """Runs in the child. Imported by name there, so that the gateway never imports the engine."""
-    logs.configure(spec.log_level, "worker %(process)d")
+Main = Callable[[socket.socket, WorkerSpec], None]
+"""What a worker process does, on its end of a stream socketpair. It crosses to it by name."""
+
+
+def engine(sock: socket.socket, spec: WorkerSpec) -> None:
+    """Serve a model. Imported only here, in the child: the gateway never imports the engine."""
     importlib.import_module("workers.__main__").main(sock, spec)
+
+
+def _enter(main: Main, sock: socket.socket, spec: WorkerSpec) -> None:
+    """Runs in the child."""
+    logs.configure(spec.log_level, "worker %(process)d")
+    main(sock, spec)
 
 
 @contextlib.contextmanager
@@ -43,6 +52,7 @@ class WorkerProcess:
     def __init__(
         self,
         name: str,
+        main: Main,
         spec: WorkerSpec,
         watchdog: Watchdog,
         on_message: Callable[[WorkerLink, Report], None],
@@ -52,7 +62,7 @@ class WorkerProcess:
         self.link = WorkerLink(on_message, self._on_eof, watchdog)
         self._on_closed = on_closed
         self._ours, self._theirs = socket.socketpair()
-        self._process = _spawn.Process(target=_enter, args=(self._theirs, spec), name=name)
+        self._process = _spawn.Process(target=_enter, args=(main, self._theirs, spec), name=name)
         self.killed = False
         """Whether :meth:`kill` was called."""
         self._died = asyncio.Event()

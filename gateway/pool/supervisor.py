@@ -8,7 +8,7 @@ from collections.abc import Collection
 from gateway.pool import Listener, PoolFailed, WorkerState, WorkerStatus, questions
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import choose
-from gateway.pool.process import WorkerProcess
+from gateway.pool.process import Main, WorkerProcess, engine
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     Generate,
@@ -63,9 +63,18 @@ class Worker:
 class LocalPool:
     """Implements :class:`gateway.pool.Pool` with processes of this machine."""
 
-    def __init__(self, spec: WorkerSpec, count: int, *, silence_s: float, step_s: float) -> None:
-        """``silence_s`` and ``step_s``: see :class:`Watchdog`."""
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        count: int,
+        *,
+        silence_s: float,
+        step_s: float,
+        main: Main = engine,
+    ) -> None:
+        """``silence_s`` and ``step_s``: see :class:`Watchdog`. ``main``: what each process does."""
         self._spec = spec
+        self._main = main
         self._silence_s, self._step_s = silence_s, step_s
         self._tick_s = min(MAX_TICK_S, silence_s / 5)
         self._workers = [Worker(id_) for id_ in range(count)]
@@ -237,6 +246,7 @@ class LocalPool:
         try:
             process = worker.process = WorkerProcess(
                 f"forge-worker-{worker.id}",
+                self._main,
                 self._spec,
                 Watchdog(self._tick_s, self._silence_s, self._step_s),
                 lambda link, message: self._on_message(worker, link, message),

@@ -1,0 +1,78 @@
+"""`python -m bench.gateway.host forge|echo [--slots N] [--pace S]`: the two that are compared.
+
+*forge*: the gateway as it is, heap, dispatcher, links and all, over a worker that computes nothing.
+*echo*: starlette's least, which reads JSON and writes it, under the same uvicorn settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+from functools import partial
+
+from . import null_worker
+
+# The servers are imported late: a worker's process imports this module too.
+
+HOST = "127.0.0.1"
+NAME = "null"
+
+
+async def forge(sock: socket.socket, slots: int, pace_s: float) -> None:
+    """The gateway; it says itself that it is ready."""
+    from gateway.config import Config
+    from gateway.keys import Keyring
+    from gateway.pool.supervisor import LocalPool
+    from gateway.server import serve
+
+    queue = 2 * slots
+    config = Config(workers=1, alias=NAME, max_queue=queue, max_queue_bytes=queue * 1024)
+    worker = partial(null_worker.main, slots=slots, pace_s=pace_s)
+    silence_s, step_s = config.stuck_timeout, config.step_timeout
+    pool = LocalPool(config.worker_spec(), 1, silence_s=silence_s, step_s=step_s, main=worker)
+    failure = await serve(config, sock, Keyring(), None, pool)
+    assert failure is None, failure
+
+
+async def echo(sock: socket.socket) -> None:
+    """An application that does nothing else."""
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    async def answer(request: Request) -> Response:
+        return JSONResponse(await request.json())
+
+    settings = uvicorn.Config(
+        Starlette(routes=[Route("/", answer, methods=["POST"])]),
+        http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False,
+    )  # fmt: skip
+    print(f"echo is ready at http://{HOST}:{sock.getsockname()[1]}", flush=True)
+    await uvicorn.Server(settings).serve(sockets=[sock])
+
+
+def main() -> None:
+    """The command line."""
+    import uvloop
+
+    from gateway.cli import bind
+
+    parser = argparse.ArgumentParser(prog="python -m bench.gateway.host")
+    parser.add_argument("what", choices=("forge", "echo"))
+    parser.add_argument("--slots", type=int, default=1024)
+    parser.add_argument("--pace", type=float, default=0.0)
+    args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
+    sock = bind(HOST, 0)
+    serving = echo(sock) if args.what == "echo" else forge(sock, args.slots, args.pace)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
+
+
+if __name__ == "__main__":
+    main()
