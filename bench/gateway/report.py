@@ -135,8 +135,8 @@ def markdown(results: Results, request: list[Stage], token: list[Stage]) -> str:
         f"{LATENCY_CLIENTS} clients with pauses between their requests, so that none waits for "
         "another:", "", *spread(results),
         "## Streams", "", *streams(results),
-        "Many at once, a token a second each (more in a quick run); *lag* is how late the gateway's "
-        "event loop is, as upper bounds of the histogram's buckets:", "", *crowd(results),
+        "Many at once, a token a second each (two if quick); *lag* is how late the event loop "
+        "is, as upper bounds of the histogram's buckets:", "", *crowd(results),
         "## The loop's lag while all cores compute", "",
         "Two workers of one thread each, the embedded model:", "", *lags(results),
         "## Where the time goes", "",
