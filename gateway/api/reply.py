@@ -166,20 +166,29 @@ async def serve_ticket(
 
 
 async def unless_hung_up(receive: Callable[[], Awaitable[Message]], work: Awaitable[T]) -> T:
-    """The result of ``work``, unless the client goes away first (ClientDisconnect)."""
-    worker = asyncio.ensure_future(work)
-    watcher = asyncio.create_task(_hang_up(receive))
+    """The result of ``work``, unless the client goes away first (ClientDisconnect).
+
+    The work stays in the task that calls; only who watches the client needs one. As in
+    :func:`asyncio.timeout`, what ends the work is a cancellation that is taken back here.
+    """
+    worker = asyncio.current_task()
+    assert worker is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        worker.cancel()
+
+    cancelling = worker.cancelling()
+    watcher = asyncio.create_task(watch())
     try:
-        await asyncio.wait({worker, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if not worker.done():
-            raise ClientDisconnect
-        return worker.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and worker.uncancel() <= cancelling:
+            raise ClientDisconnect from None
+        raise
     finally:
-        for task in (worker, watcher):
-            task.cancel()
-        await asyncio.gather(worker, watcher, return_exceptions=True)
-
-
-async def _hang_up(receive: Callable[[], Awaitable[Message]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        watcher.cancel()
