@@ -86,7 +86,8 @@ class Ticket:
         self.on_read: Callable[[Ticket], None] | None = None
         """Called once, when the client next takes what there is."""
         self._events: deque[ClientEvent] = deque()
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
+        """The client waits for something to come."""
 
     @property
     def state(self) -> State:
@@ -136,12 +137,16 @@ class Ticket:
     def deliver(self, event: ClientEvent) -> None:
         """Put an event into the channel."""
         self._events.append(event)
-        self._wake.set()
+        self._wake()
 
     def fail(self, error: ForgeError) -> None:
         """End the channel with an error, after the events already in it."""
         self.error = error
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def take(self, timeout: float | None = None) -> list[ClientEvent]:
         """Everything that came since the last call; waits until there is something.
@@ -149,18 +154,30 @@ class Ticket:
         Returns [] when nothing came within ``timeout`` seconds. Raises the ticket's
         :class:`ForgeError` once the events before it have been taken.
         """
-        if not self._events and self.error is None:
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._wake.wait()
-            except TimeoutError:
-                return []
-        if not self._events and self.error is not None:
-            raise self.error
+        if not self.pending:
+            await self._wait(timeout)
+        if not self._events:
+            if self.error is not None:
+                raise self.error
+            return []
         events = list(self._events)
         self._events.clear()
         if self.on_read is not None:
             on_read, self.on_read = self.on_read, None
             on_read(self)
         return events
+
+    async def _wait(self, timeout: float | None) -> None:
+        """Until something comes, or the time is over: once for each token of a fast stream.
+
+        So no ``asyncio.timeout``, which costs as much as all else that is done for a token.
+        """
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = None if timeout is None else loop.call_later(timeout, self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
