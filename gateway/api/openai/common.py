@@ -22,6 +22,8 @@ MAX_CHOICES = 128
 """Most completions of one prompt, as in OpenAI's API."""
 MAX_SEQUENCES = 256
 """Most generations of one request: prompts times n."""
+HOLE = "\0"
+"""Stands for the text where a chunk is written before there is any; nothing after it is like it."""
 FLOOR = -9999.0
 """OpenAI's log probability for what is all but impossible."""
 
@@ -110,6 +112,8 @@ class Envelope(ABC):
         chunk = {**self._fields, "object": self.chunk_kind}
         self._head = b"data: " + orjson.dumps(chunk)[:-1] + b',"choices":['
         self._tail = b'],"usage":null}\n\n' if self._wants_usage else b"]}\n\n"
+        self._frames: dict[int, tuple[bytes, bytes]] = {}
+        """For each choice, what stands around the text in a chunk that brings text alone."""
 
     def _more_fields(self, given: OpenAIBody) -> dict[str, Any]:
         return {}
@@ -146,11 +150,22 @@ class Envelope(ABC):
         if isinstance(event, Started):
             return self._chunk(self._first(index))
         data = b""
-        if event.text or event.extra is not None:
+        if event.extra is not None:
             data = self._chunk(self._piece(index, event.text, event.extra))
+        elif event.text:
+            before, after = self._frame(index)
+            data = before + orjson.dumps(event.text) + after
         if isinstance(event, Delta):
             return data
         return data + self._chunk(self._last(index, event.reason)) + self._close()
+
+    def _frame(self, index: int) -> tuple[bytes, bytes]:
+        """Nearly all chunks of a stream differ in their text alone: the rest is written once."""
+        if index not in self._frames:
+            whole = self._chunk(self._piece(index, HOLE, None))
+            before, _, after = whole.rpartition(orjson.dumps(HOLE))
+            self._frames[index] = before, after
+        return self._frames[index]
 
     def _chunk(self, choice: Any | None) -> bytes:
         return b"" if choice is None else self._head + orjson.dumps(choice) + self._tail

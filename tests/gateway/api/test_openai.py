@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.aging import NANO
 from gateway.api.body import parse
@@ -164,6 +166,35 @@ def test_completion_stream() -> None:
     last, done = frames(envelope.event(Finished(1, 1, "stop", [], "")))
     assert last["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]
     assert done == "[DONE]"
+
+
+@given(
+    texts=st.lists(st.text(min_size=1), min_size=1, max_size=4),
+    model=st.sampled_from(["m", "\0", 'a"b', "é"]),
+    index=st.integers(0, 1),
+    logprobs=st.booleans(),
+    usage=st.booleans(),
+)
+def test_chunks_of_text_say_what_the_types_say(
+    texts: list[str], model: str, index: int, logprobs: bool, usage: bool
+) -> None:
+    """All but the text is written once for each choice."""
+    common: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": usage}}
+    made = Ticket(1, job(n=2), 0)
+    envelopes: list[ChatEnvelope | CompletionEnvelope] = [
+        ChatEnvelope(made, model, chat(logprobs=logprobs, **common)),
+        CompletionEnvelope(made, model, completion(logprobs=2 if logprobs else None, **common)),
+    ]
+    for envelope in envelopes:
+        for text in texts:
+            data = envelope.event(Delta(1 + index, 1, [9], text))
+            assert data.startswith(b"data: ")
+            assert data.endswith(b"}\n\n")
+            chunk = orjson.loads(data.removeprefix(b"data: "))
+            assert chunk.pop("choices") == [envelope._piece(index, text, None)]
+            assert chunk.pop("usage", None) is None
+            wanted = {**envelope._fields, "object": envelope.chunk_kind}
+            assert chunk == wanted
 
 
 @pytest.mark.parametrize(
