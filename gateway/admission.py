@@ -71,11 +71,14 @@ class ServiceRate:
     def __init__(self, window: int = 256) -> None:
         """``window``: several times the slots, which may all be given at one instant."""
         self._starts: deque[int] = deque(maxlen=window)
+        """When they were, on a clock that stands still while there is no work."""
+        self._idle_ns = 0
+        """All such time so far."""
         self._idle_since_ns: int | None = None
 
     def mark(self, now_ns: int) -> None:
         """A waiting job was given to a worker."""
-        self._starts.append(now_ns)
+        self._starts.append(now_ns - self._idle_ns)
 
     def pause(self, now_ns: int) -> None:
         """There is no work: such time says nothing about the rate."""
@@ -84,8 +87,8 @@ class ServiceRate:
     def resume(self, now_ns: int) -> None:
         """There is work again."""
         if self._idle_since_ns is not None:
-            gap, self._idle_since_ns = now_ns - self._idle_since_ns, None
-            self._starts = deque((start + gap for start in self._starts), self._starts.maxlen)
+            self._idle_ns += now_ns - self._idle_since_ns
+            self._idle_since_ns = None
 
     def wait_s(self, ahead: int, now_ns: int) -> float | None:
         """Seconds until a job with ``ahead`` others before it starts; None before any start.
@@ -95,7 +98,7 @@ class ServiceRate:
         if not self._starts:
             return None
         until = now_ns if self._idle_since_ns is None else self._idle_since_ns
-        seconds = (until - self._starts[0]) / NANO
+        seconds = (until - self._idle_ns - self._starts[0]) / NANO
         return (ahead + 1) * seconds / len(self._starts)
 
     def retry_after(self, ahead: int, now_ns: int) -> int:

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from gateway.aging import NANO
 from gateway.lag import LoopLag
-from gateway.sequence import State
+from gateway.sequence import ENDED, State
 from gateway.ticket import Ticket
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -56,11 +56,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
         self._outcomes: Tally[State] = Tally()
-        self._requests = Counter(
+        requests = Counter(
             "forge_requests", "Requests by how they ended", ["outcome"], registry=self.registry
         )
-        for state in (State.FINISHED, State.FAILED, State.CANCELLED):
-            self._requests.labels(_label(state))
+        self._ended = {state: requests.labels(state.name.lower()) for state in ENDED}
         self._prompt = Counter(
             "forge_prompt_tokens", "Tokens of served prompts", registry=self.registry
         )
@@ -96,8 +95,9 @@ class Metrics:
 
     def on_end(self, ticket: Ticket) -> None:
         """Count a ticket that just ended."""
-        self._outcomes[ticket.state] += 1
-        self._requests.labels(_label(ticket.state)).inc()
+        state = ticket.state
+        self._outcomes[state] += 1
+        self._ended[state].inc()
         usage = ticket.usage
         self._generated.inc(usage.completion)
         self._prompt.inc(usage.prompt)
@@ -106,7 +106,7 @@ class Metrics:
             self._queue.observe((ticket.dispatched_ns - ticket.arrived_ns) / NANO)
         if ticket.first_token_ns is not None:
             self._ttft.observe((ticket.first_token_ns - ticket.arrived_ns) / NANO)
-        if ticket.state is State.FINISHED and ticket.ended_ns is not None:
+        if state is State.FINISHED and ticket.ended_ns is not None:
             seconds = (ticket.ended_ns - ticket.arrived_ns) / NANO
             self._e2e.observe(seconds)
             self._latency_ms.add(seconds * 1000)
@@ -147,10 +147,6 @@ class Metrics:
         except (TypeError, ValueError):  # the client wrote a version that is no number
             encode, content_type = choose_encoder("text/plain")
         return encode(self.registry), content_type
-
-
-def _label(state: State) -> str:
-    return state.name.lower()
 
 
 def wants_exposition(accept: str) -> bool:
