@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import signal
 import socket
 import ssl
@@ -103,6 +104,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody is told apart by an address
         timeout_graceful_shutdown=FAREWELL_S,
         # The files were read and checked before; given their names, uvicorn would read them again.
         ssl_context_factory=None if tls is None else lambda *_: tls,
@@ -119,6 +121,8 @@ async def serve(
                 server.should_exit = True
                 await serving
                 return None if gateway.dispatcher.draining else str(failure)
+            gc.collect()
+            gc.freeze()  # what is there by now stays: the collector need not look at it again
             print(banner(gateway, sock), flush=True)
             broken = asyncio.create_task(gateway.broken())
             await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
