@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from gateway.api.samplers import SamplersBody, without_stateful
 from gateway.api.schemas import GrammarSource, Schema
@@ -139,10 +139,15 @@ async def _receive(request: Request, limit: int, timeout: float) -> bytearray:
     start = clock()
     try:
         async with asyncio.timeout_at(start + timeout) as late:
-            async for chunk in request.stream():
-                data += chunk
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                data += message.get("body", b"")
                 if len(data) > limit:
                     raise too_large
+                if not message.get("more_body", False):
+                    break
                 late.reschedule(upload_deadline(start, clock(), len(data), timeout))
     except TimeoutError:
         raise BodyTimeout(
@@ -172,7 +177,8 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
         value = raw.pop(name, None)
         if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
             raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
-    unknown = next((name for name in raw if name not in type_.model_fields), None)
+    known = type_.model_fields
+    unknown = next((name for name in raw if name not in known), None)
     if unknown is not None:  # pydantic would make an error for each, and a body has room for many
         raise UnknownParameter(f"unknown parameter '{unknown}'", param=unknown)
     try:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from gateway import errors
 from gateway.errors import ForgeError
@@ -22,6 +23,22 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Application:
+    """A handler as starlette's router takes it.
+
+    Given the bare handler, the router would put a net for exceptions around each, inside the one
+    that is around them all: a layer more for every request, and for every chunk of a stream.
+    """
+
+    handler: Handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
 
 ANY_REQUEST: tuple[type[ForgeError], ...] = (
     errors.BadRequest,
@@ -87,7 +104,7 @@ class Endpoint:
     """Whether it needs no API key."""
 
     def route(self) -> Route:
-        return Route(self.path, self.handler, methods=[self.method])
+        return Route(self.path, _Application(self.handler), methods=[self.method])
 
     @property
     def template(self) -> str:

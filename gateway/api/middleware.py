@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.aging import NANO
@@ -27,15 +26,13 @@ class TicketHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
                 ticket: Ticket | None = state.get("ticket")
-                if ticket is None:
-                    headers.update(without_ticket())
-                else:
-                    headers.update(describe(ticket, self._clock_ns()))
+                fields = without_ticket() if ticket is None else describe(ticket, self._clock_ns())
                 allowance: Allowance | None = state.get("allowance")
                 if allowance is not None:
-                    headers.update(allowance.headers())
+                    fields |= allowance.headers()
+                ours = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+                message = {**message, "headers": [*message["headers"], *ours]}
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
