@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 class State(Enum):
+    __hash__ = object.__hash__  # Enum's is no built-in, and each token asks whether that is the end
+
     WAITING = auto()
     RUNNING = auto()
     PAUSED = auto()
@@ -31,6 +33,8 @@ ENDED = frozenset({State.FINISHED, State.FAILED, State.CANCELLED})
 
 
 class Move(Enum):
+    __hash__ = object.__hash__  # as above
+
     DISPATCH = auto()
     REQUEUE = auto()
     PAUSE = auto()
