@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
 def test_a_small_run(tmp_path: Path) -> None:
     console = Console(record=True, width=200)
     run(Plan(1, 0.2, (2,), 10, 150, 10, 0.1, 5), tmp_path, console)
