@@ -13,6 +13,7 @@ from bench.processes import Process, children, process
 from gateway.config import Config
 from gateway.pool.link import WorkerLink
 from gateway.pool.process import WorkerProcess
+from gateway.pool.process import engine as compute
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     Broken,
@@ -111,7 +112,12 @@ async def engine(
     direct = Direct()
     watchdog = Watchdog(1.0, NEVER_S, NEVER_S)
     worker = WorkerProcess(
-        "engine", config.worker_spec(), watchdog, direct.on_message, direct.on_closed
+        "engine",
+        compute,
+        config.worker_spec(),
+        watchdog,
+        direct.on_message,
+        direct.on_closed,
     )
     await worker.start()
     direct.link = worker.link
