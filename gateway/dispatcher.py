@@ -250,7 +250,7 @@ class Dispatcher:
         if alone:
             self._pool.submit_alone(request)
         else:
-            self._pool.submit(request, sequence.siblings)
+            self._pool.submit(request)
 
     # ------------------------------------------------------------------ preemption
 

@@ -6,11 +6,13 @@ prometheus_client. Gauges are read from the dispatcher and the pool when somebod
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from typing_extensions import TypedDict
 
 from gateway.aging import NANO
@@ -93,6 +95,12 @@ class Metrics:
         """Add a gauge whose value is read at each scrape."""
         Gauge(f"forge_{name}", text, registry=self.registry).set_function(read)
 
+    def count(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """Add a counter that somebody else keeps, by label, and that is read at each scrape."""
+        self.registry.register(_Counts(f"forge_{name}", text, label, read))
+
     def on_end(self, ticket: Ticket) -> None:
         """Count a ticket that just ended."""
         state = ticket.state
@@ -147,6 +155,21 @@ class Metrics:
         except (TypeError, ValueError):  # the client wrote a version that is no number
             encode, content_type = choose_encoder("text/plain")
         return encode(self.registry), content_type
+
+
+class _Counts(Collector):
+    """A counter that somebody else keeps."""
+
+    def __init__(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, int]]
+    ) -> None:
+        self._name, self._text, self._label, self._read = name, text, label, read
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for value, number in self._read().items():
+            family.add_metric([value], number)
+        yield family
 
 
 def wants_exposition(accept: str) -> bool:

@@ -105,13 +105,6 @@ class Sequence:
         return self.ticket.arrived_ns
 
     @property
-    def siblings(self) -> range:
-        """Ids of all completions of the same prompt, its own among them."""
-        n = self.ticket.job.n
-        first = self.id - self.index % n
-        return range(first, first + n)
-
-    @property
     def ended(self) -> bool:
         return self.state in ENDED
 

@@ -1,7 +1,7 @@
 """A pool whose workers only take time: each job holds its slot for as long as its trace says."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.scheduler.traces import Arrival
@@ -83,7 +83,7 @@ class SimulatedPool:
     def free(self) -> int:
         return self.slots - len(self._running)
 
-    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
+    def submit(self, request: Generate) -> None:
         assert self.free() > 0, "submitted without a free credit"
         assert request.id not in self._running, "submitted twice"
         job, now = self.jobs[index(request)], now_ns()
@@ -119,6 +119,9 @@ class SimulatedPool:
 
     def workers(self) -> list[WorkerStatus]:
         return [WorkerStatus(0, None, "ready", self.slots, len(self._running), 0, Load())]
+
+    def placements(self) -> Mapping[str, int]:
+        return {}
 
     def leftovers(self) -> list[str]:
         return []

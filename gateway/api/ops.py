@@ -140,6 +140,13 @@ class Ops:
             "Tokens that came back from there since their workers' start",
             lambda: sum(worker.load.restored_tokens for worker in pool.workers()),
         )
+        metrics.count(
+            "placements",
+            "Sequences given to a worker, by why to that one: it was parked there; most of its "
+            "prompt is there; that is elsewhere, where there is too much to do; least to do",
+            "reason",
+            pool.placements,
+        )
 
     def endpoints(self) -> list[Endpoint]:
         return [

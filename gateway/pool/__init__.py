@@ -3,7 +3,7 @@
 Nothing outside this package may assume that a worker is a process of this machine.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -72,11 +72,10 @@ class Pool(Protocol):
         """Generations that could be taken right now."""
         ...
 
-    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
+    def submit(self, request: Generate) -> None:
         """Give a generation to a worker. Needs a free credit.
 
-        ``siblings`` are ids of generations with the same prompt: on a worker that has one of them,
-        and a credit, the prompt's cells are shared.
+        To one that has computed what its prompt begins with, unless that is clearly busier.
         """
         ...
 
@@ -118,6 +117,10 @@ class Pool(Protocol):
         ...
 
     def workers(self) -> list[WorkerStatus]: ...
+
+    def placements(self) -> Mapping[str, int]:
+        """How many generations were given to a worker so far, by why to that one."""
+        ...
 
     def leftovers(self) -> list[str]:
         """What is held for generations, in words; nothing when none runs or is parked."""

@@ -1,22 +1,27 @@
 """The gateway's end of one worker's link: frames, credits, what is in flight there, questions."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import cast
 
+from gateway.pool.placement import Offer
+from gateway.pool.prefixes import UNKNOWN, Chain, Holdings
 from gateway.pool.watchdog import Watchdog
+from gateway.prompts import BYTES_PER_TOKEN
 from workers.protocol import (
     Answer,
     Ask,
     Beat,
     Cancel,
     Declined,
+    Delta,
     Failed,
     Finished,
     FrameDecoder,
     FromWorker,
     Generate,
     Load,
+    ModelInfo,
     Park,
     Parked,
     ProtocolError,
@@ -49,6 +54,8 @@ class WorkerLink(asyncio.Protocol):
         """Attempt by id of each generation that holds a credit."""
         self.parked: dict[int, int] = {}
         """Attempt by id of each generation whose cells are kept there, without a credit."""
+        self._holdings = Holdings()
+        """What it is believed to have of prompts; that ends with the process, as the cells do."""
         self.load = Load()
         self._reports = 0
         """Frames of the engine so far."""
@@ -63,13 +70,14 @@ class WorkerLink(asyncio.Protocol):
         """Generations this worker could take now."""
         return self.ready.slots - len(self.in_flight) if self.ready else 0
 
-    def has_any(self, ids: Collection[int]) -> bool:
-        """Whether the worker holds cells of one of these generations, or soon will."""
-        return any(id_ in ids for held in (self.in_flight, self.parked) for id_ in held)
+    def offer(self, worker: int, prompt: Chain) -> Offer:
+        """What it can do for a prompt, under the name ``worker``."""
+        return Offer(worker, self.credits, *self._holdings.appraise(prompt))
 
-    def generate(self, request: Generate) -> None:
-        """Send a generation; takes a credit."""
+    def generate(self, request: Generate, prompt: Chain = UNKNOWN) -> None:
+        """Send a generation with this prompt; takes a credit."""
         self.in_flight[request.id] = request.attempt
+        self._holdings.begin(request.id, prompt)
         self.parked.pop(request.id, None)
         self._write(encode(request))
 
@@ -155,6 +163,7 @@ class WorkerLink(asyncio.Protocol):
     def _account(self, message: Report) -> None:
         if isinstance(message, Ready):
             self.ready = message
+            self._holdings = Holdings(_capacity(message.model))
         elif isinstance(message, Step):
             if message.load is not None:
                 self.load = message.load
@@ -163,6 +172,8 @@ class WorkerLink(asyncio.Protocol):
             for event in message.events:
                 if isinstance(event, Finished | Failed | Parked):
                     self._release(event)
+                elif isinstance(event, Delta) and event.ids:
+                    self._holdings.computed(event.id)
 
     def _release(self, event: Finished | Failed | Parked) -> None:
         """An attempt left its slot; the echo of an earlier one frees nothing of the current."""
@@ -170,5 +181,11 @@ class WorkerLink(asyncio.Protocol):
             if held.get(event.id) == event.attempt:
                 del held[event.id]
                 self._cancelled.pop(event.id, None)
+                self._holdings.end(event.id)
         if isinstance(event, Parked):
             self.parked[event.id] = event.attempt
+
+
+def _capacity(model: ModelInfo) -> int:
+    """Bytes of prompts for which the worker has cells, if it keeps them for others."""
+    return BYTES_PER_TOKEN * model.n_ctx if model.shares_prefixes else 0

@@ -1,17 +1,67 @@
 """Which worker takes the next job. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from gateway.prompts import BYTES_PER_TOKEN
+from workers.protocol import Generate
+
+Reason = Literal["home", "prefix", "spill", "load"]
+"""Why it goes there: it was parked there; most of its prompt is there; most of it is elsewhere, but
+there is too much to do, or no credit; nobody has anything of it, and there is least to do."""
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+USUAL_ANSWER = 128
+"""Tokens that a generation is expected to sample, unless it asks for fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a worker has to offer to a job."""
+
+    worker: int
+    credits: int
+    """Generations that it could take."""
+    spared: int = 0
+    """Bytes of the job's prompt that need not be computed there."""
+    worth: float = 0.0
+    """What that is worth, in bytes to compute."""
+    backlog: int = 0
+    """Bytes of other prompts that are to be computed there."""
+
+
+def neighbour(request: Generate) -> int:
+    """What it costs to run beside one more generation, in bytes of a prompt.
+
+    While both sample, each waits for the other's tokens; a token to sample takes about as long as
+    one of a prompt. Half of the other's are sampled when this one begins, so what both wait
+    together is as much as one of them samples.
+    """
+    limit = USUAL_ANSWER if request.max_tokens is None else request.max_tokens
+    return BYTES_PER_TOKEN * max(1, min(limit, USUAL_ANSWER))
 
 
 def choose(
-    free: Mapping[int, int], home: int | None = None, near: Collection[int] = ()
-) -> int | None:
-    """The worker with the most free credits (the lowest id among equals); None if all are full.
+    offers: Sequence[Offer], neighbour: int = 1, home: int | None = None
+) -> tuple[int, Reason] | None:
+    """A worker with a credit, and why that one; None if all are full.
 
-    ``home`` has the job's cells already: it comes first if it has a credit. Those that are
-    ``near`` have its prompt's: they come next.
+    ``home`` has the job's own cells: it comes first. Otherwise what a worker spares is weighed
+    against what there is to do: a generation more counts like ``neighbour`` bytes to compute. Among
+    equals the one with most credits comes first, and then the lowest id. Nobody waits for a full
+    worker.
     """
-    if home is not None and free.get(home, 0) > 0:
-        return home
-    open_ = [worker for worker, credits in free.items() if credits > 0]
-    return max(open_, key=lambda w: (w in near, free[w], -w), default=None)
+    open_ = [offer for offer in offers if offer.credits > 0]
+    if not open_:
+        return None
+    if any(offer.worker == home for offer in open_):
+        assert home is not None
+        return home, "home"
+    best = max(
+        open_, key=lambda o: (o.worth - o.backlog + neighbour * o.credits, o.credits, -o.worker)
+    )
+    longest = max(offer.spared for offer in offers)
+    if not longest:
+        return best.worker, "load"
+    return best.worker, "prefix" if best.spared == longest else "spill"

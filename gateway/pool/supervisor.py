@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Mapping
 
 from gateway.pool import Listener, PoolFailed, WorkerState, WorkerStatus, questions
 from gateway.pool.link import WorkerLink
-from gateway.pool.placement import choose
+from gateway.pool.placement import REASONS, choose, neighbour
+from gateway.pool.prefixes import UNKNOWN, Chain, Chains
 from gateway.pool.process import Main, WorkerProcess, engine
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
@@ -85,6 +87,8 @@ class LocalPool:
         self._stopping = asyncio.Event()
         self._reserved: Worker | None = None
         """The worker that takes no new work but one generation that must run alone."""
+        self._chains = Chains()
+        self._placements = Counter[str](dict.fromkeys(REASONS, 0))
         self._failures = 0
         """Starts that failed since a worker was ready."""
         self.model: ModelInfo | None = None
@@ -108,13 +112,15 @@ class LocalPool:
         """The workers that anybody may use."""
         return [worker for worker in self._workers if worker is not self._reserved]
 
-    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
+    def submit(self, request: Generate) -> None:
         home = self._home(request.id)
-        free = {worker.id: worker.credits for worker in self._shared()}
-        near = {w.id for w in self._shared() if w.link is not None and w.link.has_any(siblings)}
-        target = choose(free, home.id if home is not None else None, near)
-        if target is None:
+        prompt = self._prompt(request)
+        offers = [w.link.offer(w.id, prompt) for w in self._shared() if w.link is not None]
+        choice = choose(offers, neighbour(request), home.id if home is not None else None)
+        if choice is None:
             raise RuntimeError("no worker has a free credit")
+        target, reason = choice
+        self._placements[reason] += 1
         self._give(request, self._workers[target], home)
 
     def _home(self, id_: int) -> Worker | None:
@@ -122,11 +128,15 @@ class LocalPool:
         linked = (worker for worker in self._workers if worker.link is not None)
         return next((w for w in linked if w.link is not None and id_ in w.link.parked), None)
 
+    def _prompt(self, request: Generate) -> Chain:
+        """What its prompt begins with, where there is a choice."""
+        return self._chains.of(request) if len(self._workers) > 1 else UNKNOWN
+
     def _give(self, request: Generate, worker: Worker, home: Worker | None) -> None:
         if home is not None and home is not worker and home.link is not None:
             home.link.cancel(request.id)  # it goes on elsewhere, from its tokens
         assert worker.link is not None, "a worker with a free credit has a link"
-        worker.link.generate(request)
+        worker.link.generate(request, self._prompt(request))
 
     def reserve(self) -> bool:
         # Chosen anew each time: it may have died, and another be empty first. One that starts comes
@@ -165,6 +175,9 @@ class LocalPool:
 
     def workers(self) -> list[WorkerStatus]:
         return [self._status(worker) for worker in self._workers]
+
+    def placements(self) -> Mapping[str, int]:
+        return self._placements
 
     def leftovers(self) -> list[str]:
         found = []

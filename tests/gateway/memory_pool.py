@@ -6,11 +6,11 @@ and lets them die. Credits are counted as the real pool counts them, per worker.
 
 import asyncio
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.pool import Listener, WorkerStatus
-from gateway.pool.placement import choose
+from gateway.pool.placement import Offer, choose
 from gateway.sequence import Sequence
 from gateway.ticket import Job, Ticket
 from workers.protocol import (
@@ -64,10 +64,11 @@ class MemoryPool:
     def free(self) -> int:
         return sum(self._free().values())
 
-    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
-        near = [id_ for id_ in range(len(self.slots)) if self.has_any(id_, siblings)]
-        worker = choose(self._free(), self.homes.pop(request.id, None), near)
-        assert worker is not None, "submitted without a free credit"
+    def submit(self, request: Generate) -> None:
+        offers = [Offer(*offer) for offer in self._free().items()]
+        choice = choose(offers, home=self.homes.pop(request.id, None))
+        assert choice is not None, "submitted without a free credit"
+        worker, _ = choice
         assert request.id not in self.running(), "submitted twice"
         self.in_flight[worker][request.id] = request
         self.submitted.append(request)
@@ -109,6 +110,9 @@ class MemoryPool:
             WorkerStatus(id_, None, "ready", slots, len(self.in_flight[id_]), 0, Load())
             for id_, slots in enumerate(self.slots)
         ]
+
+    def placements(self) -> Mapping[str, int]:
+        return {}
 
     def leftovers(self) -> list[str]:
         found = [f"worker {w} holds {list(held)}" for w, held in enumerate(self.in_flight) if held]
@@ -167,11 +171,6 @@ class MemoryPool:
         self.listener.on_lost(lost)
         self.listener.on_credit()
         return lost
-
-    def has_any(self, worker: int, ids: Collection[int]) -> bool:
-        """Whether a worker has one of these generations, running or parked."""
-        parked = (id_ for id_, home in self.homes.items() if home == worker)
-        return any(id_ in ids for id_ in (*self.in_flight[worker], *parked))
 
     @property
     def listener(self) -> Listener:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import weakref
-from dataclasses import replace
 
 import pytest
 
@@ -11,8 +10,8 @@ from gateway.aging import NANO
 from gateway.errors import Unavailable, WorkerFailed
 from gateway.sequence import State
 from tests.gateway.desk import Desk
-from tests.gateway.memory_pool import job, only
-from workers.protocol import Delta, Finished, Started, Text
+from tests.gateway.memory_pool import only
+from workers.protocol import Delta, Finished, Started
 
 
 def test_late_binding() -> None:
@@ -126,57 +125,6 @@ def test_worker_failure_reaches_its_request_alone() -> None:
             await bad.take()
         desk.pool.finish(good.id)
         assert (bad.state, good.state) == (State.FAILED, State.FINISHED)
-
-    desk.run(script)
-
-
-def test_completions_of_a_prompt_go_where_the_prompt_is() -> None:
-    """As long as there are slots; the next of the queue never waits for one there."""
-    desk = Desk(3, 2)
-
-    async def script() -> None:
-        ticket = desk.dispatcher.submit(job(n=4))
-        await desk.settle()
-        other = desk.submit()
-        await desk.settle()
-        first = ticket.id
-        assert [list(held) for held in desk.pool.in_flight] == [
-            [first, first + 1, first + 2],
-            [first + 3, other.id],
-        ]
-
-    desk.run(script)
-
-
-def test_other_prompts_of_a_request_go_where_there_is_room() -> None:
-    desk = Desk(4, 4)
-
-    async def script() -> None:
-        prompts = (Text("one"), Text("two"))
-        ticket = desk.dispatcher.submit(replace(job(n=2), prompts=prompts))
-        await desk.settle()
-        first = ticket.id
-        assert [list(held) for held in desk.pool.in_flight] == [
-            [first, first + 1],
-            [first + 2, first + 3],
-        ]
-
-    desk.run(script)
-
-
-def test_lost_siblings_gather_again() -> None:
-    """Those of a dead worker go where the first of them goes, with the tokens they have."""
-    desk = Desk(2, 4, 4)
-
-    async def script() -> None:
-        desk.dispatcher.submit(job(n=3))
-        await desk.settle()
-        assert sorted(desk.pool.in_flight[1]) == [1, 2, 3]
-        tokens = [desk.pool.progress(id_, id_) for id_ in (1, 2, 3)]
-        desk.pool.die(1)
-        await desk.settle()
-        (together,) = (held for held in desk.pool.in_flight if held)
-        assert [together[id_].resume for id_ in (1, 2, 3)] == tokens
 
     desk.run(script)
 

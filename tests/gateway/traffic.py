@@ -159,20 +159,18 @@ class Traffic(RuleBasedStateMachine):
             self.overdue.pop(request.id, None)
 
     def check_places(self, sent: list[int], held: list[list[int]], homes: dict[int, int]) -> None:
-        """Each went where its cells are, else where a sibling's are, else anywhere.
+        """Each went where its cells are, else where most slots were free.
 
         ``held`` and ``homes`` say where generations ran and were parked before ``sent`` left.
         """
         for id_ in sent:
             (worker,) = (w for w, now in enumerate(self.pool.in_flight) if id_ in now)
             if worker != self.pool.reserved:
-                full = [len(on) == slots for on, slots in zip(held, self.pool.slots, strict=True)]
-                siblings = {s.id for s in self.ticket_of[id_].sequences}
-                near = {w for w, on in enumerate(held) if siblings & {*on}}
-                near |= {home for parked, home in homes.items() if parked in siblings}
-                open_ = {w for w in near if not full[w] and w != self.pool.reserved}
-                home = homes.get(id_)
-                assert worker in ({home} if home in open_ else open_ or {worker})
+                slots = [w for w in enumerate(self.pool.slots) if w[0] != self.pool.reserved]
+                free = {w: count - len(held[w]) for w, count in slots}
+                most = {w for w, credits in free.items() if credits == max(free.values())}
+                home = {homes[id_]} if id_ in homes else set()
+                assert worker in ({w for w in home if free.get(w, 0) > 0} or most)
             homes.pop(id_, None)
             held[worker].append(id_)
 

@@ -4,9 +4,12 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from gateway.pool.link import WorkerLink
+from gateway.pool.placement import Offer
+from gateway.pool.prefixes import chain
 from gateway.pool.watchdog import ANSWER_S, Watchdog
 from workers.protocol import (
     BAD_PROMPT,
@@ -28,6 +31,7 @@ from workers.protocol import (
     Ready,
     Report,
     Sampling,
+    Started,
     Step,
     Text,
     Told,
@@ -110,19 +114,36 @@ def test_no_credit_before_ready() -> None:
     on_line(script)
 
 
-def test_it_has_what_runs_and_what_is_parked() -> None:
-    """Where one generation's cells are, a sibling's prompt is; until they are given up."""
+def test_it_offers_what_it_was_sent_before() -> None:
+    """Until it dies; and it says how much of that is yet to be computed."""
+    prompt, other = chain(Text("x" * 100)), chain(Text("y" * 40))
 
     async def script(line: Line) -> None:
+        assert line.link.offer(3, prompt) == Offer(3, 0)
         await line.says(encode(READY))
-        assert not line.link.has_any(range(1, 4))
-        line.link.generate(generate(2))
-        assert line.link.has_any(range(1, 4))
-        assert not line.link.has_any(range(3, 9))
-        await line.says(encode(Step([Parked(2, 1)], Load())))
-        assert line.link.has_any([2])
-        line.link.cancel(2)
-        assert not line.link.has_any([2])
+        line.link.generate(generate(1), prompt)
+        line.link.generate(generate(2), other)
+        assert line.link.offer(3, prompt) == Offer(3, 0, 100, 50, backlog=40)
+        await line.says(encode(Step([Delta(1, 1, [], "an echo"), Started(2, 1, 9, 0)], Load())))
+        assert line.link.offer(3, other).backlog == 100, "no token yet"
+        await line.says(encode(Step([Delta(1, 1, [5], "")], Load())))
+        assert line.link.offer(3, other).backlog == 0
+        await line.says(encode(Step([Parked(1, 1), Finished(2, 1, "stop", [5], "")], Load())))
+        assert line.link.offer(3, prompt) == Offer(3, 2, 100, 100)
+        line.link.generate(generate(1, attempt=2), prompt)
+        assert line.link.offer(3, other) == Offer(3, 1, 40, 40), "it has its cells yet"
+
+    on_line(script)
+
+
+def test_a_memory_that_shares_nothing_spares_nothing() -> None:
+    prompt = chain(Text("x" * 100))
+
+    async def script(line: Line) -> None:
+        info = msgspec.structs.replace(INFO, shares_prefixes=False)
+        await line.says(encode(Ready(pid=7, slots=2, model=info)))
+        line.link.generate(generate(1), prompt)
+        assert line.link.offer(0, prompt) == Offer(0, 1, backlog=100)
 
     on_line(script)
 

@@ -1,34 +1,97 @@
 """Which worker takes the next job."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pool.placement import choose
+from gateway.pool.placement import USUAL_ANSWER, Offer, Reason, choose, neighbour
+from workers.protocol import Generate, Sampling, Text
 
 
-@given(st.dictionaries(st.integers(0, 100), st.integers(-2, 20)))
-def test_most_free_credits_then_lowest_id(free: dict[int, int]) -> None:
+def offers(free: dict[int, int]) -> list[Offer]:
+    """Workers that have nothing of the prompt."""
+    return [Offer(worker, credits) for worker, credits in free.items()]
+
+
+FREE = st.dictionaries(st.integers(0, 100), st.integers(-2, 20))
+
+
+@given(FREE, st.integers(1, 1000))
+def test_most_free_credits_then_lowest_id(free: dict[int, int], neighbour: int) -> None:
     candidates = [worker for worker, credits in free.items() if credits > 0]
     if not candidates:
-        assert choose(free) is None
+        assert choose(offers(free), neighbour) is None
         return
     most = max(free.values())
-    assert choose(free) == min(worker for worker in candidates if free[worker] == most)
+    expected = min(worker for worker in candidates if free[worker] == most)
+    assert choose(offers(free), neighbour) == (expected, "load")
 
 
-WORKERS = st.dictionaries(st.integers(0, 9), st.integers(-2, 20))
+OFFER = st.builds(
+    Offer,
+    st.integers(0, 9),
+    credits=st.integers(-1, 9),
+    spared=st.integers(0, 5000),
+    worth=st.floats(0, 5000),
+    backlog=st.integers(0, 5000),
+)
+OFFERS = st.lists(OFFER, max_size=6, unique_by=lambda offer: offer.worker)
 
 
-@given(WORKERS, st.none() | st.integers(0, 12), st.sets(st.integers(0, 12)))
-def test_home_comes_first_then_those_near(
-    free: dict[int, int], home: int | None, near: set[int]
+@given(OFFERS, st.integers(1, 1000), st.none() | st.integers(0, 12))
+def test_nobody_waits_for_a_full_worker(
+    offers: list[Offer], neighbour: int, home: int | None
 ) -> None:
-    """But nobody is held back: who is full, or gone, is no reason not to go elsewhere."""
-    open_ = {worker: credits for worker, credits in free.items() if credits > 0}
-    close = {worker: credits for worker, credits in open_.items() if worker in near}
-    expected = home if home in open_ else choose(close or open_)
-    assert choose(free, home, near) == expected
+    """And home comes before all others."""
+    open_ = {offer.worker for offer in offers if offer.credits > 0}
+    choice = choose(offers, neighbour, home)
+    if home in open_:
+        assert choice == (home, "home")
+    elif choice is not None:
+        assert choice[0] in open_
+        assert choice == choose([*reversed(offers)], neighbour), "in any order"
+    else:
+        assert not open_
 
 
-def test_order_of_the_mapping_does_not_matter() -> None:
-    assert choose({2: 3, 0: 3, 1: 3}) == choose({0: 3, 1: 3, 2: 3}) == 0
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        # Nobody has anything of it.
+        (Offer(0, 3), Offer(1, 4), (1, "load")),
+        (Offer(0, 4, backlog=101), Offer(1, 3), (1, "load")),
+        (Offer(0, 4, backlog=99), Offer(1, 3), (0, "load")),
+        # One has, and is as free.
+        (Offer(0, 4), Offer(1, 4, 10, 10), (1, "prefix")),
+        (Offer(0, 4, 20, 20), Offer(1, 4, 10, 10), (0, "prefix")),
+        # One has, and is busier: each generation more counts like a hundred bytes.
+        (Offer(0, 4), Offer(1, 3, 90, 90), (0, "spill")),
+        (Offer(0, 4), Offer(1, 3, 110, 110), (1, "prefix")),
+        (Offer(0, 8), Offer(1, 1, 690, 690), (0, "spill")),
+        (Offer(0, 8), Offer(1, 1, 710, 710), (1, "prefix")),
+        # Many use it at the same time.
+        (Offer(0, 4), Offer(1, 3, 400, 80), (0, "spill")),
+        # One has, and has others' prompts to compute.
+        (Offer(0, 4), Offer(1, 4, 500, 500, backlog=490), (1, "prefix")),
+        (Offer(0, 4), Offer(1, 4, 500, 500, backlog=510), (0, "spill")),
+        # One has, and is full.
+        (Offer(0, 1), Offer(1, 0, 5000, 5000), (0, "spill")),
+        # Both have.
+        (Offer(0, 3, 500, 500), Offer(1, 4, 500, 500), (1, "prefix")),
+    ],
+)
+def test_what_is_spared_against_what_there_is_to_do(
+    left: Offer, right: Offer, expected: tuple[int, Reason]
+) -> None:
+    assert choose([left, right], neighbour=100) == expected
+    assert choose([right, left], neighbour=100) == expected
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "tokens"), [(None, USUAL_ANSWER), (10**6, USUAL_ANSWER), (7, 7), (0, 1)]
+)
+def test_a_neighbour_counts_like_the_answer_that_waits_for_it(
+    max_tokens: int | None, tokens: int
+) -> None:
+    request = Generate(1, 1, Text("x"), Sampling(1), max_tokens, [], False, 0.0)
+    assert neighbour(request) == 4 * tokens
