@@ -119,6 +119,10 @@ def test_text_can_not_look_like_two_messages() -> None:
     assert parts[0].common(parts[1]) == 0
 
 
+def test_ids_are_no_text() -> None:
+    assert chain(Tokens([65])).common(chain(Text("A\0\0\0"))) == 0
+
+
 def test_where_the_text_before_a_hole_ends_is_where_it_begins() -> None:
     one, other = Infill("x" * 2000, "the end"), Infill("x" * 2000 + "more", "the end")
     assert chain(one).common(chain(other)) >= 2000 - BLOCK
@@ -139,6 +143,7 @@ def test_a_message_without_text_counts_too() -> None:
 def test_the_longest_prompt_has_few_marks(prompt: Prompt) -> None:
     assert len(chain(prompt).marks) < 2000
     assert chain(prompt).ends[-1] <= REACH
+    assert isinstance(prompt, Text | Tokens) or chain(prompt).size < REACH + 99, "nor all messages"
 
 
 def request(prompt: Prompt, **fields: Any) -> Generate:
