@@ -79,7 +79,7 @@ def placements(server: ForgeServer) -> dict[str, float]:
 def busy(server: ForgeServer, worker: int) -> Iterator[None]:
     """One of the idle workers has a long generation."""
     body = CHAT.body(f"{worker}", stream=True, ignore_eos=True, max_tokens=3000)
-    requests = []
+    requests, before = [], decoded(server)[worker]
     for _ in range(worker + 1):
         requests.append(Hanging(server, CHAT.path, body))
         eventually(lambda: server.busy() == len(requests), "it runs")
@@ -87,6 +87,7 @@ def busy(server: ForgeServer, worker: int) -> Iterator[None]:
         first.hang_up()
     here = [int(at == worker) for at in (0, 1)]
     eventually(lambda: [w["busy"] for w in server.workers()] == here, "it alone")
+    eventually(lambda: decoded(server)[worker] > before, "its prompt is computed")
     try:
         yield
     finally:
