@@ -187,5 +187,8 @@ class WorkerLink(asyncio.Protocol):
 
 
 def _capacity(model: ModelInfo) -> int:
-    """Bytes of prompts for which the worker has cells, if it keeps them for others."""
-    return BYTES_PER_TOKEN * model.n_ctx if model.shares_prefixes else 0
+    """Bytes of prompts for which the worker has cells.
+
+    Also where sequences can't share them: a chat goes on from its last turn there too.
+    """
+    return BYTES_PER_TOKEN * model.n_ctx

@@ -136,14 +136,16 @@ def test_it_offers_what_it_was_sent_before() -> None:
     on_line(script)
 
 
-def test_a_memory_that_shares_nothing_spares_nothing() -> None:
-    prompt = chain(Text("x" * 100))
+def test_it_offers_no_more_than_it_has_cells_for() -> None:
+    first, second = (chain(Text(letter * 200)) for letter in "xy")
 
     async def script(line: Line) -> None:
-        info = msgspec.structs.replace(INFO, shares_prefixes=False)
-        await line.says(encode(Ready(pid=7, slots=2, model=info)))
-        line.link.generate(generate(1), prompt)
-        assert line.link.offer(0, prompt) == Offer(0, 1, backlog=100)
+        info = msgspec.structs.replace(INFO, n_ctx=75)
+        await line.says(encode(Ready(pid=7, slots=3, model=info)))
+        line.link.generate(generate(1), first)
+        line.link.generate(generate(2), second)
+        assert line.link.offer(0, second) == Offer(0, 1, 200, 100, backlog=200)
+        assert line.link.offer(0, first) == Offer(0, 1, backlog=400)
 
     on_line(script)
 
