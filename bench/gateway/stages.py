@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -80,7 +80,7 @@ class InstantPool:
     def free(self) -> int:
         return 1
 
-    def submit(self, request: Generate, siblings: Collection[int] = ()) -> None:
+    def submit(self, request: Generate) -> None:
         if not self.answers:
             self.submitted = [request]
             return
@@ -114,6 +114,9 @@ class InstantPool:
 
     def workers(self) -> list[WorkerStatus]:
         return []
+
+    def placements(self) -> Mapping[str, int]:
+        return {}
 
     def leftovers(self) -> list[str]:
         return []
