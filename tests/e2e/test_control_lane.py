@@ -68,7 +68,7 @@ def children(pid: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Single:
-    """A server with one worker of two slots."""
+    """A server with one worker of two slots, which may stand still for as long as a test needs."""
 
     server: ForgeServer
     renderer: int
@@ -77,7 +77,7 @@ class Single:
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Single]:
-    shape = ("--workers", "1", "--slots", "2", "--threads", "1")
+    shape = ("--workers", "1", "--slots", "2", "--threads", "1", "--stuck-timeout", "600")
     server = ForgeServer(tmp_path_factory.mktemp("single"), *shape)
     try:
         server.wait_ready()
@@ -196,7 +196,8 @@ def test_the_worker_that_has_them_dies(double: ForgeServer, number: signal.Signa
     for question in asking:
         question.right()
     eventually(lambda: gone(victim["pid"]), "it is killed")
+    again = victim["restarts"] + 1
+    eventually(lambda: server.workers()[0]["restarts"] == again, "the gateway knows of it")
     server.wait_ready()
-    assert server.workers()[0]["restarts"] == victim["restarts"] + 1
     assert server.workers()[1]["restarts"] == 0
     assert questions(server) == [0, 0]
