@@ -116,16 +116,18 @@ def check_outputs(config: Config, wishes: Wishes) -> Path:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C: whoever measures then ends its processes."""
+    """SIGTERM is as Ctrl-C, also where that was ignored: who measures then ends its processes."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def search(

@@ -27,15 +27,20 @@ from workers.protocol import (
     Failed,
     Finished,
     FrameDecoder,
+    FromMeasurer,
     FromWorker,
     Generate,
     Grammar,
     Infill,
     JsonSchema,
     Load,
+    Loaded,
     Logprob,
+    Measure,
+    Measured,
     ModelInfo,
     ProtocolError,
+    Rate,
     Ready,
     Sampling,
     Started,
@@ -47,6 +52,7 @@ from workers.protocol import (
     Told,
     ToolUse,
     ToWorker,
+    Unable,
     WorkerSpec,
     encode,
 )
@@ -134,6 +140,14 @@ FROM_WORKER = (
 )
 
 
+RATES = st.builds(Rate, SMALL, NUMBERS)
+FROM_MEASURER = (
+    st.builds(Loaded, SMALL)
+    | st.builds(Measured, st.lists(RATES, max_size=3), IDS)
+    | st.builds(Unable, TEXTS)
+)
+
+
 def fed(type_: Any, chunks: list[bytes]) -> list[Any]:
     decoder: FrameDecoder[Any] = FrameDecoder(type_)
     return [message for chunk in chunks for message in decoder.feed(chunk)]
@@ -159,11 +173,19 @@ def test_messages_from_the_worker(messages: list[Ready | Broken | Step], places:
     assert fed(FromWorker, cut(data, places)) == messages
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.builds(Measure, TEXTS, st.lists(SMALL, max_size=3), NUMBERS), FROM_MEASURER)
+def test_messages_of_measuring_are_json(asked: Measure, told: Loaded | Measured | Unable) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(asked), type=Measure) == asked
+    assert msgspec.json.decode(msgspec.json.encode(told), type=FromMeasurer) == told
+
+
 def test_every_message_type_is_tried() -> None:
     """A new message must come into the strategies above."""
     unions = (ToWorker, FromWorker, protocol.Event, protocol.Question)
     kinds = {kind for union in unions for kind in get_args(union)}
     kinds |= {*get_args(protocol.Prompt), *get_args(protocol.Constraint), ToolUse}
+    kinds |= {Measure, Rate, *get_args(FromMeasurer)}
     kinds |= {ModelInfo, Load, Sampling, Dry, Embedding, Extra, CallDelta, Logprob, TokenChance}
     defined = {
         value
