@@ -107,9 +107,13 @@ class Metrics:
         self._outcomes[state] += 1
         self._ended[state].inc()
         usage = ticket.usage
-        self._generated.inc(usage.completion)
-        self._prompt.inc(usage.prompt)
-        self._cached.inc(usage.cached)
+        for counter, tokens in (
+            (self._generated, usage.completion),
+            (self._prompt, usage.prompt),
+            (self._cached, usage.cached),
+        ):
+            if tokens:
+                counter.inc(tokens)
         if ticket.dispatched_ns is not None:
             self._queue.observe((ticket.dispatched_ns - ticket.arrived_ns) / NANO)
         if ticket.first_token_ns is not None:

@@ -1,7 +1,8 @@
 """Items by rank, where ranks change and items go at any time: a heap with lazy deletion.
 
 The queue asks "which is first?" by several orders at once: the worst that waits, the most urgent,
-the owner whose turn it is. Each of them is one of these. Pure.
+the owner whose turn it is. Each of them is one of these. As long as nobody asks, as in a queue that
+is empty most of the time, an item costs an entry in a dictionary. Pure.
 """
 
 import heapq
@@ -19,55 +20,63 @@ class Ranked(Generic[T]):
     """The item of smallest rank on top; ties go to the one ranked first. Items are hashable."""
 
     def __init__(self) -> None:
+        self._entries: dict[T, tuple[Any, int, T]] = {}
+        """Rank, stamp and item of each item."""
         self._heap: list[tuple[Any, int, T]] = []
-        self._stamps: dict[T, int] = {}
-        """The entry of the heap that counts for each item; all others are dead."""
+        """Entries; those that are not the item's own any more are dead."""
+        self._new: list[tuple[Any, int, T]] = []
+        """Entries that came since somebody last asked; then they go into the heap."""
         self._next_stamp = count()
 
     def __len__(self) -> int:
-        return len(self._stamps)
+        return len(self._entries)
 
     def __contains__(self, item: T) -> bool:
-        return item in self._stamps
+        return item in self._entries
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._stamps)
+        return iter(self._entries)
 
     def set(self, item: T, rank: Any) -> None:
-        """Rank an item, or rank it anew; O(log n), swept when the dead outnumber the living."""
-        stamp = next(self._next_stamp)
-        self._stamps[item] = stamp
-        heapq.heappush(self._heap, (rank, stamp, item))
+        """Rank an item, or rank it anew; amortised O(log n)."""
+        entry = self._entries[item] = (rank, next(self._next_stamp), item)
+        self._new.append(entry)
         self._sweep()
 
     def discard(self, item: T) -> None:
         """Forget an item; amortised O(1). Does nothing if it is not here."""
-        self._stamps.pop(item, None)
-        self._sweep()
+        if self._entries.pop(item, None) is not None:
+            self._sweep()
 
     def _sweep(self) -> None:
-        if not self._stamps:
+        """What is dead would keep its item alive: drop it when it outnumbers the living."""
+        if not self._entries:
             self._heap.clear()
-        elif len(self._heap) > 2 * len(self._stamps) + _SWEEP_AT:
-            self._heap = [e for e in self._heap if self._stamps.get(e[2]) == e[1]]
+            self._new.clear()
+        elif len(self._heap) + len(self._new) > 2 * len(self._entries) + _SWEEP_AT:
+            self._heap = [*self._entries.values()]
+            self._new.clear()
             heapq.heapify(self._heap)
 
     def first(self) -> T | None:
         """The item of smallest rank, which stays; amortised O(log n)."""
+        for entry in self._new:
+            heapq.heappush(self._heap, entry)
+        self._new.clear()
         while self._heap:
-            _, stamp, item = self._heap[0]
-            if self._stamps.get(item) == stamp:
+            item = self._heap[0][2]
+            if self._entries.get(item) is self._heap[0]:
                 return item
             heapq.heappop(self._heap)
         return None
 
     def in_order(self) -> list[T]:
         """All items; they stay. O(n log n)."""
-        return [e[2] for e in sorted(self._heap) if self._stamps.get(e[2]) == e[1]]
+        return [item for _, _, item in sorted(self._entries.values())]
 
     def up_to(self, rank: Any) -> list[T]:
         """The items ranked ``rank`` or less, in order; they stay. O(n log n)."""
-        return [e[2] for e in sorted(self._heap) if self._stamps.get(e[2]) == e[1] and e[0] <= rank]
+        return [item for at, _, item in sorted(self._entries.values()) if at <= rank]
 
     def first_rank(self) -> Any:
         """The rank of :meth:`first`. Raises IndexError when there is nothing."""

@@ -111,6 +111,12 @@ class Ticket:
 
         Of its tokens those were cached that none of its completions had to compute.
         """
+        if len(self.sequences) == 1:
+            (sequence,) = self.sequences
+            start = sequence.started
+            if start is None:
+                return Usage(0, 0, len(sequence.ids))
+            return Usage(start.prompt_tokens, start.cached_tokens, len(sequence.ids))
         prompt = cached = 0
         for first in range(0, len(self.sequences), self.job.n):
             choices = self.sequences[first : first + self.job.n]

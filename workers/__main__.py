@@ -59,7 +59,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     host = HostCache(spec.cache_bytes) if spec.cache_bytes else None
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes, host=host)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
-    budget = StepBudget(spec.batch, spec.target_itl_ms)
+    budget = StepBudget(spec.batch, spec.target_itl_ms, context.narrow)
     engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget)
     name = Path(llama.readable(spec.model_path)).stem
     info = msgspec.structs.replace(

@@ -31,6 +31,11 @@ STIFFNESS = 0.01
 """How firmly a fit stays with the last one where the steps say nothing, for all were alike."""
 
 
+def stay_narrow(streams: int, narrow: int) -> bool:
+    """Whether steps of ``narrow`` tokens leave enough for prompts beside so many streams."""
+    return streams * (1 + LEAST_SHARE) <= narrow
+
+
 class StepTimes:
     """What steps take: a fixed part, one for each decoding sequence, one for each prompt token.
 
@@ -66,9 +71,13 @@ class StepTimes:
 class StepBudget:
     """The most prompt tokens of the next step; learns from each that is over."""
 
-    def __init__(self, batch: int, target_ms: float | None) -> None:
-        """``batch``: tokens that a step can hold. ``target_ms``: None chooses it by measuring."""
+    def __init__(self, batch: int, target_ms: float | None, narrow: int | None = None) -> None:
+        """``batch``: tokens that a step can hold. ``target_ms``: None chooses it by measuring.
+
+        ``narrow``: tokens of a step beyond which those of streams cost a multiple.
+        """
         self.batch = batch
+        self._narrow = narrow
         self._target_ms = target_ms
         self._times = StepTimes()
         self._knows_prefill = False
@@ -80,7 +89,7 @@ class StepBudget:
 
     def prefill(self, decodes: int, prompts: int) -> int:
         """Tokens for ``prompts`` in a step beside ``decodes`` running streams; at least 1."""
-        room = max(1, self.batch - decodes)
+        room = max(1, self._widest(decodes) - decodes)
         if not self._knows_prefill:
             return min(room, FIRST_CHUNK)
         base, decode, token = self._times.fit()
@@ -94,6 +103,12 @@ class StepBudget:
         else:
             spare, least = LONGEST_MS - alone, min(room, WORTHWHILE)
         return max(least, min(room, int(spare / token) if token else room))
+
+    def _widest(self, decodes: int) -> int:
+        """Tokens of a step beside so many streams; all of the batch if they hardly leave room."""
+        if self._narrow is None or not decodes or not stay_narrow(decodes, self._narrow):
+            return self.batch
+        return min(self.batch, self._narrow)
 
     def _target(self, together: float) -> float:
         """The longest gap wanted between two tokens, if a step of all as streams takes that."""

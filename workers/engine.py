@@ -273,7 +273,7 @@ class Engine:
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
-        self._kv.trim()
+        self._kv.trim(len(self._running))
         started = time.perf_counter()
         chunks, left = self._plan()
         if not chunks:

@@ -50,8 +50,8 @@ class KVCache:
         """Parked ones included."""
         self._host = host if shares_prefixes else None
         self._max_kept = n_ctx // (4 if self._host is None else 8)
-        """A cache is not free: attention walks over all resident cells in every step. Those that
-        can come back from host memory are worth less."""
+        """A cache is not free: each stream's attention walks over all resident cells in every step.
+        Those that can come back from host memory are worth less."""
         self.restored = 0
         """Tokens whose cells came back from there, since the start."""
 
@@ -191,16 +191,18 @@ class KVCache:
         if self._prefixes.covered(seq):
             self.drop(seq)
 
-    def trim(self) -> None:
-        """Bound the cache, before a step that would pay for it.
+    def trim(self, streams: int = 1) -> None:
+        """Bound the cache, before a step of so many ``streams``, each of which would pay for it.
 
-        Not as soon as something is kept: if a lone chat goes on, nothing had to move.
+        Not as soon as something is kept: if a lone chat goes on, nothing had to move. What can't
+        come back from host memory stays, however many streams there are.
         """
-        if self.cached > self._max_kept:
+        most = self._max_kept if self._host is None else self._max_kept // max(1, streams)
+        if self.cached > most:
             for seq in [*self._prefixes.kept]:
-                if self._ledger.length(seq) - self._ledger.shared(seq) > self._max_kept:
+                if self._ledger.length(seq) - self._ledger.shared(seq) > most:
                     self._evict(seq)  # it would drive out all others, and go all the same
-        while self.cached > self._max_kept:
+        while self.cached > most:
             self.evict()
 
     def drop(self, seq: int) -> None:

@@ -70,7 +70,7 @@ class Bench:
         if not self.context.generates:
             raise llama.LoadFailed("the model can't generate, and nothing else is measured")
         self._random = random.Random(0)
-        self._budget = StepBudget(spec.batch, spec.target_itl_ms)
+        self._budget = StepBudget(spec.batch, spec.target_itl_ms, self.context.narrow)
         """It learns, so it stays."""
 
     def close(self) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvloop
 from rich.console import Console
@@ -51,8 +50,8 @@ LLAMA_SERVERS = (
     ("llama-server-unified", ["--repack"], True),
 )
 """Best against best: which of them is ahead depends on the model and the workload."""
-SYSTEMS = ("forge", "forge-no-repack", "engine", *(name for name, *_ in LLAMA_SERVERS),
-           "llama_cpp.server")  # fmt: skip
+SYSTEMS = ("forge", "forge-no-repack", "forge-one-worker", "engine",
+           *(name for name, *_ in LLAMA_SERVERS), "llama_cpp.server")  # fmt: skip
 CEILING = "llama-batched-bench"
 
 
@@ -61,6 +60,7 @@ def systems(args: argparse.Namespace, binaries: Path | None) -> list[System]:
     made: dict[str, Callable[[], System]] = {
         "forge": lambda: forge("forge", ["--repack"]),
         "forge-no-repack": lambda: forge("forge-no-repack", ["--no-repack"]),
+        "forge-one-worker": lambda: forge("forge-one-worker", ["--repack"], workers=1),
         "engine": lambda: bare_engine("engine", repack=True),
         "llama_cpp.server": lambda: python_system("llama_cpp.server"),
     }
@@ -106,8 +106,9 @@ def settings(args: argparse.Namespace, path: Path) -> Settings:
     return Settings(path, args.slots, args.ctx, args.threads, args.batch)
 
 
-def run(args: argparse.Namespace, plan: Plan, console: Console) -> Any:
-    """Everything; the result as it goes into the JSON file."""
+def run(args: argparse.Namespace, plan: Plan, console: Console) -> Iterator[report.Result]:
+    """A result for each model, whose files are there from the first round on: it may take hours."""
+    load = os.getloadavg()[0]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         binaries, missing = find_peers(args, bar)
@@ -117,12 +118,17 @@ def run(args: argparse.Namespace, plan: Plan, console: Console) -> Any:
             else model(name, args.models, bar) if name in SHAPES else Path(name)
             for name in args.model
         }  # fmt: skip
-        found = report.Result(vars(args) | {"plan": plan}, missing)
         for name, path in paths.items():
             spec = Spec(settings(args, path), plan, args.workloads, ceiling)
             experiment = Experiment(name, spec, systems(args, binaries), bar)
-            found.add(name, uvloop.run(experiment.run()), experiment.capacity)
-    return found
+            result = report.Result(name, vars(args) | {"plan": plan}, missing, load)
+
+            def after(experiment: Experiment = experiment, result: report.Result = result) -> None:
+                result.found, result.capacity = experiment.found, experiment.capacity
+                report.write(result, args.out)
+
+            uvloop.run(experiment.run(after))
+            yield result
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -176,11 +182,8 @@ def main(argv: list[str] | None = None, plan: Plan | None = None) -> None:
             parser.error(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    load = os.getloadavg()[0]
-    result = run(args, plan, console)
-    result.load = load
-    report.write(result, args.out)
-    console.print(*report.tables(result))
+    for result in run(args, plan, console):
+        console.print(report.table(result))
     console.print(f"written to {args.out}")
 
 

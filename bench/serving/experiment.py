@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +50,10 @@ class Experiment:
         self.capacity = math.nan
         """Requests per second that the first system serves in the pilot, if anything needs it."""
         self._prompt_tokens = 0
-        self._found: Found = {workload.name: {} for workload in self._workloads}
+        self.found: Found = {workload.name: {} for workload in self._workloads}
 
-    async def run(self) -> Found:
-        """Every system in every round, each alone on the machine."""
+    async def run(self, after: Callable[[], None]) -> None:
+        """Every system in every round, each alone on the machine; ``after`` follows each round."""
         mine = {system.name: list(self._for(system)) for system in self._systems}
         ceilings = 2 * (self._spec.ceiling is not None and any(w.closed for w in self._workloads))
         total = self._spec.plan.rounds * (sum(map(len, mine.values())) + ceilings)
@@ -78,7 +78,7 @@ class Experiment:
             now(CEILING)
             for _ in self._ceilings():
                 self._bar.advance(task)
-        return self._found
+            after()
 
     def _for(self, system: System) -> Iterator[Workload]:
         for workload in self._workloads:
@@ -87,7 +87,7 @@ class Experiment:
                 yield workload
 
     def _keep(self, workload: Workload, name: str, figures: Figures) -> None:
-        self._found[workload.name].setdefault(name, []).append(figures)
+        self.found[workload.name].setdefault(name, []).append(figures)
 
     async def _pilot(self) -> None:
         """How much load is much, told from a closed loop that fills all slots."""

@@ -44,7 +44,7 @@ def _bars(found: Found, figure: str, label: str, image: Path, *, log: bool) -> N
                 heights.append(value)
         if places:
             axes.bar(places, heights, width, color=colour, label=name)
-    axes.set_xticks(range(len(full)), [name.replace(", ", "\n") for name in full], fontsize=7)
+    axes.set_xticks(range(len(full)), [name.replace(": ", ":\n") for name in full], fontsize=7)
     axes.set(ylabel=label, **({"yscale": "log"} if log else {}))
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=7)

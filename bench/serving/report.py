@@ -1,4 +1,4 @@
-"""The results as JSON, a page of tables, and plots."""
+"""The results on one model as JSON, a page of tables, and plots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ NOTE = (
     f"way of {PEER} which gives the most tokens a second. Times in seconds, as the client sees "
     "them: TTFT from the request to the first text, ITL between two pieces of text, E2E to the "
     "end of the answer. CPU is that of all the system's processes for 1,000 tokens of output; "
-    "memory is what they hold afterwards. *engine* is a worker driven over its link, without a "
+    "memory is what they hold afterwards. *forge* has a worker for each thread, which share slots "
+    "and cells evenly; *engine* is one worker with all of it, driven over its link without a "
     f"gateway. *{CEILING}*: all prompts at once and then all answers, without a server. In *a "
     "long prompt into streams* only the pauses of the running streams while it is computed count."
 )
@@ -47,21 +48,30 @@ RATIOS = {
 
 @dataclass
 class Result:
-    """What was found, and under which circumstances."""
+    """What was found on a model, and under which circumstances."""
 
+    model: str
+    """A name or a path."""
     options: dict[str, Any]
     missing: dict[str, str]
     """Why which systems are not there."""
     load: float = 0.0
     """Load average of the machine before the run: other people's work."""
-    models: dict[str, Found] = field(default_factory=dict)
-    capacity: dict[str, float] = field(default_factory=dict)
+    found: Found = field(default_factory=dict)
+    capacity: float = math.nan
     """Requests per second of the pilot, which Poisson arrivals are parts of."""
     when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d}")
 
-    def add(self, model: str, found: Found, capacity: float) -> None:
-        """One more model."""
-        self.models[model], self.capacity[model] = found, capacity
+    @property
+    def slug(self) -> str:
+        """The model's part of the names of files."""
+        return Path(self.model).stem.replace(" ", "-")
+
+    @property
+    def rounds(self) -> int:
+        """How many are complete for everybody; the last may be under way."""
+        every = [len(rounds) for systems in self.found.values() for rounds in systems.values()]
+        return min(every, default=0)
 
 
 def peer(systems: dict[str, list[Figures]]) -> str | None:
@@ -120,21 +130,18 @@ def commit() -> str:
 def as_json(result: Result) -> dict[str, Any]:
     """Everything: each round, the medians and the ratios."""
     return {
-        "when": result.when, "commit": commit(), "machine": machine(), "versions": versions(),
-        "load_before": result.load, "options": result.options, "missing": result.missing,
-        "capacity_requests_per_s": result.capacity,
-        "models": {
-            model: {
-                workload: {
-                    name: {
-                        "median": medians(rounds), "rounds": rounds,
-                        "ratios": {h: asdict(r) for h, r in ratios(systems, name).items()},
-                    }
-                    for name, rounds in systems.items()
+        "model": result.slug, "when": result.when, "commit": commit(), "machine": machine(),
+        "versions": versions(), "load_before": result.load, "options": result.options,
+        "missing": result.missing, "capacity_requests_per_s": result.capacity,
+        "workloads": {
+            workload: {
+                name: {
+                    "median": medians(rounds), "rounds": rounds,
+                    "ratios": {h: asdict(r) for h, r in ratios(systems, name).items()},
                 }
-                for workload, systems in found.items()
+                for name, rounds in systems.items()
             }
-            for model, found in result.models.items()
+            for workload, systems in result.found.items()
         },
     }  # fmt: skip
 
@@ -143,26 +150,24 @@ def markdown(result: Result) -> str:
     """The page."""
     options, on = result.options, machine()
     lines = [
-        "# Serving, beside others", "",
+        f"# Serving {result.slug}, beside others", "",
         f"{result.when}, Forge {commit()}, Python {platform.python_version()}, llama-cpp-python "
         f"{version('llama-cpp-python')}, {on['cores']} cores ({on['cpu']}), load before "
         f"{result.load:.1f}. {options['slots']} slots, {options['ctx']} cells, "
-        f"{options['threads']} threads, batch {options['batch']}, {options['plan'].rounds} rounds, "
+        f"{options['threads']} threads, batch {options['batch']}, {result.rounds} rounds, "
         f"{options['plan'].words} words in, {options['plan'].tokens} tokens out. {NOTE}", "",
     ]  # fmt: skip
     if result.missing:
         why = (f"{name} ({reason.splitlines()[0]})" for name, reason in result.missing.items())
         lines += [f"Not measured: {', '.join(why)}.", ""]
-    for model, found in result.models.items():
-        lines += [
-            f"## {model}", "",
-            f"Capacity in the pilot: {shown(result.capacity[model], 2) or '-'} requests/s.", "",
-            f"![tokens per second](serving-speed-{slug(model)}.png)", "",
-            f"![pauses](serving-pauses-{slug(model)}.png)", "",
-        ]  # fmt: skip
-        for workload, systems in found.items():
-            if systems:
-                lines += [f"### {workload}", "", *_workload(systems), ""]
+    lines += [
+        f"Capacity in the pilot: {shown(result.capacity, 2) or '-'} requests/s.", "",
+        f"![tokens per second](serving-{result.slug}-speed.png)", "",
+        f"![pauses](serving-{result.slug}-pauses.png)", "",
+    ]  # fmt: skip
+    for workload, systems in result.found.items():
+        if systems:
+            lines += [f"## {workload}", "", *_workload(systems), ""]
     return "\n".join(lines)
 
 
@@ -188,30 +193,23 @@ def shown(value: float | None, digits: int) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def slug(model: str) -> str:
-    """The model's part of an image's name; a model may be a path."""
-    return Path(model).stem.replace(" ", "-")
-
-
-def tables(result: Result) -> list[Table]:
+def table(result: Result) -> Table:
     """The short of it for a terminal."""
-    found = []
-    for model, by_workload in result.models.items():
-        out = Table("workload", "system", "tokens/s", "ratio", "TTFT p50", "worst gap", title=model)
-        for workload, systems in by_workload.items():
-            for name, rounds in systems.items():
-                middle, beside = medians(rounds), ratios(systems, name)
-                out.add_row(
-                    workload, name, shown(middle["tokens_per_s"], 1),
-                    f"{beside['tokens/s'].median:.2f}" if "tokens/s" in beside else "",
-                    shown(middle.get("ttft_p50"), 3), shown(middle.get("itl_max"), 3),
-                )  # fmt: skip
-        found.append(out)
-    return found
+    heads = ("workload", "system", "tokens/s", "ratio", "TTFT p50", "worst gap")
+    out = Table(*heads, title=result.slug)
+    for workload, systems in result.found.items():
+        for name, rounds in systems.items():
+            middle, beside = medians(rounds), ratios(systems, name)
+            out.add_row(
+                workload, name, shown(middle["tokens_per_s"], 1),
+                f"{beside['tokens/s'].median:.2f}" if "tokens/s" in beside else "",
+                shown(middle.get("ttft_p50"), 3), shown(middle.get("itl_max"), 3),
+            )  # fmt: skip
+    return out
 
 
 def write(result: Result, out: Path) -> None:
-    """serving.json, serving.md and two images for each model."""
+    """``serving-MODEL``: ``.json``, ``.md`` and two images."""
     from .plots import plot_pauses, plot_speed
 
     def plain(value: object) -> object:
@@ -220,8 +218,8 @@ def write(result: Result, out: Path) -> None:
         return str(value)
 
     text = json.dumps(as_json(result), default=plain, indent=1)
-    (out / "serving.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
-    (out / "serving.md").write_text(markdown(result), encoding="utf-8")
-    for model, found in result.models.items():
-        plot_speed(found, out / f"serving-speed-{slug(model)}.png")
-        plot_pauses(found, out / f"serving-pauses-{slug(model)}.png")
+    name = f"serving-{result.slug}"
+    (out / f"{name}.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
+    (out / f"{name}.md").write_text(markdown(result), encoding="utf-8")
+    plot_speed(result.found, out / f"{name}-speed.png")
+    plot_pauses(result.found, out / f"{name}-pauses.png")

@@ -58,15 +58,19 @@ class System:
     """Whether all workloads make sense; the bare engine is there for the closed loops alone."""
 
 
-def forge(name: str, options: Sequence[str]) -> System:
-    """`forge serve`, one worker unless the options say otherwise."""
+def forge(name: str, options: Sequence[str], *, workers: int | None = None) -> System:
+    """`forge serve`, with a worker for each thread unless said otherwise.
+
+    Slots, cells and threads are those of all workers together.
+    """
 
     @contextlib.asynccontextmanager
     async def up(settings: Settings) -> AsyncIterator[Up]:
+        number = workers or min(settings.threads, settings.slots)
         given = (
-            "--model", str(settings.model), "--alias", "bench", "--workers", "1",
-            "--slots", str(settings.slots), "--ctx", str(settings.ctx),
-            "--threads", str(settings.threads), "--batch", str(settings.batch),
+            "--model", str(settings.model), "--alias", "bench", "--workers", str(number),
+            "--slots", str(settings.slots // number), "--ctx", str(settings.ctx // number),
+            "--threads", str(settings.threads // number), "--batch", str(settings.batch),
         )  # fmt: skip
         with running(*given, *options) as server:
             server.wait_ready()

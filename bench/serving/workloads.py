@@ -31,7 +31,7 @@ class Plan:
     turns: int = 8
     streams: int = 8
     long_words: int = 3000
-    long_tokens: int = 400
+    long_tokens: int = 200
     """Of the streams into which the long prompt comes: they must still run when it is computed."""
 
 
@@ -137,22 +137,22 @@ def workloads(plan: Plan, room: int) -> list[Workload]:
     fitting = replace(plan, long_words=big)
     found = [
         Workload(
-            f"closed, {clients} client{'s' * (clients > 1)}",
+            f"closed loop: {clients} client{'s' * (clients > 1)}",
             partial(closed, plan=plan, clients=clients, waves=waves),
             closed=clients,
         )
         for clients, waves in plan.waves.items()
     ]
     found += [
-        Workload(f"Poisson, {load:g}x", partial(poisson, plan=plan, load=load), needs_capacity=True)
+        Workload(f"Poisson: {load:g}x", partial(poisson, plan=plan, load=load), needs_capacity=True)
         for load in plan.loads
     ]
     for clients in plan.shared:
         run = partial(closed, plan=plan, clients=clients, waves=1, system_words=system)
         found += [
-            Workload(f"shared prompt, {clients} clients", run),
+            Workload(f"shared prompt: {clients} clients", run),
             Workload(
-                f"shared prompt, not cached, {clients} clients",
+                f"shared prompt without cache: {clients} clients",
                 partial(run, cache_prompt=False),
                 forge_only=True,
             ),

@@ -173,10 +173,8 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
     values that ask for nothing (null always does): those are let through, others are refused.
     """
     raw = without_stateful(raw)
-    for name, neutral in not_yet.items():
-        value = raw.pop(name, None)
-        if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
-            raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
+    if not raw.keys().isdisjoint(not_yet):
+        raw = _without(raw, not_yet)
     known = type_.model_fields
     unknown = next((name for name in raw if name not in known), None)
     if unknown is not None:  # pydantic would make an error for each, and a body has room for many
@@ -185,6 +183,15 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
         return type_.model_validate(raw)
     except ValidationError as error:
         raise _explain(error, raw) from None
+
+
+def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """``raw`` without the fields that ask for nothing. Raises UnsupportedParameter for others."""
+    for name, neutral in not_yet.items():
+        value = raw.get(name)
+        if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
+            raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
+    return {name: value for name, value in raw.items() if name not in not_yet}
 
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> BadRequest:

@@ -5,7 +5,7 @@ Names, defaults and meanings are llama-server's, or OpenAI's where it has the pa
 
 import math
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -24,6 +24,7 @@ STATEFUL = {
     "adaptive_target": ("adaptive_target", "adaptive_decay"),
 }
 """Samplers that are refused: the field that turns one on, and all of its fields."""
+_STATEFUL_FIELDS = frozenset(name for names in STATEFUL.values() for name in names)
 
 _SAMPLER_NAMES = {**{name: name for name in SAMPLERS}, "typical_p": "typ_p"}
 
@@ -206,8 +207,11 @@ class SamplersBody(BaseModel):
 
     def sampling(self, *, temperature: float) -> Sampling:
         """The sampling asked for; ``temperature`` is the dialect's default."""
+        seed = secrets.randbits(32) if self.seed is None else self.seed
+        if self.model_fields_set.isdisjoint(_STAGES):  # nearly always
+            return Sampling(seed, _default(self.temperature, temperature))
         return Sampling(
-            seed=secrets.randbits(32) if self.seed is None else self.seed,
+            seed=seed,
             temperature=_default(self.temperature, temperature),
             dynatemp_range=_default(self.dynatemp_range, 0.0),
             dynatemp_exponent=_default(self.dynatemp_exponent, 1.0),
@@ -242,16 +246,22 @@ class SamplersBody(BaseModel):
         return msgspec.structs.replace(Dry(self.dry_multiplier), **given)
 
 
+_STAGES = frozenset(SamplersBody.model_fields) - {"seed", "temperature"}
+"""Fields without which the default is all there is to say."""
+
+
 def _default(value: float | None, default: float) -> float:
     return default if value is None else float(value)
 
 
-def without_stateful(raw: Mapping[str, Any]) -> dict[str, Any]:
+def without_stateful(raw: dict[str, Any]) -> dict[str, Any]:
     """``raw`` without the fields of samplers that can't be served, where they ask for nothing.
 
     Mirostat and adaptive-p learn from every token in a way that can't be read out, so a generation
     could not go on elsewhere with the same text. Raises UnsupportedParameter if one is asked for.
     """
+    if raw.keys().isdisjoint(_STATEFUL_FIELDS):
+        return raw
     kept = dict(raw)
     for switch, names in STATEFUL.items():
         given = [name for name in names if kept.pop(name, None) is not None]

@@ -49,7 +49,9 @@ def test_prompts_are_the_models_own_words_and_never_the_same() -> None:
 def test_prompts_fit_into_the_context() -> None:
     for room in (512, 2048, 100_000):
         by_name = {w.name: w for w in workloads(Plan(rounds=1), room)}
-        assert [*by_name][:3] == ["closed, 1 client", "closed, 8 clients", "closed, 32 clients"]
+        assert [name.partition(": ")[2] for name in by_name][:3] == [
+            "1 client", "8 clients", "32 clients"
+        ]  # fmt: skip
         big = by_name["a long prompt into streams"].run.keywords["plan"]  # type: ignore[attr-defined]
         assert big.long_words == min(3000, int(0.7 * room) - 32)
         assert [w.forge_only for w in by_name.values()].count(True) == 2
@@ -119,14 +121,14 @@ def test_best_is_compared_with_best() -> None:
 
 def test_a_report() -> None:
     options = {"slots": 2, "ctx": 64, "threads": 1, "batch": 128, "plan": SMALLEST}
-    result = Result(options, {"llama_cpp.server": "needs fastapi"})
-    result.add("m", {"closed": SYSTEMS}, 3.0)
+    result = Result("m", options, {"llama_cpp.server": "needs fastapi"}, found={"all": SYSTEMS})
     text = markdown(result)
+    assert "batch 128, 2 rounds, " in text
     assert "Not measured: llama_cpp.server (needs fastapi)." in text
     assert "forge: tokens/s 2.00, TTFT p50 0.25, of llama-batched-bench 0.55 (0.50-0.60)." in text
     (row,) = (line for line in text.splitlines() if line.startswith("| forge "))
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["11.0", "", "1.000"]
-    found = as_json(result)["models"]["m"]["closed"]["forge"]
+    found = as_json(result)["workloads"]["all"]["forge"]
     assert found["median"]["tokens_per_s"] == 11
     assert found["ratios"]["tokens/s"] == {"median": 2, "least": 2, "most": 2}
 
@@ -213,18 +215,18 @@ def test_a_small_run(tmp_path: Path) -> None:
         ],
         SMALLEST,
     )  # fmt: skip
-    text = (tmp_path / "serving.md").read_text("utf-8")
+    text = (tmp_path / "serving-embedded.md").read_text("utf-8")
     assert f"llama-server ({tmp_path} has no llama-server" in text
-    found = json.loads((tmp_path / "serving.json").read_text("utf-8"))["models"]["embedded"]
+    found = json.loads((tmp_path / "serving-embedded.json").read_text("utf-8"))["workloads"]
     assert [*found] == [
-        "closed, 2 clients", "shared prompt, 2 clients", "shared prompt, not cached, 2 clients",
-        "chat of 2 turns", "a long prompt into streams",
+        "closed loop: 2 clients", "shared prompt: 2 clients",
+        "shared prompt without cache: 2 clients", "chat of 2 turns", "a long prompt into streams",
     ]  # fmt: skip
-    assert [*found["closed, 2 clients"]] == ["forge", "engine"]
+    assert [*found["closed loop: 2 clients"]] == ["forge", "engine"]
     for workload, systems in found.items():
         for system, (given,) in ((name, one["rounds"]) for name, one in systems.items()):
             assert given["errors"] == 0, (workload, system)
             assert given["tokens"] == given["requests"] * (8 if "long" in workload else 4)
-    assert found["shared prompt, not cached, 2 clients"]["forge"]["median"]["cached_tokens"] == 0
-    images = ("serving-speed-embedded.png", "serving-pauses-embedded.png")
+    assert found["shared prompt without cache: 2 clients"]["forge"]["median"]["cached_tokens"] == 0
+    images = ("serving-embedded-speed.png", "serving-embedded-pauses.png")
     assert all((tmp_path / image).read_bytes().startswith(b"\x89PNG") for image in images)

@@ -136,3 +136,13 @@ def test_the_first_chunk_is_small_and_all_fit_the_batch() -> None:
     serve(budget, quick, 0, 1, 10)
     assert budget.prefill(0, 1) == 128
     assert StepBudget(32, None).prefill(0, 1) == 32
+
+
+def test_beside_streams_a_step_stays_narrow() -> None:
+    """As long as that leaves something for prompts, and never without streams."""
+    budget = StepBudget(512, 10_000.0, narrow=63)
+    serve(budget, slow, 0, 1, 10)
+    assert budget.prefill(0, 3) > 63
+    assert [decodes + budget.prefill(decodes, 1) for decodes in (1, 8, 32, 50)] == [63] * 4
+    assert budget.prefill(51, 1) > 63
+    assert budget.prefill(200, 1) <= 512 - 200

@@ -192,19 +192,21 @@ class Generations(RuleBasedStateMachine):
         if not any(self.cut(t, cells, s)[: len(tokens)] == tokens for s, t in donors.items()):
             self.kept[seq] = tokens
 
-    @rule()
-    def trim(self) -> None:
+    @rule(streams=st.integers(0, 4))
+    def trim(self, streams: int) -> None:
         """Who alone has too much goes first, then the oldest."""
         cells = {s: set(c) for s, c in self.memory.cells.items()}
-        self.kv.trim()
-        assert self.kv.cached <= self.max_kept
+        saved = self.host is not None and self.shares
+        most = self.max_kept // max(1, streams) if saved else self.max_kept
+        self.kv.trim(streams)
+        assert self.kv.cached <= most
         for seq in list(self.kept):
             everyone = {**self.kept, **self.running}
             others = {cell for s in everyone if s != seq for cell in cells.get(s, ())}
-            over = self.only_kept(cells) > self.max_kept
-            if over and len(cells[seq] - others) > self.max_kept:
+            over = self.only_kept(cells) > most
+            if over and len(cells[seq] - others) > most:
                 del self.kept[seq]
-        while self.only_kept(cells) > self.max_kept:
+        while self.only_kept(cells) > most:
             self.oldest_goes()
 
     def cut(self, tokens: list[int], cells: dict[int, set[int]], seq: int) -> list[int]:

@@ -8,6 +8,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.budget import stay_narrow
 from workers.chances import Chances
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.model import Model
@@ -40,6 +41,12 @@ STEP_LOGITS_BYTES = 32 << 20
 """What the rows of logits of a step may take, if one for each sequence takes less: a prompt whose
 own tokens are judged is computed in steps of what fits."""
 
+FLASH_TILE = 64
+"""From so many tokens on, ggml's flash attention computes on a CPU in tiles of as many tokens by as
+many cells (ggml_compute_forward_flash_attn_ext_f16). A tile whose tokens are of many streams
+computes nearly all cells for all of them, those of others too; in a narrower step each token passes
+over those. 32 streams of 90 tokens and 31 tokens of a prompt took 785 ms, one more 1,270 ms."""
+
 MAX_SEQUENCES = 256
 """llama.cpp's limit for a context."""
 OK, NO_CELLS = 0, 1
@@ -67,6 +74,10 @@ class Context:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = spec.n_ctx or auto
         params.n_batch = params.n_ubatch = spec.batch
+        self.narrow = narrow_step(spec)
+        """Tokens that a step beside streams had better not exceed."""
+        if self.narrow is not None and not stay_narrow(spec.slots, self.narrow):
+            params.n_ubatch = min(spec.batch, self.narrow)  # llama.cpp cuts wider ones then
         self._scratch = n_seq
         """A sequence of our own, through which states are copied."""
         params.n_seq_max = n_seq + (1 if model.shares_prefixes else 0)
@@ -230,6 +241,13 @@ class Context:
         llama_cpp.llama_memory_seq_cp(self._memory, self._scratch, sequence, first, end)
         self.drop(self._scratch)
         return int(restored) == len(state)
+
+
+def narrow_step(spec: WorkerSpec) -> int | None:
+    """Tokens of the widest step in which streams do not pay for each other; None: of any."""
+    floats = spec.type_k == spec.type_v and spec.type_k in ("f16", "f32")
+    tiled = spec.n_gpu_layers == 0 and spec.flash_attn != "off" and floats
+    return FLASH_TILE - 1 if tiled else None
 
 
 def affordable_rows(model: Model, spec: WorkerSpec) -> int:
