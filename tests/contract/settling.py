@@ -17,8 +17,8 @@ def settle(path: str, body: dict[str, Any]) -> None:
     """Change ``body`` so that ``path`` serves it, at little cost."""
     body.update(_whole(body))
     _settle(body)
-    if path == CHAT.path:
-        _settle_chat(body)
+    if path in (CHAT.path, "/apply-template"):
+        _settle_tools(body)
     if path == COMPLETIONS.path:
         _settle_completion(body)
     if path in (CHAT.path, COMPLETIONS.path, INFER.path):
@@ -69,6 +69,8 @@ def _settle_sampling(body: dict[str, Any]) -> None:
         body["logit_bias"] = {"5": 1}
     if body.get("samplers") is not None:  # two names of one stage
         body["samplers"] = [name for name in body["samplers"] if name != "typical_p"]
+    if body.get("top_logprobs") is not None:
+        body["logprobs"] = True
     body.update(mirostat=0, adaptive_target=-1)
     if body.get("stream_options") is not None:
         body["stream"] = True
@@ -90,9 +92,7 @@ def _shorten(body: dict[str, Any]) -> None:
         body.setdefault("max_tokens", TOKENS)
 
 
-def _settle_chat(body: dict[str, Any]) -> None:
-    if body.get("top_logprobs") is not None:
-        body["logprobs"] = True
+def _settle_tools(body: dict[str, Any]) -> None:
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
         asked = choice.get("allowed_tools", {"tools": [choice]})["tools"]
