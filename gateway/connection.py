@@ -129,6 +129,8 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._fail(_explain(error))
             return
+        if self._reading is Reading.HEAD and self._timer is None:  # not for one that is here whole
+            self._set_timer(self._terms.header_timeout, self._headers_are_late)
         if self._unread > MAX_HEAD:
             what = "framing of the body is" if self._reading is Reading.BODY else "headers are"
             self._fail(HeadersTooLarge(f"the {what} larger than {MAX_HEAD} bytes"))
@@ -160,7 +162,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._reading, self._unread = Reading.HEAD, 0
-        self._set_timer(self._terms.header_timeout, self._headers_are_late)
+        self._set_timer(None)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)

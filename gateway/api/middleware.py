@@ -1,6 +1,5 @@
 """What every response tells: X-Request-Id, X-Queue-Wait, what its key may still use, and more."""
 
-import secrets
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.aging import NANO
 from gateway.api.body import priority_text
 from gateway.limits import Allowance
-from gateway.ticket import Ticket
+from gateway.ticket import Ticket, new_name
 
 
 class TicketHeaders:
@@ -45,7 +44,7 @@ def seconds(nanoseconds: int) -> str:
 
 def without_ticket() -> dict[str, str]:
     """The headers of a response to what never was a job."""
-    return {"X-Request-Id": secrets.token_hex(12), "X-Queue-Wait": seconds(0)}
+    return {"X-Request-Id": new_name(), "X-Queue-Wait": seconds(0)}
 
 
 def describe(ticket: Ticket, now_ns: int) -> dict[str, str]:

@@ -4,7 +4,7 @@ Names, defaults and meanings are llama-server's, or OpenAI's where it has the pa
 """
 
 import math
-import secrets
+import random
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -207,7 +207,7 @@ class SamplersBody(BaseModel):
 
     def sampling(self, *, temperature: float) -> Sampling:
         """The sampling asked for; ``temperature`` is the dialect's default."""
-        seed = secrets.randbits(32) if self.seed is None else self.seed
+        seed = random.getrandbits(32) if self.seed is None else self.seed
         if self.model_fields_set.isdisjoint(_STAGES):  # nearly always
             return Sampling(seed, _default(self.temperature, temperature))
         return Sampling(

@@ -144,6 +144,8 @@ class Holdings:
         to many. Last the bytes of others' prompts that are yet to be computed here, without those
         that this one shares.
         """
+        if not prompt.marks:
+            return 0, 0.0, sum(self._running[i].size - at for i, at in self._computing.items())
         spared, worth, at = self.spared(prompt), 0.0, 0
         common = {id_: min(spared, prompt.common(run)) for id_, run in self._running.items()}
         backlog = sum(

@@ -4,11 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llama_cpp
+import msgspec
+import numpy as np
 import pytest
 
 from gateway.config import EMBEDDED_MODEL
 from tests.workers.driver import spec
-from workers.llama import Context, LoadFailed, Model
+from workers.llama import OK, Context, LoadFailed, Model
+from workers.llama.context import FLASH_TILE, narrow_step
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -125,3 +129,33 @@ def test_f32_copy_is_the_same_model(f16_model: Model, f32_model: Model) -> None:
     f16, f32 = f16_model.info("m", 1), f32_model.info("m", 1)
     assert f32.n_params == f16.n_params
     assert f32.size_bytes > 1.9 * f16.size_bytes
+
+
+def test_which_steps_had_better_be_narrow() -> None:
+    """Those that ggml's flash attention on a CPU would compute in tiles."""
+    assert narrow_step(spec(EMBEDDED_MODEL)) == FLASH_TILE - 1
+    assert narrow_step(spec(EMBEDDED_MODEL, type_k="f32", type_v="f32")) == FLASH_TILE - 1
+    assert narrow_step(spec(EMBEDDED_MODEL, flash_attn="off")) is None
+    assert narrow_step(spec(EMBEDDED_MODEL, type_k="q8_0", type_v="q8_0")) is None
+    assert narrow_step(msgspec.structs.replace(spec(EMBEDDED_MODEL), n_gpu_layers=-1)) is None
+
+
+def test_more_streams_than_a_narrow_step_holds(f16_model: Model) -> None:
+    """llama.cpp cuts the step then; results are those of one sequence alone."""
+    wanted = msgspec.structs.replace(spec(EMBEDDED_MODEL, n_ctx=1024), slots=100)
+    context = Context(f16_model, wanted, 100)
+    few = Context(f16_model, spec(EMBEDDED_MODEL), 8)
+    try:
+        assert llama_cpp.llama_n_ubatch(context.handle) == FLASH_TILE - 1
+        assert llama_cpp.llama_n_ubatch(few.handle) == 128
+        chunks = [(sequence, 0, [300 + sequence, 301], 1) for sequence in range(50)]
+        assert context.decode(chunks) == OK
+        for sequence in (0, 31, 49):
+            few.drop(0)
+            assert few.decode([(0, 0, [300 + sequence, 301], 1)]) == OK
+            np.testing.assert_allclose(
+                context.logits(2 * sequence + 1), few.logits(1), atol=0.05, rtol=0
+            )
+    finally:
+        context.close()
+        few.close()
