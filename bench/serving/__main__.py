@@ -145,6 +145,9 @@ def arguments() -> argparse.ArgumentParser:
     add("--workloads", type=lambda text: text.split(","),
         help="comma-separated beginnings of workloads' names (default: all)")  # fmt: skip
     add("--rounds", type=int, help="turns of every system (default: 3; --quick: 1)")
+    add("--waves", type=int, metavar="N",
+        help="each client of a closed loop asks N times (default: 6, 3 and 2 times where 1, 8 and "
+        "32 ask): begin and end, when not all run, count for less")  # fmt: skip
     add("--forge", action="append", default=[], metavar="NAME=OPTIONS",
         help="another way to run Forge, such as tuned='--workers 2 --slots 16'")  # fmt: skip
     add("--url", action="append", default=[], metavar="NAME=URL",
@@ -165,6 +168,8 @@ def main(argv: list[str] | None = None, plan: Plan | None = None) -> None:
     args = parser.parse_args(argv)
     plan = plan or (QUICK if args.quick else FULL)
     plan = replace(plan, rounds=args.rounds or plan.rounds)
+    if args.waves:
+        plan = replace(plan, waves=dict.fromkeys(plan.waves, args.waves))
     names = [EMBEDDED, *SHAPES]
     args.model = args.model or (names[:2] if args.quick else names)
     everything = [*SYSTEMS, CEILING]

@@ -155,7 +155,8 @@ def markdown(result: Result) -> str:
         f"{version('llama-cpp-python')}, {on['cores']} cores ({on['cpu']}), load before "
         f"{result.load:.1f}. {options['slots']} slots, {options['ctx']} cells, "
         f"{options['threads']} threads, batch {options['batch']}, {result.rounds} rounds, "
-        f"{options['plan'].words} words in, {options['plan'].tokens} tokens out. {NOTE}", "",
+        f"{'/'.join(map(str, options['plan'].waves.values()))} requests of each client in closed "
+        f"loops, {options['plan'].words} words in, {options['plan'].tokens} tokens out. {NOTE}", "",
     ]  # fmt: skip
     if result.missing:
         why = (f"{name} ({reason.splitlines()[0]})" for name, reason in result.missing.items())
