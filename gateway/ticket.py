@@ -16,6 +16,9 @@ from workers.protocol import Constraint, Delta, Embedding, Finished, Prompt, Sam
 
 ClientEvent = Started | Delta | Finished
 
+_random = random.Random()
+"""Our own: somebody may seed the module's, and names would come again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -60,7 +63,7 @@ class Job:
 
 def new_name() -> str:
     """A name that no other request has. No secret, so it need not cost a call of the system."""
-    return f"{random.getrandbits(96):024x}"
+    return f"{_random.getrandbits(96):024x}"
 
 
 class Ticket:

@@ -26,6 +26,8 @@ STATEFUL = {
 """Samplers that are refused: the field that turns one on, and all of its fields."""
 _STATEFUL_FIELDS = frozenset(name for names in STATEFUL.values() for name in names)
 
+_random = random.Random()
+"""Our own: somebody may seed the module's, and all would get the same seeds."""
 _SAMPLER_NAMES = {**{name: name for name in SAMPLERS}, "typical_p": "typ_p"}
 
 
@@ -207,7 +209,7 @@ class SamplersBody(BaseModel):
 
     def sampling(self, *, temperature: float) -> Sampling:
         """The sampling asked for; ``temperature`` is the dialect's default."""
-        seed = random.getrandbits(32) if self.seed is None else self.seed
+        seed = _random.getrandbits(32) if self.seed is None else self.seed
         if self.model_fields_set.isdisjoint(_STAGES):  # nearly always
             return Sampling(seed, _default(self.temperature, temperature))
         return Sampling(

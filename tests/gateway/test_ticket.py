@@ -1,13 +1,14 @@
 """A ticket: its sequences, and the channel to the client."""
 
 import asyncio
+import random
 from dataclasses import replace
 
 import pytest
 
 from gateway.errors import ForgeError, WorkerFailed
 from gateway.sequence import Move, State
-from gateway.ticket import Ticket
+from gateway.ticket import Ticket, new_name
 from gateway.usage import Usage
 from tests.gateway.memory_pool import job
 from workers.protocol import Delta, Finished, Sampling, Started, Text
@@ -146,3 +147,12 @@ def test_take_that_was_given_up_loses_nothing() -> None:
         assert await channel.take() == [DELTA]
 
     asyncio.run(main())
+
+
+def test_names_do_not_come_again_where_somebody_seeds_the_modules_random() -> None:
+    names = set()
+    for _ in range(3):
+        random.seed(1)
+        names.add(new_name())
+    assert len(names) == 3
+    assert all(len(bytes.fromhex(name)) == 12 for name in names)
