@@ -31,13 +31,12 @@ from workers.protocol import (
     Started,
     Step,
 )
-from workers.sequence import Sequence
+from workers.seats import Seats
+from workers.sequence import Chunk, Sequence
 
 log = logging.getLogger("forge.engine")
 
 Inbox = queue.SimpleQueue[Sequence | Input | Cancel | Park]
-Chunk = tuple[Sequence, int]
-"""A sequence and how many of its tokens the step computes."""
 EMBEDDING_SHARE = 4
 """Beside generations, inputs to embed get one part in so many of a step's budget."""
 
@@ -68,14 +67,7 @@ class Engine:
         self._send = send
         self._budget = budget
         # Changes with every request.
-        self._running: list[Sequence] = []
-        """Sequences with cells, oldest first."""
-        self._waiting: list[Sequence] = []
-        """Sequences without cells: new ones, and those put back when cells ran out."""
-        self._parked: dict[int, Sequence] = {}
-        """Preempted sequences by id; they hold cells, but no slot."""
-        self._suspects: list[Sequence] = []
-        """Took part in a batch that failed; each is computed alone once."""
+        self.seats = Seats(kv)
         # Step lifetime.
         self._events: list[Event] = []
         # Counters.
@@ -95,7 +87,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether there is anything to compute."""
-        return bool(self._running or self._waiting or self._embedder.load)
+        return self.seats.busy or self._embedder.load > 0
 
     # ------------------------------------------------------------------ requests come and go
 
@@ -111,74 +103,22 @@ class Engine:
 
     def _take(self, message: Sequence | Input | Cancel | Park) -> None:
         if isinstance(message, Sequence):
-            self._arrive(message)
+            self.seats.arrive(message)
             return
         if isinstance(message, Input):
             self._embedder.arrive(message)
             return
         self._events += self._embedder.withdraw(message)
-        for sequence in (*self._running, *self._waiting, *self._parked.values()):
-            if sequence.request.id != message.id:
-                continue
-            if isinstance(message, Cancel):
-                self._finish(sequence, "cancelled", [], "")
-            elif message.id not in self._parked:
-                self._park(sequence)
-
-    def _arrive(self, sequence: Sequence) -> None:
-        """A new generation, or one that was parked here and goes on without computing anything."""
-        parked = self._parked.pop(sequence.request.id, None)
-        if parked is not None:
-            parked.request = sequence.request
-        if parked is not None and parked.seq is not None:
-            self._kv.resume(parked.seq)
-            self._running.append(parked)
-        else:
-            self._wait(parked or sequence)
-
-    def _wait(self, sequence: Sequence, *, first: bool = False) -> None:
-        """Into the line for cells, by base priority; ``first`` or last among equals."""
-        rank = sequence.request.priority
-        before = [
-            s.request.priority > rank or (not first and s.request.priority == rank)
-            for s in self._waiting
-        ]
-        self._waiting.insert(before.index(False) if False in before else len(before), sequence)
-
-    def _park(self, sequence: Sequence) -> None:
-        owner = self._waiting if sequence in self._waiting else self._running
-        owner.remove(sequence)
-        self._parked[sequence.request.id] = sequence
-        if sequence.seq is not None:
-            self._kv.park(sequence.seq)
-        self._events.append(Parked(sequence.request.id, sequence.request.attempt))
+        sequence = self.seats.of(message.id)
+        if sequence is None:
+            return
+        if isinstance(message, Cancel):
+            self._finish(sequence, "cancelled", [], "")
+        elif self.seats.park(sequence):
+            self._events.append(Parked(sequence.request.id, sequence.request.attempt))
 
     def _admit(self) -> None:
-        """Give cells to waiting sequences, in their order, while there is room for their tokens.
-
-        One whose prompt begins like another's that is being computed lets that happen first, and
-        shares the cells. It loses a step at most: without it the other's part of the budget is
-        larger. Those behind it go past it, but not into the cells that it will need.
-        """
-        owed = 0
-        for sequence in list(self._waiting):
-            coming = self._coming(sequence)
-            if coming:
-                owed += sequence.known - coming
-                continue
-            # What was admitted before is owed its cells too, even if nothing is computed yet.
-            growth = owed + sum(running.known - running.computed for running in self._running)
-            share = sequence.shares
-            need = self._kv.need(sequence.tokens, share=share)
-            if self._running and need + growth > self._kv.room(parked=True):
-                return
-            while self._running and need + growth > self._kv.room(parked=False):
-                self._unseat()
-            self._waiting.remove(sequence)
-            self._running.append(sequence)
-            if not self._kv.has_id:
-                self._unseat()
-            sequence.seq, sequence.computed = self._kv.attach(sequence.tokens, share=share)
+        for sequence in self.seats.admit():
             if not sequence.started:
                 sequence.started = True
                 cached = min(sequence.computed, sequence.prompt_tokens)
@@ -198,19 +138,6 @@ class Engine:
             self._finish(sequence, "length", [], "")
         return over
 
-    def _coming(self, sequence: Sequence) -> int:
-        """How many of its first tokens it should let others compute, who do so now; 0: none.
-
-        Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
-        Suspects may fail, and a prompt that is judged is computed in small steps: nobody counts on
-        them.
-        """
-        if not sequence.shares:
-            return 0
-        trusted = (s for s in self._running if s not in self._suspects and not s.scoring)
-        computing = (s.seq for s in trusted)
-        return self._kv.coming(sequence.tokens, (seq for seq in computing if seq is not None))
-
     def _finish(
         self,
         sequence: Sequence,
@@ -221,46 +148,12 @@ class Engine:
     ) -> None:
         request = sequence.request
         self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra))
-        self._forget(sequence)
-        if sequence.seq is not None:
-            self._kv.keep(sequence.seq, sequence.tokens[: sequence.computed])
+        self.seats.leave(sequence, sound=True)
 
     def _fail(self, sequence: Sequence, code: str, message: str) -> None:
         request = sequence.request
         self._events.append(Failed(request.id, request.attempt, code, message))
-        self._forget(sequence)
-        if sequence.seq is not None:
-            self._kv.drop(sequence.seq)
-
-    def _forget(self, sequence: Sequence) -> None:
-        for owner in (self._running, self._waiting, self._suspects):
-            if sequence in owner:
-                owner.remove(sequence)
-        self._parked.pop(sequence.request.id, None)
-        sequence.close()
-
-    def _put_back(self, sequence: Sequence) -> None:
-        """Take a running sequence's cells; it waits, and computes its tokens again later."""
-        self._running.remove(sequence)
-        self._give_way(sequence)
-        self._wait(sequence, first=True)
-
-    def _unseat(self) -> bool:
-        """Take the cells of the parked sequence that came last; it computes them again one day."""
-        for sequence in reversed(self._parked.values()):
-            if sequence.seq is not None:
-                self._give_way(sequence)
-                return True
-        return False
-
-    def _give_way(self, sequence: Sequence) -> None:
-        """Others need its cells. What a suspect's hold is not known: that is never used again."""
-        assert sequence.seq is not None
-        if sequence in self._suspects:
-            self._kv.drop(sequence.seq)
-        else:
-            self._kv.give_way(sequence.seq, sequence.tokens[: sequence.computed])
-        sequence.seq, sequence.computed = None, 0
+        self.seats.leave(sequence, sound=False)
 
     # ------------------------------------------------------------------ one step
 
@@ -273,13 +166,13 @@ class Engine:
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
-        self._kv.trim(len(self._running))
+        self._kv.trim(len(self.seats.running))
         started = time.perf_counter()
         chunks, left = self._plan()
         if not chunks:
             return left
         status = self._decode(chunks)
-        while status == NO_CELLS and self._make_room():
+        while status == NO_CELLS and self.seats.make_room():
             # Nothing was computed. Tried again at once: else what was put back would come back.
             chunks, left = self._plan()
             status = self._decode(chunks)
@@ -291,19 +184,15 @@ class Engine:
         elif len(chunks) == 1:
             self._fail(chunks[0][0], protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
         else:
-            # The failed batch may have left any of its cells: start over, one by one, so that
-            # only the sequence that fails alone is failed.
+            # One by one, so that only the sequence that fails alone is failed.
             log.warning("llama_decode failed with %d on %d sequences", status, len(chunks))
-            self._suspects = [sequence for sequence, _ in chunks]
-            for sequence in reversed(self._suspects):
-                self._put_back(sequence)
+            self.seats.doubt(chunks)
         return left
 
     def _plan(self) -> tuple[list[Chunk], int]:
         """The next batch, after making room for it, and tokens to embed beside it."""
         while True:
-            suspects = [s for s in self._running if s in self._suspects]
-            candidates = suspects[:1] or self._running
+            candidates = self.seats.next
             streams = [s for s in candidates if s.lacks == 1]
             prompts = [s for s in candidates if s.lacks > 1]
             if len(prompts) > 1:
@@ -311,7 +200,7 @@ class Engine:
             prefill, inputs = self._shares(len(streams), len(prompts))
             served = streams + prompts
             counts = plan(served, self._budget.batch, prefill, self._context.rows)
-            if sum(counts) <= self._kv.free or not self._make_room():
+            if sum(counts) <= self._kv.free or not self.seats.make_room():
                 return [(s, n) for s, n in zip(served, counts, strict=True) if n], inputs
 
     def _shares(self, streams: int, prompts: int) -> tuple[int, int]:
@@ -328,15 +217,6 @@ class Engine:
         allowed = self._budget.prefill(streams, prompts)
         inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
         return max(1, allowed - inputs), inputs
-
-    def _make_room(self) -> bool:
-        """Free some cells: of a cached sequence, a parked one, the least urgent and youngest."""
-        if self._kv.evict() or self._unseat():
-            return True
-        if len(self._running) < 2:
-            return False
-        self._put_back(min(reversed(self._running), key=lambda s: s.request.priority))
-        return True
 
     def _decode(self, chunks: list[Chunk]) -> int:
         batch = []
@@ -366,8 +246,7 @@ class Engine:
             if sequence.computed < sequence.known:
                 self._prefilled += count
                 continue
-            if sequence in self._suspects:  # cleared by all of its tokens, not by the first few
-                self._suspects.remove(sequence)
+            self.seats.clear(sequence)
             self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
             try:
                 token, logprob = sequence.choose(self._context, row)
@@ -391,8 +270,8 @@ class Engine:
                 steps=self._steps,
                 prefill_tokens=self._prefilled,
                 decode_tokens=self._decoded,
-                running=len(self._running) + len(self._waiting) + self._embedder.load,
-                parked=len(self._parked),
+                running=len(self.seats.running) + len(self.seats.waiting) + self._embedder.load,
+                parked=len(self.seats.parked),
                 cells_used=self._kv.used + self._embedder.cells,
                 cells_cached=self._kv.cached,
                 step_ms=step_ms,

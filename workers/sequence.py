@@ -232,3 +232,7 @@ class Sequence:
         if self._sampler is not None:
             self._sampler.close()
             self._sampler = None
+
+
+Chunk = tuple[Sequence, int]
+"""A sequence and how many of its tokens a step computes."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.e2e.traffic import Streaming
-from tests.server import ForgeServer, eventually, gone
+from tests.server import ForgeServer, eventually, freeze, gone
 
 DEADLY = [signal.SIGKILL, signal.SIGABRT]
 """What the system does to a process, and what llama.cpp does when an assertion fails."""
@@ -29,8 +29,7 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
 @contextmanager
 def stopped(*pids: int) -> Iterator[None]:
     """Processes that stand still, unless they are killed meanwhile."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    freeze(*pids)
     try:
         yield
     finally:

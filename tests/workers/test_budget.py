@@ -8,6 +8,7 @@ import pytest
 from workers.budget import (
     AUTO_FLOOR_MS,
     AUTO_MULTIPLE,
+    BLOCK,
     FIRST_CHUNK,
     LONGEST_MS,
     WORTHWHILE,
@@ -140,9 +141,19 @@ def test_the_first_chunk_is_small_and_all_fit_the_batch() -> None:
 
 def test_beside_streams_a_step_stays_narrow() -> None:
     """As long as that leaves something for prompts, and never without streams."""
-    budget = StepBudget(512, 10_000.0, narrow=63)
+    budget = StepBudget(512, 10_000.0, narrow=48)
     serve(budget, slow, 0, 1, 10)
-    assert budget.prefill(0, 3) > 63
-    assert [decodes + budget.prefill(decodes, 1) for decodes in (1, 8, 32, 50)] == [63] * 4
-    assert budget.prefill(51, 1) > 63
+    assert budget.prefill(0, 3) > 48
+    assert [decodes + budget.prefill(decodes, 1) for decodes in (1, 8, 32, 38)] == [48] * 4
+    assert budget.prefill(39, 1) > 48
     assert budget.prefill(200, 1) <= 512 - 200
+
+
+def test_steps_are_made_of_whole_blocks() -> None:
+    """Where that costs prompts less than half of what they may have."""
+    budget = StepBudget(512, 500.0)
+    serve(budget, slow, 4, 1, 20)
+    steps = {decodes: decodes + budget.prefill(decodes, 1) for decodes in range(1, 33)}
+    whole = [decodes for decodes, tokens in steps.items() if tokens % BLOCK == 0]
+    assert whole[:16] == list(range(1, 17))
+    assert all(tokens > decodes for decodes, tokens in steps.items())

@@ -63,7 +63,7 @@ def test_a_parked_generation_is_not_robbed_for_nothing(tight: Driver) -> None:
     tight.step()
     tight.submit(generate(3, " a" * 150, max_tokens=2))
     tight.step()
-    (parked,) = tight.engine._parked.values()
+    (parked,) = tight.engine.seats.parked.values()
     assert parked.seq is not None
     tight.unpark(request)
     tight.run()
@@ -81,7 +81,7 @@ def test_a_parked_generation_that_is_cancelled_leaves_nothing(
     tight.cancel(1)
     tight.step()
     assert outcome.reason == "cancelled"
-    assert not tight.engine._parked
+    assert not tight.engine.seats.parked
     assert tight.kv.used == 0
 
 
@@ -91,7 +91,7 @@ def test_parking_what_has_ended_is_nothing(tight: Driver) -> None:
     tight.park(7)
     tight.step()
     assert outcome.parked == 0
-    assert not tight.engine._parked
+    assert not tight.engine.seats.parked
 
 
 def test_the_more_urgent_gets_cells_first(tight: Driver) -> None:
@@ -100,8 +100,8 @@ def test_the_more_urgent_gets_cells_first(tight: Driver) -> None:
     for id_, priority in ((2, 0.0), (3, 0.0), (4, 2.0), (5, 1.0), (6, 2.0)):
         tight.submit(generate(id_, " a" * 150, max_tokens=2, priority=priority))
     tight.step()
-    assert [s.request.id for s in tight.engine._running] == [1, 4], "there is room for one"
-    assert [s.request.id for s in tight.engine._waiting] == [6, 5, 2, 3]
+    assert [s.request.id for s in tight.engine.seats.running] == [1, 4], "there is room for one"
+    assert [s.request.id for s in tight.engine.seats.waiting] == [6, 5, 2, 3]
     tight.run()
 
 
@@ -109,13 +109,13 @@ def test_the_least_urgent_and_youngest_is_put_back(
     tight: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_back: list[int] = []
-    real = tight.engine._put_back
+    real = tight.engine.seats.put_back
 
     def counted(sequence: Sequence) -> None:
         put_back.append(sequence.request.id)
         real(sequence)
 
-    monkeypatch.setattr(tight.engine, "_put_back", counted)
+    monkeypatch.setattr(tight.engine.seats, "put_back", counted)
     tight.run(
         generate(1, f"1 {PROMPT}", max_tokens=100, priority=0.0),
         generate(2, f"2 {PROMPT}", max_tokens=100, priority=0.0),

@@ -42,7 +42,7 @@ def load(made: Driver) -> tuple[int, int]:
 
 
 def waiting(made: Driver) -> list[int]:
-    return [sequence.request.id for sequence in made.engine._waiting]
+    return [sequence.request.id for sequence in made.engine.seats.waiting]
 
 
 def test_n_completions_compute_one_prompt(roomy: Driver) -> None:
@@ -167,7 +167,7 @@ def test_who_lost_its_cells_while_parked_finds_them_with_others(roomy: Driver) -
     roomy.step()
     known = [*roomy.preparer._model.tokenize(LONG), *first.ids]
     roomy.run_beside(generate(2, Tokens([*known, 5]), max_tokens=4))
-    assert roomy.engine._unseat()
+    assert roomy.engine.seats.unseat()
     before = roomy.engine._prefilled
     roomy.unpark(request)
     roomy.run()
@@ -192,8 +192,8 @@ def test_the_other_goes_on_with_what_there_is(roomy: Driver, how: str, steps: in
     elif how == "park":
         roomy.park(1)
     else:
-        (running,) = roomy.engine._running
-        roomy.engine._put_back(running)
+        (running,) = roomy.engine.seats.running
+        roomy.engine.seats.put_back(running)
     roomy.step(4)
     assert second.ids
     # Cells of who is parked or gone are shared; who was put back computes again, for both.
@@ -214,7 +214,7 @@ def test_nobody_counts_on_a_suspect(roomy: Driver, monkeypatch: pytest.MonkeyPat
     roomy.submit(generate(1, LONG), generate(2, "Two plus two"))
     (third,) = roomy.submit(request)
     roomy.step()
-    assert {s.request.id for s in roomy.engine._suspects} == {1, 2}
+    assert {s.request.id for s in roomy.engine.seats.suspects} == {1, 2}
     roomy.step()
     assert waiting(roomy) == []
     assert cached(third) == 0

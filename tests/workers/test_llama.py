@@ -12,7 +12,7 @@ import pytest
 from gateway.config import EMBEDDED_MODEL
 from tests.workers.driver import spec
 from workers.llama import OK, Context, LoadFailed, Model
-from workers.llama.context import FLASH_TILE, narrow_step
+from workers.llama.context import narrow_step
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -133,8 +133,8 @@ def test_f32_copy_is_the_same_model(f16_model: Model, f32_model: Model) -> None:
 
 def test_which_steps_had_better_be_narrow() -> None:
     """Those that ggml's flash attention on a CPU would compute in tiles."""
-    assert narrow_step(spec(EMBEDDED_MODEL)) == FLASH_TILE - 1
-    assert narrow_step(spec(EMBEDDED_MODEL, type_k="f32", type_v="f32")) == FLASH_TILE - 1
+    assert narrow_step(spec(EMBEDDED_MODEL)) == 48
+    assert narrow_step(spec(EMBEDDED_MODEL, type_k="f32", type_v="f32")) == 48
     assert narrow_step(spec(EMBEDDED_MODEL, flash_attn="off")) is None
     assert narrow_step(spec(EMBEDDED_MODEL, type_k="q8_0", type_v="q8_0")) is None
     assert narrow_step(msgspec.structs.replace(spec(EMBEDDED_MODEL), n_gpu_layers=-1)) is None
@@ -146,7 +146,7 @@ def test_more_streams_than_a_narrow_step_holds(f16_model: Model) -> None:
     context = Context(f16_model, wanted, 100)
     few = Context(f16_model, spec(EMBEDDED_MODEL), 8)
     try:
-        assert llama_cpp.llama_n_ubatch(context.handle) == FLASH_TILE - 1
+        assert llama_cpp.llama_n_ubatch(context.handle) == 48
         assert llama_cpp.llama_n_ubatch(few.handle) == 128
         chunks = [(sequence, 0, [300 + sequence, 301], 1) for sequence in range(50)]
         assert context.decode(chunks) == OK

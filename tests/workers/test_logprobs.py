@@ -357,13 +357,13 @@ def test_cells_run_out(tight: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
         generate(n, f"{n} {PROMPT}", echo=True, logprobs=2, max_tokens=90) for n in range(1, 5)
     ]
     put_back: list[int] = []
-    real = tight.engine._put_back
+    real = tight.engine.seats.put_back
 
     def counted(sequence: Sequence) -> None:
         put_back.append(sequence.request.id)
         real(sequence)
 
-    monkeypatch.setattr(tight.engine, "_put_back", counted)
+    monkeypatch.setattr(tight.engine.seats, "put_back", counted)
     outcomes = tight.run(*requests)
     assert put_back, "the cells were enough: this tests nothing"
     for request, outcome in zip(requests, outcomes, strict=True):
@@ -378,10 +378,10 @@ def test_cells_lost_in_the_middle_of_a_prompt(
     request = generate(1, f"{PROMPT} {PROMPT}", echo=True, logprobs=1, max_tokens=3)
     (outcome,) = exact.submit(request)
     exact.step(2)
-    (sequence,) = exact.engine._running
+    (sequence,) = exact.engine.seats.running
     assert 0 < sequence.computed < sequence.prompt_tokens - 1
     assert sequence.logits_from == sequence.computed
-    exact.engine._put_back(sequence)
+    exact.engine.seats.put_back(sequence)
     exact.run()
     check_echo(exact, request, outcome)
     check_answer(exact, request, outcome)
@@ -401,7 +401,7 @@ def test_parked_at_any_time(
     exact.step()
     assert outcome.parked == 1
     if robbed:
-        assert exact.engine._unseat() == (steps > 0)
+        assert exact.engine.seats.unseat() == (steps > 0)
     exact.unpark(request)
     exact.run()
     check_echo(exact, request, outcome)

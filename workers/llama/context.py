@@ -8,7 +8,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.budget import stay_narrow
+from workers.budget import BLOCK, stay_narrow
 from workers.chances import Chances
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.model import Model
@@ -244,10 +244,10 @@ class Context:
 
 
 def narrow_step(spec: WorkerSpec) -> int | None:
-    """Tokens of the widest step in which streams do not pay for each other; None: of any."""
+    """Tokens of the widest good step in which streams do not pay for each other; None: of any."""
     floats = spec.type_k == spec.type_v and spec.type_k in ("f16", "f32")
     tiled = spec.n_gpu_layers == 0 and spec.flash_attn != "off" and floats
-    return FLASH_TILE - 1 if tiled else None
+    return FLASH_TILE - BLOCK if tiled else None
 
 
 def affordable_rows(model: Model, spec: WorkerSpec) -> int:

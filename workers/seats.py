@@ -1,0 +1,176 @@
+"""Who of a worker's generations has cells, who waits for some, and who lends theirs.
+
+A sequence is in one of three places: it runs, it waits, or it is parked. Those that run have cells;
+those that are parked keep theirs as long as nobody needs them. This is the only owner of these
+places; it changes the KV cache as sequences go from one to the other, and computes nothing.
+"""
+
+from collections.abc import Iterator
+
+from workers.kv import KVCache
+from workers.sequence import Chunk, Sequence
+
+
+class Seats:
+    """The generations of one engine."""
+
+    def __init__(self, kv: KVCache) -> None:
+        self._kv = kv
+        self.running: list[Sequence] = []
+        """Sequences with cells, oldest first."""
+        self.waiting: list[Sequence] = []
+        """Sequences without cells: new ones, and those put back when cells ran out."""
+        self.parked: dict[int, Sequence] = {}
+        """Preempted sequences by request; they hold cells, but no slot."""
+        self.suspects: list[Sequence] = []
+        """Took part in a batch that failed; each is computed alone once."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to compute."""
+        return bool(self.running or self.waiting)
+
+    @property
+    def next(self) -> list[Sequence]:
+        """Those that the next step may compute."""
+        suspects = [sequence for sequence in self.running if sequence in self.suspects]
+        return suspects[:1] or self.running
+
+    def of(self, request: int) -> Sequence | None:
+        """The sequence of a request, wherever it is."""
+        everywhere = (*self.running, *self.waiting, *self.parked.values())
+        return next((s for s in everywhere if s.request.id == request), None)
+
+    # ------------------------------------------------------------------ requests come and go
+
+    def arrive(self, sequence: Sequence) -> None:
+        """A new generation, or one that was parked here and goes on without computing anything."""
+        parked = self.parked.pop(sequence.request.id, None)
+        if parked is not None:
+            parked.request = sequence.request
+        if parked is not None and parked.seq is not None:
+            self._kv.resume(parked.seq)
+            self.running.append(parked)
+        else:
+            self._wait(parked or sequence)
+
+    def _wait(self, sequence: Sequence, *, first: bool = False) -> None:
+        """Into the line for cells, by base priority; ``first`` or last among equals."""
+        rank = sequence.request.priority
+        before = [
+            s.request.priority > rank or (not first and s.request.priority == rank)
+            for s in self.waiting
+        ]
+        self.waiting.insert(before.index(False) if False in before else len(before), sequence)
+
+    def park(self, sequence: Sequence) -> bool:
+        """Take it off its slot; False if it is parked already."""
+        if sequence.request.id in self.parked:
+            return False
+        owner = self.waiting if sequence in self.waiting else self.running
+        owner.remove(sequence)
+        self.parked[sequence.request.id] = sequence
+        if sequence.seq is not None:
+            self._kv.park(sequence.seq)
+        return True
+
+    def leave(self, sequence: Sequence, *, sound: bool) -> None:
+        """It is over; what it computed stays as a cache if it is ``sound``."""
+        for owner in (self.running, self.waiting, self.suspects):
+            if sequence in owner:
+                owner.remove(sequence)
+        self.parked.pop(sequence.request.id, None)
+        sequence.close()
+        if sequence.seq is None:
+            return
+        if sound:
+            self._kv.keep(sequence.seq, sequence.tokens[: sequence.computed])
+        else:
+            self._kv.drop(sequence.seq)
+
+    def doubt(self, chunks: list[Chunk]) -> None:
+        """A batch failed, which may have left any of its cells: its sequences start over alone."""
+        self.suspects = [sequence for sequence, _ in chunks]
+        for sequence in reversed(self.suspects):
+            self.put_back(sequence)
+
+    def clear(self, sequence: Sequence) -> None:
+        """All its tokens were computed without a failure."""
+        if sequence in self.suspects:
+            self.suspects.remove(sequence)
+
+    # ------------------------------------------------------------------ cells
+
+    def admit(self) -> Iterator[Sequence]:
+        """Give cells to waiting sequences, in their order, while there is room for their tokens.
+
+        Yields each; it may leave at once. One whose prompt begins like another's that is being
+        computed lets that happen first, and shares the cells. It loses a step at most: without it
+        the other's part of the budget is larger. Those behind it go past it, but not into the
+        cells that it will need.
+        """
+        owed = 0
+        for sequence in list(self.waiting):
+            coming = self._coming(sequence)
+            if coming:
+                owed += sequence.known - coming
+                continue
+            # What was admitted before is owed its cells too, even if nothing is computed yet.
+            growth = owed + sum(running.known - running.computed for running in self.running)
+            share = sequence.shares
+            need = self._kv.need(sequence.tokens, share=share)
+            if self.running and need + growth > self._kv.room(parked=True):
+                return
+            while self.running and need + growth > self._kv.room(parked=False):
+                self.unseat()
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
+            if not self._kv.has_id:
+                self.unseat()
+            sequence.seq, sequence.computed = self._kv.attach(sequence.tokens, share=share)
+            yield sequence
+
+    def _coming(self, sequence: Sequence) -> int:
+        """How many of its first tokens it should let others compute, who do so now; 0: none.
+
+        Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
+        Suspects may fail, and a prompt that is judged is computed in small steps: nobody counts on
+        them.
+        """
+        if not sequence.shares:
+            return 0
+        trusted = (s for s in self.running if s not in self.suspects and not s.scoring)
+        computing = (s.seq for s in trusted)
+        return self._kv.coming(sequence.tokens, (seq for seq in computing if seq is not None))
+
+    def make_room(self) -> bool:
+        """Free some cells: of a cached sequence, a parked one, the least urgent and youngest."""
+        if self._kv.evict() or self.unseat():
+            return True
+        if len(self.running) < 2:
+            return False
+        self.put_back(min(reversed(self.running), key=lambda s: s.request.priority))
+        return True
+
+    def put_back(self, sequence: Sequence) -> None:
+        """Take a running sequence's cells; it waits, and computes its tokens again later."""
+        self.running.remove(sequence)
+        self._give_way(sequence)
+        self._wait(sequence, first=True)
+
+    def unseat(self) -> bool:
+        """Take the cells of the parked sequence that came last; it computes them again one day."""
+        for sequence in reversed(self.parked.values()):
+            if sequence.seq is not None:
+                self._give_way(sequence)
+                return True
+        return False
+
+    def _give_way(self, sequence: Sequence) -> None:
+        """Others need its cells. What a suspect's hold is not known: that is never used again."""
+        assert sequence.seq is not None
+        if sequence in self.suspects:
+            self._kv.drop(sequence.seq)
+        else:
+            self._kv.give_way(sequence.seq, sequence.tokens[: sequence.computed])
+        sequence.seq, sequence.computed = None, 0
