@@ -51,6 +51,27 @@ def gone(pid: int) -> bool:
         return False
 
 
+def still(pid: int) -> bool:
+    """Whether every thread of a process is stopped (or, where /proc is not, may well be)."""
+    try:
+        states = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread ended just now
+        return False
+    return all(state.rpartition(")")[2].split()[0] in "TtZX" for state in states)
+
+
+def freeze(*pids: int) -> None:
+    """Stop processes, and wait until they stand still.
+
+    The signal alone is a request: one thread has to run to take it, and until then the others go
+    on, on a busy machine for long enough to answer something.
+    """
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    for pid in pids:
+        eventually(lambda pid=pid: still(pid) or gone(pid), f"process {pid} stands still")  # type: ignore[misc]
+
+
 def free_port() -> int:
     """A port that is free now, for tests that must know it before the server is ready."""
     with socket.socket() as sock:

@@ -14,7 +14,7 @@ import pytest
 from gateway.pool.questions import OPEN
 from tests.contract.dialects import CHAT
 from tests.e2e.traffic import Hanging, Streaming, occupied
-from tests.server import DEADLINE_S, ForgeServer, eventually, gone
+from tests.server import DEADLINE_S, ForgeServer, eventually, freeze, gone
 
 TALK = [{"role": "user", "content": "hi"}]
 EXPECTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -92,7 +92,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Single]:
 def test_prompts_that_wait_to_be_prepared(single: Single) -> None:
     """The renderer of the prompts stands still; a question's own one does not."""
     server = single.server
-    os.kill(single.renderer, signal.SIGSTOP)
+    freeze(single.renderer)
     try:
         streams = [Streaming(server, "hi", max_tokens=3, ignore_eos=True) for _ in range(2)]
         eventually(lambda: server.busy() == 2, "the worker has them")
@@ -131,7 +131,7 @@ def test_so_many_may_be_open(single: Single) -> None:
     """Also when nobody waits for them any more: it is the worker that has to get rid of them."""
     server = single.server
     (pid,) = server.pids()
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         asking = [Hanging(server, "/tokenize", {"content": "hello"}) for _ in range(OPEN)]
         eventually(lambda: questions(server) == [OPEN], "the worker has them all")
@@ -156,7 +156,7 @@ def test_nobody_is_left_to_answer(single: Single) -> None:
     """As /health: come back in a moment. The last test of this server: its worker dies."""
     server = single.server
     (pid,) = server.pids()
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     question = Asking(server)
     eventually(lambda: questions(server) == [1], "it waits")
     os.kill(pid, signal.SIGKILL)
@@ -185,7 +185,7 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
 def test_the_worker_that_has_them_dies(double: ForgeServer, number: signal.Signals) -> None:
     """By force, or because the watchdog finds that it stands still: another one answers."""
     server, victim = double, double.workers()[0]
-    os.kill(victim["pid"], signal.SIGSTOP)
+    freeze(victim["pid"])
     asking = [Asking(server, path) for path in EXPECTED]
     abandoned = Hanging(server, "/tokenize", {"content": "hello"})
     # The first went to this one; later ones may go to the other, which has answered already.

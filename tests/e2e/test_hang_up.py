@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract.dialects import CHAT, COMPLETIONS, INFER, Dialect
 from tests.e2e.traffic import ENDLESS, Hanging, jobs_waiting, occupied
-from tests.server import ALIAS, ForgeServer, eventually
+from tests.server import ALIAS, ForgeServer, eventually, freeze
 
 CASES = [(INFER, False), (CHAT, False), (CHAT, True), (COMPLETIONS, False), (COMPLETIONS, True)]
 
@@ -89,7 +89,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
 def frozen(server: ForgeServer) -> Iterator[None]:
     """The only worker stands still, in whatever step it is."""
     (pid,) = server.pids()
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Start
 from tests.contract.dialects import CHAT, DIALECTS
 from tests.e2e.traffic import ENDLESS, Streaming
-from tests.server import DEADLINE_S, ForgeServer, eventually, free_port, gone
+from tests.server import DEADLINE_S, ForgeServer, eventually, free_port, freeze, gone
 
 SHAPE = ("--workers", "1", "--slots", "2")
 TOKENS = 1000
@@ -158,8 +158,7 @@ def test_no_orphans_even_if_all_are_stopped(start_server: Start, number: signal.
     server = start_server("--workers", "2", "--slots", "1")
     family = descendants(server.process.pid)
     assert len(family) >= 4, "two workers, each with a renderer"
-    for pid in family:
-        os.kill(pid, signal.SIGSTOP)
+    freeze(*family)
     server.signal(number)
     server.wait()
     tracker = [pid for pid in family if not gone(pid) and "resource_tracker" in command(pid)]

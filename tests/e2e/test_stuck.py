@@ -17,7 +17,7 @@ from tests.conftest import Start
 from tests.contract.dialects import CHAT, INFER
 from tests.e2e.test_same_text import PROMPTS, alone
 from tests.e2e.traffic import Hanging, Streaming
-from tests.server import ForgeServer, eventually, gone
+from tests.server import ForgeServer, eventually, freeze, gone
 
 IMPATIENT = ("--stuck-timeout", "3")
 LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 300}
@@ -43,7 +43,7 @@ def test_stopped_in_mid_stream(
     for stream in streams:
         stream.wait_for(20)
     victim = server.workers()[0]
-    os.kill(victim["pid"], signal.SIGSTOP)
+    freeze(victim["pid"])
     assert victim["busy"] > 0
     assert [stream.finish() for stream in streams] == expected
     assert [stream.error or stream.broken for stream in streams] == [None] * 4
@@ -57,7 +57,7 @@ def test_stopped_while_idle(start_server: Start) -> None:
     """It is found before anybody needs it."""
     server = start_server("--workers", "1", "--slots", "1", *IMPATIENT)
     (pid,) = server.pids()
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     replaced(server, pid)
     server.stop()
 
@@ -67,7 +67,7 @@ def test_stopped_while_it_loads(start_server: Start) -> None:
     (first,) = server.pids()
     os.kill(first, signal.SIGKILL)
     second = eventually(lambda: next((p for p in server.pids() if p != first), 0), "the next one")
-    os.kill(second, signal.SIGSTOP)
+    freeze(second)
     with server.client() as client:
         assert CHAT.ask(client, max_tokens=1).text is not None
     replaced(server, second)
@@ -79,7 +79,7 @@ def test_a_short_stop_is_forgiven(start_server: Start) -> None:
     server = start_server("--workers", "1", "--slots", "1", "--stuck-timeout", "60")
     (pid,) = server.pids()
     stream = Streaming(server, "count", **LONG).wait_for(5)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     os.kill(pid, signal.SIGCONT)
     assert stream.finish()
     assert stream.done
@@ -154,8 +154,7 @@ def test_a_gateway_that_was_stopped_itself_blames_nobody(start_server: Start) ->
     server = start_server("--workers", "2", "--slots", "1", *IMPATIENT)
     pids = server.pids()
     everyone = [server.process.pid, *pids]
-    for pid in everyone:
-        os.kill(pid, signal.SIGSTOP)
+    freeze(*everyone)
     time.sleep(6)  # more than the silence allowed; how much more does not matter
     for pid in everyone:
         os.kill(pid, signal.SIGCONT)
