@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients.
+# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load.
 EXTRAS ?= test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -14,11 +14,12 @@ COMMA := ,
 # Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help serve test lint clean
+.PHONY: help serve test bench lint clean
 
 help:
 	@echo "make serve   set everything up and serve the embedded model; ARGS=\"--port 0\" passes options"
 	@echo "make test    set everything up and run ruff, mypy and the tests"
+	@echo "make bench   threads, event loop and processes, measured: bench/results/concurrency.md; ARGS=--quick"
 	@echo "make clean   remove the virtual environment and caches"
 
 serve: $(VENV)/.core
@@ -26,9 +27,12 @@ serve: $(VENV)/.core
 
 test: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS)) lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+bench: $(VENV)/.extras-bench
+	$(BIN)/python -m bench.concurrency $(ARGS)
 
 lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
 	$(BIN)/ruff check .
@@ -59,7 +63,7 @@ $(VENV)/.core: $(VENV)/.llama
 	@touch $@
 
 $(VENV)/.extras-%: $(VENV)/.core
-	$(PIP) install -q -e ".[$(EXTRAS)]"
+	$(PIP) install -q -e ".[$(subst -,$(COMMA),$*)]"
 	@touch $@
 
 clean:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
-import subprocess
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+
+from bench.environment import commit, machine, versions
 
 from .experiment import CEILING, Found
 from .measure import Figures, Ratio, medians, ratio
@@ -98,35 +96,6 @@ def ceilings(systems: dict[str, list[Figures]], name: str) -> Ratio | None:
     return ratio(systems[name], systems[best], "tokens_per_s")
 
 
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            x.split(":")[1].strip() for x in info.read_text().splitlines() if "model name" in x
-        ]
-        model = names[0] if names else model
-    return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform(terse=True)}
-
-
-def versions() -> dict[str, str]:
-    """Of what computes and of what serves."""
-    names = ("llama-cpp-python", "uvicorn", "starlette", "uvloop", "orjson")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
-
-
-def commit() -> str:
-    """Forge's own, with a + if files differ from it; empty outside a repository."""
-    git = ("git", "-C", str(Path(__file__).parent))
-    try:
-        head = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True).strip()
-        changed = subprocess.check_output([*git, "status", "--porcelain"], text=True).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return head + ("+" if changed else "")
-
-
 def as_json(result: Result) -> dict[str, Any]:
     """Everything: each round, the medians and the ratios."""
     return {
@@ -148,11 +117,11 @@ def as_json(result: Result) -> dict[str, Any]:
 
 def markdown(result: Result) -> str:
     """The page."""
-    options, on = result.options, machine()
+    options, on, used = result.options, machine(), versions()
     lines = [
         f"# Serving {result.slug}, beside others", "",
-        f"{result.when}, Forge {commit()}, Python {platform.python_version()}, llama-cpp-python "
-        f"{version('llama-cpp-python')}, {on['cores']} cores ({on['cpu']}), load before "
+        f"{result.when}, Forge {commit()}, Python {used['python']}, llama-cpp-python "
+        f"{used['llama-cpp-python']}, {on['cores']} cores ({on['cpu']}), load before "
         f"{result.load:.1f}. {options['slots']} slots, {options['ctx']} cells, "
         f"{options['threads']} threads, batch {options['batch']}, {result.rounds} rounds, "
         f"{'/'.join(map(str, options['plan'].waves.values()))} requests of each client in closed "

@@ -1,0 +1,1 @@
+"""The seeds' argument in four experiments: threads, event loop, processes, order of work."""

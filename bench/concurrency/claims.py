@@ -1,0 +1,171 @@
+"""What the experiments are to show, and whether they did. Pure: from figures to sentences."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .compute import CLIENTS, Compute
+from .connections import SEED_RATES, Connections
+from .order import Order
+from .sites import SEED_S, Sites
+
+MANY = 2.0
+"""A ratio that can't be noise."""
+CLOSE = 1.25
+"""Up to this, two figures count as alike."""
+
+OVERHEAD_S = 0.2
+"""What it may cost to make ten connections, and threads for them."""
+
+
+class Claim(NamedTuple):
+    """A sentence of the argument, and what was seen."""
+
+    text: str
+    holds: bool
+    seen: str
+
+    @property
+    def verdict(self) -> str:
+        return "Supported" if self.holds else "Not supported"
+
+
+def of_sites(sites: Sites) -> list[Claim]:
+    """Waiting is what threads and event loops are good for."""
+    total, longest = sum(sites.delays), max(sites.delays)
+    alone = sites.seconds("one after another")
+    threads, loop = sites.seconds("a thread each"), sites.seconds("asyncio")
+    seed = " and ".join(f"{seconds:.1f} s" for seconds in SEED_S.values())
+    return [
+        Claim(
+            "one after another takes the sum of the delays, a thread each the longest of them.",
+            alone <= CLOSE * total + OVERHEAD_S and threads <= CLOSE * longest + OVERHEAD_S,
+            f"Expected {total:.1f} s and {longest:.1f} s, measured {alone:.1f} s and "
+            f"{threads:.1f} s; the seed, over the internet, measured {seed}.",
+        ),
+        Claim(
+            "one event loop waits for ten sites as well as ten threads do.",
+            loop <= CLOSE * threads,
+            f"{loop:.2f} s against {threads:.2f} s.",
+        ),
+    ]
+
+
+def of_connections(found: Connections) -> list[Claim]:
+    """Connections are cheaper in an event loop, and HTTP is worth keeping to."""
+    most = max(rate.connections for rate in found.rates)
+    waits = sorted({rate.wait_s for rate in found.rates})
+    loop, threads = (found.rate(name, most, waits[0]) for name in ("asyncio", "threads"))
+    ratio = loop.requests_s / max(1e-9, threads.requests_s)
+    seed = SEED_RATES["asyncio"] / SEED_RATES["threads"]
+    claims = [
+        Claim(
+            f"with {most:,} connections asyncio serves more than a thread for each does.",
+            ratio > CLOSE,
+            f"{loop.requests_s:,.0f} against {threads.requests_s:,.0f} requests/s, {ratio:.1f}x "
+            f"(p99 {loop.p99:,.0f} against {threads.p99:,.0f} ms), where both keep connections "
+            f"open; the seed, which made a thread for every request, saw {seed:.1f}x.",
+        )
+    ]
+    if len(waits) > 1:
+        alone, *others = (
+            found.rate(name, most, waits[-1]) for name in ("sequential", "threads", "asyncio")
+        )
+        best = max(rate.requests_s for rate in others)
+        claims.append(
+            Claim(
+                f"when each request waits {1000 * waits[-1]:.0f} ms for I/O, waiting together is "
+                "what counts, and whether threads or a loop do it is secondary.",
+                best > MANY * alone.requests_s
+                and min(rate.requests_s for rate in others) > MANY * alone.requests_s,
+                f"Sequential {alone.requests_s:,.0f}, threads {others[0].requests_s:,.0f}, asyncio "
+                f"{others[1].requests_s:,.0f} requests/s.",
+            )
+        )
+    seeds = [e for e in found.errors if e.server.startswith("seed")]
+    ours = [e for e in found.errors if not e.server.startswith("seed")]
+    good = sum(e.found.answered for e in seeds)
+    claims.append(
+        Claim(
+            "one read of 1,024 bytes and no Content-Length is no HTTP.",
+            good == 0 and all(e.found.errors == 0 for e in ours),
+            f"Of {sum(e.found.answered + e.found.errors for e in seeds):,} requests to the seed's "
+            f"servers {good:,} were answered so that a client can be sure; of "
+            f"{sum(e.found.answered + e.found.errors for e in ours):,} to the ones that keep to "
+            f"it, all but {sum(e.found.errors for e in ours):,}.",
+        )
+    )
+    return claims
+
+
+def of_compute(found: Compute) -> list[Claim]:
+    """Compute belongs elsewhere."""
+    inline, threads, pool = (found.way(w) for w in ("in the event loop", "threads", "processes"))
+    fair, forge = found.way("Forge, one slot each"), found.way("Forge")
+    crashes = {crash.way: crash for crash in found.crashes}
+    thread_each, waits = found.waiting
+    return [
+        Claim(
+            "an event loop that computes serves nobody meanwhile.",
+            inline.health.p99 > MANY * pool.health.p99,
+            f"GET /health at p99: {inline.health.p99:,.1f} ms in the loop, "
+            f"{threads.health.p99:,.1f} with threads, {pool.health.p99:,.1f} with processes, "
+            f"{forge.health.p99:,.1f} with Forge ({forge.alone.p99:,.1f} without load).",
+        ),
+        Claim(
+            "llama.cpp releases the GIL, so threads compute nearly as much as processes.",
+            threads.requests_s > pool.requests_s / CLOSE,
+            f"{threads.requests_s:,.1f} against {pool.requests_s:,.1f} requests/s, on "
+            f"{threads.cores:.1f} and {pool.cores:.1f} cores.",
+        ),
+        Claim(
+            "what processes add is that a crash is not everybody's.",
+            crashes["threads"].failed_after == CLIENTS and crashes["Forge"].failed_after == 0,
+            "Requests that failed at the crash, and of those that came later, of "
+            f"{CLIENTS} each: "
+            + ", ".join(f"{c.way} {c.failed} and {c.failed_after}" for c in found.crashes)
+            + ".",
+        ),
+        Claim(
+            "batches bring more than it costs to hear of every token.",
+            forge.requests_s > pool.requests_s,
+            "A pool tells only results; Forge's workers tell each token, for it may be streamed, "
+            "must survive them, and may be the last that its client waits for. With a slot each "
+            f"that is {fair.requests_s:,.1f} requests/s against {pool.requests_s:,.1f}, on a model "
+            f"whose tokens take a fraction of a millisecond; with eight, {forge.requests_s:,.1f}.",
+        ),
+        Claim(
+            f"{waits.clients:,} clients who wait need no threads, but a queue.",
+            waits.lost == 0 and waits.health is not None and waits.threads < 100,
+            f"A thread each: {thread_each.threads:,} threads, {thread_each.each_kib:.0f} KiB "
+            f"resident for each client and {thread_each.stacks_mib / 1024:,.1f} GiB reserved, "
+            f"{thread_each.lost:,} lost. Forge: {waits.threads:,} in all, {waits.each_kib:.0f} "
+            f"KiB and {waits.stacks_mib / 1024:,.1f} GiB, {waits.lost:,} lost. "
+            + (
+                "The seed expected 5,000 threads to run out of memory: it is reserved, not used, "
+                "so they don't where the system lets them reserve."
+                if not thread_each.lost
+                else "The seed expected that to fail, and it does."
+            ),
+        ),
+    ]
+
+
+def of_order(order: Order) -> list[Claim]:
+    """Who waits is a decision."""
+    pool, forge = (order.percentile(name, "urgent", 0.99) for name in ("pool", "Forge"))
+    batch = order.times("Forge", "batch")
+    longest = max(order.times("Forge", "normal"), default=0.0)
+    return [
+        Claim(
+            "a queue that knows priorities serves urgent work first, overloaded or not.",
+            forge < pool / MANY,
+            f"p99 of urgent requests: {pool:.2f} s in the pool, {forge:.2f} s in Forge.",
+        ),
+        Claim(
+            "nobody starves.",
+            len(batch) == sum(s.class_ == "batch" for s in order.found["Forge"]),
+            f"All {len(batch):,} requests of the lowest class were served, the last after "
+            f"{max(batch, default=0.0):.1f} s (normal: {longest:.1f} s).",
+        ),
+    ]

@@ -1,0 +1,180 @@
+"""The page of a run: what was measured, on what, and what of the argument it supports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bench.connections.measure import Latency
+from bench.environment import commit, machine, versions
+
+from . import claims
+from .claims import Claim
+from .compute import CLIENTS, Compute
+from .connections import SEED_RATES, Connections
+from .inference import WORKERS
+from .order import OVERLOAD, Order, summary
+from .order import TOKENS as ORDER_TOKENS
+from .sites import SEED_S, Sites
+
+INTRO = (
+    "Threads or async? The seed's author measured the first on ten web sites and the second on a "
+    "server that reverses text, and then wrote an inference server, where neither waits for the "
+    "network any more. Four experiments repeat his steps and take the last one."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All four."""
+
+    sites: Sites
+    connections: Connections
+    compute: Compute
+    order: Order
+
+    def claims(self) -> dict[str, list[Claim]]:
+        """What each supports, by its heading."""
+        return {
+            "Ten sites": claims.of_sites(self.sites),
+            "Connections": claims.of_connections(self.connections),
+            "Compute": claims.of_compute(self.compute),
+            "Order": claims.of_order(self.order),
+        }
+
+
+def markdown(results: Results, load: float, *, quick: bool) -> str:
+    """The report. ``load`` is the machine's load average before the run."""
+    on, used = machine(), versions()
+    pages = {
+        "Ten sites": _sites(results.sites),
+        "Connections": _connections(results.connections),
+        "Compute": _compute(results.compute),
+        "Order": _order(results.order),
+    }
+    lines = [
+        "# Threads, event loop, processes: what each is good for", "",
+        f"{datetime.now(UTC):%Y-%m-%d}, `python -m bench.concurrency{' --quick' if quick else ''}`,"
+        f" Forge {commit()}, Python {used['python']}, uvicorn {used['uvicorn']}, llama-cpp-python "
+        f"{used['llama-cpp-python']}; {on['cores']} cores ({on['cpu']}), {on['system']}, load "
+        f"before {load:.1f}. Clients and servers share the machine.", "",
+        INTRO, "", "![all experiments](concurrency.png)", "",
+    ]  # fmt: skip
+    for (heading, found), page in zip(results.claims().items(), pages.values(), strict=True):
+        lines += [f"## {heading}", "", *page, *map(_line, found), ""]
+    return "\n".join(lines)
+
+
+def _line(claim: Claim) -> str:
+    return f"- **{claim.verdict}:** {claim.text} {claim.seen}"
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
+    lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines] + [""]
+
+
+def _sites(found: Sites) -> list[str]:
+    delays = ", ".join(f"{delay:g}" for delay in found.delays)
+    rows = [
+        [
+            way.way, f"{way.seconds:.2f}", f"{way.seconds / max(found.delays):.2f}x",
+            f"{way.seconds / sum(found.delays):.2f}x", str(way.failed),
+            f"{SEED_S[way.way]:.1f}" if way.way in SEED_S else "",
+        ]
+        for way in found.ways
+    ]  # fmt: skip
+    return [
+        f"A local server answers ten requests after {delays} s, fetched with httpx. To be expected:"
+        f" the sum of the delays, {sum(found.delays):.1f} s, or the longest of them, "
+        f"{max(found.delays):g} s.", "",
+        *_table(
+            ("", "seconds", "of the longest", "of the sum", "failed", "the seed's seconds"), rows
+        ),
+    ]  # fmt: skip
+
+
+def _connections(found: Connections) -> list[str]:
+    lines = [
+        f"The seed's `POST /reverse`, load by {found.tool}. All servers keep to HTTP; *sequential* "
+        "hangs up after each answer, for whoever stays would keep all others waiting. The seed "
+        f"measured {SEED_RATES['threads']:,} requests/s with threads and "
+        f"{SEED_RATES['asyncio']:,} with asyncio at 1,000 connections, in his way of HTTP. Latency "
+        "in milliseconds; by the built-in client it includes the requests that were never "
+        "answered.", "",
+    ]  # fmt: skip
+    for wait_s in sorted({rate.wait_s for rate in found.rates}):
+        rates = [rate for rate in found.rates if rate.wait_s == wait_s]
+        lines += [
+            "Nothing to wait for:" if not wait_s else
+            f"{1000 * wait_s:.0f} ms of I/O in each request (the seed's `time.sleep`):", "",
+            *_table(
+                ("", "connections", "requests/s", "p50", "p99", "errors"),
+                [[r.server, f"{r.connections:,}", f"{r.requests_s:,.0f}", f"{r.p50:,.1f}",
+                  f"{r.p99:,.1f}", f"{r.errors:,}"] for r in rates],
+            ),
+        ]  # fmt: skip
+    rows = [
+        [e.server, e.request, f"{e.found.answered:,}", f"{e.found.unsure:,}",
+         f"{e.found.broken:,}", f"{e.found.refused:,}"]
+        for e in found.errors
+    ]  # fmt: skip
+    return [
+        *lines,
+        "What it costs to read 1,024 bytes once and to leave out Content-Length:", "",
+        *_table(
+            ("", "request", "answered", "length unknown", "no answer", "other status"), rows
+        ),
+    ]  # fmt: skip
+
+
+def _ms(latency: Latency | None) -> str:
+    return "none" if latency is None else f"{latency.p50:,.1f} / {latency.p99:,.1f}"
+
+
+def _compute(found: Compute) -> list[str]:
+    rows = [
+        [c.way, f"{c.requests_s:,.1f}", f"{c.p50:,.0f}", f"{c.p99:,.0f}", _ms(c.alone),
+         _ms(c.health), f"{c.cores:.2f}", f"{c.memory_mib:,.0f}", str(c.errors)]
+        for c in found.computed
+    ]  # fmt: skip
+    crashes = [[c.way, str(c.failed), str(c.failed_after)] for c in found.crashes]
+    waiting = [
+        [w.server, f"{w.clients:,}", f"{w.lost:,}", f"{w.threads:,}", f"{w.each_kib:.1f}",
+         f"{w.stacks_mib / 1024:,.2f}", _ms(w.health)]
+        for w in found.waiting
+    ]  # fmt: skip
+    return [
+        f"{CLIENTS} clients ask for {found.tokens} tokens of the embedded model each, one request "
+        f"after another. The pools have {WORKERS} members of one thread and compute a request at a "
+        "time; Forge has as many workers, with one slot each and with eight. Times in "
+        "milliseconds, p50 / p99 where there are two; memory is PSS of all processes.", "",
+        *_table(
+            ("", "requests/s", "p50", "p99", "health alone", "health under load", "cores busy",
+             "MiB", "errors"), rows,
+        ),
+        f"SIGSEGV to a process that computes, while {CLIENTS} clients wait:", "",
+        *_table(("", "failed", f"failed of {CLIENTS} that came later"), crashes),
+        "So many clients wait for a server that computes something else (the seed expects 5,000 "
+        "threads to end in an out-of-memory error):", "",
+        *_table(
+            ("", "clients", "lost", "threads", "KiB resident each", "GiB reserved",
+             "health, ms"), waiting,
+        ),
+    ]  # fmt: skip
+
+
+def _order(order: Order) -> list[str]:
+    rows = [
+        [class_, server, f"{count:,}", str(refused), f"{p50:.2f}", f"{p99:.2f}", f"{longest:.2f}"]
+        for class_, server, count, refused, p50, p99, longest in summary(order)
+    ]
+    return [
+        f"For {order.seconds:g} s requests of {ORDER_TOKENS} tokens arrive (Poisson, 10 % urgent, "
+        f"60 % normal, 30 % batch) at {OVERLOAD:g} times what each can do: "
+        f"{order.capacity['pool']:.1f} requests/s the pool, {order.capacity['Forge']:.1f} Forge "
+        "with eight slots for each worker. An urgent request may overtake normal ones that came up "
+        "to five seconds before it (the difference of their priorities by the aging rate). Seconds "
+        "from the request to its answer:", "",
+        *_table(("class", "server", "requests", "refused", "p50", "p99", "longest"), rows),
+    ]  # fmt: skip
