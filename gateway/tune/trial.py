@@ -111,8 +111,8 @@ class Trial:
     def _limit(self) -> Iterator[None]:
         """Whoever hangs dies, which ends the wait for them."""
         timer = threading.Timer(LONGEST_STAGE_S, self._kill)
-        timer.start()
         try:
+            timer.start()  # waits for the thread: here, too, a signal may come
             yield
         finally:
             timer.cancel()
