@@ -14,7 +14,7 @@ COMMA := ,
 # Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help serve test bench lint clean
+.PHONY: help serve test coverage bench lint clean
 
 help:
 	@echo "make serve   set everything up and serve the embedded model; ARGS=\"--port 0\" passes options"
@@ -28,6 +28,9 @@ serve: $(VENV)/.core
 test: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS)) lint
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(MAKE) --no-print-directory coverage
+
+coverage:
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -33,7 +33,8 @@ def without_wrk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_wrk")
-def test_all_in_their_smallest_form(tmp_path: Path) -> None:
+def test_all_in_their_smallest_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "TOKENS", 16)
     results = run(SMALLEST, Console(quiet=True))
     assert all(way.failed == 0 for way in results.sites.ways)
     assert [rate.errors for rate in results.connections.rates] == [0] * 8
