@@ -38,6 +38,7 @@ from gateway.errors import (
 from gateway.keys import Keyring
 from gateway.limits import Limits
 from gateway.metrics import Metrics
+from gateway.metrics.state import Standing
 from gateway.observer import Observers
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
@@ -67,22 +68,26 @@ class Gateway:
         self.config = config
         self.keyring = keyring or Keyring()
         self.limits = Limits(self.keyring, time.monotonic_ns)
-        self.metrics = Metrics()
+        self.metrics = Metrics(config.model_name)
         self.pool = pool or LocalPool(
             config.worker_spec(),
             config.shape().workers,
             silence_s=config.stuck_timeout,
             step_s=config.step_timeout,
         )
+        observers = (self.metrics, self.limits) if config.metrics else (self.limits,)
+        self._observer = Observers(*observers)
         self.dispatcher = Dispatcher(
             self.pool,
             config.aging_rate,
             time.monotonic_ns,
-            Observers(self.metrics, self.limits),
+            self._observer,
             bounds=Bounds(config.max_queue, config.max_queue_bytes),
             queue_timeout=config.queue_timeout,
             preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
+            meter=self.metrics.meter if config.metrics else None,
         )
+        self.metrics.registry.register(Standing(self.dispatcher, self.pool))
         self._auditor = Auditor(self.dispatcher)
         self._loop: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
@@ -90,9 +95,9 @@ class Gateway:
     async def start(self) -> None:
         """Returns when a worker is ready; requests may queue before. Raises PoolFailed."""
         self._loop = asyncio.create_task(self.dispatcher.run())
-        self._watching = [
-            asyncio.create_task(watch) for watch in (self._auditor.run(), self.metrics.lag.run())
-        ]
+        self._watching = [asyncio.create_task(self._auditor.run())]
+        if self.config.metrics:
+            self._watching.append(asyncio.create_task(self.metrics.lag.run()))
         await self.pool.start(self.dispatcher)
 
     async def broken(self) -> None:
@@ -123,7 +128,7 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
-        service = Service(self.config, self.dispatcher, self.pool, self.limits)
+        service = Service(self.config, self.dispatcher, self.pool, self.limits, self._observer)
         described = [
             *OpenAI(service).endpoints(),
             *Embeddings(service).endpoints(),

@@ -201,6 +201,9 @@ class Config(BaseModel):
     cors_origin: tuple[str, ...] = Field(
         (), description="web origins whose pages may use the API, separated by commas; * is all"
     )
+    metrics: bool = Field(
+        True, description="count and time requests; without, there is nothing at /metrics"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr"
     )

@@ -31,7 +31,7 @@ from gateway.preemption import Rules
 from gateway.quarantine import Quarantine
 from gateway.queue import Place, Queue
 from gateway.sequence import Move, Sequence, State
-from gateway.ticket import Job, Ticket
+from gateway.ticket import Job, Meter, Ticket
 from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 
 log = logging.getLogger("forge.dispatcher")
@@ -56,16 +56,18 @@ class Dispatcher:
         queue_timeout: float | None = None,
         preemption: Rules | None = None,
         unread: int = UNREAD,
+        meter: Callable[[Job], Meter] | None = None,
     ) -> None:
         """``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
 
         ``preemption``: None lets every job run to its end. ``unread``: events that may lie in a
-        ticket before its generations pause.
+        ticket before its generations pause. ``meter``: who hears of a job's tokens.
         """
         # Process lifetime.
         self._pool = pool
         self._clock_ns = clock_ns
         self._observer = observer
+        self._meter = meter
         self.deadlines = Deadlines(queue_timeout, self._abort)
         # Changes with every request.
         self._wake = asyncio.Event()
@@ -78,6 +80,10 @@ class Dispatcher:
         self._last_id = 0
         self._open = 0
         """Requests that have not ended."""
+        self.preemptions = 0
+        """Sequences parked for more urgent ones, since the start."""
+        self.failovers = 0
+        """Sequences put back because their workers died, since the start."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -93,7 +99,8 @@ class Dispatcher:
         now = self._clock_ns()
         self._make_way(job, now)
         self._rate.resume(now)
-        ticket = Ticket(self._last_id + 1, job, now)
+        meter = None if self._meter is None else self._meter(job)
+        ticket = Ticket(self._last_id + 1, job, now, meter)
         self._last_id += len(ticket.sequences)
         self._open += 1
         self._queue.enter(ticket)
@@ -290,12 +297,14 @@ class Dispatcher:
     # ------------------------------------------------------------------ the pool's events
 
     def on_event(self, event: Event) -> None:
+        asked = False
         if not isinstance(event, Started | Delta):
-            self._parking.answered(event.id, event.attempt)
+            asked = self._parking.answered(event.id, event.attempt)
         sequence = self._running.get(event.id)
         if sequence is None or event.attempt != sequence.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
         if isinstance(event, Parked):
+            self.preemptions += asked
             self._on_parked(sequence)
         elif isinstance(event, Failed):
             self._fail(sequence, from_worker(event))
@@ -325,8 +334,12 @@ class Dispatcher:
         if event.ids:
             sequence.deaths = 0
             self._quarantine.clear(sequence)
-            if sequence.ticket.first_token_ns is None:
-                sequence.ticket.first_token_ns = self._clock_ns()
+            now, before, ticket = self._clock_ns(), sequence.last_token_ns, sequence.ticket
+            sequence.last_token_ns = now
+            if ticket.first_token_ns is None:
+                ticket.first_token_ns = now
+            if ticket.meter is not None:
+                ticket.meter(len(event.ids), None if before is None else now - before)
 
     def on_lost(self, ids: Row[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
@@ -342,6 +355,7 @@ class Dispatcher:
                 self._fail(sequence, error)
                 continue
             del self._running[id_]
+            self.failovers += 1
             self._requeue(sequence)
         self._wake.set()
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from gateway.aging import NANO
-from gateway.errors import RateLimited
+from gateway.errors import ForgeError, RateLimited
 from gateway.keys import ANYONE, Key
 from gateway.prompts import BYTES_PER_TOKEN, usual_bytes
 from gateway.ticket import Job, Ticket
@@ -113,6 +113,9 @@ class Limits:
 
     def on_end(self, ticket: Ticket) -> None:
         self.of(ticket.job.owner).settle(ticket)
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        """Nothing was taken."""
 
     def on_violation(self, what: str) -> None:
         """Implements :class:`gateway.observer.Observer`; nothing to do with limits."""

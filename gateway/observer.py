@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from gateway.ticket import Ticket
+from gateway.errors import ForgeError
+from gateway.ticket import Job, Ticket
 
 
 class Observer(Protocol):
@@ -10,6 +11,10 @@ class Observer(Protocol):
 
     def on_end(self, ticket: Ticket) -> None:
         """``ticket`` ended, one way or the other."""
+        ...
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        """A request was not let in: it never became a ticket."""
         ...
 
     def on_unparked(self, seconds: float) -> None:
@@ -30,6 +35,10 @@ class Observers:
     def on_end(self, ticket: Ticket) -> None:
         for observer in self._observers:
             observer.on_end(ticket)
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        for observer in self._observers:
+            observer.on_refused(job, error)
 
     def on_unparked(self, seconds: float) -> None:
         for observer in self._observers:

@@ -40,11 +40,13 @@ class Parking:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(wait_ns / NANO, self._wake)
 
-    def answered(self, id_: int, attempt: int) -> None:
-        """A generation left its slot, in whatever way; it may be the one that was asked."""
+    def answered(self, id_: int, attempt: int) -> bool:
+        """A generation left its slot, in whatever way; whether it is the one that was asked."""
         asked = self._asked
-        if asked is not None and (asked.id, asked.attempt) == (id_, attempt):
-            self._asked = None
+        if asked is None or (asked.id, asked.attempt) != (id_, attempt):
+            return False
+        self._asked = None
+        return True
 
     def lost(self, id_: int) -> None:
         """Its worker died: there will be no answer."""

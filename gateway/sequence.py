@@ -91,6 +91,8 @@ class Sequence:
         """When the first of those did."""
         # What came so far.
         self.ids: list[int] = []
+        self.last_token_ns: int | None = None
+        """When the last of them came."""
         self.echoed = False
         """Whether the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None

@@ -16,6 +16,9 @@ from workers.protocol import Constraint, Delta, Embedding, Finished, Prompt, Sam
 
 ClientEvent = Started | Delta | Finished
 
+Meter = Callable[[int, int | None], None]
+"""Told how many tokens a sequence just got, and how many nanoseconds after those before, if any."""
+
 _random = random.Random()
 """Our own: somebody may seed the module's, and names would come again."""
 
@@ -73,13 +76,16 @@ class Ticket:
     those of the second, and so on, which are the indices of the choices in the answer.
     """
 
-    def __init__(self, id_: int, job: Job, arrived_ns: int) -> None:
+    def __init__(
+        self, id_: int, job: Job, arrived_ns: int, meter: Meter | None = None
+    ) -> None:
         # For the ticket's life.
         self.id = id_
         self.request_id = new_name()
         """The name that clients see."""
         self.job = job
         self.arrived_ns = arrived_ns
+        self.meter = meter
         self.sequences = [Sequence(self, index) for index in range(len(job.prompts) * job.n)]
         self.open = len(self.sequences)
         """Sequences that did not end."""

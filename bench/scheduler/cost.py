@@ -21,8 +21,9 @@ from bench.scheduler.seed import PERIOD_S, RATE, SeedQueue
 from bench.scheduler.seed_cpp import SeedCpp
 from gateway.aging import NANO, AgingHeap
 from gateway.dispatcher import UNBOUNDED, Dispatcher
+from gateway.errors import ForgeError
 from gateway.queue import Queue
-from gateway.ticket import Ticket
+from gateway.ticket import Job, Ticket
 
 ARRIVALS_PER_S = 100
 GAP_NS = NANO // ARRIVALS_PER_S
@@ -216,6 +217,7 @@ class _Silent:
     """Implements :class:`gateway.observer.Observer`."""
 
     def on_end(self, ticket: Ticket) -> None: ...
+    def on_refused(self, job: Job, error: ForgeError) -> None: ...
     def on_unparked(self, seconds: float) -> None: ...
 
     def on_violation(self, what: str) -> None: ...

@@ -8,6 +8,7 @@ from bench.scheduler.pool import prompt
 from bench.scheduler.seed import RATE, SeedScheduler
 from bench.scheduler.virtual import now_ns
 from gateway.dispatcher import Dispatcher
+from gateway.errors import ForgeError
 from gateway.pool import Listener, Pool
 from gateway.preemption import Rules
 from gateway.ticket import Job, Ticket
@@ -40,6 +41,9 @@ class _Silent:
 
     def on_end(self, ticket: Ticket) -> None:
         assert ticket.error is None, ticket.error
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        raise AssertionError(error)
 
     def on_violation(self, what: str) -> None:
         raise AssertionError(what)

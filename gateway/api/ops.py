@@ -110,53 +110,12 @@ class Ops:
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
-        dispatcher, pool = service.dispatcher, service.pool
-        metrics.watch(
-            "requests_waiting",
-            "Sequences in the queue; a request with n > 1 has n",
-            dispatcher.depth,
-        )
-        metrics.watch("requests_running", "Sequences with a worker", dispatcher.running)
-        metrics.watch(
-            "requests_paused", "Sequences that wait for their clients to read", dispatcher.paused
-        )
-        metrics.watch(
-            "workers_ready",
-            "Workers that can serve",
-            lambda: sum(worker.state in ("ready", "draining") for worker in pool.workers()),
-        )
-        metrics.watch(
-            "kv_cells_cached",
-            "KV cells kept for prompts to come",
-            lambda: sum(worker.load.cells_cached for worker in pool.workers()),
-        )
-        metrics.watch(
-            "host_cache_bytes",
-            "Memory of prefixes that lost their KV cells",
-            lambda: sum(worker.load.host_bytes for worker in pool.workers()),
-        )
-        metrics.watch(
-            "host_cache_restored_tokens",
-            "Tokens that came back from there since their workers' start",
-            lambda: sum(worker.load.restored_tokens for worker in pool.workers()),
-        )
-        metrics.count(
-            "placements",
-            "Sequences given to a worker, by why to that one: it was parked there; most of its "
-            "prompt is there; that is elsewhere, where there is too much to do; least to do",
-            "reason",
-            pool.placements,
-        )
 
     def endpoints(self) -> list[Endpoint]:
         return [
             # For load balancers, which have no key. It tells nothing but whether the server serves.
             _get("/health", self.health, {JSON: Health}, fails=(Unavailable,), open=True),
-            _get(
-                "/metrics",
-                self.metrics,
-                {JSON: Summary, "text/plain": str, "application/openmetrics-text": str},
-            ),
+            *([self._metrics_endpoint()] if self._service.config.metrics else []),
             _get("/workers", self.workers, {JSON: list[Worker]}),
             _get("/queue", self.queue, {JSON: Queue}),
             _get(
@@ -167,6 +126,10 @@ class Ops:
                 parameters={"name": "A request's name, as in the header `X-Request-Id`."},
             ),
         ]
+
+    def _metrics_endpoint(self) -> Endpoint:
+        kinds = {JSON: Summary, "text/plain": str, "application/openmetrics-text": str}
+        return _get("/metrics", self.metrics, kinds)
 
     async def health(self, request: Request) -> Response:
         """Whether requests are served.

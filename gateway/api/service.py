@@ -10,11 +10,13 @@ from gateway.dispatcher import TROUBLE_RETRY_S, Dispatcher
 from gateway.errors import (
     BadRequest,
     ContextOverflow,
+    ForgeError,
     ModelNotSupported,
     Unavailable,
     UnknownModel,
 )
 from gateway.limits import Limits
+from gateway.observer import Observer
 from gateway.pool import Pool
 from gateway.prompts import least_bytes
 from gateway.ticket import Job, Ticket
@@ -29,6 +31,7 @@ class Service:
     dispatcher: Dispatcher
     pool: Pool
     limits: Limits
+    observer: Observer
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
@@ -48,6 +51,13 @@ class Service:
         prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
         a job that is accepted counts against its owner's limits.
         """
+        try:
+            return self._submit(request, job)
+        except ForgeError as error:
+            self.observer.on_refused(job, error)
+            raise
+
+    def _submit(self, request: Request, job: Job) -> Ticket:
         allowance = self.limits.of(job.owner)
         request.state.allowance = allowance  # for the response's headers
         model = self.pool.model

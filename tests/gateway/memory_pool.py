@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway.errors import ForgeError
 from gateway.pool import Listener, WorkerStatus
 from gateway.pool.placement import Offer, choose
 from gateway.sequence import Sequence
@@ -198,6 +199,9 @@ class Ends:
         assert ticket.ended
         assert ticket.ended_ns is not None
         self.tickets.append(ticket)
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        raise AssertionError("the dispatcher raises instead")
 
     def on_violation(self, what: str) -> None:
         self.violations.append(what)

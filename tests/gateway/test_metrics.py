@@ -60,7 +60,7 @@ def cancelled() -> Ticket:
     q=st.sampled_from([0.5, 0.9, 0.99]),
 )
 def test_quantiles_within_one_percent(latencies: list[float], q: float) -> None:
-    metrics = Metrics()
+    metrics = Metrics("tiny")
     for seconds in latencies:
         metrics.on_end(finished(seconds))
     exact = sorted(latencies)[math.floor(q * (len(latencies) - 1))] * 1000
@@ -69,7 +69,7 @@ def test_quantiles_within_one_percent(latencies: list[float], q: float) -> None:
 
 
 def test_memory_does_not_grow_with_observations() -> None:
-    metrics = Metrics()
+    metrics = Metrics("tiny")
     random_ = random.Random(1)
     latencies = [random_.lognormvariate(-1, 3) for _ in range(10**5)]
     for seconds in latencies:
@@ -83,7 +83,7 @@ def test_memory_does_not_grow_with_observations() -> None:
 
 def test_extremes_keep_the_high_quantiles() -> None:
     """Twelve decades at once collapse the lowest bins; what operators watch stays exact."""
-    metrics = Metrics()
+    metrics = Metrics("tiny")
     for exponent in range(-6, 7):
         metrics._latency_ms.add(10.0**exponent)
     assert len(metrics._latency_ms._store.bins) <= _MAX_BINS
@@ -91,7 +91,7 @@ def test_extremes_keep_the_high_quantiles() -> None:
 
 
 def test_summary() -> None:
-    metrics = Metrics()
+    metrics = Metrics("tiny")
     assert metrics.summary(0, 0) == {
         "queue_depth": 0,
         "running": 0,
@@ -129,13 +129,13 @@ def samples(metrics: Metrics, accept: str) -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize("accept", [PROMETHEUS, "text/plain", "application/openmetrics-text"])
 def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
-    metrics = Metrics()
+    metrics = Metrics("tiny")
     depth = 3
-    metrics.watch("requests_waiting", "Requests in the queue", lambda: depth)
+    metrics.watch("connections", "Connections open", lambda: depth)
     metrics.on_end(finished(0.25, tokens=3, prompt=11, cached=4))
     metrics.on_end(failed())
     got = samples(metrics, accept)
-    assert got["forge_requests_waiting", ""] == 3
+    assert got["forge_connections", ""] == 3
     assert got["forge_requests_total", "finished"] == 1
     assert got["forge_requests_total", "failed"] == 1
     assert got["forge_requests_total", "cancelled"] == 0, "a series must exist before its first"
@@ -149,18 +149,18 @@ def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
     assert got["forge_time_to_first_token_seconds_sum", ""] == pytest.approx(0.125)
     assert got["forge_request_queue_time_seconds_count", ""] == 1, "the failed one had no worker"
     depth = 8
-    assert samples(metrics, accept)["forge_requests_waiting", ""] == 8, "read at each scrape"
+    assert samples(metrics, accept)["forge_connections", ""] == 8, "read at each scrape"
 
 
 def test_openmetrics_is_chosen_when_asked_for() -> None:
-    assert Metrics().exposition(PROMETHEUS)[1].startswith("application/openmetrics-text")
-    assert Metrics().exposition("text/plain")[1].startswith("text/plain")
+    assert Metrics("tiny").exposition(PROMETHEUS)[1].startswith("application/openmetrics-text")
+    assert Metrics("tiny").exposition("text/plain")[1].startswith("text/plain")
 
 
 @pytest.mark.parametrize("version", ["x", "1.x", "\xb2", "1..2", "", "9" * 5000])
 @pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
 def test_a_version_that_is_no_number(kind: str, version: str) -> None:
-    body, content_type = Metrics().exposition(f"{kind};version={version}")
+    body, content_type = Metrics("tiny").exposition(f"{kind};version={version}")
     assert b"forge_requests_total" in body
     assert content_type.startswith(("text/plain", "application/openmetrics-text"))
 

@@ -1,0 +1,121 @@
+"""How things stand: read from the queue and the pool when somebody scrapes, and not before."""
+
+from collections.abc import Iterator, Mapping
+from typing import get_args
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gateway.aging import NANO
+from gateway.dispatcher import Dispatcher
+from gateway.pool import Pool, WorkerState, WorkerStatus
+from gateway.priority import CLASSES, class_of
+
+Family = GaugeMetricFamily | CounterMetricFamily
+STATES: tuple[WorkerState, ...] = get_args(WorkerState)
+
+
+class Standing(Collector):
+    """One look at everything: O(n) in what waits."""
+
+    def __init__(self, dispatcher: Dispatcher, pool: Pool) -> None:
+        self._dispatcher = dispatcher
+        self._pool = pool
+
+    def collect(self) -> Iterator[Family]:
+        yield from self._queue()
+        yield from self._work()
+        workers = self._pool.workers()
+        yield from _slots(workers)
+        yield from self._cells(workers)
+        yield from _workers(workers)
+        yield _labelled(
+            CounterMetricFamily,
+            "placements",
+            "Sequences given to a worker, by why to that one: it was parked there; most of its "
+            "prompt is there; that is elsewhere, where there is too much to do; least to do",
+            "reason",
+            self._pool.placements(),
+        )
+
+    def _queue(self) -> Iterator[Family]:
+        """Who waits, by class."""
+        depth = dict.fromkeys(CLASSES, 0)
+        now = self._dispatcher.now_ns()
+        oldest = dict.fromkeys(CLASSES, now)
+        for sequence in self._dispatcher.waiting():
+            kind = class_of(sequence.priority)
+            depth[kind] += 1
+            oldest[kind] = min(oldest[kind], sequence.arrived_ns)
+        waits = {kind: (now - arrived) / NANO for kind, arrived in oldest.items()}
+        text = "Sequences in the queue; a request with n > 1 has n"
+        yield _labelled(GaugeMetricFamily, "queue_depth", text, "class", depth)
+        text = "How long the one that waits longest has waited, 0 if none does"
+        yield _labelled(GaugeMetricFamily, "oldest_wait_seconds", text, "class", waits)
+        text = "Sequences in the queue, of all classes"
+        yield _gauge("requests_waiting", text, sum(depth.values()))
+
+    def _work(self) -> Iterator[Family]:
+        dispatcher = self._dispatcher
+        yield _gauge("requests_running", "Sequences with a worker", dispatcher.running())
+        text = "Sequences that wait for their clients to read"
+        yield _gauge("requests_paused", text, dispatcher.paused())
+        text = "Sequences that were parked for more urgent ones"
+        yield _counter("preemptions", text, dispatcher.preemptions)
+        text = "Sequences put back because their workers died"
+        yield _counter("failovers", text, dispatcher.failovers)
+
+    def _cells(self, workers: list[WorkerStatus]) -> Iterator[Family]:
+        """The KV cache, and what lies behind it."""
+        model = self._pool.model
+        each = 0 if model is None else model.n_ctx
+        up = sum(worker.state in ("ready", "draining") for worker in workers)
+        loads = [worker.load for worker in workers]
+        yield _gauge("kv_cells", "KV cells, of one token each", each * up)
+        text = "KV cells of sequences that run or are parked"
+        yield _gauge("kv_cells_used", text, sum(load.cells_used for load in loads))
+        text = "KV cells kept for prompts to come"
+        yield _gauge("kv_cells_cached", text, sum(load.cells_cached for load in loads))
+        text = "Memory of prefixes that lost their KV cells"
+        yield _gauge("host_cache_bytes", text, sum(load.host_bytes for load in loads))
+        text = "Tokens that came back from there since their workers' start"
+        restored = sum(load.restored_tokens for load in loads)
+        yield _gauge("host_cache_restored_tokens", text, restored)
+
+
+def _slots(workers: list[WorkerStatus]) -> Iterator[Family]:
+    up = [worker for worker in workers if worker.state in ("ready", "draining")]
+    text = "Sequences that the workers which are up take at once"
+    yield _gauge("slots", text, sum(worker.slots for worker in up))
+    yield _gauge("slots_busy", "Slots in use", sum(worker.busy for worker in workers))
+
+
+def _workers(workers: list[WorkerStatus]) -> Iterator[Family]:
+    states = dict.fromkeys(STATES, 0)
+    for worker in workers:
+        states[worker.state] += 1
+    yield _labelled(GaugeMetricFamily, "workers", "Workers by what they do", "state", states)
+    text = "Workers that can serve"
+    yield _gauge("workers_ready", text, states["ready"] + states["draining"])
+    text = "Worker processes started in the place of others"
+    yield _counter("worker_restarts", text, sum(worker.restarts for worker in workers))
+    text = "What each worker's last decode step took"
+    steps = {str(worker.id): worker.load.step_ms / 1000 for worker in workers}
+    yield _labelled(GaugeMetricFamily, "step_seconds", text, "worker", steps)
+
+
+def _gauge(name: str, text: str, value: float) -> Family:
+    return GaugeMetricFamily(f"forge_{name}", text, value)
+
+
+def _counter(name: str, text: str, value: float) -> Family:
+    return CounterMetricFamily(f"forge_{name}", text, value)
+
+
+def _labelled(
+    kind: type[Family], name: str, text: str, label: str, values: Mapping[str, float]
+) -> Family:
+    family = kind(f"forge_{name}", text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
