@@ -39,10 +39,11 @@ from gateway.keys import Keyring
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.metrics.state import Standing
-from gateway.observer import Observers
+from gateway.observer import Observer, Observers
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
 from gateway.preemption import Rules
+from gateway.requestlog import RequestLog
 
 EXPOSED = [
     "X-Request-Id",
@@ -75,7 +76,9 @@ class Gateway:
             silence_s=config.stuck_timeout,
             step_s=config.step_timeout,
         )
-        observers = (self.metrics, self.limits) if config.metrics else (self.limits,)
+        observers: list[Observer] = [self.limits, RequestLog(config.model_name, config.log_prompts)]
+        if config.metrics:
+            observers.append(self.metrics)
         self._observer = Observers(*observers)
         self.dispatcher = Dispatcher(
             self.pool,

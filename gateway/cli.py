@@ -37,7 +37,7 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
     try:
         config = load(given, os.environ, file)
-        logs.configure(config.log_level, "%(name)s")
+        logs.configure(config.log_level, config.log_format, "%(name)s")
         keyring = Keyring.load(config.api_key, config.api_key_file)
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
         sock = bind(config.host, config.port)

@@ -205,8 +205,12 @@ class Config(BaseModel):
         True, description="count and time requests; without, there is nothing at /metrics"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "warning", description="how much to log on stderr"
+        "warning", description="how much to log on stderr; info has a line for each request"
     )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="lines for people, or a JSON object each"
+    )
+    log_prompts: bool = Field(False, description="log the prompts of requests, too")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -263,6 +267,7 @@ class Config(BaseModel):
             repack=self.repack,
             n_gpu_layers=self.n_gpu_layers,
             log_level=self.log_level,
+            log_format=self.log_format,
             beat=min(1.0, self.stuck_timeout / 5),
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
             cache_bytes=self.cache_bytes() // shape.workers,

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.aging import NANO
 from gateway.errors import ForgeError
 from gateway.prompts import BYTES_PER_TOKEN
 from gateway.sequence import Sequence, State
@@ -76,9 +77,7 @@ class Ticket:
     those of the second, and so on, which are the indices of the choices in the answer.
     """
 
-    def __init__(
-        self, id_: int, job: Job, arrived_ns: int, meter: Meter | None = None
-    ) -> None:
+    def __init__(self, id_: int, job: Job, arrived_ns: int, meter: Meter | None = None) -> None:
         # For the ticket's life.
         self.id = id_
         self.request_id = new_name()
@@ -118,6 +117,14 @@ class Ticket:
     def completion_tokens(self) -> int:
         """Tokens sampled so far, in all sequences."""
         return sum(len(sequence.ids) for sequence in self.sequences)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """From the first token to the end, pauses included; None if there were fewer than two."""
+        first, ended, tokens = self.first_token_ns, self.ended_ns, self.completion_tokens
+        if first is None or ended is None or ended <= first or tokens < 2:
+            return None
+        return (tokens - 1) * NANO / (ended - first)
 
     @property
     def usage(self) -> Usage:

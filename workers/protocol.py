@@ -10,7 +10,7 @@ does not grow with the number of streams.
 """
 
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -38,6 +38,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """Seconds between two signs of life."""
     target_itl_ms: float | None = None
     """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
+    log_format: Literal["console", "json"] = "console"
     cache_bytes: int = 0
     """Host memory for prefixes that had to give up their cells."""
 

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.types import Message
 from typing_extensions import TypedDict
 
-from gateway.aging import NANO
 from gateway.dispatcher import Dispatcher
 from gateway.ticket import Ticket
 from workers.protocol import Delta, Finished, Logprob
@@ -88,15 +87,12 @@ def pace(ticket: Ticket) -> Pace:
     def since_arrival(moment_ns: int | None) -> float | None:
         return None if moment_ns is None else round((moment_ns - arrived) / 1e6, 3)
 
-    rate = None
-    tokens = ticket.completion_tokens
-    if first is not None and ended is not None and ended > first and tokens > 1:
-        rate = round((tokens - 1) * NANO / (ended - first), 2)
+    rate = ticket.tokens_per_second
     return {
         "queue_ms": since_arrival(ticket.dispatched_ns),
         "ttft_ms": since_arrival(first),
         "total_ms": since_arrival(ended),
-        "tokens_per_second": rate,
+        "tokens_per_second": None if rate is None else round(rate, 2),
     }
 
 

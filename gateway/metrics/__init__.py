@@ -25,7 +25,7 @@ from gateway.sequence import State
 from gateway.ticket import Job, Ticket
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-GAPS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10)
+GAPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
 TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 _MAX_BINS = 1024
@@ -71,12 +71,16 @@ class Metrics:
         self._requests = self._counter(
             "requests", "Requests by how they ended", {**by_class, "outcome": outcome.OUTCOMES}
         )
-        self._prompt = self._counter("prompt_tokens", "Tokens of served prompts", of_model)
+        self._prompt = self._counter(
+            "prompt_tokens", "Prompt tokens of requests that ended", of_model
+        )
         self._queried = self._counter(
-            "prefix_cache_queried_tokens", "Prompt tokens looked up in the prefix cache", of_model
+            "prefix_cache_queried_tokens", "Prompt tokens that might have been cached", of_model
         )
         self._hit = self._counter(
-            "prefix_cache_hit_tokens", "Those whose KV cells were already computed", of_model
+            "prefix_cache_hit_tokens",
+            "Prompt tokens whose KV cells were already computed",
+            of_model,
         )
         self._violations = self._counter("invariant_violations", "Bugs noticed by self-checks", {})
         self._queue = self._seconds("queue_wait", "From arrival to a worker", SECONDS, by_class)
@@ -84,7 +88,10 @@ class Metrics:
             "time_to_first_token", "From arrival to the first token", SECONDS, by_class
         )
         self._e2e = self._seconds(
-            "e2e_request_latency", "From arrival to the end of finished ones", SECONDS, by_class
+            "e2e_request_latency",
+            "From arrival to the end, of finished requests",
+            SECONDS,
+            by_class,
         )
         gaps = self._seconds(
             "inter_token_latency", "Between two tokens of a sequence", GAPS, by_class
@@ -95,7 +102,8 @@ class Metrics:
         self._answer_sizes = self._histogram(
             "request_generation_tokens", "Tokens sampled for finished requests", TOKENS, by_class
         )
-        self._parked = self._seconds("request_parked_time", "Length of each pause", SECONDS, {}).of()
+        parked = self._seconds("request_parked_time", "Length of each pause", SECONDS, {})
+        self._parked = parked.of()
         lag = self._seconds("event_loop_lag", "How late timers of the event loop come", LAGS, {})
         looks = lag.of()
         self.lag = LoopLag(time.monotonic, lambda late_s: looks.observe(nanoseconds(late_s)))
@@ -216,7 +224,7 @@ class _Generated(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(
-            "forge_generation_tokens", "Tokens sampled", labels=["model"]
+            "forge_generation_tokens", "Tokens sampled, by requests that run too", labels=["model"]
         )
         family.add_metric([self._model], self._read())
         yield family

@@ -12,7 +12,7 @@ from gateway.pool import Pool, WorkerState, WorkerStatus
 from gateway.priority import CLASSES, class_of
 
 Family = GaugeMetricFamily | CounterMetricFamily
-STATES: tuple[WorkerState, ...] = get_args(WorkerState)
+STATES: tuple[str, ...] = get_args(WorkerState)
 
 
 class Standing(Collector):
@@ -50,9 +50,9 @@ class Standing(Collector):
         waits = {kind: (now - arrived) / NANO for kind, arrived in oldest.items()}
         text = "Sequences in the queue; a request with n > 1 has n"
         yield _labelled(GaugeMetricFamily, "queue_depth", text, "class", depth)
-        text = "How long the one that waits longest has waited, 0 if none does"
+        text = "How long the oldest in the queue has waited; 0 if nobody waits"
         yield _labelled(GaugeMetricFamily, "oldest_wait_seconds", text, "class", waits)
-        text = "Sequences in the queue, of all classes"
+        text = "Sequences in the queue, whatever their class"
         yield _gauge("requests_waiting", text, sum(depth.values()))
 
     def _work(self) -> Iterator[Family]:
@@ -76,16 +76,16 @@ class Standing(Collector):
         yield _gauge("kv_cells_used", text, sum(load.cells_used for load in loads))
         text = "KV cells kept for prompts to come"
         yield _gauge("kv_cells_cached", text, sum(load.cells_cached for load in loads))
-        text = "Memory of prefixes that lost their KV cells"
+        text = "Host memory of prefixes that lost their KV cells"
         yield _gauge("host_cache_bytes", text, sum(load.host_bytes for load in loads))
-        text = "Tokens that came back from there since their workers' start"
+        text = "Tokens copied back from host memory since the workers' start"
         restored = sum(load.restored_tokens for load in loads)
         yield _gauge("host_cache_restored_tokens", text, restored)
 
 
 def _slots(workers: list[WorkerStatus]) -> Iterator[Family]:
     up = [worker for worker in workers if worker.state in ("ready", "draining")]
-    text = "Sequences that the workers which are up take at once"
+    text = "Sequences that the workers take at once"
     yield _gauge("slots", text, sum(worker.slots for worker in up))
     yield _gauge("slots_busy", "Slots in use", sum(worker.busy for worker in workers))
 

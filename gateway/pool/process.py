@@ -32,7 +32,7 @@ def engine(sock: socket.socket, spec: WorkerSpec) -> None:
 
 def _enter(main: Main, sock: socket.socket, spec: WorkerSpec) -> None:
     """Runs in the child."""
-    logs.configure(spec.log_level, "worker %(process)d")
+    logs.configure(spec.log_level, spec.log_format, "worker %(process)d")
     main(sock, spec)
 
 

@@ -59,7 +59,10 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "ssl_keyfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "ssl_certfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "cors_origin": ("*", "http://a", "https://B:443, http://c:1", ("https://b", "http://c:1")),
+    "metrics": (True, "true", "false", False),
     "log_level": ("debug", "info", "error", "error"),
+    "log_format": ("console", "console", "json", "json"),
+    "log_prompts": (False, "false", "true", True),
 }
 
 
@@ -188,6 +191,7 @@ BAD: list[tuple[str, str]] = [
     ("cors_origin", "null"),
     ("log_level", "trace"),
     ("log_level", "a\nb"),
+    ("log_format", "xml"),
 ]
 
 

@@ -124,6 +124,7 @@ def samples(metrics: Metrics, accept: str) -> dict[tuple[str, str], float]:
         (sample.name, sample.labels.get("outcome", sample.labels.get("le", ""))): sample.value
         for family in families
         for sample in family.samples
+        if sample.labels.get("class", "normal") == "normal"
     }
 
 
@@ -132,6 +133,8 @@ def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
     metrics = Metrics("tiny")
     depth = 3
     metrics.watch("connections", "Connections open", lambda: depth)
+    metrics.meter(job())(2, None)
+    metrics.meter(job())(1, 3_000_000)
     metrics.on_end(finished(0.25, tokens=3, prompt=11, cached=4))
     metrics.on_end(failed())
     got = samples(metrics, accept)
@@ -140,14 +143,20 @@ def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
     assert got["forge_requests_total", "failed"] == 1
     assert got["forge_requests_total", "cancelled"] == 0, "a series must exist before its first"
     assert got["forge_prompt_tokens_total", ""] == 11
-    assert got["forge_cached_prompt_tokens_total", ""] == 4
+    assert got["forge_prefix_cache_queried_tokens_total", ""] == 11
+    assert got["forge_prefix_cache_hit_tokens_total", ""] == 4
     assert got["forge_generation_tokens_total", ""] == 3
     assert got["forge_e2e_request_latency_seconds_count", ""] == 1
     assert got["forge_e2e_request_latency_seconds_sum", ""] == pytest.approx(0.25)
     assert got["forge_e2e_request_latency_seconds_bucket", "0.1"] == 0
     assert got["forge_e2e_request_latency_seconds_bucket", "0.25"] == 1
     assert got["forge_time_to_first_token_seconds_sum", ""] == pytest.approx(0.125)
-    assert got["forge_request_queue_time_seconds_count", ""] == 1, "the failed one had no worker"
+    assert got["forge_queue_wait_seconds_count", ""] == 1, "the failed one had no worker"
+    assert got["forge_inter_token_latency_seconds_bucket", "0.0025"] == 0
+    assert got["forge_inter_token_latency_seconds_bucket", "0.005"] == 1
+    assert got["forge_inter_token_latency_seconds_sum", ""] == pytest.approx(0.003)
+    assert got["forge_request_prompt_tokens_sum", ""] == 11
+    assert got["forge_request_generation_tokens_bucket", "5.0"] == 1
     depth = 8
     assert samples(metrics, accept)["forge_connections", ""] == 8, "read at each scrape"
 

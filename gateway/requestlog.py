@@ -1,0 +1,85 @@
+"""The log's line for each request: who, how long, how much, how fast, and how it ended."""
+
+import logging
+from typing import Any
+
+import msgspec
+
+from gateway import outcome
+from gateway.aging import NANO
+from gateway.errors import BadRequest, ForgeError
+from gateway.logs import fields
+from gateway.priority import class_of
+from gateway.ticket import Job, Ticket
+
+log = logging.getLogger("forge.requests")
+
+
+class RequestLog:
+    """Writes it at the end. Implements :class:`gateway.observer.Observer`."""
+
+    def __init__(self, model: str, prompts: bool) -> None:
+        """``prompts``: whether what clients wrote may be logged."""
+        self._model = model
+        self._prompts = prompts
+
+    def on_end(self, ticket: Ticket) -> None:
+        if log.isEnabledFor(logging.INFO):
+            values = {"id": ticket.request_id, **self._who(ticket.job), **_course(ticket)}
+            values |= self._error(ticket.error) | self._asked(ticket.job)
+            log.info(outcome.of_ticket(ticket), extra=fields(**values))
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        if log.isEnabledFor(logging.INFO):
+            values = self._who(job) | self._error(error) | self._asked(job)
+            log.info(outcome.of_error(error, started=False), extra=fields(**values))
+
+    def on_unparked(self, seconds: float) -> None:
+        """The request's line has all its pauses."""
+
+    def on_violation(self, what: str) -> None:
+        """The dispatcher logs it."""
+
+    def _who(self, job: Job) -> dict[str, Any]:
+        return {
+            "model": self._model,
+            "owner": job.owner or None,
+            "class": class_of(job.priority),
+            "priority": job.priority,
+        }
+
+    def _error(self, error: ForgeError | None) -> dict[str, Any]:
+        if error is None:
+            return {}
+        # What is wrong with a request may be said in its own words.
+        told = self._prompts or not isinstance(error, BadRequest)
+        return {"error": error.code, "reason": error.message if told else None}
+
+    def _asked(self, job: Job) -> dict[str, Any]:
+        return {"prompts": msgspec.to_builtins(job.prompts)} if self._prompts else {}
+
+
+def _course(ticket: Ticket) -> dict[str, Any]:
+    """What became of a ticket that has ended. Times are in seconds since its arrival."""
+    usage, arrived = ticket.usage, ticket.arrived_ns
+    started, first, ended = ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns
+    prefill = None
+    if started is not None and first is not None and first > started:
+        prefill = (usage.prompt - usage.cached) * NANO / (first - started)
+    parked = sum(sequence.parked_ns for sequence in ticket.sequences)
+    return {
+        "sequences": len(ticket.sequences),
+        "queue_wait_s": _rounded(None if started is None else (started - arrived) / NANO),
+        "ttft_s": _rounded(None if first is None else (first - arrived) / NANO),
+        "e2e_s": _rounded(None if ended is None else (ended - arrived) / NANO),
+        "parked_s": _rounded(parked / NANO),
+        "prompt_tokens": usage.prompt,
+        "cached_tokens": usage.cached,
+        "generation_tokens": usage.completion,
+        "prompt_tokens_per_second": _rounded(prefill),
+        "generation_tokens_per_second": _rounded(ticket.tokens_per_second),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6 if value < 1 else 3)
