@@ -40,14 +40,15 @@ class Standing(Collector):
 
     def _queue(self) -> Iterator[Family]:
         """Who waits, by class."""
-        depth = dict.fromkeys(CLASSES, 0)
         now = self._dispatcher.now_ns()
-        oldest = dict.fromkeys(CLASSES, now)
+        arrivals: dict[str, list[int]] = {kind: [] for kind in CLASSES}
         for sequence in self._dispatcher.waiting():
-            kind = class_of(sequence.priority)
-            depth[kind] += 1
-            oldest[kind] = min(oldest[kind], sequence.arrived_ns)
-        waits = {kind: (now - arrived) / NANO for kind, arrived in oldest.items()}
+            ticket = sequence.ticket
+            arrivals[class_of(ticket.job.priority)].append(ticket.arrived_ns)
+        depth = {kind: len(of_kind) for kind, of_kind in arrivals.items()}
+        waits = {
+            kind: (now - min(of_kind, default=now)) / NANO for kind, of_kind in arrivals.items()
+        }
         text = "Sequences in the queue; a request with n > 1 has n"
         yield _labelled(GaugeMetricFamily, "queue_depth", text, "class", depth)
         text = "How long the oldest in the queue has waited; 0 if nobody waits"

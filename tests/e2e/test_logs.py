@@ -6,8 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
 
 from tests.conftest import Start
+from tests.contract.dialects import INFER
 from tests.e2e.fuzzing import dumped, exchange, request, usual
 from tests.server import DEADLINE_S, MODEL, ForgeServer, environment, eventually
 
@@ -15,6 +20,8 @@ RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|E
 FORGED = "2020-01-01 00:00:00,000 ERROR forge.pool all is lost"
 ATTACKS = (f"\n{FORGED}", f"\x1b[2J{FORGED}")
 ARCHITECTURE = b"llama"
+SECRET, KEY = "the-launch-code-is-4711", "sk-0815"
+SMALL = ("--workers", "1", "--slots", "1")
 
 
 def hostile(target: Path, value: bytes) -> Path:
@@ -23,6 +30,14 @@ def hostile(target: Path, value: bytes) -> Path:
     assert len(value) == len(ARCHITECTURE)
     target.write_bytes(whole.replace(ARCHITECTURE, value, 1))
     return target
+
+
+def objects(server: ForgeServer) -> list[dict[str, Any]]:
+    """The log as JSON: each line is a record by itself, and obeyed by no terminal."""
+    found = server.stderr.split("\n")
+    assert found.pop() == ""
+    assert all(line.isprintable() for line in found)
+    return [orjson.loads(line) for line in found]
 
 
 def lines(server: ForgeServer) -> list[str]:
@@ -35,9 +50,10 @@ def lines(server: ForgeServer) -> list[str]:
     return found
 
 
-def test_requests(start_server: Start) -> None:
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_requests(start_server: Start, form: str) -> None:
     """Through every way into the server that takes text, with the most talkative log."""
-    server = start_server("--workers", "1", "--slots", "1", "--log-level", "debug")
+    server = start_server(*SMALL, "--log-level", "debug", "--log-format", form)
     for attack in ATTACKS:
         quoted = "".join(f"%{byte:02x}" for byte in attack.encode()).encode()
         for path in (b"/" + quoted, b"/v1/models/" + quoted, b"/queue/" + quoted, b"/?" + quoted):
@@ -50,8 +66,12 @@ def test_requests(start_server: Start) -> None:
         for name in (b"Host", b"X-Priority", b"Authorization", b"X-Forwarded-For", b"X-Request-Id"):
             exchange(server, request(b"/infer", b"", [*usual(b""), (name, header)]))
         exchange(server, attack.encode() + b"\r\n\r\n")
-    assert not any(line.startswith(FORGED) for line in lines(server))
     server.stop()
+    if form == "json":
+        objects(server)
+    else:
+        assert not any(line.startswith(FORGED) for line in lines(server))
+    assert "all is lost" not in server.stderr, "what clients write is their own business"
 
 
 def test_a_model_file_at_the_start(tmp_path: Path) -> None:
@@ -76,3 +96,45 @@ def test_a_model_file_that_was_replaced(start_server: Start, tmp_path: Path) -> 
     eventually(lambda: "can't serve" in server.stderr, "the worker can't load it")
     (line,) = {line.partition(" ERROR ")[2] for line in lines(server) if "can't serve" in line}
     assert r"'\n\x1b[2J'" in line
+
+
+def test_a_line_for_each_request(start_server: Start) -> None:
+    """It tells what the client was told; and the log is JSON from the first line to the last."""
+    server = start_server(*SMALL, "--log-format", "json", "--api-key", KEY, key=KEY)
+    with server.client() as client:
+        body = INFER.body(SECRET, priority="urgent", max_tokens=3, ignore_eos=True)
+        good = client.post("/infer", json=body)
+        late = client.post("/infer", json=INFER.body(SECRET, timeout=0.001, ignore_eos=True))
+        long = client.post("/infer", json=INFER.body("x" * 10**6))
+        assert [each.status_code for each in (good, late, long)] == [200, 504, 400]
+    server.stop()
+    assert SECRET not in server.stderr
+    assert KEY not in server.stderr
+    finished, expired, invalid = (
+        record for record in objects(server) if record["logger"] == "forge.requests"
+    )
+    told = good.json()
+    assert finished["message"] == "finished"
+    assert finished["id"] == told["id"] == good.headers["x-request-id"]
+    assert (finished["class"], finished["priority"]) == ("urgent", 2.0)
+    assert finished["owner"] == "default"
+    assert finished["prompt_tokens"] == told["usage"]["prompt_tokens"]
+    assert finished["generation_tokens"] == 3
+    assert finished["queue_wait_s"] * 1000 == pytest.approx(told["timings"]["queue_ms"], abs=0.01)
+    assert finished["ttft_s"] * 1000 == pytest.approx(told["timings"]["ttft_ms"], abs=1)
+    rate = told["timings"]["tokens_per_second"]
+    assert finished["generation_tokens_per_second"] == pytest.approx(rate, abs=0.01)
+    assert (expired["message"], expired["error"]) == ("expired", "deadline_exceeded")
+    assert (invalid["message"], invalid["error"]) == ("invalid", "context_length_exceeded")
+
+
+def test_prompts_on_demand(start_server: Start) -> None:
+    server = start_server(*SMALL, "--log-prompts")
+    attack = SECRET + ATTACKS[0] + ATTACKS[1]
+    with server.client() as client:
+        assert client.post("/infer", json=INFER.body(attack, max_tokens=1)).status_code == 200
+    server.stop()
+    (line,) = (line for line in lines(server) if " forge.requests finished " in line)
+    told = line[line.index("prompts=") + len("prompts=") :]
+    ((message,),) = (prompt["messages"] for prompt in orjson.loads(told))
+    assert message == {"role": "user", "content": attack}

@@ -16,11 +16,18 @@ class Desk:
         self.pool = MemoryPool(*slots)
         self.clock = Clock()
         self.ends = Ends()
-        self.dispatcher = Dispatcher(self.pool, rate, self.clock, self.ends)
+        self.metered: list[tuple[int, int | None]] = []
+        """Tokens that came, and how long after those before."""
+        self.dispatcher = Dispatcher(
+            self.pool, rate, self.clock, self.ends, meter=lambda job: self._hear
+        )
         self.pool.attach(self.dispatcher)
 
     def submit(self, priority: float = 1.0) -> Ticket:
         return self.dispatcher.submit(job(priority))
+
+    def _hear(self, tokens: int, gap_ns: int | None) -> None:
+        self.metered.append((tokens, gap_ns))
 
     async def settle(self) -> list[int]:
         """Let the loop do what it can; the ids that reached a worker so far."""

@@ -105,6 +105,7 @@ def test_events_reach_the_client_and_the_books() -> None:
         last = desk.pool.finish(ticket.id, "length")
         assert only(ticket).ids == first + last
         assert [ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns] == [0, 20, 30]
+        assert desk.metered == [(2, None), (len(last), 10)], "no token, nothing to measure"
         events = await ticket.take()
         assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
         assert ticket.state is State.FINISHED
@@ -141,6 +142,7 @@ def test_lost_job_goes_on_elsewhere_where_it_stopped() -> None:
         lost = desk.pool.submitted[0]
         assert desk.pool.die(0) == [first.id]
         assert first.state is State.WAITING
+        assert desk.dispatcher.failovers == 1
         await desk.settle()
         # With its old key it comes before whoever arrived after it.
         again = desk.pool.submitted[-1]

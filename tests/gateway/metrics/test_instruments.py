@@ -1,0 +1,81 @@
+"""Counters and histograms: what is scraped is what was told, in the series of the start."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Histogram as Reference
+
+from gateway.aging import NANO
+from gateway.metrics.instruments import Counter, Histogram, Meter, nanoseconds
+
+BOUNDS = (0.001, 0.25, 0.5, 1, 30)
+LABELS = {"class": ("batch", "normal"), "model": ("m",)}
+
+
+def scraped(*collectors: Counter | Histogram) -> str:
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    return generate_latest(registry).decode()
+
+
+@given(
+    st.lists(
+        st.integers(0, 40 * NANO)
+        | st.sampled_from([nanoseconds(bound) + step for bound in BOUNDS for step in (-1, 0, 1)])
+    )
+)
+def test_a_histogram_is_the_librarys(values: list[int]) -> None:
+    """Of integers, though: a value on a bound is never beside it."""
+    ours = Histogram("h_seconds", "text", BOUNDS, LABELS, scale=NANO)
+    registry = CollectorRegistry()
+    reference = Reference("h_seconds", "text", LABELS, buckets=BOUNDS, registry=registry)
+    for kind in LABELS["class"]:
+        reference.labels(kind, "m")
+    for value in values:
+        ours.of("normal", "m").observe(value)
+        reference.labels("normal", "m").observe(value / NANO)
+    lines = [line.rsplit(" ", 1) for line in scraped(ours).splitlines() if line[0] != "#"]
+    expected = [line.rsplit(" ", 1) for line in generate_latest(registry).decode().splitlines()]
+    wanted = {name: float(value) for name, value in expected if name.startswith("h_seconds_")}
+    wanted = {name: value for name, value in wanted.items() if "_created" not in name}
+    got = {name: float(value) for name, value in lines}
+    assert got.keys() == wanted.keys()
+    assert got == pytest.approx(wanted)
+
+
+def test_a_bound_belongs_to_its_bucket() -> None:
+    buckets = Histogram("h", "text", (1, 2), {}).of()
+    for value in (1, 2, 3):
+        buckets.observe(value)
+    assert buckets.counts == [1, 1, 1]
+    assert buckets.sum == 6
+
+
+def test_a_counter() -> None:
+    counter = Counter("c", "text", LABELS)
+    before = scraped(counter)
+    counter.add(("normal", "m"))
+    counter.add(("normal", "m"), 4)
+    after = scraped(counter)
+    assert 'c_total{class="batch",model="m"} 0.0' in after
+    assert 'c_total{class="normal",model="m"} 5.0' in after
+    assert len(before.splitlines()) == len(after.splitlines())
+
+
+def test_no_series_are_made_later() -> None:
+    with pytest.raises(KeyError):
+        Counter("c", "text", LABELS).add(("weekend", "m"))
+    with pytest.raises(KeyError):
+        Histogram("h", "text", BOUNDS, LABELS).of("weekend", "m")
+
+
+def test_a_meter_counts_tokens_and_the_gaps_between_them() -> None:
+    gaps = Histogram("h", "text", (10, 20), {}).of()
+    meter = Meter(gaps)
+    meter(1, None)
+    meter(2, 15)
+    meter(1, 25)
+    assert meter.tokens == 4
+    assert (gaps.counts, gaps.sum) == ([0, 1, 1], 40)
