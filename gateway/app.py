@@ -156,9 +156,15 @@ class Gateway:
         )
         routes = [endpoint.route() for endpoint in endpoints]
         app = Starlette(routes=routes, middleware=[authentication], exception_handlers=handlers)
+        app.state.on_error = self.metrics.on_error
         app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
         # These two around everything, the answer to a bug included.
         return TicketHeaders(self._with_cors(app), time.monotonic_ns)
+
+    def respond(self, path: str, error: ForgeError) -> Response:
+        """An error for what is not even a request, in the shape of the dialect at ``path``."""
+        self.metrics.on_error(error)
+        return respond(path, error)
 
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
         """Let web pages of the allowed origins in. Preflights end here: they carry no key."""
@@ -181,6 +187,7 @@ def respond(path: str, error: ForgeError) -> Response:
 
 
 def _answer(request: Request, error: ForgeError) -> Response:
+    request.app.state.on_error(error)
     response = respond(request.scope["path"], error)
     if isinstance(error, BodyTimeout):
         response.headers["Connection"] = "close"  # what still comes would be taken for a request

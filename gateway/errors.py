@@ -185,6 +185,15 @@ class InternalError(ForgeError):
     """A bug. The message tells nothing of the inside; the log does."""
 
 
+def codes() -> list[str]:
+    """Those of the whole tree."""
+
+    def below(kind: type[ForgeError]) -> list[str]:
+        return [kind.code, *(code for child in kind.__subclasses__() for code in below(child))]
+
+    return list(dict.fromkeys(below(ForgeError)))
+
+
 _FROM_WORKER: dict[str, type[ForgeError]] = {
     protocol.CONTEXT_OVERFLOW: ContextOverflow,
     protocol.BAD_PROMPT: InvalidPrompt,

@@ -11,7 +11,7 @@ from collections.abc import Generator
 
 import uvicorn
 
-from gateway.app import Gateway, respond
+from gateway.app import Gateway
 from gateway.config import Config
 from gateway.connection import LINGER_S, Connection, Terms
 from gateway.descriptors import connections_allowed
@@ -94,7 +94,7 @@ async def serve(
         config.header_timeout,
         config.idle_timeout,
         connections_allowed(config.max_connections),
-        respond,
+        gateway.respond,
     )
     settings = uvicorn.Config(
         gateway.app(),

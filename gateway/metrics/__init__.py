@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from gateway import outcome
 from gateway.aging import NANO
-from gateway.errors import ForgeError
+from gateway.errors import ForgeError, codes
 from gateway.lag import LoopLag
 from gateway.metrics.instruments import Counter, Histogram, Labels, Meter, nanoseconds
 from gateway.priority import CLASSES, class_of
@@ -70,6 +70,9 @@ class Metrics:
         by_class: Labels = {"class": CLASSES, **of_model}
         self._requests = self._counter(
             "requests", "Requests by how they ended", {**by_class, "outcome": outcome.OUTCOMES}
+        )
+        self._errors = self._counter(
+            "error_responses", "Errors answered, by code", {"code": codes()}
         )
         self._prompt = self._counter(
             "prompt_tokens", "Prompt tokens of requests that ended", of_model
@@ -171,6 +174,10 @@ class Metrics:
             self._latency_ms.add(took / 1e6)
             self._prompt_sizes.of(*kind).observe(usage.prompt)
             self._answer_sizes.of(*kind).observe(usage.completion)
+
+    def on_error(self, error: ForgeError) -> None:
+        """Count an answer that is an error, be it to a request or to what never became one."""
+        self._errors.add((error.code,))
 
     def on_unparked(self, seconds: float) -> None:
         """Count a pause that is over."""
