@@ -4,11 +4,13 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from gateway.api.embeddings import EmbeddingBody
@@ -119,24 +121,60 @@ def parameters_table() -> str:
     return "\n".join(rows)
 
 
+def metrics_table(server: ForgeServer) -> str:
+    """All metrics of our own, as they are scraped."""
+    with server.client(Accept="text/plain") as client:
+        families = list(text_string_to_metric_families(client.get("/metrics").text))
+    rows = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
+    for family in families:
+        if family.name.startswith("forge_"):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            names = dict.fromkeys(name for each in family.samples for name in each.labels)
+            labels = ", ".join(f"`{name}`" for name in names if name != "le")
+            rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(rows)
+
+
 TABLES = {"options": options_table, "parameters": parameters_table}
+
+
+def shown(name: str) -> str:
+    """The README's table of this name."""
+    found = re.search(rf"<!-- {name}:.*?-->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
+    assert found is not None
+    return found[1].strip()
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_the_real_ones(name: str) -> None:
     """To write them anew: ``python -m tests.test_readme``."""
-    shown = re.search(rf"<!-- {name}:.*?-->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
-    assert shown is not None
-    assert shown[1].strip() == TABLES[name]()
+    assert shown(name) == TABLES[name]()
 
 
-if __name__ == "__main__":
+def test_the_table_of_metrics_is_a_scrape(server: ForgeServer) -> None:
+    """To write it anew: as above."""
+    assert shown("metrics") == metrics_table(server)
+
+
+def write_tables() -> None:
+    """Bring all of them up to date."""
+    tables = {name: table() for name, table in TABLES.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        server = ForgeServer(Path(folder)).wait_ready()
+        try:
+            tables["metrics"] = metrics_table(server)
+        finally:
+            server.kill()
     updated = README
-    for name, table in TABLES.items():
+    for name, table in tables.items():
         updated = re.sub(
             rf"(<!-- {name}:.*?-->\n).*?(<!-- /{name} -->)",
-            lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}",  # type: ignore[misc]
+            lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}",  # type: ignore[misc]
             updated,
             flags=re.DOTALL,
         )
     (Path(__file__).parent.parent / "README.md").write_text(updated, "utf-8")
+
+
+if __name__ == "__main__":
+    write_tables()

@@ -86,18 +86,20 @@ class Metrics:
             of_model,
         )
         self._violations = self._counter("invariant_violations", "Bugs noticed by self-checks", {})
-        self._queue = self._seconds("queue_wait", "From arrival to a worker", SECONDS, by_class)
+        self._queue = self._seconds(
+            "queue_wait", "Time from arrival to a worker", SECONDS, by_class
+        )
         self._ttft = self._seconds(
-            "time_to_first_token", "From arrival to the first token", SECONDS, by_class
+            "time_to_first_token", "Time from arrival to the first token", SECONDS, by_class
         )
         self._e2e = self._seconds(
             "e2e_request_latency",
-            "From arrival to the end, of finished requests",
+            "Time from arrival to the end, of finished requests",
             SECONDS,
             by_class,
         )
         gaps = self._seconds(
-            "inter_token_latency", "Between two tokens of a sequence", GAPS, by_class
+            "inter_token_latency", "Time between two tokens of a sequence", GAPS, by_class
         )
         self._prompt_sizes = self._histogram(
             "request_prompt_tokens", "Prompt tokens of finished requests", TOKENS, by_class
@@ -105,7 +107,9 @@ class Metrics:
         self._answer_sizes = self._histogram(
             "request_generation_tokens", "Tokens sampled for finished requests", TOKENS, by_class
         )
-        parked = self._seconds("request_parked_time", "Length of each pause", SECONDS, {})
+        parked = self._seconds(
+            "request_parked_time", "Time for which a sequence was parked", SECONDS, {}
+        )
         self._parked = parked.of()
         lag = self._seconds("event_loop_lag", "How late timers of the event loop come", LAGS, {})
         looks = lag.of()

@@ -54,7 +54,9 @@ def refused(*arguments: str) -> str:
 
 def test_every_field_is_an_option_and_the_other_way_round() -> None:
     fields = {"--" + name.replace("_", "-") for name in Config.model_fields}
-    extra = {"--config", "--version", "--help", "-h", "--no-repack"}
+    switches = [name for name, field in Config.model_fields.items() if field.annotation is bool]
+    extra = {"--config", "--version", "--help", "-h"}
+    extra |= {"--no-" + name.replace("_", "-") for name in switches}
     assert set(options()) == fields | extra
 
 
