@@ -66,6 +66,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_us(pid: int) -> float:
+    """CPU time of its threads that live, in microseconds, exact where the above has ticks of 10 ms.
+
+    Raises OSError if it is gone, or if this kernel does not say.
+    """
+    threads = (PROC / str(pid) / "task").iterdir()
+    return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """In KiB."""

@@ -1,4 +1,4 @@
-"""`python -m bench.gateway.host forge|echo [--slots N] [--pace S]`: the two that are compared.
+"""`python -m bench.gateway.host forge|echo [options]`: the two that are compared.
 
 *forge*: the gateway as it is, heap, dispatcher, links and all, over a worker that computes nothing.
 *echo*: starlette's least, which reads JSON and writes it, under the same uvicorn settings.
@@ -18,17 +18,24 @@ from . import null_worker
 
 HOST = "127.0.0.1"
 NAME = "null"
+OBSERVE = ("nothing", "metrics", "log")
+"""No metrics; metrics; and a line of log for each request too."""
 
 
-async def forge(sock: socket.socket, slots: int, pace_s: float) -> None:
-    """The gateway; it says itself that it is ready."""
+async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) -> None:
+    """The gateway; it says itself that it is ready. ``observe``: one of OBSERVE."""
+    from gateway import logs
     from gateway.config import Config
     from gateway.keys import Keyring
     from gateway.pool.supervisor import LocalPool
     from gateway.server import serve
 
     queue = 2 * slots
-    config = Config(workers=1, alias=NAME, max_queue=queue, max_queue_bytes=queue * 1024)
+    config = Config(
+        workers=1, alias=NAME, max_queue=queue, max_queue_bytes=queue * 1024,
+        metrics=observe != "nothing", log_level="info" if observe == "log" else "warning",
+    )  # fmt: skip
+    logs.configure(config.log_level, "json", "%(name)s")
     worker = partial(null_worker.main, slots=slots, pace_s=pace_s)
     silence_s, step_s = config.stuck_timeout, config.step_timeout
     pool = LocalPool(config.worker_spec(), 1, silence_s=silence_s, step_s=step_s, main=worker)
@@ -66,10 +73,13 @@ def main() -> None:
     parser.add_argument("what", choices=("forge", "echo"))
     parser.add_argument("--slots", type=int, default=1024)
     parser.add_argument("--pace", type=float, default=0.0)
+    parser.add_argument("--observe", choices=OBSERVE, default="metrics")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
     sock = bind(HOST, 0)
-    serving = echo(sock) if args.what == "echo" else forge(sock, args.slots, args.pace)
+    serving = (
+        echo(sock) if args.what == "echo" else forge(sock, args.slots, args.pace, args.observe)
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
 

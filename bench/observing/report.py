@@ -1,0 +1,66 @@
+"""What is written about a run."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from statistics import median
+
+from bench.environment import machine
+from bench.overload.measure import percentile
+
+from .measure import WAYS, Results
+
+
+def costs(results: Results) -> list[str]:
+    """A table for each unit."""
+    lines = []
+    for unit in dict.fromkeys(unit for unit, _ in results.costs):
+        base = results.costs[unit, WAYS[0].name]
+        rows = ["| watched by | CPU µs | added µs | from - to | |", "|---|---:|---:|---:|---:|"]
+        for way in WAYS:
+            found = results.costs.get((unit, way.name))
+            if found is None:
+                continue
+            added = sorted(a - b for a, b in zip(found, base, strict=True))
+            ratio = median(a / b for a, b in zip(found, base, strict=True))
+            more = ["", "", ""]
+            if way is not WAYS[0]:
+                more = [
+                    f"{median(added):.2f}",
+                    f"{added[0]:.2f} - {added[-1]:.2f}",
+                    f"{ratio:.3f}x",
+                ]
+            rows.append(f"| {way.name} | {median(found):.2f} | {' | '.join(more)} |")
+        lines += [f"A {unit}:", "", *rows, ""]
+    return lines
+
+
+def scrapes(results: Results) -> list[str]:
+    """How long scrapes take."""
+    rows = ["| the server does | waiting | bytes | p50, ms | p99, ms | worst, ms |"]
+    rows.append("|---|---:|---:|---:|---:|---:|")
+    for name, found in results.scrapes.items():
+        times = f"{percentile(found.times, 0.5):.2f} | {percentile(found.times, 0.99):.2f}"
+        rows.append(
+            f"| {name} | {found.waiting} | {found.size:,} | {times} | {max(found.times):.2f} |"
+        )
+    return rows
+
+
+def markdown(results: Results) -> str:
+    """The report."""
+    rounds, found = len(next(iter(results.costs.values()))), machine()
+    return "\n".join([
+        "# What it costs to be watched", "",
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {found['cpu']}, "
+        f"{found['cores']} cores. CPU time of the gateway's process, which is the real one over a "
+        f"worker process that computes nothing. All ways take turns {rounds} times, in changing "
+        "order; what is *added* and the ratio are medians of the differences from *nothing* in "
+        "the same round, beside them the smallest and the largest. Prometheus scrapes each 15 "
+        "seconds by default.", "",
+        *costs(results),
+        "## How long a scrape takes", "",
+        "As OpenMetrics, which Prometheus asks for; the embedded model on two workers of one "
+        "thread:", "", *scrapes(results), "",
+    ])  # fmt: skip
