@@ -6,20 +6,20 @@ counters and histograms of our own, and from the queue and the pool as they stan
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar, cast
 
 from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 from typing_extensions import TypedDict
 
 from gateway import outcome
 from gateway.aging import NANO
 from gateway.errors import ForgeError, codes
 from gateway.lag import LoopLag
-from gateway.metrics.instruments import Counter, Histogram, Labels, Meter, nanoseconds
+from gateway.metrics.exposition import Family, Kind, Labels, render, series
+from gateway.metrics.instruments import Counter, Gauge, Histogram, Meter, nanoseconds
 from gateway.priority import CLASSES, class_of
 from gateway.sequence import State
 from gateway.ticket import Job, Ticket
@@ -57,13 +57,24 @@ class Summary(TypedDict):
     requests: Outcomes
 
 
+class Collector(Protocol):
+    """Something that is scraped."""
+
+    def collect(self) -> Iterable[Family]:
+        """How it stands now."""
+        ...
+
+
+C = TypeVar("C", bound=Collector)
+
+
 class Metrics:
     """Counts tickets as they end. Implements :class:`gateway.observer.Observer`."""
 
     def __init__(self, model: str) -> None:
         """``model``: the name that clients know it by."""
         self._model = model
-        self.registry = CollectorRegistry()
+        self._collectors: list[Collector] = []
         self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
         self._outcomes: Tally[State] = Tally()
         of_model: Labels = {"model": [model]}
@@ -120,20 +131,18 @@ class Metrics:
             lambda: self.lag.worst_s,
         )
         self._meters = {kind: Meter(gaps.of(kind, model)) for kind in CLASSES}
-        self.registry.register(_Generated(model, self.generated))
-        ProcessCollector(registry=self.registry)
+        self.add(
+            _Generated(series("forge_generation_tokens_total", {"model": model}), self.generated)
+        )
+        self.add(_Process())
 
     def _counter(self, name: str, text: str, labels: Labels) -> Counter:
-        counter = Counter(f"forge_{name}", text, labels)
-        self.registry.register(counter)
-        return counter
+        return self.add(Counter(f"forge_{name}", text, labels))
 
     def _histogram(
         self, name: str, text: str, bounds: tuple[float, ...], labels: Labels, scale: int = 1
     ) -> Histogram:
-        histogram = Histogram(f"forge_{name}", text, bounds, labels, scale=scale)
-        self.registry.register(histogram)
-        return histogram
+        return self.add(Histogram(f"forge_{name}", text, bounds, labels, scale=scale))
 
     def _seconds(
         self, name: str, text: str, bounds: tuple[float, ...], labels: Labels
@@ -141,9 +150,14 @@ class Metrics:
         """It is told nanoseconds."""
         return self._histogram(f"{name}_seconds", text, bounds, labels, NANO)
 
+    def add(self, collector: C) -> C:
+        """Have it scraped, too."""
+        self._collectors.append(collector)
+        return collector
+
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read at each scrape."""
-        Gauge(f"forge_{name}", text, registry=self.registry).set_function(read)
+        self.add(Gauge(f"forge_{name}", text, read))
 
     # ------------------------------------------------------------------ what happens
 
@@ -221,24 +235,35 @@ class Metrics:
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
         try:
-            encode, content_type = choose_encoder(accept)
+            content_type = choose_encoder(accept)[1]
         except (TypeError, ValueError):  # the client wrote a version that is no number
-            encode, content_type = choose_encoder("text/plain")
-        return encode(self.registry), content_type
+            content_type = choose_encoder("text/plain")[1]
+        families = (family for collector in self._collectors for family in collector.collect())
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        return render(families, openmetrics=openmetrics), content_type
 
 
-class _Generated(Collector):
+class _Generated:
     """Tokens sampled, which the meters count."""
 
-    def __init__(self, model: str, read: Callable[[], int]) -> None:
-        self._model, self._read = model, read
+    def __init__(self, line: str, read: Callable[[], int]) -> None:
+        self._line, self._read = line, read
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(
-            "forge_generation_tokens", "Tokens sampled, by requests that run too", labels=["model"]
-        )
-        family.add_metric([self._model], self._read())
-        yield family
+    def collect(self) -> Iterator[Family]:
+        text = "Tokens sampled, by requests that run too"
+        yield Family("forge_generation_tokens", "counter", text, [(self._line, self._read())])
+
+
+class _Process:
+    """What the library knows of this process: its CPU time, its memory. Nothing but on Linux."""
+
+    def __init__(self) -> None:
+        self._library = ProcessCollector(registry=None)
+
+    def collect(self) -> Iterator[Family]:
+        for found in self._library.collect():
+            samples = [(sample.name, sample.value) for sample in found.samples]
+            yield Family(found.name, cast(Kind, found.type), found.documentation, samples)
 
 
 def wants_exposition(accept: str) -> bool:

@@ -1,41 +1,48 @@
 """Counters and histograms that cost next to nothing to write: some are written for every token.
 
 prometheus_client's own take a lock for each change, a histogram two of them, and look at one bucket
-after the other. Here only the event loop writes, so there is nothing to lock; the library writes
-what is scraped. Each has all its series from the start: their number never changes. Pure.
+after the other. Here only the event loop writes, so there is nothing to lock. Each has all its
+series from the start: their number never changes. Pure.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate, product
+from collections.abc import Callable, Iterator
+from itertools import accumulate, chain
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from gateway.aging import NANO
-
-Labels = Mapping[str, Iterable[str]]
-"""By name, the values that each label may have."""
+from gateway.metrics.exposition import Family, Labels, combinations, series
 
 
-class Counter(Collector):
+class Counter:
     """A number for each combination of its labels' values."""
 
     def __init__(self, name: str, text: str, labels: Labels) -> None:
-        self._name, self._text, self._labels = name, text, tuple(labels)
-        self._counts = dict.fromkeys(product(*labels.values()), 0)
+        self._name, self._text = name, text
+        chosen = list(combinations(labels))
+        self._lines = [series(f"{name}_total", each) for each in chosen]
+        self._counts = {tuple(each.values()): 0 for each in chosen}
 
     def add(self, values: tuple[str, ...], by: int = 1) -> None:
         """Count for these values of the labels, in their order. Raises KeyError."""
         self._counts[values] += by
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
+    def collect(self) -> Iterator[Family]:
         """What is scraped."""
-        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for values, count in self._counts.items():
-            family.add_metric(values, count)
-        yield family
+        samples = zip(self._lines, self._counts.values(), strict=True)
+        yield Family(self._name, "counter", self._text, samples)
+
+
+class Gauge:
+    """A number that is asked for at each scrape."""
+
+    def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
+        self._name, self._text, self._read = name, text, read
+
+    def collect(self) -> Iterator[Family]:
+        """What is scraped."""
+        yield Family(self._name, "gauge", self._text, [(self._name, self._read())])
 
 
 class Buckets:
@@ -55,29 +62,39 @@ class Buckets:
         self.sum += value
 
 
-class Histogram(Collector):
+class Histogram:
     """Buckets for each combination of its labels' values."""
 
     def __init__(
         self, name: str, text: str, bounds: tuple[float, ...], labels: Labels, *, scale: int = 1
     ) -> None:
         """What is observed is ``scale`` times what bounds and scrapes say: NANO for seconds."""
-        self._name, self._text, self._scale, self._labels = name, text, scale, tuple(labels)
-        self._bounds = [*map(floatToGoString, bounds), "+Inf"]
+        self._name, self._text, self._scale = name, text, scale
         fine = tuple(round(bound * scale) for bound in bounds)
-        self._children = {values: Buckets(fine) for values in product(*labels.values())}
+        chosen = list(combinations(labels))
+        self._children = {tuple(each.values()): Buckets(fine) for each in chosen}
+        ends = [*map(floatToGoString, bounds), "+Inf"]
+        self._lines = [line for each in chosen for line in _lines(name, each, ends)]
 
     def of(self, *values: str) -> Buckets:
         """The buckets for these values of the labels, in their order. Raises KeyError."""
         return self._children[values]
 
-    def collect(self) -> Iterator[HistogramMetricFamily]:
+    def collect(self) -> Iterator[Family]:
         """What is scraped."""
-        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        for values, child in self._children.items():
-            pairs = list(zip(self._bounds, accumulate(child.counts), strict=True))
-            family.add_metric(values, pairs, child.sum / self._scale)
-        yield family
+        values = chain.from_iterable(
+            (*accumulate(child.counts), sum(child.counts), child.sum / self._scale)
+            for child in self._children.values()
+        )
+        yield Family(self._name, "histogram", self._text, zip(self._lines, values, strict=True))
+
+
+def _lines(name: str, labels: dict[str, str], ends: list[str]) -> Iterator[str]:
+    """Of one child: its buckets, their count and their sum."""
+    for end in ends:
+        yield series(f"{name}_bucket", {**labels, "le": end})
+    yield series(f"{name}_count", labels)
+    yield series(f"{name}_sum", labels)
 
 
 class Meter:

@@ -3,19 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import get_args
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
-
 from gateway.aging import NANO
 from gateway.dispatcher import Dispatcher
+from gateway.metrics.exposition import Family, Kind, series
 from gateway.pool import Pool, WorkerState, WorkerStatus
 from gateway.priority import CLASSES, class_of
 
-Family = GaugeMetricFamily | CounterMetricFamily
 STATES: tuple[str, ...] = get_args(WorkerState)
 
 
-class Standing(Collector):
+class Standing:
     """One look at everything: O(n) in what waits."""
 
     def __init__(self, dispatcher: Dispatcher, pool: Pool) -> None:
@@ -23,6 +20,7 @@ class Standing(Collector):
         self._pool = pool
 
     def collect(self) -> Iterator[Family]:
+        """All of it."""
         yield from self._queue()
         yield from self._work()
         workers = self._pool.workers()
@@ -30,7 +28,7 @@ class Standing(Collector):
         yield from self._cells(workers)
         yield from _workers(workers)
         yield _labelled(
-            CounterMetricFamily,
+            "counter",
             "placements",
             "Sequences given to a worker, by why to that one: it was parked there; most of its "
             "prompt is there; that is elsewhere, where there is too much to do; least to do",
@@ -50,9 +48,9 @@ class Standing(Collector):
             kind: (now - min(of_kind, default=now)) / NANO for kind, of_kind in arrivals.items()
         }
         text = "Sequences in the queue; a request with n > 1 has n"
-        yield _labelled(GaugeMetricFamily, "queue_depth", text, "class", depth)
+        yield _labelled("gauge", "queue_depth", text, "class", depth)
         text = "How long the oldest in the queue has waited; 0 if nobody waits"
-        yield _labelled(GaugeMetricFamily, "oldest_wait_seconds", text, "class", waits)
+        yield _labelled("gauge", "oldest_wait_seconds", text, "class", waits)
         text = "Sequences in the queue, whatever their class"
         yield _gauge("requests_waiting", text, sum(depth.values()))
 
@@ -95,28 +93,25 @@ def _workers(workers: list[WorkerStatus]) -> Iterator[Family]:
     states = dict.fromkeys(STATES, 0)
     for worker in workers:
         states[worker.state] += 1
-    yield _labelled(GaugeMetricFamily, "workers", "Workers by what they do", "state", states)
+    yield _labelled("gauge", "workers", "Workers by what they do", "state", states)
     text = "Workers that can serve"
     yield _gauge("workers_ready", text, states["ready"] + states["draining"])
     text = "Worker processes started in the place of others"
     yield _counter("worker_restarts", text, sum(worker.restarts for worker in workers))
     text = "What each worker's last decode step took"
     steps = {str(worker.id): worker.load.step_ms / 1000 for worker in workers}
-    yield _labelled(GaugeMetricFamily, "step_seconds", text, "worker", steps)
+    yield _labelled("gauge", "step_seconds", text, "worker", steps)
 
 
 def _gauge(name: str, text: str, value: float) -> Family:
-    return GaugeMetricFamily(f"forge_{name}", text, value)
+    return Family(f"forge_{name}", "gauge", text, [(f"forge_{name}", value)])
 
 
 def _counter(name: str, text: str, value: float) -> Family:
-    return CounterMetricFamily(f"forge_{name}", text, value)
+    return Family(f"forge_{name}", "counter", text, [(f"forge_{name}_total", value)])
 
 
-def _labelled(
-    kind: type[Family], name: str, text: str, label: str, values: Mapping[str, float]
-) -> Family:
-    family = kind(f"forge_{name}", text, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
+def _labelled(kind: Kind, name: str, text: str, label: str, values: Mapping[str, float]) -> Family:
+    whole = f"forge_{name}_total" if kind == "counter" else f"forge_{name}"
+    samples = [(series(whole, {label: value}), number) for value, number in values.items()]
+    return Family(f"forge_{name}", kind, text, samples)

@@ -1,0 +1,54 @@
+"""What we write is what prometheus_client would write, and what its parsers read."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, parser
+from prometheus_client import generate_latest as plain
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+
+from gateway.metrics.exposition import Family, combinations, render, series
+
+VALUES = st.text(st.characters(codec="utf-8") | st.sampled_from('\\"\n{},= #'), max_size=8)
+NUMBERS = st.integers(0, 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(VALUES, NUMBERS)
+def test_any_label_and_any_number(label: str, number: float) -> None:
+    ours = [Family("g_bytes", "gauge", "Some.", [(series("g_bytes", {"a": label}), number)])]
+    readers: list[tuple[bool, Callable[[str], Iterable[Metric]]]] = [
+        (False, parser.text_string_to_metric_families),
+        (True, openmetrics_parser.text_string_to_metric_families),
+    ]
+    for as_openmetrics, read in readers:
+        (family,) = read(render(ours, openmetrics=as_openmetrics).decode())
+        assert (family.name, family.type, family.documentation) == ("g_bytes", "gauge", "Some.")
+        (sample,) = family.samples
+        assert (sample.labels, sample.value) == ({"a": label}, float(number))
+
+
+@pytest.mark.parametrize(
+    ("as_openmetrics", "library"), [(False, plain), (True, openmetrics)], ids=["plain", "open"]
+)
+def test_byte_for_byte_the_librarys(as_openmetrics: bool, library: Any) -> None:
+    registry = CollectorRegistry()
+    counter = Counter("c", "Count.", ["a"], registry=registry)
+    counter.labels('x"\\\n').inc(3)
+    Gauge("g", "Gauge.", registry=registry).set(0.25)
+    lines = library(registry).decode().splitlines(keepends=True)
+    expected = "".join(line for line in lines if "_created" not in line)
+    ours = [
+        Family("c", "counter", "Count.", [(series("c_total", {"a": 'x"\\\n'}), 3)]),
+        Family("g", "gauge", "Gauge.", [("g", 0.25)]),
+    ]
+    assert render(ours, openmetrics=as_openmetrics).decode() == expected
+
+
+def test_combinations() -> None:
+    assert list(combinations({})) == [{}]
+    found = list(combinations({"a": "xy", "b": "z"}))
+    assert found == [{"a": "x", "b": "z"}, {"a": "y", "b": "z"}]
