@@ -30,10 +30,12 @@ class Plan:
     seconds: float
     """Of requests."""
     scrapes: int
+    clients: int
+    """That all want something while there are scrapes; as many may wait by default."""
 
 
-FULL = Plan(7, 200, 2, 200)
-QUICK = Plan(2, 50, 0.5, 50)
+FULL = Plan(7, 200, 2, 200, 1000)
+QUICK = Plan(2, 50, 0.5, 50, 1000)
 
 
 def run(plan: Plan, out: Path, console: Console) -> None:
@@ -47,7 +49,7 @@ def run(plan: Plan, out: Path, console: Console) -> None:
             bar.advance(task)
 
         costs(results, plan.rounds, plan.tokens, plan.seconds, tick)
-        scrapes(results, plan.scrapes)
+        scrapes(results, plan.scrapes, plan.clients)
         tick()
     text = report.markdown(results)
     (out / "observing.md").write_text(text, encoding="utf-8")

@@ -27,8 +27,8 @@ SCRAPE = {
 """As Prometheus asks."""
 CONNECTIONS = 32
 """Clients that send one request after another."""
-WAITING = 1000
-"""Clients of a server under full load: as many as may wait by default."""
+SLOTS = 16
+"""Of the real server."""
 
 Watch = Callable[[Server], AbstractContextManager[None]]
 
@@ -51,6 +51,8 @@ class Scrapes:
     size: int
     """Bytes of the last one."""
     times: list[float]
+    health: list[float]
+    """Requests for /health between them: what of the time is the machine's and the loop's."""
     waiting: int
     """Requests in the queue at the last one."""
 
@@ -172,28 +174,34 @@ def costs(
             tick()
 
 
-def scrapes(results: Results, number: int) -> None:
-    """Of a real server that does nothing, and of one with all cores computing and a full queue."""
-    with running("--workers", "2", "--slots", "8", "--threads", "1") as server:
+def scrapes(results: Results, number: int, clients: int) -> None:
+    """Of a real server that does nothing, and of one where all cores compute and others wait."""
+    shape = ("--workers", "2", "--slots", str(SLOTS // 2), "--threads", "1")
+    with running(*shape) as server:
         server.wait_ready()
         results.scrapes["nothing"] = scrape(server, number)
         body = json.dumps({**TALK, "max_tokens": 64, "ignore_eos": True}).encode()
-        with client("ask", server.url + CHAT, WAITING, 600, body):
-            while server.get("/metrics")["queue_depth"] < 0.9 * WAITING:
+        with client("ask", server.url + CHAT, clients, 600, body):
+            while server.get("/metrics")["queue_depth"] < 0.9 * (clients - SLOTS):
                 time.sleep(0.1)
-            results.scrapes["16 generations on all cores"] = scrape(server, number)
+            results.scrapes[f"{SLOTS} generations on all cores"] = scrape(server, number)
 
 
 def scrape(server: Server, number: int) -> Scrapes:
     """So many scrapes, on one connection as Prometheus does it."""
-    address, times = urlsplit(server.url), list[float]()
+    address = urlsplit(server.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+
+    def get(path: str) -> tuple[float, bytes]:
+        time.sleep(0.05)
+        start = time.perf_counter()
+        connection.request("GET", path, headers=SCRAPE)
+        body = connection.getresponse().read()
+        return 1000 * (time.perf_counter() - start), body
+
     with contextlib.closing(connection):
-        for _ in range(number):
-            time.sleep(0.05)
-            start = time.perf_counter()
-            connection.request("GET", "/metrics", headers=SCRAPE)
-            body = connection.getresponse().read()
-            times.append(1000 * (time.perf_counter() - start))
+        pairs = [(get("/metrics"), get("/health")) for _ in range(number)]
+    body = pairs[-1][0][1]
     assert body.endswith(b"# EOF\n")
-    return Scrapes(len(body), times, server.get("/metrics")["queue_depth"])
+    times, health = [a for (a, _), _ in pairs], [b for _, (b, _) in pairs]
+    return Scrapes(len(body), times, health, server.get("/metrics")["queue_depth"])

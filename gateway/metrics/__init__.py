@@ -7,10 +7,9 @@ counters and histograms of our own, and from the queue and the pool as they stan
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
 from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
-from prometheus_client import ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from typing_extensions import TypedDict
 
@@ -18,8 +17,9 @@ from gateway import outcome
 from gateway.aging import NANO
 from gateway.errors import ForgeError, codes
 from gateway.lag import LoopLag
-from gateway.metrics.exposition import Family, Kind, Labels, render, series
+from gateway.metrics.exposition import Family, Labels, render, series
 from gateway.metrics.instruments import Counter, Gauge, Histogram, Meter, nanoseconds
+from gateway.metrics.state import Process
 from gateway.priority import CLASSES, class_of
 from gateway.sequence import State
 from gateway.ticket import Job, Ticket
@@ -134,7 +134,7 @@ class Metrics:
         self.add(
             _Generated(series("forge_generation_tokens_total", {"model": model}), self.generated)
         )
-        self.add(_Process())
+        self.add(Process())
 
     def _counter(self, name: str, text: str, labels: Labels) -> Counter:
         return self.add(Counter(f"forge_{name}", text, labels))
@@ -252,18 +252,6 @@ class _Generated:
     def collect(self) -> Iterator[Family]:
         text = "Tokens sampled, by requests that run too"
         yield Family("forge_generation_tokens", "counter", text, [(self._line, self._read())])
-
-
-class _Process:
-    """What the library knows of this process: its CPU time, its memory. Nothing but on Linux."""
-
-    def __init__(self) -> None:
-        self._library = ProcessCollector(registry=None)
-
-    def collect(self) -> Iterator[Family]:
-        for found in self._library.collect():
-            samples = [(sample.name, sample.value) for sample in found.samples]
-            yield Family(found.name, cast(Kind, found.type), found.documentation, samples)
 
 
 def wants_exposition(accept: str) -> bool:

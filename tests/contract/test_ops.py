@@ -1,5 +1,6 @@
 """What operators see: /health, /metrics, /workers, /queue."""
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -62,6 +63,8 @@ def test_prometheus(http: httpx.Client) -> None:
     assert families["forge_event_loop_lag_seconds"].type == "histogram"
     assert values["forge_event_loop_lag_seconds_count"] > 0, "it looks all the time"
     assert values["forge_event_loop_lag_max_seconds"] >= 0
+    assert values["process_cpu_seconds_total"] > 0
+    assert sys.platform != "linux" or values["process_resident_memory_bytes"] > 10**6
 
 
 def test_openmetrics(http: httpx.Client) -> None:
