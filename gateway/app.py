@@ -90,7 +90,7 @@ class Gateway:
             preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
             meter=self.metrics.meter if config.metrics else None,
         )
-        self.metrics.add(Standing(self.dispatcher, self.pool))
+        self.metrics.registry.add(Standing(self.dispatcher, self.pool))
         self._auditor = Auditor(self.dispatcher)
         self._loop: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []

@@ -31,7 +31,8 @@ class Server(uvicorn.Server):
         self._terms = terms
         self._drain: asyncio.Task[None] | None = None
         connections = self.server_state.connections
-        gateway.metrics.watch("connections", "Connections open", lambda: len(connections))
+        registry = gateway.metrics.registry
+        registry.gauge("connections", "Connections open", lambda: len(connections))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen. uvicorn's own way has no limits on a TLS handshake and its end."""

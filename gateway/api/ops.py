@@ -16,7 +16,8 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
 from gateway.errors import NotFound, Unavailable
-from gateway.metrics import Metrics, Summary, wants_exposition
+from gateway.metrics import Metrics, Summary
+from gateway.metrics.registry import wants_exposition
 from gateway.pool import WorkerState, WorkerStatus
 from gateway.queue import Place
 from gateway.sequence import Sequence
@@ -147,7 +148,7 @@ class Ops:
         """
         accept = request.headers.get("accept", "*/*")
         if wants_exposition(accept):
-            content, content_type = self._metrics.exposition(accept)
+            content, content_type = self._metrics.registry.exposition(accept)
             return Response(content, media_type=content_type)
         dispatcher = self._service.dispatcher
         return json_response(self._metrics.summary(dispatcher.depth(), dispatcher.running()))

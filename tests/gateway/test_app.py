@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from gateway.app import Gateway
@@ -166,3 +167,75 @@ def test_the_secret_ends_in_the_keyring() -> None:
     keyring = Keyring.load(SecretStr("sk-hidden"), None)
     gateway = Gateway(Config(), keyring, MemoryPool(1))
     assert "sk-hidden" not in f"{gateway.config!r} {vars(gateway.keyring)} {vars(gateway.limits)}"
+
+
+async def scraped(front: Front) -> dict[tuple[str, str, str], float]:
+    """Values by name, class and outcome or code."""
+    answer = await front.client.get("/metrics", headers={"Accept": "text/plain"})
+    found = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            kind, ending = (sample.labels.get(label, "") for label in ("class", "outcome"))
+            found[sample.name, kind, ending or sample.labels.get("code", "")] = sample.value
+    return found
+
+
+async def test_what_is_refused_is_counted_once(front: Front) -> None:
+    """As a request of its class if it could be read, and as an error answered in any case."""
+    await front.ask(INFER, priority=0)
+    front.gateway.dispatcher.drain()
+    for body in (INFER.body(priority=0), INFER.body(priority="soon"), {}):
+        await front.client.post(INFER.path, json=body)
+    await front.client.get("/nowhere")
+    found = await scraped(front)
+    assert found["forge_requests_total", "batch", "finished"] == 1
+    assert found["forge_requests_total", "batch", "rejected"] == 1
+    requests = [value for (name, *_), value in found.items() if name == "forge_requests_total"]
+    assert sum(requests) == 2
+    errors = {code: n for (name, _, code), n in found.items() if "error_responses" in name and n}
+    assert errors == {"unavailable": 1, "invalid_request": 2, "not_found": 1}
+
+
+async def test_tokens_and_the_gaps_between_them_are_counted_as_they_come(front: Front) -> None:
+    ticket = front.gateway.dispatcher.submit(job(2.0))
+    await until(lambda: bool(front.pool.running()))
+    (id_,) = front.pool.running()
+    front.pool.begin(id_)
+    front.pool.progress(id_, 1)
+    front.pool.progress(id_, 1)
+    found = await scraped(front)
+    assert found["forge_generation_tokens_total", "", ""] == 2, "before its end"
+    assert found["forge_inter_token_latency_seconds_count", "urgent", ""] == 1
+    assert found["forge_requests_running", "", ""] == 1
+    assert found["forge_slots_busy", "", ""] == 1
+    front.gateway.dispatcher.cancel(ticket)
+    assert (await scraped(front))["forge_requests_total", "urgent", "cancelled"] == 1
+
+
+async def test_who_waits_by_class(front: Front) -> None:
+    for priority in (1, 0, 0, 7, 3.5):
+        front.gateway.dispatcher.submit(job(priority))
+    await until(lambda: bool(front.pool.running()))
+    found = await scraped(front)
+    depth = {kind: n for (name, kind, _), n in found.items() if name == "forge_queue_depth"}
+    assert depth == {"batch": 2, "normal": 1, "urgent": 0, "other": 1}
+    assert found["forge_oldest_wait_seconds", "batch", ""] > 0
+    assert found["forge_oldest_wait_seconds", "urgent", ""] == 0
+    assert found["forge_requests_waiting", "", ""] == 4
+
+
+async def test_without_metrics() -> None:
+    front = Front(metrics=False)
+    await front.gateway.start()
+    try:
+        _, answer = await front.ask(INFER)
+        assert answer.status_code == 200
+        for path in ("/metrics", "/workers"):
+            answer = await front.client.get(path)
+            assert answer.status_code == (404 if path == "/metrics" else 200)
+        described = (await front.client.get("/openapi.json")).json()["paths"]
+        assert "/metrics" not in described
+        assert "/workers" in described
+    finally:
+        await front.client.aclose()
+        await front.gateway.stop()

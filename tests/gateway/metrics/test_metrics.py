@@ -12,7 +12,8 @@ from prometheus_client.openmetrics import parser as open_parser
 
 from gateway.aging import NANO
 from gateway.errors import WorkerFailed
-from gateway.metrics import _MAX_BINS, Metrics, wants_exposition
+from gateway.metrics import _MAX_BINS, Metrics
+from gateway.metrics.registry import wants_exposition
 from gateway.sequence import Move
 from gateway.ticket import Ticket
 from tests.gateway.memory_pool import job, only
@@ -112,7 +113,7 @@ def test_summary() -> None:
 
 def samples(metrics: Metrics, accept: str) -> dict[tuple[str, str], float]:
     """All samples of the exposition, by name and the outcome or bucket they are for."""
-    body, content_type = metrics.exposition(accept)
+    body, content_type = metrics.registry.exposition(accept)
     text = body.decode()
     families: list[Metric]
     if content_type.startswith("application/openmetrics-text"):
@@ -132,7 +133,7 @@ def samples(metrics: Metrics, accept: str) -> dict[tuple[str, str], float]:
 def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
     metrics = Metrics("tiny")
     depth = 3
-    metrics.watch("connections", "Connections open", lambda: depth)
+    metrics.registry.gauge("connections", "Connections open", lambda: depth)
     metrics.meter(job())(2, None)
     metrics.meter(job())(1, 3_000_000)
     metrics.on_end(finished(0.25, tokens=3, prompt=11, cached=4))
@@ -162,14 +163,18 @@ def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
 
 
 def test_openmetrics_is_chosen_when_asked_for() -> None:
-    assert Metrics("tiny").exposition(PROMETHEUS)[1].startswith("application/openmetrics-text")
-    assert Metrics("tiny").exposition("text/plain")[1].startswith("text/plain")
+    assert (
+        Metrics("tiny")
+        .registry.exposition(PROMETHEUS)[1]
+        .startswith("application/openmetrics-text")
+    )
+    assert Metrics("tiny").registry.exposition("text/plain")[1].startswith("text/plain")
 
 
 @pytest.mark.parametrize("version", ["x", "1.x", "\xb2", "1..2", "", "9" * 5000])
 @pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
 def test_a_version_that_is_no_number(kind: str, version: str) -> None:
-    body, content_type = Metrics("tiny").exposition(f"{kind};version={version}")
+    body, content_type = Metrics("tiny").registry.exposition(f"{kind};version={version}")
     assert b"forge_requests_total" in body
     assert content_type.startswith(("text/plain", "application/openmetrics-text"))
 

@@ -1,0 +1,69 @@
+"""All that is scraped, in one place: instruments are made here, and read here."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from prometheus_client.exposition import choose_encoder
+
+from gateway.aging import NANO
+from gateway.metrics.exposition import Family, Labels, render
+from gateway.metrics.instruments import Counter, Gauge, Histogram
+
+
+class Collector(Protocol):
+    """Something that is scraped."""
+
+    def collect(self) -> Iterable[Family]:
+        """How it stands now."""
+        ...
+
+
+C = TypeVar("C", bound=Collector)
+
+
+class Registry:
+    """What is scraped, in the order in which it was added. Names get the prefix here."""
+
+    def __init__(self) -> None:
+        self._collectors: list[Collector] = []
+
+    def add(self, collector: C) -> C:
+        """Have it scraped, too."""
+        self._collectors.append(collector)
+        return collector
+
+    def counter(self, name: str, text: str, labels: Labels) -> Counter:
+        """A new one; its name is without _total."""
+        return self.add(Counter(f"forge_{name}", text, labels))
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """One whose value is read at each scrape."""
+        self.add(Gauge(f"forge_{name}", text, read))
+
+    def histogram(
+        self, name: str, text: str, bounds: tuple[float, ...], labels: Labels
+    ) -> Histogram:
+        """A new one, of whole numbers."""
+        return self.add(Histogram(f"forge_{name}", text, bounds, labels))
+
+    def seconds(self, name: str, text: str, bounds: tuple[float, ...], labels: Labels) -> Histogram:
+        """A new one, which is told nanoseconds; its name is without _seconds."""
+        return self.add(Histogram(f"forge_{name}_seconds", text, bounds, labels, scale=NANO))
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
+        try:
+            content_type = choose_encoder(accept)[1]
+        except (TypeError, ValueError):  # the client wrote a version that is no number
+            content_type = choose_encoder("text/plain")[1]
+        families = (family for collector in self._collectors for family in collector.collect())
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        return render(families, openmetrics=openmetrics), content_type
+
+
+def wants_exposition(accept: str) -> bool:
+    """Whether an Accept header asks for Prometheus text rather than the seed's JSON."""
+    kinds = (part.split(";")[0].strip().lower() for part in accept.split(","))
+    text = ("text/plain", "application/openmetrics-text")
+    known = (kind for kind in kinds if kind in (*text, "application/json", "*/*"))
+    return next(known, "*/*") in text

@@ -1,0 +1,116 @@
+"""What is counted and timed of requests, by their class."""
+
+from collections.abc import Iterator
+
+from gateway import outcome
+from gateway.errors import ForgeError, codes
+from gateway.metrics.exposition import Family, Labels, series
+from gateway.metrics.instruments import Meter
+from gateway.metrics.registry import Registry
+from gateway.priority import CLASSES, class_of
+from gateway.ticket import Job, Ticket
+from gateway.usage import Usage
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+GAPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
+
+
+class Requests:
+    """Counted when they are refused, when they end, and when a token comes."""
+
+    def __init__(self, registry: Registry, model: str) -> None:
+        """``model``: the name that clients know it by."""
+        self._model = model
+        of_model: Labels = {"model": [model]}
+        by_class: Labels = {"class": CLASSES, **of_model}
+        self._ended = registry.counter(
+            "requests", "Requests by how they ended", {**by_class, "outcome": outcome.OUTCOMES}
+        )
+        self._errors = registry.counter(
+            "error_responses", "Errors answered, by code", {"code": codes()}
+        )
+        self._tokens = _Tokens(registry, of_model)
+        self._waits = _Waits(registry, by_class)
+        text = "Time between two tokens of a sequence"
+        gaps = registry.seconds("inter_token_latency", text, GAPS, by_class)
+        self._meters = {kind: Meter(gaps.of(kind, model)) for kind in CLASSES}
+        registry.add(self)
+
+    def meter(self, job: Job) -> Meter:
+        """Who is to be told of a job's tokens."""
+        return self._meters[class_of(job.priority)]
+
+    def refused(self, job: Job, error: ForgeError) -> None:
+        """A request was not let in."""
+        ending = outcome.of_error(error, started=False)
+        self._ended.add((class_of(job.priority), self._model, ending))
+
+    def answered(self, error: ForgeError) -> None:
+        """An error was answered, be it to a request or to what never became one."""
+        self._errors.add((error.code,))
+
+    def ended(self, ticket: Ticket) -> None:
+        """A ticket has just ended."""
+        kind = class_of(ticket.job.priority), self._model
+        ending = outcome.of_ticket(ticket)
+        self._ended.add((*kind, ending))
+        usage, job = ticket.usage, ticket.job
+        self._tokens.ended(usage, self._model, cacheable=job.cache_prompt and job.embedding is None)
+        self._waits.ended(ticket, kind)
+        if ending == "finished":
+            self._waits.finished(ticket, usage, kind)
+
+    def collect(self) -> Iterator[Family]:
+        """What the meters count."""
+        name, text = "forge_generation_tokens", "Tokens sampled, by requests that run too"
+        line = series(f"{name}_total", {"model": self._model})
+        total = sum(meter.tokens for meter in self._meters.values())
+        yield Family(name, "counter", text, [(line, total)])
+
+
+class _Tokens:
+    """Of prompts; those of answers are counted one by one."""
+
+    def __init__(self, registry: Registry, labels: Labels) -> None:
+        text = "Prompt tokens of requests that ended"
+        self._prompt = registry.counter("prompt_tokens", text, labels)
+        text = "Prompt tokens that might have been cached"
+        self._queried = registry.counter("prefix_cache_queried_tokens", text, labels)
+        text = "Prompt tokens whose KV cells were already computed"
+        self._hit = registry.counter("prefix_cache_hit_tokens", text, labels)
+
+    def ended(self, usage: Usage, model: str, *, cacheable: bool) -> None:
+        self._prompt.add((model,), usage.prompt)
+        if cacheable:
+            self._queried.add((model,), usage.prompt)
+            self._hit.add((model,), usage.cached)
+
+
+class _Waits:
+    """How long what took of a request, and how large it was."""
+
+    def __init__(self, registry: Registry, labels: Labels) -> None:
+        text = "Time from arrival to a worker"
+        self._queue = registry.seconds("queue_wait", text, SECONDS, labels)
+        text = "Time from arrival to the first token"
+        self._first = registry.seconds("time_to_first_token", text, SECONDS, labels)
+        text = "Time from arrival to the end, of finished requests"
+        self._whole = registry.seconds("e2e_request_latency", text, SECONDS, labels)
+        text = "Prompt tokens of finished requests"
+        self._prompt = registry.histogram("request_prompt_tokens", text, TOKENS, labels)
+        text = "Tokens sampled for finished requests"
+        self._answer = registry.histogram("request_generation_tokens", text, TOKENS, labels)
+
+    def ended(self, ticket: Ticket, kind: tuple[str, str]) -> None:
+        arrived = ticket.arrived_ns
+        if ticket.dispatched_ns is not None:
+            self._queue.of(*kind).observe(ticket.dispatched_ns - arrived)
+        if ticket.first_token_ns is not None:
+            self._first.of(*kind).observe(ticket.first_token_ns - arrived)
+
+    def finished(self, ticket: Ticket, usage: Usage, kind: tuple[str, str]) -> None:
+        assert ticket.ended_ns is not None
+        self._whole.of(*kind).observe(ticket.ended_ns - ticket.arrived_ns)
+        self._prompt.of(*kind).observe(usage.prompt)
+        self._answer.of(*kind).observe(usage.completion)
