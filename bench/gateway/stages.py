@@ -188,10 +188,10 @@ def served(app: ASGIApp, path: str, raw: bytes) -> Callable[[], Awaitable[None]]
 class Bench:
     """A gateway without sockets, and what it works on."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config | None = None) -> None:
         self.raw = ONE[CHAT]
         self.pool = InstantPool()
-        self.gateway = Gateway(Config(alias="null"), pool=self.pool)
+        self.gateway = Gateway(config or Config(alias="null"), pool=self.pool)
         self.request = Request(scope(CHAT, self.raw))
         self.request.state.key = ANYONE
         self.given = body.parse(ChatBody, orjson.loads(self.raw), chat.REFUSED)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from . import report
+from . import report, stages
 from .measure import Results, costs, scrapes
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -29,13 +29,15 @@ class Plan:
     """Of each stream with a pace; ten times as many of one without."""
     seconds: float
     """Of requests."""
+    repeats: int
+    """Of each stage."""
     scrapes: int
     clients: int
     """That all want something while there are scrapes; as many may wait by default."""
 
 
-FULL = Plan(7, 200, 2, 200, 1000)
-QUICK = Plan(2, 50, 0.5, 50, 1000)
+FULL = Plan(11, 200, 2, 1000, 200, 1000)
+QUICK = Plan(2, 50, 0.5, 200, 50, 1000)
 
 
 def run(plan: Plan, out: Path, console: Console) -> None:
@@ -49,6 +51,7 @@ def run(plan: Plan, out: Path, console: Console) -> None:
             bar.advance(task)
 
         costs(results, plan.rounds, plan.tokens, plan.seconds, tick)
+        results.stages = stages.measure(plan.repeats)
         scrapes(results, plan.scrapes, plan.clients)
         tick()
     text = report.markdown(results)

@@ -19,6 +19,8 @@ from bench.gateway.measure import CHAT, HOST, INFER, ONE, PACE_S, STREAMS, TALK,
 from bench.processes import cpu_us
 from bench.server import Server, running
 
+from .stages import Added
+
 PAGE = "/dashboard/events"
 SCRAPE = {
     "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
@@ -65,6 +67,8 @@ class Results:
     """CPU time in microseconds of one unit, by what the unit is and the way's name."""
     scrapes: dict[str, Scrapes] = field(default_factory=dict)
     """By what the server does meanwhile."""
+    stages: dict[str, Added] = field(default_factory=dict)
+    """By who counts."""
 
 
 @contextlib.contextmanager

@@ -48,6 +48,13 @@ def scrapes(results: Results) -> list[str]:
     return rows
 
 
+def stages(results: Results) -> list[str]:
+    """What is added in the dispatcher alone."""
+    rows = ["| watched by | added µs a token | added µs a request |", "|---|---:|---:|"]
+    rows += [f"| {name} | {a.token:.2f} | {a.request:.1f} |" for name, a in results.stages.items()]
+    return rows
+
+
 def markdown(results: Results) -> str:
     """The report."""
     rounds, found = len(next(iter(results.costs.values()))), machine()
@@ -60,6 +67,8 @@ def markdown(results: Results) -> str:
         "the same round, beside them the smallest and the largest. Prometheus scrapes each 15 "
         "seconds by default.", "",
         *costs(results),
+        "In the dispatcher alone, in one process and without sockets, where nothing else varies "
+        "(the log goes nowhere):", "", *stages(results), "",
         "## How long a scrape takes", "",
         "As OpenMetrics, which Prometheus asks for, on one connection; the embedded model on two "
         "workers of one thread, clients on the same cores. Between the scrapes `/health` is asked "

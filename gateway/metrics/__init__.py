@@ -16,7 +16,7 @@ from gateway.metrics.instruments import nanoseconds
 from gateway.metrics.registry import Registry
 from gateway.metrics.requests import SECONDS, Requests
 from gateway.metrics.state import Process
-from gateway.sequence import State
+from gateway.outcome import Outcome
 from gateway.ticket import Job, Meter, Ticket
 
 LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
@@ -56,7 +56,7 @@ class Metrics:
         """``model``: the name that clients know it by."""
         self.registry = Registry()
         self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
-        self._outcomes: Tally[State] = Tally()
+        self._outcomes: Tally[Outcome] = Tally()
         self._requests = Requests(self.registry, model)
         self._violations = self.registry.counter(
             "invariant_violations", "Bugs noticed by self-checks", {}
@@ -82,9 +82,9 @@ class Metrics:
 
     def on_end(self, ticket: Ticket) -> None:
         """Count a ticket that just ended."""
-        self._outcomes[ticket.state] += 1
-        self._requests.ended(ticket)
-        if ticket.state is State.FINISHED and ticket.ended_ns is not None:
+        ending = self._requests.ended(ticket)
+        self._outcomes[ending] += 1
+        if ending == "finished" and ticket.ended_ns is not None:
             self._latency_ms.add((ticket.ended_ns - ticket.arrived_ns) / 1e6)
 
     def on_error(self, error: ForgeError) -> None:
@@ -108,6 +108,7 @@ class Metrics:
 
     def summary(self, queue_depth: int, running: int) -> Summary:
         """The answer to ``GET /metrics``."""
+        total = self._outcomes.total()
         return {
             "queue_depth": queue_depth,
             "running": running,
@@ -115,9 +116,9 @@ class Metrics:
             "p99_latency_ms": self.quantile_ms(0.99),
             "event_loop_lag_max_ms": round(1000 * self.lag.worst_s, 3),
             "requests": {
-                "finished": self._outcomes[State.FINISHED],
-                "failed": self._outcomes[State.FAILED],
-                "cancelled": self._outcomes[State.CANCELLED],
-                "total": self._outcomes.total(),
+                "finished": self._outcomes["finished"],
+                "failed": total - self._outcomes["finished"] - self._outcomes["cancelled"],
+                "cancelled": self._outcomes["cancelled"],
+                "total": total,
             },
         }

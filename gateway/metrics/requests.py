@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from gateway import outcome
 from gateway.errors import ForgeError, codes
 from gateway.metrics.exposition import Family, Labels, series
 from gateway.metrics.instruments import Meter
 from gateway.metrics.registry import Registry
+from gateway.outcome import OUTCOMES, Outcome, of_error, of_ticket
 from gateway.priority import CLASSES, class_of
 from gateway.ticket import Job, Ticket
 from gateway.usage import Usage
@@ -25,7 +25,7 @@ class Requests:
         of_model: Labels = {"model": [model]}
         by_class: Labels = {"class": CLASSES, **of_model}
         self._ended = registry.counter(
-            "requests", "Requests by how they ended", {**by_class, "outcome": outcome.OUTCOMES}
+            "requests", "Requests by how they ended", {**by_class, "outcome": OUTCOMES}
         )
         self._errors = registry.counter(
             "error_responses", "Errors answered, by code", {"code": codes()}
@@ -43,23 +43,24 @@ class Requests:
 
     def refused(self, job: Job, error: ForgeError) -> None:
         """A request was not let in."""
-        ending = outcome.of_error(error, started=False)
+        ending = of_error(error, started=False)
         self._ended.add((class_of(job.priority), self._model, ending))
 
     def answered(self, error: ForgeError) -> None:
         """An error was answered, be it to a request or to what never became one."""
         self._errors.add((error.code,))
 
-    def ended(self, ticket: Ticket) -> None:
-        """A ticket has just ended."""
+    def ended(self, ticket: Ticket) -> Outcome:
+        """A ticket has just ended; in which way."""
         kind = class_of(ticket.job.priority), self._model
-        ending = outcome.of_ticket(ticket)
+        ending = of_ticket(ticket)
         self._ended.add((*kind, ending))
         usage, job = ticket.usage, ticket.job
         self._tokens.ended(usage, self._model, cacheable=job.cache_prompt and job.embedding is None)
         self._waits.ended(ticket, kind)
         if ending == "finished":
             self._waits.finished(ticket, usage, kind)
+        return ending
 
     def collect(self) -> Iterator[Family]:
         """What the meters count."""

@@ -27,20 +27,21 @@ pytestmark = [
 
 @pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
 def test_a_small_run(tmp_path: Path) -> None:
-    run(Plan(1, 5, 0.05, 3, 40), tmp_path, Console(record=True, width=200))
+    run(Plan(1, 5, 0.05, 5, 3, 40), tmp_path, Console(record=True, width=200))
     text = (tmp_path / "observing.md").read_text("utf-8")
     tables = [
         [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines()]
         for part in text.split("\n\n")
         if part.startswith("|")
     ]
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables[:3]:
         ways = [row[0] for row in table[2:]]
         assert ways == [way.name for way in WAYS if way.name in ways]
         assert {"nothing", "metrics"} <= set(ways)
         assert all(float(row[1]) > 0 for row in table[2:])
-    waiting = [row[1] for row in tables[3][2:] if row[1]]
+    assert [row[0] for row in tables[3][2:]] == ["metrics", "metrics, and the log"]
+    waiting = [row[1] for row in tables[4][2:] if row[1]]
     assert waiting[0] == "0"
     assert int(waiting[1]) > 10
 
