@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -45,7 +46,7 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
         return _fail("serve", str(error))
     config, note = tuned.apply(config, os.environ)
     if note is not None:
-        print(f"forge serve: {logs.escaped(note)}", file=sys.stderr)
+        _tell(note, config.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(EXIT_OK))  # until the server has its own
     # Late, so that --help and wrong arguments answer at once.
@@ -70,6 +71,14 @@ def tune(given: dict[str, Any], file: Path | None) -> int:
     except KeyboardInterrupt:
         print("forge tune: interrupted, nothing was written", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _tell(note: str, form: logs.Format) -> None:
+    """Something to know, on stderr; where everything there is JSON, this is too."""
+    if form == "json":
+        logging.getLogger("forge").warning("%s", note)
+    else:
+        print(f"forge serve: {logs.escaped(note)}", file=sys.stderr)
 
 
 def _fail(command: str, reason: str) -> int:

@@ -18,6 +18,8 @@ PURE = [
     for name in (
         "gateway/aging.py",
         "gateway/limits.py",
+        "gateway/metrics/exposition.py",
+        "gateway/metrics/instruments.py",
         "gateway/pool/placement.py",
         "gateway/tune/plan.py",
         "workers/batcher.py",

@@ -4,13 +4,16 @@ import argparse
 import contextlib
 import gc
 import io
+import json
 import socket
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
-from gateway import __version__
+from gateway import __version__, logs
 from gateway.cli import bind, build_parser, default_text, main
 from gateway.config import Config, ConfigError
 
@@ -153,3 +156,20 @@ def test_bind_takes_a_free_port() -> None:
         assert sock.getsockname()[1] > 0
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
         assert sock.type is socket.SOCK_STREAM
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_is_told_at_the_start_is_in_the_logs_form(form: logs.Format) -> None:
+    source = (
+        "from gateway import cli, logs\n"
+        f"logs.configure('warning', {form!r}, '%(name)s')\n"
+        f"cli._tell('measured\\n', {form!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
+    (line,) = done.stderr.splitlines()
+    if form == "json":
+        assert json.loads(line)["message"] == "measured"
+    else:
+        assert line == r"forge serve: measured\n"
