@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, ExceptionHandler
 from gateway.admission import Bounds
 from gateway.api import infer, openai
 from gateway.api.auth import Authentication
+from gateway.api.dashboard import Dashboard
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.infer import Infer
@@ -40,6 +41,9 @@ from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.metrics.state import Standing
 from gateway.observer import Observer, Observers
+from gateway.page.history import Gaps
+from gateway.page.live import Live
+from gateway.page.view import View
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
 from gateway.preemption import Rules
@@ -91,6 +95,10 @@ class Gateway:
             meter=self.metrics.meter if config.metrics else None,
         )
         self.metrics.registry.add(Standing(self.dispatcher, self.pool))
+        self._view = View(self.dispatcher, self.pool, self._gaps if config.metrics else None)
+        self.live = Live(self._view.look, self._view.now_s)
+        if config.page:
+            self._observer.add(self._view)
         self._auditor = Auditor(self.dispatcher)
         self._loop: asyncio.Task[None] | None = None
         self._watching: list[asyncio.Task[None]] = []
@@ -120,9 +128,11 @@ class Gateway:
         except TimeoutError:
             self.dispatcher.abandon("the server is shutting down")
         await self._auditor.last_look()
+        self.live.close()
 
     async def stop(self) -> None:
         """End the workers."""
+        self.live.close()
         await self.pool.stop()
         tasks = [*self._watching, *([] if self._loop is None else [self._loop])]
         for task in tasks:
@@ -140,7 +150,12 @@ class Gateway:
             *Ops(service, self.metrics).endpoints(),
         ]
         keyed = not self.keyring.open
-        endpoints = [*described, *Docs(partial(document, described, keyed=keyed)).endpoints()]
+        page = Dashboard(service, self.live).endpoints() if self.config.page else []
+        endpoints = [
+            *described,
+            *page,
+            *Docs(partial(document, described, keyed=keyed)).endpoints(),
+        ]
         handlers: dict[int | type[Exception], ExceptionHandler] = {
             ForgeError: _forge_error,
             HTTPException: _http_error,
@@ -165,6 +180,9 @@ class Gateway:
         """An error for what is not even a request, in the shape of the dialect at ``path``."""
         self.metrics.on_error(error)
         return respond(path, error)
+
+    def _gaps(self) -> Gaps:
+        return Gaps(*self.metrics.gaps())
 
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
         """Let web pages of the allowed origins in. Preflights end here: they carry no key."""

@@ -204,6 +204,7 @@ class Config(BaseModel):
     metrics: bool = Field(
         True, description="count and time requests; without, there is nothing at /metrics"
     )
+    page: bool = Field(True, description="serve the live page at / and /dashboard")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr; info has a line for each request"
     )

@@ -8,7 +8,7 @@ with the first that fails.
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Sequence as Row
 
 from gateway.admission import Bounds, ServiceRate
@@ -205,6 +205,10 @@ class Dispatcher:
     def waiting(self) -> list[Sequence]:
         """All sequences that wait, in no order."""
         return self._queue.waiting()
+
+    def served(self) -> Collection[Sequence]:
+        """All sequences with a worker."""
+        return self._running.values()
 
     def order(self) -> Iterator[tuple[Place, Sequence]]:
         """Who would be served next and in which place, were all slots free; O(n log n)."""

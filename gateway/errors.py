@@ -86,6 +86,12 @@ class PriorityNotAllowed(ForgeError):
     status, code, type = 403, "priority_not_allowed", "invalid_request_error"
 
 
+class LoopbackOnly(ForgeError):
+    """Offered to this machine alone, and the request is from another one or may be."""
+
+    status, code, type = 403, "loopback_only", "invalid_request_error"
+
+
 class NotFound(ForgeError):
     """There is nothing of this name."""
 

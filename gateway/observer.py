@@ -30,7 +30,11 @@ class Observers:
     """Several observers as one. Implements :class:`Observer`."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
+        self._observers = list(observers)
+
+    def add(self, observer: Observer) -> None:
+        """One more: who needs what observers are given to."""
+        self._observers.append(observer)
 
     def on_end(self, ticket: Ticket) -> None:
         for observer in self._observers:

@@ -14,7 +14,7 @@ from gateway.errors import ForgeError
 from gateway.lag import LoopLag
 from gateway.metrics.instruments import nanoseconds
 from gateway.metrics.registry import Registry
-from gateway.metrics.requests import SECONDS, Requests
+from gateway.metrics.requests import GAPS, SECONDS, Requests
 from gateway.metrics.state import Process
 from gateway.outcome import Outcome
 from gateway.ticket import Job, Meter, Ticket
@@ -75,6 +75,10 @@ class Metrics:
     def meter(self, job: Job) -> Meter:
         """Who is to be told of a job's tokens."""
         return self._requests.meter(job)
+
+    def gaps(self) -> tuple[tuple[float, ...], list[int]]:
+        """Times between two tokens since the start: bounds in seconds, and each bucket's count."""
+        return GAPS, self._requests.gaps()
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
         """Count a request that was not let in."""

@@ -25,6 +25,8 @@ class WorkerStatus:
     load: Load
     questions: int = 0
     """Those that it has not answered."""
+    held: Sequence[int] = ()
+    """Ids of the generations in its slots."""
 
 
 class Listener(Protocol):

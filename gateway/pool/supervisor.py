@@ -218,6 +218,7 @@ class LocalPool:
             restarts=worker.restarts,
             load=link.load if link else Load(),
             questions=link.questions if link else 0,
+            held=tuple(link.in_flight) if link else (),
         )
 
     # ------------------------------------------------------------------ one worker's life

@@ -1,0 +1,159 @@
+"""The live page at / and /dashboard, the stream that feeds it, and its flood."""
+
+import ipaddress
+import time
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.api import body
+from gateway.api.endpoint import EVENTS, JSON, Endpoint
+from gateway.api.files import packaged
+from gateway.api.reply import json_response, unless_hung_up
+from gateway.api.service import Service
+from gateway.errors import LoopbackOnly, PriorityNotAllowed
+from gateway.keys import Key
+from gateway.page import static
+from gateway.page.deltas import event
+from gateway.page.flood import Flood
+from gateway.page.live import Live
+from gateway.page.view import LISTED
+from gateway.priority import PRIORITIES
+
+PAGE = ("index.html", "text/html")
+PROGRAMS = (
+    *("charts", "flood", "format", "heap", "key", "main", "playground", "requests"),
+    *("sse", "store", "stream", "summary", "uplot", "workers"),
+)
+STYLES = ("charts", "page", "parts", "uplot")
+FILES = {
+    "/": PAGE,
+    "/dashboard": PAGE,
+    **{f"/dashboard/{name}.js": (f"{name}.js", "text/javascript") for name in PROGRAMS},
+    **{f"/dashboard/{name}.css": (f"{name}.css", "text/css") for name in STYLES},
+    "/dashboard/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+MOST = 200
+"""Requests of one class in a burst."""
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+"""Headers of proxies: then the address says where the proxy is."""
+
+Number = Annotated[int, Field(ge=0, le=MOST)]
+
+
+class FloodBody(BaseModel):
+    """How many requests of each class, and how long they shall be."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    batch: Number = 0
+    normal: Number = 0
+    urgent: Number = 0
+    tokens: Annotated[int, Field(ge=1, le=4096)] = 256
+
+
+class Dashboard:
+    """The page is open to all; with keys, the stream and the flood need one."""
+
+    def __init__(self, service: Service, live: Live) -> None:
+        self._service = service
+        self._live = live
+        self._flood = Flood(service)
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            *packaged(static.__name__, FILES),
+            Endpoint(path="/dashboard/events", handler=self.events, answers={EVENTS: str}),
+            Endpoint(
+                path="/dashboard/flood", handler=self.flood, method="POST", answers={JSON: object}
+            ),
+        ]
+
+    async def events(self, request: Request) -> Response:
+        """What the page shows: everything, then what changes."""
+        if request.method == "HEAD":
+            return Response(media_type=EVENTS)
+        config = self._service.config
+        self._live.join()
+        hello = {
+            "model": config.model_name,
+            "rate": config.aging_rate,
+            "listed": LISTED,
+            "flood": from_here(request),
+            "counted": config.metrics,
+        }
+        return Stream(self._live, event("hello", hello))
+
+    async def flood(self, request: Request) -> Response:
+        """A burst of requests, for somebody who sits at this machine."""
+        if not from_here(request):
+            raise LoopbackOnly("a flood is only for clients on the server's own machine")
+        config = self._service.config
+        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        given = body.parse(FloodBody, raw, {})
+        numbers = {"batch": given.batch, "normal": given.normal, "urgent": given.urgent}
+        key: Key = request.state.key
+        for kind, number in numbers.items():
+            if number and PRIORITIES[kind] > key.max_priority:
+                raise PriorityNotAllowed(f"'{kind}': not with this API key", param=kind)
+        accepted = self._flood.start(request, numbers, given.tokens, time.time())
+        return json_response({"accepted": accepted})
+
+
+class Stream(Response):
+    """Follows for as long as the client listens. It has a place among the viewers already."""
+
+    media_type = EVENTS
+
+    def __init__(self, live: Live, hello: bytes) -> None:
+        """``hello`` comes first, for this viewer alone."""
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._live = live
+        self._hello = hello
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await unless_hung_up(receive, self._follow(send))
+        except ClientDisconnect:
+            return
+        finally:
+            self._live.leave()
+
+    async def _follow(self, send: Send) -> None:
+        start: Literal["http.response.start"] = "http.response.start"
+        await send({"type": start, "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self._hello, "more_body": True})
+        async for chunk in self._live.follow():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def from_here(request: Request) -> bool:
+    """Whether a request is certain to come from this machine, and not from somebody's web page."""
+    headers, client = request.headers, request.client
+    if client is None or any(name in headers for name in FORWARDED):
+        return False
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        return False
+    return _loopback(client.host) and _named_here(headers.get("host", ""))
+
+
+def _named_here(host: str) -> bool:
+    """Whether the browser's user meant this machine: any name may be made to lead here."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    return name == "localhost" or _loopback(name.strip("[]"))
+
+
+def _loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback

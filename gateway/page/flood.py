@@ -1,0 +1,75 @@
+"""A burst of requests of mixed priorities, so that ageing can be watched."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from starlette.requests import Request
+
+from gateway.api.service import Service
+from gateway.errors import ForgeError, QueueFull, RateLimited
+from gateway.keys import Key
+from gateway.priority import PRIORITIES
+from gateway.ticket import Job, Ticket
+from workers.protocol import Chat, Sampling
+
+TEXT = "Tell me a long story."
+
+
+class Flood:
+    """Submits bursts, and reads what comes of them."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._readers: set[asyncio.Task[None]] = set()
+
+    def start(self, request: Request, numbers: Mapping[str, int], tokens: int, now: float) -> int:
+        """Submit so many requests of each class, of ``tokens`` each, in the name of the key.
+
+        ``now`` in Unix seconds. How many were accepted: a queue that is full, or a key that has
+        used up its limit, ends the burst. Raises the ForgeError that the first one met.
+        """
+        key: Key = request.state.key
+        accepted = 0
+        for kind in mixed(numbers):
+            job = Job(
+                (Chat([{"role": "user", "content": TEXT}]),),
+                Sampling(seed=accepted, temperature=0.8),
+                PRIORITIES[kind],
+                now,
+                max_tokens=tokens,
+                ignore_eos=True,
+                size=len(TEXT),
+                owner=key.name,
+                weight=key.weight,
+            )
+            # A state of its own: the response is not that of any of these requests.
+            alone = Request({**request.scope, "state": {"key": key}})
+            try:
+                ticket = self._service.submit(alone, job)
+            except (QueueFull, RateLimited):
+                if not accepted:
+                    raise
+                break
+            accepted += 1
+            reader = asyncio.create_task(_read(ticket))
+            self._readers.add(reader)
+            reader.add_done_callback(self._readers.discard)
+        return accepted
+
+
+def mixed(numbers: Mapping[str, int]) -> Iterator[str]:
+    """Names as often as they are asked for, by turns: nobody's class comes in one piece."""
+    left = dict(numbers)
+    while any(left.values()):
+        for name in left:
+            if left[name]:
+                left[name] -= 1
+                yield name
+
+
+async def _read(ticket: Ticket) -> None:
+    """To the end: a generation whose events nobody takes is paused."""
+    with contextlib.suppress(ForgeError):
+        while not ticket.ended or ticket.pending:
+            await ticket.take()

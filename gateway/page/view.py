@@ -1,0 +1,121 @@
+"""A look at everything that the page shows. No prompt and no answer is in it."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from gateway.aging import NANO
+from gateway.dispatcher import Dispatcher
+from gateway.errors import ForgeError
+from gateway.page.deltas import Row, Snapshot
+from gateway.page.history import Gaps, Recorder, row
+from gateway.pool import Pool, WorkerStatus
+from gateway.priority import CLASSES, class_of
+from gateway.queue import Place
+from gateway.sequence import Sequence
+from gateway.ticket import Job, Ticket
+
+LISTED = 60
+"""Waiting sequences that are shown one by one; of the others the number."""
+RECENT = 30
+"""Requests in the table."""
+
+
+class View:
+    """Looks. Implements :class:`gateway.observer.Observer`, to remember who ended."""
+
+    def __init__(self, dispatcher: Dispatcher, pool: Pool, gaps: Callable[[], Gaps] | None) -> None:
+        """``gaps``: how to read the histogram of inter-token latencies, if there is one."""
+        self._dispatcher = dispatcher
+        self._pool = pool
+        self._gaps = gaps
+        self._recorder = Recorder()
+        self._origin_ns = dispatcher.now_ns()
+
+    def now_s(self) -> float:
+        """The time on the clock of all that is shown."""
+        return self._s(self._dispatcher.now_ns())
+
+    def look(self) -> Snapshot:
+        """How things stand; O(n log n) in what waits."""
+        now = self._dispatcher.now_ns()
+        workers = self._pool.workers()
+        if self._recorder.due(now):
+            tokens = {worker.id: worker.load.decode_tokens for worker in workers}
+            gaps = None if self._gaps is None else self._gaps()
+            self._recorder.point(now, self._origin_ns, tokens, gaps)
+        listed = islice(self._dispatcher.order(), LISTED)
+        recent = list(islice(reversed(self._recorder.requests), RECENT))
+        kinds = {each.id: class_of(each.priority) for each in self._dispatcher.served()}
+        tables: dict[str, list[Row]] = {
+            "jobs": [self._job(place, sequence) for place, sequence in listed],
+            "workers": [_worker(worker, kinds) for worker in workers],
+            "requests": [row(request, self._origin_ns) for request in reversed(recent)],
+            "points": list(self._recorder.points),
+        }
+        return Snapshot(self._facts(workers), tables)
+
+    def _facts(self, workers: list[WorkerStatus]) -> Row:
+        dispatcher, model = self._dispatcher, self._pool.model
+        depth = Counter(class_of(each.priority) for each in dispatcher.waiting())
+        up = [worker for worker in workers if worker.state in ("ready", "draining")]
+        return {
+            "waiting": dispatcher.depth(),
+            **{f"waiting_{kind}": depth[kind] for kind in CLASSES},
+            "running": dispatcher.running(),
+            "slots": sum(worker.slots for worker in up),
+            "cells": 0 if model is None else model.n_ctx,
+            "preemptions": dispatcher.preemptions,
+            "failovers": dispatcher.failovers,
+            "draining": dispatcher.draining,
+        }
+
+    def _job(self, place: Place, sequence: Sequence) -> Row:
+        """A sequence that waits. Between two looks it ages by the rate; the page does that."""
+        return {
+            "id": sequence.id,
+            "name": sequence.ticket.request_id,
+            "class": class_of(place.priority),
+            "priority": place.priority,
+            "placed": self._s(place.arrived_ns),
+            "arrived": self._s(sequence.arrived_ns),
+            "owner": sequence.ticket.job.owner,
+            "parked": sequence.parked_since_ns is not None,
+            "tokens": len(sequence.ids),
+        }
+
+    def _s(self, moment_ns: int) -> float:
+        return round((moment_ns - self._origin_ns) / NANO, 3)
+
+    # ------------------------------------------------------------------ gateway.observer.Observer
+
+    def on_end(self, ticket: Ticket) -> None:
+        """Remember a request."""
+        self._recorder.add(ticket)
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        """It never was a request with a number."""
+
+    def on_unparked(self, seconds: float) -> None:
+        """It is seen in the queue while it lasts."""
+
+    def on_violation(self, what: str) -> None:
+        """The dispatcher logs it."""
+
+
+def _worker(status: WorkerStatus, kinds: dict[int, str]) -> dict[str, Any]:
+    """``kinds``: the class of each sequence that has a slot. A slot that winds up has none."""
+    load = status.load
+    return {
+        "id": status.id,
+        "pid": status.pid,
+        "state": status.state,
+        "slots": status.slots,
+        "held": [[id_, kinds.get(id_, "")] for id_ in status.held],
+        "restarts": status.restarts,
+        "cells_used": load.cells_used,
+        "cells_cached": load.cells_cached,
+        "step_ms": round(load.step_ms, 2),
+        "tokens": load.decode_tokens,
+    }
