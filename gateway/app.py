@@ -151,11 +151,8 @@ class Gateway:
         ]
         keyed = not self.keyring.open
         page = Dashboard(service, self.live).endpoints() if self.config.page else []
-        endpoints = [
-            *described,
-            *page,
-            *Docs(partial(document, described, keyed=keyed)).endpoints(),
-        ]
+        docs = Docs(partial(document, described, keyed=keyed)).endpoints()
+        endpoints = [*described, *docs, *page]
         handlers: dict[int | type[Exception], ExceptionHandler] = {
             ForgeError: _forge_error,
             HTTPException: _http_error,

@@ -34,10 +34,8 @@ class Requests:
         self._waits = _Waits(registry, by_class)
         text = "Time between two tokens of a sequence"
         gaps = registry.seconds("inter_token_latency", text, GAPS, by_class)
-        self._gaps = [gaps.of(kind, model) for kind in CLASSES]
-        self._meters = {
-            kind: Meter(of_kind) for kind, of_kind in zip(CLASSES, self._gaps, strict=True)
-        }
+        self._gaps = {kind: gaps.of(kind, model) for kind in CLASSES}
+        self._meters = {kind: Meter(of_kind) for kind, of_kind in self._gaps.items()}
         registry.add(self)
 
     def meter(self, job: Job) -> Meter:
@@ -46,7 +44,10 @@ class Requests:
 
     def gaps(self) -> list[int]:
         """Times between two tokens since the start: how many in each bucket of :data:`GAPS`."""
-        return [sum(counts) for counts in zip(*(each.counts for each in self._gaps), strict=True)]
+        return [
+            sum(counts)
+            for counts in zip(*(each.counts for each in self._gaps.values()), strict=True)
+        ]
 
     def refused(self, job: Job, error: ForgeError) -> None:
         """A request was not let in."""

@@ -1,9 +1,9 @@
 """From one look to the next: only what changed is told. Pure.
 
 What is shown is a handful of facts and some tables. A table is a list of rows in an order that
-matters, each with an ``id`` of its own. Told is, for each table that changed: ids that are ``gone``;
-rows to ``set``, of which only the fields that differ, new rows whole; and all ids in their ``order``
-where that is not what dropping the gone and appending the new leads to.
+matters, each with an ``id`` of its own. Told is, for each table that changed: ids that are
+``gone``; rows to ``set``, of which only the fields that differ, new rows whole; and all ids in
+their ``order`` where that is not what dropping the gone and appending the new leads to.
 """
 
 from collections.abc import Iterable, Mapping

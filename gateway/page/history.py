@@ -1,7 +1,7 @@
-"""What the page knows of the past: requests that ended, and a point of the charts each second. Pure.
+"""What the page knows of the past: requests that ended, and a point of its charts each second.
 
 Requests are remembered also while nobody watches, a few numbers each, so that a viewer who comes
-finds some. Everything else begins with the first look.
+finds some. Everything else begins with the first look. Pure.
 """
 
 from bisect import bisect_left
