@@ -1,0 +1,87 @@
+// The worker processes and their slots.
+
+import { count, element, seconds, whole, write } from "./format.js";
+
+const list = document.getElementById("workers");
+const note = document.getElementById("workers-note");
+const empty = document.getElementById("workers-empty");
+const STATES = { ready: "ready", starting: "starting", draining: "draining", dead: "down" };
+
+/** By worker: the element and its parts, and in which slot each request is shown. */
+const shown = new Map();
+
+export function show(store) {
+  for (const worker of store.rows("workers")) {
+    const row = shown.get(worker.id) ?? made(worker);
+    write(row.state, STATES[worker.state]);
+    row.state.className = `state ${worker.state}`;
+    write(row.pid, worker.pid === null ? "no process" : `pid ${worker.pid}`);
+    write(row.restarts, count(worker.restarts, "restart"));
+    row.restarts.classList.toggle("some", worker.restarts > 0);
+    fill(row, worker);
+    memory(row, worker, store.facts.cells);
+  }
+  empty.hidden = shown.size > 0;
+  const { preemptions = 0, failovers = 0 } = store.facts;
+  const parts = [preemptions && count(preemptions, "preemption"), failovers && count(failovers, "failover")];
+  write(note, parts.filter(Boolean).join(", "));
+}
+
+function made(worker) {
+  const node = element("li", "worker");
+  node.dataset.id = worker.id;
+  const head = element("div", "line");
+  const [state, pid, restarts] = [element("span", "state"), element("span", "pid"), element("span", "restarts")];
+  head.append(element("span", "name", `Worker ${worker.id}`), state, pid, restarts);
+  const slots = element("div", "slots");
+  slots.setAttribute("role", "img");
+  const foot = element("div", "line");
+  const [cells, text] = [element("div", "cells"), element("span", "small")];
+  cells.append(element("i"), element("i"));
+  foot.append(cells, text);
+  node.append(head, slots, foot);
+  list.append(node);
+  const row = { node, state, pid, restarts, slots, cells, text, held: new Map() };
+  shown.set(worker.id, row);
+  return row;
+}
+
+/** A request stays in the slot where it was first seen. */
+function fill(row, worker) {
+  const { slots, held } = row;
+  while (slots.children.length > worker.slots) slots.lastChild.remove();
+  while (slots.children.length < worker.slots) slots.append(element("i", "slot"));
+  const now = new Map(worker.held);
+  for (const id of held.keys()) if (!now.has(id)) held.delete(id);
+  const taken = new Set(held.values());
+  for (const id of now.keys()) {
+    if (held.has(id)) continue;
+    const free = [...slots.children].findIndex((_, at) => !taken.has(at));
+    held.set(id, free);
+    taken.add(free);
+  }
+  const kinds = new Map([...held].map(([id, at]) => [at, now.get(id) || "busy"]));
+  [...slots.children].forEach((slot, at) => {
+    const kind = `slot ${kinds.get(at) ?? ""}`.trim();
+    if (slot.className !== kind) slot.className = kind;
+  });
+  slots.setAttribute("aria-label", `${now.size} of ${count(worker.slots, "slot")} in use${tally(now)}`);
+}
+
+function tally(held) {
+  const numbers = new Map();
+  for (const kind of held.values()) numbers.set(kind || "ending", (numbers.get(kind || "ending") ?? 0) + 1);
+  const text = [...numbers].map(([kind, number]) => `${number} ${kind}`).join(", ");
+  return text && `: ${text}`;
+}
+
+function memory(row, worker, cells) {
+  const [used, cached] = row.cells.children;
+  const share = (number) => (cells ? Math.min(100, (100 * number) / cells) : 0);
+  used.style.width = `${share(worker.cells_used)}%`;
+  cached.style.width = `${share(worker.cells_cached)}%`;
+  const percent = Math.round(share(worker.cells_used + worker.cells_cached));
+  const step = worker.step_ms ? `, ${seconds(worker.step_ms / 1000)} a step` : "";
+  write(row.text, `KV ${percent} %${step}`);
+  row.text.title = `${whole(worker.cells_used)} cells in use, ${whole(worker.cells_cached)} cached, of ${whole(cells)}`;
+}
