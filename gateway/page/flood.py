@@ -14,6 +14,8 @@ from gateway.ticket import Job, Ticket
 from workers.protocol import Chat, Sampling
 
 TEXT = "Tell me a long story."
+TIMEOUT_S = 60.0
+"""Where the model is large a flood is given up before it drains: it is only there to be seen."""
 
 
 class Flood:
@@ -39,6 +41,7 @@ class Flood:
                 now,
                 max_tokens=tokens,
                 ignore_eos=True,
+                timeout=TIMEOUT_S,
                 size=len(TEXT),
                 owner=key.name,
                 weight=key.weight,

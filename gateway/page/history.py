@@ -19,7 +19,7 @@ REMEMBERED = 512
 """Requests of which quantiles are made, at most."""
 WINDOW_S = 30
 """What quantiles look back on."""
-POINTS = 180
+POINTS = 120
 """Points of the charts that are kept, one a second."""
 
 

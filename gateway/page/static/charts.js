@@ -2,7 +2,7 @@
 
 import { element, milliseconds, whole, write } from "./format.js";
 
-const SPAN_S = 180;
+const SPAN_S = 120;
 const GAP_S = 3.5;
 const PANELS = [
   { title: "First token", series: ["ttft_p50", "ttft_p99"], text: milliseconds },
@@ -10,7 +10,7 @@ const PANELS = [
   { title: "Whole request", series: ["total_p50", "total_p99"], text: milliseconds },
   { title: "Tokens per second", series: ["rate"], text: whole },
 ];
-const COLOURS = ["--normal", "--urgent"];
+const COLOURS = ["--median", "--worst"];
 const NAMES = ["p50", "p99"];
 
 const home = document.getElementById("charts");
@@ -40,9 +40,9 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 /** Nice bounds from 0, so that the axis moves seldom. */
 function ceiling(most) {
-  if (!(most > 0)) return 1;
+  if (!(most > 1)) return 1;
   const power = 10 ** Math.floor(Math.log10(most));
-  return power * [1, 1.5, 2, 3, 5, 7.5, 10].find((each) => most <= each * power);
+  return power * [1, 2, 4, 6, 8, 10].find((each) => most <= each * power);
 }
 
 function options(panel) {
@@ -62,8 +62,8 @@ function options(panel) {
         grid: { show: false },
         size: 22,
         gap: 4,
-        splits: (u) => [1, 2, 3].map((at) => u.scales.x.max - SPAN_S + 60 * at - (at === 3 ? 8 : 0)),
-        values: () => ["−2 min", "−1 min", "now"],
+        splits: (u) => [90, 60, 30, 5].map((ago) => u.scales.x.max - ago),
+        values: () => ["−90 s", "−60 s", "−30 s", "now"],
       },
       {
         ...axis,
@@ -71,7 +71,7 @@ function options(panel) {
         size: 54,
         gap: 6,
         splits: (u) => [0, u.scales.y.max / 2, u.scales.y.max],
-        values: (_, splits) => splits.map((value) => (value ? label(panel, value) : "0")),
+        values: (u, splits) => splits.map((value) => label(panel, value, u)),
       },
     ],
     series: [
@@ -86,8 +86,10 @@ function options(panel) {
   };
 }
 
-/** An axis has round numbers: no digits that say nothing. */
-function label(panel, value) {
+/** An axis has round numbers: no digits that say nothing, and none at all where nothing is drawn. */
+function label(panel, value, { scales }) {
+  if (!value) return "0";
+  if (scales.y.max <= 1) return "";
   if (panel.text === whole) return whole(value);
   return value < 1000 ? `${Number(value.toPrecision(3))} ms` : `${Number((value / 1000).toPrecision(3))} s`;
 }
@@ -121,7 +123,7 @@ function tell(panel, last, some, store) {
   panel.none.hidden = some;
   write(panel.none, panel.counted && !store.hello.counted ? "not counted: --no-metrics" : "nothing yet");
   const parts = panel.numbers.map((node, at) => `${panel.series.length > 1 ? NAMES[at] : "now"} ${node.textContent}`);
-  panel.plot.setAttribute("aria-label", `${panel.title} over the last three minutes: ${parts.join(", ")}`);
+  panel.plot.setAttribute("aria-label", `${panel.title} over the last two minutes: ${parts.join(", ")}`);
 }
 
 /** Colours and sizes follow the window. */

@@ -1,4 +1,4 @@
-// A burst of mixed priorities, and a little more after it: the old ones overtake the new as they age.
+// A burst of mixed priorities, and some more every second: what is old overtakes what is new.
 
 import * as key from "./key.js";
 
@@ -24,10 +24,10 @@ export function start(store) {
 
 async function flood(slots) {
   const share = (part) => Math.min(MOST, Math.max(1, Math.round(slots * part)));
-  await send({ batch: share(1.5), normal: share(1), urgent: share(0.5) });
+  await send({ batch: share(1.5), normal: share(1.5), urgent: share(0.75) });
   for (let wave = 0; wave < WAVES; wave += 1) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-    await send({ normal: share(0.25), urgent: share(0.125) });
+    await send({ batch: share(0.0625), normal: share(0.25), urgent: share(0.125) });
   }
 }
 

@@ -61,7 +61,9 @@ function made(job) {
   const gained = bar.appendChild(element("i"));
   const value = element("span", "effective");
   const waited = element("span", "waited");
-  const parked = element("span", "parked", " parked");
+  const parked = element("span", "parked");
+  parked.title = "parked: it had a slot, which somebody more urgent has now";
+  parked.append(element("span", "hidden", " parked"));
   kind.append(parked);
   node.append(rank, element("span", "number", `#${job.id}`), kind, bar, value, waited);
   const row = { node, rank, base, gained, value, waited, parked, job };
@@ -99,9 +101,9 @@ function grow(store) {
   const values = rows.map((row) => effective(row.job, store));
   rescale(Math.max(...values));
   rows.forEach((row, at) => {
-    const start = Math.max(0, row.job.priority);
+    const start = Math.max(0.012 * scale, row.job.priority);
     const gained = Math.max(0, values[at] - start);
-    row.base.style.width = `${(100 * Math.max(start, 0.012 * scale)) / scale}%`;
+    row.base.style.width = `${(100 * start) / scale}%`;
     row.gained.style.width = `${(100 * gained) / scale}%`;
     write(row.value, values[at].toFixed(2));
     write(row.waited, seconds(Math.max(0, store.now() - row.job.arrived)));
