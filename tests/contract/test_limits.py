@@ -102,7 +102,7 @@ def test_unknown_model(http: httpx.Client, streaming: Dialect, name: str, stream
     assert f"'{name}'" in failure.message
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v2/chat/completions"])
+@pytest.mark.parametrize("path", ["/dashboard/", "/v1", "/v1/nothing", "/v2/chat/completions"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_path(http: httpx.Client, method: str, path: str) -> None:
     response = http.request(method, path)

@@ -27,7 +27,7 @@ from workers.protocol import Load
 
 Object = dict[str, Any]
 API = description()
-UNSEEN = {"/openapi.json", "/docs"}
+UNSEEN = {"/", "/openapi.json", "/docs", "/dashboard"}
 """Paths that are not described, and what is below them."""
 
 
