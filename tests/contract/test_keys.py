@@ -82,7 +82,10 @@ def bearer(name: str) -> dict[str, str]:
 
 CLOSED = [
     *(("GET", path) for path in ("/metrics", "/workers", "/queue", "/queue/1", "/v1/models")),
-    *(("GET", path) for path in ("/dashboard/events", "/v1/models/forge-tiny", "/no/such/path", "/health/")),
+    *(
+        ("GET", path)
+        for path in ("/dashboard/events", "/v1/models/forge-tiny", "/no/such/path", "/health/")
+    ),
     *(("POST", path) for path in ("/v1/chat/completions", "/v1/completions", "/health")),
     *(("POST", path) for path in ("/", "/dashboard/flood")),
     *(("POST", path) for path in ("/tokenize", "/detokenize", "/apply-template")),
