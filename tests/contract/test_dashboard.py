@@ -94,7 +94,7 @@ def test_everything_and_then_what_changes(http: httpx.Client, server: ForgeServe
         workers = {worker["id"]: worker for worker in state["workers"]["set"]}
         assert [worker["pid"] for worker in workers.values()] == server.pids()
         assert (state["facts"]["slots"], state["facts"]["waiting"]) == (8, 0)
-        asked = server.client().post("/infer", json={"query": "what is 2+2, secretly?"})
+        asked = http.post("/infer", json={"query": "what is 2+2, secretly?"})
         for name, delta in events:
             assert name == "delta"
             assert "secretly" not in str(delta)
