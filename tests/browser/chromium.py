@@ -80,7 +80,7 @@ class Page:
 
     def errors(self) -> list[str]:
         """What the console has complained about since the last call."""
-        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        entries = self.driver.get_log("browser")
         return [json.dumps(entry) for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     def _cdp(self, command: str, **arguments: Any) -> None:
