@@ -51,7 +51,9 @@ class Page:
         self.driver = driver
         self.url = url
 
-    def look(self, size: tuple[int, int] = DESKTOP, *, dark: bool = False, scale: int = 1) -> None:
+    def look(
+        self, size: tuple[int, int] = DESKTOP, *, dark: bool = False, scale: float = 1
+    ) -> None:
         """Have a window of this size, and a user who likes it dark or light."""
         width, height = size
         metrics = {"width": width, "height": height, "deviceScaleFactor": scale}

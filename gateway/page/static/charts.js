@@ -46,8 +46,7 @@ function ceiling(most) {
 }
 
 function options(panel) {
-  const small = innerWidth < 640;
-  const font = `${small ? 11 : 11.5}px ${getComputedStyle(document.body).fontFamily}`;
+  const font = `11px ${getComputedStyle(document.body).fontFamily}`; // uPlot scales whole pixels only
   const axis = { stroke: colour("--muted"), font, ticks: { show: false } };
   return {
     width: panel.plot.clientWidth,

@@ -2,7 +2,7 @@
 
 import * as key from "./key.js";
 
-const WAVES = 10;
+const WAVES = 12;
 const PAUSE_MS = 1000;
 const MOST = 60;
 
@@ -24,10 +24,10 @@ export function start(store) {
 
 async function flood(slots) {
   const share = (part) => Math.min(MOST, Math.max(1, Math.round(slots * part)));
-  await send({ batch: share(1), normal: share(1.5), urgent: share(0.75) });
+  await send({ batch: share(1), normal: share(0.75), urgent: share(0.75) });
   for (let wave = 0; wave < WAVES; wave += 1) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-    await send({ batch: share(0.125), normal: share(0.25), urgent: share(0.125) });
+    await send({ batch: share(0.125), normal: share(0.375), urgent: share(0.125) });
   }
 }
 
