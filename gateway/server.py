@@ -153,11 +153,13 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
     address = url(sock, tls=config.ssl_certfile is not None)
     key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
+    page = (f"  page     {address}/",) if config.page else ()
     return "\n".join(
         (
             f"Forge is ready at {address}",
             f"  model    {config.model_name}: {model.description}, {size}, "
             f"{model.n_ctx_seq} tokens of context",
+            *page,
             f"  workers  {shape.workers} x {shape.slots} slots x {shape.threads} "
             f"thread{'s' if shape.threads > 1 else ''}, {model.n_ctx} KV cells each",
             f'  try      curl {address}/infer{key} -d \'{{"query": "what is 2+2?"}}\'',

@@ -20,6 +20,8 @@ PURE = [
         "gateway/limits.py",
         "gateway/metrics/exposition.py",
         "gateway/metrics/instruments.py",
+        "gateway/page/deltas.py",
+        "gateway/page/history.py",
         "gateway/pool/placement.py",
         "gateway/tune/plan.py",
         "workers/batcher.py",
