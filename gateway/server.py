@@ -159,9 +159,9 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
             f"Forge is ready at {address}",
             f"  model    {config.model_name}: {model.description}, {size}, "
             f"{model.n_ctx_seq} tokens of context",
-            *page,
             f"  workers  {shape.workers} x {shape.slots} slots x {shape.threads} "
             f"thread{'s' if shape.threads > 1 else ''}, {model.n_ctx} KV cells each",
+            *page,
             f'  try      curl {address}/infer{key} -d \'{{"query": "what is 2+2?"}}\'',
         )
     )
