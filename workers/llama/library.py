@@ -5,6 +5,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import llama_cpp
 
@@ -60,3 +61,20 @@ def initialise() -> None:
     os.environ["GGML_NO_BACKTRACE"] = "1"
     llama_cpp.llama_log_set(_forward_log, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
+    _load_backends(Path(llama_cpp.__file__).parent / "lib")
+
+
+def _load_backends(folder: Path) -> None:
+    """Load what llama.cpp computes with, if it was built to have that in libraries of their own.
+
+    A portable build (``GGML_BACKEND_DL``) has one for each generation of CPUs, and ggml takes the
+    best for this one. By itself it looks beside the executable, which is Python, and in the working
+    directory; its wheel has them in ``folder``. Other builds have a device from the start.
+    """
+    # llama_cpp does not declare these; they are found through what libllama is linked to.
+    ggml: ctypes.CDLL = llama_cpp.llama_cpp._lib
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    if ggml.ggml_backend_dev_count() == 0:
+        ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
+        ggml.ggml_backend_load_all_from_path.restype = None
+        ggml.ggml_backend_load_all_from_path(os.fsencode(folder))

@@ -1,0 +1,73 @@
+# Forge in a container: `docker build -t forge-gateway .`, or `docker compose up` for all that belongs to it.
+#
+# The versions below are those of pyproject.toml and a test compares them: they stand here so that the layers
+# that take long are built anew only when they change.
+ARG PYTHON=python:3.12.12-slim-bookworm
+
+# --- llama.cpp for any CPU, and Forge ---------------------------------------------------------------------------
+FROM ${PYTHON} AS build
+# Debian's compiler, whichever its stable release has.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends build-essential \
+    && rm -rf /var/lib/apt/lists/*
+RUN python -m venv /opt/forge
+ENV PATH=/opt/forge/bin:$PATH \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+# The CPU's code is compiled once for each generation of CPUs, into libraries of which llama.cpp loads the best that
+# the machine can run: an image built here runs there, which -march=native would not promise. They go to where
+# workers/llama/library.py looks for them, beside the other libraries. mtmd (images, sound) is not used.
+ARG LLAMA=llama-cpp-python==0.3.36
+ARG BUILD_JOBS
+RUN CMAKE_BUILD_PARALLEL_LEVEL="${BUILD_JOBS:-$(nproc)}" \
+    CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DCMAKE_INSTALL_BINDIR=llama_cpp/lib -DLLAVA_BUILD=OFF" \
+    pip install "${LLAMA}"
+
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY gateway gateway
+COPY workers workers
+RUN pip install .
+
+# --- Locust, for the profile `load` of docker-compose.yml -------------------------------------------------------
+FROM ${PYTHON} AS load
+ARG LOCUST=locust==2.47.0
+ARG ORJSON=orjson==3.13.0
+RUN pip install --no-cache-dir --disable-pip-version-check "${LOCUST}" "${ORJSON}" \
+    && useradd --uid 10001 --create-home locust
+COPY bench/locustfile.py /home/locust/
+USER 10001
+WORKDIR /home/locust
+EXPOSE 8089
+ENTRYPOINT ["locust"]
+CMD ["--host", "http://gateway:8080"]
+
+# --- What runs --------------------------------------------------------------------------------------------------
+FROM ${PYTHON} AS gateway
+# OpenMP's threads compute; the compiler stays behind.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home forge \
+    && install --directory --owner forge /models /home/forge/.config/forge
+COPY --from=build /opt/forge /opt/forge
+COPY deploy/healthcheck.py /opt/forge/healthcheck.py
+ENV PATH=/opt/forge/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    FORGE_HOST=0.0.0.0 \
+    FORGE_PORT=8080
+USER 10001
+WORKDIR /home/forge
+# GGUF files, to be named by FORGE_MODEL; and what `forge tune` found.
+VOLUME ["/models", "/home/forge/.config/forge"]
+EXPOSE 8080
+# Forge handles signals itself, reaps its workers and starts nothing else: it needs no init before it.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --retries=3 \
+    CMD ["python", "/opt/forge/healthcheck.py"]
+ENTRYPOINT ["forge"]
+CMD ["serve"]

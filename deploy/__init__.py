@@ -1,0 +1,1 @@
+"""What the containers run beside Forge, and the maker of the dashboard."""
