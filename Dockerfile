@@ -19,11 +19,10 @@ ENV PATH=/opt/forge/bin:$PATH \
 # The CPU's code is compiled once for each generation of CPUs, into libraries of which llama.cpp loads the best that
 # the machine can run: an image built here runs there, which -march=native would not promise. They go to where
 # workers/llama/library.py looks for them, beside the other libraries. mtmd (images, sound) is not used.
-ARG LLAMA=llama-cpp-python==0.3.36
 ARG BUILD_JOBS
 RUN CMAKE_BUILD_PARALLEL_LEVEL="${BUILD_JOBS:-$(nproc)}" \
     CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DCMAKE_INSTALL_BINDIR=llama_cpp/lib -DLLAVA_BUILD=OFF" \
-    pip install "${LLAMA}"
+    pip install llama-cpp-python==0.3.36
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -33,9 +32,7 @@ RUN pip install .
 
 # --- Locust, for the profile `load` of docker-compose.yml -------------------------------------------------------
 FROM ${PYTHON} AS load
-ARG LOCUST=locust==2.47.0
-ARG ORJSON=orjson==3.13.0
-RUN pip install --no-cache-dir --disable-pip-version-check "${LOCUST}" "${ORJSON}" \
+RUN pip install --no-cache-dir --disable-pip-version-check locust==2.47.0 orjson==3.13.0 \
     && useradd --uid 10001 --create-home locust
 COPY bench/locustfile.py /home/locust/
 USER 10001

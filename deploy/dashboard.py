@@ -1,0 +1,242 @@
+"""Makes Grafana's dashboard: ``python -m deploy.dashboard`` writes deploy/grafana/dashboards/forge.json."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FILE = Path(__file__).parent / "grafana" / "dashboards" / "forge.json"
+SOURCE = {"type": "prometheus", "uid": "prometheus"}
+WIDTH, HEIGHT = 24, 8
+"""Of the whole dashboard, and of a panel, in Grafana's units."""
+CHOSEN = '{instance=~"$instance"}'
+BY_CLASS = '{instance=~"$instance",model=~"$model",class=~"$class"}'
+OF_MODEL = '{instance=~"$instance",model=~"$model"}'
+WINDOW = "[$__rate_interval]"
+COLOURS = {"batch": "blue", "normal": "green", "urgent": "red", "other": "purple"}
+
+Json = dict[str, Any]
+
+
+class Line(NamedTuple):
+    """One expression, and what its series are called."""
+
+    expression: str
+    legend: str
+
+
+class Panel(NamedTuple):
+    """A chart over time."""
+
+    title: str
+    about: str
+    unit: str
+    """Grafana's name of it."""
+    lines: tuple[Line, ...]
+    stacked: bool = False
+
+
+def quantiles(title: str, about: str, metric: str) -> Panel:
+    """p50 and p99 of a histogram of seconds, per class."""
+    rate = f"sum by (le, class) (rate({metric}_bucket{BY_CLASS}{WINDOW}))"
+    lines = tuple(
+        Line(f"histogram_quantile({q}, {rate})", f"{{{{class}}}} p{round(100 * q)}")
+        for q in (0.5, 0.99)
+    )
+    return Panel(title, about, "s", lines)
+
+
+def rate(metric: str, labels: str = CHOSEN) -> str:
+    """How much a counter grows in a second, of all instances."""
+    return f"sum(rate({metric}{labels}{WINDOW}))"
+
+
+ROWS: dict[str, tuple[Panel, ...]] = {
+    "What clients feel": (
+        quantiles("Queue wait", "From arrival to a worker", "forge_queue_wait_seconds"),
+        quantiles(
+            "Time to first token", "From arrival, the wait included",
+            "forge_time_to_first_token_seconds",
+        ),
+        quantiles(
+            "Inter-token latency", "Between two tokens of a sequence, pauses included",
+            "forge_inter_token_latency_seconds",
+        ),
+        quantiles(
+            "End to end", "From arrival to the end, of finished requests",
+            "forge_e2e_request_latency_seconds",
+        ),
+    ),
+    "The queue": (
+        Panel(
+            "Depth", "Sequences that wait", "short",
+            (
+                Line(
+                    'sum by (class) (forge_queue_depth{instance=~"$instance",class=~"$class"})',
+                    "{{class}}",
+                ),
+            ),
+            stacked=True,
+        ),
+        Panel(
+            "Oldest wait", "Of those who wait now; it can't grow without end, since waiting counts", "s",
+            (
+                Line(
+                    'max by (class) (forge_oldest_wait_seconds{instance=~"$instance",class=~"$class"})',
+                    "{{class}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Outcomes", "Requests that ended, by how", "reqps",
+            (Line(f"sum by (outcome) (rate(forge_requests_total{BY_CLASS}{WINDOW}))", "{{outcome}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Preemptions", "Sequences parked for more urgent ones", "ops",
+            (Line(rate("forge_preemptions_total"), "preemptions"),),
+        ),
+    ),
+    "The work": (
+        Panel(
+            "Tokens", "Sampled; of prompts, when their requests end; and found in the prefix cache", "short",
+            (
+                Line(rate("forge_generation_tokens_total", OF_MODEL), "sampled/s"),
+                Line(rate("forge_prompt_tokens_total", OF_MODEL), "of prompts/s"),
+                Line(rate("forge_prefix_cache_hit_tokens_total", OF_MODEL), "of them cached/s"),
+            ),
+        ),
+        Panel(
+            "Prefix cache", "Share of prompts that was not computed", "percentunit",
+            (
+                Line(
+                    f"{rate('forge_prefix_cache_hit_tokens_total', OF_MODEL)}"
+                    f" / {rate('forge_prefix_cache_queried_tokens_total', OF_MODEL)}",
+                    "hit rate",
+                ),
+            ),
+        ),
+        Panel(
+            "Slots", "Sequences that run, and how many can", "short",
+            (
+                Line(f"sum(forge_slots_busy{CHOSEN})", "busy"),
+                Line(f"sum(forge_slots{CHOSEN})", "slots"),
+            ),
+        ),
+        Panel(
+            "KV cells", "A cell is a token's; cached ones are kept for prompts to come", "short",
+            (
+                Line(f"sum(forge_kv_cells_used{CHOSEN})", "used"),
+                Line(f"sum(forge_kv_cells_cached{CHOSEN})", "cached"),
+                Line(f"sum(forge_kv_cells{CHOSEN})", "cells"),
+            ),
+        ),
+    ),
+    "The machine": (
+        Panel(
+            "Step time", "Each worker's last decode step", "s",
+            (Line(f"forge_step_seconds{CHOSEN}", "worker {{worker}} of {{instance}}"),),
+        ),
+        Panel(
+            "Event loop lag", "What everybody waits at least", "s",
+            (
+                Line(
+                    "histogram_quantile(0.99, sum by (le) "
+                    f"(rate(forge_event_loop_lag_seconds_bucket{CHOSEN}{WINDOW})))",
+                    "p99",
+                ),
+                Line(f"max(forge_event_loop_lag_max_seconds{CHOSEN})", "longest of the last minute"),
+            ),
+        ),
+        Panel(
+            "Workers", "By what they do", "short",
+            (Line(f"sum by (state) (forge_workers{CHOSEN})", "{{state}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Failovers and restarts", "In each minute: sequences whose workers died, workers started anew", "short",
+            (
+                Line(f"60 * {rate('forge_failovers_total')}", "failovers"),
+                Line(f"60 * {rate('forge_worker_restarts_total')}", "restarts"),
+            ),
+        ),
+    ),
+}  # fmt: skip
+
+
+def dashboard() -> Json:
+    """All of it, in Grafana's JSON."""
+    panels: list[Json] = []
+    top = 0
+    for title, row in ROWS.items():
+        place = {"x": 0, "y": top, "w": WIDTH, "h": 1}
+        panels.append({"type": "row", "title": title, "gridPos": place, "panels": []})
+        width = WIDTH // len(row)
+        for index, panel in enumerate(row):
+            place = {"x": index * width, "y": top + 1, "w": width, "h": HEIGHT}
+            panels.append({**chart(panel), "gridPos": place})
+        top += 1 + HEIGHT
+    return {
+        "uid": "forge",
+        "title": "Forge",
+        "tags": ["forge"],
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "5s",
+        "time": {"from": "now-15m", "to": "now"},
+        "templating": {"list": [variable(name) for name in ("instance", "model", "class")]},
+        "panels": [{"id": number, **panel} for number, panel in enumerate(panels, 1)],
+    }
+
+
+def chart(panel: Panel) -> Json:
+    """A panel without its place."""
+    custom = {"fillOpacity": 30 if panel.stacked else 0, "lineWidth": 1, "showPoints": "never"}
+    if panel.stacked:
+        custom["stacking"] = {"mode": "normal"}
+    return {
+        "type": "timeseries",
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": SOURCE,
+        "fieldConfig": {
+            "defaults": {"unit": panel.unit, "min": 0, "custom": custom},
+            "overrides": [coloured(*of_class) for of_class in COLOURS.items()],
+        },
+        "options": {"legend": {"placement": "bottom"}, "tooltip": {"mode": "multi"}},
+        "targets": [
+            {"refId": "ABC"[i], "expr": line.expression, "legendFormat": line.legend}
+            for i, line in enumerate(panel.lines)
+        ],
+    }
+
+
+def coloured(kind: str, colour: str) -> Json:
+    """Each class has the same colour everywhere."""
+    return {
+        "matcher": {"id": "byRegexp", "options": f"^{kind}"},
+        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+    }
+
+
+def variable(name: str) -> Json:
+    """A list at the top: all, or some."""
+    return {
+        "name": name,
+        "type": "query",
+        "datasource": SOURCE,
+        "query": {"query": f"label_values(forge_requests_total, {name})", "refId": name},
+        "refresh": 2,
+        "includeAll": True,
+        "multi": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+    }
+
+
+def text() -> str:
+    """The file."""
+    return json.dumps(dashboard(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), "utf-8")
