@@ -1,4 +1,4 @@
-"""Makes Grafana's dashboard: ``python -m deploy.dashboard`` writes deploy/grafana/dashboards/forge.json."""
+"""Makes Grafana's dashboard: ``python -m deploy.dashboard`` writes its file."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ SOURCE = {"type": "prometheus", "uid": "prometheus"}
 WIDTH, HEIGHT = 24, 8
 """Of the whole dashboard, and of a panel, in Grafana's units."""
 CHOSEN = '{instance=~"$instance"}'
+OF_CLASS = '{instance=~"$instance",class=~"$class"}'
 BY_CLASS = '{instance=~"$instance",model=~"$model",class=~"$class"}'
 OF_MODEL = '{instance=~"$instance",model=~"$model"}'
 WINDOW = "[$__rate_interval]"
@@ -70,25 +71,24 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Depth", "Sequences that wait", "short",
             (
-                Line(
-                    'sum by (class) (forge_queue_depth{instance=~"$instance",class=~"$class"})',
-                    "{{class}}",
-                ),
+                Line(f"sum by (class) (forge_queue_depth{OF_CLASS})", "{{class}}"),
             ),
             stacked=True,
         ),
         Panel(
-            "Oldest wait", "Of those who wait now; it can't grow without end, since waiting counts", "s",
+            "Oldest wait", "Of those who wait now", "s",
             (
-                Line(
-                    'max by (class) (forge_oldest_wait_seconds{instance=~"$instance",class=~"$class"})',
-                    "{{class}}",
-                ),
+                Line(f"max by (class) (forge_oldest_wait_seconds{OF_CLASS})", "{{class}}"),
             ),
         ),
         Panel(
             "Outcomes", "Requests that ended, by how", "reqps",
-            (Line(f"sum by (outcome) (rate(forge_requests_total{BY_CLASS}{WINDOW}))", "{{outcome}}"),),
+            (
+                Line(
+                    f"sum by (outcome) (rate(forge_requests_total{BY_CLASS}{WINDOW}))",
+                    "{{outcome}}",
+                ),
+            ),
             stacked=True,
         ),
         Panel(
@@ -98,7 +98,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "The work": (
         Panel(
-            "Tokens", "Sampled; of prompts, when their requests end; and found in the prefix cache", "short",
+            "Tokens", "Sampled ones at once, those of prompts when their requests end", "short",
             (
                 Line(rate("forge_generation_tokens_total", OF_MODEL), "sampled/s"),
                 Line(rate("forge_prompt_tokens_total", OF_MODEL), "of prompts/s"),
@@ -144,7 +144,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                     f"(rate(forge_event_loop_lag_seconds_bucket{CHOSEN}{WINDOW})))",
                     "p99",
                 ),
-                Line(f"max(forge_event_loop_lag_max_seconds{CHOSEN})", "longest of the last minute"),
+                Line(f"max(forge_event_loop_lag_max_seconds{CHOSEN})", "worst of a minute"),
             ),
         ),
         Panel(
@@ -153,7 +153,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             stacked=True,
         ),
         Panel(
-            "Failovers and restarts", "In each minute: sequences whose workers died, workers started anew", "short",
+            "Failovers and restarts", "A minute: sequences put back, workers started anew", "short",
             (
                 Line(f"60 * {rate('forge_failovers_total')}", "failovers"),
                 Line(f"60 * {rate('forge_worker_restarts_total')}", "restarts"),
@@ -200,7 +200,7 @@ def chart(panel: Panel) -> Json:
         "datasource": SOURCE,
         "fieldConfig": {
             "defaults": {"unit": panel.unit, "min": 0, "custom": custom},
-            "overrides": [coloured(*of_class) for of_class in COLOURS.items()],
+            "overrides": overrides(panel),
         },
         "options": {"legend": {"placement": "bottom"}, "tooltip": {"mode": "multi"}},
         "targets": [
@@ -210,12 +210,21 @@ def chart(panel: Panel) -> Json:
     }
 
 
-def coloured(kind: str, colour: str) -> Json:
-    """Each class has the same colour everywhere."""
-    return {
-        "matcher": {"id": "byRegexp", "options": f"^{kind}"},
-        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
-    }
+def overrides(panel: Panel) -> list[Json]:
+    """Each class has the same colour everywhere, and its median is dashed."""
+    found: list[Json] = []
+    if any("{{class}}" in line.legend for line in panel.lines):
+        for kind, colour in COLOURS.items():
+            found.append(look(f"^{kind}", "color", {"mode": "fixed", "fixedColor": colour}))
+    if any(line.legend.endswith("p50") for line in panel.lines):
+        found.append(look("p50$", "custom.lineStyle", {"fill": "dash", "dash": [4, 4]}))
+    return found
+
+
+def look(pattern: str, what: str, value: Json) -> Json:
+    """Of the series whose names match."""
+    matcher = {"id": "byRegexp", "options": f"/{pattern}/"}
+    return {"matcher": matcher, "properties": [{"id": what, "value": value}]}
 
 
 def variable(name: str) -> Json:

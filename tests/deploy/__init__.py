@@ -1,0 +1,1 @@
+"""Dockerfile, docker-compose.yml and what they bring along."""
