@@ -190,7 +190,11 @@ def dashboard() -> Json:
 
 def chart(panel: Panel) -> Json:
     """A panel without its place."""
-    custom = {"fillOpacity": 30 if panel.stacked else 0, "lineWidth": 1, "showPoints": "never"}
+    custom: Json = {
+        "fillOpacity": 30 if panel.stacked else 0,
+        "lineWidth": 1,
+        "showPoints": "never",
+    }
     if panel.stacked:
         custom["stacking"] = {"mode": "normal"}
     return {

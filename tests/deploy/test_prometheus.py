@@ -123,9 +123,22 @@ class Prometheus:
             else [(it["health"], it["lastError"]) for it in found["activeTargets"]]
         )
 
-    def value(self, expression: str) -> list[dict[str, Any]]:
+    def series(self, expression: str) -> list[dict[str, Any]]:
+        """What an expression is now."""
         series: list[dict[str, Any]] = self.get("query", query=expression)["result"]
         return series
+
+    def number(self, expression: str) -> float | None:
+        """Its value, if it is one series; None if it is none."""
+        series = self.series(expression)
+        assert len(series) < 2
+        return float(series[0]["value"][1]) if series else None
+
+    def evaluated(self) -> bool:
+        """Whether all rules were, without an error, and raise no alarm."""
+        groups = self.get("rules")["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        return all((rule["health"], rule["state"]) == ("ok", "inactive") for rule in rules)
 
     def close(self) -> None:
         self._client.close()
@@ -160,28 +173,18 @@ def prometheus(configuration: Path, start_server: Start, tmp_path: Path) -> Iter
 
 @needs_prometheus
 def test_the_target_is_up_and_the_dashboard_has_data(prometheus: Prometheus) -> None:
+    """All on one server: what takes time is that Prometheus scrapes every five seconds."""
     eventually(lambda: prometheus.targets() == [("up", "")], "the target is scraped")
-    (up,) = prometheus.value('up{job="forge"}')
-    assert up["value"][1] == "1"
+    eventually(lambda: prometheus.number('up{job="forge"}') == 1, "it is up")
     asked = 'forge_requests_total{outcome="finished",class="normal"}'
-    eventually(lambda: bool(prometheus.value(asked)), "the scrape is stored")
-    (finished,) = prometheus.value(asked)
-    assert finished["value"][1] == "1"
+    assert prometheus.number(asked) == 1
     # A rate needs two scrapes, and any two will do.
     tokens = filled(dashboard.rate("forge_generation_tokens_total", dashboard.OF_MODEL))
-    eventually(lambda: bool(prometheus.value(tokens)), "a second scrape")
+    eventually(lambda: prometheus.number(tokens) is not None, "a second scrape")
     for expression in EXPRESSIONS:
-        assert prometheus.value(filled(expression)) != [], expression
+        assert prometheus.series(filled(expression)) != [], expression
 
-
-@needs_prometheus
-def test_rules_are_loaded_and_evaluated(prometheus: Prometheus) -> None:
-    def evaluated() -> bool:
-        found = prometheus.get("rules")
-        rules = [] if found is None else found["groups"][0]["rules"]
-        return len(rules) == len(RULES) and all(rule["health"] == "ok" for rule in rules)
-
-    eventually(evaluated, "all rules are evaluated")
-    assert {it["labels"]["alertname"] for it in prometheus.get("alerts")["alerts"]} <= {
-        "ForgeDown"  # pending, if they were evaluated before the first scrape
-    }
+    rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+    assert {rule["name"] for rule in rules} == {rule["alert"] for rule in RULES}
+    eventually(prometheus.evaluated, "all rules are evaluated")
+    assert prometheus.get("alerts")["alerts"] == []
