@@ -43,10 +43,11 @@ CMD ["--host", "http://gateway:8080"]
 
 # --- What runs --------------------------------------------------------------------------------------------------
 FROM ${PYTHON} AS gateway
-# OpenMP's threads compute; the compiler stays behind.
+# OpenMP's threads compute; the compiler stays behind. tini reaps what a killed worker leaves: it has a child process
+# of its own, which would be a zombie of process 1.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgomp1 \
+    && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home forge \
     && install --directory --owner forge /models /home/forge/.config/forge
@@ -62,9 +63,9 @@ WORKDIR /home/forge
 # GGUF files, to be named by FORGE_MODEL; and what `forge tune` found.
 VOLUME ["/models", "/home/forge/.config/forge"]
 EXPOSE 8080
-# Forge handles signals itself, reaps its workers and starts nothing else: it needs no init before it.
+# Which tini passes on.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --retries=3 \
     CMD ["python", "/opt/forge/healthcheck.py"]
-ENTRYPOINT ["forge"]
+ENTRYPOINT ["tini", "--", "forge"]
 CMD ["serve"]
