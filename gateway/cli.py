@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from gateway import __version__, logs, tuned
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
 from gateway.keys import Keyring
+from gateway.models import room
 from gateway.tls import server_context
 from gateway.tune import options
 
@@ -41,11 +42,12 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
         logs.configure(config.log_level, config.log_format, "%(name)s")
         keyring = Keyring.load(config.api_key, config.api_key_file)
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
+        config, note = tuned.apply(config, os.environ)
+        notes = [note, room.check(config)]
         sock = bind(config.host, config.port)
     except ConfigError as error:
         return _fail("serve", str(error))
-    config, note = tuned.apply(config, os.environ)
-    if note is not None:
+    for note in filter(None, notes):
         _tell(note, config.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(EXIT_OK))  # until the server has its own

@@ -103,6 +103,9 @@ class Config(BaseModel):
         True, description="repack weights for this CPU: faster small batches, no shared mmap"
     )
     n_gpu_layers: int = Field(0, ge=-1, description="layers to offload to a GPU; -1 means all")
+    force: bool = Field(
+        False, description="load the model also where there is not enough memory for it"
+    )
     tuned: Literal["auto", "off"] = Field(
         "auto",
         description="use what `forge tune` found best for this model and machine, where nothing "

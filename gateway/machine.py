@@ -41,15 +41,21 @@ def available_cores(root: Path = SYSTEM) -> int:
 def cpu_quota(root: Path = SYSTEM) -> float | None:
     """CPUs that control groups (version 2) let this process use; None: no limit is known."""
     quotas = list[float]()
+    for folder in control_groups(root):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            quotas.append(int(quota) / int(period))  # "max" is no number
+    return min(quotas, default=None)
+
+
+def control_groups(root: Path = SYSTEM) -> list[Path]:
+    """The folders of this process's control group (version 2) and of those around it."""
     with contextlib.suppress(OSError, ValueError):
         lines = (root / "proc/self/cgroup").read_text().splitlines()
         group = next((line[3:] for line in lines if line.startswith("0::")), None)
-        for folder in () if group is None else (Path(group), *Path(group).parents):
-            with contextlib.suppress(OSError, ValueError):
-                limit = root / "sys/fs/cgroup" / str(folder).lstrip("/") / "cpu.max"
-                quota, period = limit.read_text().split()
-                quotas.append(int(quota) / int(period))  # "max" is no number
-    return min(quotas, default=None)
+        around = () if group is None else (Path(group), *Path(group).parents)
+        return [root / "sys/fs/cgroup" / str(folder).lstrip("/") for folder in around]
+    return []
 
 
 def cpu_model(root: Path = SYSTEM) -> str:
@@ -76,9 +82,27 @@ def total_memory(limit: Path = SYSTEM / "sys/fs/cgroup/memory.max") -> int:
 
 
 def memory_available(root: Path = SYSTEM) -> int | None:
-    """Bytes that may be allocated without hurting others; None where the system does not tell."""
+    """Bytes that may be allocated without hurting others; None where the system does not tell.
+
+    The limits of control groups count, also where the machine has more.
+    """
+    rooms = list[int]()
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    return None
+                rooms.append(1024 * int(line.split()[1]))
+    for folder in control_groups(root):
+        with contextlib.suppress(OSError, ValueError):
+            limit = int((folder / "memory.max").read_text())  # "max" is no number
+            used = int((folder / "memory.current").read_text())
+            rooms.append(max(0, limit - used + _cached(folder)))
+    return min(rooms, default=None)
+
+
+def _cached(group: Path) -> int:
+    """Bytes of files that a group has in memory and would lose first."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            if line.startswith("inactive_file "):
+                return int(line.split()[1])
+    return 0

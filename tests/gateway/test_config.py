@@ -38,6 +38,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "flash_attn": ("auto", "on", "off", "off"),
     "repack": (True, "true", False, False),
     "n_gpu_layers": (1, "2", "-1", -1),
+    "force": (False, "false", True, True),
     "tuned": ("auto", "auto", "off", "off"),
     "aging_rate": (1, "2.5", "1e-3", 0.001),
     "max_queue": (10, "20", "30", 30),

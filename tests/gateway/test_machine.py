@@ -56,3 +56,20 @@ def test_this_machine() -> None:
     assert machine.cpu
     assert machine.cores >= 1
     assert machine.llama_cpp_python[0].isdigit()
+
+
+def test_a_groups_limit_counts_and_its_cached_files_do_not(tmp_path: Path) -> None:
+    """Of the groups around a process the tightest decides."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/outer/inner\n")
+    (tmp_path / "proc/meminfo").write_text("MemAvailable: 1000 kB\n")
+    for name, limit in (("outer", "700000"), ("outer/inner", "max")):
+        group = tmp_path / "sys/fs/cgroup" / name
+        group.mkdir(parents=True)
+        (group / "memory.max").write_text(limit)
+        (group / "memory.current").write_text("300000")
+    assert memory_available(tmp_path) == 400_000
+    (tmp_path / "sys/fs/cgroup/outer/memory.stat").write_text("anon 5\ninactive_file 50000\n")
+    assert memory_available(tmp_path) == 450_000
+    (tmp_path / "sys/fs/cgroup/outer/inner/memory.max").write_text("200000")
+    assert memory_available(tmp_path) == 0

@@ -1,0 +1,142 @@
+"""Whether there is room for a model; if not, the figures and what would help. Pure."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.models.gguf import Gguf
+from gateway.models.memory import GATEWAY, Need, need
+from workers.protocol import WorkerSpec
+
+GIB = 1 << 30
+LEAST_CTX = 2048
+"""Cells below which nobody is told to go: a slot would hardly hold a question."""
+TRY_ANYWAY = " (--force tries all the same)"
+LOSSY_KV = ("f16", "bf16", "f32")
+"""Types of the KV cache for which q8_0 is a way to save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model, and how it is to be served."""
+
+    model: Gguf
+    spec: WorkerSpec
+    workers: int
+    processor: str
+    saved: int
+    """Bytes that --cache-ram allows."""
+
+    def need(self) -> Need:
+        return need(self.model, self.spec, self.workers, self.processor, self.saved)
+
+    def but(self, workers: int | None = None, **changes: str | int | bool) -> "Wanted":
+        """The same served otherwise."""
+        return Wanted(
+            self.model,
+            msgspec.structs.replace(self.spec, **changes),
+            workers or self.workers,
+            self.processor,
+            self.saved,
+        )
+
+
+def gib(count: float) -> str:
+    """Bytes as people read them."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / (1 << 20):.0f} MiB"
+
+
+def refusal(wanted: Wanted, free: int) -> str | None:
+    """Why it does not fit into ``free`` bytes, in one line; None if it does."""
+    asked = wanted.need()
+    if asked.total <= free:
+        return None
+    ways = list(savings(wanted, free))
+    if not ways:
+        ways = [_last_resort(wanted, free)]
+    return (
+        f"the model needs {gib(asked.total)} of memory, and {gib(free)} are free: "
+        f"{figures(asked)}. What would do: {'; or '.join(ways)}{TRY_ANYWAY}"
+    )
+
+
+def warning(wanted: Wanted, free: int) -> str | None:
+    """What to say of a model that fits, if --cache-ram may later take more than there is."""
+    asked = wanted.need()
+    left = free - asked.total
+    if asked.saved <= left:
+        return None
+    return (
+        f"once --cache-ram ({gib(asked.saved)}) is full, it will need "
+        f"{gib(asked.total + asked.saved)} of memory, and {gib(free)} are free; "
+        f"--cache-ram {max(0, left) >> 20} would do"
+    )
+
+
+def figures(asked: Need) -> str:
+    """What takes the memory, in words."""
+    each = asked.worker
+    rows = [
+        ("weights", asked.mapped, "shared"),
+        ("repacked weights", each.repacked, "each"),
+        (f"KV cache of {asked.n_ctx:,} tokens", each.cells, "each"),
+        ("states", each.states, "each"),
+        ("compute buffers", each.compute + each.logits, "each"),
+        ("processes", GATEWAY + asked.workers * each.process, "all"),
+    ]
+    several = asked.workers > 1
+    parts = [
+        f"{what} {gib(size)}"
+        + (f" for each of {asked.workers} workers" if several and whose == "each" else "")
+        for what, size, whose in rows
+        if size >= 1 << 20
+    ]
+    return ", ".join(parts)
+
+
+def savings(wanted: Wanted, free: int) -> Iterator[str]:
+    """Single changes with which it fits, the least painful first."""
+    spec = wanted.spec
+
+    def fits(other: Wanted) -> bool:
+        return other.need().total <= free
+
+    if wanted.workers > 1:
+        fewer = next((n for n in range(wanted.workers - 1, 0, -1) if fits(wanted.but(n))), None)
+        if fewer:
+            yield f"--workers {fewer}"
+    if spec.repack and fits(wanted.but(repack=False)):
+        yield "--no-repack"
+    small = wanted.but(type_k="q8_0", type_v="q8_0")
+    if spec.type_k in LOSSY_KV and spec.flash_attn != "off" and fits(small):
+        yield "--cache-type-k q8_0 --cache-type-v q8_0"
+    ctx = most_ctx(wanted, fits)
+    if ctx:
+        yield f"--ctx {ctx}"
+    fewer_slots = next((n for n in range(spec.slots - 1, 0, -1) if fits(wanted.but(slots=n))), None)
+    if fewer_slots and spec.n_ctx is None:
+        yield f"--slots {fewer_slots}"
+
+
+def most_ctx(wanted: Wanted, fits: Callable[[Wanted], bool]) -> int | None:
+    """The largest multiple of 1,024 cells with which it fits, if that is still of use."""
+    low, high = LEAST_CTX // 1024, wanted.need().n_ctx // 1024
+    if high <= low or not fits(wanted.but(n_ctx=low * 1024)):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(wanted.but(n_ctx=middle * 1024)) else (low, middle)
+    return low * 1024
+
+
+def _last_resort(wanted: Wanted, free: int) -> str:
+    """All changes at once, or another file."""
+    least = wanted.but(1, repack=False, slots=1, n_ctx=LEAST_CTX)
+    if least.need().total <= free:
+        both = f"--workers 1 --no-repack --slots 1 --ctx {LEAST_CTX}"
+        return f"{both}, which needs {gib(least.need().total)}"
+    return (
+        f"a smaller quantisation or model; even with --workers 1 --no-repack --slots 1 "
+        f"--ctx {LEAST_CTX} this one needs {gib(least.need().total)}"
+    )

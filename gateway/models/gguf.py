@@ -1,0 +1,185 @@
+"""What a GGUF file says of itself, without its weights.
+
+The format is described in ggml's docs/gguf.md: a header, keys with values, a list of tensors, and
+the weights. Only the first three are read: milliseconds, also for a file of 100 GB.
+"""
+
+import contextlib
+import mmap
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.models.ggml import TYPES, TensorType
+
+MAGIC = b"GGUF"
+STRING, ARRAY = 8, 9
+NUMBERS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
+"""Types of values, by struct's letters."""
+PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+"""The name of one file of a model that was split."""
+
+
+class Unreadable(Exception):
+    """No GGUF, or a part of one; a line that says why."""
+
+
+class Tensor(NamedTuple):
+    """One matrix; ``shape`` has the length of a row first."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: TensorType
+
+    @property
+    def values(self) -> int:
+        """How many it has."""
+        return prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.type.bytes_for(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Gguf:
+    """The metadata and the tensors of a model, of all its parts."""
+
+    metadata: Mapping[str, Any]
+    tensors: tuple[Tensor, ...]
+    size: int
+    """Bytes of all files."""
+    files: tuple[Path, ...]
+
+
+def parts(path: Path) -> list[Path]:
+    """All files of the model that ``path`` is the first of, or ``path`` alone."""
+    match = PART.fullmatch(path.name)
+    if match is None:
+        return [path]
+    count = int(match["count"])
+    return [path.with_name(part_name(match["stem"], at, count)) for at in range(1, count + 1)]
+
+
+def part_name(stem: str, number: int, count: int) -> str:
+    """The name that llama.cpp gives a part; the first has number 1."""
+    return f"{stem}-{number:05}-of-{count:05}.gguf"
+
+
+def read(path: Path) -> Gguf:
+    """What the file says, and its other parts. Raises :class:`Unreadable`."""
+    files = parts(path)
+    metadata: dict[str, Any] = {}
+    tensors = list[Tensor]()
+    for file in files:
+        found, inside = _read_one(file)
+        metadata = {**found, **metadata}  # the first part has what matters
+        tensors += inside
+    return Gguf(metadata, tuple(tensors), sum(file.stat().st_size for file in files), tuple(files))
+
+
+def _read_one(path: Path) -> tuple[dict[str, Any], list[Tensor]]:
+    try:
+        with path.open("rb") as stream, _mapped(stream.fileno()) as data:
+            if data[:4] != MAGIC:
+                raise _Wrong("not a GGUF file")
+            return _Reader(data).everything()
+    except OSError as error:
+        raise Unreadable(f"can't read {path}: {error.strerror}") from error
+    except (struct.error, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{path} is damaged: its list of contents can't be read") from error
+    except _Wrong as error:
+        raise Unreadable(f"{path} is {error}") from error
+
+
+@contextlib.contextmanager
+def _mapped(descriptor: int) -> Iterator[mmap.mmap]:
+    try:
+        data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except ValueError as error:
+        raise _Wrong("empty") from error
+    with data:
+        yield data
+
+
+class _Wrong(Exception):
+    """What a file is instead of a good GGUF."""
+
+
+class _Reader:
+    """Reads one file from its begin on."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data, self._at = data, 4
+        # Version 1 had shorter counts, and nobody has such files any more.
+        version, self._tensors, self._keys = self._take("<IQQ")
+        if version not in (2, 3):
+            raise _Wrong(f"of GGUF version {version}; 2 and 3 are known")
+
+    def everything(self) -> tuple[dict[str, Any], list[Tensor]]:
+        metadata = {self._string(): self._value(self._number("I")) for _ in range(self._keys)}
+        tensors, end = list[Tensor](), 0
+        for _ in range(self._tensors):
+            tensor, offset = self._tensor()
+            tensors.append(tensor)
+            end = max(end, offset + tensor.size)
+        alignment = metadata.get("general.alignment", 32)
+        wanted = -(-self._at // alignment) * alignment + end
+        if tensors and len(self._data) < wanted:
+            raise _Wrong(f"cut off: it has {len(self._data):,} of {wanted:,} bytes")
+        return metadata, tensors
+
+    def _tensor(self) -> tuple[Tensor, int]:
+        name = self._string()
+        shape = self._take(f"<{self._number('I')}Q")
+        kind = self._number("I")
+        # A type that is new to us is llama.cpp's to judge.
+        known = TYPES.get(kind, TensorType(f"type {kind}", 1, 0))
+        return Tensor(name, shape, known), self._number("Q")
+
+    def _take(self, form: str) -> tuple[Any, ...]:
+        values = struct.unpack_from(form, self._data, self._at)
+        self._at += struct.calcsize(form)
+        return values
+
+    def _number(self, letter: str) -> Any:
+        return self._take(f"<{letter}")[0]
+
+    def _bytes(self) -> bytes:
+        size = self._number("Q")
+        self._at += size
+        if self._at > len(self._data):
+            raise IndexError
+        return self._data[self._at - size : self._at]
+
+    def _string(self) -> str:
+        return self._bytes().decode("utf-8", "replace")
+
+    def _value(self, kind: int) -> Any:
+        if kind == STRING:
+            return self._string()
+        if kind != ARRAY:
+            return self._number(NUMBERS[kind])
+        inner, count = self._take("<IQ")
+        if inner in NUMBERS:
+            return self._take(f"<{count}{NUMBERS[inner]}")
+        if inner == ARRAY or count > len(self._data):
+            raise KeyError
+        return [self._string() for _ in range(count)]

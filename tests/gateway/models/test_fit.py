@@ -1,0 +1,104 @@
+"""Refusing what does not fit, with figures that are right and advice that helps."""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gateway import machine
+from gateway.cli import build_parser
+from gateway.config import Config, ConfigError, load
+from gateway.models import fit, gguf, room
+from tests.conftest import Start
+from tests.server import MODEL, eventually
+
+MIB = 1 << 20
+
+
+def wanted(**options: object) -> fit.Wanted:
+    config = Config.model_validate({"workers": 2, "slots": 8, "cache_ram": 100, **options})
+    return room.wanted_by(config, gguf.read(MODEL))
+
+
+def test_what_fits_is_not_refused() -> None:
+    asked = wanted()
+    assert fit.refusal(asked, asked.need().total) is None
+    assert fit.refusal(asked, asked.need().total - 1) is not None
+
+
+def test_two_workers_share_mapped_weights_and_nothing_else() -> None:
+    one, two = wanted(workers=1).need(), wanted().need()
+    assert one.mapped == two.mapped == pytest.approx(gguf.read(MODEL).size, rel=0.05)
+    assert two.total - one.total == sum(one.worker)
+
+
+@pytest.mark.parametrize("free", range(150 * MIB, 320 * MIB, 10 * MIB))
+def test_each_advice_alone_makes_it_fit(free: int) -> None:
+    refused = fit.refusal(wanted(), free)
+    if refused is None:
+        return
+    advice = refused.partition("What would do: ")[2].removesuffix(fit.TRY_ANYWAY)
+    parser = build_parser()
+    for way in advice.split("; or "):
+        if way.startswith("a smaller quantisation"):
+            continue
+        given = parse(
+            parser, ["--workers", "2", "--cache-ram", "100", *shlex.split(way.split(", ")[0])]
+        )
+        other = room.wanted_by(load(given, {}, None), gguf.read(MODEL))
+        assert other.need().total <= free, way
+
+
+def parse(parser: argparse.ArgumentParser, options: list[str]) -> dict[str, object]:
+    given = vars(parser.parse_args(["serve", *options]))
+    del given["command"]
+    return given
+
+
+def test_advice_is_given_as_long_as_there_is_any() -> None:
+    reasons = [fit.refusal(wanted(), free * MIB) or "" for free in (290, 220, 60)]
+    assert "--workers 1" in reasons[0]
+    assert re.search(r"--ctx \d+", reasons[1])
+    assert "a smaller quantisation or model" in reasons[2]
+
+
+def test_the_figures_add_up() -> None:
+    asked = wanted().need()
+    rows = re.findall(r"([\d.]+) MiB( for each of 2 workers)?", fit.figures(asked))
+    total = sum(float(size) * (2 if each else 1) for size, each in rows)
+    assert total * MIB == pytest.approx(asked.total, rel=0.02)
+
+
+def test_what_may_come_later_is_only_warned_of() -> None:
+    asked = wanted()
+    free = asked.need().total + 60 * MIB
+    assert fit.refusal(asked, free) is None
+    assert re.search(r"--cache-ram 60 would do", fit.warning(asked, free) or "")
+    assert fit.warning(asked, free + 40 * MIB) is None
+
+
+def test_nothing_is_said_where_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "memory_available", lambda: None)
+    assert room.check(Config()) is None
+    monkeypatch.setattr(machine, "memory_available", lambda: 1)
+    assert room.check(Config(n_gpu_layers=-1)) is None
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF")
+    assert room.check(Config(model=broken)) is None
+    with pytest.raises(ConfigError, match=r"^--model: the model needs .* and 0 MiB are free"):
+        room.check(Config())
+    assert (room.check(Config(force=True)) or "").startswith("--force: the model needs")
+
+
+def test_the_server_refuses_before_it_loads(start_server: Start) -> None:
+    """A context that no machine has the memory for; nothing is left behind."""
+    server = start_server("--ctx", str(2**34), "--workers", "1", ready=False)
+    assert server.wait() == 2
+    assert re.search(r"needs [\d.]+ GiB of memory, and .* are free.*--ctx \d+", server.stderr)
+    assert "Traceback" not in server.stderr
+    forced = start_server("--ctx", str(2**34), "--workers", "1", "--force", ready=False)
+    eventually(lambda: "--force: the model needs" in forced.stderr, "it tries all the same")
