@@ -1,4 +1,4 @@
-"""The command line: ``forge serve``, ``forge tune``."""
+"""The command line: ``forge serve``, ``forge tune``, and those about models."""
 
 import argparse
 import asyncio
@@ -17,7 +17,9 @@ from pydantic.fields import FieldInfo
 from gateway import __version__, logs, tuned
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
 from gateway.keys import Keyring
+from gateway.models import command as model_commands
 from gateway.models import room
+from gateway.models.obtain import obtain
 from gateway.tls import server_context
 from gateway.tune import options
 
@@ -32,13 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     command, file = given.pop("command"), given.pop("config", None)
+    if command in model_commands.NAMES:
+        return model_commands.run(command, given)
     return tune(given, file) if command == "tune" else serve(given, file)
 
 
 def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
     try:
-        config = load(given, os.environ, file)
+        config = load(given, os.environ, file, obtain)
         logs.configure(config.log_level, config.log_format, "%(name)s")
         keyring = Keyring.load(config.api_key, config.api_key_file)
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
@@ -47,6 +51,9 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
         sock = bind(config.host, config.port)
     except ConfigError as error:
         return _fail("serve", str(error))
+    except KeyboardInterrupt:  # while the model came
+        print(f"forge serve: {model_commands.KEPT}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     for note in filter(None, notes):
         _tell(note, config.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -126,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
         options.SHARED,
     )
     options.add_to(tune)
+    model_commands.add_to(commands)
     return parser
 
 

@@ -6,7 +6,7 @@ only list of options: the command line, its help and the README's table are made
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -61,7 +61,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: Path = Field(EMBEDDED_MODEL, description="GGUF file to serve")
+    model: Path = Field(
+        EMBEDDED_MODEL,
+        description="model to serve: a GGUF file, hf:ORG/REPO[:QUANT|:FILE] or an https address",
+    )
     alias: str | None = Field(
         None, min_length=1, description="name of the model in the API; none: the file's name"
     )
@@ -239,7 +242,8 @@ class Config(BaseModel):
     @property
     def model_name(self) -> str:
         """What clients call the model; names of files need not be UTF-8."""
-        return self.alias or self.model.stem.encode("utf-8", "replace").decode()
+        name = re.sub(r"-00001-of-\d{5}$", "", self.model.stem)
+        return self.alias or name.encode("utf-8", "replace").decode()
 
     def shape(self, cores: int | None = None) -> "Shape":
         """Workers, slots and threads for a machine with ``cores``; their threads never exceed them.
@@ -307,10 +311,17 @@ class Shape:
     threads: int
 
 
-def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Config:
+def load(
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Path | None,
+    obtain: Callable[[str], Path] = Path,
+) -> Config:
     """Merge the sources. Raises :class:`ConfigError`.
 
     ``arguments`` holds only what was given on the command line, under the fields' names.
+    ``obtain`` makes a file of what is given as the model, once everything else is found to be
+    right; it may take hours.
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -331,7 +342,13 @@ def load(arguments: Mapping[str, Any], environment: Mapping[str, str], file: Pat
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise ConfigError(f"{origin.get(name, name)}: {_explain(name, first)}") from None
-    check_model(config.model, origin.get("model", "--model"))
+    at = origin.get("model", "--model")
+    if "model" in values:
+        try:
+            config = config.model_copy(update={"model": obtain(str(values["model"]))})
+        except ConfigError as error:
+            raise ConfigError(f"{at}: {error}") from error
+    check_model(config.model, at)
     return config
 
 

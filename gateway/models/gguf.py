@@ -95,6 +95,11 @@ def read(path: Path) -> Gguf:
     return Gguf(metadata, tuple(tensors), sum(file.stat().st_size for file in files), tuple(files))
 
 
+def check_whole(path: Path) -> None:
+    """Raises :class:`Unreadable` if this one file is none or not all of one."""
+    _read_one(path)
+
+
 def _read_one(path: Path) -> tuple[dict[str, Any], list[Tensor]]:
     try:
         with path.open("rb") as stream, _mapped(stream.fileno()) as data:

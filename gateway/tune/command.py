@@ -19,6 +19,7 @@ from rich.text import Text
 from gateway import tuned
 from gateway.config import Config, ConfigError, load
 from gateway.machine import Machine, this_machine
+from gateway.models.obtain import obtain
 from gateway.tune import report
 from gateway.tune.options import Wishes
 from gateway.tune.plan import Result, Setting
@@ -35,7 +36,7 @@ def run(given: Mapping[str, Any], file: Path | None, wishes: Wishes) -> int:
     ``given`` are options of the command line, ``file`` a config file. Raises :class:`ConfigError`,
     or KeyboardInterrupt when a signal ends it: then nothing was written.
     """
-    config = load(given, os.environ, file)
+    config = load(given, os.environ, file, obtain)
     machine = this_machine()
     base, fixed = start(config, machine.cores)
     path = check_outputs(config, wishes)

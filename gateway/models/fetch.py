@@ -1,0 +1,319 @@
+"""Getting one file over HTTP: resumed where it was interrupted, checked, then put in its place.
+
+huggingface_hub throws away what came when its process ends, and does not compare hashes; a model
+takes hours to come over a slow line. So this is our own, into its cache.
+"""
+
+import base64
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import httpx2
+
+from gateway.models.gguf import MAGIC, Unreadable, check_whole
+from gateway.models.source import shown
+
+ATTEMPTS = 5
+"""In a row, without a byte in between."""
+CHUNK = 1 << 20
+TIMEOUT_S = 20.0
+"""Without a byte."""
+HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
+
+
+class FetchFailed(Exception):
+    """Why a file did not come, in one line."""
+
+
+class Unreachable(FetchFailed):
+    """Nobody answered."""
+
+
+class Tell(Protocol):
+    """Is told how far it is: the file's name, bytes that are here, bytes in all if known."""
+
+    def __call__(self, name: str, done: int, total: int | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to get."""
+
+    url: str
+    target: Path
+    name: str
+    """For people."""
+    size: int | None = None
+    sha256: str | None = None
+    """In hexadecimal."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Said:
+    """What a server's answer says of the file."""
+
+    size: int | None
+    sha256: str | None
+    validator: str | None
+    """For If-Range: what came before belongs to this file only if it is the same."""
+
+
+def client() -> httpx2.Client:
+    """One that follows redirects, without showing a token to another host."""
+    return httpx2.Client(follow_redirects=True, timeout=TIMEOUT_S)
+
+
+def fetch(
+    http: httpx2.Client,
+    wanted: Wanted,
+    part: Path,
+    tell: Tell,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Bring ``wanted`` to its target through ``part``, which stays if it is interrupted.
+
+    Who looks at the target sees a whole file or none. Raises :class:`FetchFailed`.
+    """
+    try:
+        wanted.target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(part, wanted.target) as stream:
+            if stream is not None:
+                _Download(http, wanted, part, stream, tell, sleep).run()
+    except OSError as error:
+        raise FetchFailed(f"{wanted.name}: {_of_disk(error, wanted.target)}") from error
+
+
+def _of_disk(error: OSError, target: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"the disk of {target.parent} is full; what came so far is kept, and the next attempt "
+            "goes on from there"
+        )
+    return f"can't write into {target.parent}: {error.strerror}"
+
+
+@contextlib.contextmanager
+def _alone(part: Path, target: Path) -> Iterator[BinaryIO | None]:
+    """The part, which nobody else writes to now; None: somebody else has brought the target."""
+    while True:
+        with part.open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if not _is(part, stream):
+                continue  # somebody brought it, or threw it away, while we waited
+            try:
+                yield None if target.exists() else stream
+            finally:
+                if _is(part, stream) and part.stat().st_size == 0:
+                    part.unlink()
+            return
+
+
+def _is(part: Path, stream: BinaryIO) -> bool:
+    """Whether ``stream`` still is the file of that name."""
+    try:
+        return os.path.samestat(part.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+class _Download:
+    """One file on its way."""
+
+    def __init__(
+        self,
+        http: httpx2.Client,
+        wanted: Wanted,
+        part: Path,
+        stream: BinaryIO,
+        tell: Tell,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._http, self._wanted, self._part = http, wanted, part
+        self._stream, self._tell, self._sleep = stream, tell, sleep
+        self._said = _Said(wanted.size, wanted.sha256, None)
+        self._note = part.with_name(f"{part.name}.validator")
+        """Beside the part: which version of the file it belongs to."""
+        self._unsure = False
+        """Whether nothing but the end of the connection says that this is the whole file."""
+
+    def run(self) -> None:
+        failures = 0
+        while not self._complete():
+            before = self._have()
+            reason = self._request_or_reason(before)
+            failures = 0 if self._have() > before else failures + 1
+            if failures >= ATTEMPTS:
+                raise Unreachable(f"{self._wanted.name}: {reason}")
+            if reason is not None and not self._complete():
+                self._sleep(min(8.0, 0.5 * 2**failures))
+        self._check()
+        os.fsync(self._stream.fileno())
+        self._part.replace(self._wanted.target)
+        self._note.unlink(missing_ok=True)
+
+    def _request_or_reason(self, have: int) -> str | None:
+        """Why what came is not all of it, if one request told."""
+        try:
+            self._request(have)
+        except (httpx2.TransportError, httpx2.StreamError) as error:
+            return _of_network(error)
+        return None if self._complete() else "the server ends too early"
+
+    def _have(self) -> int:
+        return os.fstat(self._stream.fileno()).st_size
+
+    def _complete(self) -> bool:
+        size = self._said.size
+        if size is not None and self._have() > size:
+            self._begin_anew()
+        return size is not None and self._have() == size
+
+    def _begin_anew(self) -> None:
+        self._stream.truncate(0)
+        self._note.unlink(missing_ok=True)
+
+    def _request(self, have: int) -> None:
+        """One answer, as far as it comes. Without a length its end is the file's."""
+        headers = {**self._wanted.headers, "Accept-Encoding": "identity"}
+        validator = self._note.read_text() if self._note.exists() else None
+        # A hash says what the file is, else the server has to.
+        if have and (validator or self._wanted.sha256):
+            headers["Range"] = f"bytes={have}-"
+            if validator and not self._wanted.sha256:
+                headers["If-Range"] = validator
+        elif have:
+            self._begin_anew()
+        with self._http.stream("GET", self._wanted.url, headers=headers) as response:
+            if response.status_code == 416 and have:
+                self._begin_anew()
+                return
+            self._refuse_errors(response)
+            at = _begin(response)
+            if at != self._have():
+                self._begin_anew()
+                if at:
+                    return
+            self._said = self._merged(response)
+            if self._said.size == 0:
+                raise FetchFailed(f"{self._wanted.name}: what comes is empty, not a GGUF file")
+            self._room(self._said.size)
+            self._take(response)
+        if self._said.size is None:
+            self._said.size = self._have()
+            self._unsure = self._said.sha256 is None
+
+    def _refuse_errors(self, response: httpx2.Response) -> None:
+        status = response.status_code
+        if status in (408, 429) or status >= 500:
+            raise httpx2.ReadError(f"the server answers {status}")
+        if status >= 400:
+            reasons = {401: "asks for a login", 403: "forbids it", 404: "has no such file"}
+            reason = reasons.get(status, f"answers {status}")
+            raise FetchFailed(f"{self._wanted.name}: the server {reason} ({status})")
+
+    def _merged(self, response: httpx2.Response) -> _Said:
+        said = _said(response)
+        if said.validator:
+            self._note.write_text(said.validator)
+        known = self._wanted
+        return _Said(known.size or said.size, known.sha256 or said.sha256, said.validator)
+
+    def _room(self, size: int | None) -> None:
+        if size is None:
+            return
+        missing = size - self._have()
+        free = shutil.disk_usage(self._part.parent).free
+        if missing > free:
+            raise FetchFailed(
+                f"{self._wanted.name}: {missing / 1e9:.1f} GB are still to come, and the disk of "
+                f"{self._part.parent} has {free / 1e9:.1f} GB free"
+            )
+
+    def _take(self, response: httpx2.Response) -> None:
+        have = self._have()
+        self._tell(self._wanted.name, have, self._said.size)
+        for chunk in response.iter_raw(CHUNK):
+            if have == 0 and not chunk.startswith(MAGIC[: len(chunk)]):
+                raise FetchFailed(f"{self._wanted.name}: what comes is not a GGUF file")
+            self._stream.write(chunk)
+            self._stream.flush()
+            have += len(chunk)
+            self._tell(self._wanted.name, have, self._said.size)
+
+    def _throw_away(self) -> None:
+        self._part.unlink()
+        self._note.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """Raises :class:`FetchFailed` if the file is not the one that was meant."""
+        if self._unsure:
+            try:
+                check_whole(self._part)
+            except Unreadable as error:
+                self._throw_away()
+                raise FetchFailed(
+                    f"{self._wanted.name}: it did not come whole; try again"
+                ) from error
+        if self._said.sha256 is None:
+            return
+        with self._part.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != self._said.sha256:
+            self._throw_away()
+            raise FetchFailed(
+                f"{self._wanted.name}: it was damaged on the way (its SHA-256 is {found[:12]}..., "
+                f"not {self._said.sha256[:12]}...) and thrown away; try again"
+            )
+
+
+def _begin(response: httpx2.Response) -> int:
+    """Where in the file an answer begins."""
+    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+    return int(match[1]) if response.status_code == 206 and match else 0
+
+
+def _said(response: httpx2.Response) -> _Said:
+    headers = response.headers
+    length = headers.get("content-length", "")
+    size = int(length) + _begin(response) if length.isdigit() else None
+    etag = headers.get("etag", "")
+    validator = etag if etag.startswith('"') else headers.get("last-modified")
+    return _Said(size, _sha256(headers), validator)
+
+
+def _sha256(headers: httpx2.Headers) -> str | None:
+    """RFC 9530's Repr-Digest, RFC 3230's Digest, the hub's and others' own."""
+    for name, pattern in (
+        ("repr-digest", r"sha-256=:([^:]+):"),
+        ("digest", r"(?i:sha-256)=([^,]+)"),
+    ):
+        if match := re.search(pattern, headers.get(name, "")):
+            with contextlib.suppress(ValueError):
+                return base64.b64decode(match[1], validate=True).hex()
+    for name in ("x-linked-etag", "x-checksum-sha256"):
+        value = headers.get(name, "").strip('"').lower()
+        if HEXADECIMAL.fullmatch(value):
+            return str(value)
+    return None
+
+
+def _of_network(error: Exception) -> str:
+    if isinstance(error, httpx2.TimeoutException):
+        return f"nothing came for {TIMEOUT_S:.0f} seconds"
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def label(url: str) -> str:
+    """The last part of an address, for people."""
+    return shown(url).rstrip("/").rpartition("/")[2]

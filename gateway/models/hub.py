@@ -1,0 +1,127 @@
+"""Models of the Hugging Face hub, in the cache that its other users share.
+
+huggingface_hub knows the hub's API, its errors, tokens and the cache; the bytes come by
+:mod:`gateway.models.fetch`. It reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE itself.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from gateway.models.fetch import FetchFailed, Tell, Unreachable, Wanted, client, fetch
+from gateway.models.source import Hub, choose
+
+REVISION = "main"
+MOST_OVER_HTTP = 50_000_000_000
+"""Bytes of a file that the hub gives over plain HTTP; larger ones need its own transfer."""
+
+
+def pull(source: Hub, tell: Tell, note: Callable[[str], None]) -> Path:
+    """The first or only file of the model, in the cache.
+
+    ``note`` gets a line if the hub can't be reached and what the cache has is taken. Raises
+    :class:`FetchFailed`, or :class:`gateway.models.source.BadSource` for what is not there.
+    """
+    disable_progress_bars()
+    try:
+        info = HfApi().model_info(source.repository, files_metadata=True, timeout=20)
+    except (OfflineModeIsEnabled, httpx2.TransportError) as error:
+        return _from_cache(source, error, note)
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise FetchFailed(_explain(source, error)) from error
+    siblings = {one.rfilename: one for one in info.siblings or ()}
+    chosen = choose({name: one.size or 0 for name, one in siblings.items()}, source)
+    try:
+        paths = [_file(source, info, siblings[name], tell) for name in chosen.files]
+    except (HfHubHTTPError, httpx2.TransportError) as error:
+        raise FetchFailed(_explain(source, error)) from error
+    if len({path.parent for path in paths}) > 1:
+        raise FetchFailed(f"hf:{source.repository} was changed meanwhile; try again")
+    return paths[0]
+
+
+def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: Tell) -> Path:
+    """One file, from the cache if it is there."""
+    name, repository = sibling.rfilename, source.repository
+    known = try_to_load_from_cache(repository, name, revision=info.sha)
+    if isinstance(known, str):
+        return Path(known)
+    if sibling.lfs is not None and sibling.lfs.size <= MOST_OVER_HTTP:
+        blob = blobs(repository) / sibling.lfs.sha256
+        wanted = Wanted(
+            hf_hub_url(repository, name, revision=info.sha, endpoint=constants.ENDPOINT),
+            blob,
+            name.rpartition("/")[2],
+            sibling.lfs.size,
+            sibling.lfs.sha256,
+            build_hf_headers(),
+        )
+        with client() as http:
+            # By this end of its name the hub's own tools know what is unfinished.
+            fetch(http, wanted, blob.with_name(f"{blob.name}.forge.incomplete"), tell)
+    # The bytes are there; what is left is their name in the cache.
+    return Path(hf_hub_download(repository, name, revision=REVISION))
+
+
+def blobs(repository: str) -> Path:
+    """Where the cache has the contents of a repository's files, under their hashes."""
+    folder = repo_folder_name(repo_id=repository, repo_type="model")
+    return Path(constants.HF_HUB_CACHE) / folder / "blobs"
+
+
+def _from_cache(source: Hub, error: Exception, note: Callable[[str], None]) -> Path:
+    """What the cache has of the model. Raises :class:`Unreachable`."""
+    why = f"can't reach {constants.ENDPOINT} ({_line(error)})"
+    if isinstance(error, OfflineModeIsEnabled):
+        why = "HF_HUB_OFFLINE is set"
+    repository = blobs(source.repository).parent
+    try:
+        commit = (repository / "refs" / REVISION).read_text()
+        snapshot = repository / "snapshots" / commit
+        files = {
+            str(path.relative_to(snapshot)): path.stat().st_size
+            for path in snapshot.rglob("*.gguf")
+        }
+    except OSError:
+        files = {}
+    if not files:
+        raise Unreachable(f"{why}, and the cache has nothing of hf:{source.repository}") from error
+    chosen = choose(files, source)
+    note(f"{why}; taken from the cache: {chosen.files[0]}")
+    return snapshot / chosen.files[0]
+
+
+def _explain(source: Hub, error: Exception) -> str:
+    """Why the hub refuses, in one line."""
+    name, endpoint = f"hf:{source.repository}", constants.ENDPOINT
+    if isinstance(error, GatedRepoError):
+        return (
+            f"{name} is gated: accept its terms at {endpoint}/{source.repository}, and set "
+            "HF_TOKEN to a token that may read it"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{name}: there is no such model, or it is private and HF_TOKEN may not read it"
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if status == 401:
+            return f"{name}: the hub does not accept the token (HF_TOKEN)"
+        return f"{name}: the hub answers {status}"
+    return f"{name}: {_line(error)}"
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
