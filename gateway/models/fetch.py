@@ -25,7 +25,6 @@ from gateway.models.source import shown
 
 ATTEMPTS = 5
 """In a row, without a byte in between."""
-CHUNK = 1 << 20
 TIMEOUT_S = 20.0
 """Without a byte."""
 HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
@@ -243,7 +242,7 @@ class _Download:
     def _take(self, response: httpx2.Response) -> None:
         have = self._have()
         self._tell(self._wanted.name, have, self._said.size)
-        for chunk in response.iter_raw(CHUNK):
+        for chunk in response.iter_raw():
             if have == 0 and not chunk.startswith(MAGIC[: len(chunk)]):
                 raise FetchFailed(f"{self._wanted.name}: what comes is not a GGUF file")
             self._stream.write(chunk)
