@@ -18,6 +18,7 @@ from gateway import __version__, logs, tuned
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
 from gateway.keys import Keyring
 from gateway.models import command as model_commands
+from gateway.models import options as model_options
 from gateway.models import room
 from gateway.models.obtain import obtain
 from gateway.tls import server_context
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     command, file = given.pop("command"), given.pop("config", None)
-    if command in model_commands.NAMES:
-        return model_commands.run(command, given)
+    if command in model_options.NAMES:
+        return model_commands.run(command, given, file)
     return tune(given, file) if command == "tune" else serve(given, file)
 
 
@@ -133,7 +134,14 @@ def build_parser() -> argparse.ArgumentParser:
         options.SHARED,
     )
     options.add_to(tune)
-    model_commands.add_to(commands)
+    show = _add_command(
+        commands,
+        "show",
+        "tell what a model is, what it can do and what memory it needs",
+        "The memory is that of forge serve with the same options. ",
+        model_options.SHAPE,
+    )
+    model_options.add_to(commands, show)
     return parser
 
 

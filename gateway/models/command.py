@@ -1,49 +1,43 @@
-"""The commands about models: ``forge pull``."""
+"""The commands about models: ``forge pull``, ``list``, ``show`` and ``rm``."""
 
-import argparse
+import json
+import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gateway import logs
-from gateway.config import ConfigError
+from gateway.config import Config, ConfigError, load
+from gateway.models import catalog, fit, gguf, room
 from gateway.models.obtain import obtain
+from gateway.models.source import BadSource
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
-NAMES = ("pull",)
 KEPT = "interrupted; what came is kept, and the next time it goes on from there"
 
 
-def add_to(commands: Any) -> None:
-    """The commands of this module."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "pull",
-        help="get a model, for forge serve to find it here",
-        description="Get a model and print where its file is. An interrupted one goes on where "
-        "it was, and a file is in its place only when it is whole.",
-        epilog="HF_TOKEN opens what is gated or private, HF_ENDPOINT names another hub, and "
-        "HF_HUB_CACHE another cache; it is shared with all that use huggingface_hub.",
-    )
-    parser.add_argument(
-        "source",
-        metavar="MODEL",
-        help="hf:ORG/REPO (Q4_K_M, or the nearest quantisation there is), hf:ORG/REPO:QUANT, "
-        "hf:ORG/REPO:FILE, or an https address",
-    )
-
-
-def run(command: str, given: dict[str, Any]) -> int:
+def run(command: str, given: dict[str, Any], file: Path | None) -> int:
     """The exit code of ``forge command``."""
-    commands: dict[str, Callable[[dict[str, Any]], None]] = {"pull": pull}
+    commands: dict[str, Callable[[dict[str, Any], Path | None], None]] = {
+        "pull": pull,
+        "list": list_models,
+        "show": show_model,
+        "rm": remove,
+    }
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        commands[command](given)
-    except ConfigError as error:
+        commands[command](given, file)
+    except (ConfigError, BadSource) as error:
         print(f"forge {command}: error: {logs.escaped(str(error))}", file=sys.stderr)
         return EXIT_FAILED
+    except BrokenPipeError:  # as under `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
     except KeyboardInterrupt:
-        print(f"forge {command}: {KEPT}", file=sys.stderr)
+        text = KEPT if command == "pull" else "interrupted"
+        print(f"forge {command}: {text}", file=sys.stderr)
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -54,6 +48,156 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def pull(given: dict[str, Any]) -> None:
+def pull(given: dict[str, Any], _: Path | None) -> None:
     """``forge pull``."""
     print(obtain(given["source"]))
+
+
+def list_models(given: dict[str, Any], _: Path | None) -> None:
+    """``forge list``."""
+    folders = [Path(folder) for folder in given["folders"]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder")
+    entries, partial = catalog.everything(folders), catalog.unfinished()
+    if given["json"]:
+        print(json.dumps([_as_json(entry) for entry in entries], indent=1))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Model", overflow="fold")
+    for heading in ("Architecture", "Type", "Size", "Changed"):
+        table.add_column(heading, justify="right" if heading == "Size" else "left", no_wrap=True)
+    for entry in entries:
+        architecture, kind = entry.head()
+        kind = "" if architecture == "unreadable" else kind
+        row = (entry.name, architecture, kind, fit.gib(entry.size), catalog.age(entry.modified))
+        table.add_row(*(logs.escaped(cell).replace("[", r"\[") for cell in row))
+    console = Console(highlight=False)
+    console.print(table)
+    if partial:
+        size = fit.gib(sum(path.stat().st_size for path in partial))
+        console.print(
+            f"Unfinished: {len(partial)} with {size}; forge rm --unfinished deletes them."
+        )
+
+
+def _as_json(entry: catalog.Entry) -> dict[str, Any]:
+    architecture, kind = entry.head()
+    return {
+        "name": entry.name,
+        "files": [str(file) for file in entry.files],
+        "where": entry.where,
+        "size": entry.size,
+        "modified": entry.modified,
+        "architecture": architecture,
+        "quantisation": kind,
+    }
+
+
+def show_model(given: dict[str, Any], file: Path | None) -> None:
+    """``forge show``."""
+    from gateway.models import show
+
+    as_json, template = given.pop("json"), given.pop("template")
+    entry = catalog.find(given.pop("name"))
+    try:
+        model = gguf.read(entry.path)
+    except gguf.Unreadable as error:
+        raise ConfigError(str(error)) from error
+    if template:
+        print(model.metadata.get("tokenizer.chat_template") or "", end="")
+        return
+    environment = {key: value for key, value in os.environ.items() if key != "FORGE_MODEL"}
+    config = load({**given, "model": str(entry.path)}, environment, file)
+    told = show.described(entry, model, config)
+    if as_json:
+        print(json.dumps(told, indent=1))
+    else:
+        _print(show.rows(told), told, config, model)
+
+
+def _print(
+    lines: list[tuple[str, str]], told: dict[str, Any], config: Config, model: gguf.Gguf
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from gateway.models import show
+
+    console = Console(highlight=False)
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, text in lines:
+        facts.add_row(name, logs.escaped(text).replace("[", r"\["))
+    console.print(facts)
+    asked = room.wanted_by(config, model).need()
+    memory = told["memory"]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"Memory of forge serve: {_count(memory['workers'], 'worker')}, "
+        f"{_count(memory['slots'], 'slot')} each",
+        title_justify="left",
+        title_style="bold",
+    )
+    for heading in ("", "each worker", "in all"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in show.memory_rows(asked):
+        table.add_row(*row, style="bold" if row[0] == "total" else "")
+    console.print()
+    console.print(table)
+    if memory["free"] is not None:
+        free = fit.gib(memory["free"])
+        verdict = memory["advice"] or f"It fits: {free} are free."
+        console.print(verdict.removesuffix(fit.TRY_ANYWAY), markup=False)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def remove(given: dict[str, Any], _: Path | None) -> None:
+    """``forge rm``."""
+    if given["unfinished"]:
+        _remove_unfinished(given)
+        return
+    if given["name"] is None:
+        raise ConfigError("which model? forge list shows them")
+    entry = catalog.find(given["name"])
+    if entry.where in ("folder", "embedded"):
+        catalog.remove(entry)  # which says why not
+    if not given["yes"]:
+        _ask(f"Delete {entry.name} ({fit.gib(entry.size)})?")
+    print(f"{fit.gib(catalog.remove(entry))} are free again.")
+
+
+def _remove_unfinished(given: dict[str, Any]) -> None:
+    partial = catalog.unfinished()
+    size = sum(path.stat().st_size for path in partial)
+    if not partial:
+        print("Nothing is unfinished.")
+        return
+    if not given["yes"]:
+        _ask(f"Delete {len(partial)} unfinished files ({fit.gib(size)})?")
+    for path in partial:
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.validator").unlink(missing_ok=True)
+    print(f"{fit.gib(size)} are free again.")
+
+
+def _ask(question: str) -> None:
+    """Raises :class:`ConfigError` unless the answer is yes."""
+    if not sys.stdin.isatty():
+        raise ConfigError("nobody is there to be asked; --yes deletes without asking")
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was deleted")

@@ -8,7 +8,7 @@ import contextlib
 import mmap
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -95,17 +95,25 @@ def read(path: Path) -> Gguf:
     return Gguf(metadata, tuple(tensors), sum(file.stat().st_size for file in files), tuple(files))
 
 
+def head(path: Path) -> dict[str, Any]:
+    """What the file says before it comes to its vocabulary, which is quick to read.
+
+    Raises :class:`Unreadable`.
+    """
+    return _read_one(path, _Reader.beginning)[0]
+
+
 def check_whole(path: Path) -> None:
     """Raises :class:`Unreadable` if this one file is none or not all of one."""
     _read_one(path)
 
 
-def _read_one(path: Path) -> tuple[dict[str, Any], list[Tensor]]:
+def _read_one(path: Path, how: "Callable[[_Reader], _Contents] | None" = None) -> "_Contents":
     try:
         with path.open("rb") as stream, _mapped(stream.fileno()) as data:
             if data[:4] != MAGIC:
                 raise _Wrong("not a GGUF file")
-            return _Reader(data).everything()
+            return (how or _Reader.everything)(_Reader(data))
     except OSError as error:
         raise Unreadable(f"can't read {path}: {error.strerror}") from error
     except (struct.error, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
@@ -124,6 +132,9 @@ def _mapped(descriptor: int) -> Iterator[mmap.mmap]:
         yield data
 
 
+_Contents = tuple[dict[str, Any], list[Tensor]]
+
+
 class _Wrong(Exception):
     """What a file is instead of a good GGUF."""
 
@@ -138,7 +149,17 @@ class _Reader:
         if version not in (2, 3):
             raise _Wrong(f"of GGUF version {version}; 2 and 3 are known")
 
-    def everything(self) -> tuple[dict[str, Any], list[Tensor]]:
+    def beginning(self) -> _Contents:
+        """Keys up to the vocabulary's."""
+        metadata = dict[str, Any]()
+        for _ in range(self._keys):
+            key = self._string()
+            if key.startswith("tokenizer."):
+                break
+            metadata[key] = self._value(self._number("I"))
+        return metadata, []
+
+    def everything(self) -> _Contents:
         metadata = {self._string(): self._value(self._number("I")) for _ in range(self._keys)}
         tensors, end = list[Tensor](), 0
         for _ in range(self._tensors):

@@ -5,13 +5,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.config import ConfigError
+from gateway.config import EMBEDDED_MODEL, ConfigError
 from gateway.models.source import BadSource, Hub, parse
-
-
-def is_remote(text: str) -> bool:
-    """Whether ``text`` names something that is not a local path."""
-    return text.startswith(("hf:", "http://", "https://"))
 
 
 def obtain(text: str) -> Path:
@@ -22,7 +17,8 @@ def obtain(text: str) -> Path:
     try:
         source = parse(text)
         if source is None:
-            return Path(text)
+            path = Path(text)
+            return EMBEDDED_MODEL if text == EMBEDDED_MODEL.stem and not path.exists() else path
         from gateway.models.fetch import FetchFailed
 
         try:

@@ -1,0 +1,178 @@
+"""What a model is, what it can do, and what memory it will need; nothing is loaded."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+from gateway.config import Config
+from gateway.machine import memory_available
+from gateway.models import fit, gguf, room
+from gateway.models.catalog import Entry
+from gateway.models.ggml import FILE_TYPES
+from gateway.models.memory import GATEWAY, Need
+from gateway.models.shape import Said, Shape, shape
+
+RANKS = 4
+"""llama.cpp's pooling type of models that rank pairs of texts."""
+FIM_KEYS = {
+    "pre": ("fim_pre_token_id", "prefix_token_id"),
+    "suf": ("fim_suf_token_id", "suffix_token_id"),
+    "mid": ("fim_mid_token_id", "middle_token_id"),
+}
+FIM_TOKENS = {
+    "pre": ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>",
+            "<|code_prefix|>", "<|prefix|>"),
+    "suf": ("<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>",
+            "<|code_suffix|>", "<|suffix|>"),
+    "mid": ("<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>",
+            "<|code_middle|>", "<|middle|>"),
+}  # fmt: skip
+"""By which llama.cpp finds the tokens for infilling where no key names them."""
+
+
+def described(entry: Entry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
+    """All that is told, as JSON has it."""
+    said, sizes = Said(model.metadata), shape(model)
+    weights = sum(tensor.size for tensor in model.tensors)
+    parameters = sum(tensor.values for tensor in model.tensors)
+    kinds = Counter[str]()
+    for tensor in model.tensors:
+        kinds[tensor.type.name] += tensor.values
+    template = model.metadata.get("tokenizer.chat_template")
+    return {
+        "name": entry.name,
+        "title": model.metadata.get("general.name"),
+        "files": [str(file) for file in entry.files],
+        "size": model.size,
+        "architecture": sizes.architecture,
+        "parameters": parameters,
+        "quantisation": FILE_TYPES.get(model.metadata.get("general.file_type", -1))
+        or next(iter(dict(kinds.most_common(1))), None),
+        "bits_per_weight": round(8 * weights / max(1, parameters), 2),
+        "types": dict(kinds.most_common()),
+        "context": sizes.context,
+        "vocabulary": sizes.vocabulary,
+        "layers": len(sizes.layers),
+        "width": sizes.width,
+        "sliding_window": sizes.window or None,
+        "recurrent": sizes.recurrent,
+        "license": model.metadata.get("general.license"),
+        "chat_template": template,
+        "supports": supports(model, said, sizes, template),
+        "memory": memory(model, config),
+    }
+
+
+def supports(model: gguf.Gguf, said: Said, sizes: Shape, template: str | None) -> dict[str, Any]:
+    """What the API can be asked for."""
+    generates = not sizes.encoder and said.value("attention.causal") is not False
+    told = speech(template) if generates else {"tools": None, "reasoning": None}
+    return {
+        "chat": generates,
+        **told,
+        "embeddings": said.value("pooling_type") != RANKS,
+        "infill": generates and infills(model),
+    }
+
+
+def speech(template: str | None) -> dict[str, Any]:
+    """How it calls tools and thinks. The workers know; this process must not know templates."""
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.speech"],
+        input=(template or "").encode("utf-8", "replace"),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def infills(model: gguf.Gguf) -> bool:
+    """Whether it has the three tokens for filling in the middle."""
+    tokens = model.metadata.get("tokenizer.ggml.tokens") or ()
+    there = set(tokens)
+    return all(
+        any(f"tokenizer.ggml.{key}" in model.metadata for key in keys)
+        or any(text in there for text in FIM_TOKENS[part])
+        for part, keys in FIM_KEYS.items()
+    )
+
+
+def memory(model: gguf.Gguf, config: Config) -> dict[str, Any]:
+    """What `forge serve` with ``config`` will take, in bytes."""
+    wanted = room.wanted_by(config, model)
+    asked, free = wanted.need(), memory_available()
+    return {
+        "workers": asked.workers,
+        "slots": wanted.spec.slots,
+        "ctx": asked.n_ctx,
+        "cache_type_k": wanted.spec.type_k,
+        "cache_type_v": wanted.spec.type_v,
+        "gateway": GATEWAY,
+        "weights_mapped": asked.mapped,
+        "each_worker": asked.worker._asdict(),
+        "total": asked.total,
+        "cache_ram": asked.saved,
+        "free": free,
+        "advice": None if free is None else fit.refusal(wanted, free),
+    }
+
+
+def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for people: what it is, in words."""
+    can = told["supports"]
+    reasoning = can["reasoning"]
+    recurrent = "recurrent: a state for each sequence" if told["recurrent"] else ""
+    window = f"sliding window of {told['sliding_window']:,}" if told["sliding_window"] else ""
+    shapes = [f"{told['layers']} layers", f"width {told['width']:,}", window, recurrent]
+    kinds = ", ".join(f"{name} {share:.0%}" for name, share in _shares(told["types"]))
+    lines = [
+        ("model", told["name"]),
+        ("title", told["title"] or ""),
+        ("file", told["files"][0]),
+        ("parts", str(len(told["files"])) if len(told["files"]) > 1 else ""),
+        ("architecture", f"{told['architecture']}; {', '.join(filter(None, shapes))}"),
+        ("parameters", f"{told['parameters'] / 1e6:,.1f} M"),
+        ("quantisation", f"{told['quantisation'] or 'unknown'}, "
+                         f"{told['bits_per_weight']} bits a weight ({kinds})"),
+        ("size", fit.gib(told["size"])),
+        ("context", f"{told['context']:,} tokens"),
+        ("vocabulary", f"{told['vocabulary']:,} tokens"),
+        ("licence", told["license"] or ""),
+        ("chat template", "yes (--template shows it)" if told["chat_template"] else "none"),
+        ("chats", "yes" if can["chat"] else "no"),
+        ("tools", can["tools"] or "no"),
+        ("reasoning", "between {} and {}".format(*reasoning) if reasoning else "no"),
+        ("embeddings", "yes" if can["embeddings"] else "no: it ranks"),
+        ("infill", "yes" if can["infill"] else "no"),
+    ]  # fmt: skip
+    return [(name, text) for name, text in lines if text]
+
+
+def _shares(types: dict[str, int]) -> list[tuple[str, float]]:
+    total = sum(types.values()) or 1
+    return [(name, count / total) for name, count in types.items() if count / total >= 0.005]
+
+
+def memory_rows(asked: Need) -> list[tuple[str, str, str]]:
+    """What takes memory: a name, for each worker, in all."""
+    each = asked.worker
+
+    def row(name: str, size: int) -> tuple[str, str, str]:
+        return name, fit.gib(size), fit.gib(size * asked.workers)
+
+    found = [
+        ("weights, mapped and shared", "", fit.gib(asked.mapped)),
+        row("weights, repacked", each.repacked),
+        row(f"KV cache, {asked.n_ctx:,} tokens", each.cells),
+        row("states of sequences", each.states),
+        row("compute buffer", each.compute),
+        row("logits", each.logits),
+        row("process", each.process),
+        ("gateway", "", fit.gib(GATEWAY)),
+        ("total", "", fit.gib(asked.total)),
+    ]
+    return [one for one in found if one[2] != "0 MiB"]

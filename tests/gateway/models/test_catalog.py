@@ -1,0 +1,255 @@
+"""`forge list`, `show` and `rm`: what is in the caches, and what leaves them."""
+
+import contextlib
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import PoolingType
+from huggingface_hub import scan_cache_dir
+
+from gateway.cli import main
+from gateway.config import EMBEDDED_MODEL
+from gateway.models import catalog
+from tests.architectures import hybrid, sliding
+from tests.encoder import encoder
+from tests.f32 import f32_copy
+from tests.hub import COMMIT
+from tests.recurrent import recurrent
+from tests.server import DEADLINE_S, MODEL, environment
+
+CONTENT = MODEL.read_bytes()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Caches of our own, with a model in each."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    cached(tmp_path, "org/tiny", {"tiny-Q4_K_M.gguf": CONTENT, "tiny-Q8_0.gguf": CONTENT + b"8"})
+    own = tmp_path / "cache/forge/models/host-1234"
+    own.mkdir(parents=True)
+    (own / "plain.gguf").write_bytes(CONTENT)
+    (own / "half.gguf.incomplete").write_bytes(CONTENT[:1000])
+    return tmp_path
+
+
+def cached(home: Path, repository: str, files: dict[str, bytes]) -> None:
+    """As huggingface_hub lays it out."""
+    folder = home / "hf/hub" / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / COMMIT
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/main").write_text(COMMIT)
+    (folder / "blobs").mkdir()
+    snapshot.mkdir(parents=True)
+    for number, (name, content) in enumerate(files.items()):
+        blob = folder / "blobs" / f"{number:064}"
+        blob.write_bytes(content)
+        (snapshot / name).symlink_to(os.path.relpath(blob, snapshot))
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    """What the command says: on standard output if it succeeds, else its one line of error."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        found = main(list(arguments))
+    assert found == code, err.getvalue()
+    if code:
+        assert out.getvalue() == ""
+        (line,) = err.getvalue().splitlines()
+        return line
+    return out.getvalue()
+
+
+def listed() -> dict[str, Any]:
+    return {one["name"]: one for one in json.loads(run("list", "--json"))}
+
+
+def test_all_caches_are_listed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = str(home / "cache/forge/models/host-1234/plain.gguf")
+    names = {"hf:org/tiny:Q4_K_M", "hf:org/tiny:Q8_0", plain, "forge-tiny"}
+    assert set(listed()) == names
+    assert listed()[plain]["architecture"] == "llama"
+    monkeypatch.setenv("COLUMNS", "200")
+    table = run("list")
+    assert all(name in table for name in names)
+    assert "Unfinished: 1 with" in table
+
+
+def test_folders_are_listed_too(home: Path) -> None:
+    (home / "mine/deep").mkdir(parents=True)
+    (home / "mine/deep/m.gguf").write_bytes(CONTENT)
+    (home / "mine/broken.gguf").write_bytes(b"GGUF")
+    found = {one["name"]: one for one in json.loads(run("list", "--json", str(home / "mine")))}
+    assert found[str(home / "mine/deep/m.gguf")]["quantisation"] == "F16"
+    assert found[str(home / "mine/broken.gguf")]["architecture"] == "unreadable"
+    assert "broken.gguf" in run("list", str(home / "mine"))
+    assert "is not a folder" in run("list", str(home / "none"), code=2)
+
+
+def test_our_view_of_the_hubs_cache_is_its_own(home: Path) -> None:
+    (repository,) = scan_cache_dir(home / "hf/hub").repos
+    assert repository.repo_id == "org/tiny"
+    assert catalog.hub_cache() == home / "hf/hub"
+    theirs = "from huggingface_hub.constants import HF_HUB_CACHE as c; print(c)"
+    for variables in (
+        {},
+        {"HF_HOME": ""},
+        {"HF_HOME": "", "XDG_CACHE_HOME": ""},
+        {"HF_HUB_CACHE": "~/elsewhere"},
+        {"HF_HUB_CACHE": "$HOME/elsewhere"},
+        {"HUGGINGFACE_HUB_CACHE": "/old"},
+    ):
+        env = {**os.environ, **variables}
+        env = {key: value for key, value in env.items() if value}
+        ours = "from gateway.models.catalog import hub_cache as c; print(c())"
+        asked = [
+            subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+            for code in (theirs, ours)
+        ]
+        assert asked[0].stdout == asked[1].stdout
+
+
+def test_a_model_is_found_by_its_names(home: Path) -> None:
+    for name in ("hf:org/tiny", "hf:org/tiny:Q4_K_M", "tiny:q4_k_m"):
+        assert catalog.find(name).path.name == "tiny-Q4_K_M.gguf"
+    assert catalog.find("plain").where == "web"
+    assert catalog.find(str(MODEL)).where == "embedded"
+    assert "may be several" in run("show", "tiny", code=2)
+    assert "forge pull hf:org/other gets it" in run("show", "hf:org/other", code=2)
+    assert "has no Q2_K; it has" in run("show", "hf:org/tiny:Q2_K", code=2)
+    assert "neither a file nor" in run("show", "nothing", code=2)
+
+
+def test_removed_is_removed(home: Path) -> None:
+    assert "--yes deletes without asking" in run("rm", "hf:org/tiny:Q8_0", code=2)
+    assert "6 MiB are free again" in run("rm", "hf:org/tiny:Q8_0", "--yes")
+    assert not list((home / "hf/hub").rglob("*Q8_0*"))
+    assert len(list((home / "hf/hub").rglob("blobs/*"))) == 1
+    assert not scan_cache_dir(home / "hf/hub").warnings
+    run("rm", "plain", "--yes")
+    assert set(listed()) == {"hf:org/tiny:Q4_K_M", "forge-tiny"}
+    run("rm", "--unfinished", "--yes")
+    assert "Nothing is unfinished" in run("rm", "--unfinished")
+    assert not (home / "cache/forge/models/host-1234").exists() or not any(
+        (home / "cache/forge/models/host-1234").iterdir()
+    )
+
+
+def test_what_is_yours_stays(home: Path) -> None:
+    mine = home / "mine.gguf"
+    mine.write_bytes(CONTENT)
+    assert "is in no cache" in run("rm", str(mine), "--yes", code=2)
+    assert "is in no cache" in run("rm", "forge-tiny", "--yes", code=2)
+    assert "which model?" in run("rm", "--yes", code=2)
+    assert mine.exists()
+    assert EMBEDDED_MODEL.exists()
+
+
+@pytest.mark.parametrize(("answer", "left"), [(b"n\n", True), (b"\n", True), (b"y\n", False)])
+def test_it_asks_who_is_there(home: Path, answer: bytes, left: bool) -> None:
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "gateway.cli", "rm", "plain"]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as process:
+        os.write(terminal, answer)
+        out, err = process.communicate(timeout=DEADLINE_S)
+    os.close(terminal)
+    os.close(theirs)
+    assert b"Delete" in out
+    assert b"[y/N]" in out
+    assert (home / "cache/forge/models/host-1234/plain.gguf").exists() == left
+    assert (b"nothing was deleted" in err) == left
+
+
+MODELS: dict[str, tuple[Callable[[Path], object], dict[str, Any]]] = {
+    "llama": (
+        lambda path: path.write_bytes(CONTENT),
+        {"chat": True, "tools": "hermes", "reasoning": None, "embeddings": True, "infill": False},
+    ),
+    "thinking": (
+        lambda path: f32_copy(MODEL, path, "{{ messages[0].content }}<think>\n</think>"),
+        {
+            "chat": True,
+            "tools": "told in the system message",
+            "reasoning": ["<think>", "</think>"],
+            "embeddings": True,
+            "infill": False,
+        },
+    ),
+    "encoder": (
+        lambda path: encoder(path, PoolingType.MEAN),
+        {"chat": False, "tools": None, "reasoning": None, "embeddings": True, "infill": False},
+    ),
+    "ranker": (
+        lambda path: encoder(path, PoolingType.RANK),
+        {"chat": False, "tools": None, "reasoning": None, "embeddings": False, "infill": False},
+    ),
+}
+
+
+@pytest.mark.parametrize(("write", "can"), MODELS.values(), ids=MODELS)
+def test_what_a_model_can_do_is_told(
+    home: Path, write: Callable[[Path], object], can: dict[str, Any]
+) -> None:
+    path = home / "m.gguf"
+    write(path)
+    told = json.loads(run("show", str(path), "--json"))
+    assert told["supports"] == can
+    text = run("show", str(path))
+    assert "Memory of forge serve" in text
+    assert str(told["architecture"]) in text
+
+
+def test_tokens_for_infilling_are_found_by_key_and_by_name() -> None:
+    from gateway.models.gguf import Gguf
+    from gateway.models.show import infills
+
+    named = {"tokenizer.ggml.tokens": ["a", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]}
+    assert infills(Gguf(named, (), 0, ()))
+    keys = {f"tokenizer.ggml.fim_{part}_token_id": 1 for part in ("pre", "suf", "mid")}
+    assert infills(Gguf(keys, (), 0, ()))
+    assert not infills(Gguf({"tokenizer.ggml.tokens": ["<|fim_prefix|>"]}, (), 0, ()))
+
+
+def test_memory_follows_the_options(home: Path) -> None:
+    def memory(*options: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(run("show", str(MODEL), "--json", *options))["memory"]
+        return told
+
+    one, two = memory("--workers", "1"), memory("--workers", "2")
+    assert two["total"] - one["total"] == sum(one["each_worker"].values())
+    small = memory("--workers", "1", "--ctx", "4096", "--cache-type-k", "q8_0")
+    assert small["each_worker"]["cells"] == 4096 * 6 * (192 * 34 / 32 + 192 * 2)
+    assert "--ctx" in memory("--ctx", str(2**30), "--workers", "1")["advice"]
+
+
+def test_states_and_windows_are_told(home: Path) -> None:
+    for write, word in (
+        (recurrent, "recurrent"),
+        (hybrid, "recurrent"),
+        (sliding, "window of 128"),
+    ):
+        path = home / "m.gguf"
+        write(MODEL, path)
+        assert word in run("show", str(path))
+
+
+def test_the_template_alone(home: Path) -> None:
+    assert run("show", str(MODEL), "--template") == (MODEL.parent / "template.jinja").read_text()
+
+
+def test_age() -> None:
+    assert catalog.age(0, 90) == "1 minute ago"
+    assert catalog.age(0, 3 * 86400.5) == "3 days ago"
+    assert catalog.age(100, 50) == "just now"

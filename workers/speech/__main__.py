@@ -1,0 +1,25 @@
+"""`python -m workers.speech`: what a chat template on standard input tells, as JSON.
+
+For who looks at a model without loading it: the gateway's process knows no templates.
+"""
+
+import json
+import sys
+
+from workers.speech import detect
+from workers.speech.generic import Told
+
+
+def told(template: str) -> dict[str, object]:
+    """How a model with this template calls tools and thinks."""
+    speech = detect(template or None)
+    native = not isinstance(speech.calls.history, Told)
+    thoughts = speech.thoughts
+    return {
+        "tools": speech.calls.name if native else "told in the system message",
+        "reasoning": None if thoughts is None else [thoughts.opening, thoughts.closing],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(told(sys.stdin.buffer.read().decode("utf-8", "replace"))))
