@@ -12,6 +12,7 @@ from gateway import logs
 from gateway.config import Config, ConfigError, load
 from gateway.models import catalog, fit, gguf, room
 from gateway.models.obtain import obtain
+from gateway.models.sizes import readable
 from gateway.models.source import BadSource
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
@@ -74,12 +75,12 @@ def list_models(given: dict[str, Any], _: Path | None) -> None:
     for entry in entries:
         architecture, kind = entry.head()
         kind = "" if architecture == "unreadable" else kind
-        row = (entry.name, architecture, kind, fit.gib(entry.size), catalog.age(entry.modified))
+        row = (entry.name, architecture, kind, readable(entry.size), catalog.age(entry.modified))
         table.add_row(*(logs.escaped(cell).replace("[", r"\[") for cell in row))
     console = Console(highlight=False)
     console.print(table)
     if partial:
-        size = fit.gib(sum(path.stat().st_size for path in partial))
+        size = readable(sum(path.stat().st_size for path in partial))
         console.print(
             f"Unfinished: {len(partial)} with {size}; forge rm --unfinished deletes them."
         )
@@ -141,19 +142,16 @@ def _print(
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        title=f"Memory of forge serve: {_count(memory['workers'], 'worker')}, "
-        f"{_count(memory['slots'], 'slot')} each",
-        title_justify="left",
-        title_style="bold",
     )
     for heading in ("", "each worker", "in all"):
         table.add_column(heading, justify="right" if heading else "left")
     for row in show.memory_rows(asked):
         table.add_row(*row, style="bold" if row[0] == "total" else "")
-    console.print()
+    shape = f"{_count(memory['workers'], 'worker')}, {_count(memory['slots'], 'slot')} each"
+    console.print(f"\nMemory of forge serve: {shape}", style="bold")
     console.print(table)
     if memory["free"] is not None:
-        free = fit.gib(memory["free"])
+        free = readable(memory["free"])
         verdict = memory["advice"] or f"It fits: {free} are free."
         console.print(verdict.removesuffix(fit.TRY_ANYWAY), markup=False)
 
@@ -173,8 +171,8 @@ def remove(given: dict[str, Any], _: Path | None) -> None:
     if entry.where in ("folder", "embedded"):
         catalog.remove(entry)  # which says why not
     if not given["yes"]:
-        _ask(f"Delete {entry.name} ({fit.gib(entry.size)})?")
-    print(f"{fit.gib(catalog.remove(entry))} are free again.")
+        _ask(f"Delete {entry.name} ({readable(entry.size)})?")
+    print(f"{readable(catalog.remove(entry))} are free again.")
 
 
 def _remove_unfinished(given: dict[str, Any]) -> None:
@@ -184,11 +182,11 @@ def _remove_unfinished(given: dict[str, Any]) -> None:
         print("Nothing is unfinished.")
         return
     if not given["yes"]:
-        _ask(f"Delete {len(partial)} unfinished files ({fit.gib(size)})?")
+        _ask(f"Delete {len(partial)} unfinished files ({readable(size)})?")
     for path in partial:
         path.unlink(missing_ok=True)
         path.with_name(f"{path.name}.validator").unlink(missing_ok=True)
-    print(f"{fit.gib(size)} are free again.")
+    print(f"{readable(size)} are free again.")
 
 
 def _ask(question: str) -> None:

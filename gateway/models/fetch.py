@@ -4,13 +4,11 @@ huggingface_hub throws away what came when its process ends, and does not compar
 takes hours to come over a slow line. So this is our own, into its cache.
 """
 
-import base64
 import contextlib
 import errno
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,14 +18,14 @@ from typing import BinaryIO, Protocol
 
 import httpx2
 
+from gateway.models import answer
 from gateway.models.gguf import MAGIC, Unreadable, check_whole
-from gateway.models.source import shown
+from gateway.models.sizes import readable
 
 ATTEMPTS = 5
 """In a row, without a byte in between."""
 TIMEOUT_S = 20.0
 """Without a byte."""
-HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 
 
 class FetchFailed(Exception):
@@ -56,16 +54,6 @@ class Wanted:
     sha256: str | None = None
     """In hexadecimal."""
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Said:
-    """What a server's answer says of the file."""
-
-    size: int | None
-    sha256: str | None
-    validator: str | None
-    """For If-Range: what came before belongs to this file only if it is the same."""
 
 
 def client() -> httpx2.Client:
@@ -140,7 +128,7 @@ class _Download:
     ) -> None:
         self._http, self._wanted, self._part = http, wanted, part
         self._stream, self._tell, self._sleep = stream, tell, sleep
-        self._said = _Said(wanted.size, wanted.sha256, None)
+        self._said = answer.Said(wanted.size, wanted.sha256, None)
         self._note = part.with_name(f"{part.name}.validator")
         """Beside the part: which version of the file it belongs to."""
         self._unsure = False
@@ -198,7 +186,7 @@ class _Download:
                 self._begin_anew()
                 return
             self._refuse_errors(response)
-            at = _begin(response)
+            at = answer.begin(response)
             if at != self._have():
                 self._begin_anew()
                 if at:
@@ -221,12 +209,12 @@ class _Download:
             reason = reasons.get(status, f"answers {status}")
             raise FetchFailed(f"{self._wanted.name}: the server {reason} ({status})")
 
-    def _merged(self, response: httpx2.Response) -> _Said:
-        said = _said(response)
+    def _merged(self, response: httpx2.Response) -> answer.Said:
+        said = answer.said(response)
         if said.validator:
             self._note.write_text(said.validator)
         known = self._wanted
-        return _Said(known.size or said.size, known.sha256 or said.sha256, said.validator)
+        return answer.Said(known.size or said.size, known.sha256 or said.sha256, said.validator)
 
     def _room(self, size: int | None) -> None:
         if size is None:
@@ -235,8 +223,8 @@ class _Download:
         free = shutil.disk_usage(self._part.parent).free
         if missing > free:
             raise FetchFailed(
-                f"{self._wanted.name}: {missing / 1e9:.1f} GB are still to come, and the disk of "
-                f"{self._part.parent} has {free / 1e9:.1f} GB free"
+                f"{self._wanted.name}: {readable(missing)} are still to come, and the disk of "
+                f"{self._part.parent} has {readable(free)} free"
             )
 
     def _take(self, response: httpx2.Response) -> None:
@@ -276,43 +264,7 @@ class _Download:
             )
 
 
-def _begin(response: httpx2.Response) -> int:
-    """Where in the file an answer begins."""
-    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
-    return int(match[1]) if response.status_code == 206 and match else 0
-
-
-def _said(response: httpx2.Response) -> _Said:
-    headers = response.headers
-    length = headers.get("content-length", "")
-    size = int(length) + _begin(response) if length.isdigit() else None
-    etag = headers.get("etag", "")
-    validator = etag if etag.startswith('"') else headers.get("last-modified")
-    return _Said(size, _sha256(headers), validator)
-
-
-def _sha256(headers: httpx2.Headers) -> str | None:
-    """RFC 9530's Repr-Digest, RFC 3230's Digest, the hub's and others' own."""
-    for name, pattern in (
-        ("repr-digest", r"sha-256=:([^:]+):"),
-        ("digest", r"(?i:sha-256)=([^,]+)"),
-    ):
-        if match := re.search(pattern, headers.get(name, "")):
-            with contextlib.suppress(ValueError):
-                return base64.b64decode(match[1], validate=True).hex()
-    for name in ("x-linked-etag", "x-checksum-sha256"):
-        value = headers.get(name, "").strip('"').lower()
-        if HEXADECIMAL.fullmatch(value):
-            return str(value)
-    return None
-
-
 def _of_network(error: Exception) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return f"nothing came for {TIMEOUT_S:.0f} seconds"
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def label(url: str) -> str:
-    """The last part of an address, for people."""
-    return shown(url).rstrip("/").rpartition("/")[2]

@@ -7,9 +7,9 @@ import msgspec
 
 from gateway.models.gguf import Gguf
 from gateway.models.memory import GATEWAY, Need, need
+from gateway.models.sizes import readable
 from workers.protocol import WorkerSpec
 
-GIB = 1 << 30
 LEAST_CTX = 2048
 """Cells below which nobody is told to go: a slot would hardly hold a question."""
 TRY_ANYWAY = " (--force tries all the same)"
@@ -42,11 +42,6 @@ class Wanted:
         )
 
 
-def gib(count: float) -> str:
-    """Bytes as people read them."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / (1 << 20):.0f} MiB"
-
-
 def refusal(wanted: Wanted, free: int) -> str | None:
     """Why it does not fit into ``free`` bytes, in one line; None if it does."""
     asked = wanted.need()
@@ -56,7 +51,7 @@ def refusal(wanted: Wanted, free: int) -> str | None:
     if not ways:
         ways = [_last_resort(wanted, free)]
     return (
-        f"the model needs {gib(asked.total)} of memory, and {gib(free)} are free: "
+        f"the model needs {readable(asked.total)} of memory, and {readable(free)} are free: "
         f"{figures(asked)}. What would do: {'; or '.join(ways)}{TRY_ANYWAY}"
     )
 
@@ -68,8 +63,8 @@ def warning(wanted: Wanted, free: int) -> str | None:
     if asked.saved <= left:
         return None
     return (
-        f"once --cache-ram ({gib(asked.saved)}) is full, it will need "
-        f"{gib(asked.total + asked.saved)} of memory, and {gib(free)} are free; "
+        f"once --cache-ram ({readable(asked.saved)}) is full, it will need "
+        f"{readable(asked.total + asked.saved)} of memory, and {readable(free)} are free; "
         f"--cache-ram {max(0, left) >> 20} would do"
     )
 
@@ -87,7 +82,7 @@ def figures(asked: Need) -> str:
     ]
     several = asked.workers > 1
     parts = [
-        f"{what} {gib(size)}"
+        f"{what} {readable(size)}"
         + (f" for each of {asked.workers} workers" if several and whose == "each" else "")
         for what, size, whose in rows
         if size >= 1 << 20
@@ -135,8 +130,8 @@ def _last_resort(wanted: Wanted, free: int) -> str:
     least = wanted.but(1, repack=False, slots=1, n_ctx=LEAST_CTX)
     if least.need().total <= free:
         both = f"--workers 1 --no-repack --slots 1 --ctx {LEAST_CTX}"
-        return f"{both}, which needs {gib(least.need().total)}"
+        return f"{both}, which needs {readable(least.need().total)}"
     return (
         f"a smaller quantisation or model; even with --workers 1 --no-repack --slots 1 "
-        f"--ctx {LEAST_CTX} this one needs {gib(least.need().total)}"
+        f"--ctx {LEAST_CTX} this one needs {readable(least.need().total)}"
     )

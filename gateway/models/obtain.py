@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.config import EMBEDDED_MODEL, ConfigError
+from gateway.models.sizes import readable
 from gateway.models.source import BadSource, Hub, parse
 
 
@@ -63,7 +64,7 @@ class Bar:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            DownloadColumn(),
+            DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             TextColumn("left"),
@@ -78,8 +79,8 @@ class Bar:
             # What was here before took no time now.
             self._tasks[name] = self._progress.add_task(name, total=total, completed=done)
             self._progress.start()
-            again = f", {done / 1e6:,.0f} MB are here" if done else ""
-            self._plain(f"{name}: {(total or 0) / 1e6:,.0f} MB{again}")
+            again = f", {readable(done)} are here" if done else ""
+            self._plain(f"{name}: {readable(total) if total else 'of unknown size'}{again}")
         self._progress.update(self._tasks[name], completed=done, total=total)  # type: ignore[arg-type]
         if done == total and name not in self._done:
             self._done.add(name)

@@ -13,6 +13,7 @@ from gateway.models.catalog import Entry
 from gateway.models.ggml import FILE_TYPES
 from gateway.models.memory import GATEWAY, Need
 from gateway.models.shape import Said, Shape, shape
+from gateway.models.sizes import readable
 
 RANKS = 4
 """llama.cpp's pooling type of models that rank pairs of texts."""
@@ -138,7 +139,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("parameters", f"{told['parameters'] / 1e6:,.1f} M"),
         ("quantisation", f"{told['quantisation'] or 'unknown'}, "
                          f"{told['bits_per_weight']} bits a weight ({kinds})"),
-        ("size", fit.gib(told["size"])),
+        ("size", readable(told["size"])),
         ("context", f"{told['context']:,} tokens"),
         ("vocabulary", f"{told['vocabulary']:,} tokens"),
         ("licence", told["license"] or ""),
@@ -162,17 +163,17 @@ def memory_rows(asked: Need) -> list[tuple[str, str, str]]:
     each = asked.worker
 
     def row(name: str, size: int) -> tuple[str, str, str]:
-        return name, fit.gib(size), fit.gib(size * asked.workers)
+        return name, readable(size), readable(size * asked.workers)
 
     found = [
-        ("weights, mapped and shared", "", fit.gib(asked.mapped)),
+        ("weights, mapped and shared", "", readable(asked.mapped)),
         row("weights, repacked", each.repacked),
         row(f"KV cache, {asked.n_ctx:,} tokens", each.cells),
         row("states of sequences", each.states),
         row("compute buffer", each.compute),
         row("logits", each.logits),
         row("process", each.process),
-        ("gateway", "", fit.gib(GATEWAY)),
-        ("total", "", fit.gib(asked.total)),
+        ("gateway", "", readable(GATEWAY)),
+        ("total", "", readable(asked.total)),
     ]
-    return [one for one in found if one[2] != "0 MiB"]
+    return [one for one in found if one[2] != readable(0)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.models.gguf import PART, part_name
+from gateway.models.sizes import readable
 
 NEAREST = (
     "Q4_K_M", "Q4_K_L", "Q4_K_XL", "Q4_K_S", "Q4_K", "IQ4_NL", "IQ4_XS", "Q4_1", "Q4_0",
@@ -150,5 +151,5 @@ def _only(matches: Sequence[Variant], source: Hub) -> Variant:
 def listed(there: Sequence[Variant]) -> str:
     """Quantisations with sizes, the files of those that have none."""
     by_size = sorted(there, key=lambda variant: variant.size)
-    parts = [f"{one.quant or one.files[0]} ({one.size / 1e9:.1f} GB)" for one in by_size]
+    parts = [f"{one.quant or one.files[0]} ({readable(one.size)})" for one in by_size]
     return ", ".join(dict.fromkeys(parts))

@@ -89,7 +89,7 @@ def test_nothing_is_said_where_nothing_is_known(
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF")
     assert room.check(Config(model=broken)) is None
-    with pytest.raises(ConfigError, match=r"^--model: the model needs .* and 0 MiB are free"):
+    with pytest.raises(ConfigError, match=r"^--model: the model needs .* and 0 KiB are free"):
         room.check(Config())
     assert (room.check(Config(force=True)) or "").startswith("--force: the model needs")
 

@@ -72,7 +72,7 @@ def test_a_model_comes_once_into_the_shared_cache(one: Hub, tmp_path: Path) -> N
     path, said = pulled(one, tmp_path, "hf:org/tiny")
     assert path.name == "tiny-Q4_K_M.gguf"
     assert path.read_bytes() == CONTENT
-    assert re.search(r"tiny-Q4_K_M\.gguf: 6 MB\n.*all of it is here", said)
+    assert re.search(r"tiny-Q4_K_M\.gguf: 5\.9 MiB\n.*all of it is here", said)
     asked = len(one.seen)
     again, said = pulled(one, tmp_path, "hf:org/tiny:q4_k_m")
     assert again == path
@@ -132,7 +132,7 @@ def test_a_killed_download_goes_on_where_it_was(
     one.hold_after = None
     path, said = pulled(one, tmp_path, "hf:org/tiny")
     assert path.read_bytes() == CONTENT
-    assert "MB are here" in said
+    assert "MiB are here" in said
     assert any(re.fullmatch(r"bytes=\d{6,}-", seen.range or "") for seen in one.seen)
 
 
@@ -169,7 +169,7 @@ def test_a_token_opens_what_is_gated_and_is_shown_to_the_hub_alone(
 def test_wrong_names(one: Hub, tmp_path: Path) -> None:
     assert "there is no such model, or it is private" in refused(one, tmp_path, "hf:org/none")
     line = refused(one, tmp_path, "hf:org/tiny:Q5_K_M")
-    assert "has no Q5_K_M; it has Q4_K_M (0.0 GB), Q8_0 (0.0 GB)" in line
+    assert "has no Q5_K_M; it has Q4_K_M (5.9 MiB), Q8_0 (5.9 MiB)" in line
     assert "expected hf:ORG/REPO" in refused(one, tmp_path, "hf:tiny")
 
 
