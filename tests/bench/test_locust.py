@@ -30,7 +30,7 @@ def test_locust_loads_it(server: Server, tmp_path: Path) -> None:
         pytest.skip("needs the extra [load]")
     command = [
         sys.executable, "-m", "locust", "-f", str(BENCH / "locustfile.py"), "--headless",
-        "--host", server.url, "--users", "8", "--spawn-rate", "8", "--run-time", "6s",
+        "--host", server.url, "--users", "18", "--spawn-rate", "18", "--run-time", "6s",
         "--stop-timeout", "30", "--csv", str(tmp_path / "found"), "--exit-code-on-error", "1",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

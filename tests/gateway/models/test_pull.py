@@ -110,6 +110,11 @@ def test_a_cut_connection_is_taken_up_again(one: Hub, tmp_path: Path) -> None:
     assert ranges == [None, f"bytes={HALF}-", f"bytes={HALF + 100_000}-"]
 
 
+def hear_interrupts() -> None:
+    """A shell starts what is to run in the background deaf to them, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_download_goes_on_where_it_was(
     one: Hub, tmp_path: Path, number: signal.Signals
@@ -120,6 +125,7 @@ def test_a_killed_download_goes_on_where_it_was(
         stderr=subprocess.PIPE,
         text=True,
         env=environment(one.environment(str(tmp_path))),
+        preexec_fn=hear_interrupts,
     )
     assert one.held.wait(DEADLINE_S)
     wait_for_bytes(tmp_path, HALF - 2**17)
