@@ -40,7 +40,7 @@ class Plan:
 
 
 FULL = Plan(1.0, [1, 10, 100, 1000], [0.0, 0.05], 3.0, 6.0, 5000, 14.0)
-QUICK = Plan(0.1, [1000], [0.0, 0.05], 0.3, 0.6, 500, 2.0)
+QUICK = Plan(0.1, [1000], [0.0, 0.05], 0.2, 0.5, 500, 2.0)
 
 
 def run(plan: Plan, console: Console) -> Results:
