@@ -50,7 +50,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home forge \
-    && install --directory --owner forge /models /home/forge/.config/forge
+    && install --directory --owner forge /models /home/forge/.cache /home/forge/.config/forge
 COPY --from=build /opt/forge /opt/forge
 COPY deploy/healthcheck.py /opt/forge/healthcheck.py
 ENV PATH=/opt/forge/bin:$PATH \
@@ -60,8 +60,8 @@ ENV PATH=/opt/forge/bin:$PATH \
     FORGE_PORT=8080
 USER 10001
 WORKDIR /home/forge
-# GGUF files, to be named by FORGE_MODEL; and what `forge tune` found.
-VOLUME ["/models", "/home/forge/.config/forge"]
+# GGUF files, to be named by FORGE_MODEL; models that were pulled; and what `forge tune` found.
+VOLUME ["/models", "/home/forge/.cache", "/home/forge/.config/forge"]
 EXPOSE 8080
 # Which tini passes on.
 STOPSIGNAL SIGTERM

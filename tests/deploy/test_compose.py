@@ -71,7 +71,7 @@ def test_images_have_a_version_and_builds_a_stage() -> None:
 
 
 def test_the_gateway_knows_what_it_is_told() -> None:
-    options = {f"FORGE_{name.upper()}" for name in Config.model_fields}
+    options = {f"FORGE_{name.upper()}" for name in Config.model_fields} | {"HF_TOKEN"}
     given = COMPOSE["services"]["gateway"]["environment"]
     assert {line.split("=")[0] for line in given} <= options
 
