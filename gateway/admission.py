@@ -28,8 +28,7 @@ class Bounds:
 class Admission(Generic[T]):
     """Counts who waits for a first start."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
+    def __init__(self) -> None:
         self._sizes: dict[T, int] = {}
         self._total = 0
 
@@ -43,15 +42,6 @@ class Admission(Generic[T]):
     def size(self) -> int:
         """Bytes of all waiting prompts."""
         return self._total
-
-    def crowded(self, size: int) -> bool:
-        """Whether a job of ``size`` can't wait without somebody making way."""
-        return self.over(size, 0, 0)
-
-    def over(self, size: int, fewer: int, smaller: int) -> bool:
-        """The same, were ``fewer`` jobs of ``smaller`` bytes together not here."""
-        count, total = len(self._sizes) - fewer, self._total - smaller
-        return count >= self._bounds.requests or total + size > self._bounds.size
 
     def enter(self, item: T, size: int) -> None:
         """``item`` waits now."""

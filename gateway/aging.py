@@ -107,6 +107,16 @@ class AgingHeap(Generic[T]):
                 self._alive -= 1
                 return entry
 
+    def first(self) -> Waiting[T] | None:
+        """The entry that :meth:`pop` would take; amortised O(log n)."""
+        while self._heap:
+            entry = self._heap[0][2]
+            if entry.queued:
+                return entry
+            heapq.heappop(self._heap)
+            entry.inside = False
+        return None
+
     def cancel(self, entry: Waiting[T]) -> bool:
         """Forget a waiting entry; O(1), swept when the dead outnumber the living."""
         if not entry.queued:

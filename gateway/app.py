@@ -27,6 +27,7 @@ from gateway.api.service import Service
 from gateway.api.tokens import Tokens
 from gateway.audit import Auditor
 from gateway.config import Config
+from gateway.crowd import Crowd
 from gateway.dispatcher import Dispatcher
 from gateway.errors import (
     BadRequest,
@@ -36,6 +37,9 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
 )
+from gateway.fleet.entry import Entry
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.lane import Lane
 from gateway.keys import Keyring
 from gateway.limits import Limits
 from gateway.metrics import Metrics
@@ -74,74 +78,96 @@ class Gateway:
         self.keyring = keyring or Keyring()
         self.limits = Limits(self.keyring, time.monotonic_ns)
         self.metrics = Metrics(config.model_name)
-        self.pool = pool or LocalPool(
-            config.worker_spec(),
-            config.shape().workers,
-            silence_s=config.stuck_timeout,
-            step_s=config.step_timeout,
-        )
         observers: list[Observer] = [self.limits, RequestLog(config.model_name, config.log_prompts)]
         if config.metrics:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
-        self.dispatcher = Dispatcher(
-            self.pool,
+        self._crowd = Crowd(Bounds(config.max_queue, config.max_queue_bytes))
+        self.fleet = Fleet([self._lane(Entry(config), pool or local_pool(config))])
+        self.metrics.registry.add(Standing(self.fleet))
+        self._view = View(self.fleet, self._gaps if config.metrics else None)
+        self.live = Live(self._view.look, self._view.now_s)
+        if config.page:
+            self._observer.add(self._view)
+        self._auditors = [Auditor(lane.dispatcher) for lane in self.fleet.lanes]
+        self._loops: list[asyncio.Task[None]] = []
+        """Without one of these some requests would wait for ever."""
+        self._watching: list[asyncio.Task[None]] = []
+
+    def _lane(self, entry: Entry, pool: Pool) -> Lane:
+        """A model with a dispatcher of its own."""
+        config = self.config
+        dispatcher = Dispatcher(
+            pool,
             config.aging_rate,
             time.monotonic_ns,
             self._observer,
-            bounds=Bounds(config.max_queue, config.max_queue_bytes),
+            crowd=self._crowd,
             queue_timeout=config.queue_timeout,
             preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
             meter=self.metrics.meter if config.metrics else None,
         )
-        self.metrics.registry.add(Standing(self.dispatcher, self.pool))
-        self._view = View(self.dispatcher, self.pool, self._gaps if config.metrics else None)
-        self.live = Live(self._view.look, self._view.now_s)
-        if config.page:
-            self._observer.add(self._view)
-        self._auditor = Auditor(self.dispatcher)
-        self._loop: asyncio.Task[None] | None = None
-        self._watching: list[asyncio.Task[None]] = []
+        return Lane(entry, dispatcher, pool)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """That of the first model, which may be the only one."""
+        return self.fleet.first.dispatcher
+
+    @property
+    def pool(self) -> Pool:
+        """That of the first model."""
+        return self.fleet.first.pool
 
     async def start(self) -> None:
         """Returns when a worker is ready; requests may queue before. Raises PoolFailed."""
-        self._loop = asyncio.create_task(self.dispatcher.run())
-        self._watching = [asyncio.create_task(self._auditor.run())]
+        self._loops = [asyncio.create_task(lane.dispatcher.run()) for lane in self.fleet.lanes]
+        self._watching = [asyncio.create_task(auditor.run()) for auditor in self._auditors]
         if self.config.metrics:
             self._watching.append(asyncio.create_task(self.metrics.lag.run()))
         await self.pool.start(self.dispatcher)
 
     async def broken(self) -> None:
-        """Wait for a bug to end the dispatch loop, and raise it: nobody would be served any more.
+        """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
 
         To be called after :meth:`start`.
         """
-        assert self._loop is not None
-        await asyncio.shield(self._loop)
+        ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        for loop in ended:
+            loop.result()
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
-        self.dispatcher.drain()
+        dispatchers = [lane.dispatcher for lane in self.fleet.lanes]
+        for dispatcher in dispatchers:
+            dispatcher.drain()
         try:
             async with asyncio.timeout(timeout):
-                await self.dispatcher.idle()
+                for dispatcher in dispatchers:
+                    await dispatcher.idle()
         except TimeoutError:
-            self.dispatcher.abandon("the server is shutting down")
-        await self._auditor.last_look()
+            self.abandon()
+        for auditor in self._auditors:
+            await auditor.last_look()
         self.live.close()
+
+    def abandon(self) -> None:
+        """The end can't wait for who is still served."""
+        for lane in self.fleet.lanes:
+            lane.dispatcher.abandon("the server is shutting down")
 
     async def stop(self) -> None:
         """End the workers."""
         self.live.close()
         await self.pool.stop()
-        tasks = [*self._watching, *([] if self._loop is None else [self._loop])]
+        tasks = [*self._watching, *self._loops]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
-        service = Service(self.config, self.dispatcher, self.pool, self.limits, self._observer)
+        service = Service(self.config, self.fleet, self.limits, self._observer)
         described = [
             *OpenAI(service).endpoints(),
             *Embeddings(service).endpoints(),
@@ -192,6 +218,17 @@ class Gateway:
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
         )
+
+
+def local_pool(config: Config, first: int = 0) -> LocalPool:
+    """Processes of this machine; ``first`` is the number of the first one."""
+    return LocalPool(
+        config.worker_spec(),
+        config.shape().workers,
+        silence_s=config.stuck_timeout,
+        step_s=config.step_timeout,
+        first=first,
+    )
 
 
 def respond(path: str, error: ForgeError) -> Response:

@@ -14,6 +14,7 @@ from collections.abc import Sequence as Row
 from gateway.admission import Bounds, ServiceRate
 from gateway.aging import NANO
 from gateway.backpressure import UNREAD, Backpressure
+from gateway.crowd import Crowd
 from gateway.deadlines import Deadlines
 from gateway.errors import (
     BodyTooLarge,
@@ -52,32 +53,40 @@ class Dispatcher:
         clock_ns: Callable[[], int],
         observer: Observer,
         *,
-        bounds: Bounds = UNBOUNDED,
+        crowd: Crowd | None = None,
         queue_timeout: float | None = None,
         preemption: Rules | None = None,
         unread: int = UNREAD,
         meter: Callable[[Job], Meter] | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
+        """``crowd``: who waits for other pools. None: there are none, and no bounds.
 
+        ``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
         ``preemption``: None lets every job run to its end. ``unread``: events that may lie in a
-        ticket before its generations pause. ``meter``: who hears of a job's tokens.
+        ticket before its generations pause. ``meter``: who hears of a job's tokens. ``changed`` is
+        called when there is more or less to do.
         """
         # Process lifetime.
         self._pool = pool
         self._clock_ns = clock_ns
         self._observer = observer
         self._meter = meter
+        self._changed = changed
+        self._crowd = crowd or Crowd(UNBOUNDED)
         self.deadlines = Deadlines(queue_timeout, self._abort)
         # Changes with every request.
         self._wake = asyncio.Event()
-        self._queue = Queue(aging_rate, bounds)
+        self._queue = Queue(aging_rate, self._crowd)
+        self._crowd.join(self._queue, lambda error: self._abort(self._queue.last(), error))
         self._parking = Parking(pool, preemption, self._wake.set)
         self._quarantine = Quarantine(pool, self._queue, self._wake.set)
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
         self._running: dict[int, Sequence] = {}
-        self._last_id = 0
+        self._accepted = 0
+        self._held = False
+        """Whether nothing gets a slot for now."""
         self._open = 0
         """Requests that have not ended."""
         self.preemptions = 0
@@ -100,18 +109,20 @@ class Dispatcher:
         self._make_way(job, now)
         self._rate.resume(now)
         meter = None if self._meter is None else self._meter(job)
-        ticket = Ticket(self._last_id + 1, job, now, meter)
-        self._last_id += len(ticket.sequences)
+        ticket = Ticket(self._crowd.next_id, job, now, meter)
+        self._crowd.number(len(ticket.sequences))
+        self._accepted += len(ticket.sequences)
         self._open += 1
         self._queue.enter(ticket)
         self.deadlines.set(ticket)
         self._idle.clear()
         self._wake.set()
+        self._changed()
         return ticket
 
     def _make_way(self, job: Job, now_ns: int) -> None:
         """Keep the bounds: displace who is less urgent, or refuse the job."""
-        if job.size > self._queue.bounds.size:
+        if job.size > self._crowd.bounds.size:
             raise BodyTooLarge("the request is larger than all that may wait together")
         if not self._queue.crowded(job):
             return
@@ -121,7 +132,7 @@ class Dispatcher:
             raise QueueFull("the queue is full", retry_after=retry_after)
         while self._queue.crowded(job):
             message = "the queue is full, and a more urgent request came"
-            self._abort(self._queue.last(), Displaced(message, retry_after=retry_after))
+            self._crowd.displace(Displaced(message, retry_after=retry_after))
 
     def cancel(self, ticket: Ticket) -> None:
         """The client is gone. Does nothing to a ticket that has ended."""
@@ -169,6 +180,26 @@ class Dispatcher:
         """Wait until every job has ended, also those that wait for their clients to read."""
         await self._idle.wait()
 
+    # ------------------------------------------------------------------ a pool that comes and goes
+
+    def hold(self) -> None:
+        """Give no more slots: who waits keeps its place, and who runs runs to its end."""
+        self._held = True
+
+    def release(self) -> None:
+        """Give slots again."""
+        if self._held:
+            self._held = False
+            self._wake.set()
+
+    def first_key(self) -> int | None:
+        """The key of who is first by age; see :meth:`gateway.queue.Queue.first_key`."""
+        return self._queue.first_key()
+
+    def key(self, priority: float) -> int:
+        """The key of one who comes now."""
+        return self._queue.key(priority, self._clock_ns())
+
     # ------------------------------------------------------------------ the queue, seen from out
 
     def depth(self) -> int:
@@ -186,7 +217,7 @@ class Dispatcher:
     @property
     def accepted(self) -> int:
         """How many sequences there ever were."""
-        return self._last_id
+        return self._accepted
 
     def leftovers(self) -> list[str]:
         """What is left in the books although nothing waits or runs: each of it is a bug.
@@ -233,11 +264,13 @@ class Dispatcher:
             await self._wake.wait()
             self._wake.clear()
             self._match()
-            if self._queue.ready:
+            if self._queue.ready and not self._held:
                 clear = (s for s in self._running.values() if not self._quarantine.holds(s))
                 self._parking.ask(clear, self._queue.highest(), self._clock_ns())
 
     def _match(self) -> None:
+        if self._held:
+            return
         suspect = self._quarantine.next()
         if suspect is not None:
             self._dispatch(suspect, alone=True)
@@ -279,7 +312,7 @@ class Dispatcher:
         if urgent is not None and yields:
             overdue_ns = self._parking.overdue_ns(sequence, urgent, now)
         self._requeue(sequence, overdue_ns)
-        if yields and self._pool.free():  # else the slot's worker is kept for a suspect
+        if yields and not self._held and self._pool.free():
             self._dispatch(self._queue.next_urgent())
 
     def _unpark(self, sequence: Sequence, now_ns: int) -> None:
@@ -297,6 +330,7 @@ class Dispatcher:
         else:
             self._queue.back(sequence, overdue_ns)
         self._wake.set()
+        self._changed()
 
     # ------------------------------------------------------------------ the pool's events
 
@@ -374,6 +408,7 @@ class Dispatcher:
 
     def on_credit(self) -> None:
         self._wake.set()
+        self._changed()
 
     # ------------------------------------------------------------------ ends
 
@@ -407,3 +442,4 @@ class Dispatcher:
         if not (self._running or len(self._queue) or len(self._backpressure)):
             self._rate.pause(ticket.ended_ns)
             self._idle.set()
+        self._changed()

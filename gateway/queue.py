@@ -12,8 +12,9 @@ Pure: the clock is an argument.
 
 from collections.abc import Iterator
 
-from gateway.admission import Admission, Bounds
+from gateway.admission import Admission
 from gateway.aging import AgingHeap, Waiting
+from gateway.crowd import Crowd
 from gateway.fairness import Turns, charge
 from gateway.ranked import Ranked
 from gateway.sequence import Sequence
@@ -28,13 +29,14 @@ USUAL_OF = 64
 
 
 class Queue:
-    """All sequences without a slot, and how much may wait."""
+    """All sequences without a slot of one pool's. Implements :class:`gateway.crowd.Member`."""
 
-    def __init__(self, aging_rate: float, bounds: Bounds) -> None:
-        self.bounds = bounds
+    def __init__(self, aging_rate: float, crowd: Crowd) -> None:
+        """``crowd``: all who wait, in other queues too."""
+        self._crowd = crowd
         self._heap: AgingHeap[Sequence] = AgingHeap(aging_rate)
         self._turns: Turns[Sequence] = Turns()
-        self._admission: Admission[Ticket] = Admission(bounds)
+        self.admission: Admission[Ticket] = Admission()
         self._urgent: Ranked[Place] = Ranked()
         """The oldest place of the highest base priority on top."""
         self._worst: Ranked[Place] = Ranked()
@@ -63,25 +65,20 @@ class Queue:
 
     def crowded(self, job: Job) -> bool:
         """Whether a job can't wait without somebody making way."""
-        return self._admission.crowded(job.size)
+        return self._crowd.crowded(job.size)
 
     def can_make_way(self, job: Job, now_ns: int) -> bool:
         """Whether ``job`` may wait once everybody went whose place is behind the newcomer's."""
-        key = self._heap.key(job.priority, now_ns)
-        gone: dict[Ticket, None] = {}
-        size, seen = 0, list[Place]()
-        while self._admission.over(job.size, len(gone), size):
-            place = self._worst.first()
-            if place is None or place.key <= key:
-                break
-            self._worst.discard(place)
-            seen.append(place)
-            ticket = place.item.ticket
-            size += 0 if ticket in gone else ticket.job.size
-            gone[ticket] = None
-        for place in seen:
-            self._rank(place)
-        return not self._admission.over(job.size, len(gone), size)
+        return self._crowd.can_make_way(job.size, self._heap.key(job.priority, now_ns))
+
+    def worst(self) -> Place | None:
+        return self._worst.first()
+
+    def set_aside(self, place: Place) -> None:
+        self._worst.discard(place)
+
+    def put_back(self, place: Place) -> None:
+        self._rank(place)
 
     def last(self) -> Ticket:
         """Who makes way next: the last place goes, and the owner with the longest line loses it.
@@ -100,11 +97,11 @@ class Queue:
 
     def _may_go(self, sequence: Sequence) -> bool:
         """Only who was never started: what has begun is not thrown away."""
-        return sequence.ticket in self._admission
+        return sequence.ticket in self.admission
 
     def enter(self, ticket: Ticket) -> None:
         """A new ticket waits with all its sequences."""
-        self._admission.enter(ticket, ticket.job.size)
+        self.admission.enter(ticket, ticket.job.size)
         job = ticket.job
         cost = charge(job.tokens(self._usual), job.weight)
         for sequence in ticket.sequences:
@@ -164,7 +161,7 @@ class Queue:
         self._unindex(place)
         if sequence.fresh:
             self._turns.leave(sequence, sequence.priority, sequence.ticket.job.owner)
-        self._admission.leave(sequence.ticket)
+        self.admission.leave(sequence.ticket)
 
     def settle(self, sequence: Sequence) -> None:
         """A sequence that had a slot has ended: its owner pays what it really took."""
@@ -184,7 +181,7 @@ class Queue:
         chosen = self._turns.take(place.priority)
         if chosen is not holder:
             self._swap(place, _place(chosen))
-        if self._admission.leave(chosen.ticket):
+        if self.admission.leave(chosen.ticket):
             for sequence in chosen.ticket.sequences:
                 self._worst.discard(_place(sequence))
         return chosen
@@ -194,6 +191,15 @@ class Queue:
     def rank(self, sequence: Sequence) -> float:
         """The place that it has, or had before it was served, in seconds: the smallest is first."""
         return self._heap.virtual_arrival(_place(sequence))
+
+    def first_key(self) -> int | None:
+        """The key of who is first by age; keys of all queues compare, the smallest is first."""
+        places = (self._suspects.first(), self._heap.first())
+        return min((place.key for place in places if place is not None), default=None)
+
+    def key(self, priority: float, now_ns: int) -> int:
+        """The key of one who came now."""
+        return self._heap.key(priority, now_ns)
 
     def highest(self) -> float | None:
         """The highest base priority that waits."""
@@ -226,8 +232,8 @@ class Queue:
         """What the books still hold, in words; nothing when nothing waits or runs."""
         books = {
             "places in the heap": len(self._heap),
-            "requests admitted": len(self._admission),
-            "bytes admitted": self._admission.size,
+            "requests admitted": len(self.admission),
+            "bytes admitted": self.admission.size,
             "classes with turns": len(self._turns),
             "places ranked": len(self._urgent) + len(self._worst) + len(self._overdue),
             "suspects": len(self._suspects),

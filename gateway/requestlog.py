@@ -19,7 +19,10 @@ class RequestLog:
     """Writes it at the end. Implements :class:`gateway.observer.Observer`."""
 
     def __init__(self, model: str, prompts: bool) -> None:
-        """``prompts``: whether what clients wrote may be logged."""
+        """``model``: that of requests which name none.
+
+        ``prompts``: whether what clients wrote may be logged.
+        """
         self._model = model
         self._prompts = prompts
 
@@ -42,7 +45,7 @@ class RequestLog:
 
     def _who(self, job: Job) -> dict[str, Any]:
         return {
-            "model": self._model,
+            "model": job.model or self._model,
             "owner": job.owner or None,
             "class": class_of(job.priority),
             "priority": job.priority,

@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
         if self._drain is None:
             self._drain = asyncio.create_task(self._drain_and_exit())
         else:
-            self._gateway.dispatcher.abandon("the server is shutting down")
+            self._gateway.abandon()
             self.should_exit = self.force_exit = True
 
     async def _drain_and_exit(self) -> None:
@@ -121,7 +121,7 @@ async def serve(
             except PoolFailed as failure:
                 server.should_exit = True
                 await serving
-                return None if gateway.dispatcher.draining else str(failure)
+                return None if gateway.fleet.draining else str(failure)
             gc.collect()
             gc.freeze()  # what is there by now stays: the collector need not look at it again
             print(banner(gateway, sock), flush=True)

@@ -53,6 +53,8 @@ class Job:
     """Whose turn it takes among the jobs of its priority."""
     weight: float = 1.0
     """The owner's share, relative to other owners."""
+    model: str = ""
+    """Which model it is for; "": the first."""
 
     def tokens(self, usual: float) -> float:
         """Tokens that one of its sequences is expected to take, if ``usual`` is a usual answer.

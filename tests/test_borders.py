@@ -17,6 +17,7 @@ PURE = [
     ROOT / name
     for name in (
         "gateway/aging.py",
+        "gateway/fleet/residency.py",
         "gateway/limits.py",
         "gateway/metrics/exposition.py",
         "gateway/metrics/instruments.py",

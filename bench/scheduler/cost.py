@@ -20,6 +20,7 @@ from bench.scheduler.pool import SimulatedPool
 from bench.scheduler.seed import PERIOD_S, RATE, SeedQueue
 from bench.scheduler.seed_cpp import SeedCpp
 from gateway.aging import NANO, AgingHeap
+from gateway.crowd import Crowd
 from gateway.dispatcher import UNBOUNDED, Dispatcher
 from gateway.errors import ForgeError
 from gateway.queue import Queue
@@ -187,7 +188,7 @@ def _queue(n: int) -> tuple[float, float]:
 
     Over all of them, because it sweeps its dead entries now and then: a batch may see no sweep.
     """
-    queue = Queue(RATE, UNBOUNDED)
+    queue = Queue(RATE, Crowd(UNBOUNDED))
     arrivals = _Arrivals(n)(n)
     jobs = {priority: job(0, priority) for priority, _ in arrivals}
     tickets = [Ticket(i, jobs[priority], at_ns) for i, (priority, at_ns) in enumerate(arrivals)]

@@ -85,6 +85,7 @@ def job(
     constraint: Constraint | None = None,
     logprobs: int | None = None,
     echo: bool = False,
+    model: str = "",
 ) -> Job:
     """The job that a validated body asks for, in the name of the request's key.
 
@@ -109,6 +110,7 @@ def job(
         size=size,
         owner=key.name,
         weight=key.weight,
+        model=model,
     )
 
 

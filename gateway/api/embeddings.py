@@ -67,7 +67,7 @@ class EmbeddingBody(BaseModel):
     input: _Inputs
     """One text or several, or lists of token ids."""
     model: str | None = None
-    """The model's id; there is but one."""
+    """The model's id; the first one if none is named."""
     encoding_format: Literal["float", "base64"] | None = None
     """Default `float`; `base64` is that of the floats' bytes, little-endian float32."""
     dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
@@ -132,26 +132,26 @@ class Embeddings:
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         given = body.parse(EmbeddingBody, raw, {})
-        self._service.check_model(given.model)
-        job = _job(request, given, size)
-        model = self._service.pool.model
+        lane = self._service.lane(given.model)
+        job = _job(request, given, size, lane.name)
+        model = lane.pool.model
         if model is not None:
             _check(job, model)
         ticket = self._service.submit(request, job)
         work = _gather(ticket, as_text=given.encoding_format == "base64")
-        data = await serve_ticket(self._service.dispatcher, ticket, request.receive, work)
+        data = await serve_ticket(lane.dispatcher, ticket, request.receive, work)
         tokens = ticket.usage.prompt
         return json_response(
             {
                 "object": "list",
                 "data": data,
-                "model": config.model_name,
+                "model": lane.name,
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
         )
 
 
-def _job(request: Request, given: EmbeddingBody, size: int) -> Job:
+def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
     key: Key = request.state.key
     return Job(
         prompts=given.prompts(),
@@ -163,6 +163,7 @@ def _job(request: Request, given: EmbeddingBody, size: int) -> Job:
         size=size,
         owner=key.name,
         weight=key.weight,
+        model=model,
     )
 
 

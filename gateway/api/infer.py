@@ -12,7 +12,7 @@ from gateway.api.endpoint import GENERATION, JSON, Body, Endpoint
 from gateway.api.reply import Pace, collect, json_response, pace
 from gateway.api.schemas import constraint
 from gateway.api.service import Service
-from gateway.errors import ForgeError, ModelNotSupported
+from gateway.errors import ForgeError, ModelNotSupported, UnknownModel
 from gateway.usage import OpenAIUsage
 from workers.protocol import Chat, Text
 
@@ -20,6 +20,8 @@ from workers.protocol import Chat, Text
 class InferBody(body.SamplingBody):
     query: str = Field(min_length=1)
     """The question."""
+    model: str | None = None
+    """Which model is asked; the first one if none is named."""
     raw: bool | None = None
     """True: the query goes to the model as it is, without its chat template."""
 
@@ -75,7 +77,7 @@ class Infer:
                 body=Body(type=InferBody, example={"query": "what is 2+2?"}),
                 answers={JSON: Inferred},
                 failure=Problem,
-                fails=(*GENERATION, ModelNotSupported),
+                fails=(*GENERATION, ModelNotSupported, UnknownModel),
                 queued="seeded",
             )
         ]
@@ -87,23 +89,25 @@ class Infer:
         """
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
-        given = body.parse(InferBody, raw, {})
+        given = body.parse(InferBody, self._service.completed(raw), {})
+        lane = self._service.lane(given.model)
         question = {"role": "user", "content": given.query}
         job = body.job(
             request,
             given,
-            (Text(given.query) if given.raw else Chat([question]),),
+            lane.instructed((Text(given.query) if given.raw else Chat([question]),)),
+            model=lane.name,
             size=size,
             temperature=0.0,
             max_tokens=given.max_tokens,
             constraint=constraint(None, given.json_schema, given.grammar),
         )
         ticket = self._service.submit(request, job)
-        (completion,) = await collect(self._service.dispatcher, ticket, request.receive)
+        (completion,) = await collect(lane.dispatcher, ticket, request.receive)
         content: Inferred = {
             "response": completion.text,
             "id": ticket.request_id,
-            "model": self._service.config.model_name,
+            "model": lane.name,
             "finish_reason": completion.reason,
             "priority": job.priority,
             "seed": job.sampling.seed,

@@ -1,7 +1,7 @@
 """For operators: /health, /metrics, /workers, /queue. None of them waits behind any work."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
 from gateway.errors import NotFound, Unavailable
+from gateway.fleet.lane import Lane
 from gateway.metrics import Metrics, Summary
 from gateway.metrics.registry import wants_exposition
 from gateway.pool import WorkerState, WorkerStatus
@@ -39,6 +40,8 @@ class Worker(TypedDict):
     """One worker, and its load as of its last step."""
 
     id: int
+    model: str
+    """The one that it computes."""
     pid: int | None
     """Its process; null while there is none."""
     state: WorkerState
@@ -79,6 +82,8 @@ class Standing(TypedDict):
     """Which of the request's sequences it is."""
     position: int
     """1 is next."""
+    model: str
+    """The one that it waits for."""
     owner: str
     """The name of the API key."""
     priority: float
@@ -98,6 +103,7 @@ class Queue(TypedDict):
     """Sequences that wait; a request with ``n`` has several."""
     by_priority: dict[str, int]
     by_owner: dict[str, int]
+    by_model: dict[str, int]
     oldest_wait_s: float
     estimated_wait_s: float | None
     """Of one that came now; null before anything was served."""
@@ -150,32 +156,35 @@ class Ops:
         if wants_exposition(accept):
             content, content_type = self._metrics.registry.exposition(accept)
             return Response(content, media_type=content_type)
-        dispatcher = self._service.dispatcher
-        return json_response(self._metrics.summary(dispatcher.depth(), dispatcher.running()))
+        fleet = self._service.fleet
+        return json_response(self._metrics.summary(fleet.depth(), fleet.running()))
 
     async def workers(self, request: Request) -> Response:
         """The worker processes."""
-        return json_response([_worker(status) for status in self._service.pool.workers()])
+        return json_response(
+            [_worker(lane.name, status) for lane, status in self._service.fleet.workers()]
+        )
 
     async def queue(self, request: Request) -> Response:
         """Who waits."""
-        dispatcher = self._service.dispatcher
-        now = dispatcher.now_ns()
-        waiting = dispatcher.waiting()
+        fleet = self._service.fleet
+        now = fleet.now_ns()
+        waiting = fleet.waiting()
         by_priority = Counter(sequence.priority for sequence in waiting)
         by_owner = Counter(sequence.ticket.job.owner or ANONYMOUS for sequence in waiting)
         oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
-        first = islice(dispatcher.order(), QUEUE_SHOWN)
+        first = islice(fleet.order(), QUEUE_SHOWN)
         answer: Queue = {
-            "depth": dispatcher.depth(),
+            "depth": fleet.depth(),
             "by_priority": {
                 priority_text(priority): by_priority[priority]
                 for priority in sorted(by_priority, reverse=True)
             },
             "by_owner": dict(by_owner.most_common()),
+            "by_model": {lane.name: lane.dispatcher.depth() for lane in fleet.lanes},
             "oldest_wait_s": round(oldest / NANO, 3),
-            "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(len(waiting))),
-            "waiting": [self._standing(*found, ahead, now) for ahead, found in enumerate(first)],
+            "estimated_wait_s": _seconds(fleet.wait_estimate_s()),
+            "waiting": [_standing(*found, now) for found in _placed(first)],
         }
         return json_response(answer)
 
@@ -184,26 +193,41 @@ class Ops:
 
         Of several sequences it is the first. A request that does not wait is a 404.
         """
-        name, now = request.path_params["name"], self._service.dispatcher.now_ns()
-        for ahead, (place, sequence) in enumerate(self._service.dispatcher.order()):
-            if sequence.ticket.request_id == name:
-                return json_response(self._standing(place, sequence, ahead, now))
+        fleet = self._service.fleet
+        name, now = request.path_params["name"], fleet.now_ns()
+        for found in _placed(fleet.order()):
+            if found[4].ticket.request_id == name:
+                return json_response(_standing(*found, now))
         raise NotFound(f"no request {name} is waiting")
 
-    def _standing(self, place: Place, sequence: Sequence, ahead: int, now_ns: int) -> Standing:
-        dispatcher = self._service.dispatcher
-        return {
-            "id": sequence.ticket.request_id,
-            "choice": sequence.index,
-            "position": ahead + 1,
-            "owner": sequence.ticket.job.owner or ANONYMOUS,
-            "priority": place.priority,
-            "effective_priority": round(dispatcher.effective(place, now_ns), 6),
-            "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
-            "parked": sequence.parked_since_ns is not None,
-            "deaths": sequence.deaths,
-            "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead)),
-        }
+
+def _placed(
+    order: Iterable[tuple[Lane, Place, Sequence]],
+) -> Iterator[tuple[int, int, Lane, Place, Sequence]]:
+    """With each, how many are before it: of all, and of those who wait for the same model."""
+    before = Counter[str]()
+    for ahead, (lane, place, sequence) in enumerate(order):
+        yield ahead, before[lane.name], lane, place, sequence
+        before[lane.name] += 1
+
+
+def _standing(
+    ahead: int, ahead_there: int, lane: Lane, place: Place, sequence: Sequence, now_ns: int
+) -> Standing:
+    dispatcher = lane.dispatcher
+    return {
+        "id": sequence.ticket.request_id,
+        "choice": sequence.index,
+        "position": ahead + 1,
+        "model": lane.name,
+        "owner": sequence.ticket.job.owner or ANONYMOUS,
+        "priority": place.priority,
+        "effective_priority": round(dispatcher.effective(place, now_ns), 6),
+        "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
+        "parked": sequence.parked_since_ns is not None,
+        "deaths": sequence.deaths,
+        "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead_there)),
+    }
 
 
 def _seconds(value: float | None) -> float | None:
@@ -216,11 +240,12 @@ def _get(path: str, handler: Handler, answers: Mapping[str, Any], **more: Any) -
     )
 
 
-def _worker(status: WorkerStatus) -> Worker:
+def _worker(model: str, status: WorkerStatus) -> Worker:
     """One flat object: the load's counters beside the worker's own fields."""
     load = status.load
     return {
         "id": status.id,
+        "model": model,
         "pid": status.pid,
         "state": status.state,
         "slots": status.slots,

@@ -1,23 +1,24 @@
-"""What the dialects are given: the dispatcher, the configuration, and facts about the model."""
+"""What the dialects are given: the models, the configuration, and what limits there are."""
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import Request
 
 from gateway.config import Config
-from gateway.dispatcher import TROUBLE_RETRY_S, Dispatcher
+from gateway.dispatcher import TROUBLE_RETRY_S
 from gateway.errors import (
     BadRequest,
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
     Unavailable,
-    UnknownModel,
 )
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.lane import Lane
 from gateway.limits import Limits
 from gateway.observer import Observer
-from gateway.pool import Pool
 from gateway.prompts import least_bytes
 from gateway.ticket import Job, Ticket
 from workers.protocol import ModelInfo
@@ -28,21 +29,38 @@ class Service:
     """Shared by all endpoints of one process."""
 
     config: Config
-    dispatcher: Dispatcher
-    pool: Pool
+    fleet: Fleet
     limits: Limits
     observer: Observer
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
-    def check_serving(self) -> None:
-        """Raises :class:`Unavailable` if a request that comes now could not be served."""
-        if self.dispatcher.draining:
+    def check_serving(self, lane: Lane | None = None) -> None:
+        """Raises :class:`Unavailable` if a request that comes now could not be served.
+
+        None: whichever model it is for.
+        """
+        if self.fleet.draining:
             raise Unavailable("the server is shutting down", retry_after=5)
-        if self.pool.trouble is not None:
-            raise Unavailable(self.pool.trouble, retry_after=TROUBLE_RETRY_S)
-        if not self.pool.ready():
+        lanes = self.fleet.lanes if lane is None else [lane]
+        if all(each.pool.trouble is not None for each in lanes):
+            raise Unavailable(str(lanes[0].pool.trouble), retry_after=TROUBLE_RETRY_S)
+        if all(each.keeper is None and not each.pool.ready() for each in lanes):
             raise Unavailable("no worker is ready yet", retry_after=1)
+
+    def lane(self, name: str | None) -> Lane:
+        """The model of this name, the first if there is none. Raises UnknownModel."""
+        return self.fleet.find(name)
+
+    def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """A body with its model's defaults for what it does not say.
+
+        One that names no model of ours is left as it is: it is refused later.
+        """
+        name = raw.get("model")
+        if not (name is None or (isinstance(name, str) and name in self.fleet.names)):
+            return raw
+        return self.fleet.find(name).completed(raw)
 
     def submit(self, request: Request, job: Job) -> Ticket:
         """Queue the job of a request. Raises a ForgeError if it can't be accepted.
@@ -60,7 +78,8 @@ class Service:
     def _submit(self, request: Request, job: Job) -> Ticket:
         allowance = self.limits.of(job.owner)
         request.state.allowance = allowance  # for the response's headers
-        model = self.pool.model
+        lane = self.fleet.find(job.model or None)
+        model = lane.pool.model
         if model is not None:
             _check_kind(job, model)
             size = max(least_bytes(prompt, model.longest_piece) for prompt in job.prompts)
@@ -71,18 +90,10 @@ class Service:
                 )
             _check_bias(job, model)
         allowance.check()
-        ticket = self.dispatcher.submit(job)
+        ticket = lane.dispatcher.submit(job)
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
-
-    def check_model(self, name: str | None) -> None:
-        """Raises UnknownModel, unless it is the model served or none was named."""
-        served = self.config.model_name
-        if name is not None and name != served:
-            raise UnknownModel(
-                f"the model '{name}' does not exist; this server has '{served}'", param="model"
-            )
 
 
 def _check_bias(job: Job, model: ModelInfo) -> None:

@@ -19,6 +19,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
 from gateway.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
+from gateway.fleet.lane import Lane
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
 MAX_BODY = 1 << 20
@@ -31,10 +32,10 @@ class _QuestionBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     model: str | None = None
-    """The model's id; there is but one."""
+    """The model's id; the first one if none is named."""
 
-    def question(self) -> Question:
-        """What a worker is asked."""
+    def question(self, lane: Lane) -> Question:
+        """What a worker of that model is asked."""
         raise NotImplementedError
 
 
@@ -48,7 +49,7 @@ class TokenizeBody(_QuestionBody):
     with_pieces: bool | None = None
     """Whether to tell each token's text too."""
 
-    def question(self) -> Question:
+    def question(self, lane: Lane) -> Question:
         return Tokenize(
             self.content,
             add_special=bool(self.add_special),
@@ -61,13 +62,13 @@ class DetokenizeBody(_QuestionBody):
     tokens: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(fail_fast=True)
     """Their ids."""
 
-    def question(self) -> Question:
+    def question(self, lane: Lane) -> Question:
         return Detokenize(self.tokens)
 
 
 class TemplateBody(Conversation, _QuestionBody):
-    def question(self) -> Question:
-        return ApplyTemplate(self.chat(), time.time())
+    def question(self, lane: Lane) -> Question:
+        return ApplyTemplate(lane.with_system(self.chat()), time.time())
 
 
 class Piece(TypedDict):
@@ -133,9 +134,9 @@ class Tokens:
         config = self._service.config
         raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
         given = body.parse(type_, raw, {})
-        self._service.check_model(given.model)
-        self._service.check_serving()
-        answer = await unless_hung_up(request.receive, self._service.pool.ask(given.question()))
+        lane = self._service.lane(given.model)
+        self._service.check_serving(lane)
+        answer = await unless_hung_up(request.receive, lane.ask(given.question(lane)))
         return Response(answer, media_type="application/json")
 
 

@@ -52,12 +52,12 @@ class Summary(TypedDict):
 class Metrics:
     """Counts tickets as they end. Implements :class:`gateway.observer.Observer`."""
 
-    def __init__(self, model: str) -> None:
-        """``model``: the name that clients know it by."""
+    def __init__(self, *models: str) -> None:
+        """``models``: the names that clients know them by; the first is that of who names none."""
         self.registry = Registry()
         self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
         self._outcomes: Tally[Outcome] = Tally()
-        self._requests = Requests(self.registry, model)
+        self._requests = Requests(self.registry, models)
         self._violations = self.registry.counter(
             "invariant_violations", "Bugs noticed by self-checks", {}
         )

@@ -1,6 +1,7 @@
 """What is counted and timed of requests, by their class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 from gateway.errors import ForgeError, codes
 from gateway.metrics.exposition import Family, Labels, series
@@ -19,10 +20,10 @@ TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50
 class Requests:
     """Counted when they are refused, when they end, and when a token comes."""
 
-    def __init__(self, registry: Registry, model: str) -> None:
-        """``model``: the name that clients know it by."""
-        self._model = model
-        of_model: Labels = {"model": [model]}
+    def __init__(self, registry: Registry, models: Sequence[str]) -> None:
+        """``models``: the names that clients know them by; the first is that of who names none."""
+        self._models = models
+        of_model: Labels = {"model": models}
         by_class: Labels = {"class": CLASSES, **of_model}
         self._ended = registry.counter(
             "requests", "Requests by how they ended", {**by_class, "outcome": OUTCOMES}
@@ -34,13 +35,17 @@ class Requests:
         self._waits = _Waits(registry, by_class)
         text = "Time between two tokens of a sequence"
         gaps = registry.seconds("inter_token_latency", text, GAPS, by_class)
-        self._gaps = {kind: gaps.of(kind, model) for kind in CLASSES}
+        self._gaps = {kind: gaps.of(*kind) for kind in product(CLASSES, models)}
         self._meters = {kind: Meter(of_kind) for kind, of_kind in self._gaps.items()}
         registry.add(self)
 
     def meter(self, job: Job) -> Meter:
         """Who is to be told of a job's tokens."""
-        return self._meters[class_of(job.priority)]
+        return self._meters[self._kind(job)]
+
+    def _kind(self, job: Job) -> tuple[str, str]:
+        """The labels of a request: its class and its model."""
+        return class_of(job.priority), job.model or self._models[0]
 
     def gaps(self) -> list[int]:
         """Times between two tokens since the start: how many in each bucket of :data:`GAPS`."""
@@ -52,7 +57,7 @@ class Requests:
     def refused(self, job: Job, error: ForgeError) -> None:
         """A request was not let in."""
         ending = of_error(error, started=False)
-        self._ended.add((class_of(job.priority), self._model, ending))
+        self._ended.add((*self._kind(job), ending))
 
     def answered(self, error: ForgeError) -> None:
         """An error was answered, be it to a request or to what never became one."""
@@ -60,11 +65,11 @@ class Requests:
 
     def ended(self, ticket: Ticket) -> Outcome:
         """A ticket has just ended; in which way."""
-        kind = class_of(ticket.job.priority), self._model
+        kind = self._kind(ticket.job)
         ending = of_ticket(ticket)
         self._ended.add((*kind, ending))
         usage, job = ticket.usage, ticket.job
-        self._tokens.ended(usage, self._model, cacheable=job.cache_prompt and job.embedding is None)
+        self._tokens.ended(usage, kind[1], cacheable=job.cache_prompt and job.embedding is None)
         self._waits.ended(ticket, kind)
         if ending == "finished":
             self._waits.finished(ticket, usage, kind)
@@ -73,9 +78,11 @@ class Requests:
     def collect(self) -> Iterator[Family]:
         """What the meters count."""
         name, text = "forge_generation_tokens", "Tokens sampled, by requests that run too"
-        line = series(f"{name}_total", {"model": self._model})
-        total = sum(meter.tokens for meter in self._meters.values())
-        yield Family(name, "counter", text, [(line, total)])
+        totals = dict.fromkeys(self._models, 0)
+        for (_, model), meter in self._meters.items():
+            totals[model] += meter.tokens
+        lines = [(series(f"{name}_total", {"model": each}), n) for each, n in totals.items()]
+        yield Family(name, "counter", text, lines)
 
 
 class _Tokens:

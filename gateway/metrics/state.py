@@ -8,29 +8,31 @@ from pathlib import Path
 from typing import get_args
 
 from gateway.aging import NANO
-from gateway.dispatcher import Dispatcher
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.lane import Lane
 from gateway.metrics.exposition import Family, Kind, series
-from gateway.pool import Pool, WorkerState, WorkerStatus
+from gateway.pool import WorkerState, WorkerStatus
 from gateway.priority import CLASSES, class_of
 
 _STATM = Path("/proc/self/statm")
 STATES: tuple[str, ...] = get_args(WorkerState)
+UP = ("ready", "draining")
 
 
 class Standing:
-    """Queue and pool. One look is O(n) in what waits."""
+    """Queues and pools. One look is O(n) in what waits."""
 
-    def __init__(self, dispatcher: Dispatcher, pool: Pool) -> None:
-        self._dispatcher = dispatcher
-        self._pool = pool
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     def collect(self) -> Iterator[Family]:
         """All of it."""
         yield from self._queue()
         yield from self._work()
-        workers = self._pool.workers()
+        found = self._fleet.workers()
+        workers = [status for _, status in found]
         yield from _slots(workers)
-        yield from self._cells(workers)
+        yield from _cells(found)
         yield from _workers(workers)
         yield _labelled(
             "counter",
@@ -38,14 +40,14 @@ class Standing:
             "Sequences given to a worker, by why to that one: it was parked there; most of its "
             "prompt is there; that is elsewhere, where there is too much to do; least to do",
             "reason",
-            self._pool.placements(),
+            self._fleet.placements(),
         )
 
     def _queue(self) -> Iterator[Family]:
         """Who waits, by class."""
-        now = self._dispatcher.now_ns()
+        now = self._fleet.now_ns()
         arrivals: dict[str, list[int]] = {kind: [] for kind in CLASSES}
-        for sequence in self._dispatcher.waiting():
+        for sequence in self._fleet.waiting():
             ticket = sequence.ticket
             arrivals[class_of(ticket.job.priority)].append(ticket.arrived_ns)
         depth = {kind: len(of_kind) for kind, of_kind in arrivals.items()}
@@ -60,31 +62,14 @@ class Standing:
         yield _gauge("requests_waiting", text, sum(depth.values()))
 
     def _work(self) -> Iterator[Family]:
-        dispatcher = self._dispatcher
-        yield _gauge("requests_running", "Sequences with a worker", dispatcher.running())
+        fleet = self._fleet
+        yield _gauge("requests_running", "Sequences with a worker", fleet.running())
         text = "Sequences that wait for their clients to read"
-        yield _gauge("requests_paused", text, dispatcher.paused())
+        yield _gauge("requests_paused", text, fleet.paused())
         text = "Sequences that were parked for more urgent ones"
-        yield _counter("preemptions", text, dispatcher.preemptions)
+        yield _counter("preemptions", text, fleet.preemptions())
         text = "Sequences put back because their workers died"
-        yield _counter("failovers", text, dispatcher.failovers)
-
-    def _cells(self, workers: list[WorkerStatus]) -> Iterator[Family]:
-        """The KV cache, and what lies behind it."""
-        model = self._pool.model
-        each = 0 if model is None else model.n_ctx
-        up = sum(worker.state in ("ready", "draining") for worker in workers)
-        loads = [worker.load for worker in workers]
-        yield _gauge("kv_cells", "KV cells, of one token each", each * up)
-        text = "KV cells of sequences that run or are parked"
-        yield _gauge("kv_cells_used", text, sum(load.cells_used for load in loads))
-        text = "KV cells kept for prompts to come"
-        yield _gauge("kv_cells_cached", text, sum(load.cells_cached for load in loads))
-        text = "Host memory of prefixes that lost their KV cells"
-        yield _gauge("host_cache_bytes", text, sum(load.host_bytes for load in loads))
-        text = "Tokens copied back from host memory since the workers' start"
-        restored = sum(load.restored_tokens for load in loads)
-        yield _gauge("host_cache_restored_tokens", text, restored)
+        yield _counter("failovers", text, fleet.failovers())
 
 
 class Process:
@@ -104,10 +89,27 @@ class Process:
 
 
 def _slots(workers: list[WorkerStatus]) -> Iterator[Family]:
-    up = [worker for worker in workers if worker.state in ("ready", "draining")]
+    up = [worker for worker in workers if worker.state in UP]
     text = "Sequences that the workers take at once"
     yield _gauge("slots", text, sum(worker.slots for worker in up))
     yield _gauge("slots_busy", "Slots in use", sum(worker.busy for worker in workers))
+
+
+def _cells(workers: list[tuple[Lane, WorkerStatus]]) -> Iterator[Family]:
+    """The KV cache, and what lies behind it."""
+    models = [lane.pool.model for lane, worker in workers if worker.state in UP]
+    loads = [worker.load for _, worker in workers]
+    cells = sum(model.n_ctx for model in models if model is not None)
+    yield _gauge("kv_cells", "KV cells, of one token each", cells)
+    text = "KV cells of sequences that run or are parked"
+    yield _gauge("kv_cells_used", text, sum(load.cells_used for load in loads))
+    text = "KV cells kept for prompts to come"
+    yield _gauge("kv_cells_cached", text, sum(load.cells_cached for load in loads))
+    text = "Host memory of prefixes that lost their KV cells"
+    yield _gauge("host_cache_bytes", text, sum(load.host_bytes for load in loads))
+    text = "Tokens copied back from host memory since the workers' start"
+    restored = sum(load.restored_tokens for load in loads)
+    yield _gauge("host_cache_restored_tokens", text, restored)
 
 
 def _workers(workers: list[WorkerStatus]) -> Iterator[Family]:

@@ -6,11 +6,12 @@ from itertools import islice
 from typing import Any
 
 from gateway.aging import NANO
-from gateway.dispatcher import Dispatcher
 from gateway.errors import ForgeError
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.lane import Lane
 from gateway.page.deltas import Row, Snapshot
 from gateway.page.history import Gaps, Recorder, row
-from gateway.pool import Pool, WorkerStatus
+from gateway.pool import WorkerStatus
 from gateway.priority import CLASSES, class_of
 from gateway.queue import Place
 from gateway.sequence import Sequence
@@ -25,57 +26,56 @@ RECENT = 30
 class View:
     """Looks. Implements :class:`gateway.observer.Observer`, to remember who ended."""
 
-    def __init__(self, dispatcher: Dispatcher, pool: Pool, gaps: Callable[[], Gaps] | None) -> None:
+    def __init__(self, fleet: Fleet, gaps: Callable[[], Gaps] | None) -> None:
         """``gaps``: how to read the histogram of inter-token latencies, if there is one."""
-        self._dispatcher = dispatcher
-        self._pool = pool
+        self._fleet = fleet
         self._gaps = gaps
         self._recorder = Recorder()
-        self._origin_ns = dispatcher.now_ns()
+        self._origin_ns = fleet.now_ns()
 
     def now_s(self) -> float:
         """The time on the clock of all that is shown."""
-        return self._s(self._dispatcher.now_ns())
+        return self._s(self._fleet.now_ns())
 
     def look(self) -> Snapshot:
         """How things stand; O(n log n) in what waits."""
-        now = self._dispatcher.now_ns()
-        workers = self._pool.workers()
+        now = self._fleet.now_ns()
+        workers = self._fleet.workers()
         if self._recorder.due(now):
-            tokens = {worker.id: worker.load.decode_tokens for worker in workers}
+            tokens = {worker.id: worker.load.decode_tokens for _, worker in workers}
             gaps = None if self._gaps is None else self._gaps()
             self._recorder.point(now, self._origin_ns, tokens, gaps)
-        listed = islice(self._dispatcher.order(), LISTED)
+        listed = islice(self._fleet.order(), LISTED)
         recent = list(islice(reversed(self._recorder.requests), RECENT))
-        kinds = {each.id: class_of(each.priority) for each in self._dispatcher.served()}
+        kinds = {each.id: class_of(each.priority) for each in self._fleet.served()}
         tables: dict[str, list[Row]] = {
-            "jobs": [self._job(place, sequence) for place, sequence in listed],
-            "workers": [_worker(worker, kinds) for worker in workers],
+            "jobs": [self._job(*found) for found in listed],
+            "workers": [_worker(lane, worker, kinds) for lane, worker in workers],
             "requests": [row(request, self._origin_ns) for request in reversed(recent)],
             "points": list(self._recorder.points),
         }
         return Snapshot(self._facts(workers), tables)
 
-    def _facts(self, workers: list[WorkerStatus]) -> Row:
-        dispatcher, model = self._dispatcher, self._pool.model
-        depth = Counter(class_of(each.priority) for each in dispatcher.waiting())
-        up = [worker for worker in workers if worker.state in ("ready", "draining")]
+    def _facts(self, workers: list[tuple[Lane, WorkerStatus]]) -> Row:
+        fleet = self._fleet
+        depth = Counter(class_of(each.priority) for each in fleet.waiting())
+        up = [worker for _, worker in workers if worker.state in ("ready", "draining")]
         return {
-            "waiting": dispatcher.depth(),
+            "waiting": fleet.depth(),
             **{f"waiting_{kind}": depth[kind] for kind in CLASSES},
-            "running": dispatcher.running(),
+            "running": fleet.running(),
             "slots": sum(worker.slots for worker in up),
-            "cells": 0 if model is None else model.n_ctx,
-            "preemptions": dispatcher.preemptions,
-            "failovers": dispatcher.failovers,
-            "draining": dispatcher.draining,
+            "preemptions": fleet.preemptions(),
+            "failovers": fleet.failovers(),
+            "draining": fleet.draining,
         }
 
-    def _job(self, place: Place, sequence: Sequence) -> Row:
+    def _job(self, lane: Lane, place: Place, sequence: Sequence) -> Row:
         """A sequence that waits. Between two looks it ages by the rate; the page does that."""
         return {
             "id": sequence.id,
             "name": sequence.ticket.request_id,
+            "model": lane.name,
             "class": class_of(place.priority),
             "priority": place.priority,
             "placed": self._s(place.arrived_ns),
@@ -104,11 +104,13 @@ class View:
         """The dispatcher logs it."""
 
 
-def _worker(status: WorkerStatus, kinds: dict[int, str]) -> dict[str, Any]:
+def _worker(lane: Lane, status: WorkerStatus, kinds: dict[int, str]) -> dict[str, Any]:
     """``kinds``: the class of each sequence that has a slot. A slot that winds up has none."""
-    load = status.load
+    load, model = status.load, lane.pool.model
     return {
         "id": status.id,
+        "model": lane.name,
+        "cells": 0 if model is None else model.n_ctx,
         "pid": status.pid,
         "state": status.state,
         "slots": status.slots,

@@ -73,13 +73,18 @@ class LocalPool:
         silence_s: float,
         step_s: float,
         main: Main = engine,
+        first: int = 0,
     ) -> None:
-        """``silence_s`` and ``step_s``: see :class:`Watchdog`. ``main``: what each process does."""
+        """``silence_s`` and ``step_s``: see :class:`Watchdog`. ``main``: what each process does.
+
+        ``first``: the first worker's number; other pools have other ones.
+        """
+        self._first = first
         self._spec = spec
         self._main = main
         self._silence_s, self._step_s = silence_s, step_s
         self._tick_s = min(MAX_TICK_S, silence_s / 5)
-        self._workers = [Worker(id_) for id_ in range(count)]
+        self._workers = [Worker(id_) for id_ in range(first, first + count)]
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: Listener | None = None
         self._first_ready: asyncio.Future[None] | None = None
@@ -121,7 +126,7 @@ class LocalPool:
             raise RuntimeError("no worker has a free credit")
         target, reason = choice
         self._placements[reason] += 1
-        self._give(request, self._workers[target], home)
+        self._give(request, self._workers[target - self._first], home)
 
     def _home(self, id_: int) -> Worker | None:
         """The worker that keeps the cells of a parked generation."""

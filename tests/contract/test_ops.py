@@ -114,6 +114,7 @@ def test_empty_queue(http: httpx.Client) -> None:
         "depth": 0,
         "by_priority": {},
         "by_owner": {},
+        "by_model": {"forge-tiny": 0},
         "oldest_wait_s": 0.0,
         "waiting": [],
     }

@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from gateway.config import Config
 from gateway.dispatcher import Dispatcher
+from gateway.fleet.entry import Entry
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.lane import Lane
 from gateway.ticket import Ticket
 from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
 
@@ -22,6 +26,7 @@ class Desk:
             self.pool, rate, self.clock, self.ends, meter=lambda job: self._hear
         )
         self.pool.attach(self.dispatcher)
+        self.fleet = Fleet([Lane(Entry(Config(alias="m")), self.dispatcher, self.pool)])
 
     def submit(self, priority: float = 1.0) -> Ticket:
         return self.dispatcher.submit(job(priority))

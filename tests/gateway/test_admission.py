@@ -2,24 +2,12 @@
 
 import pytest
 
-from gateway.admission import RETRY_MAX_S, Admission, Bounds, ServiceRate
+from gateway.admission import RETRY_MAX_S, Admission, ServiceRate
 from gateway.aging import NANO
 
 
-def test_bounds() -> None:
-    admission: Admission[str] = Admission(Bounds(requests=2, size=100))
-    admission.enter("a", 60)
-    assert not admission.crowded(40)
-    assert admission.crowded(41), "too many bytes"
-    admission.enter("b", 10)
-    assert admission.crowded(0), "too many requests"
-    assert not admission.over(90, 1, 60)
-    assert admission.over(91, 1, 60)
-    assert (len(admission), admission.size) == (2, 70)
-
-
 def test_who_left_is_counted_no_more() -> None:
-    admission: Admission[str] = Admission(Bounds(1, 100))
+    admission: Admission[str] = Admission()
     admission.enter("a", 60)
     assert "a" in admission
     assert admission.leave("a")

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.admission import Bounds
 from gateway.aging import NANO
+from gateway.crowd import Crowd
 from gateway.dispatcher import UNBOUNDED
 from gateway.queue import Queue
 from gateway.sequence import Move, Sequence
@@ -24,7 +25,9 @@ class Desk:
     """A queue, and somebody who numbers tickets and starts what it gives."""
 
     def __init__(self, bounds: Bounds = UNBOUNDED) -> None:
-        self.queue = Queue(RATE, bounds)
+        crowd = Crowd(bounds)
+        self.queue = Queue(RATE, crowd)
+        crowd.join(self.queue, lambda error: None)
         self.next_id = 1
         self.now = 0
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.aging import NANO
 from gateway.backpressure import UNREAD
+from gateway.crowd import Crowd
 from gateway.dispatcher import UNBOUNDED, Dispatcher
 from gateway.preemption import Rules
 from gateway.quarantine import BEFORE_NS, MAX_DEATHS
@@ -42,7 +43,7 @@ class Traffic(RuleBasedStateMachine):
             float(RATE),
             self.clock,
             self.ends,
-            bounds=self.bounds,
+            crowd=Crowd(self.bounds),
             preemption=self.preemption,
             unread=self.unread,
         )

@@ -39,7 +39,7 @@ class OpenAIBody(SamplingBody):
     """Fields of both endpoints."""
 
     model: str | None = None
-    """The model's id; there is but one."""
+    """The model's id; the first one if none is named."""
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     """How many answers. Default 1; number i is sampled with `seed` + i."""
     stream: bool | None = None

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from gateway.api import body
 from gateway.api.endpoint import EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai import chat, completions
+from gateway.api.openai.cards import model_card
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
 from gateway.api.openai.errors import ErrorBody
@@ -21,6 +22,7 @@ from gateway.api.reply import collect, json_response
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
 from gateway.errors import ModelNotSupported, UnknownModel
+from gateway.fleet.lane import Lane
 
 GROUP = "OpenAI"
 CHAT_EXAMPLE = {"messages": [{"role": "user", "content": "What is aging?"}], "max_tokens": 64}
@@ -80,13 +82,13 @@ class OpenAI:
     async def chat(self, request: Request) -> Response:
         """The next message of a conversation."""
         raw, size = await self._read(request)
-        given = body.parse(ChatBody, raw, chat.REFUSED)
+        given = body.parse(ChatBody, self._service.completed(raw), chat.REFUSED)
         return await self._generate(request, given, size, ChatEnvelope)
 
     async def completions(self, request: Request) -> Response:
         """How a text goes on; several texts if several are given."""
         raw, size = await self._read(request)
-        given = body.parse(CompletionBody, raw, completions.REFUSED)
+        given = body.parse(CompletionBody, self._service.completed(raw), completions.REFUSED)
         return await self._generate(request, given, size, CompletionEnvelope)
 
     async def _read(self, request: Request) -> tuple[dict[str, object], int]:
@@ -101,11 +103,12 @@ class OpenAI:
         envelope_type: type[ChatEnvelope | CompletionEnvelope],
     ) -> Response:
         given.check()
-        self._service.check_model(given.model)
+        lane = self._service.lane(given.model)
         job = body.job(
             request,
             given,
-            given.prompts(),
+            lane.instructed(given.prompts()),
+            model=lane.name,
             n=given.n or 1,
             size=size,
             temperature=1.0,
@@ -116,27 +119,21 @@ class OpenAI:
             echo=isinstance(given, CompletionBody) and bool(given.echo),
         )
         ticket = self._service.submit(request, job)
-        envelope = envelope_type(ticket, self._service.config.model_name, given)
-        dispatcher = self._service.dispatcher
+        envelope = envelope_type(ticket, lane.name, given)
         if given.stream:
-            return EventStream(dispatcher, ticket, envelope, self._service.config.keepalive)
-        found = await collect(dispatcher, ticket, request.receive)
+            return EventStream(lane.dispatcher, ticket, envelope, self._service.config.keepalive)
+        found = await collect(lane.dispatcher, ticket, request.receive)
         return json_response(envelope.whole(found))
 
     async def models(self, request: Request) -> Response:
-        """The models that are served: one."""
-        listed: ModelList = {"object": "list", "data": [self._card()]}
+        """The models that are served, and whether they are loaded."""
+        cards = [self._card(lane) for lane in self._service.fleet.lanes]
+        listed: ModelList = {"object": "list", "data": cards}
         return json_response(listed)
 
     async def model(self, request: Request) -> Response:
         """One model."""
-        self._service.check_model(request.path_params["name"])
-        return json_response(self._card())
+        return json_response(self._card(self._service.lane(request.path_params["name"])))
 
-    def _card(self) -> ModelCard:
-        return {
-            "id": self._service.config.model_name,
-            "object": "model",
-            "created": self._service.started,
-            "owned_by": "forge",
-        }
+    def _card(self, lane: Lane) -> ModelCard:
+        return model_card(lane, self._service.started)

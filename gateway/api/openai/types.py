@@ -5,6 +5,7 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from gateway.api.reply import Timings
+from gateway.fleet.lane import State
 from gateway.usage import OpenAIUsage
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -145,11 +146,27 @@ class CompletionChunk(TypedDict):
     timings: NotRequired[Timings]
 
 
+class ModelMeta(TypedDict):
+    description: str
+    n_params: int
+    size: int
+    """Bytes of the weights."""
+    n_vocab: int
+    n_embd: int
+    n_ctx_train: int
+    """Tokens of context that it was trained for."""
+    n_ctx: int
+    """Tokens that a sequence may have here."""
+
+
 class ModelCard(TypedDict):
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    state: State
+    meta: ModelMeta | None
+    """Null until it was loaded for the first time."""
 
 
 class ModelList(TypedDict):

@@ -19,7 +19,7 @@ export function show(store) {
     write(row.restarts, count(worker.restarts, "restart"));
     row.restarts.classList.toggle("some", worker.restarts > 0);
     fill(row, worker);
-    memory(row, worker, store.facts.cells);
+    memory(row, worker, worker.cells);
   }
   empty.hidden = shown.size > 0;
   const { preemptions = 0, failovers = 0 } = store.facts;

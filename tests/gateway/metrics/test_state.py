@@ -1,7 +1,5 @@
 """How things stand, as it is scraped: workers in all their states, and what they hold."""
 
-from typing import Any
-
 from gateway.metrics.exposition import render
 from gateway.metrics.state import Standing
 from gateway.pool import WorkerStatus
@@ -46,8 +44,7 @@ def test_a_look_at_everything() -> None:
         await desk.settle()
         desk.submit()  # it waits
         desk.clock.now = 3 * 10**9
-        pool: Any = desk.pool
-        lines = render(Standing(desk.dispatcher, pool).collect(), openmetrics=False).decode()
+        lines = render(Standing(desk.fleet).collect(), openmetrics=False).decode()
         assert set(EXPECTED.split("\n")) <= {"", *lines.split("\n")}
         assert "forge_kv_cells 128.0\n" in lines, "of those that are up"
 

@@ -1,0 +1,29 @@
+"""What is told of a model."""
+
+from gateway.api.openai.types import ModelCard, ModelMeta
+from gateway.fleet.lane import Lane
+from workers.protocol import ModelInfo
+
+
+def model_card(lane: Lane, created: int) -> ModelCard:
+    """``created`` in Unix seconds."""
+    return {
+        "id": lane.name,
+        "object": "model",
+        "created": created,
+        "owned_by": "forge",
+        "state": lane.state,
+        "meta": None if lane.pool.model is None else _meta(lane.pool.model),
+    }
+
+
+def _meta(model: ModelInfo) -> ModelMeta:
+    return {
+        "description": model.description,
+        "n_params": model.n_params,
+        "size": model.size_bytes,
+        "n_vocab": model.n_vocab,
+        "n_embd": model.n_embd,
+        "n_ctx_train": model.n_ctx_train,
+        "n_ctx": model.n_ctx_seq,
+    }

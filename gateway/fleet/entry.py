@@ -1,0 +1,28 @@
+"""A model of the configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one model is served with."""
+
+    config: Config
+    """The server's, with what is said of this model alone."""
+    preload: bool = False
+    """Whether it is loaded at the start, or by whoever first wants it."""
+    keep_alive: float | None = None
+    """Seconds without work after which it is unloaded; None: never."""
+    system: str | None = None
+    """The system prompt of conversations that have none."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of requests that do not say them."""
+
+    @property
+    def name(self) -> str:
+        """What clients call it."""
+        return self.config.model_name

@@ -1,0 +1,105 @@
+"""All models of a server, and what is going on in all of them together."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from gateway.errors import UnknownModel
+from gateway.fleet.lane import Lane
+from gateway.pool import WorkerStatus
+from gateway.queue import Place
+from gateway.sequence import Sequence as Generation
+
+
+class Fleet:
+    """One lane at least; the first is that of requests which name no model."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = list(lanes)
+        self._by_name = {lane.name: lane for lane in lanes}
+
+    @property
+    def first(self) -> Lane:
+        return self.lanes[0]
+
+    def find(self, name: str | None) -> Lane:
+        """The lane of the model ``name``. Raises :class:`UnknownModel`."""
+        if name is None:
+            return self.first
+        lane = self._by_name.get(name)
+        if lane is None:
+            names = ", ".join(f"'{each}'" for each in self._by_name)
+            raise UnknownModel(
+                f"the model '{name}' does not exist; this server has {names}", param="model"
+            )
+        return lane
+
+    @property
+    def names(self) -> list[str]:
+        """What clients may call the models."""
+        return list(self._by_name)
+
+    # ------------------------------------------------------------------ what waits
+
+    def depth(self) -> int:
+        """Sequences waiting."""
+        return sum(lane.dispatcher.depth() for lane in self.lanes)
+
+    def running(self) -> int:
+        """Sequences with a worker."""
+        return sum(lane.dispatcher.running() for lane in self.lanes)
+
+    def paused(self) -> int:
+        """Sequences that wait for their clients to read."""
+        return sum(lane.dispatcher.paused() for lane in self.lanes)
+
+    def preemptions(self) -> int:
+        """Sequences parked for more urgent ones, since the start."""
+        return sum(lane.dispatcher.preemptions for lane in self.lanes)
+
+    def failovers(self) -> int:
+        """Sequences put back because their workers died, since the start."""
+        return sum(lane.dispatcher.failovers for lane in self.lanes)
+
+    def waiting(self) -> list[Generation]:
+        """All sequences that wait, in no order."""
+        return [each for lane in self.lanes for each in lane.dispatcher.waiting()]
+
+    def served(self) -> list[Generation]:
+        """All sequences with a worker."""
+        return [each for lane in self.lanes for each in lane.dispatcher.served()]
+
+    def order(self) -> Iterator[tuple[Lane, Place, Generation]]:
+        """Who would be served next and in which place, were all slots free; O(n log n)."""
+
+        def of(lane: Lane) -> Iterator[tuple[Lane, Place, Generation]]:
+            return ((lane, place, sequence) for place, sequence in lane.dispatcher.order())
+
+        return heapq.merge(*map(of, self.lanes), key=lambda found: found[1].key)
+
+    def wait_estimate_s(self) -> float | None:
+        """Seconds until one that came now would start, were it for the busiest model."""
+        lanes = [lane.dispatcher for lane in self.lanes]
+        estimates = (each.wait_estimate_s(each.depth()) for each in lanes)
+        return max((each for each in estimates if each is not None), default=None)
+
+    def now_ns(self) -> int:
+        """The dispatchers' clock."""
+        return self.first.dispatcher.now_ns()
+
+    @property
+    def draining(self) -> bool:
+        return self.first.dispatcher.draining
+
+    # ------------------------------------------------------------------ who works
+
+    def workers(self) -> list[tuple[Lane, WorkerStatus]]:
+        """All processes, and whose they are."""
+        return [(lane, status) for lane in self.lanes for status in lane.workers()]
+
+    def placements(self) -> Mapping[str, int]:
+        """How many generations were given to a worker so far, by why to that one."""
+        total = Counter[str]()
+        for lane in self.lanes:
+            total.update(lane.pool.placements())
+        return total

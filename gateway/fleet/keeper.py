@@ -1,0 +1,286 @@
+"""Loads and unloads models, as :mod:`gateway.fleet.residency` decides."""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.aging import NANO
+from gateway.config import ConfigError
+from gateway.dispatcher import Dispatcher
+from gateway.errors import DeadlineExceeded, ForgeError, QueueFull, Unavailable
+from gateway.fleet.residency import Facts, Reason, Residency, State
+from gateway.fleet.transient import TransientPool
+from gateway.metrics.models import Loads
+from gateway.pool import Pool, PoolFailed
+from gateway.priority import NORMAL
+
+log = logging.getLogger("forge.models")
+
+MOST_VISITORS = 64
+"""Who may wait for a model outside of its queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model that comes and goes."""
+
+    name: str
+    need: int
+    """Bytes that it takes."""
+    keep_alive_s: float | None
+    """How long it stays without work; None: for as long as nobody needs the room."""
+    pool: TransientPool
+    check: Callable[[], None] = lambda: None
+    """Whether there is memory for it now. Raises :class:`ConfigError`."""
+
+
+class _Kept:
+    """What goes on around one model."""
+
+    def __init__(self, resident: Resident, dispatcher: Dispatcher) -> None:
+        self.resident = resident
+        self.pool = resident.pool
+        self.dispatcher = dispatcher
+        self.visitors: dict[asyncio.Future[None], int] = {}
+        """Who waits for it outside of its queue, by the key of the place they would have there."""
+        self.visits = 0
+        """How many of them use it now."""
+        self.farewells: list[asyncio.Future[None]] = []
+        """Who waits for it to be unloaded."""
+        self.task: asyncio.Task[None] | None = None
+        """Loads or unloads it."""
+
+    def facts(self) -> Facts:
+        keys = [*self.visitors.values()]
+        first = self.dispatcher.first_key()
+        if first is not None:
+            keys.append(first)
+        # Who hung up has no slot in the books any more, but a worker may still wind up.
+        running = self.dispatcher.running() > 0 or self.visits > 0 or self.pool.busy
+        return Facts(min(keys, default=None), running, self.dispatcher.paused() > 0)
+
+
+class Keeper:
+    """One task decides; each load and unload is a task of its own."""
+
+    def __init__(
+        self,
+        budget: int,
+        residents: Sequence[Resident],
+        clock_ns: Callable[[], int],
+        loads: Loads,
+        queue_timeout: float | None,
+    ) -> None:
+        """``budget``: bytes for all models together. ``queue_timeout``: as a dispatcher's."""
+        self.budget = budget
+        self._clock_ns = clock_ns
+        self._loads = loads
+        self._queue_timeout = queue_timeout
+        self._residents = {resident.name: resident for resident in residents}
+        keeps = {
+            each.name: None if each.keep_alive_s is None else round(each.keep_alive_s * NANO)
+            for each in residents
+        }
+        self._residency = Residency(
+            budget, {each.name: (each.need, keeps[each.name]) for each in residents}
+        )
+        self._kept: dict[str, _Kept] = {}
+        self._news = asyncio.Event()
+        self._bug: BaseException | None = None
+
+    def begin(self, dispatchers: Mapping[str, Dispatcher]) -> None:
+        """Who has the queue of each model; they come after it, for they tell it of changes."""
+        self._kept = {
+            name: _Kept(self._residents[name], dispatcher)
+            for name, dispatcher in dispatchers.items()
+        }
+
+    def poke(self) -> None:
+        """Something changed: there may be something to decide."""
+        self._news.set()
+
+    def state(self, name: str) -> State:
+        """Whether a model is loaded."""
+        return self._residency.state(name)
+
+    # ------------------------------------------------------------------ the loop
+
+    async def run(self) -> None:
+        """Keep what is wanted in memory, for ever."""
+        while True:
+            self._news.clear()
+            if self._bug is not None:
+                raise self._bug
+            wake_ns = self._decide()
+            with contextlib.suppress(TimeoutError):
+                pause = None if wake_ns is None else max(0, wake_ns - self._clock_ns()) / NANO
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+
+    def _decide(self) -> int | None:
+        """Begin what is to be done; when to look again, whatever happens.
+
+        In one turn of the loop: nobody gets a slot between a look and what follows from it.
+        """
+        facts = {name: kept.facts() for name, kept in self._kept.items()}
+        decision = self._residency.decide(self._clock_ns(), facts)
+        for name, kept in self._kept.items():
+            if name in decision.yields:
+                kept.dispatcher.hold()
+            else:
+                kept.dispatcher.release()
+        for name, reason in decision.unload:
+            kept = self._kept[name]
+            pool = kept.pool.detach()
+            self._begin(kept, self._unload(kept, pool, reason))
+        for name in decision.load:
+            kept = self._kept[name]
+            self._begin(kept, self._load(kept))
+        return decision.wake_ns
+
+    def _begin(self, kept: _Kept, work: Coroutine[None, None, None]) -> None:
+        kept.task = asyncio.create_task(work)
+        kept.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A bug there must not go unnoticed: some would wait for ever."""
+        if not task.cancelled() and task.exception() is not None:
+            self._bug = task.exception()
+            self.poke()
+
+    async def _load(self, kept: _Kept) -> None:
+        name, began_ns = kept.resident.name, self._clock_ns()
+        kept.pool.failure = None
+        try:
+            kept.resident.check()
+            await kept.pool.load()
+        except (PoolFailed, ConfigError) as error:
+            self._failed(kept, f"the model '{name}' can't be loaded: {error}")
+            return
+        now_ns = self._clock_ns()
+        self._residency.loaded(name, now_ns)
+        self._loads.loaded(name, now_ns - began_ns)
+        log.info("model %s: loaded in %.2f s", name, (now_ns - began_ns) / NANO)
+        for visitor in kept.visitors:
+            if not visitor.done():
+                visitor.set_result(None)
+                kept.visits += 1
+        kept.visitors.clear()
+        self.poke()
+
+    def _failed(self, kept: _Kept, reason: str) -> None:
+        """Who waits for this model is told; it is tried again, but not at once."""
+        name = kept.resident.name
+        log.error("%s", reason)
+        self._loads.failed(name)
+        now_ns = self._clock_ns()
+        self._residency.failed(name, now_ns)
+        pause_s = ((self._residency.retry_ns(name) or now_ns) - now_ns) / NANO
+        kept.pool.failure = reason
+        asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept, reason)
+        kept.dispatcher.abandon(reason, retry_after=max(1, math.ceil(pause_s)))
+        for visitor in kept.visitors:
+            if not visitor.done():
+                visitor.set_exception(Unavailable(reason, retry_after=max(1, math.ceil(pause_s))))
+        kept.visitors.clear()
+        self._tell_gone(kept)
+        self.poke()
+
+    def _forget_failure(self, kept: _Kept, reason: str) -> None:
+        """Whoever comes now may wait for another try."""
+        if kept.pool.failure == reason:
+            kept.pool.failure = None
+
+    async def _unload(self, kept: _Kept, pool: Pool | None, reason: Reason) -> None:
+        name = kept.resident.name
+        if pool is not None:
+            await pool.stop()
+        self._residency.unloaded(name)
+        self._loads.unloaded(name, reason)
+        log.info("model %s: unloaded (%s)", name, reason)
+        self._tell_gone(kept)
+        self.poke()
+
+    def _tell_gone(self, kept: _Kept) -> None:
+        for farewell in kept.farewells:
+            if not farewell.done():
+                farewell.set_result(None)
+        kept.farewells.clear()
+
+    # ------------------------------------------------------------------ who needs a model
+
+    @contextlib.asynccontextmanager
+    async def needed(self, name: str) -> AsyncIterator[None]:
+        """Inside, the model is there. It waits in line like a request of normal priority.
+
+        Raises a ForgeError: Unavailable if it can't be loaded, QueueFull, or DeadlineExceeded after
+        the time that the operator lets anybody wait.
+        """
+        kept = self._kept[name]
+        await self._visit(kept)
+        try:
+            yield
+        finally:
+            kept.visits -= 1
+            self.poke()
+
+    async def _visit(self, kept: _Kept) -> None:
+        if self.state(kept.resident.name) == "loaded":
+            kept.visits += 1
+            return
+        if kept.pool.failure is not None:
+            raise Unavailable(kept.pool.failure, retry_after=1)
+        if len(kept.visitors) >= MOST_VISITORS:
+            raise QueueFull("too many wait for this model to be loaded", retry_after=1)
+        visitor = asyncio.get_running_loop().create_future()
+        kept.visitors[visitor] = kept.dispatcher.key(NORMAL)
+        self.poke()
+        try:
+            async with asyncio.timeout(self._queue_timeout):
+                await visitor
+        except BaseException as error:
+            kept.visitors.pop(visitor, None)
+            if visitor.done() and not visitor.cancelled() and visitor.exception() is None:
+                kept.visits -= 1  # it was let in just now
+            self.poke()
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded("the model was not loaded in time") from None
+            raise
+
+    async def load(self, name: str) -> None:
+        """Returns when the model is loaded. Raises as :meth:`needed`."""
+        self._kept[name].pool.failure = None
+        self._residency.retry(name)
+        async with self.needed(name):
+            pass
+
+    async def unload(self, name: str) -> None:
+        """Returns when the model is unloaded: what runs in it runs to its end."""
+        if self.state(name) in ("unloaded", "failed"):
+            return
+        farewell = asyncio.get_running_loop().create_future()
+        self._kept[name].farewells.append(farewell)
+        self._residency.leave(name)
+        self.poke()
+        await farewell
+
+    async def preload(self, names: Sequence[str]) -> None:
+        """Load some at the start; what can't be loaded is logged, and the others are served."""
+        tried = await asyncio.gather(*map(self.load, names), return_exceptions=True)
+        for result in tried:
+            if isinstance(result, BaseException) and not isinstance(result, ForgeError):
+                raise result
+
+    # ------------------------------------------------------------------ the end
+
+    async def stop(self) -> None:
+        """Returns when no process is left. :meth:`run` must have ended."""
+        tasks = [kept.task for kept in self._kept.values() if kept.task is not None]
+        for kept in self._kept.values():
+            if kept.task is not None and self.state(kept.resident.name) == "loading":
+                kept.task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(kept.pool.stop() for kept in self._kept.values()))

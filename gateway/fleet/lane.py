@@ -1,0 +1,81 @@
+"""One model at work: its queue and dispatcher, its pool, and what its requests begin with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+
+from gateway.dispatcher import Dispatcher
+from gateway.fleet.entry import Entry
+from gateway.pool import Pool, WorkerStatus
+from workers.protocol import Chat, Prompt, Question
+
+if TYPE_CHECKING:
+    from gateway.fleet.keeper import Keeper
+
+State = Literal["unloaded", "loading", "loaded", "unloading", "failed"]
+STATES: tuple[State, ...] = get_args(State)
+
+INSTRUCTING = ("system", "developer")
+"""Roles of messages in whose presence the model's own system prompt is not wanted."""
+
+
+class Lane:
+    """Models share no slots, so each has all that gives slots for itself."""
+
+    def __init__(
+        self, entry: Entry, dispatcher: Dispatcher, pool: Pool, keeper: Keeper | None = None
+    ) -> None:
+        """``keeper``: who loads and unloads it; None: it is always there."""
+        self.name = entry.name
+        self.config = entry.config
+        self.dispatcher = dispatcher
+        self.pool = pool
+        self.keeper = keeper
+        self._system = entry.system
+        self._sampling = entry.sampling
+
+    @property
+    def state(self) -> State:
+        """Whether it is loaded."""
+        if self.keeper is not None:
+            return self.keeper.state(self.name)
+        return "loading" if self.pool.model is None else "loaded"
+
+    def workers(self) -> list[WorkerStatus]:
+        """Its processes."""
+        return self.pool.workers()
+
+    async def ask(self, question: Question) -> bytes:
+        """As :meth:`gateway.pool.Pool.ask`; a model that is not there is loaded first."""
+        if self.keeper is None:
+            return await self.pool.ask(question)
+        async with self.keeper.needed(self.name):
+            return await self.pool.ask(question)
+
+    def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """A request's body with this model's defaults for what it does not say."""
+        if not self._sampling:
+            return raw
+        said = {name for name, value in raw.items() if value is not None}
+        if "max_completion_tokens" in said:
+            said.add("max_tokens")  # two names for one thing
+        return raw | {name: value for name, value in self._sampling.items() if name not in said}
+
+    def instructed(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+        """Conversations without a system message begin with the model's own."""
+        if self._system is None:
+            return prompts
+        return tuple(
+            self.with_system(prompt) if isinstance(prompt, Chat) else prompt for prompt in prompts
+        )
+
+    def with_system(self, chat: Chat) -> Chat:
+        """One conversation, likewise."""
+        if self._system is None or any(
+            message.get("role") in INSTRUCTING for message in chat.messages
+        ):
+            return chat
+        first = {"role": "system", "content": self._system}
+        return msgspec.structs.replace(chat, messages=[first, *chat.messages])

@@ -1,0 +1,132 @@
+"""A pool that comes and goes. Without workers it has no slots, so who waits for them waits."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from gateway.errors import Unavailable
+from gateway.pool import Listener, Pool, WorkerStatus
+from gateway.pool.placement import REASONS
+from workers.protocol import Generate, ModelInfo, Question
+
+
+class TransientPool:
+    """Implements :class:`gateway.pool.Pool` with another one, while that is there.
+
+    What ``free`` says keeps a dispatcher from submitting anything without it.
+    """
+
+    def __init__(self, make: Callable[[], Pool]) -> None:
+        """``make``: a new pool, for each time that it is loaded."""
+        # The server's lifetime.
+        self._make = make
+        self._listener: Listener | None = None
+        self._draining = False
+        self._placements = Counter[str](dict.fromkeys(REASONS, 0))
+        """Of pools that are gone."""
+        self.restarts = 0
+        """Of their workers."""
+        self.model: ModelInfo | None = None
+        """As of the last time that it was loaded."""
+        self.failure: str | None = None
+        """Why it could not be loaded, for as long as nobody tries again."""
+        # From one load to the next unload.
+        self._pool: Pool | None = None
+
+    async def start(self, listener: Listener) -> None:
+        """Nothing is started before :meth:`load`."""
+        self._listener = listener
+
+    async def load(self) -> None:
+        """Returns when the model can be used. Raises PoolFailed, and leaves nothing behind then."""
+        assert self._listener is not None, "start() comes first"
+        assert self._pool is None, "it is there"
+        pool = self._pool = self._make()
+        if self._draining:
+            pool.drain()
+        try:
+            await pool.start(self._listener)
+        except BaseException:
+            self.detach()
+            await pool.stop()
+            raise
+        self.model = pool.model
+
+    def detach(self) -> Pool | None:
+        """From now on there are no slots. What was there is yet to be stopped."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self.restarts += sum(status.restarts for status in pool.workers())
+            self._placements.update(pool.placements())
+        return pool
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there are, or may be, processes."""
+        return self._pool is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker still holds a slot for anything, or is asked something."""
+        return any(status.busy or status.questions for status in self.workers())
+
+    # ------------------------------------------------------------------ gateway.pool.Pool
+
+    @property
+    def trouble(self) -> str | None:
+        return self.failure if self._pool is None else self._pool.trouble
+
+    def ready(self) -> bool:
+        return self._pool is not None and self._pool.ready()
+
+    def free(self) -> int:
+        return 0 if self._pool is None else self._pool.free()
+
+    def submit(self, request: Generate) -> None:
+        self._there().submit(request)
+
+    def reserve(self) -> bool:
+        return self._pool is not None and self._pool.reserve()
+
+    def submit_alone(self, request: Generate) -> None:
+        self._there().submit_alone(request)
+
+    def release(self) -> bool:
+        return self._pool is not None and self._pool.release()
+
+    def cancel(self, id_: int) -> None:
+        if self._pool is not None:
+            self._pool.cancel(id_)
+
+    def park(self, id_: int) -> None:
+        if self._pool is not None:
+            self._pool.park(id_)
+
+    async def ask(self, question: Question) -> bytes:
+        if self._pool is None:
+            raise Unavailable("the model is not loaded", retry_after=1)
+        return await self._pool.ask(question)
+
+    def drain(self) -> None:
+        self._draining = True
+        if self._pool is not None:
+            self._pool.drain()
+
+    def workers(self) -> list[WorkerStatus]:
+        return [] if self._pool is None else self._pool.workers()
+
+    def placements(self) -> Mapping[str, int]:
+        total = self._placements.copy()
+        total.update({} if self._pool is None else self._pool.placements())
+        return total
+
+    def leftovers(self) -> list[str]:
+        return [] if self._pool is None else self._pool.leftovers()
+
+    async def stop(self) -> None:
+        pool = self.detach()
+        if pool is not None:
+            await pool.stop()
+
+    def _there(self) -> Pool:
+        assert self._pool is not None, "a pool without workers has no free slot"
+        return self._pool

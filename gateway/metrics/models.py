@@ -1,0 +1,60 @@
+"""Which models are loaded, and how often and how long they were."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import get_args
+
+from gateway.fleet.residency import Reason, State
+from gateway.metrics.exposition import Family, series
+from gateway.metrics.registry import Registry
+
+SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+STATES: tuple[State, ...] = get_args(State)
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+class Loads:
+    """Counts loads and unloads."""
+
+    def __init__(self, registry: Registry, names: Sequence[str]) -> None:
+        of_model = {"model": names}
+        self._loads = registry.counter("model_loads", "Times that a model was loaded", of_model)
+        text = "Times that a model could not be loaded"
+        self._failures = registry.counter("model_load_failures", text, of_model)
+        text = (
+            "Times that a model was unloaded: nobody had used it for long; to make room, without "
+            "work, or although somebody waited for it; by request"
+        )
+        labels = {"model": names, "reason": REASONS}
+        self._unloads = registry.counter("model_unloads", text, labels)
+        text = "Time that it took to load a model"
+        self._seconds = registry.seconds("model_load", text, SECONDS, of_model)
+
+    def loaded(self, name: str, took_ns: int) -> None:
+        """A model was loaded."""
+        self._loads.add((name,))
+        self._seconds.of(name).observe(took_ns)
+
+    def failed(self, name: str) -> None:
+        """A model could not be loaded."""
+        self._failures.add((name,))
+
+    def unloaded(self, name: str, reason: Reason) -> None:
+        """A model was unloaded."""
+        self._unloads.add((name, reason))
+
+
+class States:
+    """How the models stand now. Implements :class:`gateway.metrics.registry.Collector`."""
+
+    def __init__(self, look: Callable[[], Mapping[str, State]]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Family]:
+        """1 for the state that each model is in, 0 for the others."""
+        samples = [
+            (series("forge_model_state", {"model": name, "state": state}), float(state == now))
+            for name, now in self._look().items()
+            for state in STATES
+        ]
+        text = "1 for the state that a model is in"
+        yield Family("forge_model_state", "gauge", text, samples)
