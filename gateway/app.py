@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 
 from starlette.applications import Starlette
@@ -20,6 +21,7 @@ from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.infer import Infer
 from gateway.api.middleware import TicketHeaders
+from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
@@ -39,10 +41,14 @@ from gateway.errors import (
 )
 from gateway.fleet.entry import Entry
 from gateway.fleet.fleet import Fleet
+from gateway.fleet.keeper import Keeper, Resident
 from gateway.fleet.lane import Lane
+from gateway.fleet.memory import Plan
+from gateway.fleet.transient import TransientPool
 from gateway.keys import Keyring
 from gateway.limits import Limits
 from gateway.metrics import Metrics
+from gateway.metrics.models import States
 from gateway.metrics.state import Standing
 from gateway.observer import Observer, Observers
 from gateway.page.history import Gaps
@@ -71,20 +77,36 @@ class Gateway:
     """Queue, pool, limits and metrics of one process, with their life."""
 
     def __init__(
-        self, config: Config, keyring: Keyring | None = None, pool: Pool | None = None
+        self,
+        config: Config,
+        keyring: Keyring | None = None,
+        pool: Pool | None = None,
+        plan: Plan | None = None,
+        make: Callable[[Config, int], Pool] | None = None,
     ) -> None:
-        """``keyring`` None: anyone may come. ``pool`` replaces the local pool of processes."""
+        """``keyring`` None: anyone may come. ``plan``: several models, instead of the one.
+
+        ``pool`` replaces the local pool of processes, ``make`` those of several models.
+        """
         self.config = config
+        entries = [Entry(config)] if plan is None else [share.entry for share in plan.shares]
+        names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
         self.limits = Limits(self.keyring, time.monotonic_ns)
-        self.metrics = Metrics(config.model_name)
-        observers: list[Observer] = [self.limits, RequestLog(config.model_name, config.log_prompts)]
+        self.metrics = Metrics(*names)
+        observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
         if config.metrics:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
         self._crowd = Crowd(Bounds(config.max_queue, config.max_queue_bytes))
-        self.fleet = Fleet([self._lane(Entry(config), pool or local_pool(config))])
+        self._keeper: Keeper | None = None
+        if plan is None:
+            lanes = [self._lane(entries[0], pool or local_pool(config))]
+        else:
+            lanes = self._lanes(plan, make or local_pool)
+        self.fleet = Fleet(lanes)
         self.metrics.registry.add(Standing(self.fleet))
+        self.metrics.registry.add(States(self.fleet.states))
         self._view = View(self.fleet, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:
@@ -93,6 +115,25 @@ class Gateway:
         self._loops: list[asyncio.Task[None]] = []
         """Without one of these some requests would wait for ever."""
         self._watching: list[asyncio.Task[None]] = []
+
+    def _lanes(self, plan: Plan, make: Callable[[Config, int], Pool]) -> list[Lane]:
+        """Models that come and go, and who keeps them."""
+        first, residents = 0, list[Resident]()
+        for share in plan.shares:
+            entry, count = share.entry, share.entry.config.shape().workers
+            numbers = range(first, first + count)
+            first += count
+            pool = TransientPool(partial(make, entry.config, numbers.start), numbers)
+            residents.append(Resident(entry.name, share.need, entry.keep_alive, pool, share.check))
+        self._keeper = Keeper(
+            plan.budget, residents, time.monotonic_ns, self.metrics.loads, self.config.queue_timeout
+        )
+        lanes = [
+            self._lane(share.entry, resident.pool)
+            for share, resident in zip(plan.shares, residents, strict=True)
+        ]
+        self._keeper.begin({lane.name: lane.dispatcher for lane in lanes})
+        return lanes
 
     def _lane(self, entry: Entry, pool: Pool) -> Lane:
         """A model with a dispatcher of its own."""
@@ -106,8 +147,9 @@ class Gateway:
             queue_timeout=config.queue_timeout,
             preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
             meter=self.metrics.meter if config.metrics else None,
+            changed=_nothing if self._keeper is None else self._keeper.poke,
         )
-        return Lane(entry, dispatcher, pool)
+        return Lane(entry, dispatcher, pool, self._keeper)
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -120,12 +162,22 @@ class Gateway:
         return self.fleet.first.pool
 
     async def start(self) -> None:
-        """Returns when a worker is ready; requests may queue before. Raises PoolFailed."""
+        """Returns when a worker is ready; requests may queue before. Raises PoolFailed.
+
+        Of several models those are tried that are to be there from the start, and none is missed.
+        """
         self._loops = [asyncio.create_task(lane.dispatcher.run()) for lane in self.fleet.lanes]
         self._watching = [asyncio.create_task(auditor.run()) for auditor in self._auditors]
         if self.config.metrics:
             self._watching.append(asyncio.create_task(self.metrics.lag.run()))
-        await self.pool.start(self.dispatcher)
+        began_ns = time.monotonic_ns()
+        for lane in self.fleet.lanes:
+            await lane.pool.start(lane.dispatcher)
+        if self._keeper is None:
+            self.metrics.loads.loaded(self.fleet.first.name, time.monotonic_ns() - began_ns)
+        if self._keeper is not None:
+            self._loops.append(asyncio.create_task(self._keeper.run()))
+            await self._keeper.preload([lane.name for lane in self.fleet.lanes if lane.preload])
 
     async def broken(self) -> None:
         """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
@@ -159,8 +211,14 @@ class Gateway:
     async def stop(self) -> None:
         """End the workers."""
         self.live.close()
-        await self.pool.stop()
         tasks = [*self._watching, *self._loops]
+        if self._keeper is not None:
+            for task in self._loops:
+                task.cancel()  # or it would load another one now
+            await asyncio.gather(*self._loops, return_exceptions=True)
+            await self._keeper.stop()
+        else:
+            await self.pool.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -173,6 +231,7 @@ class Gateway:
             *Embeddings(service).endpoints(),
             *Tokens(service).endpoints(),
             *Infer(service).endpoints(),
+            *Models(service).endpoints(),
             *Ops(service, self.metrics).endpoints(),
         ]
         keyed = not self.keyring.open
@@ -218,6 +277,10 @@ class Gateway:
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
         )
+
+
+def _nothing() -> None:
+    """What a change means where there is one model."""
 
 
 def local_pool(config: Config, first: int = 0) -> LocalPool:

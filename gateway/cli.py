@@ -8,14 +8,15 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from gateway import __version__, logs, tuned
-from gateway.config import EMBEDDED_MODEL, Config, ConfigError, load
+from gateway.config import EMBEDDED_MODEL, Config, ConfigError
+from gateway.fleet import memory, tables
 from gateway.keys import Keyring
 from gateway.models import command as model_commands
 from gateway.models import options as model_options
@@ -43,12 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
     try:
-        config = load(given, os.environ, file, obtain)
+        config, entries = tables.load(given, os.environ, file, obtain)
         logs.configure(config.log_level, config.log_format, "%(name)s")
         keyring = Keyring.load(config.api_key, config.api_key_file)
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
-        config, note = tuned.apply(config, os.environ)
-        notes = [note, room.check(config)]
+        if entries:
+            tunings = [(entry, *tuned.apply(entry.config, os.environ)) for entry in entries]
+            entries = [replace(entry, config=found) for entry, found, _ in tunings]
+            notes = [None if note is None else f"{each.name}: {note}" for each, _, note in tunings]
+            plan = memory.plan(config, entries)
+        else:
+            config, note = tuned.apply(config, os.environ)
+            notes, plan = [note, room.check(config)], None
         sock = bind(config.host, config.port)
     except ConfigError as error:
         return _fail("serve", str(error))
@@ -65,7 +72,7 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
     from gateway.server import serve
 
     with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        failure = runner.run(serve(config, sock, keyring, tls))
+        failure = runner.run(serve(config, sock, keyring, tls, plan=plan))
     return EXIT_OK if failure is None else _fail("serve", failure)
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -54,6 +55,18 @@ def _sendable(secret: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, AfterValidator(_sendable)]
 """An API key. Its repr does not show it, and no error about it may."""
+
+
+def _duration(value: Any) -> Any:
+    """5m and forever, as people write them; what is no duration is left as it is."""
+    if value == "forever":
+        return -1
+    parts = re.fullmatch(r"(\d{1,9})([smh])", value) if isinstance(value, str) else None
+    return value if parts is None else int(parts[1]) * {"s": 1, "m": 60, "h": 3600}[parts[2]]
+
+
+KeepAlive = Annotated[float, BeforeValidator(_duration), Field(ge=-1, le=1e9, allow_inf_nan=False)]
+"""Seconds; any negative number is for ever."""
 
 
 class Config(BaseModel):
@@ -113,6 +126,16 @@ class Config(BaseModel):
         "auto",
         description="use what `forge tune` found best for this model and machine, where nothing "
         "else is set",
+    )
+    memory_budget: Count | Auto = Field(
+        "auto",
+        description="MiB of memory for all of the server, where several models are served: others "
+        "make room for the one that is wanted; auto: what is free at the start, less --cache-ram",
+    )
+    keep_alive: KeepAlive = Field(
+        300.0,
+        description="seconds without work (or 5m, 1h) after which one of several models is "
+        "unloaded; 0: at once; -1 or forever: never",
     )
     aging_rate: float = Field(
         0.2, ge=0, le=1e6, allow_inf_nan=False, description="priority gained per second of waiting"
@@ -323,6 +346,15 @@ def load(
     ``obtain`` makes a file of what is given as the model, once everything else is found to be
     right; it may take hours.
     """
+    values, origin = said(arguments, environment, file)
+    values.pop("models", None)  # one model is meant, and it is none of these
+    return obtained(validated(values, origin), values, origin, obtain)
+
+
+def said(
+    arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the sources say together, and of each option where it was said."""
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     if file is not None:
@@ -336,12 +368,26 @@ def load(
             values[name], origin[name] = environment[variable], variable
     for name, value in arguments.items():
         values[name], origin[name] = value, "--" + name.replace("_", "-")
+    return values, origin
+
+
+def validated(values: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
+    """Raises :class:`ConfigError`, which tells where the wrong value was set."""
     try:
-        config = Config(**values)
+        return Config(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise ConfigError(f"{origin.get(name, name)}: {_explain(name, first)}") from None
+
+
+def obtained(
+    config: Config,
+    values: Mapping[str, Any],
+    origin: Mapping[str, str],
+    obtain: Callable[[str], Path],
+) -> Config:
+    """With the model's file. Raises :class:`ConfigError` if it can't be had, or is no GGUF."""
     at = origin.get("model", "--model")
     if "model" in values:
         try:

@@ -104,6 +104,12 @@ class UnknownModel(NotFound):
     code = "model_not_found"
 
 
+class ModelStays(ForgeError):
+    """The model is the only one, and always loaded."""
+
+    status, code, type = 409, "model_stays", "invalid_request_error"
+
+
 class MethodNotAllowed(ForgeError):
     """The header Allow says which are."""
 

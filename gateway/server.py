@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import uvicorn
 
@@ -15,6 +15,8 @@ from gateway.app import Gateway
 from gateway.config import Config
 from gateway.connection import LINGER_S, Connection, Terms
 from gateway.descriptors import connections_allowed
+from gateway.fleet.lane import Lane
+from gateway.fleet.memory import Plan
 from gateway.keys import Keyring
 from gateway.pool import Pool, PoolFailed
 
@@ -85,12 +87,13 @@ async def serve(
     keyring: Keyring,
     tls: ssl.SSLContext | None,
     pool: Pool | None = None,
+    plan: Plan | None = None,
 ) -> str | None:
     """Serve on a bound socket until a signal. Returns None, or why no worker could start.
 
-    ``pool`` replaces the local pool of processes.
+    ``pool`` replaces the local pool of processes; ``plan``: several models, instead of the one.
     """
-    gateway = Gateway(config, keyring, pool)
+    gateway = Gateway(config, keyring, pool, plan)
     terms = Terms(
         config.header_timeout,
         config.idle_timeout,
@@ -148,20 +151,45 @@ def url(sock: socket.socket, tls: bool) -> str:
 
 def banner(gateway: Gateway, sock: socket.socket) -> str:
     """What an operator wants to know once the server is ready."""
-    config, model, shape = gateway.config, gateway.pool.model, gateway.config.shape()
-    assert model is not None
-    size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
+    config = gateway.config
     address = url(sock, tls=config.ssl_certfile is not None)
     key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
     page = (f"  page     {address}/",) if config.page else ()
+    lanes = gateway.fleet.lanes
+    models = _one(lanes[0]) if lanes[0].keeper is None else _several(lanes)
     return "\n".join(
         (
             f"Forge is ready at {address}",
-            f"  model    {config.model_name}: {model.description}, {size}, "
-            f"{model.n_ctx_seq} tokens of context",
-            f"  workers  {shape.workers} x {shape.slots} slots x {shape.threads} "
-            f"thread{'s' if shape.threads > 1 else ''}, {model.n_ctx} KV cells each",
+            *models,
             *page,
             f'  try      curl {address}/infer{key} -d \'{{"query": "what is 2+2?"}}\'',
         )
     )
+
+
+def _one(lane: Lane) -> tuple[str, str]:
+    return f"  model    {lane.name}: {_described(lane)}", f"  workers  {_shape(lane)}"
+
+
+def _several(lanes: Sequence[Lane]) -> list[str]:
+    """A line for each; what is not loaded yet is told when somebody asks."""
+    widest = max(len(lane.name) for lane in lanes)
+    lines = []
+    for lane in lanes:
+        known = f"{_described(lane)}; " if lane.pool.model is not None else ""
+        lines.append(f"  model    {lane.name:<{widest}}  {lane.state}: {known}{_shape(lane)}")
+    return lines
+
+
+def _described(lane: Lane) -> str:
+    model = lane.pool.model
+    assert model is not None, "it was loaded"
+    size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
+    return f"{model.description}, {size}, {model.n_ctx_seq} tokens of context"
+
+
+def _shape(lane: Lane) -> str:
+    shape, model = lane.config.shape(), lane.pool.model
+    threads = f"{shape.threads} thread{'s' if shape.threads > 1 else ''}"
+    cells = f", {model.n_ctx} KV cells each" if model is not None else ""
+    return f"{shape.workers} x {shape.slots} slots x {threads}{cells}"

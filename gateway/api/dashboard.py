@@ -1,6 +1,5 @@
 """The live page at / and /dashboard, the stream that feeds it, and its flood."""
 
-import ipaddress
 import time
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.api import body
 from gateway.api.endpoint import EVENTS, JSON, Endpoint
 from gateway.api.files import packaged
+from gateway.api.local import from_here
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
 from gateway.errors import LoopbackOnly, PriorityNotAllowed
@@ -39,9 +39,6 @@ FILES = {
 
 MOST = 200
 """Requests of one class in a burst."""
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-"""Headers of proxies: then the address says where the proxy is."""
-
 Number = Annotated[int, Field(ge=0, le=MOST)]
 
 
@@ -131,29 +128,3 @@ class Stream(Response):
         async for chunk in self._live.follow():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def from_here(request: Request) -> bool:
-    """Whether a request is certain to come from this machine, and not from somebody's web page."""
-    headers, client = request.headers, request.client
-    if client is None or any(name in headers for name in FORWARDED):
-        return False
-    origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != headers.get("host"):
-        return False
-    return _loopback(client.host) and _named_here(headers.get("host", ""))
-
-
-def _named_here(host: str) -> bool:
-    """Whether the browser's user meant this machine: any name may be made to lead here."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    return name == "localhost" or _loopback(name.strip("[]"))
-
-
-def _loopback(address: str) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback

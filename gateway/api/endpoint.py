@@ -75,7 +75,7 @@ class Body:
 
     type: type[BaseModel]
     example: Mapping[str, Any]
-    """It is answered with 200."""
+    """It is answered with 200, by a server that has what it names."""
     refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Parameters that are known and not served, with the values that ask for nothing."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.errors import UnknownModel
 from gateway.fleet.lane import Lane
+from gateway.fleet.residency import State
 from gateway.pool import WorkerStatus
 from gateway.queue import Place
 from gateway.sequence import Sequence as Generation
@@ -33,6 +34,19 @@ class Fleet:
                 f"the model '{name}' does not exist; this server has {names}", param="model"
             )
         return lane
+
+    def states(self) -> dict[str, State]:
+        """Which models are loaded."""
+        return {lane.name: lane.state for lane in self.lanes}
+
+    def restarts(self) -> int:
+        """Worker processes started in the place of others."""
+        return sum(lane.restarts for lane in self.lanes)
+
+    def worker_numbers(self) -> list[int]:
+        """Those of all workers that there are or may be."""
+        numbers = [number for lane in self.lanes for number in lane.numbers]
+        return list(dict.fromkeys([*numbers, *(status.id for _, status in self.workers())]))
 
     @property
     def names(self) -> list[str]:

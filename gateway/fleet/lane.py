@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gateway.dispatcher import Dispatcher
+from gateway.errors import ModelStays, Unavailable
 from gateway.fleet.entry import Entry
+from gateway.fleet.residency import State
+from gateway.fleet.transient import TransientPool
 from gateway.pool import Pool, WorkerStatus
 from workers.protocol import Chat, Prompt, Question
 
 if TYPE_CHECKING:
     from gateway.fleet.keeper import Keeper
-
-State = Literal["unloaded", "loading", "loaded", "unloading", "failed"]
-STATES: tuple[State, ...] = get_args(State)
 
 INSTRUCTING = ("system", "developer")
 """Roles of messages in whose presence the model's own system prompt is not wanted."""
@@ -33,6 +34,7 @@ class Lane:
         self.dispatcher = dispatcher
         self.pool = pool
         self.keeper = keeper
+        self.preload = entry.preload
         self._system = entry.system
         self._sampling = entry.sampling
 
@@ -42,6 +44,17 @@ class Lane:
         if self.keeper is not None:
             return self.keeper.state(self.name)
         return "loading" if self.pool.model is None else "loaded"
+
+    @property
+    def restarts(self) -> int:
+        """Worker processes started in the place of others, since the server's start."""
+        gone = self.pool.restarts if isinstance(self.pool, TransientPool) else 0
+        return gone + sum(status.restarts for status in self.pool.workers())
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Those of workers that may come, where they come and go."""
+        return self.pool.numbers if isinstance(self.pool, TransientPool) else ()
 
     def workers(self) -> list[WorkerStatus]:
         """Its processes."""
@@ -53,6 +66,19 @@ class Lane:
             return await self.pool.ask(question)
         async with self.keeper.needed(self.name):
             return await self.pool.ask(question)
+
+    async def load(self) -> None:
+        """Returns when it is loaded. Raises a ForgeError."""
+        if self.keeper is not None:
+            await self.keeper.load(self.name)
+        elif not self.pool.ready():
+            raise Unavailable("no worker is ready yet", retry_after=1)
+
+    async def unload(self) -> None:
+        """Returns when it is unloaded. Raises a ForgeError."""
+        if self.keeper is None:
+            raise ModelStays("the only model of a server stays loaded")
+        await self.keeper.unload(self.name)
 
     def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
         """A request's body with this model's defaults for what it does not say."""

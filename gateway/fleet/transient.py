@@ -1,7 +1,7 @@
 """A pool that comes and goes. Without workers it has no slots, so who waits for them waits."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.errors import Unavailable
 from gateway.pool import Listener, Pool, WorkerStatus
@@ -15,9 +15,10 @@ class TransientPool:
     What ``free`` says keeps a dispatcher from submitting anything without it.
     """
 
-    def __init__(self, make: Callable[[], Pool]) -> None:
-        """``make``: a new pool, for each time that it is loaded."""
+    def __init__(self, make: Callable[[], Pool], numbers: Sequence[int]) -> None:
+        """``make``: a new pool, for each time that it is loaded; ``numbers``: of its workers."""
         # The server's lifetime.
+        self.numbers = numbers
         self._make = make
         self._listener: Listener | None = None
         self._draining = False

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from gateway.errors import ForgeError
 from gateway.lag import LoopLag
 from gateway.metrics.instruments import nanoseconds
+from gateway.metrics.models import Loads
 from gateway.metrics.registry import Registry
 from gateway.metrics.requests import GAPS, SECONDS, Requests
 from gateway.metrics.state import Process
@@ -58,6 +59,7 @@ class Metrics:
         self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
         self._outcomes: Tally[Outcome] = Tally()
         self._requests = Requests(self.registry, models)
+        self.loads = Loads(self.registry, models)
         self._violations = self.registry.counter(
             "invariant_violations", "Bugs noticed by self-checks", {}
         )

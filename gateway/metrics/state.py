@@ -33,7 +33,7 @@ class Standing:
         workers = [status for _, status in found]
         yield from _slots(workers)
         yield from _cells(found)
-        yield from _workers(workers)
+        yield from _workers(workers, self._fleet)
         yield _labelled(
             "counter",
             "placements",
@@ -112,7 +112,7 @@ def _cells(workers: list[tuple[Lane, WorkerStatus]]) -> Iterator[Family]:
     yield _gauge("host_cache_restored_tokens", text, restored)
 
 
-def _workers(workers: list[WorkerStatus]) -> Iterator[Family]:
+def _workers(workers: list[WorkerStatus], fleet: Fleet) -> Iterator[Family]:
     states = dict.fromkeys(STATES, 0)
     for worker in workers:
         states[worker.state] += 1
@@ -120,9 +120,10 @@ def _workers(workers: list[WorkerStatus]) -> Iterator[Family]:
     text = "Workers that can serve"
     yield _gauge("workers_ready", text, states["ready"] + states["draining"])
     text = "Worker processes started in the place of others"
-    yield _counter("worker_restarts", text, sum(worker.restarts for worker in workers))
+    yield _counter("worker_restarts", text, fleet.restarts())
     text = "What each worker's last decode step took"
-    steps = {str(worker.id): worker.load.step_ms / 1000 for worker in workers}
+    steps = {str(number): 0.0 for number in fleet.worker_numbers()}
+    steps |= {str(worker.id): worker.load.step_ms / 1000 for worker in workers}
     yield _labelled("gauge", "step_seconds", text, "worker", steps)
 
 

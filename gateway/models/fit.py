@@ -42,8 +42,11 @@ class Wanted:
         )
 
 
-def refusal(wanted: Wanted, free: int) -> str | None:
-    """Why it does not fit into ``free`` bytes, in one line; None if it does."""
+def refusal(wanted: Wanted, free: int, are: str = "are free") -> str | None:
+    """Why it does not fit into ``free`` bytes, in one line; None if it does.
+
+    ``are``: what these bytes are.
+    """
     asked = wanted.need()
     if asked.total <= free:
         return None
@@ -51,7 +54,7 @@ def refusal(wanted: Wanted, free: int) -> str | None:
     if not ways:
         ways = [_last_resort(wanted, free)]
     return (
-        f"the model needs {readable(asked.total)} of memory, and {readable(free)} are free: "
+        f"the model needs {readable(asked.total)} of memory, and {readable(free)} {are}: "
         f"{figures(asked)}. What would do: {'; or '.join(ways)}{TRY_ANYWAY}"
     )
 

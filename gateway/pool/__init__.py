@@ -59,8 +59,10 @@ class Pool(Protocol):
     model: ModelInfo | None
     """Set once a worker is ready."""
 
-    trouble: str | None
-    """Why nothing can be served for now, if so; None again as soon as a worker is ready."""
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be served for now, if so; None again as soon as a worker is ready."""
+        ...
 
     async def start(self, listener: Listener) -> None:
         """Start the workers; returns when the first one is ready. Raises :class:`PoolFailed`."""

@@ -88,6 +88,7 @@ CLOSED = [
     ),
     *(("POST", path) for path in ("/v1/chat/completions", "/v1/completions", "/health")),
     *(("POST", path) for path in ("/", "/dashboard/flood")),
+    *(("POST", path) for path in ("/models/load", "/models/unload")),
     *(("POST", path) for path in ("/tokenize", "/detokenize", "/apply-template")),
     *((method, "/infer") for method in ("POST", "GET", "OPTIONS")),
 ]

@@ -40,6 +40,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "n_gpu_layers": (1, "2", "-1", -1),
     "force": (False, "false", True, True),
     "tuned": ("auto", "auto", "off", "off"),
+    "memory_budget": ("auto", "1000", "2000", 2000),
+    "keep_alive": (300.0, "10", "5m", 300.0),
     "aging_rate": (1, "2.5", "1e-3", 0.001),
     "max_queue": (10, "20", "30", 30),
     "max_queue_bytes": (1024, "2048", "4096", 4096),

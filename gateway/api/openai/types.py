@@ -5,7 +5,7 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from gateway.api.reply import Timings
-from gateway.fleet.lane import State
+from gateway.fleet.residency import State
 from gateway.usage import OpenAIUsage
 
 FinishReason = Literal["stop", "length", "tool_calls"]

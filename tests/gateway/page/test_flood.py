@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from gateway.api.dashboard import from_here
+from gateway.api.local import from_here
 from gateway.page.flood import mixed
 
 

@@ -1,0 +1,94 @@
+"""POST /models/load and /models/unload, as llama-server's router has them."""
+
+from collections.abc import Awaitable, Callable
+
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api import body
+from gateway.api.endpoint import JSON, Body, Endpoint, Handler
+from gateway.api.local import from_here
+from gateway.api.openai.cards import model_card
+from gateway.api.openai.errors import ErrorBody
+from gateway.api.openai.types import ModelCard
+from gateway.api.reply import json_response, unless_hung_up
+from gateway.api.service import Service
+from gateway.errors import (
+    DeadlineExceeded,
+    LoopbackOnly,
+    ModelStays,
+    QueueFull,
+    Unavailable,
+    UnknownModel,
+)
+from gateway.fleet.lane import Lane
+from gateway.keys import ANYONE
+
+GROUP = "Models"
+
+
+class ModelBody(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: str
+    """Its id."""
+
+
+class Models:
+    """For who runs the server: a key is needed, or to sit at the machine where there are none."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            self._post("/models/load", self.load, (QueueFull, DeadlineExceeded)),
+            self._post("/models/unload", self.unload, (ModelStays,)),
+        ]
+
+    def _post(self, path: str, handler: Handler, fails: tuple[type, ...]) -> Endpoint:
+        return Endpoint(
+            path=path,
+            handler=handler,
+            method="POST",
+            group=GROUP,
+            body=Body(type=ModelBody, example={"model": "forge-tiny"}),
+            answers={JSON: ModelCard},
+            failure=ErrorBody,
+            fails=(UnknownModel, LoopbackOnly, Unavailable, *fails),
+        )
+
+    async def load(self, request: Request) -> Response:
+        """Load a model.
+
+        The answer comes when it is loaded; at once if it was. Models without work make room for it,
+        and those with work as they would for a request of normal priority.
+        """
+        lane = await self._lane(request)
+        self._service.check_serving()
+        return await self._done(request, lane, lane.load)
+
+    async def unload(self, request: Request) -> Response:
+        """Unload a model.
+
+        The answer comes when it is unloaded. What it computes is finished first; who waits for it
+        goes on waiting, and it is loaded again when it is their turn.
+        """
+        lane = await self._lane(request)
+        return await self._done(request, lane, lane.unload)
+
+    async def _lane(self, request: Request) -> Lane:
+        """The model that is meant, if the client may."""
+        config = self._service.config
+        if request.state.key is ANYONE and not from_here(request):
+            message = "without API keys models are loaded and unloaded from the server's own "
+            raise LoopbackOnly(message + "machine alone; --api-key opens this to others")
+        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        return self._service.lane(body.parse(ModelBody, raw, {}).model)
+
+    async def _done(
+        self, request: Request, lane: Lane, work: Callable[[], Awaitable[None]]
+    ) -> Response:
+        await unless_hung_up(request.receive, work())
+        return json_response(model_card(lane, self._service.started))

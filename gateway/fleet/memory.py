@@ -1,0 +1,78 @@
+"""The memory budget: what each model needs of it, and whether that can ever be had."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway import machine
+from gateway.config import MIB, Config, ConfigError
+from gateway.fleet.entry import Entry
+from gateway.models import fit, gguf, room
+from gateway.models.memory import GATEWAY
+from gateway.models.sizes import readable
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A model, and what it takes of the memory."""
+
+    entry: Entry
+    need: int
+    """Bytes without the gateway's; 0 where nobody can tell."""
+    figures: str = ""
+    """What takes them."""
+
+    def check(self) -> None:
+        """Raises :class:`ConfigError` if what is free now is too little."""
+        config, free = self.entry.config, machine.memory_available()
+        if free is None or config.force or config.n_gpu_layers or self.need <= free:
+            return
+        raise ConfigError(
+            f"it needs {readable(self.need)} of memory, and {readable(free)} are free: "
+            f"{self.figures}{fit.TRY_ANYWAY}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The models, and the memory that they share."""
+
+    shares: Sequence[Share]
+    budget: int
+    """Bytes for all of them, without the gateway."""
+
+
+def plan(server: Config, entries: Sequence[Entry]) -> Plan:
+    """Raises :class:`ConfigError` for what can never be loaded, unless it is forced."""
+    budget = _budget(server, entries)
+    shares = [_share(server, entry, budget) for entry in entries]
+    preloaded = GATEWAY + sum(share.need for share in shares if share.entry.preload)
+    if preloaded > budget and not server.force:
+        raise ConfigError(
+            f"the models that are there from the start need {readable(preloaded)} of memory "
+            f"together, and {readable(budget)} are the memory budget"
+        )
+    return Plan(shares, budget - GATEWAY)
+
+
+def _budget(server: Config, entries: Sequence[Entry]) -> int:
+    """Bytes for all of the server."""
+    if server.memory_budget != "auto":
+        return server.memory_budget * MIB
+    free = machine.memory_available() or machine.total_memory()
+    return max(0, free - sum(entry.config.cache_bytes() for entry in entries))
+
+
+def _share(server: Config, entry: Entry, budget: int) -> Share:
+    config = entry.config
+    try:
+        wanted = room.wanted_by(config, gguf.read(config.model))
+    except gguf.Unreadable:  # the worker that tries to will say why
+        return Share(entry, 0)
+    # Without a budget of its own nothing is known of a GPU's memory.
+    unknown = config.n_gpu_layers and server.memory_budget == "auto"
+    if not (config.force or unknown):
+        reason = fit.refusal(wanted, budget, "are the memory budget")
+        if reason is not None:
+            raise ConfigError(f"models.{entry.name}: {reason}")
+    need = wanted.need()
+    return Share(entry, need.total - GATEWAY, fit.figures(need))

@@ -1,0 +1,184 @@
+"""``[models.NAME]`` in the config file: several models, each with options of its own.
+
+NAME is what clients say. A table may hold every option of :class:`gateway.config.Config` that is
+about a model; what it does not say is as it is said for all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gateway.config import MIB, Config, ConfigError, obtained, said, validated
+from gateway.errors import BadRequest
+from gateway.fleet.entry import Entry
+
+OF_THE_SERVER = frozenset({
+    "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
+    "queue_timeout", "preempt", "quantum", "max_body", "max_connections", "header_timeout",
+    "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "api_key", "api_key_file",
+    "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "page", "log_level", "log_format",
+    "log_prompts",
+})  # fmt: skip
+"""Options that are one for all models; the others are per model."""
+PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
+
+OWN = ("preload", "system", "sampling")
+"""What a table may say beside options."""
+NOT_SAMPLING = frozenset({"json_schema", "grammar", "priority", "timeout"})
+"""Fields of requests that are no defaults of a model."""
+
+
+class _Own(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    preload: bool = False
+    system: str | None = None
+    sampling: dict[str, Any] = {}
+
+
+def load(
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Path | None,
+    obtain: Callable[[str], Path] = Path,
+) -> tuple[Config, list[Entry]]:
+    """The server's configuration, and its models if the file has tables of them.
+
+    As :func:`gateway.config.load`. A model that is given beside the tables is one more, the first,
+    and there from the start. Raises :class:`ConfigError`.
+    """
+    values, origin = said(arguments, environment, file)
+    tables = values.pop("models", None)
+    if tables is None or file is None:
+        return obtained(validated(values, origin), values, origin, obtain), []
+    server = validated(values, origin)
+    drafts = [*_beside(values, origin, server), *_drafts(tables, values, origin, file)]
+    names = [draft.config.model_name for draft in drafts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{origin['model']}: '{name}' is a model of {file}, too")
+    # Everything else is right: now for what may take hours.
+    entries = [draft.entry(obtain) for draft in drafts]
+    return server, _with_shares(entries)
+
+
+class _Draft:
+    """A model whose file may not be here yet."""
+
+    def __init__(
+        self, values: dict[str, Any], origin: Mapping[str, str], config: Config, own: _Own
+    ) -> None:
+        self._values = values
+        self._origin = origin
+        self._own = own
+        self.config = config
+
+    def entry(self, obtain: Callable[[str], Path]) -> Entry:
+        config = obtained(self.config, self._values, self._origin, obtain)
+        keep = config.keep_alive
+        return Entry(
+            config,
+            preload=self._own.preload,
+            keep_alive=keep if keep >= 0 else None,
+            system=self._own.system,
+            sampling=self._own.sampling,
+        )
+
+
+def _beside(values: dict[str, Any], origin: dict[str, str], config: Config) -> list[_Draft]:
+    """The model that is given for all, if one is."""
+    if "model" in values:
+        if config.alias is None:
+            name = config.model_copy(update={"model": Path(str(values["model"]))}).model_name
+            values = {**values, "alias": name}
+        return [_Draft(values, origin, validated(values, origin), _Own(preload=True))]
+    if "alias" in values:
+        raise ConfigError(f"{origin['alias']}: models are called what their tables are called")
+    return []
+
+
+def _drafts(
+    tables: Any, values: Mapping[str, Any], origin: Mapping[str, str], file: Path
+) -> list[_Draft]:
+    whole = isinstance(tables, dict) and all(isinstance(each, dict) for each in tables.values())
+    if not whole or not tables:
+        raise ConfigError(f"models in {file}: expected tables such as [models.NAME]")
+    shared = {name: value for name, value in values.items() if name not in ("model", "alias")}
+    return [_draft(name, table, shared, origin, file) for name, table in tables.items()]
+
+
+def _draft(
+    name: str,
+    table: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    origin: Mapping[str, str],
+    file: Path,
+) -> _Draft:
+    at = f"models.{name if name.isprintable() else repr(name)}"
+    if not name:
+        raise ConfigError(f"{at} in {file}: the name is empty")
+    options, own, places = dict[str, Any](), dict[str, Any](), dict[str, str]()
+    for key, value in table.items():
+        field = key.replace("-", "_")
+        places[field] = f"{at}.{key if key.isprintable() else repr(key)} in {file}"
+        if field in OWN:
+            own[field] = value
+        elif field in PER_MODEL:
+            options[field] = value
+        elif field in Config.model_fields:
+            raise ConfigError(f"{places[field]}: this option is one for all models")
+        else:
+            raise ConfigError(f"{places[field]}: there is no such option")
+    if "model" not in options:
+        raise ConfigError(f"{at} in {file}: there is no 'model' in it")
+    values = {**shared, **options, "alias": name}
+    origins = {**origin, **places}
+    return _Draft(values, origins, validated(values, origins), _own(own, places))
+
+
+def _own(given: Mapping[str, Any], places: Mapping[str, str]) -> _Own:
+    try:
+        own = _Own.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigError(f"{places[name]}: {message}, not {first['input']!r}") from None
+    if own.sampling:
+        defaults = {key.replace("-", "_"): value for key, value in own.sampling.items()}
+        _check_sampling(defaults, places["sampling"])
+        own = own.model_copy(update={"sampling": defaults})
+    return own
+
+
+def _check_sampling(defaults: dict[str, Any], place: str) -> None:
+    """They are checked as those of requests are."""
+    from gateway.api.body import SamplingBody, parse  # late: it is much to import
+
+    at, _, file = place.partition(" in ")
+    try:
+        for name in defaults:
+            if name in NOT_SAMPLING:
+                raise BadRequest("this is no default of a model", param=name)
+        parse(SamplingBody, defaults, {})
+    except BadRequest as error:
+        raise ConfigError(f"{at}.{error.param} in {file}: {error.message}") from None
+
+
+def _with_shares(entries: Sequence[Entry]) -> list[Entry]:
+    """An automatic --cache-ram is for all models together."""
+    share = Config().cache_bytes() // len(entries) // MIB
+    return [
+        entry
+        if entry.config.cache_ram != "auto"
+        else Entry(
+            entry.config.model_copy(update={"cache_ram": share}),
+            entry.preload,
+            entry.keep_alive,
+            entry.system,
+            entry.sampling,
+        )
+        for entry in entries
+    ]
