@@ -77,7 +77,8 @@ class Dashboard:
         config = self._service.config
         self._live.join()
         hello = {
-            "model": config.model_name,
+            "model": self._service.fleet.first.name,
+            "models": self._service.fleet.names,
             "rate": config.aging_rate,
             "listed": LISTED,
             "flood": from_here(request),

@@ -52,7 +52,7 @@ function made(job) {
   const node = element("li", `job ${job.class}`);
   node.dataset.id = job.id;
   node.dataset.class = job.class;
-  node.title = `request ${job.name}${job.owner ? ` of ${job.owner}` : ""}, priority ${priority(job.priority)}`;
+  node.title = `request ${job.name}${job.owner ? ` of ${job.owner}` : ""}, priority ${priority(job.priority)}, model ${job.model}`;
   const rank = element("span", "rank");
   const kind = element("span", "class", job.class === "other" ? priority(job.priority) : job.class);
   const bar = element("span", "bar");

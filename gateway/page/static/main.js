@@ -14,7 +14,7 @@ const store = new Store();
 
 /** Who shows what, called when that changed. */
 const SHOWS = [
-  [["hello"], () => summary.greet(store.hello)],
+  [["hello"], () => (summary.greet(store.hello), playground.offer(store.hello))],
   [["facts", "points"], () => summary.summarise(store)],
   [["jobs", "facts"], () => heap.arrange(store)],
   [["workers", "facts"], () => workers.show(store)],

@@ -6,6 +6,7 @@ import { events } from "./sse.js";
 
 const at = (name) => document.getElementById(name);
 const [form, text, send, answer] = ["chat", "chat-text", "chat-send", "chat-answer"].map(at);
+const choice = at("chat-model");
 
 /** Ends the chat that is running, if one is. */
 let running = null;
@@ -40,11 +41,17 @@ export function start(store) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (running) running.abort();
-    else if (text.value.trim()) chat(store.hello.model);
+    else if (text.value.trim()) chat(choice.value || store.hello.model);
   });
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
+}
+
+/** Which models there are to choose from, if there is a choice. */
+export function offer(hello) {
+  if (choice.length !== hello.models.length) choice.replaceChildren(...hello.models.map((name) => new Option(name)));
+  choice.hidden = hello.models.length < 2;
 }
 
 async function chat(model) {

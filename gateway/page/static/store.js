@@ -4,7 +4,7 @@ const TABLES = ["jobs", "workers", "requests", "points"];
 
 export class Store {
   constructor() {
-    this.hello = { rate: 0, listed: 0, model: "", flood: false, counted: true };
+    this.hello = { rate: 0, listed: 0, model: "", models: [], flood: false, counted: true };
     this.clear();
   }
 

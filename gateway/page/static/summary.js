@@ -5,7 +5,7 @@ import { milliseconds, whole, write } from "./format.js";
 const at = (name) => document.getElementById(name);
 
 export function greet(hello) {
-  write(at("model"), hello.model);
+  write(at("model"), hello.models.join(", "));
   document.title = `Forge · ${hello.model}`;
   at("flood").hidden = !hello.flood;
   at("metrics-link").hidden = !hello.counted;

@@ -11,8 +11,15 @@ const STATES = { ready: "ready", starting: "starting", draining: "draining", dea
 const shown = new Map();
 
 export function show(store) {
-  for (const worker of store.rows("workers")) {
-    const row = shown.get(worker.id) ?? made(worker);
+  const workers = store.rows("workers");
+  // Those of a model that was unloaded are gone; when it comes back they are others.
+  for (const [id, row] of shown) {
+    if (workers.some((worker) => worker.id === id)) continue;
+    row.node.remove();
+    shown.delete(id);
+  }
+  for (const worker of workers) {
+    const row = shown.get(worker.id) ?? made(worker, store.hello.models.length > 1);
     write(row.state, STATES[worker.state]);
     row.state.className = `state ${worker.state}`;
     write(row.pid, worker.pid === null ? "no process" : `pid ${worker.pid}`);
@@ -22,17 +29,19 @@ export function show(store) {
     memory(row, worker, worker.cells);
   }
   empty.hidden = shown.size > 0;
+  write(empty.firstElementChild, "No model is loaded: the first request for one brings it.");
   const { preemptions = 0, failovers = 0 } = store.facts;
   const parts = [preemptions && count(preemptions, "preemption"), failovers && count(failovers, "failover")];
   write(note, parts.filter(Boolean).join(", "));
 }
 
-function made(worker) {
+function made(worker, several) {
   const node = element("li", "worker");
   node.dataset.id = worker.id;
   const head = element("div", "line");
+  const name = several ? `Worker ${worker.id}, ${worker.model}` : `Worker ${worker.id}`;
   const [state, pid, restarts] = [element("span", "state"), element("span", "pid"), element("span", "restarts")];
-  head.append(element("span", "name", `Worker ${worker.id}`), state, pid, restarts);
+  head.append(element("span", "name", name), state, pid, restarts);
   const slots = element("div", "slots");
   slots.setAttribute("role", "img");
   const foot = element("div", "line");

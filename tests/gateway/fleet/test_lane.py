@@ -1,0 +1,43 @@
+"""What a model's requests begin with."""
+
+from typing import Any
+
+import pytest
+
+from gateway.config import Config
+from gateway.fleet.entry import Entry
+from gateway.fleet.lane import Lane
+from tests.gateway.desk import Desk
+from workers.protocol import Chat, Text
+
+
+def lane(**fields: Any) -> Lane:
+    desk = Desk(1)
+    return Lane(Entry(Config(alias="m"), **fields), desk.dispatcher, desk.pool)
+
+
+def test_what_a_request_says_counts() -> None:
+    some = lane(sampling={"top_p": 0.5, "max_tokens": 9})
+    assert some.completed({"top_p": None, "n": 1}) == {"top_p": 0.5, "n": 1, "max_tokens": 9}
+    assert some.completed({"top_p": 1, "max_tokens": 2}) == {"top_p": 1, "max_tokens": 2}
+    assert some.completed({"max_completion_tokens": 3}) == {
+        "max_completion_tokens": 3,
+        "top_p": 0.5,
+    }
+    raw = {"x": 1}
+    assert lane().completed(raw) is raw
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_conversation_with_a_system_message_keeps_it(role: str) -> None:
+    own = Chat([{"role": "user", "content": "a"}, {"role": role, "content": "b"}])
+    assert lane(system="s").instructed((own,)) == (own,)
+
+
+def test_other_conversations_get_the_models_own() -> None:
+    messages = [{"role": "user", "content": "a"}]
+    (chat,) = lane(system="s").instructed((Chat(messages, arguments={"x": 1}),))
+    assert chat == Chat([{"role": "system", "content": "s"}, *messages], arguments={"x": 1})
+    text = (Text("a"),)
+    assert lane(system="s").instructed(text) == text
+    assert lane().instructed((Chat(messages),)) == (Chat(messages),)
