@@ -1,0 +1,173 @@
+"""Loading and unloading with pools that the test plays: what must hold at every await."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+
+from gateway.aging import NANO
+from gateway.dispatcher import Dispatcher
+from gateway.errors import DeadlineExceeded, Unavailable
+from gateway.fleet.keeper import Keeper, Resident
+from gateway.fleet.transient import TransientPool
+from gateway.metrics.models import Loads
+from gateway.metrics.registry import Registry
+from gateway.pool import Listener, PoolFailed
+from tests.gateway.memory_pool import Clock, Ends, MemoryPool, job
+
+pytestmark = pytest.mark.anyio
+
+
+class SlowPool(MemoryPool):
+    """One slot; it is there when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.start_now: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.stopped = False
+
+    async def start(self, listener: Listener) -> None:
+        await self.start_now
+        await super().start(listener)
+        listener.on_credit()
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+class House:
+    """Models of 60 bytes, and a budget of 100."""
+
+    def __init__(self, names: Iterable[str], queue_timeout: float | None = None) -> None:
+        self.clock = Clock()
+        self.made: dict[str, list[SlowPool]] = {name: [] for name in names}
+        pools = {name: TransientPool(lambda name=name: self._make(name), ()) for name in self.made}  # type: ignore[misc]
+        residents = [Resident(name, 60, None, pool) for name, pool in pools.items()]
+        loads = Loads(Registry(), list(self.made))
+        self.keeper = Keeper(100, residents, self.clock, loads, queue_timeout)
+        self.at = {
+            name: Dispatcher(pool, 0.2, self.clock, Ends(), changed=self.keeper.poke)
+            for name, pool in pools.items()
+        }
+        self.keeper.begin(self.at)
+        self._pools = pools
+
+    def _make(self, name: str) -> SlowPool:
+        self.made[name].append(SlowPool())
+        return self.made[name][-1]
+
+    async def __aenter__(self) -> "House":
+        for name, dispatcher in self.at.items():
+            await self._pools[name].start(dispatcher)
+        self._tasks = [asyncio.create_task(each.run()) for each in self.at.values()]
+        self._tasks.append(asyncio.create_task(self.keeper.run()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert not any(task.done() for task in self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.keeper.stop()
+        assert all(pool.stopped for pools in self.made.values() for pool in pools)
+
+    async def arrive(self, name: str) -> SlowPool:
+        """The model's newest pool can be used."""
+        await settle()
+        self.made[name][-1].start_now.set_result(None)
+        await settle()
+        return self.made[name][-1]
+
+
+async def settle() -> None:
+    for _ in range(12):
+        await asyncio.sleep(0)
+
+
+async def test_requests_wait_for_their_model_and_make_the_idle_one_go() -> None:
+    async with House("ab") as house:
+        house.at["a"].submit(job())
+        await settle()
+        assert house.keeper.state("a") == "loading"
+        pool = await house.arrive("a")
+        (id_,) = pool.running()
+        house.at["b"].submit(job())
+        await settle()
+        assert house.made["b"] == [], "a works"
+        pool.finish(id_)
+        await settle()
+        assert pool.stopped
+        assert (await house.arrive("b")).running()
+
+
+async def test_a_yielding_model_gives_no_slot_and_ends_what_runs() -> None:
+    async with House("ab") as house:
+        house.at["a"].submit(job())
+        pool = await house.arrive("a")
+        house.at["b"].submit(job())
+        house.clock.now += NANO
+        late = house.at["a"].submit(job())
+        (id_,) = pool.running()
+        pool.finish(id_)
+        await settle()
+        assert pool.stopped, "b came before"
+        assert late.dispatched_ns is None
+        b = await house.arrive("b")
+        b.finish(next(iter(b.running())))
+        assert late.id in (await house.arrive("a")).running()
+
+
+async def test_a_load_that_fails_ends_those_who_wait_for_it_alone() -> None:
+    async with House("ab") as house:
+        failed, other = house.at["a"].submit(job(2.0)), house.at["b"].submit(job())
+        visit = asyncio.create_task(house.keeper.load("a"))
+        await settle()
+        house.made["a"][-1].start_now.set_exception(PoolFailed("no such tensor"))
+        await settle()
+        assert isinstance(failed.error, Unavailable)
+        assert "'a' can't be loaded: no such tensor" in failed.error.message
+        with pytest.raises(Unavailable, match="no such tensor"):
+            await visit
+        with pytest.raises(Unavailable, match="no such tensor"):
+            house.at["a"].submit(job())
+        await house.arrive("b")
+        assert other.error is None
+        assert other.dispatched_ns is not None
+
+
+async def test_unloading_ends_when_what_runs_has_ended() -> None:
+    async with House("a") as house:
+        house.at["a"].submit(job())
+        pool = await house.arrive("a")
+        gone = asyncio.create_task(house.keeper.unload("a"))
+        await settle()
+        assert not gone.done()
+        pool.finish(next(iter(pool.running())))
+        await settle()
+        assert gone.done()
+        assert house.keeper.state("a") == "unloaded"
+        await house.keeper.unload("a")
+
+
+async def test_a_visitor_waits_no_longer_than_anybody_may() -> None:
+    async with House("a", queue_timeout=0.01) as house:
+        with pytest.raises(DeadlineExceeded):
+            await house.keeper.load("a")
+
+
+async def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
+    async with House("ab") as house:
+        visit = asyncio.create_task(house.keeper.load("a"))
+        await settle()
+        visit.cancel()
+        await house.arrive("a")
+        house.at["b"].submit(job())
+        await house.arrive("b")
+        assert house.keeper.state("a") == "unloaded", "nobody used it"
+
+
+async def test_the_end_comes_while_a_model_is_loaded() -> None:
+    async with House("a") as house:
+        house.at["a"].submit(job())
+        await settle()
+        assert house.keeper.state("a") == "loading"
