@@ -16,6 +16,8 @@ from gateway.models.sizes import readable
 from gateway.models.source import BadSource
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
+UNSEEN_WIDTH = 4096
+"""Columns where there is no terminal: more than the longest path takes."""
 KEPT = "interrupted; what came is kept, and the next time it goes on from there"
 
 
@@ -69,7 +71,7 @@ def list_models(given: dict[str, Any], _: Path | None) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Model", overflow="fold")
+    table.add_column("Model", overflow="fold", min_width=12)
     for heading in ("Architecture", "Type", "Size", "Changed"):
         table.add_column(heading, justify="right" if heading == "Size" else "left", no_wrap=True)
     for entry in entries:
@@ -77,7 +79,9 @@ def list_models(given: dict[str, Any], _: Path | None) -> None:
         kind = "" if architecture == "unreadable" else kind
         row = (entry.name, architecture, kind, readable(entry.size), catalog.age(entry.modified))
         table.add_row(*(logs.escaped(cell).replace("[", r"\[") for cell in row))
-    console = Console(highlight=False)
+    # Into a file or a pipe each model goes on one line, however long its name.
+    unseen = not (sys.stdout.isatty() or "COLUMNS" in os.environ)
+    console = Console(highlight=False, width=UNSEEN_WIDTH if unseen else None)
     console.print(table)
     if partial:
         size = readable(sum(path.stat().st_size for path in partial))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import Start
 from tests.server import ForgeServer
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def opened(chrome: Chrome) -> Iterator[Open]:
-    """Opens the page of a server. The browser's console must have nothing to complain about."""
+def opened(chrome: Chrome, start_server: Start) -> Iterator[Open]:
+    """Opens the page of a server. The browser's console must have nothing to complain about.
+
+    After ``start_server``, so that the page is left before its server ends, which it would notice.
+    """
     from tests.browser.chromium import Page
 
     pages: list[Page] = []

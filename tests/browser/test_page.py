@@ -51,7 +51,6 @@ def test_a_killed_worker_comes_back(opened: Open, start_server: Start) -> None:
     eventually(lambda: workers(page)[0][2:] == ["ready", "1 restart"], "it is back")
     assert workers(page)[0][1] == f"pid {server.pids()[0]}" != f"pid {pids[0]}"
     assert workers(page)[1] == ["Worker 1", f"pid {pids[1]}", "ready", "0 restarts"]
-    server.stop()
 
 
 def test_a_chat_streams(opened: Open, server: ForgeServer) -> None:
@@ -88,7 +87,6 @@ def test_an_error_is_shown(opened: Open, start_server: Start) -> None:
     assert page.text("#chat-send") == "Send"
     (error,) = page.errors()
     assert "400" in error, "browsers log what servers refuse"
-    server.stop()
 
 
 def test_a_server_with_keys_asks_for_one(opened: Open, start_server: Start) -> None:
@@ -107,7 +105,6 @@ def test_a_server_with_keys_asks_for_one(opened: Open, start_server: Start) -> N
     eventually(lambda: page.text("#chat-rate") != NOTHING, "the playground has the key too")
     assert all("401" in error for error in page.errors())
     page.run("sessionStorage.clear()")
-    server.stop()
 
 
 @pytest.mark.parametrize("dark", [False, True])
