@@ -30,6 +30,19 @@ SEND_BUFFER = 1 << 16
 """Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
 client that does not read is noticed."""
 
+ALIASES = {
+    "model": ("-m",),
+    "alias": ("-a",),
+    "threads": ("-t",),
+    "ctx": ("-c", "--ctx-size"),
+    "batch": ("-b", "--batch-size"),
+    "cache_type_k": ("-ctk",),
+    "cache_type_v": ("-ctv",),
+    "flash_attn": ("-fa",),
+    "n_gpu_layers": ("-ngl", "--gpu-layers"),
+}
+"""llama-server's names of options that mean the same here, on the command line only."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``forge`` command; returns the exit code."""
@@ -181,7 +194,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
     else:
         # Strings: pydantic converts them, by the same rules as those from the environment.
-        parser.add_argument(flag, metavar=name.rsplit("_")[-1].upper(), **shared)
+        flags = (*ALIASES.get(name, ()), flag)
+        parser.add_argument(*flags, metavar=name.rsplit("_")[-1].upper(), **shared)
 
 
 def describe(field: FieldInfo) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__, logs
-from gateway.cli import bind, build_parser, default_text, main
+from gateway.cli import ALIASES, bind, build_parser, default_text, main
 from gateway.config import Config, ConfigError
 
 
@@ -60,6 +60,7 @@ def test_every_field_is_an_option_and_the_other_way_round() -> None:
     switches = [name for name, field in Config.model_fields.items() if field.annotation is bool]
     extra = {"--config", "--version", "--help", "-h"}
     extra |= {"--no-" + name.replace("_", "-") for name in switches}
+    extra.update(*ALIASES.values())
     assert set(options()) == fields | extra
 
 
@@ -173,3 +174,11 @@ def test_what_is_told_at_the_start_is_in_the_logs_form(form: logs.Format) -> Non
         assert json.loads(line)["message"] == "measured"
     else:
         assert line == r"forge serve: measured\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"), [(flag, name) for name, flags in ALIASES.items() for flag in flags]
+)
+def test_names_of_llama_server_are_taken_for_ours(flag: str, name: str) -> None:
+    given = vars(build_parser().parse_args(["serve", flag, "7"]))
+    assert given == {"command": "serve", name: "7"}

@@ -159,3 +159,17 @@ def test_more_streams_than_a_narrow_step_holds(f16_model: Model) -> None:
     finally:
         context.close()
         few.close()
+
+
+@pytest.mark.skipif(
+    llama_cpp.llama_supports_gpu_offload(), reason="llama.cpp has a GPU here, nothing to warn of"
+)
+@pytest.mark.parametrize("layers", [0, 3, -1])
+def test_without_a_gpu_layers_for_one_are_warned_of(
+    layers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = msgspec.structs.replace(spec(EMBEDDED_MODEL), n_gpu_layers=layers)
+    with caplog.at_level("WARNING", "forge.llama"):
+        Model(wanted).close()
+    warned = [line for line in caplog.messages if line.startswith("--n-gpu-layers")]
+    assert len(warned) == (layers != 0)

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import logging
 import os
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from llguidance import LLTokenizer, TokenizerWrapper
 
 from workers.llama.library import LoadFailed, loading, readable
 from workers.protocol import ModelInfo, WorkerSpec
+
+log = logging.getLogger("forge.llama")
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 
@@ -27,6 +30,11 @@ class Model:
 
     def __init__(self, spec: WorkerSpec) -> None:
         """Raises :class:`LoadFailed`."""
+        if spec.n_gpu_layers and not llama_cpp.llama_supports_gpu_offload():
+            log.warning(
+                "--n-gpu-layers %d: this llama.cpp finds no GPU, all layers stay on the CPU",
+                spec.n_gpu_layers,
+            )
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.use_extra_bufts = spec.repack
