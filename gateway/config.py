@@ -119,6 +119,12 @@ class Config(BaseModel):
         True, description="repack weights for this CPU: faster small batches, no shared mmap"
     )
     n_gpu_layers: int = Field(0, ge=-1, description="layers to offload to a GPU; -1 means all")
+    rope_freq_base: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="base frequency of RoPE; 0: the model's"
+    )
+    rope_freq_scale: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="factor on RoPE's frequencies; 0: the model's"
+    )
     force: bool = Field(
         False, description="load the model also where there is not enough memory for it"
     )
@@ -297,6 +303,8 @@ class Config(BaseModel):
             flash_attn=self.flash_attn,
             repack=self.repack,
             n_gpu_layers=self.n_gpu_layers,
+            rope_freq_base=self.rope_freq_base,
+            rope_freq_scale=self.rope_freq_scale,
             log_level=self.log_level,
             log_format=self.log_format,
             beat=min(1.0, self.stuck_timeout / 5),

@@ -41,6 +41,9 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     log_format: Literal["console", "json"] = "console"
     cache_bytes: int = 0
     """Host memory for prefixes that had to give up their cells."""
+    rope_freq_base: float = 0.0
+    """0: what the model says; so with the scale."""
+    rope_freq_scale: float = 0.0
 
 
 class ToolUse(msgspec.Struct, frozen=True):

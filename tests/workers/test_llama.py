@@ -173,3 +173,15 @@ def test_without_a_gpu_layers_for_one_are_warned_of(
         Model(wanted).close()
     warned = [line for line in caplog.messages if line.startswith("--n-gpu-layers")]
     assert len(warned) == (layers != 0)
+
+
+def test_rope_changes_what_a_model_says(f16_model: Model) -> None:
+    plain = spec(EMBEDDED_MODEL)
+    tokens, rows = f16_model.tokenize("Once upon a time"), list[bytes]()
+    for base, scale in ((0.0, 0.0), (500.0, 0.0), (0.0, 0.5)):
+        wanted = msgspec.structs.replace(plain, rope_freq_base=base, rope_freq_scale=scale)
+        context = Context(f16_model, wanted, 8)
+        assert context.decode([(0, 0, tokens, 1)]) == OK
+        rows.append(context.logits(len(tokens) - 1).tobytes())
+        context.close()
+    assert len(set(rows)) == len(rows)

@@ -94,6 +94,7 @@ class Context:
         params.n_threads = params.n_threads_batch = spec.threads
         params.type_k, params.type_v = CACHE_TYPES[spec.type_k], CACHE_TYPES[spec.type_v]
         params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
+        params.rope_freq_base, params.rope_freq_scale = spec.rope_freq_base, spec.rope_freq_scale
         params.kv_unified = True
         params.no_perf = True
         with loading(readable(spec.model_path)):
