@@ -125,6 +125,12 @@ class Config(BaseModel):
     rope_freq_scale: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="factor on RoPE's frequencies; 0: the model's"
     )
+    chat_template: str | None = Field(
+        None, min_length=1, description="chat template in Jinja; none: the model's"
+    )
+    chat_template_file: Path | None = Field(
+        None, description="file of the chat template, in place of --chat-template"
+    )
     force: bool = Field(
         False, description="load the model also where there is not enough memory for it"
     )
@@ -259,6 +265,23 @@ class Config(BaseModel):
             raise ValueError("true and false are no values for this option")
         return value
 
+    @field_validator("chat_template_file")
+    @classmethod
+    def _template(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        """The file is read once more for each worker."""
+        if path is None:
+            return None
+        if info.data.get("chat_template") is not None:
+            raise ValueError("expected none beside --chat-template")
+        try:
+            source = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(f"expected a file of text ({reason})") from error
+        if not source.strip():
+            raise ValueError("expected a file with a template in it")
+        return path
+
     @field_validator("cors_origin", mode="before")
     @classmethod
     def _origins(cls, value: Any) -> Any:
@@ -305,12 +328,17 @@ class Config(BaseModel):
             n_gpu_layers=self.n_gpu_layers,
             rope_freq_base=self.rope_freq_base,
             rope_freq_scale=self.rope_freq_scale,
+            chat_template=self._template_source(),
             log_level=self.log_level,
             log_format=self.log_format,
             beat=min(1.0, self.stuck_timeout / 5),
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
             cache_bytes=self.cache_bytes() // shape.workers,
         )
+
+    def _template_source(self) -> str | None:
+        file = self.chat_template_file
+        return self.chat_template if file is None else file.read_text(encoding="utf-8")
 
     def cache_bytes(self, memory: int | None = None) -> int:
         """Bytes of --cache-ram on a machine with so many bytes of ``memory``."""

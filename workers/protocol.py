@@ -44,6 +44,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     rope_freq_base: float = 0.0
     """0: what the model says; so with the scale."""
     rope_freq_scale: float = 0.0
+    chat_template: str | None = None
+    """None: the model's own."""
 
 
 class ToolUse(msgspec.Struct, frozen=True):

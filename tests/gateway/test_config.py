@@ -20,6 +20,8 @@ from gateway.config import (
 )
 from gateway.machine import total_memory
 
+HERE = Path(__file__).parent
+
 # For every option: the text for file, environment and command line, and the value it becomes.
 OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "model": ("{gguf}", "{gguf}", "{gguf}", None),
@@ -40,6 +42,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "n_gpu_layers": (1, "2", "-1", -1),
     "rope_freq_base": (1.0, "2", "10000", 10000.0),
     "rope_freq_scale": (1.0, "2", "0.5", 0.5),
+    "chat_template": ("{{ 1 }}", "{{ 2 }}", "{{ 3 }}", "{{ 3 }}"),
+    "chat_template_file": (f"{HERE}/desk.py", f"{HERE}/traffic.py", __file__, Path(__file__)),
     "force": (False, "false", True, True),
     "tuned": ("auto", "auto", "off", "off"),
     "memory_budget": ("auto", "1000", "2000", 2000),
@@ -174,6 +178,10 @@ BAD: list[tuple[str, str]] = [
     ("n_gpu_layers", "-2"),
     ("rope_freq_base", "-1"),
     ("rope_freq_scale", "nan"),
+    ("chat_template", ""),
+    ("chat_template_file", "nowhere.jinja"),
+    ("chat_template_file", "/"),
+    ("chat_template_file", "\0"),
     ("aging_rate", "-0.1"),
     ("aging_rate", "nan"),
     ("aging_rate", "inf"),

@@ -35,6 +35,7 @@ class Model:
                 "--n-gpu-layers %d: this llama.cpp finds no GPU, all layers stay on the CPU",
                 spec.n_gpu_layers,
             )
+        self._template = spec.chat_template
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = spec.n_gpu_layers
         params.use_extra_bufts = spec.repack
@@ -111,6 +112,9 @@ class Model:
 
     @property
     def chat_template(self) -> str | None:
+        """The one that the operator wants, or the model's own; None if there is neither."""
+        if self._template is not None:
+            return self._template
         source = llama_cpp.llama_model_chat_template(self.handle, None)
         return source.decode("utf-8", "replace") if source else None
 
