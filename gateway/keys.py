@@ -16,8 +16,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from gateway.config import ConfigError, Secret, read_toml
+from gateway.config import ConfigError, Secret
 from gateway.priority import PRIORITIES
+from gateway.sources import read_toml
 
 log = logging.getLogger("forge.keys")
 

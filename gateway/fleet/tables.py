@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gateway.config import MIB, Config, ConfigError, obtained, said, validated
+from gateway.config import MIB, Config, ConfigError
 from gateway.errors import BadRequest
 from gateway.fleet.entry import Entry
+from gateway.sources import obtained, said, validated
 
 OF_THE_SERVER = frozenset({
     "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
@@ -46,7 +47,7 @@ def load(
 ) -> tuple[Config, list[Entry]]:
     """The server's configuration, and its models if the file has tables of them.
 
-    As :func:`gateway.config.load`. A model that is given beside the tables is one more, the first,
+    As :func:`gateway.sources.load`. A model that is given beside the tables is one more, the first,
     and there from the start. Raises :class:`ConfigError`.
     """
     values, origin = said(arguments, environment, file)

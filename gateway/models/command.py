@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway import logs
-from gateway.config import Config, ConfigError, load
+from gateway.config import Config, ConfigError
 from gateway.models import catalog, fit, gguf, room
 from gateway.models.obtain import obtain
 from gateway.models.sizes import readable
 from gateway.models.source import BadSource
+from gateway.sources import load
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
 UNSEEN_WIDTH = 4096

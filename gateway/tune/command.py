@@ -17,9 +17,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from gateway import tuned
-from gateway.config import Config, ConfigError, load
+from gateway.config import Config, ConfigError
 from gateway.machine import Machine, this_machine
 from gateway.models.obtain import obtain
+from gateway.sources import load
 from gateway.tune import report
 from gateway.tune.options import Wishes
 from gateway.tune.plan import Result, Setting

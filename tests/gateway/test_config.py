@@ -15,10 +15,9 @@ from gateway.config import (
     Config,
     ConfigError,
     Shape,
-    check_model,
-    load,
 )
 from gateway.machine import total_memory
+from gateway.sources import check_model, load
 
 HERE = Path(__file__).parent
 

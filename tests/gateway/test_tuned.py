@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from gateway import tuned
-from gateway.config import Config, load
+from gateway.config import Config
 from gateway.machine import Machine
+from gateway.sources import load
 from gateway.tuned import Fingerprint, Tuned, Unusable, apply, fingerprint, fitting, path_for
 
 HERE = Machine("Some CPU", 4, "0.3.36")

@@ -7,11 +7,11 @@ import pytest
 
 from gateway.cli import build_parser
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError
-from gateway.config import load as load_one
 from gateway.fleet.entry import Entry
 from gateway.fleet.memory import plan
 from gateway.fleet.tables import OF_THE_SERVER, OWN, PER_MODEL, load
 from gateway.models.memory import GATEWAY
+from gateway.sources import load as load_one
 
 MODEL = f"model = '{EMBEDDED_MODEL}'\n"
 

@@ -85,7 +85,8 @@ def test_all_caches_are_listed(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "Unfinished: 1 with" in table
 
 
-def test_folders_are_listed_too(home: Path) -> None:
+def test_folders_are_listed_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # xdist sets it
     (home / "mine/deep").mkdir(parents=True)
     (home / "mine/deep/m.gguf").write_bytes(CONTENT)
     (home / "mine/broken.gguf").write_bytes(b"GGUF")

@@ -9,8 +9,9 @@ import pytest
 
 from gateway import machine
 from gateway.cli import build_parser
-from gateway.config import Config, ConfigError, load
+from gateway.config import Config, ConfigError
 from gateway.models import fit, gguf, room
+from gateway.sources import load
 from tests.conftest import Start
 from tests.server import MODEL, eventually
 

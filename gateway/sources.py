@@ -1,0 +1,111 @@
+"""The configuration's four sources: command line > environment > config file (TOML) > defaults."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.config import Config, ConfigError
+
+
+def load(
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Path | None,
+    obtain: Callable[[str], Path] = Path,
+) -> Config:
+    """Merge the sources. Raises :class:`ConfigError`.
+
+    ``arguments`` holds only what was given on the command line, under the fields' names.
+    ``obtain`` makes a file of what is given as the model, once everything else is found to be
+    right; it may take hours.
+    """
+    values, origin = said(arguments, environment, file)
+    values.pop("models", None)  # one model is meant, and it is none of these
+    return obtained(validated(values, origin), values, origin, obtain)
+
+
+def said(
+    arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the sources say together, and of each option where it was said."""
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    if file is not None:
+        for key, value in read_toml(file, "--config").items():
+            name = key.replace("-", "_")
+            shown = key if key.isprintable() else repr(key)
+            values[name], origin[name] = value, f"{shown} in {file}"
+    for name in Config.model_fields:
+        variable = f"FORGE_{name.upper()}"
+        if variable in environment:
+            values[name], origin[name] = environment[variable], variable
+    for name, value in arguments.items():
+        values[name], origin[name] = value, "--" + name.replace("_", "-")
+    return values, origin
+
+
+def validated(values: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
+    """Raises :class:`ConfigError`, which tells where the wrong value was set."""
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise ConfigError(f"{origin.get(name, name)}: {_explain(name, first)}") from None
+
+
+def obtained(
+    config: Config,
+    values: Mapping[str, Any],
+    origin: Mapping[str, str],
+    obtain: Callable[[str], Path],
+) -> Config:
+    """With the model's file. Raises :class:`ConfigError` if it can't be had, or is no GGUF."""
+    at = origin.get("model", "--model")
+    if "model" in values:
+        try:
+            config = config.model_copy(update={"model": obtain(str(values["model"]))})
+        except ConfigError as error:
+            raise ConfigError(f"{at}: {error}") from error
+    check_model(config.model, at)
+    return config
+
+
+def _explain(name: str, error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such option"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    annotation = str(Config.model_fields[name].annotation)
+    if "SecretStr" in annotation:
+        return str(message)
+    kind = "a whole number" if "int" in annotation else "a number"
+    auto = f"'auto' or {kind} in range" if "Literal['auto']" in annotation else ""
+    reason = f"expected {auto}" if auto else message
+    return f"{reason}, not {error['input']!r}"
+
+
+def read_toml(file: Path, option: str) -> dict[str, Any]:
+    """What is in a TOML file that ``option`` names. Raises :class:`ConfigError`."""
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"{option}: can't read {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{option}: {file} is not valid TOML: {error}") from error
+
+
+def check_model(path: Path, origin: str = "--model") -> None:
+    """Raises :class:`ConfigError` unless ``path`` is a readable file that begins like a GGUF."""
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{origin}: can't read {path}: {reason}") from error
+    if magic != b"GGUF":
+        raise ConfigError(f"{origin}: {path} is not a GGUF file")
