@@ -36,6 +36,12 @@ STIFFNESS = 0.01
 """How firmly a fit stays with the last one where the steps say nothing, for all were alike."""
 
 
+def _whole(tokens: int, beside: int = 0) -> int:
+    """``tokens`` and those ``beside`` cut to whole blocks, if that leaves half of ``tokens``."""
+    even = tokens - (beside + tokens) % BLOCK
+    return even if 2 * even >= tokens else tokens
+
+
 def stay_narrow(streams: int, narrow: int) -> bool:
     """Whether steps of ``narrow`` tokens leave enough for prompts beside so many streams."""
     return streams * (1 + LEAST_SHARE) <= narrow
@@ -97,26 +103,40 @@ class StepBudget:
 
         All together in whole blocks, if half of what may be computed is left.
         """
-        allowed = self._allowed(decodes, prompts)
-        even = allowed - (decodes + allowed) % BLOCK
-        return even if 2 * even >= allowed else allowed
+        return _whole(self._allowed(decodes, prompts), decodes)
+
+    def apart(self, decodes: int, prompts: int) -> int:
+        """Tokens for ``prompts`` in a step of their own, which ``decodes`` streams wait for too.
+
+        0: they had better be computed beside the streams. They had not where steps with streams
+        stay narrow, and the target leaves time for many more tokens than such a step has left: a
+        step of its own costs a prompt fewer milliseconds for each, once it is wide.
+        """
+        if self._narrow is None or not decodes or not self._knows_prefill:
+            return 0
+        base, _, token = self._times.fit()
+        spare = self._spare(decodes, prompts) - base
+        tokens = _whole(min(self.batch, int(spare / token) if token else self.batch))
+        return tokens if tokens >= max(WORTHWHILE, self._allowed(decodes, prompts) + 1) else 0
 
     def _allowed(self, decodes: int, prompts: int) -> int:
         """What the target and the batch allow."""
         room = max(1, self._widest(decodes) - decodes)
         if not self._knows_prefill:
             return min(room, FIRST_CHUNK)
-        base, decode, token = self._times.fit()
-        alone = base + decode * decodes
+        base, _, token = self._times.fit()
         if decodes:
-            spare = max(
-                HEADROOM * self._target(base + decode * (decodes + prompts)) - alone,
-                LEAST_SHARE * alone,
-            )
-            least = 1
+            spare, least = self._spare(decodes, prompts), 1
         else:
-            spare, least = LONGEST_MS - alone, min(room, WORTHWHILE)
+            spare, least = LONGEST_MS - base, min(room, WORTHWHILE)
         return max(least, min(room, int(spare / token) if token else room))
+
+    def _spare(self, decodes: int, prompts: int) -> float:
+        """Milliseconds that the streams may wait for prompts, beside their own tokens."""
+        base, decode, _ = self._times.fit()
+        alone = base + decode * decodes
+        target = self._target(base + decode * (decodes + prompts))
+        return max(HEADROOM * target - alone, LEAST_SHARE * alone)
 
     def _widest(self, decodes: int) -> int:
         """Tokens of a step beside so many streams; all of the batch if they hardly leave room."""

@@ -68,6 +68,8 @@ class Engine:
         self._budget = budget
         # Changes with every request.
         self.seats = Seats(kv)
+        self._prompts_next = False
+        """Whether it is the prompts' turn, where they and the streams have steps of their own."""
         # Step lifetime.
         self._events: list[Event] = []
         # Counters.
@@ -179,6 +181,7 @@ class Engine:
         if status == OK:
             decodes = sum(sequence.lacks == 1 for sequence, _ in chunks)
             prefill = sum(count for _, count in chunks) - decodes
+            self._prompts_next = not prefill
             self._sample(chunks)
             self._budget.learn(decodes, prefill, (time.perf_counter() - started) * 1000)
         elif len(chunks) == 1:
@@ -197,26 +200,33 @@ class Engine:
             prompts = [s for s in candidates if s.lacks > 1]
             if len(prompts) > 1:
                 prompts.sort(key=partial(turn, token_s=self._budget.token_s))
-            prefill, inputs = self._shares(len(streams), len(prompts))
-            served = streams + prompts
+            served, prefill, inputs = self._shares(streams, prompts)
             counts = plan(served, self._budget.batch, prefill, self._context.rows)
             if sum(counts) <= self._kv.free or not self.seats.make_room():
                 return [(s, n) for s, n in zip(served, counts, strict=True) if n], inputs
 
-    def _shares(self, streams: int, prompts: int) -> tuple[int, int]:
-        """The tokens of prompts and of inputs to embed that the next step may compute.
+    def _shares(
+        self, streams: list[Sequence], prompts: list[Sequence]
+    ) -> tuple[list[Sequence], int, int]:
+        """Who is served by the next step, and the tokens of prompts and of inputs to embed in it.
 
         Inputs alone get all of it. Beside generations they have a part of their own, however many
         prompts there are: more would make each token of the streams wait for hundreds of theirs,
         and less, prompts that fill every step would let them starve.
         """
         if not streams and not prompts:
-            return 0, self._budget.batch
+            return [], 0, self._budget.batch
         if not prompts and not self._embedder.load:
-            return 0, 0
-        allowed = self._budget.prefill(streams, prompts)
+            return streams, 0, 0
+        served, allowed = streams + prompts, self._budget.apart(len(streams), len(prompts))
+        if allowed and not self._prompts_next:
+            return streams, 0, 0
+        if allowed:
+            served = prompts
+        else:
+            allowed = self._budget.prefill(len(streams), len(prompts))
         inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
-        return max(1, allowed - inputs), inputs
+        return served, max(1, allowed - inputs), inputs
 
     def _decode(self, chunks: list[Chunk]) -> int:
         batch = []

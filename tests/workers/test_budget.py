@@ -30,6 +30,11 @@ def quick(decodes: int, prefill: int) -> float:
     return 0.5 + 0.3 * decodes + 0.05 * prefill
 
 
+def wide(decodes: int, prefill: int) -> float:
+    """About a model of 1B whose steps with streams are kept narrow."""
+    return 25 + 5.5 * decodes + 2.9 * prefill
+
+
 def serve(budget: StepBudget, machine: Machine, decodes: int, prompts: int, steps: int) -> float:
     """A prompt without end beside ``decodes`` streams: how long the last step took."""
     ms = 0.0
@@ -157,3 +162,32 @@ def test_steps_are_made_of_whole_blocks() -> None:
     whole = [decodes for decodes, tokens in steps.items() if tokens % BLOCK == 0]
     assert whole[:16] == list(range(1, 17))
     assert all(tokens > decodes for decodes, tokens in steps.items())
+
+
+def test_prompts_get_steps_of_their_own_where_those_beside_streams_are_too_narrow() -> None:
+    """The streams wait for both kinds of step, together no longer than the target."""
+    budget = StepBudget(512, None, narrow=48)
+    for _ in range(20):
+        budget.learn(0, 128, wide(0, 128))
+        budget.learn(32, 0, wide(32, 0))
+    tokens = budget.apart(32, 2)
+    assert tokens >= WORTHWHILE
+    assert tokens % BLOCK == 0
+    both = wide(32, 0) + wide(0, tokens)
+    assert 2 * wide(32, 0) < both <= AUTO_MULTIPLE * wide(34, 0)
+
+
+def test_beside_streams_where_that_is_as_good() -> None:
+    def learnt(target_ms: float | None, narrow: int | None) -> StepBudget:
+        budget = StepBudget(512, target_ms, narrow)
+        for _ in range(20):
+            budget.learn(4, 16, wide(4, 16))
+            budget.learn(32, 0, wide(32, 0))
+        return budget
+
+    assert learnt(None, 48).apart(32, 1)
+    assert not learnt(None, 48).apart(0, 1), "nobody waits"
+    assert not learnt(None, None).apart(32, 1), "any step may be wide"
+    assert not learnt(100.0, 48).apart(32, 1), "too few tokens would be worth a step"
+    assert not learnt(None, 48).apart(2, 1), "a narrow step holds more"
+    assert not StepBudget(512, None, 48).apart(32, 1), "nothing is known yet"
