@@ -51,7 +51,7 @@ class Apart(StepBudget):
 def test_streams_and_prompts_take_turns_if_steps_are_not_shared(
     f32_model: Model, f32_path: Path
 ) -> None:
-    """The streams go on in every other step, also while more prompts come, and all texts are right."""
+    """The streams go on in every other step, and all texts are what they are alone."""
     requests = [generate(n, f"{n} {SHORT}", max_tokens=200) for n in (1, 2)]
     late = [generate(n, f"{n} {LONG}", max_tokens=5) for n in (3, 4)]
     budget = Apart(128, None)
