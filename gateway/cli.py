@@ -1,4 +1,4 @@
-"""The command line: ``forge serve``, ``forge tune``, and those about models."""
+"""The command line: ``forge serve``, ``forge tune``, those about models, ``chat`` and ``run``."""
 
 import argparse
 import asyncio
@@ -22,6 +22,7 @@ from gateway.models import command as model_commands
 from gateway.models import options as model_options
 from gateway.models import room
 from gateway.models.obtain import obtain
+from gateway.talk import options as talk_options
 from gateway.tls import server_context
 from gateway.tune import options
 
@@ -51,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, file = given.pop("command"), given.pop("config", None)
     if command in model_options.NAMES:
         return model_commands.run(command, given, file)
+    if command in talk_options.NAMES:
+        from gateway.talk import command as talk  # late: it brings an HTTP client
+
+        return talk.run(command, given)
     return tune(given, file) if command == "tune" else serve(given, file)
 
 
@@ -162,6 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
         model_options.SHAPE,
     )
     model_options.add_to(commands, show)
+    talk_options.add_to(commands)
     return parser
 
 

@@ -24,6 +24,8 @@ PURE = [
         "gateway/page/deltas.py",
         "gateway/page/history.py",
         "gateway/pool/placement.py",
+        "gateway/talk/commands.py",
+        "gateway/talk/conversation.py",
         "gateway/tune/plan.py",
         "workers/batcher.py",
         "workers/budget.py",

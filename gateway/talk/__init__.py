@@ -1,0 +1,1 @@
+"""Talking to a model from a terminal: ``forge chat`` and ``forge run``."""

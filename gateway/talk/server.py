@@ -1,0 +1,132 @@
+"""Which server is talked to: one that runs, or one of our own that ends with us."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gateway.config import EMBEDDED_MODEL, Config, ConfigError
+from gateway.models import catalog
+from gateway.models.obtain import obtain
+from gateway.models.source import BadSource, parse
+from gateway.talk.client import Client, Failed
+
+USUAL = f"http://127.0.0.1:{Config.model_fields['port'].default}"
+READY = "Forge is ready at "
+POLL_S = 0.05
+ENDING_S = 10.0
+"""How long our server may take to end its workers."""
+
+
+@contextlib.contextmanager
+def server(
+    url: str | None, key: str | None, model: str | None, environment: Mapping[str, str] = os.environ
+) -> Iterator[tuple[Client, str | None]]:
+    """A client of the server to talk to, and the name that it knows the model by, if it matters.
+
+    Raises :class:`gateway.talk.client.Failed` or :class:`gateway.config.ConfigError`.
+    """
+    key = key or environment.get("FORGE_API_KEY")
+    with contextlib.ExitStack() as stack:
+        if url is not None:
+            client = stack.enter_context(Client(url, key))
+            yield client, _known(client, model)
+            return
+        client = stack.enter_context(Client(USUAL, key))
+        names = _names(client)
+        if names is not None and (model is None or model in names):
+            yield client, model
+            return
+        path = EMBEDDED_MODEL if model is None else _file(model, names)
+        address = stack.enter_context(_own(path))
+        yield stack.enter_context(Client(address, key)), None
+
+
+def _known(client: Client, model: str | None) -> str | None:
+    names = [each.id for each in client.models()]
+    if model is not None and model not in names:
+        raise Failed(f"{client.url} has no model '{model}'; it has {', '.join(names)}")
+    return model
+
+
+def _names(client: Client) -> list[str] | None:
+    """The models of a server where one usually is; None if there is none, or not one like ours."""
+    try:
+        return [each.id for each in client.models()]
+    except Failed:
+        return None
+
+
+def _file(model: str, names: list[str] | None) -> Path:
+    """The file of a model for a server of our own. ``names``: what the running one has."""
+    try:
+        if parse(model) is not None:
+            return obtain(model)
+        return catalog.find(model).files[0]
+    except BadSource as error:
+        raise ConfigError(str(error)) from error
+    except ConfigError as error:
+        has = "" if names is None else f", nor of the server at {USUAL}: {', '.join(names)}"
+        raise ConfigError(f"{error}{has}") from error
+
+
+@contextlib.contextmanager
+def _own(model: Path) -> Iterator[str]:
+    """The address of a server that ends when this is left, however that comes."""
+    with tempfile.TemporaryDirectory(prefix="forge-") as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        command = [sys.executable, "-m", "gateway.cli", "serve", "--model", str(model)]
+        command += ["--host", "127.0.0.1", "--port", "0", "--log-level", "warning"]
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            # A group of its own: Ctrl-C in the terminal is for the chat.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                process_group=0,
+            )
+        try:
+            with _waiting(f"loading {model.name}"):
+                address = _address(process, out, err)
+            yield address
+        finally:
+            _end(process)
+
+
+def _address(process: "subprocess.Popen[bytes]", out: Path, err: Path) -> str:
+    """Wait until the server says where it is. Raises :class:`Failed` with what it said instead."""
+    while True:
+        code = process.poll()
+        for line in out.read_text("utf-8", "replace").splitlines():
+            if line.startswith(READY):
+                return line.removeprefix(READY).strip()
+        if code is not None:
+            said = err.read_text("utf-8", "replace").strip()
+            raise Failed(said.removeprefix("forge serve: error: ") or f"its server ended: {code}")
+        time.sleep(POLL_S)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(ENDING_S)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its workers see that, and end
+        process.wait()
+
+
+@contextlib.contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """Say what goes on, where somebody sees it."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # late: it takes a while to import
+
+    with Console(stderr=True).status(what):
+        yield

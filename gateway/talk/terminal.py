@@ -1,0 +1,136 @@
+"""The two ends of a chat: what is typed, and what is shown."""
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from gateway.talk.commands import COMMANDS, unfinished
+
+PROMPT, MORE = ">>> ", "... "
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+def harmless(text: str) -> str:
+    """``text`` without what a terminal would obey: control characters but newlines and tabs.
+
+    What a model says is not ours: an escape sequence may rename a window, or type into a shell.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+
+
+class Screen:
+    """Where answers are shown as they come. Thoughts and notes are dim where that can be seen."""
+
+    def __init__(self, out: TextIO, environment: Mapping[str, str] = os.environ) -> None:
+        self._out = out
+        self._styled = out.isatty() and not environment.get("NO_COLOR")
+        self._thinking = False
+        self._at_start = True
+        """Whether the cursor is at the beginning of a line."""
+
+    def text(self, text: str, thought: str) -> None:
+        """A piece of an answer, and of what was thought before it."""
+        if thought:
+            self._thinking = True
+            self._write(thought, DIM)
+        if text and self._thinking:
+            self.end()
+        self._write(text)
+
+    def note(self, text: str) -> None:
+        """A line of ours."""
+        self.end()
+        self._write(f"{text}\n", DIM)
+
+    def end(self) -> None:
+        """An answer is over, or the thoughts before it."""
+        self._thinking = False
+        if not self._at_start:
+            self._write("\n")
+
+    def _write(self, text: str, style: str = "") -> None:
+        text = harmless(text)
+        if text:
+            self._out.write(f"{style}{text}{PLAIN}" if style and self._styled else text)
+            self._out.flush()
+            self._at_start = text.endswith("\n")
+
+
+def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the history of what was typed is kept. Raises RuntimeError if there is no home."""
+    # The XDG base directory specification: a relative path in the variable is to be ignored.
+    given = environment.get("XDG_STATE_HOME", "")
+    base = Path(given) if os.path.isabs(given) else Path.home() / ".local" / "state"
+    return base / "forge"
+
+
+def typed() -> Iterator[str]:
+    """What the user enters, until there is no more. Ctrl-C forgets the line and asks again."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield from _piped(sys.stdin)
+        return
+    # Late: it takes a while to import.
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if unfinished(buffer.document.text_before_cursor):
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    history: History = InMemoryHistory()
+    try:
+        folder = state_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = folder / "history"
+        file.touch(mode=0o600)
+        history = FileHistory(str(file))
+    except (OSError, RuntimeError):
+        pass  # a chat without a memory is better than none
+    completer = WordCompleter([f"/{name}" for name in COMMANDS], sentence=True)
+    session: PromptSession[str] = PromptSession(
+        PROMPT,
+        multiline=True,
+        prompt_continuation=MORE,
+        key_bindings=keys,
+        history=history,
+        completer=completer,
+        complete_while_typing=False,
+    )
+    while True:
+        try:
+            yield session.prompt()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+
+
+def _piped(lines: TextIO) -> Iterator[str]:
+    """Lines of a file or a pipe; several are one entry as they are when they are typed."""
+    entry = ""
+    for line in lines:
+        entry += line.rstrip("\n")
+        if unfinished(entry):
+            entry += "\n"
+            continue
+        yield entry
+        entry = ""
+    if entry:
+        yield entry

@@ -1,0 +1,72 @@
+"""Conversations: turns, what is forgotten, and files."""
+
+import json
+
+import pytest
+
+from gateway.talk.conversation import Conversation, NotAConversation
+
+
+def spoken() -> Conversation:
+    talk = Conversation("Be brief.")
+    talk.ask("one")
+    talk.answer("1")
+    talk.ask("two")
+    talk.answer("2 and", cut=True)
+    return talk
+
+
+def test_a_request_has_all_turns_after_the_system_message() -> None:
+    roles = [message["role"] for message in spoken().request()]
+    assert roles == ["system", "user", "assistant", "user", "assistant"]
+    assert Conversation().request() == []
+
+
+def test_undo_forgets_the_last_words_and_their_answer() -> None:
+    talk = spoken()
+    assert talk.undo() == "two"
+    assert [message.content for message in talk.messages] == ["one", "1"]
+    assert talk.undo() == "one"
+    assert talk.undo() is None
+    assert talk.system == "Be brief."
+
+
+def test_an_answer_can_be_asked_for_again() -> None:
+    talk = spoken()
+    assert not talk.pending
+    assert talk.unanswer()
+    assert talk.pending
+    assert talk.messages[-1].content == "two"
+    talk.reset()
+    assert not talk.unanswer()
+
+
+def test_what_was_saved_is_loaded() -> None:
+    talk = spoken()
+    found = Conversation.load(talk.saved())
+    assert found == talk
+    assert found.messages[-1].cut
+    assert json.loads(talk.saved())["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert Conversation.load(Conversation().saved()) == Conversation()
+
+
+def test_a_bare_list_of_messages_is_loaded_too() -> None:
+    found = Conversation.load('[{"role": "user", "content": "hi"}]')
+    assert [message.content for message in found.messages] == ["hi"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "not JSON"),
+        ('"hello"', "no list of messages"),
+        ('{"messages": 3}', "no list of messages"),
+        ("[3]", r"messages\[0\] has no content"),
+        ('[{"role": "user", "content": [1]}]', r"messages\[0\] has no content"),
+        ('[{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]', r"\[1\]"),
+        ('[{"role": "tool", "content": "a"}]', "'tool'"),
+    ],
+)
+def test_what_is_none_is_refused(text: str, why: str) -> None:
+    with pytest.raises(NotAConversation, match=why):
+        Conversation.load(text)
