@@ -3,10 +3,14 @@
 Templates come with the model file, so they run in Jinja's immutable sandbox, which keeps them from
 reaching anything. It does not keep them from running for ever: see `workers.renderer` for that. The
 environment is the one the model authors write for (Hugging Face's chat templates): trimmed blocks,
-loop controls, ``tojson`` without HTML escapes, ``raise_exception`` and ``strftime_now``.
+loop controls, ``tojson`` without HTML escapes, ``raise_exception`` and ``strftime_now``. Where that
+one fails and llama.cpp's does not, it does as llama.cpp: ``safe`` text is no reason to escape what
+stands beside it, ``tojson`` takes what ``map`` gives, ``date_string`` is today's.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -51,7 +55,15 @@ def _to_json(
         indent=indent,
         separators=separators,
         sort_keys=sort_keys,
+        default=_listed,
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    """What filters such as ``map`` give, before anybody made a list of it."""
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 class _Generation(Extension):
@@ -72,6 +84,7 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
         )
         environment.filters["tojson"] = _to_json
+        environment.filters["safe"] = str  # Jinja's would have what is added to it escaped
         environment.globals["raise_exception"] = _raise
         try:
             self._template = environment.from_string(source)
@@ -94,29 +107,44 @@ class ChatTemplate:
         Raises :class:`TemplateFailed`, also for a prompt that is out of all proportion, and
         MemoryError.
         """
+        strftime = datetime.fromtimestamp(now).strftime
         variables = {
+            "date_string": strftime("%d %b %Y"),  # Llama 3.1 takes one of 2024 for today's without
             **(arguments or {}),
             "messages": messages,
             "tools": tools,
             "add_generation_prompt": True,
-            "strftime_now": datetime.fromtimestamp(now).strftime,
+            "strftime_now": strftime,
             "raise_exception": _raise,
             **self._tokens,
         }
         given = _characters(messages) + _characters(tools) + _characters(arguments)
-        pieces, room = [], ROOM + GROWTH * given
+        room = ROOM + GROWTH * given
         try:
-            for piece in self._template.generate(variables):
-                pieces.append(piece)
-                room -= len(piece)
-                if room < 0:
-                    raise TemplateFailed(
-                        "the model's chat template made a prompt out of all proportion"
-                    )
+            try:
+                return self._written(variables, room)
+            except TypeError:
+                if tools is not None:
+                    raise
+                # Templates of their own for tools go through them without a look whether there are.
+                with contextlib.suppress(jinja2.TemplateError, TypeError):
+                    return self._written({**variables, "tools": []}, room)
+                raise
         except (TemplateFailed, MemoryError):
             raise
         except Exception as error:  # a template can bring any operation of Python's to fail
             raise TemplateFailed(f"the model's chat template refused: {_told(error)}") from error
+
+    def _written(self, variables: dict[str, Any], room: int) -> str:
+        """Raises whatever the template brings about, and TemplateFailed without ``room``."""
+        pieces = []
+        for piece in self._template.generate(variables):
+            pieces.append(piece)
+            room -= len(piece)
+            if room < 0:
+                raise TemplateFailed(
+                    "the model's chat template made a prompt out of all proportion"
+                )
         return "".join(pieces)
 
 

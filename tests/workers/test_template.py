@@ -47,11 +47,40 @@ def test_tojson_takes_hugging_faces_arguments() -> None:
     assert render(source, USER) == expected
 
 
+def test_tojson_takes_what_map_gives() -> None:
+    source = "{{ messages | map(attribute='role') | tojson }}"
+    assert render(source, USER, USER) == '["user", "user"]'
+    with pytest.raises(TemplateFailed, match="Undefined is not JSON"):
+        render("{{ nothing | tojson }}")
+
+
+def test_nothing_is_escaped_for_html_beside_what_is_safe() -> None:
+    source = "{{ messages[0] | tojson | safe + messages[0].content + '<' ~ '\"' | safe }}"
+    assert render(source, USER) == json.dumps(USER, ensure_ascii=False) + "2 < 3 & ü<\""
+
+
+def test_templates_for_tools_alone_render_without_any() -> None:
+    """Some go through the tools without a look whether there are."""
+    listed = "{% for tool in tools %}{{ tool.name }}{% endfor %}"
+    assert render(listed + "{{ messages[0].role }}", USER) == "user"
+    assert render("{{ tools is none }}", USER) == "True"
+    with pytest.raises(TemplateFailed, match="'NoneType' object is not iterable"):
+        render(listed + "{{ raise_exception('no tools') }}", USER)
+
+
 def test_date_is_that_of_the_request() -> None:
     """Not that of the rendering: a resumed request must render the same prompt."""
     moment = datetime(2031, 2, 3, 4, 5)
     text = render("{{ strftime_now('%Y-%m-%d %H:%M') }}", now=moment.timestamp())
     assert text == "2031-02-03 04:05"
+
+
+def test_the_date_that_llama_takes() -> None:
+    source = "{% if not date_string is defined %}26 Jul 2024{% else %}{{ date_string }}{% endif %}"
+    now = datetime(2031, 2, 3, 4, 5).timestamp()
+    assert render(source, now=now) == "03 Feb 2031"
+    template = ChatTemplate(source, bos="", eos="")
+    assert template.render([], now, None, {"date_string": "today"}) == "today"
 
 
 def test_refusal_of_the_template_reaches_the_client() -> None:
