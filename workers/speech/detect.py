@@ -24,6 +24,7 @@ from workers.speech.formats import CallFormat, Speech
 from workers.speech.generic import Told
 from workers.speech.history import Native
 from workers.speech.layout import Layout
+from workers.speech.manners import manners
 from workers.speech.thoughts import Thoughts
 
 _HARMONY_THOUGHTS = Thoughts("<|channel|>analysis<|message|>", "<|end|>")
@@ -63,10 +64,7 @@ def _is_harmony(source: str) -> bool:
 
 
 def _generic(source: str) -> CallFormat:
-    refused = re.search(r"[Ss]ystem (role|messages?) (is |are )?not supported", source)
-    # A template that never looks at the user's role writes whichever it gets.
-    ignored = "system" not in source and re.search(r"""["']user["']""", source)
-    return CallFormat("generic", HERMES, Told(HERMES, system_role=not (refused or ignored)))
+    return CallFormat("generic", HERMES, Told(HERMES), manners(source))
 
 
 def _native(source: str) -> CallFormat | None:
@@ -78,7 +76,7 @@ def _native(source: str) -> CallFormat | None:
     if found is None:
         return None
     name, layout, history = found
-    return CallFormat(name, layout, replace(history, **_habits(source)))
+    return CallFormat(name, layout, replace(history, **_habits(source)), manners(source))
 
 
 def _habits(source: str) -> dict[str, Any]:
@@ -86,8 +84,11 @@ def _habits(source: str) -> dict[str, Any]:
     piped = re.search(
         r"(arguments|calls?|call(\.|\[['\"])function)(['\"]\])?\s*\)?\s*\|\s*(tojson|items)", source
     )
+    # {% set arguments = ... %}, and that is piped
+    name = re.search(r"set\s+(\w+)\s*=[^%]*arguments['\"\]]*\s*-?%}", source)
+    renamed = name and re.search(rf"\b{name[1]}\s*\|\s*(tojson|items)", source)
     either = re.search(r"arguments(['\"]\])?\s+is\s+(not\s+)?(string|mapping)", source)
-    habits: dict[str, Any] = {"objects": bool(piped or either)}
+    habits: dict[str, Any] = {"objects": bool(piped or renamed or either)}
     if not re.search(r"""["']tool["']""", source):
         habits["result_role"] = "ipython"
     return habits

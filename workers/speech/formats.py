@@ -8,6 +8,7 @@ from workers.speech.generic import Told
 from workers.speech.grammar import call_rules
 from workers.speech.history import Message, Native, Tools
 from workers.speech.layout import Layout
+from workers.speech.manners import Manners
 from workers.speech.parser import CallParser
 from workers.speech.thoughts import Thoughts
 
@@ -19,6 +20,7 @@ class CallFormat:
     name: str
     layout: Layout
     history: Native | Told
+    manners: Manners
 
     def adapt(
         self, messages: list[Message], use: ToolUse | None
@@ -29,7 +31,7 @@ class CallFormat:
         that may call nothing is shown no tools, yet sees earlier calls and their results.
         """
         adapted, tools = self.history.adapt(messages, use)
-        return adapted, tools or None
+        return self.manners.adapt(adapted), tools or None
 
     def grammar(
         self, use: ToolUse, content: str, special: Callable[[str], str], *, free: bool = True

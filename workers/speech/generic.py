@@ -25,8 +25,6 @@ class Told:
     """Calls and results become plain turns, which every template has."""
 
     layout: Layout
-    system_role: bool = True
-    """Whether the template takes system messages; else the first user's turn tells."""
 
     def adapt(self, messages: list[Message], use: ToolUse | None) -> tuple[list[Message], None]:
         """Messages of plain text; the template hears of no tools."""
@@ -69,15 +67,6 @@ class Told:
         call = self.layout.written([(_NAME, "{...}")])
         told = _TOOLS.format(tools="\n".join(functions), call=call)
         told += (_SEVERAL if use.parallel else "") + (_REQUIRED if use.required else "")
-        if self.system_role:
-            if turns and turns[0]["role"] in ("system", "developer"):
-                return _told(turns, 0, f"{turns[0]['content']}\n\n{told}")
-            return [{"role": "system", "content": told}, *turns]
-        at = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), None)
-        if at is None:
-            return [{"role": "user", "content": told}, *turns]
-        return _told(turns, at, f"{told}\n\n{turns[at]['content']}")
-
-
-def _told(turns: list[Message], at: int, content: str) -> list[Message]:
-    return [*turns[:at], {**turns[at], "content": content}, *turns[at + 1 :]]
+        if turns and turns[0]["role"] in ("system", "developer"):
+            return [{**turns[0], "content": f"{turns[0]['content']}\n\n{told}"}, *turns[1:]]
+        return [{"role": "system", "content": told}, *turns]

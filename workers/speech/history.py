@@ -133,8 +133,10 @@ def _one_by_one(messages: list[Message]) -> list[Message]:
         while rest and "tool_call_id" in rest[0]:
             results.append(rest.pop(0))
         for index, call in enumerate(calls):
-            text = message["content"] if index == 0 else ""
-            out.append({**message, "content": text, "tool_calls": [call]})
+            out.append({**message, "tool_calls": [call]})
+            if index:  # the text and the thought were before the first one
+                out[-1]["content"] = ""
+                out[-1].pop("reasoning_content", None)
             own = [result for result in results if result["tool_call_id"] == call.get("id")]
             results = [result for result in results if result not in own]
             out += own
