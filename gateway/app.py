@@ -44,6 +44,7 @@ from gateway.fleet.fleet import Fleet
 from gateway.fleet.keeper import Keeper, Resident
 from gateway.fleet.lane import Lane
 from gateway.fleet.memory import Plan
+from gateway.fleet.notes import tell
 from gateway.fleet.transient import TransientPool
 from gateway.keys import Keyring
 from gateway.limits import Limits
@@ -175,6 +176,7 @@ class Gateway:
             await lane.pool.start(lane.dispatcher)
         if self._keeper is None:
             self.metrics.loads.loaded(self.fleet.first.name, time.monotonic_ns() - began_ns)
+            tell(self.fleet.first.name, self.pool.model)
         if self._keeper is not None:
             self._loops.append(asyncio.create_task(self._keeper.run()))
             await self._keeper.preload([lane.name for lane in self.fleet.lanes if lane.preload])

@@ -16,6 +16,7 @@ _FILE_TYPE = "general.file_type"
 _ALL_F32 = 0
 """llama.cpp's LLAMA_FTYPE_ALL_F32."""
 _TEMPLATE = "tokenizer.chat_template"
+_TOKENS = "tokenizer.ggml.tokens"
 _ADD_BOS = "tokenizer.ggml.add_bos_token"
 
 
@@ -26,12 +27,14 @@ def f32_copy(
     *,
     add_bos: bool = False,
     token_ids: Mapping[str, int] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``source`` to ``target`` with its F16 tensors as F32 and all its metadata.
 
-    ``template`` takes the place of its chat template, if given; with ``add_bos`` its tokeniser
-    puts BOS before every text. ``token_ids`` are more of its tokens that have a meaning, by the
-    names that tokenizer.ggml has for them.
+    ``template`` takes the place of its chat template, if given, and "" is as good as none; with
+    ``add_bos`` its tokeniser puts BOS before every text. ``token_ids`` are more of its tokens that
+    have a meaning, by the names that tokenizer.ggml has for them. ``renamed`` gives tokens another
+    text.
     """
     reader = GGUFReader(source)
     architecture = reader.fields[_ARCHITECTURE].contents()
@@ -42,6 +45,8 @@ def f32_copy(
         changed = {_FILE_TYPE: _ALL_F32} | ({} if template is None else {_TEMPLATE: template})
         changed |= {_ADD_BOS: True} if add_bos else {}
         value = changed.get(key, field.contents())
+        if key == _TOKENS:
+            value = [(renamed or {}).get(token, token) for token in value]
         kind = field.types[0]
         writer.add_key_value(
             key, value, kind, field.types[-1] if kind is GGUFValueType.ARRAY else None

@@ -7,6 +7,7 @@ import socket
 import threading
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +31,14 @@ log = logging.getLogger("forge.worker")
 
 NICENESS = 5
 """The gateway's event loop must be scheduled promptly while every core computes."""
+OTHER = "--chat-template or --chat-template-file gives it another"
+
+
+class Compiled(NamedTuple):
+    """What renders, and why it renders no chats, if so."""
+
+    renderer: Renderer
+    broken: str | None
 
 
 def main(sock: socket.socket, spec: WorkerSpec) -> None:
@@ -49,7 +58,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     try:
         sandbox = Renderer()  # first: it starts while the model is loaded
         model = llama.Model(spec)
-        compiled(sandbox, model)
+        sandbox, broken = compiled(sandbox, model, spec)
         n_seq = llama.sequences(model, spec)
         context = llama.Context(model, spec, n_seq)
         shape = context.embeddings(model, spec)
@@ -62,12 +71,24 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     budget = StepBudget(spec.batch, spec.target_itl_ms, context.narrow)
     engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget)
     name = Path(llama.readable(spec.model_path)).stem
+    generates = context.generates
     info = msgspec.structs.replace(
-        model.info(name, context.n_ctx), generates=context.generates, embeds=shape is not None
+        model.info(name, context.n_ctx),
+        generates=generates,
+        embeds=shape is not None,
+        notes=notes(model, broken) if generates else [],
     )
     speech = detect(model.chat_template)
-    preparer = Preparer(model, sandbox, speech, info.n_ctx_seq, shape, generates=context.generates)
-    control = Control(model, lambda: Prompter(model, compiled(Renderer(), model), speech))
+    preparer = Preparer(
+        model, sandbox, speech, info.n_ctx_seq, shape, generates=generates, broken=broken
+    )
+
+    def prompter() -> Prompter:
+        """One more, for another thread."""
+        renderer, reason = compiled(Renderer(), model, spec)
+        return Prompter(model, renderer, speech, reason)
+
+    control = Control(model, prompter)
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     threading.Thread(target=link.answer, args=(control,), name="control", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))
@@ -77,16 +98,35 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         link.send(Violated(f"worker {os.getpid()}: {violation}"))
 
 
-def compiled(renderer: Renderer, model: llama.Model) -> Renderer:
-    """``renderer`` with the model's template. Raises TemplateFailed or RendererFailed."""
+def compiled(renderer: Renderer, model: llama.Model, spec: WorkerSpec) -> Compiled:
+    """``renderer`` with the model's template. A broken one of its own costs only its chats.
+
+    Raises TemplateFailed for one that the operator gave, or RendererFailed.
+    """
+    tokens = {"bos": model.special_text("bos"), "eos": model.special_text("eos")}
     try:
-        renderer.compile(
-            model.chat_template, bos=model.special_text("bos"), eos=model.special_text("eos")
-        )
-    except (TemplateFailed, RendererFailed):
+        renderer.compile(model.chat_template, **tokens)
+        return Compiled(renderer, None)
+    except TemplateFailed as error:
+        renderer.close()
+        if spec.chat_template is not None:
+            raise
+        reason = str(error)
+    except RendererFailed:
         renderer.close()
         raise
-    return renderer
+    renderer = Renderer()  # for grammars, which are no less wanted
+    renderer.compile(None, **tokens)
+    return Compiled(renderer, reason)
+
+
+def notes(model: llama.Model, broken: str | None) -> list[str]:
+    """What of a model's template its operator should know."""
+    if broken is not None:
+        return [f"chats are refused, since {broken}; {OTHER}"]
+    if model.chat_template is None:
+        return [f"it brings no chat template, so chats are written as ChatML; {OTHER}"]
+    return []
 
 
 def _die_loudly(failure: threading.ExceptHookArgs) -> None:

@@ -4,6 +4,8 @@ import json
 import math
 from typing import Any, Protocol
 
+import msgspec
+
 from workers.constraint import Compiler, ConstraintFailed, Guide, answer
 from workers.echo import Echo
 from workers.embedder import Input
@@ -28,7 +30,7 @@ from workers.protocol import (
 from workers.renderer import GrammarFailed, RendererFailed
 from workers.sequence import Sequence, Voice
 from workers.speech import OutputParser, Speech, starts_thinking
-from workers.template import TemplateFailed
+from workers.template import TemplateFailed, stops
 
 STRICT_PARAM = "response_format"
 """The one field whose schemas say themselves how strict they are."""
@@ -66,13 +68,19 @@ class Sandbox(Protocol):
 class Prompter:
     """Writes a conversation as the model's template wants it. For one thread."""
 
-    def __init__(self, model: Model, sandbox: Sandbox, speech: Speech) -> None:
+    def __init__(
+        self, model: Model, sandbox: Sandbox, speech: Speech, broken: str | None = None
+    ) -> None:
+        """``broken``: why there is no template that could write any."""
         self._model = model
         self._sandbox = sandbox
         self._speech = speech
+        self._broken = broken
 
     def write(self, chat: Chat, now: float) -> str:
         """The prompt; ``now`` (Unix s) is the date that templates see. Raises :class:`Refused`."""
+        if self._broken is not None:
+            raise Refused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
         messages, tools = self._speech.calls.adapt(chat.messages, chat.tools)
         try:
             text = self._sandbox.render(messages, now, tools, chat.arguments)
@@ -97,17 +105,20 @@ class Preparer:
         embeddings: EmbeddingShape | None = None,
         *,
         generates: bool = True,
+        broken: str | None = None,
     ) -> None:
         """``limit`` is the most tokens a sequence may hold, prompt and completion together.
 
         ``embeddings``: None if the model gives none. ``generates``: whether it does anything else.
+        ``broken``: why it can't chat, if so.
         """
         self._embeddings = embeddings
         self._generates = generates
         self._model = model
         self._sandbox = sandbox
         self._speech = speech
-        self._prompter = Prompter(model, sandbox, speech)
+        self._prompter = Prompter(model, sandbox, speech, broken)
+        self._stops = stops(model.chat_template, lambda mark: model.control_token(mark) is not None)
         self._limit = limit
         self._compiler = Compiler(model.guide_tokenizer)
         control = {text: model.control_token(text) for text in speech.preserved}
@@ -126,6 +137,7 @@ class Preparer:
             rendered = self._prompter.write(prompt, request.now)
             thinking = starts_thinking(self._speech, rendered)
             tokens = self._model.tokenize(rendered)
+            request = msgspec.structs.replace(request, stop=[*request.stop, *self._stops])
         else:
             tokens = self._tokens(prompt)
         if not tokens:

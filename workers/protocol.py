@@ -291,6 +291,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """False: it looks to both sides of a token, and can only embed."""
     embeds: bool = True
     """False: it ranks pairs of texts instead."""
+    notes: list[str] = []
+    """What whoever serves it should know, a line each."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

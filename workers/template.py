@@ -10,7 +10,7 @@ stands beside it, ``tojson`` takes what ``map`` gives, ``date_string`` is today'
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -26,12 +26,33 @@ FALLBACK = (
 )
 """For models that bring no template: ChatML, the most widespread one."""
 
+MARKS = (
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|eot_id|>",
+    "<|start_header_id|>",
+    "<end_of_turn>",
+    "<start_of_turn>",
+)
+"""What ends a turn, and what begins the next one. Vocabularies of models that were trained on them
+have tokens for them, and llama.cpp knows which of those end a generation."""
+
 ROOM = 1 << 20
 GROWTH = 16
 """A prompt may have so many characters, and so many times those of the messages: real templates add
 a few for each message, and a system prompt of their own."""
 SHOWN = 500
 """Characters of a template's error that anybody is told."""
+
+
+def stops(source: str | None, is_token: Callable[[str], bool]) -> list[str]:
+    """Marks of a template (None: the fallback) that are mere text to the model.
+
+    Who answers with one has ended the turn: no token tells so, and the answer would go on with the
+    user's next words.
+    """
+    written = FALLBACK if source is None else source
+    return [mark for mark in MARKS if mark in written and not is_token(mark)]
 
 
 class TemplateFailed(Exception):

@@ -11,6 +11,7 @@ from gateway.aging import NANO
 from gateway.config import ConfigError
 from gateway.dispatcher import Dispatcher
 from gateway.errors import DeadlineExceeded, ForgeError, QueueFull, Unavailable
+from gateway.fleet.notes import tell
 from gateway.fleet.residency import Facts, Reason, Residency, State
 from gateway.fleet.transient import TransientPool
 from gateway.metrics.models import Loads
@@ -153,6 +154,7 @@ class Keeper:
 
     async def _load(self, kept: _Kept) -> None:
         name, began_ns = kept.resident.name, self._clock_ns()
+        known = kept.pool.model is not None
         kept.pool.failure = None
         try:
             kept.resident.check()
@@ -164,6 +166,8 @@ class Keeper:
         self._residency.loaded(name, now_ns)
         self._loads.loaded(name, now_ns - began_ns)
         log.info("model %s: loaded in %.2f s", name, (now_ns - began_ns) / NANO)
+        if not known:
+            tell(name, kept.pool.model)
         for visitor in kept.visitors:
             if not visitor.done():
                 visitor.set_result(None)

@@ -129,6 +129,9 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     recurrent = "recurrent: a state for each sequence" if told["recurrent"] else ""
     window = f"sliding window of {told['sliding_window']:,}" if told["sliding_window"] else ""
     shapes = [f"{told['layers']} layers", f"width {told['width']:,}", window, recurrent]
+    template = "none: chats are written as ChatML" if can["chat"] else "none"
+    if told["chat_template"]:
+        template = "yes (--template shows it)"
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in _shares(told["types"]))
     lines = [
         ("model", told["name"]),
@@ -143,7 +146,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("context", f"{told['context']:,} tokens"),
         ("vocabulary", f"{told['vocabulary']:,} tokens"),
         ("licence", told["license"] or ""),
-        ("chat template", "yes (--template shows it)" if told["chat_template"] else "none"),
+        ("chat template", template),
         ("chats", "yes" if can["chat"] else "no"),
         ("tools", can["tools"] or "no"),
         ("reasoning", "between {} and {}".format(*reasoning) if reasoning else "no"),

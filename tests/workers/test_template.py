@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from workers.template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
+from workers.template import FALLBACK, ROOM, ChatTemplate, TemplateFailed, stops
 
 USER: dict[str, object] = {"role": "user", "content": "2 < 3 & ü"}
 
@@ -56,7 +56,7 @@ def test_tojson_takes_what_map_gives() -> None:
 
 def test_nothing_is_escaped_for_html_beside_what_is_safe() -> None:
     source = "{{ messages[0] | tojson | safe + messages[0].content + '<' ~ '\"' | safe }}"
-    assert render(source, USER) == json.dumps(USER, ensure_ascii=False) + "2 < 3 & ü<\""
+    assert render(source, USER) == json.dumps(USER, ensure_ascii=False) + '2 < 3 & ü<"'
 
 
 def test_templates_for_tools_alone_render_without_any() -> None:
@@ -153,6 +153,16 @@ def test_fallback_is_chatml() -> None:
         "<|im_start|>user\n2 < 3 & ü<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
+
+
+def test_marks_that_are_no_tokens_end_an_answer() -> None:
+    llama = "<|start_header_id|>{{ messages[0].role }}<|end_header_id|>{{ '<|eot_id|>' }}"
+    chatml = ["<|im_end|>", "<|im_start|>"]
+    assert stops(None, lambda mark: False) == stops(FALLBACK, lambda mark: False) == chatml
+    assert stops(None, lambda mark: True) == []
+    assert stops(None, lambda mark: mark == "<|im_end|>") == ["<|im_start|>"]
+    assert stops(llama, lambda mark: False) == ["<|eot_id|>", "<|start_header_id|>"]
+    assert stops("{{ messages[0].content }}", lambda mark: False) == []
 
 
 def test_generation_blocks_are_transparent() -> None:

@@ -1,0 +1,86 @@
+"""Models whose file brings no chat template, or one that is of no use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.config import EMBEDDED_MODEL
+from tests.conftest import Start
+from tests.f32 import f32_copy
+from tests.server import DEADLINE_S, ForgeServer, environment
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+RENAMED = {"<|im_start|>": "<|a|>", "<|im_end|>": "<|b|>"}
+
+
+def post(server: ForgeServer, path: str, **body: object) -> httpx.Response:
+    return httpx.post(server.url + path, json=body, timeout=DEADLINE_S)
+
+
+def warnings(server: ForgeServer) -> list[str]:
+    return [line for line in server.stderr.splitlines() if "model mute" in line]
+
+
+def shown(path: Path) -> str:
+    command = [sys.executable, "-m", "gateway.cli", "show", str(path)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment(), timeout=DEADLINE_S
+    ).stdout
+
+
+def test_without_a_template(start_server: Start, tmp_path: Path) -> None:
+    """ChatML, whose marks end the answer also where they are mere text; and one warning."""
+    path = tmp_path / "mute.gguf"
+    f32_copy(EMBEDDED_MODEL, path, template="", renamed=RENAMED)
+    server = start_server("--workers", "2", "--slots", "1", "--threads", "1", model=path)
+    prompt = post(server, "/apply-template", messages=MESSAGES).json()["prompt"]
+    assert prompt == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+    for mark in ("<|im_end|>", "<|im_start|>"):
+        said = f'start: "Hi there.{mark}\\nAnd more."'
+        chat = post(server, "/v1/chat/completions", messages=MESSAGES, grammar=said).json()
+        assert chat["choices"][0]["message"]["content"] == "Hi there."
+        assert chat["choices"][0]["finish_reason"] == "stop"
+        text = post(server, "/v1/completions", prompt="x", grammar=said, max_tokens=200).json()
+        assert text["choices"][0]["text"] == f"Hi there.{mark}\nAnd more.", "no chat, no marks"
+    assert len(server.pids()) == 2
+    server.stop()
+    (line,) = warnings(server)
+    assert "it brings no chat template, so chats are written as ChatML; --chat-template" in line
+    assert "none: chats are written as ChatML" in shown(path)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    path = tmp_path / "mute.gguf"
+    f32_copy(EMBEDDED_MODEL, path, template="{% if %}")
+    return path
+
+
+def test_a_broken_one_costs_only_the_chats(start_server: Start, broken: Path) -> None:
+    server = start_server("--workers", "2", "--threads", "1", model=broken)
+    text = post(server, "/v1/completions", prompt="x", grammar='start: "yes"').json()
+    assert text["choices"][0]["text"] == "yes"
+    for path in ("/v1/chat/completions", "/apply-template"):
+        answer = post(server, path, messages=MESSAGES)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert error["code"] == "model_not_supported"
+        reason = "this model can't chat: the model's chat template is broken: line 1: "
+        assert error["message"].startswith(reason)
+    assert len(server.pids()) == 2
+    server.stop()
+    (line,) = warnings(server)
+    assert "chats are refused, since the model's chat template is broken: line 1: " in line
+
+
+def test_the_operators_takes_the_place_of_a_broken_one(start_server: Start, broken: Path) -> None:
+    ours = ("--chat-template", "<{{ messages[0].content }}>")
+    server = start_server("--workers", "1", "--threads", "1", *ours, model=broken)
+    assert post(server, "/apply-template", messages=MESSAGES).json() == {"prompt": "<hello>"}
+    chat = post(server, "/v1/chat/completions", messages=MESSAGES, max_tokens=1)
+    assert chat.status_code == 200
+    server.stop()
+    assert warnings(server) == []
