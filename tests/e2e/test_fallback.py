@@ -6,9 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from gguf import PoolingType
 
 from gateway.config import EMBEDDED_MODEL
 from tests.conftest import Start
+from tests.encoder import encoder
 from tests.f32 import f32_copy
 from tests.server import DEADLINE_S, ForgeServer, environment
 
@@ -50,6 +52,26 @@ def test_without_a_template(start_server: Start, tmp_path: Path) -> None:
     (line,) = warnings(server)
     assert "it brings no chat template, so chats are written as ChatML; --chat-template" in line
     assert "none: chats are written as ChatML" in shown(path)
+
+
+def test_of_several_models_each_is_warned_of_once(start_server: Start, tmp_path: Path) -> None:
+    """By its name for clients, however often it comes back; who can't chat needs no template."""
+    path, vectors = tmp_path / "file.gguf", tmp_path / "vectors.gguf"
+    f32_copy(EMBEDDED_MODEL, path, template="")
+    encoder(vectors, PoolingType.MEAN)
+    tables = "".join(
+        f"[models.{name}]\nmodel = '{file}'\n"
+        for name, file in (("mute", path), ("other", EMBEDDED_MODEL), ("vectors", vectors))
+    )
+    (tmp_path / "forge.toml").write_text(f"workers = 1\nslots = 1\ncache-ram = 0\n{tables}")
+    server = start_server("--config", str(tmp_path / "forge.toml"), model=None)
+    for name in ("mute", "other", "vectors"):
+        assert post(server, "/models/load", model=name).status_code == 200
+    assert post(server, "/models/unload", model="mute").status_code == 200
+    assert post(server, "/models/load", model="mute").status_code == 200
+    server.stop()
+    (line,) = [line for line in server.stderr.splitlines() if "chat template" in line]
+    assert "model mute: it brings no chat template" in line
 
 
 @pytest.fixture
