@@ -134,6 +134,7 @@ CALLS = {
 THOUGHTS = {
     "qwen-3": "<think>",
     "deepseek-r1": "<think>",
+    "gemma-4": "<|channel>thought\n",
     "gpt-oss": "<|channel|>analysis<|message|>",
 }
 

@@ -35,6 +35,7 @@ _TAGS = (
     ("[THINK]", "[/THINK]"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<seed:think>", "</seed:think>"),
+    ("<|channel>thought\n", "<channel|>"),
 )
 
 
@@ -43,20 +44,24 @@ def detect(template: str | None) -> Speech:
     source = re.sub(r"\{#.*?#\}", "", template or "", flags=re.DOTALL)
     calls = _native(source) or _generic(source)
     thoughts = _thoughts(source)
-    tags = (thoughts.opening, thoughts.closing) if thoughts else ()
+    tags = thoughts.marks if thoughts else []
     marks = calls.layout.controls
     return Speech(calls, thoughts, tuple(dict.fromkeys([*marks, *tags])))
 
 
 def starts_thinking(speech: Speech, prompt: str) -> bool:
     """Whether a rendered prompt ends inside an open thought, which templates begin with the tag."""
-    return speech.thoughts is not None and prompt.rstrip().endswith(speech.thoughts.opening)
+    return speech.thoughts is not None and prompt.rstrip().endswith(
+        speech.thoughts.opening.rstrip()
+    )
 
 
 def _thoughts(source: str) -> Thoughts | None:
     if _is_harmony(source):
         return _HARMONY_THOUGHTS
-    return next((Thoughts(*tags) for tags in _TAGS if any(tag in source for tag in tags)), None)
+    return next(
+        (Thoughts(*tags) for tags in _TAGS if any(tag.rstrip() in source for tag in tags)), None
+    )
 
 
 def _is_harmony(source: str) -> bool:

@@ -1,5 +1,6 @@
 """The thought before an answer, split off as it comes. Pure."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -15,6 +16,11 @@ class Thoughts:
     opening: str
     closing: str
 
+    @property
+    def marks(self) -> list[str]:
+        """What of the tags may be control tokens: "<a>b" is one and text."""
+        return re.findall(r"<[^<>]+>|\[[^\[\]]+\]", self.opening + self.closing)
+
     def grammar(self, special: Callable[[str], str], *, thinking: bool) -> str:
         """Rules for a grammar that goes on with ``thought`` and then with the answer.
 
@@ -24,7 +30,7 @@ class Thoughts:
         closed = until("thought_text", self.closing, special) + "THOUGHT_SPACE: /[ \\t\\r\\n]*/\n"
         if thinking:
             return "thought: thought_text THOUGHT_SPACE\n" + closed
-        opening = literal(self.opening, (self.opening,), special)
+        opening = literal(self.opening, self.marks, special)
         # Lazy: whoever wrote the tag thinks, even where a free text could begin so too.
         lazy = "[lazy]" if opening.startswith('"') else ""
         return (

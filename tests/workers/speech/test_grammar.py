@@ -229,3 +229,18 @@ def test_thought_and_answer(tags: str, content: JsonSchema | None) -> None:
         assert vocabulary.judge(grammar, before + ONE_CALL["qwen"]) == "whole"
         bad = ONE_CALL["qwen"].replace("city", "town")
         assert vocabulary.judge(grammar, before + bad).startswith("ref")
+
+
+def test_a_tag_that_is_a_token_and_text(tokens: bool) -> None:
+    """As Gemma 4's."""
+    speech = detect("{{ '<|channel>thought\\n<channel|>' }}")
+    vocabulary = Bound.over(speech.preserved if tokens else ())
+    assert speech.thoughts is not None
+    thought = speech.thoughts.grammar(vocabulary.special, thinking=False)
+    calls = speech.calls.grammar(use(names=[]), "content", vocabulary.special, free=False)
+    grammar = answer(JSON, calls=calls, thought=thought)
+    assert vocabulary.judge(grammar, '<|channel>thought\nI {see}.\n<channel|>{"x": 1}') == "whole"
+    assert vocabulary.judge(grammar, '{"x": 1}') == "whole"
+    assert vocabulary.judge(grammar, '<|channel>other\nI {see}.\n<channel|>{"x": 1}').startswith(
+        "ref"
+    )

@@ -15,6 +15,7 @@ TAGS = [
     ("[THINK]", "[/THINK]"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<seed:think>", "</seed:think>"),
+    ("<|channel>thought\n", "<channel|>"),
 ]
 
 
@@ -32,7 +33,7 @@ def parts(template: str, answer: str, *, thinking: bool = False) -> tuple[str, s
 def test_tags(opening: str, closing: str) -> None:
     template = "{{ message.content.split('" + closing + "')[-1] }}"
     speech = detect(template)
-    assert {opening, closing} <= {*speech.preserved}
+    assert {opening.removesuffix("thought\n"), closing} <= {*speech.preserved}
     assert parts(template, f"{opening}\na <b>\n{closing}\n\nc\n") == ("a <b>", "c\n")
     assert parts(template, f"a\n{closing}\nb", thinking=True) == ("a", "b")
     assert detect("{{ message.content }}").thoughts is None
