@@ -45,10 +45,8 @@ def manners(source: str) -> Manners:
     # A template that never looks at the system's role writes whichever it gets, or refuses it.
     ignored = "system" not in source and re.search(r"""["']user["']""", source)
     parts = re.search(r"""type['"]?\]?\s*==\s*['"]thinking['"]""", source)
-    return Manners(
-        system_role=not (refused or ignored),
-        thought_parts=bool(parts) and not any(name in source for name in THOUGHTS[::2]),
-    )
+    named = re.search(r"""[.'"]reasoning(_content)?\b""", source)
+    return Manners(system_role=not (refused or ignored), thought_parts=bool(parts) and not named)
 
 
 def _without_system(messages: list[Message]) -> list[Message]:

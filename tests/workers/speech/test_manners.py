@@ -57,6 +57,10 @@ def test_a_thought_as_a_part() -> None:
 {% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
     assert rendered(source, USER, thinker(content="No.")).endswith("Weather?[Let me see.]No.")
     assert rendered(source, USER, thinker(), SAID, tools=False) == "Weather?[Let me see.]Yes."
+    prose = "{# #}{{ 'Show your reasoning.' }}"
+    assert rendered(prose + source, thinker(), tools=False) == "Show your reasoning.[Let me see.]"
+    by_name = "{% set x = messages[0].reasoning_content %}{{ x }}"
+    assert rendered(by_name + source, thinker(content="No."), tools=False) == "Let me see.No."
 
 
 def test_one_thought_for_several_calls() -> None:
