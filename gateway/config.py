@@ -6,31 +6,24 @@ from them. Where their values come from is in :mod:`gateway.sources`.
 
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
     field_validator,
 )
 
+from gateway.engine_options import AUTO_SLOTS, EMBEDDED_MODEL, Auto, Count, EngineOptions
 from gateway.machine import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
-EMBEDDED_MODEL = Path(str(files("workers"))) / "forge_tiny" / "forge-tiny.gguf"
+__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "Shape"]
 
-Auto = Literal["auto"]
-Count = Annotated[int, Field(ge=1)]
-CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
-
-AUTO_SLOTS = 8
 MIB = 1024 * 1024
 MOST_CACHE_RAM = 8192
 """MiB that an automatic --cache-ram takes at most: what llama-server takes."""
@@ -66,68 +59,11 @@ KeepAlive = Annotated[float, BeforeValidator(_duration), Field(ge=-1, le=1e9, al
 """Seconds; any negative number is for ever."""
 
 
-class Config(BaseModel):
+class Config(EngineOptions):
     """What ``forge serve`` can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    model: Path = Field(
-        EMBEDDED_MODEL,
-        description="model to serve: a GGUF file, hf:ORG/REPO[:QUANT|:FILE] or an https address",
-    )
-    alias: str | None = Field(
-        None, min_length=1, description="name of the model in the API; none: the file's name"
-    )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
-    workers: Count | Auto = Field(
-        "auto",
-        description="worker processes; auto: what `forge tune` found best, else one for every four "
-        "cores, at least two",
-    )
-    slots: Annotated[int, Field(ge=1, le=128)] | Auto = Field(
-        "auto", description="sequences that generate at once, per worker; auto: 8"
-    )
-    threads: Count | Auto = Field(
-        "auto", description="compute threads per worker; auto shares the cores among the workers"
-    )
-    ctx: Annotated[int, Field(ge=32)] | Auto = Field(
-        "auto",
-        description="tokens of KV cache per worker; one sequence may use "
-        "min(model context, CTX); auto: slots x min(model context, 4096)",
-    )
-    cache_ram: Annotated[int, Field(ge=0, le=2**30)] | Auto = Field(
-        "auto",
-        description="MiB of memory, for all workers together, in which prefixes are saved that "
-        "lose their KV cells; 0: none; auto: an eighth of the machine's, at most 8192",
-    )
-    batch: int = Field(
-        512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"
-    )
-    target_itl_ms: Annotated[float, Field(gt=0, le=60000, allow_inf_nan=False)] | Auto = Field(
-        "auto",
-        description="longest gap between two tokens of a stream while prompts are computed beside "
-        "it, in milliseconds; auto: 50, or three steps without prompts if that is more",
-    )
-    cache_type_k: CacheType = Field("f16", description="type of the K cache")
-    cache_type_v: CacheType = Field("f16", description="type of the V cache")
-    flash_attn: Literal["auto", "on", "off"] = Field("auto", description="flash attention")
-    repack: bool = Field(
-        True, description="repack weights for this CPU: faster small batches, no shared mmap"
-    )
-    n_gpu_layers: int = Field(0, ge=-1, description="layers to offload to a GPU; -1 means all")
-    rope_freq_base: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="base frequency of RoPE; 0: the model's"
-    )
-    rope_freq_scale: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="factor on RoPE's frequencies; 0: the model's"
-    )
-    chat_template: str | None = Field(
-        None, min_length=1, description="chat template in Jinja; none: the model's"
-    )
-    chat_template_file: Path | None = Field(
-        None, description="file of the chat template, in place of --chat-template"
-    )
     force: bool = Field(
         False, description="load the model also where there is not enough memory for it"
     )
@@ -261,23 +197,6 @@ class Config(BaseModel):
         ):
             raise ValueError("true and false are no values for this option")
         return value
-
-    @field_validator("chat_template_file")
-    @classmethod
-    def _template(cls, path: Path | None, info: ValidationInfo) -> Path | None:
-        """The file is read once more for each worker."""
-        if path is None:
-            return None
-        if info.data.get("chat_template") is not None:
-            raise ValueError("expected none beside --chat-template")
-        try:
-            source = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ValueError(f"expected a file of text ({reason})") from error
-        if not source.strip():
-            raise ValueError("expected a file with a template in it")
-        return path
 
     @field_validator("cors_origin", mode="before")
     @classmethod

@@ -109,8 +109,9 @@ def test_pure_modules_do_no_io_and_read_no_clock(path: Path) -> None:
 
 
 def test_the_protocol_stands_alone() -> None:
-    protocol = ROOT / "workers" / "protocol.py"
-    assert not reaches(protocol, "workers", "gateway")
+    protocol, part = ROOT / "workers" / "protocol.py", ROOT / "workers" / "spec.py"
+    assert reaches(protocol, "workers", "gateway") == reaches(protocol, "workers.spec")
+    assert not reaches(part, "workers", "gateway")
 
 
 def test_importing_the_gateway_loads_no_engine() -> None:

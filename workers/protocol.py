@@ -1,8 +1,8 @@
 """The wire vocabulary between the gateway and a worker: every fact that crosses the border.
 
-This is the only module of ``workers`` that the gateway imports. It knows nothing of sockets, of
-HTTP or of llama.cpp: messages are small frozen values, and the codec turns them into bytes and
-back (sans-IO, so it is tested without a process).
+This is the only module of ``workers`` that the gateway imports; :mod:`workers.spec` is a part of
+it. It knows nothing of sockets, of HTTP or of llama.cpp: messages are small frozen values, and the
+codec turns them into bytes and back (sans-IO, so it is tested without a process).
 
 A frame is a 4-byte big-endian length followed by one msgpack message. A worker sends one
 :class:`Step` frame per decode step, however many sequences took part, so the cost of the link
@@ -10,42 +10,13 @@ does not grow with the number of streams.
 """
 
 from collections.abc import Iterator
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from workers.spec import WorkerSpec as WorkerSpec
+
 # --------------------------------------------------------------------------- what to run
-
-
-class WorkerSpec(msgspec.Struct, frozen=True):
-    """Everything a worker needs to know before it can load its model."""
-
-    model_path: str
-    slots: int
-    """Sequences that may generate at once."""
-    threads: int
-    n_ctx: int | None
-    """KV cells of this worker; None: slots x min(model context, 4096)."""
-    batch: int
-    """Token budget of one decode step."""
-    type_k: str
-    type_v: str
-    flash_attn: str
-    repack: bool
-    n_gpu_layers: int
-    log_level: str
-    beat: float
-    """Seconds between two signs of life."""
-    target_itl_ms: float | None = None
-    """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
-    log_format: Literal["console", "json"] = "console"
-    cache_bytes: int = 0
-    """Host memory for prefixes that had to give up their cells."""
-    rope_freq_base: float = 0.0
-    """0: what the model says; so with the scale."""
-    rope_freq_scale: float = 0.0
-    chat_template: str | None = None
-    """None: the model's own."""
 
 
 class ToolUse(msgspec.Struct, frozen=True):

@@ -1,0 +1,36 @@
+"""What a worker is told before it starts; a part of :mod:`workers.protocol`."""
+
+from typing import Literal
+
+import msgspec
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """Everything a worker needs to know before it can load its model."""
+
+    model_path: str
+    slots: int
+    """Sequences that may generate at once."""
+    threads: int
+    n_ctx: int | None
+    """KV cells of this worker; None: slots x min(model context, 4096)."""
+    batch: int
+    """Token budget of one decode step."""
+    type_k: str
+    type_v: str
+    flash_attn: str
+    repack: bool
+    n_gpu_layers: int
+    log_level: str
+    beat: float
+    """Seconds between two signs of life."""
+    target_itl_ms: float | None = None
+    """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
+    log_format: Literal["console", "json"] = "console"
+    cache_bytes: int = 0
+    """Host memory for prefixes that had to give up their cells."""
+    rope_freq_base: float = 0.0
+    """0: what the model says; so with the scale."""
+    rope_freq_scale: float = 0.0
+    chat_template: str | None = None
+    """None: the model's own."""
