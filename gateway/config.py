@@ -20,6 +20,7 @@ from pydantic import (
 
 from gateway.engine_options import AUTO_SLOTS, EMBEDDED_MODEL, Auto, Count, EngineOptions
 from gateway.machine import available_cores, total_memory
+from gateway.overrides import overridden
 from workers.protocol import WorkerSpec
 
 __all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "Shape"]
@@ -243,7 +244,21 @@ class Config(EngineOptions):
             repack=self.repack,
             n_gpu_layers=self.n_gpu_layers,
             rope_freq_base=self.rope_freq_base,
-            rope_freq_scale=self.rope_freq_scale,
+            rope_freq_scale=1 / self.rope_scale if self.rope_scale else self.rope_freq_scale,
+            rope_scaling=self.rope_scaling,
+            yarn_orig_ctx=self.yarn_orig_ctx,
+            yarn_ext_factor=self.yarn_ext_factor,
+            yarn_attn_factor=self.yarn_attn_factor,
+            yarn_beta_slow=self.yarn_beta_slow,
+            yarn_beta_fast=self.yarn_beta_fast,
+            mmap=self.mmap,
+            mlock=self.mlock,
+            numa=self.numa,
+            main_gpu=self.main_gpu,
+            split_mode=self.split_mode,
+            tensor_split=self.tensor_split,
+            kv_offload=self.kv_offload,
+            override_kv=overridden(self.override_kv),
             chat_template=self._template_source(),
             log_level=self.log_level,
             log_format=self.log_format,

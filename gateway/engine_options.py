@@ -6,9 +6,11 @@ several models: see :mod:`gateway.fleet.tables`.
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from gateway.overrides import parse, proportions
 
 EMBEDDED_MODEL = Path(str(files("workers"))) / "forge_tiny" / "forge-tiny.gguf"
 
@@ -17,6 +19,15 @@ Count = Annotated[int, Field(ge=1)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 AUTO_SLOTS = 8
+
+
+def _all_layers(value: Any) -> Any:
+    """llama-server's word for -1."""
+    return -1 if value == "all" else value
+
+
+GpuLayers = Annotated[int, BeforeValidator(_all_layers)]
+YarnFactor = Annotated[float, Field(ge=-1, le=1e6, allow_inf_nan=False)]
 
 
 class EngineOptions(BaseModel):
@@ -66,12 +77,67 @@ class EngineOptions(BaseModel):
     repack: bool = Field(
         True, description="repack weights for this CPU: faster small batches, no shared mmap"
     )
-    n_gpu_layers: int = Field(0, ge=-1, description="layers to offload to a GPU; -1 means all")
+    mmap: bool = Field(
+        True,
+        description="read weights from the mapped file, which all workers share; without, each "
+        "worker has a copy of its own",
+    )
+    mlock: bool = Field(False, description="lock the weights in memory, so that none is swapped")
+    numa: Literal["off", "distribute", "isolate", "numactl"] = Field(
+        "off", description="how threads are placed on a machine with several NUMA nodes"
+    )
+    n_gpu_layers: GpuLayers = Field(
+        0, ge=-1, description="layers to offload to a GPU; -1 or all means all"
+    )
+    main_gpu: int = Field(
+        0,
+        ge=0,
+        le=127,
+        description="the GPU that has the model with --split-mode none, else what is small",
+    )
+    split_mode: Literal["none", "layer", "row", "tensor"] = Field(
+        "layer", description="how the model is divided among several GPUs"
+    )
+    tensor_split: tuple[float, ...] = Field(
+        (),
+        description="proportions in which GPUs share the model, such as 3,1; none: by their memory",
+    )
+    kv_offload: bool = Field(True, description="keep the KV cache of layers on a GPU there, too")
+    override_kv: tuple[str, ...] = Field(
+        (),
+        description="values in place of those in the model's file: KEY=TYPE:VALUE with int, float, "
+        "bool or str, separated by commas",
+    )
+    rope_scaling: Literal["auto", "none", "linear", "yarn"] = Field(
+        "auto", description="how RoPE's frequencies are scaled; auto: as the model says"
+    )
+    rope_scale: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="factor by which RoPE scaling makes the context longer; 0: the model's",
+    )
     rope_freq_base: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="base frequency of RoPE; 0: the model's"
     )
     rope_freq_scale: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="factor on RoPE's frequencies; 0: the model's"
+    )
+    yarn_orig_ctx: int = Field(
+        0, ge=0, lt=2**31, description="context that the model had before YaRN; 0: the model's"
+    )
+    yarn_ext_factor: YarnFactor = Field(
+        -1.0, description="YaRN's mix of extrapolation, 0 has none of it; -1: the model's"
+    )
+    yarn_attn_factor: YarnFactor = Field(
+        -1.0, description="YaRN's factor on attention; -1: the model's"
+    )
+    yarn_beta_slow: YarnFactor = Field(
+        -1.0, description="rotations below which YaRN interpolates; -1: the model's"
+    )
+    yarn_beta_fast: YarnFactor = Field(
+        -1.0, description="rotations above which YaRN extrapolates; -1: the model's"
     )
     chat_template: str | None = Field(
         None, min_length=1, description="chat template in Jinja; none: the model's"
@@ -79,6 +145,25 @@ class EngineOptions(BaseModel):
     chat_template_file: Path | None = Field(
         None, description="file of the chat template, in place of --chat-template"
     )
+
+    @field_validator("rope_freq_scale")
+    @classmethod
+    def _one_scale(cls, value: float, info: ValidationInfo) -> float:
+        """They say the same in two ways."""
+        if value and info.data.get("rope_scale"):
+            raise ValueError("expected none beside --rope-scale")
+        return value
+
+    @field_validator("tensor_split", mode="before")
+    @classmethod
+    def _proportions(cls, value: Any) -> Any:
+        return proportions(value)
+
+    @field_validator("override_kv", mode="before")
+    @classmethod
+    def _overrides(cls, value: Any) -> Any:
+        """Checked here, taken apart where they are used."""
+        return tuple(override.said for override in parse(value))
 
     @field_validator("chat_template_file")
     @classmethod

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from workers.spec import Value as Value
 from workers.spec import WorkerSpec as WorkerSpec
 
 # --------------------------------------------------------------------------- what to run

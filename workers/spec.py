@@ -4,6 +4,9 @@ from typing import Literal
 
 import msgspec
 
+Value = bool | int | float | str
+"""Of a key in a model's file; its type is the type there."""
+
 
 class WorkerSpec(msgspec.Struct, frozen=True):
     """Everything a worker needs to know before it can load its model."""
@@ -32,5 +35,22 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     rope_freq_base: float = 0.0
     """0: what the model says; so with the scale."""
     rope_freq_scale: float = 0.0
+    rope_scaling: str = "auto"
+    """auto: what the model says; so with what is negative, or 0 tokens."""
+    yarn_orig_ctx: int = 0
+    yarn_ext_factor: float = -1.0
+    yarn_attn_factor: float = -1.0
+    yarn_beta_slow: float = -1.0
+    yarn_beta_fast: float = -1.0
     chat_template: str | None = None
     """None: the model's own."""
+    mmap: bool = True
+    mlock: bool = False
+    numa: str = "off"
+    main_gpu: int = 0
+    split_mode: str = "layer"
+    tensor_split: tuple[float, ...] = ()
+    """Proportions of the GPUs; none: by their memory."""
+    kv_offload: bool = True
+    override_kv: dict[str, Value] = {}
+    """In place of what the model's file says."""

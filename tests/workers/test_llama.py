@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config import EMBEDDED_MODEL
 from tests.workers.driver import spec
-from workers.llama import OK, Context, LoadFailed, Model
+from workers.llama import OK, Context, LoadFailed, Model, loading
 from workers.llama.context import narrow_step
 
 ROOT = Path(__file__).parent.parent.parent
@@ -131,13 +131,19 @@ def test_f32_copy_is_the_same_model(f16_model: Model, f32_model: Model) -> None:
     assert f32.size_bytes > 1.9 * f16.size_bytes
 
 
-def test_which_steps_had_better_be_narrow() -> None:
+def test_which_steps_had_better_be_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that ggml's flash attention on a CPU would compute in tiles."""
     assert narrow_step(spec(EMBEDDED_MODEL)) == 48
     assert narrow_step(spec(EMBEDDED_MODEL, type_k="f32", type_v="f32")) == 48
     assert narrow_step(spec(EMBEDDED_MODEL, flash_attn="off")) is None
     assert narrow_step(spec(EMBEDDED_MODEL, type_k="q8_0", type_v="q8_0")) is None
-    assert narrow_step(msgspec.structs.replace(spec(EMBEDDED_MODEL), n_gpu_layers=-1)) is None
+    offloaded = msgspec.structs.replace(spec(EMBEDDED_MODEL), n_gpu_layers=-1)
+    monkeypatch.setattr(loading, "has_gpu", lambda: False)
+    assert narrow_step(offloaded) == 48, "it stays on the CPU"
+    monkeypatch.setattr(loading, "has_gpu", lambda: True)
+    assert narrow_step(offloaded) is None
+    assert narrow_step(spec(EMBEDDED_MODEL)) == 48
+    assert narrow_step(msgspec.structs.replace(offloaded, kv_offload=False)) == 48
 
 
 def test_more_streams_than_a_narrow_step_holds(f16_model: Model) -> None:
@@ -159,29 +165,3 @@ def test_more_streams_than_a_narrow_step_holds(f16_model: Model) -> None:
     finally:
         context.close()
         few.close()
-
-
-@pytest.mark.skipif(
-    llama_cpp.llama_supports_gpu_offload(), reason="llama.cpp has a GPU here, nothing to warn of"
-)
-@pytest.mark.parametrize("layers", [0, 3, -1])
-def test_without_a_gpu_layers_for_one_are_warned_of(
-    layers: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    wanted = msgspec.structs.replace(spec(EMBEDDED_MODEL), n_gpu_layers=layers)
-    with caplog.at_level("WARNING", "forge.llama"):
-        Model(wanted).close()
-    warned = [line for line in caplog.messages if line.startswith("--n-gpu-layers")]
-    assert len(warned) == (layers != 0)
-
-
-def test_rope_changes_what_a_model_says(f16_model: Model) -> None:
-    plain = spec(EMBEDDED_MODEL)
-    tokens, rows = f16_model.tokenize("Once upon a time"), list[bytes]()
-    for base, scale in ((0.0, 0.0), (500.0, 0.0), (0.0, 0.5)):
-        wanted = msgspec.structs.replace(plain, rope_freq_base=base, rope_freq_scale=scale)
-        context = Context(f16_model, wanted, 8)
-        assert context.decode([(0, 0, tokens, 1)]) == OK
-        rows.append(context.logits(len(tokens) - 1).tobytes())
-        context.close()
-    assert len(set(rows)) == len(rows)

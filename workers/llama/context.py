@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from workers.budget import BLOCK, stay_narrow
 from workers.chances import Chances
 from workers.llama.library import LoadFailed, loading, readable
+from workers.llama.loading import on_cpu
 from workers.llama.model import Model
 from workers.pooling import Pooling, Rows
 from workers.protocol import WorkerSpec
@@ -29,6 +30,12 @@ FLASH_ATTN = {
     "auto": llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO,
     "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
     "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+ROPE_SCALING = {
+    "auto": llama_cpp.LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED,
+    "none": llama_cpp.LLAMA_ROPE_SCALING_TYPE_NONE,
+    "linear": llama_cpp.LLAMA_ROPE_SCALING_TYPE_LINEAR,
+    "yarn": llama_cpp.LLAMA_ROPE_SCALING_TYPE_YARN,
 }
 AUTO_CTX_SEQ = 4096
 """With an automatic --ctx, a slot is given at most this many cells: memory grows with them."""
@@ -94,7 +101,8 @@ class Context:
         params.n_threads = params.n_threads_batch = spec.threads
         params.type_k, params.type_v = CACHE_TYPES[spec.type_k], CACHE_TYPES[spec.type_v]
         params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
-        params.rope_freq_base, params.rope_freq_scale = spec.rope_freq_base, spec.rope_freq_scale
+        params.offload_kqv = spec.kv_offload
+        stretch(params, spec)
         params.kv_unified = True
         params.no_perf = True
         with loading(readable(spec.model_path)):
@@ -244,10 +252,19 @@ class Context:
         return int(restored) == len(state)
 
 
+def stretch(params: llama_cpp.llama_context_params, spec: WorkerSpec) -> None:
+    """How positions become angles: RoPE, and what makes its context longer."""
+    params.rope_freq_base, params.rope_freq_scale = spec.rope_freq_base, spec.rope_freq_scale
+    params.rope_scaling_type = ROPE_SCALING[spec.rope_scaling]
+    params.yarn_orig_ctx = spec.yarn_orig_ctx
+    params.yarn_ext_factor, params.yarn_attn_factor = spec.yarn_ext_factor, spec.yarn_attn_factor
+    params.yarn_beta_slow, params.yarn_beta_fast = spec.yarn_beta_slow, spec.yarn_beta_fast
+
+
 def narrow_step(spec: WorkerSpec) -> int | None:
     """Tokens of the widest good step in which streams do not pay for each other; None: of any."""
     floats = spec.type_k == spec.type_v and spec.type_k in ("f16", "f32")
-    tiled = spec.n_gpu_layers == 0 and spec.flash_attn != "off" and floats
+    tiled = on_cpu(spec) and spec.flash_attn != "off" and floats
     return FLASH_TILE - BLOCK if tiled else None
 
 

@@ -23,6 +23,8 @@ def readable(path: str) -> str:
 
 _LEVELS = {3: logging.INFO, 4: logging.ERROR}
 """By GGML log level; llama.cpp is chatty, so the others are debug lines here."""
+_TOLD = ("failed to mlock", "Bad metadata override type")
+"""In warnings about what the operator asked for and does not get; llama.cpp goes on without."""
 _errors: list[str] = []
 _loading = False
 
@@ -32,6 +34,8 @@ def _forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
     line = text.decode("utf-8", "replace").strip()
     if level == 4 and _loading:
         _errors.append(line)
+    elif _loading and any(text in line for text in _TOLD):
+        log.warning("llama.cpp: %s", " ".join(line.split()))
     elif line.strip("."):
         log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 

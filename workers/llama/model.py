@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import logging
 import os
 from typing import NamedTuple
 
@@ -10,9 +9,8 @@ import llama_cpp
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from workers.llama.library import LoadFailed, loading, readable
+from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
 from workers.protocol import ModelInfo, WorkerSpec
-
-log = logging.getLogger("forge.llama")
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 
@@ -30,16 +28,12 @@ class Model:
 
     def __init__(self, spec: WorkerSpec) -> None:
         """Raises :class:`LoadFailed`."""
-        if spec.n_gpu_layers and not llama_cpp.llama_supports_gpu_offload():
-            log.warning(
-                "--n-gpu-layers %d: this llama.cpp finds no GPU, all layers stay on the CPU",
-                spec.n_gpu_layers,
-            )
+        warn_of_missing_gpu(spec)
+        place_threads(spec.numa)
         self._template = spec.chat_template
-        params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = spec.n_gpu_layers
-        params.use_extra_bufts = spec.repack
+        self._overridden = spec.override_kv
         with loading(readable(spec.model_path)):
+            params = model_params(spec)
             handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
             if handle is None:
                 raise LoadFailed("llama.cpp can't load this model")
@@ -53,7 +47,6 @@ class Model:
             raise LoadFailed(f"{readable(spec.model_path)} is not a model that generates text")
         self._vocab = vocab
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
-        self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(handle)
         self.n_embd = llama_cpp.llama_model_n_embd_out(handle)
         self.eog = frozenset(
             token for token in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(vocab, token)
@@ -66,6 +59,11 @@ class Model:
             or llama_cpp.llama_model_is_hybrid(handle)
             or llama_cpp.llama_model_n_swa(handle) > 0
         )
+
+    @property
+    def n_ctx_train(self) -> int:
+        """The context that the model was made for; a context with YaRN makes it longer."""
+        return int(llama_cpp.llama_model_n_ctx_train(self.handle))
 
     def close(self) -> None:
         llama_cpp.llama_model_free(self.handle)
@@ -106,6 +104,8 @@ class Model:
 
     def _metadata(self, key: str) -> str:
         """A short value as text; "" if there is none."""
+        if key in self._overridden:  # llama.cpp tells what is in the file
+            return str(self._overridden[key]).lower()
         value = ctypes.create_string_buffer(64)
         llama_cpp.llama_model_meta_val_str(self.handle, key.encode(), value, len(value))
         return value.value.decode("utf-8", "replace")

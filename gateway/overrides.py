@@ -1,0 +1,114 @@
+"""Lists as llama-server writes them: ``--override-kv`` and ``--tensor-split``. Pure.
+
+The formats are those of llama.cpp's common/arg.cpp and common/common.cpp.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from workers.protocol import Value
+
+LONGEST = 127
+"""Bytes that llama.cpp has room for, in a key as in a text."""
+
+
+class Override(NamedTuple):
+    """One value in place of that in the model's file."""
+
+    key: str
+    kind: str
+    text: str
+
+    @property
+    def said(self) -> str:
+        """As it is written."""
+        return f"{self.key}={self.kind}:{self.text}"
+
+    def value(self) -> Value:
+        """Raises ValueError if the text is none of its kind."""
+        return READERS[self.kind](self.text)
+
+
+def parse(value: Any) -> list[Override]:
+    """What is in a text with commas, or in a list of texts. Raises ValueError."""
+    lines = [value] if isinstance(value, str) else value
+    if not isinstance(lines, Sequence) or not all(isinstance(line, str) for line in lines):
+        raise ValueError("expected KEY=TYPE:VALUE")
+    try:
+        rows = [next(csv.reader([line or '""'])) for line in lines]
+    except csv.Error as error:
+        raise ValueError("expected one line of KEY=TYPE:VALUE") from error
+    return [_override(item) for row in rows for item in row]
+
+
+def overridden(said: Sequence[str]) -> dict[str, Value]:
+    """The values by their keys; the first counts, as in llama.cpp."""
+    found = dict[str, Value]()
+    for line in said:
+        override = _override(line)
+        found.setdefault(override.key, override.value())
+    return found
+
+
+def _override(item: str) -> Override:
+    parts = re.fullmatch(r"([^=]+)=([^:]*):(.*)", item, re.DOTALL)
+    if parts is None:
+        raise ValueError("expected KEY=TYPE:VALUE")
+    override = Override(*parts.groups())
+    if override.kind not in READERS:
+        raise ValueError(f"expected one of the types {', '.join(READERS)}")
+    if max(len(override.key.encode()), len(override.text.encode())) > LONGEST:
+        raise ValueError(f"expected at most {LONGEST} bytes in a key and in a value")
+    if "\0" in item:
+        raise ValueError("expected no NUL")
+    override.value()
+    return override
+
+
+def _int(text: str) -> int:
+    number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise ValueError("expected a whole number of 64 bits after int:")
+    return number
+
+
+def _float(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("expected a number after float:")
+    return number
+
+
+def _bool(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("expected true or false after bool:")
+    return text == "true"
+
+
+READERS: dict[str, Callable[[str], Value]] = {
+    "int": _int,
+    "float": _float,
+    "bool": _bool,
+    "str": str,
+}
+
+
+def proportions(value: Any) -> tuple[float, ...]:
+    """Numbers from a text with commas or slashes, or from a list of them. Raises ValueError."""
+    parts = re.split(r"[,/]+", value) if isinstance(value, str) else value
+    wrong = ValueError("expected proportions such as 3,1: numbers from 0 on, not all of them 0")
+    if not isinstance(parts, Sequence) or any(isinstance(part, bool) for part in parts):
+        raise wrong
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if not all(0 <= number <= 1e6 for number in numbers) or (numbers and not any(numbers)):
+        raise wrong
+    return numbers
