@@ -14,8 +14,11 @@ import pytest
 
 from gateway.config import EMBEDDED_MODEL, Config
 from tests.workers.driver import spec
+from workers import llama
 from workers.llama import OK, Context, LoadFailed, Model, loading
 from workers.protocol import WorkerSpec
+
+llama.initialise()
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = "Once upon a time there was a small dog."
