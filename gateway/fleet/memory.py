@@ -24,7 +24,7 @@ class Share:
     def check(self) -> None:
         """Raises :class:`ConfigError` if what is free now is too little."""
         config, free = self.entry.config, machine.memory_available()
-        if free is None or config.force or config.n_gpu_layers or self.need <= free:
+        if free is None or config.force or self.need <= free or room.on_gpu(config):
             return
         raise ConfigError(
             f"it needs {readable(self.need)} of memory, and {readable(free)} are free: "
@@ -69,7 +69,7 @@ def _share(server: Config, entry: Entry, budget: int) -> Share:
     except gguf.Unreadable:  # the worker that tries to will say why
         return Share(entry, 0)
     # Without a budget of its own nothing is known of a GPU's memory.
-    unknown = config.n_gpu_layers and server.memory_budget == "auto"
+    unknown = server.memory_budget == "auto" and room.on_gpu(config)
     if not (config.force or unknown):
         reason = fit.refusal(wanted, budget, "are the memory budget")
         if reason is not None:

@@ -27,9 +27,11 @@ class Wanted:
     processor: str
     saved: int
     """Bytes that --cache-ram allows."""
+    gpu: bool = False
+    """Whether layers that are offloaded find a GPU."""
 
     def need(self) -> Need:
-        return need(self.model, self.spec, self.workers, self.processor, self.saved)
+        return need(self.model, self.spec, self.workers, self.processor, self.saved, gpu=self.gpu)
 
     def but(self, workers: int | None = None, **changes: str | int | bool) -> "Wanted":
         """The same served otherwise."""
@@ -39,6 +41,7 @@ class Wanted:
             workers or self.workers,
             self.processor,
             self.saved,
+            self.gpu,
         )
 
 
@@ -77,6 +80,7 @@ def figures(asked: Need) -> str:
     each = asked.worker
     rows = [
         ("weights", asked.mapped, "shared"),
+        ("weights not mapped", each.weights, "each"),
         ("repacked weights", each.repacked, "each"),
         (f"KV cache of {asked.n_ctx:,} tokens", each.cells, "each"),
         ("states", each.states, "each"),
@@ -104,6 +108,8 @@ def savings(wanted: Wanted, free: int) -> Iterator[str]:
         fewer = next((n for n in range(wanted.workers - 1, 0, -1) if fits(wanted.but(n))), None)
         if fewer:
             yield f"--workers {fewer}"
+    if not spec.mmap and fits(wanted.but(mmap=True)):
+        yield "--mmap"
     if spec.repack and fits(wanted.but(repack=False)):
         yield "--no-repack"
     small = wanted.but(type_k="q8_0", type_v="q8_0")

@@ -4,11 +4,13 @@ The sizes of weights, cells and states are llama.cpp's own; that of its compute 
 its graphs, and what a process takes beside them was measured. See README, "Memory".
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.models.ggml import CACHE_BYTES
 from gateway.models.gguf import Gguf, Tensor
+from gateway.models.offload import kept
 from gateway.models.shape import Shape, shape
 from workers.protocol import WorkerSpec
 
@@ -39,6 +41,8 @@ ROW_GROUP = 8
 class Worker(NamedTuple):
     """Bytes of one worker, all its own."""
 
+    weights: int
+    """A copy of them: --no-mmap."""
     repacked: int
     """Weights in another order."""
     cells: int
@@ -71,28 +75,42 @@ class Need:
         return GATEWAY + self.mapped + self.workers * sum(self.worker)
 
 
-def need(model: Gguf, spec: WorkerSpec, workers: int, processor: str, saved: int = 0) -> Need:
-    """What ``workers`` processes with ``spec`` take on a ``processor``: "x86", "arm" or another."""
+def need(
+    model: Gguf,
+    spec: WorkerSpec,
+    workers: int,
+    processor: str,
+    saved: int = 0,
+    *,
+    gpu: bool = False,
+) -> Need:
+    """What ``workers`` processes with ``spec`` take on a ``processor``: "x86", "arm" or another.
+
+    With a ``gpu`` what is offloaded does not count.
+    """
     sizes = shape(model)
     n_ctx = cells(sizes, spec)
-    weights = sum(tensor.size for tensor in model.tensors)
-    copied = _repacked(model, processor) if spec.repack else 0
-    # What is repacked is not read from the file again, and its pages may go.
-    mapped = weights - min(copied, weights)
+    here = kept(len(sizes.layers), spec, gpu=gpu)
+    tensors = [tensor for tensor in model.tensors if here.has(tensor)]
+    weights = sum(tensor.size for tensor in tensors)
+    copied = min(_repacked(model, tensors, processor), weights) if spec.repack else 0
+    # What is repacked is not read from the file again, and its pages may go unless they are locked.
+    read = weights if spec.mmap and spec.mlock else weights - copied
+    layers = sizes.layers[: here.layers] if spec.kv_offload else sizes.layers
     per_cell = sum(
-        layer.k * CACHE_BYTES[spec.type_k] + layer.v * CACHE_BYTES[spec.type_v]
-        for layer in sizes.layers
+        layer.k * CACHE_BYTES[spec.type_k] + layer.v * CACHE_BYTES[spec.type_v] for layer in layers
     )
     held = sequences(sizes, spec)
     worker = Worker(
+        0 if spec.mmap else read,
         copied,
         int(n_ctx * per_cell),
-        4 * sum(layer.state for layer in sizes.layers) * held,
-        _compute(sizes, spec, n_ctx),
+        4 * sum(layer.state for layer in layers) * held,
+        _compute(sizes, spec, n_ctx) if layers else 0,
         4 * sizes.vocabulary * max(held, affordable_rows(sizes, spec)),
         WORKER + PER_TOKEN * sizes.vocabulary,
     )
-    return Need(mapped, worker, workers, n_ctx, saved)
+    return Need(read if spec.mmap else 0, worker, workers, n_ctx, saved)
 
 
 def cells(sizes: Shape, spec: WorkerSpec) -> int:
@@ -113,8 +131,8 @@ def sequences(sizes: Shape, spec: WorkerSpec) -> int:
     return held + (1 if sizes.shares_prefixes else 0)
 
 
-def _repacked(model: Gguf, processor: str) -> int:
-    """Bytes of weights that llama.cpp copies for the processor."""
+def _repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:
+    """Bytes of those ``tensors`` of the model that llama.cpp copies for the processor."""
     types = REPACKED.get(processor, frozenset())
     tied = all(tensor.name != "output.weight" for tensor in model.tensors)
 
@@ -124,7 +142,7 @@ def _repacked(model: Gguf, processor: str) -> int:
         used = tied or tensor.name != "token_embd.weight"
         return matrix and used and tensor.type.name in types
 
-    return sum(tensor.size for tensor in model.tensors if copied(tensor))
+    return sum(tensor.size for tensor in tensors if copied(tensor))
 
 
 def _compute(sizes: Shape, spec: WorkerSpec, n_ctx: int) -> int:

@@ -1,23 +1,24 @@
 """Is there room for the model? Asked before it is loaded, with the machine's answer."""
 
 import platform
+from dataclasses import replace
 
 from gateway import machine
 from gateway.config import Config, ConfigError
-from gateway.models import fit, gguf
+from gateway.models import fit, gguf, gpu
 
 
 def check(config: Config) -> str | None:
     """A line of warning, if any. Raises :class:`ConfigError` if it does not fit.
 
-    Where the memory is a GPU's, or the system does not tell how much is free, nothing is said. Nor
-    is it of a file that can't be read: the worker that tries to will say why.
+    What goes to a GPU is not reckoned. Where the system does not tell how much is free, nothing is
+    said. Nor is it of a file that can't be read: the worker that tries to will say why.
     """
     free = machine.memory_available()
-    if free is None or config.n_gpu_layers:
+    if free is None:
         return None
     try:
-        wanted = wanted_by(config, gguf.read(config.model))
+        wanted = wanted_by(config, gguf.read(config.model), gpu=on_gpu(config))
     except gguf.Unreadable:
         return None
     reason = fit.refusal(wanted, free)
@@ -28,11 +29,21 @@ def check(config: Config) -> str | None:
     raise ConfigError(f"--model: {reason}")
 
 
-def wanted_by(config: Config, model: gguf.Gguf) -> fit.Wanted:
-    """``model`` as ``config`` says it is to be served."""
+def on_gpu(config: Config) -> bool:
+    """Whether there is a GPU that takes layers of the model."""
+    return gpu.takes_layers(config.n_gpu_layers)
+
+
+def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> fit.Wanted:
+    """``model`` as ``config`` says it is to be served.
+
+    ``gpu``: what is offloaded goes to one, and is left out; else all is taken together.
+    """
     shape = config.shape()
     spec = config.worker_spec()
-    return fit.Wanted(model, spec, shape.workers, processor(), config.cache_bytes())
+    if spec.override_kv:
+        model = replace(model, metadata={**model.metadata, **spec.override_kv})
+    return fit.Wanted(model, spec, shape.workers, processor(), config.cache_bytes(), gpu)
 
 
 def processor() -> str:

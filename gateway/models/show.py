@@ -170,6 +170,7 @@ def memory_rows(asked: Need) -> list[tuple[str, str, str]]:
 
     found = [
         ("weights, mapped and shared", "", readable(asked.mapped)),
+        row("weights, not mapped", each.weights),
         row("weights, repacked", each.repacked),
         row(f"KV cache, {asked.n_ctx:,} tokens", each.cells),
         row("states of sequences", each.states),

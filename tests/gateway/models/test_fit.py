@@ -5,12 +5,15 @@ import re
 import shlex
 from pathlib import Path
 
+import llama_cpp
 import pytest
 
 from gateway import machine
 from gateway.cli import build_parser
 from gateway.config import Config, ConfigError
-from gateway.models import fit, gguf, room
+from gateway.models import fit, gguf, gpu, room
+from gateway.models.memory import Need, need
+from gateway.models.shape import shape
 from gateway.sources import load
 from tests.conftest import Start
 from tests.server import MODEL, eventually
@@ -86,13 +89,70 @@ def test_nothing_is_said_where_nothing_is_known(
     monkeypatch.setattr(machine, "memory_available", lambda: None)
     assert room.check(Config()) is None
     monkeypatch.setattr(machine, "memory_available", lambda: 1)
-    assert room.check(Config(n_gpu_layers=-1)) is None
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF")
     assert room.check(Config(model=broken)) is None
     with pytest.raises(ConfigError, match=r"^--model: the model needs .* and 0 KiB are free"):
         room.check(Config())
     assert (room.check(Config(force=True)) or "").startswith("--force: the model needs")
+
+
+def test_weights_that_are_not_mapped_are_each_workers() -> None:
+    """The gateway's own process is no worker, so it is the number of workers that counts."""
+    one, two = wanted(workers=1, mmap=False).need(), wanted(mmap=False).need()
+    assert one.mapped == two.mapped == 0
+    assert one.worker.weights + one.worker.repacked >= 0.9 * gguf.read(MODEL).size
+    assert two.total - one.total == sum(one.worker)
+    asked = wanted(mmap=False, repack=False)
+    reason = fit.refusal(asked, wanted(repack=False).need().total)
+    assert reason is not None
+    assert "MiB for each of 2 workers" in reason.partition("weights not mapped")[2]
+    assert "; or --mmap" in reason
+
+
+def test_locked_pages_do_not_go_when_nobody_reads_them() -> None:
+    """Of what is repacked the mapped pages would."""
+    plain, locked = (
+        need(gguf.read(MODEL), wanted(mlock=mlock).spec, 2, "arm") for mlock in (False, True)
+    )
+    everything = sum(tensor.size for tensor in gguf.read(MODEL).tensors)
+    assert locked.mapped == everything == plain.mapped + plain.worker.repacked
+    assert locked.worker == plain.worker
+
+
+def test_overrides_count() -> None:
+    plain, longer = wanted(), wanted(override_kv="llama.context_length=int:4096")
+    assert longer.need().n_ctx == 8 * 4096 > plain.need().n_ctx
+
+
+def test_layers_on_a_gpu_do_not_count() -> None:
+    def there(**options: object) -> Need:
+        config = Config.model_validate({"workers": 1, "ctx": 4096, "repack": False, **options})
+        return room.wanted_by(config, gguf.read(MODEL), gpu=True).need()
+
+    none, one, two, every = (there(n_gpu_layers=n) for n in (0, 1, 2, "all"))
+    assert none == there(), "none was asked for"
+    assert one.worker.cells == none.worker.cells, "the output goes first"
+    layers = len(shape(gguf.read(MODEL)).layers)
+    assert two.worker.cells == none.worker.cells * (layers - 1) // layers
+    assert there(n_gpu_layers=2, kv_offload=False).worker.cells == none.worker.cells
+    assert every.worker.cells == every.worker.compute == 0
+    assert none.mapped > one.mapped > two.mapped > every.mapped > 0, "embeddings stay"
+    assert every == there(n_gpu_layers=layers + 1) != there(n_gpu_layers=layers)
+
+
+def test_a_gpu_that_is_not_there_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "memory_available", lambda: wanted().need().total // 2)
+    options = {"workers": 2, "slots": 8, "cache_ram": 0, "n_gpu_layers": -1}
+    monkeypatch.setattr(gpu, "there", lambda: False)
+    with pytest.raises(ConfigError, match=r"^--model: the model needs"):
+        room.check(Config.model_validate(options))
+    monkeypatch.setattr(gpu, "there", lambda: True)
+    assert room.check(Config.model_validate(options)) is None
+
+
+def test_llama_cpp_is_asked_whether_it_finds_a_gpu() -> None:
+    assert gpu.there() is llama_cpp.llama_supports_gpu_offload()
 
 
 def test_the_server_refuses_before_it_loads(start_server: Start) -> None:
