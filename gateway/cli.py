@@ -14,10 +14,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway import __version__, logs, tuned
+from gateway import __version__, llama_server, logs, tuned
 from gateway.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.fleet import memory, tables
 from gateway.keys import Keyring
+from gateway.llama_server import ALIASES, HUB, SWITCHES
 from gateway.models import command as model_commands
 from gateway.models import options as model_options
 from gateway.models import room
@@ -31,24 +32,15 @@ SEND_BUFFER = 1 << 16
 """Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
 client that does not read is noticed."""
 
-ALIASES = {
-    "model": ("-m",),
-    "alias": ("-a",),
-    "threads": ("-t",),
-    "ctx": ("-c", "--ctx-size"),
-    "batch": ("-b", "--batch-size"),
-    "cache_type_k": ("-ctk",),
-    "cache_type_v": ("-ctv",),
-    "flash_attn": ("-fa",),
-    "n_gpu_layers": ("-ngl", "--gpu-layers"),
-}
-"""llama-server's names of options that mean the same here, on the command line only."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``forge`` command; returns the exit code."""
     parser = build_parser()
-    given = vars(parser.parse_args(argv))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    unknown = llama_server.hint(arguments) if arguments[:1] == ["serve"] else None
+    if unknown is not None:
+        return _fail("serve", unknown)
+    given = vars(parser.parse_args(arguments))
     command, file = given.pop("command"), given.pop("config", None)
     if command in model_options.NAMES:
         return model_commands.run(command, given, file)
@@ -197,11 +189,36 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     text = f"{describe(field)} (default: {default_text(field)})".replace("%", "%%")
     shared: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": name, "help": text}
     if field.annotation is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
-    else:
-        # Strings: pydantic converts them, by the same rules as those from the environment.
-        flags = (*ALIASES.get(name, ()), flag)
-        parser.add_argument(*flags, metavar=name.rsplit("_")[-1].upper(), **shared)
+        on, off = SWITCHES.get(name, ((), ()))
+        parser.add_argument(*on, flag, action=argparse.BooleanOptionalAction, **shared)
+        for short in off:
+            hidden = {**shared, "help": argparse.SUPPRESS}
+            parser.add_argument(short, action="store_false", **hidden)
+        return
+    # Strings: pydantic converts them, by the same rules as those from the environment.
+    shared["metavar"] = name.rsplit("_")[-1].upper()
+    if name == "override_kv":
+        shared["action"] = _Joined
+    others = ALIASES.get(name, ())
+    short = [other for other in others if not other.startswith("--")]
+    parser.add_argument(*short, flag, *(set(others) - set(short)), **shared)
+    if name == "model":
+        hidden = {**shared, "help": argparse.SUPPRESS, "type": "hf:{}".format}
+        parser.add_argument(*HUB, **hidden)
+
+
+class _Joined(argparse.Action):
+    """Of an option that may be said several times: all of it, with commas."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
 
 
 def describe(field: FieldInfo) -> str:

@@ -20,6 +20,7 @@ from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
 from gateway.cli import default_text, describe
 from gateway.config import Config
+from gateway.llama_server import ALIASES, ELSEWHERE, HUB, NOTES, OURS_ALONE, SAME, SWITCHES
 from tests.conftest import Start
 from tests.server import ForgeServer
 
@@ -135,7 +136,39 @@ def metrics_table(server: ForgeServer) -> str:
     return "\n".join(rows)
 
 
-TABLES = {"options": options_table, "parameters": parameters_table}
+def llama_server_table() -> str:
+    """llama-server's options and what they are here, from what the command line is made of."""
+    rows, same = ["| llama-server | Forge | |", "|---|---|---|"], list[str]()
+    for name in SAME:
+        option = "--" + name.replace("_", "-")
+        on, off = SWITCHES.get(name, ((), ()))
+        flags = [*ALIASES.get(name, ()), *(HUB if name == "model" else ()), *on, *off, option]
+        if Config.model_fields[name].annotation is bool:
+            flags.append(f"--no-{option[2:]}")
+        theirs = ", ".join(flag for flag in flags if flag not in OURS_ALONE)
+        if name in NOTES:
+            rows.append(f"| {code(theirs)} | {code(option)} | {code(NOTES[name])} |")
+        elif option in OURS_ALONE:
+            rows.append(f"| {code(theirs)} | {code(option)} | |")
+        else:
+            same.append(theirs)
+    rows.append(f"| {code(', '.join(same))} | the same | |")
+    rows += [f"| {code(', '.join(row.flags))} | - | {code(row.instead)} |" for row in ELSEWHERE]
+    return "\n".join(rows)
+
+
+def code(text: str) -> str:
+    """With options set as such."""
+    return re.sub(
+        r"(?<!\S)--?[a-z][a-z-]*[a-z]|(?<!\S)-[a-zA-Z](?=[\s,]|$)", r"`\g<0>`", text, flags=re.I
+    )
+
+
+TABLES = {
+    "options": options_table,
+    "parameters": parameters_table,
+    "llama-server": llama_server_table,
+}
 
 
 def shown(name: str) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__, logs
-from gateway.cli import ALIASES, bind, build_parser, default_text, main
+from gateway.cli import bind, build_parser, default_text, main
 from gateway.config import Config, ConfigError
+from gateway.llama_server import ALIASES, ELSEWHERE, HUB, NOTES, SAME, SWITCHES
+from gateway.sources import load
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +63,7 @@ def test_every_field_is_an_option_and_the_other_way_round() -> None:
     switches = [name for name, field in Config.model_fields.items() if field.annotation is bool]
     extra = {"--config", "--version", "--help", "-h"}
     extra |= {"--no-" + name.replace("_", "-") for name in switches}
-    extra.update(*ALIASES.values())
+    extra.update(HUB, *ALIASES.values(), *(flags for each in SWITCHES.values() for flags in each))
     assert set(options()) == fields | extra
 
 
@@ -182,3 +185,48 @@ def test_what_is_told_at_the_start_is_in_the_logs_form(form: logs.Format) -> Non
 def test_names_of_llama_server_are_taken_for_ours(flag: str, name: str) -> None:
     given = vars(build_parser().parse_args(["serve", flag, "7"]))
     assert given == {"command": "serve", name: "7"}
+
+
+def parsed(*arguments: str) -> dict[str, object]:
+    return vars(build_parser().parse_args(["serve", *arguments]))
+
+
+def test_switches_of_llama_server() -> None:
+    assert parsed("-nkvo")["kv_offload"] is False
+    assert parsed("-nkvo", "-kvo")["kv_offload"] is True
+    assert parsed("-nr")["repack"] is False
+    assert parsed("--no-mmap", "--mlock") == {"command": "serve", "mmap": False, "mlock": True}
+
+
+def test_a_repository_as_llama_server_has_it() -> None:
+    assert parsed("-hf", "org/repo:Q8_0")["model"] == "hf:org/repo:Q8_0"
+
+
+def test_overrides_may_be_said_several_times() -> None:
+    given = parsed("--override-kv", "a=int:1", "--override-kv", 'b=str:x,"c=str:y,z"')
+    del given["command"]
+    assert load(given, {}, None).override_kv == ("a=int:1", "b=str:x", "c=str:y,z")
+
+
+ELSEWHERE_FLAGS = [(flag, row.instead) for row in ELSEWHERE for flag in row.flags]
+
+
+@pytest.mark.parametrize(("flag", "instead"), ELSEWHERE_FLAGS)
+def test_what_is_llama_servers_alone_is_told_of(flag: str, instead: str) -> None:
+    expected = f"forge serve: error: {flag} is llama-server's; here there is {instead}"
+    assert refused(flag, "1") == refused(f"{flag}=1") == expected
+    assert flag not in options()
+
+
+def test_what_is_said_of_llama_servers_options_is_about_ours() -> None:
+    assert set(SAME) <= set(Config.model_fields)
+    assert set(ALIASES) | set(SWITCHES) | set(NOTES) <= set(SAME)
+    flags = [flag for flag, _ in ELSEWHERE_FLAGS]
+    assert len(flags) == len(set(flags))
+    mentioned = {
+        option
+        for text in (*NOTES.values(), *(row.instead for row in ELSEWHERE))
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]+", text)
+    }
+    assert "--slots" in mentioned
+    assert mentioned - set(options()) == {"--load-mode", "-ub"}
