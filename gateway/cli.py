@@ -200,8 +200,9 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     if name == "override_kv":
         shared["action"] = _Joined
     others = ALIASES.get(name, ())
-    short = [other for other in others if not other.startswith("--")]
-    parser.add_argument(*short, flag, *(set(others) - set(short)), **shared)
+    first = [other for other in others if not other.startswith("--")]
+    then = [other for other in others if other.startswith("--")]
+    parser.add_argument(*first, flag, *then, **shared)
     if name == "model":
         hidden = {**shared, "help": argparse.SUPPRESS, "type": "hf:{}".format}
         parser.add_argument(*HUB, **hidden)
