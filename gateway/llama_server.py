@@ -54,8 +54,6 @@ NOTES = {
     "ctx": "of one worker, shared by its --slots; -c 0 is left out",
     "cache_ram": "the same; auto in place of -1",
     "batch": "what is computed at once, so -ub, too",
-    "cache_type_k": "all types but iq4_nl",
-    "cache_type_v": "all types but iq4_nl",
     "mmap": "and --load-mode mmap or none",
     "mlock": "and --load-mode mmap+mlock, without --no-mmap",
     "n_gpu_layers": "0 unless it is set, where llama-server fits them to the memory; all is all",

@@ -60,6 +60,7 @@ CACHE_BYTES = {
     "q5_0": 22 / 32,
     "q4_1": 20 / 32,
     "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
 }
 """Bytes of a value of the K or V cache, by the option's names."""
 

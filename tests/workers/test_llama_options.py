@@ -6,13 +6,15 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import llama_cpp
 import msgspec
+import numpy as np
 import pytest
 
 from gateway.config import EMBEDDED_MODEL, Config
+from gateway.engine_options import CacheType
 from tests.workers.driver import spec
 from workers import llama
 from workers.llama import OK, Context, LoadFailed, Model, loading
@@ -119,6 +121,17 @@ def test_each_way_to_stretch_rope_is_llama_cpps_own(model: Model) -> None:
         assert found == directly(model, **values), options
         seen.add(found)
     assert len(seen) == len(STRETCHED) + 1, "each is seen"
+
+
+@pytest.mark.parametrize("kind", get_args(CacheType))
+def test_each_type_of_cache_computes(model: Model, kind: str) -> None:
+    asked = spec(EMBEDDED_MODEL, type_k=kind, type_v=kind)
+    found, plain = (
+        np.frombuffer(logits(model, each), np.float32) for each in (asked, spec(EMBEDDED_MODEL))
+    )
+    assert np.corrcoef(found, plain)[0, 1] > 0.9
+    # For flash attention llama.cpp makes F16 of F32.
+    assert (kind in ("f16", "f32")) is bool((found == plain).all())
 
 
 def test_without_scaling_the_factor_does_nothing(model: Model) -> None:
