@@ -1,11 +1,17 @@
 """Is there room for the model? Asked before it is loaded, with the machine's answer."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from gateway import machine
 from gateway.config import Config, ConfigError
 from gateway.models import fit, gguf, gpu
+from workers.protocol import Value
+
+MOST_LAYERS = 512
+"""llama.cpp's LLAMA_MAX_LAYERS."""
 
 
 def check(config: Config) -> str | None:
@@ -42,8 +48,24 @@ def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> fit.Wan
     shape = config.shape()
     spec = config.worker_spec()
     if spec.override_kv:
-        model = replace(model, metadata={**model.metadata, **spec.override_kv})
+        model = replace(model, metadata=overridden(model.metadata, spec.override_kv))
     return fit.Wanted(model, spec, shape.workers, processor(), config.cache_bytes(), gpu)
+
+
+def overridden(metadata: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+    """As llama.cpp does: a value of another type than the file's does not count.
+
+    Nor does a number of layers that no model has; llama.cpp will say so.
+    """
+
+    def counts(key: str, value: Value) -> bool:
+        known = metadata.get(key)
+        if known is not None and not isinstance(known, tuple) and type(known) is not type(value):
+            return False
+        many = isinstance(value, int) and not 0 <= value <= MOST_LAYERS
+        return not (many and key.endswith(".block_count"))
+
+    return {**metadata, **{key: value for key, value in values.items() if counts(key, value)}}
 
 
 def processor() -> str:

@@ -105,10 +105,11 @@ class Model:
     def _metadata(self, key: str) -> str:
         """A short value as text; "" if there is none."""
         if key in self._overridden:  # llama.cpp tells what is in the file
-            return str(self._overridden[key]).lower()
-        value = ctypes.create_string_buffer(64)
-        llama_cpp.llama_model_meta_val_str(self.handle, key.encode(), value, len(value))
-        return value.value.decode("utf-8", "replace")
+            value = self._overridden[key]
+            return str(value).lower() if isinstance(value, bool) else str(value)
+        text = ctypes.create_string_buffer(64)
+        llama_cpp.llama_model_meta_val_str(self.handle, key.encode(), text, len(text))
+        return text.value.decode("utf-8", "replace")
 
     @property
     def chat_template(self) -> str | None:

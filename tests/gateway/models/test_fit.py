@@ -123,6 +123,8 @@ def test_locked_pages_do_not_go_when_nobody_reads_them() -> None:
 def test_overrides_count() -> None:
     plain, longer = wanted(), wanted(override_kv="llama.context_length=int:4096")
     assert longer.need().n_ctx == 8 * 4096 > plain.need().n_ctx
+    for ignored in ("context_length=float:4096", "block_count=str:x", f"block_count=int:{10**12}"):
+        assert wanted(override_kv=f"llama.{ignored}").need() == plain.need()
 
 
 def test_layers_on_a_gpu_do_not_count() -> None:
