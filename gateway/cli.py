@@ -23,6 +23,7 @@ from gateway.models import command as model_commands
 from gateway.models import options as model_options
 from gateway.models import room
 from gateway.models.obtain import obtain
+from gateway.quantize import options as quantize_options
 from gateway.talk import options as talk_options
 from gateway.tls import server_context
 from gateway.tune import options
@@ -44,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, file = given.pop("command"), given.pop("config", None)
     if command in model_options.NAMES:
         return model_commands.run(command, given, file)
+    if command == quantize_options.NAME:
+        from gateway.quantize import command as quantize
+
+        return quantize.run(given)
     if command in talk_options.NAMES:
         from gateway.talk import command as talk  # late: it brings an HTTP client
 
@@ -159,6 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
         model_options.SHAPE,
     )
     model_options.add_to(commands, show)
+    quantize_options.add_to(commands)
     talk_options.add_to(commands)
     return parser
 

@@ -24,6 +24,8 @@ PURE = [
         "gateway/page/deltas.py",
         "gateway/page/history.py",
         "gateway/pool/placement.py",
+        "gateway/quantize/loss.py",
+        "gateway/quantize/types.py",
         "gateway/talk/commands.py",
         "gateway/talk/conversation.py",
         "gateway/tune/plan.py",
@@ -43,7 +45,9 @@ PURE = [
 
 
 LLAMA = ROOT / "workers" / "llama"
-NUMERIC = ("workers/budget.py", "workers/chances.py", "workers/pooling.py")
+NUMERIC = (
+    "workers/budget.py", "workers/chances.py", "workers/pooling.py", "workers/quantize.py",
+)  # fmt: skip
 """Arithmetic on what llama.cpp computed."""
 
 
@@ -109,9 +113,11 @@ def test_pure_modules_do_no_io_and_read_no_clock(path: Path) -> None:
 
 
 def test_the_protocol_stands_alone() -> None:
-    protocol, part = ROOT / "workers" / "protocol.py", ROOT / "workers" / "spec.py"
-    assert reaches(protocol, "workers", "gateway") == reaches(protocol, "workers.spec")
-    assert not reaches(part, "workers", "gateway")
+    parts = {name: ROOT / "workers" / f"{name}.py" for name in ("protocol", "jobs", "spec")}
+    ours = {name: reaches(path, "workers", "gateway") for name, path in parts.items()}
+    assert ours["protocol"] == reaches(parts["protocol"], "workers.spec", "workers.jobs")
+    assert ours["jobs"] == {"workers.spec.WorkerSpec"}
+    assert not ours["spec"]
 
 
 def test_importing_the_gateway_loads_no_engine() -> None:

@@ -1,8 +1,9 @@
 """The wire vocabulary between the gateway and a worker: every fact that crosses the border.
 
-This is the only module of ``workers`` that the gateway imports; :mod:`workers.spec` is a part of
-it. It knows nothing of sockets, of HTTP or of llama.cpp: messages are small frozen values, and the
-codec turns them into bytes and back (sans-IO, so it is tested without a process).
+This is the only module of ``workers`` that the gateway imports; :mod:`workers.spec` and
+:mod:`workers.jobs` are parts of it. It knows nothing of sockets, of HTTP or of llama.cpp: messages
+are small frozen values, and the codec turns them into bytes and back (sans-IO, so it is tested
+without a process).
 
 A frame is a 4-byte big-endian length followed by one msgpack message. A worker sends one
 :class:`Step` frame per decode step, however many sequences took part, so the cost of the link
@@ -14,6 +15,18 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from workers.jobs import Compare as Compare
+from workers.jobs import Done as Done
+from workers.jobs import Error as Error
+from workers.jobs import FromJob as FromJob
+from workers.jobs import Hopeless as Hopeless
+from workers.jobs import Job as Job
+from workers.jobs import Pair as Pair
+from workers.jobs import Score as Score
+from workers.jobs import Scored as Scored
+from workers.jobs import Shrink as Shrink
+from workers.jobs import Tick as Tick
+from workers.jobs import Where as Where
 from workers.spec import Value as Value
 from workers.spec import WorkerSpec as WorkerSpec
 

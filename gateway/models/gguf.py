@@ -46,6 +46,8 @@ class Tensor(NamedTuple):
     name: str
     shape: tuple[int, ...]
     type: TensorType
+    offset: int = 0
+    """Bytes of its file before its weights."""
 
     @property
     def values(self) -> int:
@@ -93,6 +95,11 @@ def read(path: Path) -> Gguf:
         metadata = {**found, **metadata}  # the first part has what matters
         tensors += inside
     return Gguf(metadata, tuple(tensors), sum(file.stat().st_size for file in files), tuple(files))
+
+
+def contents(path: Path) -> list[Tensor]:
+    """The tensors of this one file, which may be a part. Raises :class:`Unreadable`."""
+    return _read_one(path)[1]
 
 
 def head(path: Path) -> dict[str, Any]:
@@ -163,22 +170,22 @@ class _Reader:
         metadata = {self._string(): self._value(self._number("I")) for _ in range(self._keys)}
         tensors, end = list[Tensor](), 0
         for _ in range(self._tensors):
-            tensor, offset = self._tensor()
-            tensors.append(tensor)
-            end = max(end, offset + tensor.size)
+            tensors.append(self._tensor())
+            end = max(end, tensors[-1].offset + tensors[-1].size)
         alignment = metadata.get("general.alignment", 32)
-        wanted = -(-self._at // alignment) * alignment + end
-        if tensors and len(self._data) < wanted:
-            raise _Wrong(f"cut off: it has {len(self._data):,} of {wanted:,} bytes")
-        return metadata, tensors
+        begin = -(-self._at // alignment) * alignment
+        if tensors and len(self._data) < begin + end:
+            raise _Wrong(f"cut off: it has {len(self._data):,} of {begin + end:,} bytes")
+        return metadata, [each._replace(offset=begin + each.offset) for each in tensors]
 
-    def _tensor(self) -> tuple[Tensor, int]:
+    def _tensor(self) -> Tensor:
+        """Its offset counts from where all weights begin."""
         name = self._string()
         shape = self._take(f"<{self._number('I')}Q")
         kind = self._number("I")
         # A type that is new to us is llama.cpp's to judge.
         known = TYPES.get(kind, TensorType(f"type {kind}", 1, 0))
-        return Tensor(name, shape, known), self._number("Q")
+        return Tensor(name, shape, known, self._number("Q"))
 
     def _take(self, form: str) -> tuple[Any, ...]:
         values = struct.unpack_from(form, self._data, self._at)

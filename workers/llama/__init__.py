@@ -15,6 +15,7 @@ from workers.llama.context import (
 )
 from workers.llama.library import LoadFailed, initialise, readable
 from workers.llama.model import FIMTokens, Model
+from workers.llama.quantize import Packing, ShrinkFailed, shrink
 
 __all__ = [
     "NO_CELLS",
@@ -25,8 +26,11 @@ __all__ = [
     "FIMTokens",
     "LoadFailed",
     "Model",
+    "Packing",
     "Sampler",
+    "ShrinkFailed",
     "initialise",
     "readable",
     "sequences",
+    "shrink",
 ]

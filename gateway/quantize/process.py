@@ -1,0 +1,58 @@
+"""A job in a process of its own, which ends with this one."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+import msgspec
+
+from workers.protocol import Done, Error, FromJob, Hopeless, Job, Scored, Tick
+
+_decoder: msgspec.json.Decoder[FromJob] = msgspec.json.Decoder(FromJob)
+
+
+class JobFailed(Exception):
+    """Why it was not done, in one line."""
+
+
+def run(job: Job) -> Iterator[Tick | Error | Scored]:
+    """What it tells while it is done. Left early, it ends early. Raises :class:`JobFailed`."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers.quantize"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with process.stdin as pipe:
+                pipe.write(msgspec.json.encode(job))
+            for line in process.stdout:
+                told = _decoder.decode(line)
+                if isinstance(told, Done):
+                    return
+                if isinstance(told, Hopeless):
+                    raise JobFailed(told.message)
+                yield told
+            raise JobFailed(_death(process.wait(), errors))
+        except BrokenPipeError:
+            raise JobFailed(_death(process.wait(), errors)) from None
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def _death(code: int, errors: IO[bytes]) -> str:
+    """Why a process ended, as well as can be told."""
+    errors.seek(0)
+    said = errors.read()
+    if code == -signal.SIGKILL:
+        return "killed, perhaps for want of memory"
+    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    return f"its process ended with {code}: {lines[-1][:200] if lines else 'no reason given'}"
