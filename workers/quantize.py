@@ -101,6 +101,8 @@ def score(job: Score, write: Write) -> Scored:
     all_windows = list(windows(tokens, job.window))
     for at, window in enumerate(all_windows):
         write(Tick(at, len(all_windows)))
+        if model.adds_bos:
+            window[0] = tokens[0]  # what the model takes for the beginning of a text
         found = _nats(context, window)
         nats += float(found.sum())
         scored += len(found)

@@ -19,7 +19,9 @@ _MOSTLY = {
     "Q5_K_S": "Q5_K", "Q5_K_M": "Q5_K", "Q2_K_S": "Q2_K", "IQ3_XS": "IQ3_S", "IQ3_M": "IQ3_S",
 }  # fmt: skip
 """What most of a mixture's matrices are, where its name does not say."""
-NEEDS_MATRIX = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "Q2_K_S")
+NEEDS_MATRIX = (
+    "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S",
+)  # fmt: skip
 """llama.cpp wants to know which weights matter (an importance matrix) before it packs like this."""
 _LEFT_OUT = (*NEEDS_MATRIX, "MXFP4")
 """MXFP4 packs experts alone."""
