@@ -92,17 +92,17 @@ import os, signal, sys, time
 pid = int(sys.argv[1])
 while True:  # until it is killed, or the process is gone
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.3)
+    time.sleep(float(sys.argv[2]))
     os.kill(pid, signal.SIGCONT)
     time.sleep(0.01)
 """
 
 
 @contextmanager
-def throttled(pid: int) -> Iterator[None]:
-    """``pid`` runs for 1/30 of the time, as on a machine that is far too slow for its model."""
+def throttled(pid: int, pauses: float = 0.3) -> Iterator[None]:
+    """As on a far too slow machine: ``pid`` runs for 10 ms between pauses of so many seconds."""
     process = subprocess.Popen(
-        [sys.executable, "-c", THROTTLE, str(pid)], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", THROTTLE, str(pid), str(pauses)], stderr=subprocess.DEVNULL
     )
     try:
         yield
@@ -136,9 +136,9 @@ def test_a_slow_prefill_is_not_stuck(start_server: Start) -> None:
 def test_a_step_that_never_ends(start_server: Start) -> None:
     """The process beats, its engine does not come back: taken for dead after --step-timeout."""
     shape = ("--workers", "1", "--slots", "1", "--batch", "2048", "--ctx", "2048")
-    server = start_server(*shape, "--stuck-timeout", "60", "--step-timeout", "5")
+    server = start_server(*shape, "--stuck-timeout", "60", "--step-timeout", "2")
     (pid,) = server.pids()
-    with throttled(pid):
+    with throttled(pid, 2.0):  # two of those are a step of 20 ms
         body = INFER.body("again and again " * 400, max_tokens=2, ignore_eos=True)
         request = Hanging(server, INFER.path, body)
         eventually(lambda: gone(pid), "it is taken for dead")
