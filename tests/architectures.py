@@ -1,117 +1,200 @@
-"""Models of other architectures with random weights, for what their memory is made of.
+"""Models of well-known architectures with random weights, written as GGUF in a moment.
 
-Their vocabulary is another model's, and what they say means nothing.
+A table of what their layers are made of. Their vocabulary and chat template are another model's,
+and what they say means nothing; the memory and the computation are the real thing.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
-WIDTH, FEED, HEADS, HEAD, CONTEXT = 64, 256, 2, 32, 2048
+WIDTH, FEED, HEADS, HEAD, CONTEXT = 64, 256, 4, 32, 2048
+KV = HEAD
+"""One head of keys and values for all heads of queries."""
 INNER, STATE, RANK, CONV = 128, 16, 4, 4
+EXPERTS, EXPERT_FEED = 4, 64
+WINDOW = 128
+"""Tokens that layers with a sliding window see."""
+
 Shapes = dict[str, tuple[int, ...]]
+Metadata = dict[str, int | float | list[int]]
+
+NORM: Shapes = {"attn_norm.weight": (WIDTH,)}
+QUERY = HEADS * HEAD
+
+ATTENTION: Shapes = {
+    "attn_q.weight": (QUERY, WIDTH),
+    "attn_k.weight": (KV, WIDTH),
+    "attn_v.weight": (KV, WIDTH),
+    "attn_output.weight": (WIDTH, QUERY),
+}
+HEAD_NORMS: Shapes = {"attn_q_norm.weight": (HEAD,), "attn_k_norm.weight": (HEAD,)}
+FFN: Shapes = {
+    "ffn_norm.weight": (WIDTH,),
+    "ffn_gate.weight": (FEED, WIDTH),
+    "ffn_up.weight": (FEED, WIDTH),
+    "ffn_down.weight": (WIDTH, FEED),
+}
+MIXTURE: Shapes = {
+    "ffn_norm.weight": (WIDTH,),
+    "ffn_gate_inp.weight": (EXPERTS, WIDTH),
+    "ffn_gate_exps.weight": (EXPERTS, EXPERT_FEED, WIDTH),
+    "ffn_up_exps.weight": (EXPERTS, EXPERT_FEED, WIDTH),
+    "ffn_down_exps.weight": (EXPERTS, WIDTH, EXPERT_FEED),
+}
+POST_NORMS: Shapes = {"post_attention_norm.weight": (WIDTH,), "post_ffw_norm.weight": (WIDTH,)}
+MAMBA: Shapes = {
+    "ssm_in.weight": (2 * INNER, WIDTH),
+    "ssm_conv1d.weight": (INNER, CONV),
+    "ssm_conv1d.bias": (INNER,),
+    "ssm_x.weight": (RANK + 2 * STATE, INNER),
+    "ssm_dt.weight": (INNER, RANK),
+    "ssm_dt.bias": (INNER,),
+    "ssm_a": (INNER, STATE),
+    "ssm_d": (INNER,),
+    "ssm_out.weight": (WIDTH, INNER),
+}
+STATE_NORMS: Shapes = {
+    "ssm_dt_norm.weight": (RANK,),
+    "ssm_b_norm.weight": (STATE,),
+    "ssm_c_norm.weight": (STATE,),
+}
+PHI3: Shapes = {
+    **NORM,
+    "attn_qkv.weight": (WIDTH + 2 * WIDTH // HEADS, WIDTH),
+    "attn_output.weight": (WIDTH, WIDTH),
+    "ffn_norm.weight": (WIDTH,),
+    "ffn_up.weight": (2 * FEED, WIDTH),
+    "ffn_down.weight": (WIDTH, FEED),
+}
+GQA: Metadata = {
+    "attention.head_count_kv": 1,
+    "attention.key_length": HEAD,
+    "attention.value_length": HEAD,
+    "rope.dimension_count": HEAD,
+}
+NARROW = WIDTH // HEADS
+NARROW_ATTENTION: Shapes = {
+    "attn_q.weight": (WIDTH, WIDTH),
+    "attn_k.weight": (NARROW, WIDTH),
+    "attn_v.weight": (NARROW, WIDTH),
+    "attn_output.weight": (WIDTH, WIDTH),
+}
+"""For those whose heads share the width."""
+NARROW_BIASES: Shapes = {
+    "attn_q.bias": (WIDTH,),
+    "attn_k.bias": (NARROW,),
+    "attn_v.bias": (NARROW,),
+}
+SSM: Metadata = {
+    "ssm.conv_kernel": CONV,
+    "ssm.inner_size": INNER,
+    "ssm.state_size": STATE,
+    "ssm.time_step_rank": RANK,
+}
+SLIDING: Metadata = {**GQA, "attention.sliding_window": WINDOW}
 
 
-def sliding(source: Path, target: Path) -> None:
-    """A Gemma 3 of six layers, five of which see a window of 128 tokens."""
-    writer = _begin(target, "gemma3", 6)
-    writer.add_head_count_kv(1)
-    writer.add_key_length(HEAD)
-    writer.add_value_length(HEAD)
-    writer.add_sliding_window(128)
-    layers = {at: _gemma_layer() for at in range(6)}
-    _finish(writer, source, layers)
+@dataclass(frozen=True)
+class Architecture:
+    """One of them: the tensors of each layer, and metadata without the architecture's name."""
+
+    layers: list[Shapes]
+    metadata: Metadata = field(default_factory=dict)
+    output: bool = True
+    """Has an output matrix; else the embeddings serve as one."""
+    sliding: bool = False
+    recurrent: bool = False
 
 
-def hybrid(source: Path, target: Path) -> None:
-    """A Jamba of four layers: the third attends, the others have states."""
-    writer = _begin(target, "jamba", 4)
-    writer.add_head_count_kv([0, 0, 2, 0])
-    writer.add_ssm_conv_kernel(CONV)
-    writer.add_ssm_inner_size(INNER)
-    writer.add_ssm_state_size(STATE)
-    writer.add_ssm_time_step_rank(RANK)
-    head = WIDTH // HEADS
-    attention: Shapes = {
-        "attn_q.weight": (WIDTH, WIDTH),
-        "attn_k.weight": (2 * head, WIDTH),
-        "attn_v.weight": (2 * head, WIDTH),
-        "attn_output.weight": (WIDTH, WIDTH),
+GEMMA2: Shapes = NORM | ATTENTION | FFN | POST_NORMS
+ARCHITECTURES: dict[str, Architecture] = {
+    "llama": Architecture([NORM | ATTENTION | FFN] * 2, GQA),
+    "qwen2": Architecture(
+        [NORM | NARROW_ATTENTION | NARROW_BIASES | FFN] * 2, {"attention.head_count_kv": 1}
+    ),
+    "qwen3": Architecture([NORM | ATTENTION | HEAD_NORMS | FFN] * 2, GQA),
+    "qwen3moe": Architecture(
+        [NORM | ATTENTION | HEAD_NORMS | MIXTURE] * 2,
+        {
+            **GQA,
+            "expert_count": EXPERTS,
+            "expert_used_count": 2,
+            "expert_feed_forward_length": EXPERT_FEED,
+        },
+    ),
+    "gemma2": Architecture([GEMMA2] * 4, SLIDING, output=False, sliding=True),
+    "gemma3": Architecture([GEMMA2 | HEAD_NORMS] * 6, SLIDING, output=False, sliding=True),
+    "phi3": Architecture(
+        [PHI3] * 2, {"attention.head_count_kv": 1, "rope.dimension_count": NARROW}
+    ),
+    "mamba": Architecture(
+        [NORM | MAMBA] * 2,
+        {**SSM, "feed_forward_length": 0, "attention.head_count": 0},
+        recurrent=True,
+    ),
+    "jamba": Architecture(
+        [NORM | (NARROW_ATTENTION if at == 2 else MAMBA | STATE_NORMS) | FFN for at in range(4)],
+        {**SSM, "attention.head_count_kv": [0, 0, 1, 0]},
+        recurrent=True,
+    ),
+}
+"""By llama.cpp's names for them; those that generate (``tests.encoder`` writes one that embeds)."""
+
+
+def write(name: str, source: Path, target: Path) -> None:
+    """One of ARCHITECTURES, with the vocabulary and the chat template of ``source``."""
+    made = ARCHITECTURES[name]
+    writer = GGUFWriter(target, name)
+    common: Metadata = {
+        "context_length": CONTEXT,
+        "embedding_length": WIDTH,
+        "block_count": len(made.layers),
+        "feed_forward_length": FEED,
+        "attention.head_count": HEADS,
+        "attention.layer_norm_rms_epsilon": 1e-6,
     }
-    layers = {at: (attention if at == 2 else _mamba_layer()) | _feed() for at in range(4)}
-    _finish(writer, source, layers)
-
-
-def _begin(target: Path, architecture: str, layers: int) -> GGUFWriter:
-    writer = GGUFWriter(target, architecture)
-    writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(layers)
-    writer.add_feed_forward_length(FEED)
-    writer.add_head_count(HEADS)
-    writer.add_layer_norm_rms_eps(1e-6)
-    return writer
-
-
-def _feed() -> Shapes:
-    return {
-        "attn_norm.weight": (WIDTH,),
-        "ffn_norm.weight": (WIDTH,),
-        "ffn_gate.weight": (FEED, WIDTH),
-        "ffn_up.weight": (FEED, WIDTH),
-        "ffn_down.weight": (WIDTH, FEED),
-    }
-
-
-def _gemma_layer() -> Shapes:
-    return _feed() | {
-        "attn_q.weight": (HEADS * HEAD, WIDTH),
-        "attn_k.weight": (HEAD, WIDTH),
-        "attn_v.weight": (HEAD, WIDTH),
-        "attn_output.weight": (WIDTH, HEADS * HEAD),
-        "attn_q_norm.weight": (HEAD,),
-        "attn_k_norm.weight": (HEAD,),
-        "post_attention_norm.weight": (WIDTH,),
-        "post_ffw_norm.weight": (WIDTH,),
-    }
-
-
-def _mamba_layer() -> Shapes:
-    return {
-        "ssm_in.weight": (2 * INNER, WIDTH),
-        "ssm_conv1d.weight": (INNER, CONV),
-        "ssm_conv1d.bias": (INNER,),
-        "ssm_x.weight": (RANK + 2 * STATE, INNER),
-        "ssm_dt_norm.weight": (RANK,),
-        "ssm_dt.weight": (INNER, RANK),
-        "ssm_dt.bias": (INNER,),
-        "ssm_b_norm.weight": (STATE,),
-        "ssm_c_norm.weight": (STATE,),
-        "ssm_a": (INNER, STATE),
-        "ssm_d": (INNER,),
-        "ssm_out.weight": (WIDTH, INNER),
-    }
-
-
-def _finish(writer: GGUFWriter, source: Path, layers: dict[int, Shapes]) -> None:
-    """Write the vocabulary of ``source`` and random weights."""
-    n_vocab = 0
-    for key, field in GGUFReader(source).fields.items():
-        if key.startswith("tokenizer."):
-            value, kind = field.contents(), field.types[0]
-            element = field.types[-1] if kind is GGUFValueType.ARRAY else None
-            writer.add_key_value(key, value, kind, element)
-            n_vocab = len(value) if key == "tokenizer.ggml.tokens" else n_vocab
-    shapes: Shapes = {"token_embd.weight": (n_vocab, WIDTH), "output_norm.weight": (WIDTH,)}
-    for at, layer in layers.items():
-        shapes |= {f"blk.{at}.{name}": shape for name, shape in layer.items()}
+    for key, value in {**common, **made.metadata}.items():
+        _add(writer, f"{name}.{key}", value)
+    n_vocab = _copy_vocabulary(writer, source)
+    shapes = {"token_embd.weight": (n_vocab, WIDTH), "output_norm.weight": (WIDTH,)}
+    shapes |= {"output.weight": (n_vocab, WIDTH)} if made.output else {}
+    for at, layer in enumerate(made.layers):
+        shapes |= {f"blk.{at}.{tensor}": shape for tensor, shape in layer.items()}
     random = np.random.default_rng(1)
-    for name, shape in shapes.items():
-        values = random.standard_normal(shape, np.float32) / np.sqrt(shape[-1])
-        scaled = -np.exp(values) if name.endswith("ssm_a") else values
-        writer.add_tensor(name, scaled.astype(np.float32))
+    for tensor, shape in shapes.items():
+        values = random.standard_normal(shape, np.float32)
+        if tensor.endswith("norm.weight"):
+            scaled = 1 + values / 10
+        elif tensor.endswith("ssm_a"):
+            scaled = -np.exp(values)
+        else:
+            scaled = values / np.sqrt(shape[-1])
+        writer.add_tensor(tensor, scaled.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _add(writer: GGUFWriter, key: str, value: float | list[int]) -> None:
+    if isinstance(value, list):
+        writer.add_array(key, value)
+    elif isinstance(value, int):
+        writer.add_uint32(key, value)
+    else:
+        writer.add_float32(key, value)
+
+
+def _copy_vocabulary(writer: GGUFWriter, source: Path) -> int:
+    """The number of tokens."""
+    n_vocab = 0
+    for key, entry in GGUFReader(source).fields.items():
+        if key.startswith("tokenizer."):
+            value, kind = entry.contents(), entry.types[0]
+            element = entry.types[-1] if kind is GGUFValueType.ARRAY else None
+            writer.add_key_value(key, value, kind, element)
+            n_vocab = len(value) if key == "tokenizer.ggml.tokens" else n_vocab
+    return n_vocab
