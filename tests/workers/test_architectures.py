@@ -52,7 +52,9 @@ def directly(model: Model, ids: list[int]) -> list[int]:
             step = llama_cpp.llama_batch_get_one(array, len(batch))
             assert llama_cpp.llama_decode(context, step) == 0
             logits = llama_cpp.llama_get_logits_ith(context, -1)
-            found.append(int(np.argmax(np.ctypeslib.as_array(logits, (model.n_vocab,)))))
+            chances = np.ctypeslib.as_array(logits, (model.n_vocab,)).copy()
+            chances[list(model.eog)] = -np.inf  # as with ignore_eos
+            found.append(int(np.argmax(chances)))
             batch = found[-1:]
         return found
     finally:
