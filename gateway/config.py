@@ -265,6 +265,7 @@ class Config(EngineOptions):
             beat=min(1.0, self.stuck_timeout / 5),
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
             cache_bytes=self.cache_bytes() // shape.workers,
+            name=f"'{self.model_name}'",
         )
 
     def _template_source(self) -> str | None:

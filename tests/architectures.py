@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
-WIDTH, FEED, HEADS, HEAD, CONTEXT = 64, 256, 4, 32, 2048
+WIDTH, FEED, HEADS, HEAD, CONTEXT = 64, 256, 2, 32, 2048
 KV = HEAD
 """One head of keys and values for all heads of queries."""
 INNER, STATE, RANK, CONV = 128, 16, 4, 4
@@ -22,14 +22,14 @@ Shapes = dict[str, tuple[int, ...]]
 Metadata = dict[str, int | float | list[int]]
 
 NORM: Shapes = {"attn_norm.weight": (WIDTH,)}
-QUERY = HEADS * HEAD
 
 ATTENTION: Shapes = {
-    "attn_q.weight": (QUERY, WIDTH),
+    "attn_q.weight": (WIDTH, WIDTH),
     "attn_k.weight": (KV, WIDTH),
     "attn_v.weight": (KV, WIDTH),
-    "attn_output.weight": (WIDTH, QUERY),
+    "attn_output.weight": (WIDTH, WIDTH),
 }
+BIASES: Shapes = {"attn_q.bias": (WIDTH,), "attn_k.bias": (KV,), "attn_v.bias": (KV,)}
 HEAD_NORMS: Shapes = {"attn_q_norm.weight": (HEAD,), "attn_k_norm.weight": (HEAD,)}
 FFN: Shapes = {
     "ffn_norm.weight": (WIDTH,),
@@ -63,7 +63,7 @@ STATE_NORMS: Shapes = {
 }
 PHI3: Shapes = {
     **NORM,
-    "attn_qkv.weight": (WIDTH + 2 * WIDTH // HEADS, WIDTH),
+    "attn_qkv.weight": (WIDTH + 2 * KV, WIDTH),
     "attn_output.weight": (WIDTH, WIDTH),
     "ffn_norm.weight": (WIDTH,),
     "ffn_up.weight": (2 * FEED, WIDTH),
@@ -74,19 +74,6 @@ GQA: Metadata = {
     "attention.key_length": HEAD,
     "attention.value_length": HEAD,
     "rope.dimension_count": HEAD,
-}
-NARROW = WIDTH // HEADS
-NARROW_ATTENTION: Shapes = {
-    "attn_q.weight": (WIDTH, WIDTH),
-    "attn_k.weight": (NARROW, WIDTH),
-    "attn_v.weight": (NARROW, WIDTH),
-    "attn_output.weight": (WIDTH, WIDTH),
-}
-"""For those whose heads share the width."""
-NARROW_BIASES: Shapes = {
-    "attn_q.bias": (WIDTH,),
-    "attn_k.bias": (NARROW,),
-    "attn_v.bias": (NARROW,),
 }
 SSM: Metadata = {
     "ssm.conv_kernel": CONV,
@@ -112,9 +99,7 @@ class Architecture:
 GEMMA2: Shapes = NORM | ATTENTION | FFN | POST_NORMS
 ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture([NORM | ATTENTION | FFN] * 2, GQA),
-    "qwen2": Architecture(
-        [NORM | NARROW_ATTENTION | NARROW_BIASES | FFN] * 2, {"attention.head_count_kv": 1}
-    ),
+    "qwen2": Architecture([NORM | ATTENTION | BIASES | FFN] * 2, GQA),
     "qwen3": Architecture([NORM | ATTENTION | HEAD_NORMS | FFN] * 2, GQA),
     "qwen3moe": Architecture(
         [NORM | ATTENTION | HEAD_NORMS | MIXTURE] * 2,
@@ -127,16 +112,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "gemma2": Architecture([GEMMA2] * 4, SLIDING, output=False, sliding=True),
     "gemma3": Architecture([GEMMA2 | HEAD_NORMS] * 6, SLIDING, output=False, sliding=True),
-    "phi3": Architecture(
-        [PHI3] * 2, {"attention.head_count_kv": 1, "rope.dimension_count": NARROW}
-    ),
+    "phi3": Architecture([PHI3] * 2, GQA),
     "mamba": Architecture(
         [NORM | MAMBA] * 2,
         {**SSM, "feed_forward_length": 0, "attention.head_count": 0},
         recurrent=True,
     ),
     "jamba": Architecture(
-        [NORM | (NARROW_ATTENTION if at == 2 else MAMBA | STATE_NORMS) | FFN for at in range(4)],
+        [NORM | (ATTENTION if at == 2 else MAMBA | STATE_NORMS) | FFN for at in range(4)],
         {**SSM, "attention.head_count_kv": [0, 0, 1, 0]},
         recurrent=True,
     ),

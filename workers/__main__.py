@@ -80,7 +80,14 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     )
     speech = detect(model.chat_template)
     preparer = Preparer(
-        model, sandbox, speech, info.n_ctx_seq, shape, generates=generates, broken=broken
+        model,
+        sandbox,
+        speech,
+        info.n_ctx_seq,
+        shape,
+        generates=generates,
+        broken=broken,
+        name=spec.name,
     )
 
     def prompter() -> Prompter:

@@ -106,14 +106,17 @@ class Preparer:
         *,
         generates: bool = True,
         broken: str | None = None,
+        name: str = "this model",
     ) -> None:
         """``limit`` is the most tokens a sequence may hold, prompt and completion together.
 
         ``embeddings``: None if the model gives none. ``generates``: whether it does anything else.
         ``broken``: why it can't chat, if so.
+        ``name``: what clients call it.
         """
         self._embeddings = embeddings
         self._generates = generates
+        self._name = name
         self._model = model
         self._sandbox = sandbox
         self._speech = speech
@@ -130,7 +133,8 @@ class Preparer:
         if request.embedding is not None:
             return self._input(request)
         if not self._generates:
-            raise Refused(NOT_SUPPORTED, "this model embeds and does not generate text", "model")
+            message = f"{self._name} embeds and does not generate text"
+            raise Refused(NOT_SUPPORTED, message, "model")
         self._check_bias(request)
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
@@ -166,7 +170,8 @@ class Preparer:
 
     def _input(self, request: Generate) -> Input:
         if self._embeddings is None:
-            raise Refused(NOT_SUPPORTED, "this model ranks texts and gives no embeddings", "model")
+            message = f"{self._name} ranks texts and gives no embeddings"
+            raise Refused(NOT_SUPPORTED, message, "model")
         assert isinstance(request.prompt, Text | Tokens), "nothing else can be asked for"
         tokens = self._tokens(request.prompt, "input")
         if not tokens:

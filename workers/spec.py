@@ -54,3 +54,5 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     kv_offload: bool = True
     override_kv: dict[str, Value] = {}
     """In place of what the model's file says."""
+    name: str = "this model"
+    """What clients call it, for those that ask it for what it can't do."""

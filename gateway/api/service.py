@@ -81,7 +81,7 @@ class Service:
         lane = self.fleet.find(job.model or None)
         model = lane.pool.model
         if model is not None:
-            _check_kind(job, model)
+            _check_kind(job, model, lane.name)
             size = max(least_bytes(prompt, model.longest_piece) for prompt in job.prompts)
             if size > model.n_ctx_seq * model.longest_piece:
                 raise ContextOverflow(
@@ -104,9 +104,9 @@ def _check_bias(job: Job, model: ModelInfo) -> None:
         raise BadRequest(message, param="logit_bias")
 
 
-def _check_kind(job: Job, model: ModelInfo) -> None:
+def _check_kind(job: Job, model: ModelInfo, name: str) -> None:
     """A model may be made for one kind of work only; the worker would refuse the other, later."""
     if job.embedding is None and not model.generates:
-        raise ModelNotSupported("this model embeds and does not generate text", param="model")
+        raise ModelNotSupported(f"'{name}' embeds and does not generate text", param="model")
     if job.embedding is not None and not model.embeds:
-        raise ModelNotSupported("this model ranks texts and gives no embeddings", param="model")
+        raise ModelNotSupported(f"'{name}' ranks texts and gives no embeddings", param="model")

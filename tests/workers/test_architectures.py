@@ -1,7 +1,6 @@
 """Other architectures than the embedded model's: the engine says what llama.cpp says by itself."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import llama_cpp
 import numpy as np
@@ -27,13 +26,17 @@ def name(request: pytest.FixtureRequest) -> str:
 def made(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     path = tmp_path_factory.mktemp(name) / "model.gguf"
     write(name, EMBEDDED_MODEL, path)
-    with loaded(path) as model, driver(model, path, n_ctx=CTX, exact=True) as running:
+    with (
+        loaded(path) as model,
+        driver(model, path, n_ctx=CTX, exact=True, cache_bytes=8 << 20) as running,
+    ):
         yield running
 
 
 def prompt(seed: int, length: int) -> list[int]:
     """Tokens of no meaning, as the models'."""
-    return np.random.default_rng(seed).integers(300, 1500, length).tolist()
+    ids: list[int] = np.random.default_rng(seed).integers(300, 1500, length).tolist()
+    return ids
 
 
 def directly(model: Model, ids: list[int]) -> list[int]:
@@ -108,8 +111,9 @@ def test_parked_and_resumed(made: Driver) -> None:
         assert outcome.parked == 1
         assert len(outcome.ids) < COUNT
         if evicted:
-            others = [generate(50 + n, Tokens(prompt(n, 600)), max_tokens=4) for n in range(3)]
+            others = [generate(50 + n, Tokens(prompt(n, 700)), max_tokens=4) for n in range(3)]
             made.run_beside(*others)
+            assert made.kv.used == 0, "it lost its cells"
         made.unpark(request)
         made.run()
         assert outcome.ids == expected

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import EMBEDDED_MODEL
-from tests.recurrent import recurrent
+from tests.architectures import write
 from tests.workers.driver import Driver, driver, generate, loaded
 from tests.workers.test_engine_sharing import LONG, cached, same
 from workers.protocol import Tokens
@@ -15,7 +15,7 @@ from workers.protocol import Tokens
 @pytest.fixture
 def mamba(tmp_path: Path) -> Iterator[Driver]:
     path = tmp_path / "mamba.gguf"
-    recurrent(EMBEDDED_MODEL, path)
+    write("mamba", EMBEDDED_MODEL, path)
     with loaded(path) as model, driver(model, path, n_ctx=2048, exact=True) as made:
         assert not model.shares_prefixes
         yield made

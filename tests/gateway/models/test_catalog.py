@@ -18,11 +18,10 @@ from huggingface_hub import scan_cache_dir
 from gateway.cli import main
 from gateway.config import EMBEDDED_MODEL
 from gateway.models import catalog
-from tests.architectures import hybrid, sliding
+from tests.architectures import write
 from tests.encoder import encoder
 from tests.f32 import f32_copy
 from tests.hub import COMMIT
-from tests.recurrent import recurrent
 from tests.server import DEADLINE_S, MODEL, environment
 
 CONTENT = MODEL.read_bytes()
@@ -236,13 +235,14 @@ def test_memory_follows_the_options(home: Path) -> None:
 
 
 def test_states_and_windows_are_told(home: Path) -> None:
-    for write, word in (
-        (recurrent, "recurrent"),
-        (hybrid, "recurrent"),
-        (sliding, "window of 128"),
+    for name, word in (
+        ("mamba", "recurrent"),
+        ("jamba", "recurrent"),
+        ("gemma2", "window of 128"),
+        ("gemma3", "window of 128"),
     ):
         path = home / "m.gguf"
-        write(MODEL, path)
+        write(name, MODEL, path)
         assert word in run("show", str(path))
 
 

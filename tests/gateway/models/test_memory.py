@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ from gateway.models.memory import (
     STEP_LOGITS_BYTES,
     need,
 )
-from tests.architectures import hybrid, sliding
+from tests.architectures import ARCHITECTURES, write
 from tests.encoder import encoder
-from tests.recurrent import recurrent
 from tests.server import MODEL
 from workers.llama import context
 from workers.protocol import WorkerSpec
@@ -39,10 +39,8 @@ model = llama.Model(spec)
 llama.Context(model, spec, llama.sequences(model, spec))
 """
 MODELS: dict[str, Callable[[Path], object]] = {
-    "llama": lambda path: path.write_bytes(MODEL.read_bytes()),
-    "sliding": lambda path: sliding(MODEL, path),
-    "hybrid": lambda path: hybrid(MODEL, path),
-    "recurrent": lambda path: recurrent(MODEL, path),
+    "embedded": lambda path: path.write_bytes(MODEL.read_bytes()),
+    **{name: partial(write, name, MODEL) for name in ARCHITECTURES},
     "encoder": lambda path: encoder(path, PoolingType.MEAN),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -64,13 +62,13 @@ def reported(spec: WorkerSpec) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("write", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("made", MODELS.values(), ids=MODELS)
 def test_the_sizes_are_llama_cpps(
-    write: Callable[[Path], object], options: dict[str, Any], tmp_path: Path
+    made: Callable[[Path], object], options: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.gguf"
-    write(path)
-    if write is MODELS["encoder"]:  # its heads are too narrow for the blocks of a q8_0 cache
+    made(path)
+    if made is MODELS["encoder"]:  # its heads are too narrow for the blocks of a q8_0 cache
         options = {name: value for name, value in options.items() if "cache" not in name}
     spec = Config(model=path, tuned="off", **options).worker_spec()
     ours = need(gguf.read(path), spec, 1, room.processor())
