@@ -98,7 +98,7 @@ def test_what_is_cached_changes_no_text(made: Driver) -> None:
 
 
 def test_parked_and_resumed(made: Driver) -> None:
-    """With its cells, and without them after others took them."""
+    """With its cells, and without them: others fit only in their place."""
     model, ids = made.preparer._model, prompt(11, 200)
     expected = directly(model, ids)
     for at, evicted in enumerate((False, True)):
@@ -111,7 +111,7 @@ def test_parked_and_resumed(made: Driver) -> None:
         assert outcome.parked == 1
         assert len(outcome.ids) < COUNT
         if evicted:
-            others = [generate(50 + n, Tokens(prompt(n, 700)), max_tokens=4) for n in range(3)]
+            others = [generate(50 + n, Tokens(prompt(n, 640)), max_tokens=4) for n in range(3)]
             made.run_beside(*others)
             assert made.kv.used == 0, "it lost its cells"
         made.unpark(request)
