@@ -1,6 +1,8 @@
 """Other architectures than the embedded model's: the engine says what llama.cpp says by itself."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
 
 import llama_cpp
 import numpy as np
@@ -131,3 +133,20 @@ def test_several_answers_to_one_prompt(made: Driver) -> None:
     assert [outcome.ids for outcome in made.run(*sampled)] == alone
     greedy = [generate(70 + n, Tokens(ids), max_tokens=COUNT) for n in range(3)]
     assert [outcome.ids for outcome in made.run(*greedy)] == [directly(model, ids)] * 3
+
+
+def test_four_where_there_is_room_for_two(name: str, tmp_path: Path) -> None:
+    """Some are put back and computed again, or restored: their texts do not change by that."""
+    path = tmp_path / "model.gguf"
+    write(name, EMBEDDED_MODEL, path)
+    with (
+        loaded(path) as model,
+        driver(model, path, n_ctx=256, exact=True, cache_bytes=8 << 20) as tight,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        requests = [generate(n, Tokens(prompt(n, 20)), max_tokens=100) for n in range(4)]
+        alone = [tight.alone(request).ids for request in requests]
+        put_back = Mock(side_effect=tight.engine.seats.put_back)
+        patch.setattr(tight.engine.seats, "put_back", put_back)
+        assert [outcome.ids for outcome in tight.run(*requests)] == alone
+        assert put_back.called
