@@ -1,6 +1,7 @@
 """The README's examples are executed, and its table of options is the real one."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -164,7 +165,28 @@ def code(text: str) -> str:
     )
 
 
+def helped(command: str) -> str:
+    """What a command says of itself, on a screen of 100 columns."""
+    environment = {**os.environ, "COLUMNS": "100"}
+    words = [sys.executable, "-m", "gateway.cli", *command.split(), "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.strip()
+
+
+def commands_table() -> str:
+    """What each says to --help; the options of serve are a table of their own."""
+    names = [
+        name for name in re.findall(r"^    (\w+) ", helped(""), re.MULTILINE) if name != "serve"
+    ]
+    found = [f"```text\n$ forge --help\n{helped('')}\n```"]
+    for name in names:
+        found.append(f"<details><summary><code>forge {name} --help</code></summary>\n")
+        found.append(f"```text\n{helped(name)}\n```\n\n</details>")
+    return "\n".join(found)
+
+
 TABLES = {
+    "commands": commands_table,
     "options": options_table,
     "parameters": parameters_table,
     "llama-server": llama_server_table,
@@ -181,7 +203,12 @@ def shown(name: str) -> str:
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_the_real_ones(name: str) -> None:
     """To write them anew: ``python -m tests.test_readme``."""
-    assert shown(name) == TABLES[name]()
+    assert words(shown(name)) == words(TABLES[name]())
+
+
+def words(text: str) -> list[str]:
+    """Without what differs between versions of argparse: "-m MODEL, --model MODEL"."""
+    return re.sub(r"(\s--?[a-z][\w-]*) [A-Z_]+(?=,)", r"\1", text).split()
 
 
 def test_the_table_of_metrics_is_a_scrape(server: ForgeServer) -> None:
