@@ -18,6 +18,7 @@ from workers.protocol import (
     CallDelta,
     Cancel,
     Chat,
+    Compare,
     Declined,
     Delta,
     Detokenize,
@@ -27,11 +28,13 @@ from workers.protocol import (
     Failed,
     Finished,
     FrameDecoder,
+    FromJob,
     FromMeasurer,
     FromWorker,
     Generate,
     Grammar,
     Infill,
+    Job,
     JsonSchema,
     Load,
     Loaded,
@@ -39,13 +42,18 @@ from workers.protocol import (
     Measure,
     Measured,
     ModelInfo,
+    Pair,
     ProtocolError,
     Rate,
     Ready,
     Sampling,
+    Score,
+    Scored,
+    Shrink,
     Started,
     Step,
     Text,
+    Tick,
     TokenChance,
     Tokenize,
     Tokens,
@@ -53,6 +61,7 @@ from workers.protocol import (
     ToolUse,
     ToWorker,
     Unable,
+    Where,
     WorkerSpec,
     encode,
 )
@@ -146,6 +155,27 @@ FROM_MEASURER = (
     | st.builds(Measured, st.lists(RATES, max_size=3), IDS)
     | st.builds(Unable, TEXTS)
 )
+SPECS = st.builds(
+    WorkerSpec,
+    model_path=TEXTS,
+    n_ctx=st.none() | SMALL,
+    n_gpu_layers=SMALL,
+    beat=NUMBERS,
+    target_itl_ms=st.none() | NUMBERS,
+)
+PLACES = st.builds(Where, TEXTS, IDS, SMALL)
+JOBS = (
+    st.builds(Shrink, TEXTS, TEXTS, SMALL, SMALL, st.booleans(), st.booleans())
+    | st.builds(Compare, st.lists(st.builds(Pair, TEXTS, SMALL, SMALL, PLACES, PLACES), max_size=3))
+    | st.builds(Score, SPECS, TEXTS, SMALL)
+)
+FROM_JOB = (
+    st.builds(Tick, SMALL, SMALL, TEXTS)
+    | st.builds(protocol.Error, TEXTS, NUMBERS, NUMBERS, NUMBERS)
+    | st.builds(Scored, SMALL, NUMBERS)
+    | st.just(protocol.Done())
+    | st.builds(protocol.Hopeless, TEXTS)
+)
 
 
 def fed(type_: Any, chunks: list[bytes]) -> list[Any]:
@@ -180,12 +210,22 @@ def test_messages_of_measuring_are_json(asked: Measure, told: Loaded | Measured 
     assert msgspec.json.decode(msgspec.json.encode(told), type=FromMeasurer) == told
 
 
+@settings(max_examples=30, deadline=None)
+@given(JOBS, FROM_JOB)
+def test_messages_of_jobs_are_json(
+    asked: Shrink | Compare | Score, told: Tick | protocol.Error | Scored
+) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(asked), type=Job) == asked
+    assert msgspec.json.decode(msgspec.json.encode(told), type=FromJob) == told
+
+
 def test_every_message_type_is_tried() -> None:
     """A new message must come into the strategies above."""
     unions = (ToWorker, FromWorker, protocol.Event, protocol.Question)
     kinds = {kind for union in unions for kind in get_args(union)}
     kinds |= {*get_args(protocol.Prompt), *get_args(protocol.Constraint), ToolUse}
     kinds |= {Measure, Rate, *get_args(FromMeasurer)}
+    kinds |= {*get_args(Job), *get_args(FromJob), Pair, Where}
     kinds |= {ModelInfo, Load, Sampling, Dry, Embedding, Extra, CallDelta, Logprob, TokenChance}
     defined = {
         value
