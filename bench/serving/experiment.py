@@ -44,7 +44,7 @@ class Experiment:
         self._known: Known = known(spec.settings.model)
         room = min(self._known.context, spec.settings.ctx)
         self._workloads = [
-            workload for workload in workloads(spec.plan, room)
+            workload for workload in workloads(spec.plan, room, spec.settings.slots)
             if spec.only is None or workload.name.startswith(tuple(spec.only))
         ]  # fmt: skip
         self.capacity = math.nan

@@ -130,11 +130,12 @@ async def long(asker: Asker, prompts: Prompts, capacity: float, *, plan: Plan) -
     return Run([*answers], window=window, long=late)
 
 
-def workloads(plan: Plan, room: int) -> list[Workload]:
-    """All of them, for a model with ``room`` tokens for a sequence."""
+def workloads(plan: Plan, room: int, slots: int) -> list[Workload]:
+    """All of them, for a model with ``room`` tokens for a sequence, and ``slots`` sequences."""
     system = min(plan.system_words, room // 4)
     big = min(plan.long_words, int(0.7 * room) - plan.tokens)
-    fitting = replace(plan, long_words=big)
+    # A slot is left for the long prompt: else it would come when the streams are over.
+    fitting = replace(plan, long_words=big, streams=max(1, min(plan.streams, slots - 1)))
     found = [
         Workload(
             f"closed loop: {clients} client{'s' * (clients > 1)}",

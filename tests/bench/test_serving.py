@@ -48,13 +48,22 @@ def test_prompts_are_the_models_own_words_and_never_the_same() -> None:
 
 def test_prompts_fit_into_the_context() -> None:
     for room in (512, 2048, 100_000):
-        by_name = {w.name: w for w in workloads(Plan(rounds=1), room)}
+        by_name = {w.name: w for w in workloads(Plan(rounds=1), room, 32)}
         assert [name.partition(": ")[2] for name in by_name][:3] == [
             "1 client", "8 clients", "32 clients"
         ]  # fmt: skip
         big = by_name["a long prompt into streams"].run.keywords["plan"]  # type: ignore[attr-defined]
         assert big.long_words == min(3000, int(0.7 * room) - 32)
         assert [w.forge_only for w in by_name.values()].count(True) == 2
+
+
+def test_the_long_prompt_finds_a_slot() -> None:
+    """Beside the streams: else it would come when they are over."""
+    for slots, streams in ((32, 8), (9, 8), (8, 7), (1, 1)):
+        (found,) = (
+            w for w in workloads(Plan(rounds=1), 2048, slots) if w.name.startswith("a long")
+        )
+        assert found.run.keywords["plan"].streams == streams  # type: ignore[attr-defined]
 
 
 def answer(asked: float, *moments: float, error: str = "") -> Answer:
