@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -69,15 +70,18 @@ async def closed(
     waves: int,
     system_words: int = 0,
     cache_prompt: bool | None = None,
+    spread: bool = False,
 ) -> Run:
     """So many clients, each of which asks again when it has its answer.
 
-    With ``system_words`` all of their prompts begin with the same ones.
+    With ``system_words`` all of their prompts begin with the same ones. With ``spread`` answers
+    are of different lengths, of ``plan.tokens`` on average: else clients that began together stay
+    together, which suits who computes all prompts at once.
     """
     system = prompts.text(system_words) if system_words else None
     asked = [
-        [Request(prompts.chat(plan.words, system), plan.tokens, cache_prompt) for _ in range(waves)]
-        for _ in range(clients)
+        [Request(prompts.chat(plan.words, system), tokens, cache_prompt) for tokens in each]
+        for each in lengths(clients, waves, plan.tokens, spread=spread)
     ]
 
     async def client(requests: list[Request]) -> list[Answer]:
@@ -85,6 +89,17 @@ async def closed(
 
     found = await asyncio.gather(*(client(requests) for requests in asked))
     return Run([answer for answers in found for answer in answers])
+
+
+def lengths(clients: int, waves: int, tokens: int, *, spread: bool) -> list[list[int]]:
+    """Tokens of each client's answers, the same in every run: ``tokens``, or so on average.
+
+    With ``spread`` each wave has all lengths from a quarter of that on, in an order of its own.
+    """
+    least = tokens // 4 if spread and clients > 1 else tokens
+    step = 2 * (tokens - least) / max(1, clients - 1)
+    orders = [random.Random(f"{wave}").sample(range(clients), clients) for wave in range(waves)]
+    return [[least + round(step * order[client]) for order in orders] for client in range(clients)]
 
 
 async def poisson(
@@ -144,6 +159,9 @@ def workloads(plan: Plan, room: int, slots: int) -> list[Workload]:
         )
         for clients, waves in plan.waves.items()
     ]
+    clients, waves = max(plan.waves.items())
+    run = partial(closed, plan=plan, clients=clients, waves=waves, spread=True)
+    found.append(Workload(f"answers of all lengths: {clients} clients", run))
     found += [
         Workload(f"Poisson: {load:g}x", partial(poisson, plan=plan, load=load), needs_capacity=True)
         for load in plan.loads

@@ -19,7 +19,7 @@ from bench.serving.client import Answer, Client, Request
 from bench.serving.measure import Figures, Ratio, figures, medians, ratio
 from bench.serving.prompts import Prompts, arrivals, known
 from bench.serving.report import Result, as_json, ceilings, markdown, peer, ratios
-from bench.serving.workloads import Plan, Run, workloads
+from bench.serving.workloads import Plan, Run, lengths, workloads
 from gateway.config import EMBEDDED_MODEL
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -55,6 +55,18 @@ def test_prompts_fit_into_the_context() -> None:
         big = by_name["a long prompt into streams"].run.keywords["plan"]  # type: ignore[attr-defined]
         assert big.long_words == min(3000, int(0.7 * room) - 32)
         assert [w.forge_only for w in by_name.values()].count(True) == 2
+
+
+def test_answers_of_all_lengths_are_as_long_together() -> None:
+    for clients, waves, tokens in ((32, 3, 32), (8, 2, 5), (1, 2, 7)):
+        found = lengths(clients, waves, tokens, spread=True)
+        assert found == lengths(clients, waves, tokens, spread=True)
+        for wave in zip(*found, strict=True):
+            assert abs(sum(wave) - clients * tokens) <= 1
+        assert lengths(clients, waves, tokens, spread=False) == [[tokens] * waves] * clients
+    spread = lengths(32, 1, 32, spread=True)
+    assert min(spread) == [8]
+    assert max(spread) == [56]
 
 
 def test_the_long_prompt_finds_a_slot() -> None:
@@ -228,7 +240,7 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert f"llama-server ({tmp_path} has no llama-server" in text
     found = json.loads((tmp_path / "serving-embedded.json").read_text("utf-8"))["workloads"]
     assert [*found] == [
-        "closed loop: 2 clients", "shared prompt: 2 clients",
+        "closed loop: 2 clients", "answers of all lengths: 2 clients", "shared prompt: 2 clients",
         "shared prompt without cache: 2 clients", "chat of 2 turns", "a long prompt into streams",
     ]  # fmt: skip
     assert [*found["closed loop: 2 clients"]] == ["forge", "engine"]
