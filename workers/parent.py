@@ -1,4 +1,7 @@
-"""No process of ours outlives the one that started it."""
+"""No process of ours outlives the one that started it.
+
+``python -m workers.parent COMMAND ...`` is a command that does not, either.
+"""
 
 import ctypes
 import os
@@ -18,3 +21,8 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
             os._exit(0)
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])  # the kernel goes on minding it

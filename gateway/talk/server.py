@@ -76,10 +76,19 @@ def _file(model: str, names: list[str] | None) -> Path:
 
 @contextlib.contextmanager
 def _own(model: Path) -> Iterator[str]:
-    """The address of a server that ends when this is left, however that comes."""
+    """The address of a server that ends when this is left, or this process dies."""
     with tempfile.TemporaryDirectory(prefix="forge-") as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        command = [sys.executable, "-m", "gateway.cli", "serve", "--model", str(model)]
+        python = [sys.executable, "-m"]
+        command = [
+            *python,
+            "workers.parent",
+            *python,
+            "gateway.cli",
+            "serve",
+            "--model",
+            str(model),
+        ]
         command += ["--host", "127.0.0.1", "--port", "0", "--log-level", "warning"]
         with out.open("wb") as stdout, err.open("wb") as stderr:
             # A group of its own: Ctrl-C in the terminal is for the chat.

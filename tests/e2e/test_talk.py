@@ -335,6 +335,24 @@ def test_a_server_of_its_own_ends_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+@pytest.mark.skipif(
+    occupied(), reason="port 8080 of this machine is in use: a server would be found"
+)
+def test_a_server_of_its_own_ends_with_a_killed_chat(tmp_path: Path) -> None:
+    chat = Terminal(tmp_path)
+    address = re.search(r"forge-tiny at (http://[\d.:]+);", chat.expect(READY))
+    assert address is not None
+    pids = [worker["pid"] for worker in httpx.get(f"{address[1]}/workers").json()]
+    chat.child.kill(signal.SIGKILL)
+    chat.child.wait()
+    eventually(lambda: all(map(gone, pids)), "its workers end")
+    with Client(address[1], None) as late, pytest.raises(Failed, match="not answer"):
+        late.models()
+
+
+@pytest.mark.skipif(
     occupied(), reason="port 8080 of this machine is in use: a server would be found"
 )
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
