@@ -13,6 +13,8 @@ RECURRENT = ("ssm_", "time_mix_", "shortconv.")
 """Begins of the names of tensors that keep a state of a sequence instead of cells."""
 SHARED_FROM = {"gemma3n": 20}
 """The first layer that uses the cells of another one, where the file does not say."""
+MOST_LAYERS = 512
+"""llama.cpp's limit. A damaged file may say that it has billions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ def _layers(model: Gguf, said: Said) -> tuple[Layer, ...]:
             inside[int(match[1])][match[2]] = tensor
     # Layers that only predict further tokens ahead are not used.
     count = said.number("block_count", len(inside)) - said.number("nextn_predict_layers")
+    count = min(count, MOST_LAYERS)
     shared = SHARED_FROM.get(said.architecture, count - said.number("attention.shared_kv_layers"))
     sizes = _Sizes(said, count)
     return tuple(sizes.layer(index, inside[index], own=index < shared) for index in range(count))

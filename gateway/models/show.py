@@ -42,6 +42,7 @@ def described(entry: Entry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
     for tensor in model.tensors:
         kinds[tensor.type.name] += tensor.values
     template = model.metadata.get("tokenizer.chat_template")
+    can = supports(model, said, sizes, template)
     return {
         "name": entry.name,
         "title": model.metadata.get("general.name"),
@@ -61,17 +62,18 @@ def described(entry: Entry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
         "recurrent": sizes.recurrent,
         "license": model.metadata.get("general.license"),
         "chat_template": template,
-        "supports": supports(model, said, sizes, template),
+        "chat_template_error": can.pop("broken"),
+        "supports": can,
         "memory": memory(model, config),
     }
 
 
 def supports(model: gguf.Gguf, said: Said, sizes: Shape, template: str | None) -> dict[str, Any]:
-    """What the API can be asked for."""
+    """What the API can be asked for; ``broken``: what is wrong with the template, if anything."""
     generates = not sizes.encoder and said.value("attention.causal") is not False
-    told = speech(template) if generates else {"tools": None, "reasoning": None}
+    told = speech(template) if generates else {"tools": None, "reasoning": None, "broken": None}
     return {
-        "chat": generates,
+        "chat": generates and told["broken"] is None,
         **told,
         "embeddings": said.value("pooling_type") != RANKS,
         "infill": generates and infills(model),
@@ -131,7 +133,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     shapes = [f"{told['layers']} layers", f"width {told['width']:,}", window, recurrent]
     template = "none: chats are written as ChatML" if can["chat"] else "none"
     if told["chat_template"]:
-        template = "yes (--template shows it)"
+        template = told["chat_template_error"] or "yes (--template shows it)"
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in _shares(told["types"]))
     lines = [
         ("model", told["name"]),

@@ -6,19 +6,34 @@ For who looks at a model without loading it: the gateway's process knows no temp
 import json
 import sys
 
+from workers.renderer import Renderer
 from workers.speech import detect
 from workers.speech.generic import Told
+from workers.template import TemplateFailed
 
 
 def told(template: str) -> dict[str, object]:
-    """How a model with this template calls tools and thinks."""
+    """How a model with this template calls tools and thinks; what is wrong with it, if anything."""
     speech = detect(template or None)
     native = not isinstance(speech.calls.history, Told)
     thoughts = speech.thoughts
     return {
         "tools": speech.calls.name if native else "told in the system message",
         "reasoning": None if thoughts is None else [thoughts.opening, thoughts.closing],
+        "broken": broken(template) if template else None,
     }
+
+
+def broken(template: str) -> str | None:
+    """Why workers refuse chats with this template, which is compiled as they do it."""
+    renderer = Renderer()
+    try:
+        renderer.compile(template, bos="", eos="")
+    except TemplateFailed as error:
+        return str(error)
+    finally:
+        renderer.close()
+    return None
 
 
 if __name__ == "__main__":

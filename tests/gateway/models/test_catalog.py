@@ -250,6 +250,19 @@ def test_the_template_alone(home: Path) -> None:
     assert run("show", str(MODEL), "--template") == (MODEL.parent / "template.jinja").read_text()
 
 
+def test_a_broken_template_is_told(home: Path) -> None:
+    """As those will hear it who ask for a chat."""
+    path = home / "m.gguf"
+    f32_copy(MODEL, path, template="Hello\n{% if %}")
+    shown = run("show", str(path))
+    assert "template is broken: line 2" in shown
+    told = json.loads(run("show", str(path), "--json"))
+    assert told["supports"]["chat"] is False
+    assert "broken" not in told["supports"]
+    assert "line 2" in told["chat_template_error"]
+    assert json.loads(run("show", str(MODEL), "--json"))["chat_template_error"] is None
+
+
 def test_age() -> None:
     assert catalog.age(0, 90) == "1 minute ago"
     assert catalog.age(0, 3 * 86400.5) == "3 days ago"

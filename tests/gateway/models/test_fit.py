@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import llama_cpp
@@ -125,6 +126,12 @@ def test_overrides_count() -> None:
     assert longer.need().n_ctx == 8 * 4096 > plain.need().n_ctx
     for ignored in ("context_length=float:4096", "block_count=str:x", f"block_count=int:{10**12}"):
         assert wanted(override_kv=f"llama.{ignored}").need() == plain.need()
+
+
+def test_a_damaged_number_of_layers_costs_nothing() -> None:
+    model = gguf.read(MODEL)
+    damaged = replace(model, metadata={**model.metadata, "llama.block_count": 2**63})
+    assert len(shape(damaged).layers) == 512
 
 
 def test_layers_on_a_gpu_do_not_count() -> None:
