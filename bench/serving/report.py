@@ -43,6 +43,9 @@ RATIOS = {
     "worst gap": "itl_max", "TTFT of the long prompt": "long_ttft",
 }  # fmt: skip
 
+PRIVATE = {"model", "models", "out", "llama_bin"}
+"""Options that are folders of the machine, of no use to others."""
+
 
 @dataclass
 class Result:
@@ -98,9 +101,10 @@ def ceilings(systems: dict[str, list[Figures]], name: str) -> Ratio | None:
 
 def as_json(result: Result) -> dict[str, Any]:
     """Everything: each round, the medians and the ratios."""
+    options = {name: value for name, value in result.options.items() if name not in PRIVATE}
     return {
         "model": result.slug, "when": result.when, "commit": commit(), "machine": machine(),
-        "versions": versions(), "load_before": result.load, "options": result.options,
+        "versions": versions(), "load_before": result.load, "options": options,
         "missing": result.missing, "capacity_requests_per_s": result.capacity,
         "workloads": {
             workload: {

@@ -238,7 +238,9 @@ def test_a_small_run(tmp_path: Path) -> None:
     )  # fmt: skip
     text = (tmp_path / "serving-embedded.md").read_text("utf-8")
     assert f"llama-server ({tmp_path} has no llama-server" in text
-    found = json.loads((tmp_path / "serving-embedded.json").read_text("utf-8"))["workloads"]
+    told = (tmp_path / "serving-embedded.json").read_text("utf-8")
+    assert str(tmp_path) not in json.dumps(json.loads(told)["options"])
+    found = json.loads(told)["workloads"]
     assert [*found] == [
         "closed loop: 2 clients", "answers of all lengths: 2 clients", "shared prompt: 2 clients",
         "shared prompt without cache: 2 clients", "chat of 2 turns", "a long prompt into streams",
