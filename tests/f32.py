@@ -25,13 +25,15 @@ def f32_copy(
     target: Path,
     template: str | None = None,
     *,
+    for_tools: str | None = None,
     add_bos: bool = False,
     token_ids: Mapping[str, int] | None = None,
     renamed: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``source`` to ``target`` with its F16 tensors as F32 and all its metadata.
 
-    ``template`` takes the place of its chat template, if given, and "" is as good as none; with
+    ``template`` takes the place of its chat template, if given, and "" is as good as none;
+    ``for_tools`` is a second one, for requests with tools; with
     ``add_bos`` its tokeniser puts BOS before every text. ``token_ids`` are more of its tokens that
     have a meaning, by the names that tokenizer.ggml has for them. ``renamed`` gives tokens another
     text.
@@ -51,6 +53,8 @@ def f32_copy(
         writer.add_key_value(
             key, value, kind, field.types[-1] if kind is GGUFValueType.ARRAY else None
         )
+    if for_tools is not None:
+        writer.add_string(f"{_TEMPLATE}.tool_use", for_tools)
     for name, token in (token_ids or {}).items():
         writer.add_uint32(f"tokenizer.ggml.{name}", token)
     for tensor in reader.tensors:

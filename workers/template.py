@@ -26,6 +26,14 @@ FALLBACK = (
 )
 """For models that bring no template: ChatML, the most widespread one."""
 
+NAMED = {
+    "mistral-v7-tekken": "{% for message in messages %}{% if message.role == 'system' %}"
+    "[SYSTEM_PROMPT]{{ message.content }}[/SYSTEM_PROMPT]{% elif message.role == 'user' %}"
+    "[INST]{{ message.content }}[/INST]{% else %}{{ message.content }}{{ eos_token }}{% endif %}"
+    "{% endfor %}"
+}
+"""What llama_model_chat_template says by a name: Mistral Small 2503 brings no template."""
+
 MARKS = (
     "<|im_end|>",
     "<|im_start|>",
@@ -43,6 +51,18 @@ GROWTH = 16
 a few for each message, and a system prompt of their own."""
 SHOWN = 500
 """Characters of a template's error that anybody is told."""
+
+
+def joined(usual: str, for_tools: str | None) -> str:
+    """One template of a model's two; with tools it is the second, as Hugging Face chooses.
+
+    Each stays as it is: no blank is trimmed around them, and of each the last newline goes, as
+    Jinja has it.
+    """
+    if not for_tools:
+        return usual
+    second, first = (source.removesuffix("\n") for source in (for_tools, usual))
+    return f"{{% if tools +%}}{second}{{%+ else +%}}{first}{{%+ endif %}}"
 
 
 def stops(source: str | None, is_token: Callable[[str], bool]) -> list[str]:

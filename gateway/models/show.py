@@ -17,6 +17,7 @@ from gateway.models.sizes import readable
 
 RANKS = 4
 """llama.cpp's pooling type of models that rank pairs of texts."""
+TEMPLATES = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
 FIM_KEYS = {
     "pre": ("fim_pre_token_id", "prefix_token_id"),
     "suf": ("fim_suf_token_id", "suffix_token_id"),
@@ -41,8 +42,9 @@ def described(entry: Entry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
     kinds = Counter[str]()
     for tensor in model.tensors:
         kinds[tensor.type.name] += tensor.values
-    template = model.metadata.get("tokenizer.chat_template")
-    can = supports(model, said, sizes, template)
+    said_of_chats = (model.metadata.get(key) for key in TEMPLATES)
+    template, for_tools = (it if isinstance(it, str) else None for it in said_of_chats)
+    can = supports(model, said, sizes, [template, for_tools])
     return {
         "name": entry.name,
         "title": model.metadata.get("general.name"),
@@ -62,16 +64,19 @@ def described(entry: Entry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
         "recurrent": sizes.recurrent,
         "license": model.metadata.get("general.license"),
         "chat_template": template,
+        "chat_template_tool_use": for_tools,
         "chat_template_error": can.pop("broken"),
         "supports": can,
         "memory": memory(model, config),
     }
 
 
-def supports(model: gguf.Gguf, said: Said, sizes: Shape, template: str | None) -> dict[str, Any]:
-    """What the API can be asked for; ``broken``: what is wrong with the template, if anything."""
+def supports(
+    model: gguf.Gguf, said: Said, sizes: Shape, templates: list[str | None]
+) -> dict[str, Any]:
+    """What the API can be asked for; ``broken``: what is wrong with its templates, if anything."""
     generates = not sizes.encoder and said.value("attention.causal") is not False
-    told = speech(template) if generates else {"tools": None, "reasoning": None, "broken": None}
+    told = speech(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
     return {
         "chat": generates and told["broken"] is None,
         **told,
@@ -80,11 +85,11 @@ def supports(model: gguf.Gguf, said: Said, sizes: Shape, template: str | None) -
     }
 
 
-def speech(template: str | None) -> dict[str, Any]:
+def speech(templates: list[str | None]) -> dict[str, Any]:
     """How it calls tools and thinks. The workers know; this process must not know templates."""
     done = subprocess.run(
         [sys.executable, "-m", "workers.speech"],
-        input=(template or "").encode("utf-8", "replace"),
+        input=json.dumps(templates).encode(),
         capture_output=True,
         check=True,
         timeout=60,
@@ -133,7 +138,8 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     shapes = [f"{told['layers']} layers", f"width {told['width']:,}", window, recurrent]
     template = "none: chats are written as ChatML" if can["chat"] else "none"
     if told["chat_template"]:
-        template = told["chat_template_error"] or "yes (--template shows it)"
+        another = ", and another for tools" if told["chat_template_tool_use"] else ""
+        template = told["chat_template_error"] or f"yes (--template shows it){another}"
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in _shares(told["types"]))
     lines = [
         ("model", told["name"]),

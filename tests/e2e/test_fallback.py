@@ -1,5 +1,6 @@
 """Models whose file brings no chat template, or one that is of no use."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,35 @@ def test_of_several_models_each_is_warned_of_once(start_server: Start, tmp_path:
     server.stop()
     (line,) = [line for line in server.stderr.splitlines() if "chat template" in line]
     assert "model mute: it brings no chat template" in line
+
+
+USUAL = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}>"
+FOR_TOOLS = (
+    "{% for tool in tools %}<tool>{{ tool.function.name }}</tool>{% endfor %}"
+    "{% for message in messages %}{% if message.role == 'tool' %}<tool_response>"
+    "{{ message.content }}</tool_response>{% elif message.tool_calls %}"
+    "{% for call in message.tool_calls %}<tool_call>"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}'
+    "</tool_call>"
+    "{% endfor %}{% else %}[{{ message.role }}] {{ message.content }}\n{% endif %}{% endfor %}>"
+)
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+
+
+def test_a_second_template_for_tools(start_server: Start, tmp_path: Path) -> None:
+    """As some models bring it: requests with tools get that, in the family it is written for."""
+    path = tmp_path / "two.gguf"
+    f32_copy(EMBEDDED_MODEL, path, template=USUAL, for_tools=FOR_TOOLS)
+    server = start_server("--workers", "1", "--slots", "1", model=path)
+    plain = post(server, "/apply-template", messages=MESSAGES).json()["prompt"]
+    assert plain == "[user] hello\n>"
+    tooled = post(server, "/apply-template", messages=MESSAGES, tools=[TOOL]).json()["prompt"]
+    assert tooled == "<tool>add</tool>[user] hello\n>"
+    chat = post(server, "/v1/chat/completions", messages=MESSAGES, tools=[TOOL], max_tokens=100,
+                tool_choice="required").json()  # fmt: skip
+    assert chat["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "add"
+    assert re.search(r"chat template +yes .*, and another for tools", shown(path))
+    assert re.search(r"tools +hermes", shown(path))
 
 
 @pytest.fixture

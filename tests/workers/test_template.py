@@ -2,10 +2,19 @@
 
 import json
 from datetime import datetime
+from typing import Any
 
 import pytest
 
-from workers.template import FALLBACK, ROOM, ChatTemplate, TemplateFailed, stops
+from workers.template import (
+    FALLBACK,
+    NAMED,
+    ROOM,
+    ChatTemplate,
+    TemplateFailed,
+    joined,
+    stops,
+)
 
 USER: dict[str, object] = {"role": "user", "content": "2 < 3 & ü"}
 
@@ -163,6 +172,43 @@ def test_marks_that_are_no_tokens_end_an_answer() -> None:
     assert stops(None, lambda mark: mark == "<|im_end|>") == ["<|im_start|>"]
     assert stops(llama, lambda mark: False) == ["<|eot_id|>", "<|start_header_id|>"]
     assert stops("{{ messages[0].content }}", lambda mark: False) == []
+
+
+@pytest.mark.parametrize(
+    "usual", ["{{ messages[0].content }}", "\n  a  \n ", "{% if x %}b\n{% endif %}\n"]
+)
+@pytest.mark.parametrize(
+    "for_tools",
+    [
+        "{{ tools | tojson }}",
+        "\n\n  {% set x = 1 %}\n  {{ x }}\n  ",
+        "{% macro m(t) %}<{{ t }}>{% endmacro %}{% for t in tools %}{{ m(t.name) }} {% endfor %}\n",
+    ],
+)
+def test_a_template_for_tools_beside_the_usual_one(usual: str, for_tools: str) -> None:
+    """Each says what it says alone, to the last blank."""
+
+    def said(source: str, tools: list[dict[str, Any]] | None) -> str:
+        template = ChatTemplate(source, bos="<s>", eos="</s>")
+        return template.render([{"role": "user", "content": "hi"}], 0.0, tools)
+
+    both, tools = joined(usual, for_tools), [{"name": "add"}]
+    assert said(both, None) == said(usual, None)
+    assert said(both, tools) == said(for_tools, tools)
+    assert joined(usual, None) == usual
+
+
+def test_a_template_that_llama_cpp_knows_by_its_name() -> None:
+    """Mistral Small 2503, as https://docs.mistral.ai/guides/tokenization has V7-Tekken."""
+    talk: list[dict[str, object]] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "Bye"},
+    ]
+    assert render(NAMED["mistral-v7-tekken"], *talk) == (
+        "[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][INST]Hi[/INST]Hello!</s>[INST]Bye[/INST]"
+    )
 
 
 def test_generation_blocks_are_transparent() -> None:

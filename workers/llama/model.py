@@ -11,6 +11,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
 from workers.protocol import ModelInfo, WorkerSpec
+from workers.template import NAMED, joined
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 
@@ -116,8 +117,13 @@ class Model:
         """The one that the operator wants, or the model's own; None if there is neither."""
         if self._template is not None:
             return self._template
-        source = llama_cpp.llama_model_chat_template(self.handle, None)
-        return source.decode("utf-8", "replace") if source else None
+        usual, for_tools = self._own_template(None), self._own_template(b"tool_use")
+        return None if usual is None else joined(usual, for_tools)
+
+    def _own_template(self, name: bytes | None) -> str | None:
+        source = llama_cpp.llama_model_chat_template(self.handle, name)
+        said = source.decode("utf-8", "replace") if source else None
+        return None if said is None else NAMED.get(said, said)
 
     @property
     def fim(self) -> FIMTokens | None:

@@ -1,4 +1,6 @@
-"""`python -m workers.speech`: what a chat template on standard input tells, as JSON.
+"""`python -m workers.speech`: what chat templates on standard input tell, as JSON.
+
+They are a JSON list: the usual one, and the one for tools; null for one that is not there.
 
 For who looks at a model without loading it: the gateway's process knows no templates.
 """
@@ -9,7 +11,7 @@ import sys
 from workers.renderer import Renderer
 from workers.speech import detect
 from workers.speech.generic import Told
-from workers.template import TemplateFailed
+from workers.template import TemplateFailed, joined
 
 
 def told(template: str) -> dict[str, object]:
@@ -37,4 +39,5 @@ def broken(template: str) -> str | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(told(sys.stdin.buffer.read().decode("utf-8", "replace"))))
+    usual, for_tools = json.load(sys.stdin)
+    print(json.dumps(told(joined(usual, for_tools) if usual else "")))
