@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tests.e2e.traffic import Streaming
@@ -34,7 +34,7 @@ def stopped(*pids: int) -> Iterator[None]:
         yield
     finally:
         for pid in pids:
-            if not gone(pid):
+            with suppress(ProcessLookupError):  # it was killed
                 os.kill(pid, signal.SIGCONT)
 
 
