@@ -1,1 +1,0 @@
-"""Several models behind one gateway: which are there, which are loaded, and whose turn it is."""
