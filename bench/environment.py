@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gateway.machine import available_cores, cpu_model
+from gateway.system.host import available_cores, cpu_model
 
 
 def machine() -> dict[str, Any]:

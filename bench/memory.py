@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.processes import PROC
 from bench.server import Server, running
-from gateway.config import EMBEDDED_MODEL
+from gateway.config.config import EMBEDDED_MODEL
 
 RESULTS = Path(__file__).parent / "results"
 SLOTS = 16

@@ -13,25 +13,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, ExceptionHandler
 
-from gateway.admission import Bounds
 from gateway.api import infer, openai
-from gateway.api.auth import Authentication
-from gateway.api.dashboard import Dashboard
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.infer import Infer
-from gateway.api.middleware import TicketHeaders
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
 from gateway.api.service import Service
 from gateway.api.tokens import Tokens
-from gateway.audit import Auditor
-from gateway.config import Config
-from gateway.crowd import Crowd
-from gateway.dispatcher import Dispatcher
-from gateway.errors import (
+from gateway.config.api_keys import Keyring
+from gateway.config.config import Config
+from gateway.config.model_entry import Entry
+from gateway.core.errors import (
     BadRequest,
     BodyTimeout,
     ForgeError,
@@ -39,26 +34,31 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
 )
-from gateway.fleet.entry import Entry
-from gateway.fleet.fleet import Fleet
-from gateway.fleet.keeper import Keeper, Resident
-from gateway.fleet.lane import Lane
-from gateway.fleet.memory import Plan
-from gateway.fleet.notes import tell
-from gateway.fleet.transient import TransientPool
-from gateway.keys import Keyring
-from gateway.limits import Limits
-from gateway.metrics import Metrics
-from gateway.metrics.models import States
-from gateway.metrics.state import Standing
-from gateway.observer import Observer, Observers
-from gateway.page.history import Gaps
-from gateway.page.live import Live
-from gateway.page.view import View
+from gateway.dashboard.endpoint import Dashboard
+from gateway.dashboard.history import Gaps
+from gateway.dashboard.live import Live
+from gateway.dashboard.view import View
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.invariants import Auditor
+from gateway.dispatch.observer import Observer, Observers
+from gateway.dispatch.rate_limits import Limits
+from gateway.dispatch.shared_admission import Crowd
+from gateway.http.auth import Authentication
+from gateway.http.response_headers import TicketHeaders
+from gateway.ordering.admission import Bounds
+from gateway.ordering.preemption import Rules
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
-from gateway.preemption import Rules
-from gateway.requestlog import RequestLog
+from gateway.served.loader import Keeper, Resident
+from gateway.served.memory_budget import Plan
+from gateway.served.registry import Fleet
+from gateway.served.served_model import Lane
+from gateway.served.swappable_pool import TransientPool
+from gateway.served.worker_notes import tell
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics.models import States
+from gateway.telemetry.metrics.state import Standing
+from gateway.telemetry.request_log import RequestLog
 
 EXPOSED = [
     "X-Request-Id",

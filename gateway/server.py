@@ -12,13 +12,13 @@ from collections.abc import Generator, Sequence
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.connection import LINGER_S, Connection, Terms
-from gateway.descriptors import connections_allowed
-from gateway.fleet.lane import Lane
-from gateway.fleet.memory import Plan
-from gateway.keys import Keyring
+from gateway.config.api_keys import Keyring
+from gateway.config.config import Config
+from gateway.http.connection import LINGER_S, Connection, Terms
+from gateway.http.open_files import connections_allowed
 from gateway.pool import Pool, PoolFailed
+from gateway.served.memory_budget import Plan
+from gateway.served.served_model import Lane
 
 FAREWELL_S = 5
 """How long finished responses may take to reach slow clients before the process ends."""

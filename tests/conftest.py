@@ -7,8 +7,8 @@ from typing import Protocol
 
 import pytest
 
-from tests.f32 import f32_copy
-from tests.server import ALIAS, MODEL, ForgeServer
+from tests.support.f32 import f32_copy
+from tests.support.server import ALIAS, MODEL, ForgeServer
 
 
 class Start(Protocol):

@@ -16,37 +16,37 @@ DEVELOPMENT = ROOT / "workers" / "forge_tiny"
 PURE = [
     ROOT / name
     for name in (
-        "gateway/aging.py",
-        "gateway/fleet/residency.py",
-        "gateway/limits.py",
-        "gateway/metrics/exposition.py",
-        "gateway/metrics/instruments.py",
-        "gateway/page/deltas.py",
-        "gateway/page/history.py",
+        "gateway/ordering/aging.py",
+        "gateway/served/load_policy.py",
+        "gateway/dispatch/rate_limits.py",
+        "gateway/telemetry/metrics/exposition.py",
+        "gateway/telemetry/metrics/instruments.py",
+        "gateway/dashboard/deltas.py",
+        "gateway/dashboard/history.py",
         "gateway/pool/placement.py",
-        "gateway/quantize/loss.py",
-        "gateway/quantize/types.py",
-        "gateway/talk/commands.py",
-        "gateway/talk/conversation.py",
-        "gateway/tune/plan.py",
-        "workers/batcher.py",
-        "workers/budget.py",
-        "workers/cells.py",
-        "workers/prefix_cache.py",
-        "workers/host_cache.py",
-        "workers/radix.py",
-        "workers/kv.py",
-        "workers/pooling.py",
-        "workers/text.py",
-        "workers/sampler.py",
-        "workers/dry.py",
+        "gateway/cli/quantize/loss.py",
+        "gateway/cli/quantize/types.py",
+        "gateway/cli/chat/slash_commands.py",
+        "gateway/cli/chat/conversation.py",
+        "gateway/cli/tune/plan.py",
+        "workers/planning/batcher.py",
+        "workers/planning/step_budget.py",
+        "workers/kv/cells.py",
+        "workers/kv/prefix_cache.py",
+        "workers/kv/host_cache.py",
+        "workers/kv/radix.py",
+        "workers/kv/kv.py",
+        "workers/engine/pooling.py",
+        "workers/output/detokenizer.py",
+        "workers/sampling/stages.py",
+        "workers/sampling/dry.py",
     )
 ] + sorted((ROOT / "workers" / "speech").glob("*.py"))
 
 
 LLAMA = ROOT / "workers" / "llama"
 NUMERIC = (
-    "workers/budget.py", "workers/chances.py", "workers/pooling.py", "workers/quantize.py",
+    "workers/planning/step_budget.py", "workers/sampling/logprobs.py", "workers/engine/pooling.py", "workers/tools/quantize.py",
 )  # fmt: skip
 """Arithmetic on what llama.cpp computed."""
 
@@ -115,8 +115,10 @@ def test_pure_modules_do_no_io_and_read_no_clock(path: Path) -> None:
 def test_the_protocol_stands_alone() -> None:
     parts = {name: ROOT / "workers" / f"{name}.py" for name in ("protocol", "jobs", "spec")}
     ours = {name: reaches(path, "workers", "gateway") for name, path in parts.items()}
-    assert ours["protocol"] == reaches(parts["protocol"], "workers.spec", "workers.jobs")
-    assert ours["jobs"] == {"workers.spec.WorkerSpec"}
+    assert ours["protocol"] == reaches(
+        parts["protocol"], "workers.protocol.spec", "workers.protocol.jobs"
+    )
+    assert ours["jobs"] == {"workers.protocol.spec.WorkerSpec"}
     assert not ours["spec"]
 
 
@@ -124,7 +126,7 @@ def test_importing_the_gateway_loads_no_engine() -> None:
     """Also not by accident, through somebody who imports somebody."""
     source = (
         "import sys, gateway.app, gateway.cli, gateway.server\n"
-        "heavy = {'llama_cpp', 'numpy', 'torch', 'workers.engine', 'workers.llama'}\n"
+        "heavy = {'llama_cpp', 'numpy', 'torch', 'workers.engine.engine', 'workers.llama'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -19,11 +19,19 @@ from gateway.api.infer import InferBody
 from gateway.api.openai import chat, completions
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
-from gateway.cli import default_text, describe
-from gateway.config import Config
-from gateway.llama_server import ALIASES, ELSEWHERE, HUB, NOTES, OURS_ALONE, SAME, SWITCHES
+from gateway.cli.main import default_text, describe
+from gateway.config.config import Config
+from gateway.config.llama_server_compat import (
+    ALIASES,
+    ELSEWHERE,
+    HUB,
+    NOTES,
+    OURS_ALONE,
+    SAME,
+    SWITCHES,
+)
 from tests.conftest import Start
-from tests.server import ForgeServer
+from tests.support.server import ForgeServer
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

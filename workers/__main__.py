@@ -12,20 +12,20 @@ from typing import NamedTuple
 import msgspec
 
 from workers import llama
-from workers.budget import StepBudget
-from workers.cells import BooksDiffer
-from workers.control import Control
-from workers.embedder import Embedder
-from workers.engine import Engine, Inbox
-from workers.host_cache import HostCache
-from workers.kv import KVCache
+from workers.chat_format import detect
+from workers.engine.embedder import Embedder
+from workers.engine.engine import Engine, Inbox
+from workers.input_processor import Preparer, Prompter
+from workers.kv.cells import BooksDiffer
+from workers.kv.host_cache import HostCache
+from workers.kv.kv import KVCache
 from workers.link import Link
 from workers.parent import die_with_parent
-from workers.preparer import Preparer, Prompter
+from workers.planning.step_budget import StepBudget
 from workers.protocol import Broken, Ready, Violated, WorkerSpec
-from workers.renderer import Renderer, RendererFailed
-from workers.speech import detect
-from workers.template import TemplateFailed
+from workers.template.chat_template import TemplateFailed
+from workers.template.sandbox import Renderer, RendererFailed
+from workers.token_service import Control
 
 log = logging.getLogger("forge.worker")
 

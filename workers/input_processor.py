@@ -6,10 +6,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from workers.constraint import Compiler, ConstraintFailed, Guide, answer
-from workers.echo import Echo
-from workers.embedder import Input
+from workers.chat_format import OutputParser, Speech, starts_thinking
+from workers.engine.embedder import Input
+from workers.engine.sequence import Sequence, Voice
 from workers.llama import EmbeddingShape, Model
+from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer
+from workers.output.echo import Echo
 from workers.protocol import (
     BAD_CONSTRAINT,
     BAD_PARAMETER,
@@ -27,10 +29,8 @@ from workers.protocol import (
     Tokens,
     ToolUse,
 )
-from workers.renderer import GrammarFailed, RendererFailed
-from workers.sequence import Sequence, Voice
-from workers.speech import OutputParser, Speech, starts_thinking
-from workers.template import TemplateFailed, stops
+from workers.template.chat_template import TemplateFailed, stops
+from workers.template.sandbox import GrammarFailed, RendererFailed
 
 STRICT_PARAM = "response_format"
 """The one field whose schemas say themselves how strict they are."""
@@ -48,7 +48,7 @@ class Refused(Exception):
 
 
 class Sandbox(Protocol):
-    """Where texts of others run: :class:`workers.renderer.Renderer` in a worker."""
+    """Where texts of others run: :class:`workers.template.sandbox.Renderer` in a worker."""
 
     def render(
         self,

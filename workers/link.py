@@ -15,10 +15,10 @@ from collections import Counter
 
 import msgspec
 
-from workers.control import Control
-from workers.embedder import Input
-from workers.engine import Inbox
-from workers.preparer import Preparer, Refused
+from workers.engine.embedder import Input
+from workers.engine.engine import Inbox
+from workers.engine.sequence import Sequence
+from workers.input_processor import Preparer, Refused
 from workers.protocol import (
     Ask,
     Beat,
@@ -32,7 +32,7 @@ from workers.protocol import (
     ToWorker,
     encode,
 )
-from workers.sequence import Sequence
+from workers.token_service import Control
 
 READ_BYTES = 1 << 18
 """As much as a socketpair usually holds."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from workers.input_processor import Prompter, Refused
 from workers.llama import Model
-from workers.preparer import Prompter, Refused
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
@@ -23,8 +23,8 @@ from workers.protocol import (
     Tokenize,
     Told,
 )
-from workers.renderer import RendererFailed
-from workers.template import TemplateFailed
+from workers.template.chat_template import TemplateFailed
+from workers.template.sandbox import RendererFailed
 
 
 class Control:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.server import Server
-from gateway.config import EMBEDDED_MODEL
-from tests.f32 import f32_copy
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.f32 import f32_copy
 
 from .asking import MODEL, Request, mix
 from .clients import Answer, Clients, Outcome

@@ -17,7 +17,7 @@ PAUSE_S = 0.1
 """A shorter gap between two tokens is no pause: a busy machine makes such."""
 TRACKER = "resource_tracker"
 """In the command of the process that multiprocessing starts beside the workers."""
-RENDERER = "workers.renderer"
+RENDERER = "workers.template.sandbox"
 """In the command of the process that a worker starts for its templates."""
 SETTLE_S = 60
 """Ends a wait for a server to calm down that will not."""

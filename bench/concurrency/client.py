@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 
 from bench.overload.measure import percentile
-from gateway.descriptors import connections_allowed
+from gateway.http.open_files import connections_allowed
 
 RETRY_S = 0.1
 SPLIT_S = 0.01

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from gateway.descriptors import connections_allowed
+from gateway.http.open_files import connections_allowed
 
 STEP = 100
 """Connections that are opened at once: fewer than any backlog of a listener."""

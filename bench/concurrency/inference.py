@@ -13,7 +13,7 @@ import queue
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
-from gateway.config import Config
+from gateway.config.config import Config
 from workers import llama
 
 from .evented import AsyncWork

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from gateway.descriptors import connections_allowed
+from gateway.http.open_files import connections_allowed
 
 Kind = Literal["idle", "streaming"]
 STEP = 100

@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from bench.overload.measure import percentile
-from gateway.descriptors import connections_allowed
+from gateway.http.open_files import connections_allowed
 
 STEP = 100
 """Connections that are opened at once: fewer than any backlog of a listener."""

@@ -24,18 +24,18 @@ OBSERVE = ("nothing", "metrics", "log")
 
 async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) -> None:
     """The gateway; it says itself that it is ready. ``observe``: one of OBSERVE."""
-    from gateway import logs
-    from gateway.config import Config
-    from gateway.keys import Keyring
+    from gateway.config.api_keys import Keyring
+    from gateway.config.config import Config
     from gateway.pool.supervisor import LocalPool
     from gateway.server import serve
+    from gateway.system import log_setup
 
     queue = 2 * slots
     config = Config(
         workers=1, alias=NAME, max_queue=queue, max_queue_bytes=queue * 1024,
         metrics=observe != "nothing", log_level="info" if observe == "log" else "warning",
     )  # fmt: skip
-    logs.configure(config.log_level, "json", "%(name)s")
+    log_setup.configure(config.log_level, "json", "%(name)s")
     worker = partial(null_worker.main, slots=slots, pace_s=pace_s)
     silence_s, step_s = config.stuck_timeout, config.step_timeout
     pool = LocalPool(config.worker_spec(), 1, silence_s=silence_s, step_s=step_s, main=worker)
@@ -67,7 +67,7 @@ def main() -> None:
     """The command line."""
     import uvloop
 
-    from gateway.cli import bind
+    from gateway.cli.main import bind
 
     parser = argparse.ArgumentParser(prog="python -m bench.gateway.host")
     parser.add_argument("what", choices=("forge", "echo"))

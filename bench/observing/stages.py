@@ -13,8 +13,8 @@ import uvloop
 
 from bench.gateway.null_worker import PIECE, TOKEN
 from bench.gateway.stages import Bench, timed
-from gateway import logs
-from gateway.config import Config
+from gateway.config.config import Config
+from gateway.system import log_setup
 from workers.protocol import Delta
 
 ROUNDS = 7
@@ -60,7 +60,7 @@ def _serve(bench: Bench) -> Callable[[], Awaitable[None]]:
 
 async def _measure(repeats: int) -> dict[str, Added]:
     handler, propagate = logging.StreamHandler(_Forgetful()), LOG.propagate
-    handler.setFormatter(logs.Json())
+    handler.setFormatter(log_setup.Json())
     LOG.addHandler(handler)
     LOG.propagate = False
     ways = {

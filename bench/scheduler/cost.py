@@ -19,12 +19,12 @@ from bench.scheduler.policies import job
 from bench.scheduler.pool import SimulatedPool
 from bench.scheduler.seed import PERIOD_S, RATE, SeedQueue
 from bench.scheduler.seed_cpp import SeedCpp
-from gateway.aging import NANO, AgingHeap
-from gateway.crowd import Crowd
-from gateway.dispatcher import UNBOUNDED, Dispatcher
-from gateway.errors import ForgeError
-from gateway.queue import Queue
-from gateway.ticket import Job, Ticket
+from gateway.core.errors import ForgeError
+from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
+from gateway.dispatch.queue import Queue
+from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.aging import NANO, AgingHeap
 
 ARRIVALS_PER_S = 100
 GAP_NS = NANO // ARRIVALS_PER_S
@@ -215,7 +215,7 @@ def _seed_pass(n: int) -> float:
 
 
 class _Silent:
-    """Implements :class:`gateway.observer.Observer`."""
+    """Implements :class:`gateway.dispatch.observer.Observer`."""
 
     def on_end(self, ticket: Ticket) -> None: ...
     def on_refused(self, job: Job, error: ForgeError) -> None: ...

@@ -7,11 +7,11 @@ from typing import Any
 from bench.scheduler.pool import prompt
 from bench.scheduler.seed import RATE, SeedScheduler
 from bench.scheduler.virtual import now_ns
-from gateway.dispatcher import Dispatcher
-from gateway.errors import ForgeError
+from gateway.core.errors import ForgeError
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.preemption import Rules
 from gateway.pool import Listener, Pool
-from gateway.preemption import Rules
-from gateway.ticket import Job, Ticket
 from workers.protocol import Generate, Sampling
 
 QUANTUM_S = 0.5
@@ -37,7 +37,7 @@ class Policy:
 
 
 class _Silent:
-    """Implements :class:`gateway.observer.Observer`: the pool's own books are enough here."""
+    """Implements :class:`gateway.dispatch.observer.Observer`: the pool's own books are enough here."""
 
     def on_end(self, ticket: Ticket) -> None:
         assert ticket.error is None, ticket.error

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bench.scheduler.traces import Arrival
 from bench.scheduler.virtual import at_ns, now_ns
-from gateway.aging import NANO
+from gateway.ordering.aging import NANO
 from gateway.pool import Listener, WorkerStatus
 from workers.protocol import Finished, Generate, Load, ModelInfo, Parked, Question, Text
 

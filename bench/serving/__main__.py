@@ -19,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.models import SHAPES, cache, model
 from bench.peers import NoPeer, programs, python_server
-from gateway.config import EMBEDDED_MODEL
-from gateway.machine import available_cores
+from gateway.config.config import EMBEDDED_MODEL
+from gateway.system.host import available_cores
 
 from . import report
 from .experiment import Experiment, Spec

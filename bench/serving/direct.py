@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from bench.processes import Process, children, process
-from gateway.config import Config
+from gateway.config.config import Config
 from gateway.pool.link import WorkerLink
 from gateway.pool.process import WorkerProcess
 from gateway.pool.process import engine as compute

@@ -16,8 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.api.samplers import SamplersBody, without_stateful
 from gateway.api.schemas import GrammarSource, Schema
-from gateway.config import MIN_UPLOAD_RATE
-from gateway.errors import (
+from gateway.config.api_keys import Key
+from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.core.errors import (
     BadRequest,
     BodyTimeout,
     BodyTooLarge,
@@ -25,9 +26,8 @@ from gateway.errors import (
     UnknownParameter,
     UnsupportedParameter,
 )
-from gateway.keys import Key
-from gateway.priority import NORMAL, PRIORITIES
-from gateway.ticket import Job
+from gateway.core.priority import NORMAL, PRIORITIES
+from gateway.dispatch.ticket import Job
 from workers.protocol import Constraint, Prompt
 
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway import errors
-from gateway.errors import ForgeError
+from gateway.core import errors
+from gateway.core.errors import ForgeError
 
 JSON = "application/json"
 EVENTS = "text/event-stream"

@@ -12,8 +12,8 @@ from gateway.api.endpoint import GENERATION, JSON, Body, Endpoint
 from gateway.api.reply import Pace, collect, json_response, pace
 from gateway.api.schemas import constraint
 from gateway.api.service import Service
-from gateway.errors import ForgeError, ModelNotSupported, UnknownModel
-from gateway.usage import OpenAIUsage
+from gateway.core.errors import ForgeError, ModelNotSupported, UnknownModel
+from gateway.core.usage import OpenAIUsage
 from workers.protocol import Chat, Text
 
 

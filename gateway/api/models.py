@@ -14,7 +14,8 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.openai.types import ModelCard
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
-from gateway.errors import (
+from gateway.config.api_keys import ANYONE
+from gateway.core.errors import (
     DeadlineExceeded,
     LoopbackOnly,
     ModelStays,
@@ -22,8 +23,7 @@ from gateway.errors import (
     Unavailable,
     UnknownModel,
 )
-from gateway.fleet.lane import Lane
-from gateway.keys import ANYONE
+from gateway.served.served_model import Lane
 
 GROUP = "Models"
 

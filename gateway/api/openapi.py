@@ -11,8 +11,8 @@ from gateway import __version__
 from gateway.api.body import MAX_TIMEOUT_S
 from gateway.api.docstrings import descriptions
 from gateway.api.endpoint import EVENTS, JSON, Body, Endpoint
-from gateway.errors import ForgeError
-from gateway.priority import PRIORITIES
+from gateway.core.errors import ForgeError
+from gateway.core.priority import PRIORITIES
 
 VERSION = "3.1.0"
 REFS = "#/components/schemas/{model}"

@@ -9,19 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from gateway.aging import NANO
 from gateway.api.body import priority_text
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
-from gateway.errors import NotFound, Unavailable
-from gateway.fleet.lane import Lane
-from gateway.metrics import Metrics, Summary
-from gateway.metrics.registry import wants_exposition
+from gateway.core.errors import NotFound, Unavailable
+from gateway.dispatch.queue import Place
+from gateway.dispatch.sequence import Sequence
+from gateway.ordering.aging import NANO
 from gateway.pool import WorkerState, WorkerStatus
-from gateway.queue import Place
-from gateway.sequence import Sequence
+from gateway.served.served_model import Lane
+from gateway.telemetry.metrics import Metrics, Summary
+from gateway.telemetry.metrics.registry import wants_exposition
 
 QUEUE_SHOWN = 100
 """Waiting sequences that /queue lists one by one."""

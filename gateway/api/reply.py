@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.types import Message
 from typing_extensions import TypedDict
 
-from gateway.dispatcher import Dispatcher
-from gateway.ticket import Ticket
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.ticket import Ticket
 from workers.protocol import Delta, Finished, Logprob
 
 T = TypeVar("T")

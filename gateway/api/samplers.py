@@ -12,7 +12,7 @@ import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from gateway.errors import UnsupportedParameter
+from gateway.core.errors import UnsupportedParameter
 from workers.protocol import SAMPLERS, Dry, Sampling
 
 MAX_INT = 2**31 - 1

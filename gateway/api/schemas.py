@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.api.nested import Nested
-from gateway.errors import BadRequest
+from gateway.core.errors import BadRequest
 from workers.protocol import Constraint, Grammar, JsonSchema
 
 MAX_DEPTH = 64

@@ -6,21 +6,21 @@ from typing import Any
 
 from starlette.requests import Request
 
-from gateway.config import Config
-from gateway.dispatcher import TROUBLE_RETRY_S
-from gateway.errors import (
+from gateway.config.config import Config
+from gateway.core.errors import (
     BadRequest,
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
     Unavailable,
 )
-from gateway.fleet.fleet import Fleet
-from gateway.fleet.lane import Lane
-from gateway.limits import Limits
-from gateway.observer import Observer
-from gateway.prompts import least_bytes
-from gateway.ticket import Job, Ticket
+from gateway.core.prompt_size import least_bytes
+from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
+from gateway.dispatch.observer import Observer
+from gateway.dispatch.rate_limits import Limits
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.served.registry import Fleet
+from gateway.served.served_model import Lane
 from workers.protocol import ModelInfo
 
 

@@ -12,11 +12,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.aging import NANO
 from gateway.api.reply import serve_ticket
-from gateway.dispatcher import Dispatcher
-from gateway.errors import ForgeError
-from gateway.ticket import ClientEvent, Ticket
+from gateway.core.errors import ForgeError
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.ticket import ClientEvent, Ticket
+from gateway.ordering.aging import NANO
 
 COMMENT = b": waiting\n\n"
 

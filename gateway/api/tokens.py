@@ -18,8 +18,8 @@ from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
-from gateway.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
-from gateway.fleet.lane import Lane
+from gateway.core.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
+from gateway.served.served_model import Lane
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
 MAX_BODY = 1 << 20

@@ -14,19 +14,21 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from gateway import __version__, llama_server, logs, tuned
-from gateway.config import EMBEDDED_MODEL, Config, ConfigError
-from gateway.fleet import memory, tables
-from gateway.keys import Keyring
-from gateway.llama_server import ALIASES, HUB, SWITCHES
-from gateway.models import command as model_commands
-from gateway.models import options as model_options
-from gateway.models import room
-from gateway.models.obtain import obtain
-from gateway.quantize import options as quantize_options
-from gateway.talk import options as talk_options
-from gateway.tls import server_context
-from gateway.tune import options
+from gateway import __version__
+from gateway.cli.chat import options as talk_options
+from gateway.cli.models import command as model_commands
+from gateway.cli.models import options as model_options
+from gateway.cli.quantize import options as quantize_options
+from gateway.cli.tune import options
+from gateway.config import llama_server_compat, model_tables, tuning_profile
+from gateway.config.api_keys import Keyring
+from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
+from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES
+from gateway.http.tls import server_context
+from gateway.model_files import memory_check
+from gateway.model_files.resolve import obtain
+from gateway.served import memory_budget
+from gateway.system import log_setup
 
 EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 SEND_BUFFER = 1 << 16
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The ``forge`` command; returns the exit code."""
     parser = build_parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    unknown = llama_server.hint(arguments) if arguments[:1] == ["serve"] else None
+    unknown = llama_server_compat.hint(arguments) if arguments[:1] == ["serve"] else None
     if unknown is not None:
         return _fail("serve", unknown)
     given = vars(parser.parse_args(arguments))
@@ -46,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in model_options.NAMES:
         return model_commands.run(command, given, file)
     if command == quantize_options.NAME:
-        from gateway.quantize import command as quantize
+        from gateway.cli.quantize import command as quantize
 
         return quantize.run(given)
     if command in talk_options.NAMES:
-        from gateway.talk import command as talk  # late: it brings an HTTP client
+        from gateway.cli.chat import command as talk  # late: it brings an HTTP client
 
         return talk.run(command, given)
     return tune(given, file) if command == "tune" else serve(given, file)
@@ -59,18 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
     try:
-        config, entries = tables.load(given, os.environ, file, obtain)
-        logs.configure(config.log_level, config.log_format, "%(name)s")
+        config, entries = model_tables.load(given, os.environ, file, obtain)
+        log_setup.configure(config.log_level, config.log_format, "%(name)s")
         keyring = Keyring.load(config.api_key, config.api_key_file)
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
         if entries:
-            tunings = [(entry, *tuned.apply(entry.config, os.environ)) for entry in entries]
+            tunings = [
+                (entry, *tuning_profile.apply(entry.config, os.environ)) for entry in entries
+            ]
             entries = [replace(entry, config=found) for entry, found, _ in tunings]
             notes = [None if note is None else f"{each.name}: {note}" for each, _, note in tunings]
-            plan = memory.plan(config, entries)
+            plan = memory_budget.plan(config, entries)
         else:
-            config, note = tuned.apply(config, os.environ)
-            notes, plan = [note, room.check(config)], None
+            config, note = tuning_profile.apply(config, os.environ)
+            notes, plan = [note, memory_check.check(config)], None
         sock = bind(config.host, config.port)
     except ConfigError as error:
         return _fail("serve", str(error))
@@ -93,7 +97,7 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
 
 def tune(given: dict[str, Any], file: Path | None) -> int:
     """``forge tune``, likewise."""
-    from gateway.tune import command  # late: rich takes a while to import
+    from gateway.cli.tune import command  # late: rich takes a while to import
 
     own = {field.name: given.pop(field.name) for field in fields(options.Wishes)}
     try:
@@ -105,16 +109,16 @@ def tune(given: dict[str, Any], file: Path | None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _tell(note: str, form: logs.Format) -> None:
+def _tell(note: str, form: log_setup.Format) -> None:
     """Something to know, on stderr; where everything there is JSON, this is too."""
     if form == "json":
         logging.getLogger("forge").warning("%s", note)
     else:
-        print(f"forge serve: {logs.escaped(note)}", file=sys.stderr)
+        print(f"forge serve: {log_setup.escaped(note)}", file=sys.stderr)
 
 
 def _fail(command: str, reason: str) -> int:
-    print(f"forge {command}: error: {logs.escaped(reason)}", file=sys.stderr)
+    print(f"forge {command}: error: {log_setup.escaped(reason)}", file=sys.stderr)
     return EXIT_USAGE
 
 
@@ -139,7 +143,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options come from :class:`gateway.config.Config`, which is their only list."""
+    """Options come from :class:`gateway.config.config.Config`, which is their only list."""
     parser = argparse.ArgumentParser(
         prog="forge",
         description="Forge: an inference gateway. Asyncio for I/O, processes for compute, "

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from gateway.config import ConfigError, Secret
-from gateway.priority import PRIORITIES
-from gateway.sources import read_toml
+from gateway.config.config import ConfigError, Secret
+from gateway.config.sources import read_toml
+from gateway.core.priority import PRIORITIES
 
 log = logging.getLogger("forge.keys")
 

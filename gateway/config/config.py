@@ -1,7 +1,7 @@
 """The configuration: one frozen, validated object.
 
 Its fields are the only list of options: the command line, its help and the README's table are made
-from them. Where their values come from is in :mod:`gateway.sources`.
+from them. Where their values come from is in :mod:`gateway.config.sources`.
 """
 
 import re
@@ -18,9 +18,9 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.engine_options import AUTO_SLOTS, EMBEDDED_MODEL, Auto, Count, EngineOptions
-from gateway.machine import available_cores, total_memory
-from gateway.overrides import overridden
+from gateway.config.engine_options import AUTO_SLOTS, EMBEDDED_MODEL, Auto, Count, EngineOptions
+from gateway.config.overrides import overridden
+from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
 __all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "Shape"]

@@ -1,7 +1,7 @@
 """The options about a model: which one, and how llama.cpp loads and computes it.
 
 Those that llama-server has too mean the same here and have its names. Each can be said for one of
-several models: see :mod:`gateway.fleet.tables`.
+several models: see :mod:`gateway.config.model_tables`.
 """
 
 from importlib.resources import files
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from gateway.overrides import parse, proportions
+from gateway.config.overrides import parse, proportions
 
 EMBEDDED_MODEL = Path(str(files("workers"))) / "forge_tiny" / "forge-tiny.gguf"
 

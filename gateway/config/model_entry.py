@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.config import Config
+from gateway.config.config import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """``[models.NAME]`` in the config file: several models, each with options of its own.
 
-NAME is what clients say. A table may hold every option of :class:`gateway.config.Config` that is
+NAME is what clients say. A table may hold every option of :class:`gateway.config.config.Config` that is
 about a model; what it does not say is as it is said for all.
 """
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gateway.config import MIB, Config, ConfigError
-from gateway.errors import BadRequest
-from gateway.fleet.entry import Entry
-from gateway.sources import obtained, said, validated
+from gateway.config.config import MIB, Config, ConfigError
+from gateway.config.model_entry import Entry
+from gateway.config.sources import obtained, said, validated
+from gateway.core.errors import BadRequest
 
 OF_THE_SERVER = frozenset({
     "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
@@ -47,7 +47,7 @@ def load(
 ) -> tuple[Config, list[Entry]]:
     """The server's configuration, and its models if the file has tables of them.
 
-    As :func:`gateway.sources.load`. A model that is given beside the tables is one more, the first,
+    As :func:`gateway.config.sources.load`. A model that is given beside the tables is one more, the first,
     and there from the start. Raises :class:`ConfigError`.
     """
     values, origin = said(arguments, environment, file)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.config import Config, ConfigError
+from gateway.config.config import Config, ConfigError
 
 
 def load(

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from gateway.config import Config
-from gateway.machine import Machine, this_machine
+from gateway.config.config import Config
+from gateway.system.host import Machine, this_machine
 
 HEAD = 1 << 20
 """Bytes of a model file that are hashed: see :func:`fingerprint`."""

@@ -4,7 +4,7 @@ An error carries its HTTP status, a stable code and, where the fault is in one f
 name; the dialects only format it. Any other exception is a bug and answered as such.
 """
 
-from gateway.usage import Usage
+from gateway.core.usage import Usage
 from workers import protocol
 
 

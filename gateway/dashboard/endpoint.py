@@ -14,14 +14,14 @@ from gateway.api.files import packaged
 from gateway.api.local import from_here
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
-from gateway.errors import LoopbackOnly, PriorityNotAllowed
-from gateway.keys import Key
-from gateway.page import static
-from gateway.page.deltas import event
-from gateway.page.flood import Flood
-from gateway.page.live import Live
-from gateway.page.view import LISTED
-from gateway.priority import PRIORITIES
+from gateway.config.api_keys import Key
+from gateway.core.errors import LoopbackOnly, PriorityNotAllowed
+from gateway.core.priority import PRIORITIES
+from gateway.dashboard import static
+from gateway.dashboard.deltas import event
+from gateway.dashboard.flood import Flood
+from gateway.dashboard.live import Live
+from gateway.dashboard.view import LISTED
 
 PAGE = ("index.html", "text/html")
 PROGRAMS = (

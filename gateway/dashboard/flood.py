@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from starlette.requests import Request
 
 from gateway.api.service import Service
-from gateway.errors import ForgeError, QueueFull, RateLimited
-from gateway.keys import Key
-from gateway.priority import PRIORITIES
-from gateway.ticket import Job, Ticket
+from gateway.config.api_keys import Key
+from gateway.core.errors import ForgeError, QueueFull, RateLimited
+from gateway.core.priority import PRIORITIES
+from gateway.dispatch.ticket import Job, Ticket
 from workers.protocol import Chat, Sampling
 
 TEXT = "Tell me a long story."

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from gateway.errors import Unavailable
-from gateway.page.deltas import Broadcast, Snapshot
+from gateway.core.errors import Unavailable
+from gateway.dashboard.deltas import Broadcast, Snapshot
 
 VIEWERS = 32
 PERIOD_S = 0.25

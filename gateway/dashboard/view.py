@@ -5,17 +5,17 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from gateway.aging import NANO
-from gateway.errors import ForgeError
-from gateway.fleet.fleet import Fleet
-from gateway.fleet.lane import Lane
-from gateway.page.deltas import Row, Snapshot
-from gateway.page.history import Gaps, Recorder, row
+from gateway.core.errors import ForgeError
+from gateway.core.priority import CLASSES, class_of
+from gateway.dashboard.deltas import Row, Snapshot
+from gateway.dashboard.history import Gaps, Recorder, row
+from gateway.dispatch.queue import Place
+from gateway.dispatch.sequence import Sequence
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.aging import NANO
 from gateway.pool import WorkerStatus
-from gateway.priority import CLASSES, class_of
-from gateway.queue import Place
-from gateway.sequence import Sequence
-from gateway.ticket import Job, Ticket
+from gateway.served.registry import Fleet
+from gateway.served.served_model import Lane
 
 LISTED = 60
 """Waiting sequences that are shown one by one; of the others the number."""
@@ -24,7 +24,7 @@ RECENT = 30
 
 
 class View:
-    """Looks. Implements :class:`gateway.observer.Observer`, to remember who ended."""
+    """Looks. Implements :class:`gateway.dispatch.observer.Observer`, to remember who ended."""
 
     def __init__(self, fleet: Fleet, gaps: Callable[[], Gaps] | None) -> None:
         """``gaps``: how to read the histogram of inter-token latencies, if there is one."""
@@ -88,7 +88,7 @@ class View:
     def _s(self, moment_ns: int) -> float:
         return round((moment_ns - self._origin_ns) / NANO, 3)
 
-    # ------------------------------------------------------------------ gateway.observer.Observer
+    # ------------------------------------------------------------------ gateway.dispatch.observer.Observer
 
     def on_end(self, ticket: Ticket) -> None:
         """Remember a request."""

@@ -7,9 +7,9 @@ outside the queue. Once the client has read, they wait in the queue again, in th
 
 from collections.abc import Callable
 
+from gateway.dispatch.sequence import Move, Sequence
+from gateway.dispatch.ticket import Ticket
 from gateway.pool import Pool
-from gateway.sequence import Move, Sequence
-from gateway.ticket import Ticket
 
 UNREAD = 256
 """Events that a ticket may hold before its generations pause: some seconds of a fast stream."""

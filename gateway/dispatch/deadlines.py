@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.errors import DeadlineExceeded, ForgeError
-from gateway.ticket import Ticket
+from gateway.core.errors import DeadlineExceeded, ForgeError
+from gateway.dispatch.ticket import Ticket
 
 
 class Deadlines:

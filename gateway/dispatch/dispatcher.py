@@ -11,12 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from collections.abc import Sequence as Row
 
-from gateway.admission import Bounds, ServiceRate
-from gateway.aging import NANO
-from gateway.backpressure import UNREAD, Backpressure
-from gateway.crowd import Crowd
-from gateway.deadlines import Deadlines
-from gateway.errors import (
+from gateway.core.errors import (
     BodyTooLarge,
     Displaced,
     ForgeError,
@@ -25,14 +20,19 @@ from gateway.errors import (
     WorkerFailed,
     from_worker,
 )
-from gateway.observer import Observer
-from gateway.parking import Parking
+from gateway.dispatch.backpressure import UNREAD, Backpressure
+from gateway.dispatch.deadlines import Deadlines
+from gateway.dispatch.observer import Observer
+from gateway.dispatch.preemptor import Parking
+from gateway.dispatch.quarantine import Quarantine
+from gateway.dispatch.queue import Place, Queue
+from gateway.dispatch.sequence import Move, Sequence, State
+from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.ticket import Job, Meter, Ticket
+from gateway.ordering.admission import Bounds, ServiceRate
+from gateway.ordering.aging import NANO
+from gateway.ordering.preemption import Rules
 from gateway.pool import Pool
-from gateway.preemption import Rules
-from gateway.quarantine import Quarantine
-from gateway.queue import Place, Queue
-from gateway.sequence import Move, Sequence, State
-from gateway.ticket import Job, Meter, Ticket
 from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 
 log = logging.getLogger("forge.dispatcher")
@@ -193,7 +193,7 @@ class Dispatcher:
             self._wake.set()
 
     def first_key(self) -> int | None:
-        """The key of who is first by age; see :meth:`gateway.queue.Queue.first_key`."""
+        """The key of who is first by age; see :meth:`gateway.dispatch.queue.Queue.first_key`."""
         return self._queue.first_key()
 
     def key(self, priority: float) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.dispatcher import Dispatcher
+from gateway.dispatch.dispatcher import Dispatcher
 
 PERIOD_S = 2.0
 

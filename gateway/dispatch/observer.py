@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from gateway.errors import ForgeError
-from gateway.ticket import Job, Ticket
+from gateway.core.errors import ForgeError
+from gateway.dispatch.ticket import Job, Ticket
 
 
 class Observer(Protocol):

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from gateway.errors import (
+from gateway.core.errors import (
     BadRequest,
     DeadlineExceeded,
     ForgeError,
@@ -10,8 +10,8 @@ from gateway.errors import (
     RateLimited,
     Unavailable,
 )
-from gateway.sequence import State
-from gateway.ticket import Ticket
+from gateway.dispatch.sequence import State
+from gateway.dispatch.ticket import Ticket
 
 Outcome = Literal["finished", "failed", "cancelled", "expired", "rejected", "invalid"]
 """*failed*: by no fault of its own. *cancelled*: its client hung up. *expired*: its time was over.

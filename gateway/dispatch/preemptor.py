@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-from gateway.aging import NANO
+from gateway.dispatch.sequence import Sequence
+from gateway.ordering.aging import NANO
+from gateway.ordering.preemption import Rules
 from gateway.pool import Pool
-from gateway.preemption import Rules
-from gateway.sequence import Sequence
 
 
 class Parking:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 
-from gateway.aging import NANO
+from gateway.dispatch.queue import Queue
+from gateway.dispatch.sequence import Sequence
+from gateway.ordering.aging import NANO
 from gateway.pool import Pool
-from gateway.queue import Queue
-from gateway.sequence import Sequence
 
 MAX_DEATHS = 3
 """A sequence that saw this many workers die without giving a token in between is suspected."""

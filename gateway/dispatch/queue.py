@@ -12,13 +12,13 @@ Pure: the clock is an argument.
 
 from collections.abc import Iterator
 
-from gateway.admission import Admission
-from gateway.aging import AgingHeap, Waiting
-from gateway.crowd import Crowd
-from gateway.fairness import Turns, charge
-from gateway.ranked import Ranked
-from gateway.sequence import Sequence
-from gateway.ticket import Job, Ticket
+from gateway.dispatch.sequence import Sequence
+from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.admission import Admission
+from gateway.ordering.aging import AgingHeap, Waiting
+from gateway.ordering.fairness import Turns, charge
+from gateway.ordering.indexed_heap import Ranked
 
 Place = Waiting[Sequence]
 
@@ -29,7 +29,7 @@ USUAL_OF = 64
 
 
 class Queue:
-    """All sequences without a slot of one pool's. Implements :class:`gateway.crowd.Member`."""
+    """All sequences without a slot of one pool's. Implements :class:`gateway.dispatch.shared_admission.Member`."""
 
     def __init__(self, aging_rate: float, crowd: Crowd) -> None:
         """``crowd``: all who wait, in other queues too."""

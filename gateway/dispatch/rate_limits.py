@@ -10,11 +10,11 @@ Pure: the clock is an argument.
 import math
 from collections.abc import Callable, Iterable
 
-from gateway.aging import NANO
-from gateway.errors import ForgeError, RateLimited
-from gateway.keys import ANYONE, Key
-from gateway.prompts import BYTES_PER_TOKEN, usual_bytes
-from gateway.ticket import Job, Ticket
+from gateway.config.api_keys import ANYONE, Key
+from gateway.core.errors import ForgeError, RateLimited
+from gateway.core.prompt_size import BYTES_PER_TOKEN, usual_bytes
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.aging import NANO
 
 REQUESTS, TOKENS = "requests", "tokens"
 MINUTE_NS = 60 * NANO
@@ -102,7 +102,7 @@ class Allowance:
 
 
 class Limits:
-    """The allowances of all keys. Implements :class:`gateway.observer.Observer`."""
+    """The allowances of all keys. Implements :class:`gateway.dispatch.observer.Observer`."""
 
     def __init__(self, keys: Iterable[Key], clock_ns: Callable[[], int]) -> None:
         self._allowances = {key.name: Allowance(key, clock_ns) for key in (ANYONE, *keys)}
@@ -118,7 +118,7 @@ class Limits:
         """Nothing was taken."""
 
     def on_violation(self, what: str) -> None:
-        """Implements :class:`gateway.observer.Observer`; nothing to do with limits."""
+        """Implements :class:`gateway.dispatch.observer.Observer`; nothing to do with limits."""
 
     def on_unparked(self, seconds: float) -> None:
         """A pause uses nothing."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.aging import Waiting
+from gateway.ordering.aging import Waiting
 from workers.protocol import Generate, Sampling, Started
 
 if TYPE_CHECKING:
-    from gateway.ticket import Ticket
+    from gateway.dispatch.ticket import Ticket
 
 
 class State(Enum):
@@ -75,7 +75,7 @@ class Sequence:
         """Which choice of the answer it is."""
         self.place: Waiting[Sequence] | None = None
         self.cost = 0
-        """What its turn was expected to cost, in tags of `gateway.fairness`."""
+        """What its turn was expected to cost, in tags of `gateway.ordering.fairness`."""
         # Per attempt on a worker.
         self.state = State.WAITING
         self.attempt = 0
@@ -126,7 +126,7 @@ class Sequence:
     def generate(self, rank: float) -> Generate:
         """The work as a worker sees it, continuing after the tokens an earlier attempt gave.
 
-        ``rank``: its place in the queue, see :meth:`gateway.queue.Queue.rank`.
+        ``rank``: its place in the queue, see :meth:`gateway.dispatch.queue.Queue.rank`.
         """
         job = self.ticket.job
         prompt = job.prompts[self.index // job.n]

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.admission import Admission, Bounds
-from gateway.aging import Waiting
-from gateway.errors import ForgeError
+from gateway.core.errors import ForgeError
+from gateway.ordering.admission import Admission, Bounds
+from gateway.ordering.aging import Waiting
 
 if TYPE_CHECKING:
-    from gateway.sequence import Sequence
-    from gateway.ticket import Ticket
+    from gateway.dispatch.sequence import Sequence
+    from gateway.dispatch.ticket import Ticket
 
 
 class Member(Protocol):

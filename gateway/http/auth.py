@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import ForgeError, InvalidKey
-from gateway.keys import ANYONE, Key, Keyring
+from gateway.config.api_keys import ANYONE, Key, Keyring
+from gateway.core.errors import ForgeError, InvalidKey
 
 
 class Authentication:

@@ -26,8 +26,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from gateway.api.middleware import without_ticket
-from gateway.errors import (
+from gateway.core.errors import (
     BadRequest,
     ForgeError,
     HeadersTimeout,
@@ -35,6 +34,7 @@ from gateway.errors import (
     TooManyConnections,
     UrlTooLong,
 )
+from gateway.http.response_headers import without_ticket
 
 MAX_URL = 8 * 1024
 MAX_HEADERS = 256

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.aging import NANO
 from gateway.api.body import priority_text
-from gateway.limits import Allowance
-from gateway.ticket import Ticket, new_name
+from gateway.dispatch.rate_limits import Allowance
+from gateway.dispatch.ticket import Ticket, new_name
+from gateway.ordering.aging import NANO
 
 
 class TicketHeaders:

@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import NoReturn
 
-from gateway.config import ConfigError
+from gateway.config.config import ConfigError
 
 
 def server_context(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:

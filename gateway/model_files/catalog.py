@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import EMBEDDED_MODEL, ConfigError
-from gateway.models import gguf, web
-from gateway.models.ggml import FILE_TYPES
-from gateway.models.source import Hub, Url, choose, parse, quantisation, variants
+from gateway.config.config import EMBEDDED_MODEL, ConfigError
+from gateway.model_files import gguf, url_cache
+from gateway.model_files.ggml import FILE_TYPES
+from gateway.model_files.source import Hub, Url, choose, parse, quantisation, variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Entry:
 
 def everything(folders: Iterable[Path] = ()) -> list[Entry]:
     """All models, those of ``folders`` too, by name."""
-    found = [*hub(), *_in_folder(web.cache(), "web"), *embedded()]
+    found = [*hub(), *_in_folder(url_cache.cache(), "web"), *embedded()]
     for folder in folders:
         found += _in_folder(folder, "folder")
     return sorted(found, key=lambda entry: entry.name.lower())
@@ -89,7 +89,10 @@ def snapshots() -> Iterator[tuple[str, Path]]:
 
 def unfinished() -> list[Path]:
     """What came of models that are not whole."""
-    places = (hub_cache().glob("models--*/blobs/*.incomplete"), web.cache().glob("*/*.incomplete"))
+    places = (
+        hub_cache().glob("models--*/blobs/*.incomplete"),
+        url_cache.cache().glob("*/*.incomplete"),
+    )
     return sorted(path for place in places for path in place)
 
 
@@ -120,7 +123,7 @@ def find(text: str) -> Entry:
         return _entry(text, tuple(gguf.parts(path)), _home(path))
     source = parse(text)
     if isinstance(source, Url):
-        path = web.place(source.url, source.url)
+        path = url_cache.place(source.url, source.url)
         if not path.exists():
             raise ConfigError(f"{text} is not here; forge pull gets it")
         return _entry(str(path), tuple(gguf.parts(path)), "web")
@@ -154,7 +157,7 @@ def _home(path: Path) -> str:
         return "embedded"
     if absolute.is_relative_to(hub_cache()):
         return "hub"
-    return "web" if absolute.is_relative_to(web.cache()) else "folder"
+    return "web" if absolute.is_relative_to(url_cache.cache()) else "folder"
 
 
 def remove(entry: Entry) -> int:

@@ -18,9 +18,9 @@ from typing import BinaryIO, Protocol
 
 import httpx2
 
-from gateway.models import answer
-from gateway.models.gguf import MAGIC, Unreadable, check_whole
-from gateway.models.sizes import readable
+from gateway.core.byte_sizes import readable
+from gateway.model_files import response_facts
+from gateway.model_files.gguf import MAGIC, Unreadable, check_whole
 
 ATTEMPTS = 5
 """In a row, without a byte in between."""
@@ -128,7 +128,7 @@ class _Download:
     ) -> None:
         self._http, self._wanted, self._part = http, wanted, part
         self._stream, self._tell, self._sleep = stream, tell, sleep
-        self._said = answer.Said(wanted.size, wanted.sha256, None)
+        self._said = response_facts.Said(wanted.size, wanted.sha256, None)
         self._note = part.with_name(f"{part.name}.validator")
         """Beside the part: which version of the file it belongs to."""
         self._unsure = False
@@ -186,7 +186,7 @@ class _Download:
                 self._begin_anew()
                 return
             self._refuse_errors(response)
-            at = answer.begin(response)
+            at = response_facts.begin(response)
             if at != self._have():
                 self._begin_anew()
                 if at:
@@ -209,12 +209,14 @@ class _Download:
             reason = reasons.get(status, f"answers {status}")
             raise FetchFailed(f"{self._wanted.name}: the server {reason} ({status})")
 
-    def _merged(self, response: httpx2.Response) -> answer.Said:
-        said = answer.said(response)
+    def _merged(self, response: httpx2.Response) -> response_facts.Said:
+        said = response_facts.said(response)
         if said.validator:
             self._note.write_text(said.validator)
         known = self._wanted
-        return answer.Said(known.size or said.size, known.sha256 or said.sha256, said.validator)
+        return response_facts.Said(
+            known.size or said.size, known.sha256 or said.sha256, said.validator
+        )
 
     def _room(self, size: int | None) -> None:
         if size is None:

@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.models.ggml import TYPES, TensorType
+from gateway.model_files.ggml import TYPES, TensorType
 
 MAGIC = b"GGUF"
 STRING, ARRAY = 8, 9

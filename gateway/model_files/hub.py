@@ -1,7 +1,7 @@
 """Models of the Hugging Face hub, in the cache that its other users share.
 
 huggingface_hub knows the hub's API, its errors, tokens and the cache; the bytes come by
-:mod:`gateway.models.fetch`. It reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE itself.
+:mod:`gateway.model_files.download`. It reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE itself.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from gateway.models.fetch import FetchFailed, Tell, Unreachable, Wanted, client, fetch
-from gateway.models.source import Hub, choose
+from gateway.model_files.download import FetchFailed, Tell, Unreachable, Wanted, client, fetch
+from gateway.model_files.source import Hub, choose
 
 REVISION = "main"
 MOST_OVER_HTTP = 50_000_000_000
@@ -33,7 +33,7 @@ def pull(source: Hub, tell: Tell, note: Callable[[str], None]) -> Path:
     """The first or only file of the model, in the cache.
 
     ``note`` gets a line if the hub can't be reached and what the cache has is taken. Raises
-    :class:`FetchFailed`, or :class:`gateway.models.source.BadSource` for what is not there.
+    :class:`FetchFailed`, or :class:`gateway.model_files.source.BadSource` for what is not there.
     """
     disable_progress_bars()
     try:

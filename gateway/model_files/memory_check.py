@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gateway import machine
-from gateway.config import Config, ConfigError
-from gateway.models import fit, gguf, gpu
+from gateway.config.config import Config, ConfigError
+from gateway.model_files import gguf, gpu_probe, memory_fit
+from gateway.system import host
 from workers.protocol import Value
 
 MOST_LAYERS = 512
@@ -20,27 +20,27 @@ def check(config: Config) -> str | None:
     What goes to a GPU is not reckoned. Where the system does not tell how much is free, nothing is
     said. Nor is it of a file that can't be read: the worker that tries to will say why.
     """
-    free = machine.memory_available()
+    free = host.memory_available()
     if free is None:
         return None
     try:
         wanted = wanted_by(config, gguf.read(config.model), gpu=on_gpu(config))
     except gguf.Unreadable:
         return None
-    reason = fit.refusal(wanted, free)
+    reason = memory_fit.refusal(wanted, free)
     if reason is None:
-        return fit.warning(wanted, free)
+        return memory_fit.warning(wanted, free)
     if config.force:
-        return f"--force: {reason.removesuffix(fit.TRY_ANYWAY)}"
+        return f"--force: {reason.removesuffix(memory_fit.TRY_ANYWAY)}"
     raise ConfigError(f"--model: {reason}")
 
 
 def on_gpu(config: Config) -> bool:
     """Whether there is a GPU that takes layers of the model."""
-    return gpu.takes_layers(config.n_gpu_layers)
+    return gpu_probe.takes_layers(config.n_gpu_layers)
 
 
-def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> fit.Wanted:
+def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> memory_fit.Wanted:
     """``model`` as ``config`` says it is to be served.
 
     ``gpu``: what is offloaded goes to one, and is left out; else all is taken together.
@@ -49,7 +49,7 @@ def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> fit.Wan
     spec = config.worker_spec()
     if spec.override_kv:
         model = replace(model, metadata=overridden(model.metadata, spec.override_kv))
-    return fit.Wanted(model, spec, shape.workers, processor(), config.cache_bytes(), gpu)
+    return memory_fit.Wanted(model, spec, shape.workers, processor(), config.cache_bytes(), gpu)
 
 
 def overridden(metadata: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def overridden(metadata: Mapping[str, Any], values: Mapping[str, Value]) -> dict
 
 
 def processor() -> str:
-    """The kind, as :mod:`gateway.models.memory` tells them apart."""
+    """The kind, as :mod:`gateway.model_files.memory_estimate` tells them apart."""
     name = platform.machine().lower()
     if name in ("x86_64", "amd64"):
         return "x86"

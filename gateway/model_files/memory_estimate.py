@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.models.ggml import CACHE_BYTES
-from gateway.models.gguf import Gguf, Tensor
-from gateway.models.offload import kept
-from gateway.models.shape import Shape, shape
+from gateway.model_files.ggml import CACHE_BYTES
+from gateway.model_files.gguf import Gguf, Tensor
+from gateway.model_files.offload import kept
+from gateway.model_files.shape import Shape, shape
 from workers.protocol import WorkerSpec
 
 MIB = 1 << 20

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.models.gguf import Gguf
-from gateway.models.memory import GATEWAY, Need, need
-from gateway.models.sizes import readable
+from gateway.core.byte_sizes import readable
+from gateway.model_files.gguf import Gguf
+from gateway.model_files.memory_estimate import GATEWAY, Need, need
 from workers.protocol import WorkerSpec
 
 LEAST_CTX = 2048

@@ -7,7 +7,7 @@ embeddings stay.
 import re
 from typing import NamedTuple
 
-from gateway.models.gguf import Tensor
+from gateway.model_files.gguf import Tensor
 from workers.protocol import WorkerSpec
 
 

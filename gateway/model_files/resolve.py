@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.config import EMBEDDED_MODEL, ConfigError
-from gateway.models.sizes import readable
-from gateway.models.source import BadSource, Hub, parse
+from gateway.config.config import EMBEDDED_MODEL, ConfigError
+from gateway.core.byte_sizes import readable
+from gateway.model_files.source import BadSource, Hub, parse
 
 
 def obtain(text: str) -> Path:
@@ -20,17 +20,17 @@ def obtain(text: str) -> Path:
         if source is None:
             path = Path(text)
             return EMBEDDED_MODEL if text == EMBEDDED_MODEL.stem and not path.exists() else path
-        from gateway.models.fetch import FetchFailed
+        from gateway.model_files.download import FetchFailed
 
         try:
             with _bar() as bar:
                 if isinstance(source, Hub):
-                    from gateway.models import hub
+                    from gateway.model_files import hub
 
                     return hub.pull(source, bar, _note)
-                from gateway.models import web
+                from gateway.model_files import url_cache
 
-                return web.pull(source, bar)
+                return url_cache.pull(source, bar)
         except FetchFailed as error:
             raise ConfigError(str(error)) from error
         except (RuntimeError, OSError) as error:

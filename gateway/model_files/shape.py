@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.models.gguf import Gguf, Tensor
+from gateway.model_files.gguf import Gguf, Tensor
 
 LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 RECURRENT = ("ssm_", "time_mix_", "shortconv.")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from gateway.models.fetch import Tell, Wanted, client, fetch
-from gateway.models.gguf import PART, part_name
-from gateway.models.source import Url, shown
+from gateway.model_files.download import Tell, Wanted, client, fetch
+from gateway.model_files.gguf import PART, part_name
+from gateway.model_files.source import Url, shown
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
@@ -23,7 +23,7 @@ def cache(environment: Mapping[str, str] = os.environ) -> Path:
 def pull(source: Url, tell: Tell) -> Path:
     """The first or only file of the model. What is in the cache is not asked for again.
 
-    Raises :class:`gateway.models.fetch.FetchFailed`.
+    Raises :class:`gateway.model_files.download.FetchFailed`.
     """
     found = list[Path]()
     with client() as http:

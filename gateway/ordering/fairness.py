@@ -1,6 +1,6 @@
 """Owners take turns within one priority class: start-time fair queueing.
 
-Which *class* gets the next slot is decided by arrival keys alone (`gateway.aging`). Which *job* of
+Which *class* gets the next slot is decided by arrival keys alone (`gateway.ordering.aging`). Which *job* of
 that class takes it is decided here, so that one owner's thousand jobs don't bury another's single
 one. Each owner has a lane of its own, first come first served; a lane's next job carries the start
 tag ``S = max(V, F)``: V is the class's virtual time (the start tag served last), F the lane's
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Generic, TypeVar
 
-from gateway.ranked import Ranked
+from gateway.ordering.indexed_heap import Ranked
 
 T = TypeVar("T")
 

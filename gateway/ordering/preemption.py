@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from gateway.aging import NANO
+from gateway.ordering.aging import NANO
 
 
 class Running(Protocol):

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from gateway.core.prompt_size import BYTES_PER_TOKEN
 from gateway.pool.placement import Offer
 from gateway.pool.prefixes import UNKNOWN, Chain, Holdings
 from gateway.pool.watchdog import Watchdog
-from gateway.prompts import BYTES_PER_TOKEN
 from workers.protocol import (
     Answer,
     Ask,

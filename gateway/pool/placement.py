@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gateway.prompts import BYTES_PER_TOKEN
+from gateway.core.prompt_size import BYTES_PER_TOKEN
 from workers.protocol import Generate
 
 Reason = Literal["home", "prefix", "spill", "load"]

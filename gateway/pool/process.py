@@ -8,9 +8,9 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 
-from gateway import logs
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
+from gateway.system import log_setup
 from workers.protocol import Report, WorkerSpec
 
 STOP_S = 5.0
@@ -32,7 +32,7 @@ def engine(sock: socket.socket, spec: WorkerSpec) -> None:
 
 def _enter(main: Main, sock: socket.socket, spec: WorkerSpec) -> None:
     """Runs in the child."""
-    logs.configure(spec.log_level, spec.log_format, "worker %(process)d")
+    log_setup.configure(spec.log_level, spec.log_format, "worker %(process)d")
     main(sock, spec)
 
 

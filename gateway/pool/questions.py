@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from gateway.errors import QueueFull, Unavailable, WorkerFailed, from_worker
+from gateway.core.errors import QueueFull, Unavailable, WorkerFailed, from_worker
 from gateway.pool.link import WorkerLink
 from workers.protocol import Declined, Question
 

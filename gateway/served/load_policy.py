@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.aging import NANO
+from gateway.ordering.aging import NANO
 
 State = Literal["unloaded", "loading", "loaded", "unloading", "failed"]
 Reason = Literal["idle", "memory", "yielded", "asked"]

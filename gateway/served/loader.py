@@ -1,4 +1,4 @@
-"""Loads and unloads models, as :mod:`gateway.fleet.residency` decides."""
+"""Loads and unloads models, as :mod:`gateway.served.load_policy` decides."""
 
 import asyncio
 import contextlib
@@ -7,16 +7,16 @@ import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.aging import NANO
-from gateway.config import ConfigError
-from gateway.dispatcher import Dispatcher
-from gateway.errors import DeadlineExceeded, ForgeError, QueueFull, Unavailable
-from gateway.fleet.notes import tell
-from gateway.fleet.residency import Facts, Reason, Residency, State
-from gateway.fleet.transient import TransientPool
-from gateway.metrics.models import Loads
+from gateway.config.config import ConfigError
+from gateway.core.errors import DeadlineExceeded, ForgeError, QueueFull, Unavailable
+from gateway.core.priority import NORMAL
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.ordering.aging import NANO
 from gateway.pool import Pool, PoolFailed
-from gateway.priority import NORMAL
+from gateway.served.load_policy import Facts, Reason, Residency, State
+from gateway.served.swappable_pool import TransientPool
+from gateway.served.worker_notes import tell
+from gateway.telemetry.metrics.models import Loads
 
 log = logging.getLogger("forge.models")
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway import machine
-from gateway.config import MIB, Config, ConfigError
-from gateway.fleet.entry import Entry
-from gateway.models import fit, gguf, room
-from gateway.models.memory import GATEWAY
-from gateway.models.sizes import readable
+from gateway.config.config import MIB, Config, ConfigError
+from gateway.config.model_entry import Entry
+from gateway.core.byte_sizes import readable
+from gateway.model_files import gguf, memory_check, memory_fit
+from gateway.model_files.memory_estimate import GATEWAY
+from gateway.system import host
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Share:
 
     def check(self) -> None:
         """Raises :class:`ConfigError` if what is free now is too little."""
-        config, free = self.entry.config, machine.memory_available()
-        if free is None or config.force or self.need <= free or room.on_gpu(config):
+        config, free = self.entry.config, host.memory_available()
+        if free is None or config.force or self.need <= free or memory_check.on_gpu(config):
             return
         raise ConfigError(
             f"it needs {readable(self.need)} of memory, and {readable(free)} are free: "
-            f"{self.figures}{fit.TRY_ANYWAY}"
+            f"{self.figures}{memory_fit.TRY_ANYWAY}"
         )
 
 
@@ -58,21 +58,21 @@ def _budget(server: Config, entries: Sequence[Entry]) -> int:
     """Bytes for all of the server."""
     if server.memory_budget != "auto":
         return server.memory_budget * MIB
-    free = machine.memory_available() or machine.total_memory()
+    free = host.memory_available() or host.total_memory()
     return max(0, free - sum(entry.config.cache_bytes() for entry in entries))
 
 
 def _share(server: Config, entry: Entry, budget: int) -> Share:
     config = entry.config
     try:
-        wanted = room.wanted_by(config, gguf.read(config.model))
+        wanted = memory_check.wanted_by(config, gguf.read(config.model))
     except gguf.Unreadable:  # the worker that tries to will say why
         return Share(entry, 0)
     # Without a budget of its own nothing is known of a GPU's memory.
-    unknown = server.memory_budget == "auto" and room.on_gpu(config)
+    unknown = server.memory_budget == "auto" and memory_check.on_gpu(config)
     if not (config.force or unknown):
-        reason = fit.refusal(wanted, budget, "are the memory budget")
+        reason = memory_fit.refusal(wanted, budget, "are the memory budget")
         if reason is not None:
             raise ConfigError(f"models.{entry.name}: {reason}")
     need = wanted.need()
-    return Share(entry, need.total - GATEWAY, fit.figures(need))
+    return Share(entry, need.total - GATEWAY, memory_fit.figures(need))

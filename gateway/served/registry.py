@@ -4,12 +4,12 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from gateway.errors import UnknownModel
-from gateway.fleet.lane import Lane
-from gateway.fleet.residency import State
+from gateway.core.errors import UnknownModel
+from gateway.dispatch.queue import Place
+from gateway.dispatch.sequence import Sequence as Generation
 from gateway.pool import WorkerStatus
-from gateway.queue import Place
-from gateway.sequence import Sequence as Generation
+from gateway.served.load_policy import State
+from gateway.served.served_model import Lane
 
 
 class Fleet:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.dispatcher import Dispatcher
-from gateway.errors import ModelStays, Unavailable
-from gateway.fleet.entry import Entry
-from gateway.fleet.residency import State
-from gateway.fleet.transient import TransientPool
+from gateway.config.model_entry import Entry
+from gateway.core.errors import ModelStays, Unavailable
+from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, WorkerStatus
+from gateway.served.load_policy import State
+from gateway.served.swappable_pool import TransientPool
 from workers.protocol import Chat, Prompt, Question
 
 if TYPE_CHECKING:
-    from gateway.fleet.keeper import Keeper
+    from gateway.served.loader import Keeper
 
 INSTRUCTING = ("system", "developer")
 """Roles of messages in whose presence the model's own system prompt is not wanted."""

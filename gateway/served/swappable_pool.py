@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from gateway.errors import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.pool import Listener, Pool, WorkerStatus
 from gateway.pool.placement import REASONS
 from workers.protocol import Generate, ModelInfo, Question

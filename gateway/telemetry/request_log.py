@@ -5,18 +5,18 @@ from typing import Any
 
 import msgspec
 
-from gateway import outcome
-from gateway.aging import NANO
-from gateway.errors import BadRequest, ForgeError
-from gateway.logs import fields
-from gateway.priority import class_of
-from gateway.ticket import Job, Ticket
+from gateway.core.errors import BadRequest, ForgeError
+from gateway.core.priority import class_of
+from gateway.dispatch import outcome
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.aging import NANO
+from gateway.system.log_setup import fields
 
 log = logging.getLogger("forge.requests")
 
 
 class RequestLog:
-    """Writes it at the end. Implements :class:`gateway.observer.Observer`."""
+    """Writes it at the end. Implements :class:`gateway.dispatch.observer.Observer`."""
 
     def __init__(self, model: str, prompts: bool) -> None:
         """``model``: that of requests which name none.

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from bench.models import SHAPES, Shape, cache, model, write
 from bench.quantise import quantise
 from bench.vocabulary import CONTROL, SMALLEST, byte_letters, vocabulary
-from tests.workers.driver import driver, generate, loaded
+from tests.support.engine_driver import driver, generate, loaded
 
 TINY = Shape(2, 256, 4, 2, 256, 1024, 512, 1e4, LlamaFileType.MOSTLY_Q4_K_M)
 

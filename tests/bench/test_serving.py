@@ -20,7 +20,7 @@ from bench.serving.measure import Figures, Ratio, figures, medians, ratio
 from bench.serving.prompts import Prompts, arrivals, known
 from bench.serving.report import Result, as_json, ceilings, markdown, peer, ratios
 from bench.serving.workloads import Plan, Run, lengths, workloads
-from gateway.config import EMBEDDED_MODEL
+from gateway.config.config import EMBEDDED_MODEL
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 SMALLEST = Plan(rounds=1, words=3, tokens=4, waves={2: 2}, loads=(), shared=(2,), system_words=9,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import Start
-from tests.server import ForgeServer
+from tests.support.server import ForgeServer
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-    from tests.browser.chromium import Page
+    from tests.support.chromium import Page
 
 Open = Callable[[ForgeServer], "Page"]
 
@@ -21,7 +21,7 @@ Open = Callable[[ForgeServer], "Page"]
 @pytest.fixture(scope="session")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     pytest.importorskip("selenium", reason="needs selenium: pip install -e '.[browser]'")
-    from tests.browser.chromium import BROWSER, DRIVER, chromium
+    from tests.support.chromium import BROWSER, DRIVER, chromium
 
     if BROWSER is None or DRIVER is None:
         pytest.skip("needs a browser: apt-get install chromium chromium-driver")
@@ -35,7 +35,7 @@ def opened(chrome: Chrome, start_server: Start) -> Iterator[Open]:
 
     After ``start_server``, so that the page is left before its server ends, which it would notice.
     """
-    from tests.browser.chromium import Page
+    from tests.support.chromium import Page
 
     pages: list[Page] = []
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.conftest import Open
-from tests.chaos.killing import kill
 from tests.conftest import Start
-from tests.server import ForgeServer, eventually
+from tests.support.killing import kill
+from tests.support.server import ForgeServer, eventually
 
 if TYPE_CHECKING:
-    from tests.browser.chromium import Page
+    from tests.support.chromium import Page
 
 WORKERS = """
 return [...document.querySelectorAll(".worker")].map((row) =>
@@ -109,7 +109,7 @@ def test_a_server_with_keys_asks_for_one(opened: Open, start_server: Start) -> N
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone(opened: Open, server: ForgeServer, dark: bool) -> None:
-    from tests.browser.chromium import PHONE
+    from tests.support.chromium import PHONE
 
     page = opened(server)
     page.look(PHONE, dark=dark)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.conftest import Open
-from tests.chaos.killing import stopped
-from tests.server import ForgeServer, eventually
+from tests.support.killing import stopped
+from tests.support.server import ForgeServer, eventually
 
 if TYPE_CHECKING:
-    from tests.browser.chromium import Page
+    from tests.support.chromium import Page
 
 ROWS = """
 return [...document.querySelectorAll("#jobs > .job")].map((row) => ({

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
-from tests.server import ForgeServer
+from tests.support.server import ForgeServer
 
 StartExact = Callable[..., ForgeServer]
 

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from tests.chaos.conftest import StartExact
-from tests.chaos.killing import DEADLY, SAMPLED, healthy, kill, stopped, whole
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, COMPLETIONS, DIALECTS, INFER, Dialect
 from tests.e2e.test_same_text import PROMPTS, alone
-from tests.e2e.traffic import Streaming
-from tests.server import DEADLINE_S, eventually, gone
+from tests.support.dialects import CHAT, COMPLETIONS, DIALECTS, INFER, Dialect
+from tests.support.killing import DEADLY, SAMPLED, healthy, kill, stopped, whole
+from tests.support.server import DEADLINE_S, eventually, gone
+from tests.support.traffic import Streaming
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.chaos.conftest import StartExact
-from tests.chaos.killing import DEADLY, SAMPLED, healthy, kill, stopped, whole
 from tests.e2e.test_same_text import PROMPTS, alone
-from tests.e2e.traffic import Streaming
-from tests.server import eventually
+from tests.support.killing import DEADLY, SAMPLED, healthy, kill, stopped, whole
+from tests.support.server import eventually
+from tests.support.traffic import Streaming
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

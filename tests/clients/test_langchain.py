@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.server import ForgeServer
+from tests.support.server import ForgeServer
 
 pytestmark = pytest.mark.skipif(
     find_spec("langchain_openai") is None,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import ForgeServer
+from tests.support.server import ForgeServer
 from tests.test_readme import BLOCKS
 
 pytestmark = pytest.mark.skipif(

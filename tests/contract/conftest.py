@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.contract.dialects import DIALECTS, OPENAI, Dialect
-from tests.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.dialects import DIALECTS, OPENAI, Dialect
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import httpx
 import openai
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS, OPENAI, Dialect
 from tests.contract.test_openai_client import QUESTION, extras
-from tests.e2e.traffic import ENDLESS, Hanging
-from tests.server import ALIAS, ForgeServer, eventually
+from tests.support.dialects import CHAT, COMPLETIONS, OPENAI, Dialect
+from tests.support.server import ALIAS, ForgeServer, eventually
+from tests.support.traffic import ENDLESS, Hanging
 
 SEEDED = {"temperature": 1.0, "seed": 41, "max_tokens": 24, "ignore_eos": True}
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, INFER, Dialect
-from tests.server import ForgeServer
+from tests.support.dialects import CHAT, INFER, Dialect
+from tests.support.server import ForgeServer
 
 ORIGIN = "https://app.example"
 OTHER = "https://other.example"

@@ -10,10 +10,10 @@ import httpx
 import orjson
 import pytest
 
-from gateway.api.dashboard import FILES
-from gateway.page.live import VIEWERS
+from gateway.dashboard.endpoint import FILES
+from gateway.dashboard.live import VIEWERS
 from tests.conftest import Start
-from tests.server import DEADLINE_S, ForgeServer
+from tests.support.server import DEADLINE_S, ForgeServer
 
 EVENTS = "/dashboard/events"
 SECRET = "sk-dashboard"
@@ -75,7 +75,7 @@ def _imports(source: str) -> list[str]:
 
 
 def test_the_charts_library_comes_with_its_licence() -> None:
-    static = files("gateway.page.static")
+    static = files("gateway.dashboard.static")
     assert "MIT License" in static.joinpath("uplot.LICENSE").read_text("utf-8")
     (version,) = re.findall(r"uPlot ([\d.]+),", static.joinpath("uplot.NOTICE").read_text("utf-8"))
     assert f"(v{version})" in static.joinpath("uplot.js").read_text("utf-8")[:80]

@@ -14,11 +14,11 @@ import pytest
 from gguf import PoolingType
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, DIALECTS, Failure
 from tests.contract.test_openai_client import extras
-from tests.encoder import WIDTH, encoder
-from tests.server import ALIAS, ForgeServer
-from tests.vectors import Reference, reference, same, unpacked
+from tests.support.dialects import CHAT, DIALECTS, Failure
+from tests.support.encoder import WIDTH, encoder
+from tests.support.server import ALIAS, ForgeServer
+from tests.support.vectors import Reference, reference, same, unpacked
 
 URL = "/v1/embeddings"
 TEXTS = ["Once upon a time", "2 + 2 =", "x"]

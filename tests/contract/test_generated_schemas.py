@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.contract.dialects import CHAT, Answer
-from tests.contract.schema_strategy import schemas
+from tests.support.dialects import CHAT, Answer
+from tests.support.schema_strategy import schemas
 
 COUNT = 200
 TOKENS = 120

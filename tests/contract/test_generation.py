@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS, INFER, Dialect
+from tests.support.dialects import CHAT, COMPLETIONS, INFER, Dialect
 
 GREEDY: dict[str, Any] = {"temperature": 0}
 LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 40}

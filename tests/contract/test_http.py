@@ -8,8 +8,8 @@ from contextlib import closing
 import httpx
 import pytest
 
-from tests.contract.dialects import DIALECTS, INFER, Dialect
-from tests.server import DEADLINE_S, ForgeServer
+from tests.support.dialects import DIALECTS, INFER, Dialect
+from tests.support.server import DEADLINE_S, ForgeServer
 
 BODY = json.dumps(INFER.body(max_tokens=1)).encode()
 HEAD = b"POST /infer HTTP/1.1\r\nHost: forge\r\nContent-Length: %d\r\n"

@@ -13,8 +13,8 @@ import openai
 import pytest
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, INFER, Dialect
-from tests.server import ALIAS, DEADLINE_S, ForgeServer
+from tests.support.dialects import CHAT, INFER, Dialect
+from tests.support.server import ALIAS, DEADLINE_S, ForgeServer
 
 SECRETS = {name: f"sk-{name}-5f2b9d41" for name in ("default", "app", "batch", "few", "tokens")}
 WRONG = "sk-wrong-77ab03c2"

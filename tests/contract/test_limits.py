@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import DIALECTS, Dialect
-from tests.server import ForgeServer
+from tests.support.dialects import DIALECTS, Dialect
+from tests.support.server import ForgeServer
 
 LONG = "7 + 7. " * 1000
 """More tokens than the context, and few enough bytes that only the tokeniser can tell."""

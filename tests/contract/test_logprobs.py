@@ -7,9 +7,9 @@ import httpx
 import openai
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS, Dialect
 from tests.contract.test_openai_client import QUESTION, extras
-from tests.server import ALIAS, ForgeServer
+from tests.support.dialects import CHAT, COMPLETIONS, Dialect
+from tests.support.server import ALIAS, ForgeServer
 
 PROMPT = "Once upon a time there was"
 CLOSE = 0.05

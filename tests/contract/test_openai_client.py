@@ -13,8 +13,8 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
 
-from tests.contract.dialects import INFER
-from tests.server import ALIAS, ForgeServer
+from tests.support.dialects import INFER
+from tests.support.server import ALIAS, ForgeServer
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "what is 2+2?"}]
 

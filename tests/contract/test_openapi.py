@@ -16,13 +16,13 @@ from starlette.routing import Route
 
 from gateway.api.ops import Worker
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.keys import Key, Keyring, digest
-from tests.contract.description import description
-from tests.contract.dialects import CHAT, COMPLETIONS, DONE, INFER, Dialect, data_of
+from gateway.config.api_keys import Key, Keyring, digest
+from gateway.config.config import Config
 from tests.contract.test_tools import WEATHER
-from tests.gateway.memory_pool import MemoryPool
-from tests.server import ForgeServer
+from tests.support.api_description import description
+from tests.support.dialects import CHAT, COMPLETIONS, DONE, INFER, Dialect, data_of
+from tests.support.memory_pool import MemoryPool
+from tests.support.server import ForgeServer
 from workers.protocol import Load
 
 Object = dict[str, Any]

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import Metric, parser
 from prometheus_client.openmetrics import parser as openmetrics
 
-from tests.contract.dialects import COMPLETIONS, INFER
-from tests.server import ForgeServer
+from tests.support.dialects import COMPLETIONS, INFER
+from tests.support.server import ForgeServer
 
 
 def shape(value: Any) -> Any:

@@ -7,9 +7,9 @@ import httpx
 import openai
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS
-from tests.f32 import f32_copy
-from tests.server import ALIAS, DEADLINE_S, MODEL, ForgeServer
+from tests.support.dialects import CHAT, COMPLETIONS
+from tests.support.f32 import f32_copy
+from tests.support.server import ALIAS, DEADLINE_S, MODEL, ForgeServer
 
 FIM = {"fim_pre_token_id": 300, "fim_suf_token_id": 301, "fim_mid_token_id": 302}
 THINKING = """\

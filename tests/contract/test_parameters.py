@@ -16,7 +16,7 @@ from gateway.api.openai.completions import REFUSED as COMPLETIONS_REFUSED
 from gateway.api.openai.completions import CompletionBody
 from tests.contract.test_openai_client import QUESTION, extras
 from tests.contract.test_tools import NOW, WEATHER
-from tests.server import ALIAS, ForgeServer
+from tests.support.server import ALIAS, ForgeServer
 
 SCHEMA = {"enum": ["yes", "no"]}
 BOTH: dict[str, Any] = {

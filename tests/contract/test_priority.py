@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS, INFER, Dialect
+from tests.support.dialects import CHAT, COMPLETIONS, INFER, Dialect
 
 SHORT: dict[str, Any] = {"max_tokens": 1}
 

@@ -6,8 +6,8 @@ import subprocess
 import httpx
 import pytest
 
-from tests.contract.dialects import INFER
-from tests.server import ForgeServer
+from tests.support.dialects import INFER
+from tests.support.server import ForgeServer
 
 PROMTOOL = shutil.which("promtool")
 

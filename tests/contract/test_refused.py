@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS, Dialect
+from tests.support.dialects import CHAT, COMPLETIONS, Dialect
 
 FUNCTION = {"name": "now", "parameters": {"type": "object", "properties": {}}}
 FOR_CHAT: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT, INFER, Dialect
+from tests.support.dialects import CHAT, INFER, Dialect
 
 STORY = "tell me a story about a fox"
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 24}

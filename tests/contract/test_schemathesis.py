@@ -14,9 +14,9 @@ from schemathesis.core.failures import Failure
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from tests.contract.description import description
-from tests.contract.settling import settle
-from tests.server import ForgeServer
+from tests.support.api_description import description
+from tests.support.server import ForgeServer
+from tests.support.settling import settle
 
 EXAMPLES = 20
 """Random bodies for each endpoint; boundary values are hundreds more."""

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS, Dialect
+from tests.support.dialects import CHAT, COMPLETIONS, Dialect
 
 LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 50}
 STORY = "tell me a story about a fox"

@@ -10,9 +10,9 @@ import openai
 import pydantic
 import pytest
 
-from tests.contract.dialects import CHAT, DIALECTS, Dialect
 from tests.contract.test_openai_client import QUESTION, extras
-from tests.server import ALIAS, ForgeServer
+from tests.support.dialects import CHAT, DIALECTS, Dialect
+from tests.support.server import ALIAS, ForgeServer
 
 PERSON = {
     "type": "object",

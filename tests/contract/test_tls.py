@@ -13,9 +13,9 @@ import pytest
 import trustme
 
 from tests.conftest import Start
-from tests.contract.dialects import DIALECTS, OPENAI
-from tests.e2e.wire import wire
-from tests.server import ALIAS, DEADLINE_S, ForgeServer
+from tests.support.dialects import DIALECTS, OPENAI
+from tests.support.server import ALIAS, DEADLINE_S, ForgeServer
+from tests.support.wire import wire
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from gateway.api.tokens import MAX_BODY
-from gateway.config import EMBEDDED_MODEL
-from tests.contract.dialects import CHAT, COMPLETIONS, Failure
+from gateway.config.config import EMBEDDED_MODEL
 from tests.contract.test_bad_input import BAD_MESSAGES, BROKEN
-from workers.template import ChatTemplate
+from tests.support.dialects import CHAT, COMPLETIONS, Failure
+from workers.template.chat_template import ChatTemplate
 
 TEXTS = ["hello", " a\n b ", "ünï 🙂🙃 中文", "a\0b", "<|im_start|>user\nhi<|im_end|>", ""]
 TEMPLATE = (EMBEDDED_MODEL.parent / "template.jinja").read_text("utf-8")

@@ -10,9 +10,9 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from tests.contract.dialects import CHAT
 from tests.contract.test_openai_client import extras
-from tests.server import ALIAS, ForgeServer
+from tests.support.dialects import CHAT
+from tests.support.server import ALIAS, ForgeServer
 
 WEATHER: Any = {
     "type": "function",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.server import ForgeServer, environment, free_port
+from tests.support.server import ForgeServer, environment, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")

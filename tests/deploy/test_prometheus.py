@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy import dashboard
 from tests.conftest import Start
-from tests.server import DEADLINE_S, ForgeServer, eventually, free_port
+from tests.support.server import DEADLINE_S, ForgeServer, eventually, free_port
 
 FOLDER = Path(dashboard.__file__).parent / "prometheus"
 PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")

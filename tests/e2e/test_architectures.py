@@ -10,10 +10,10 @@ import httpx
 import pytest
 from gguf import PoolingType
 
-from tests.architectures import ARCHITECTURES, WINDOW, write
-from tests.contract.dialects import data_of
-from tests.encoder import encoder
-from tests.server import DEADLINE_S, MODEL, ForgeServer, eventually, freeze, gone
+from tests.support.architectures import ARCHITECTURES, WINDOW, write
+from tests.support.dialects import data_of
+from tests.support.encoder import encoder
+from tests.support.server import DEADLINE_S, MODEL, ForgeServer, eventually, freeze, gone
 
 SHARED = """
 workers = 1

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.server import Server, running
-from tests.server import DEADLINE_S, eventually
+from tests.support.server import DEADLINE_S, eventually
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

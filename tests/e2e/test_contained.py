@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
+from gateway.config.config import EMBEDDED_MODEL
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, COMPLETIONS, DIALECTS, Dialect, Failure
-from tests.e2e.fuzzing import Got, answer, connect
-from tests.e2e.traffic import Streaming
-from tests.f32 import f32_copy
-from tests.server import DEADLINE_S, ForgeServer, environment, eventually, gone
+from tests.support.dialects import CHAT, COMPLETIONS, DIALECTS, Dialect, Failure
+from tests.support.f32 import f32_copy
+from tests.support.fuzzing import Got, answer, connect
+from tests.support.server import DEADLINE_S, ForgeServer, environment, eventually, gone
+from tests.support.traffic import Streaming
 
 TEMPLATE = (EMBEDDED_MODEL.parent / "template.jinja").read_text("utf-8")
 TROUBLE = {

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from gateway.pool.questions import OPEN
-from tests.contract.dialects import CHAT
-from tests.e2e.traffic import Hanging, Streaming, occupied
-from tests.server import DEADLINE_S, ForgeServer, eventually, freeze, gone
+from tests.support.dialects import CHAT
+from tests.support.server import DEADLINE_S, ForgeServer, eventually, freeze, gone
+from tests.support.traffic import Hanging, Streaming, occupied
 
 TALK = [{"role": "user", "content": "hi"}]
 EXPECTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -9,18 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chaos.killing import healthy, stopped
 from tests.conftest import Start
-from tests.contract.dialects import CHAT
-from tests.e2e.traffic import (
-    ENDLESS,
-    HOLD_PRIORITY,
-    Hanging,
-    Streaming,
-    jobs_waiting,
-    occupied,
-)
-from tests.server import ALIAS, DEADLINE_S, ForgeServer, eventually, gone
+from tests.support.dialects import CHAT
+from tests.support.killing import healthy, stopped
+from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually, gone
+from tests.support.traffic import ENDLESS, HOLD_PRIORITY, Hanging, Streaming, jobs_waiting, occupied
 
 URL = "/v1/embeddings"
 SLOTS = 2

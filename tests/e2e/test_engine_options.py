@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.e2e.test_several import chat, config
-from tests.server import MODEL
+from tests.support.server import MODEL
 
 TABLES = f"""
 workers = 1

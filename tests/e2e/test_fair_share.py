@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import INFER
-from tests.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.dialects import INFER
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
 
 FLOOD, OTHER = "sk-flood-1", "sk-other-2"
 KEYS = f"""

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from gguf import PoolingType
 
-from gateway.config import EMBEDDED_MODEL
+from gateway.config.config import EMBEDDED_MODEL
 from tests.conftest import Start
-from tests.encoder import encoder
-from tests.f32 import f32_copy
-from tests.server import DEADLINE_S, ForgeServer, environment
+from tests.support.encoder import encoder
+from tests.support.f32 import f32_copy
+from tests.support.server import DEADLINE_S, ForgeServer, environment
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 RENAMED = {"<|im_start|>": "<|a|>", "<|im_end|>": "<|b|>"}

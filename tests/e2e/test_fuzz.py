@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.dialects import CHAT, DIALECTS, DONE, INFER, Dialect, data_of
-from tests.e2e.fuzzing import (
+from tests.support.dialects import CHAT, DIALECTS, DONE, INFER, Dialect, data_of
+from tests.support.fuzzing import (
     VALUES,
     Got,
     answer,
@@ -24,7 +24,7 @@ from tests.e2e.fuzzing import (
     request,
     usual,
 )
-from tests.server import ForgeServer, eventually
+from tests.support.server import ForgeServer, eventually
 
 many = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 REFUSALS = {400, 404, 413, 504}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.dialects import CHAT, COMPLETIONS, INFER, Dialect
-from tests.e2e.traffic import ENDLESS, Hanging, jobs_waiting, occupied
-from tests.server import ALIAS, ForgeServer, eventually, freeze
+from tests.support.dialects import CHAT, COMPLETIONS, INFER, Dialect
+from tests.support.server import ALIAS, ForgeServer, eventually, freeze
+from tests.support.traffic import ENDLESS, Hanging, jobs_waiting, occupied
 
 CASES = [(INFER, False), (CHAT, False), (CHAT, True), (COMPLETIONS, False), (COMPLETIONS, True)]
 

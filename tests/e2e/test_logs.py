@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from tests.conftest import Start
-from tests.contract.dialects import INFER
-from tests.e2e.fuzzing import dumped, exchange, request, usual
-from tests.server import DEADLINE_S, MODEL, ForgeServer, environment, eventually
+from tests.support.dialects import INFER
+from tests.support.fuzzing import dumped, exchange, request, usual
+from tests.support.server import DEADLINE_S, MODEL, ForgeServer, environment, eventually
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 FORGED = "2020-01-01 00:00:00,000 ERROR forge.pool all is lost"

@@ -4,10 +4,10 @@ import json
 from contextlib import ExitStack
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT
-from tests.e2e.traffic import jobs_waiting, occupied
-from tests.e2e.wire import wire
-from tests.server import eventually
+from tests.support.dialects import CHAT
+from tests.support.server import eventually
+from tests.support.traffic import jobs_waiting, occupied
+from tests.support.wire import wire
 
 IDLE, STREAMS = 500, 200
 GET = b"GET /health HTTP/1.1\r\nHost: forge\r\n\r\n"

@@ -9,9 +9,9 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT
-from tests.e2e.traffic import Hanging, Queued, jobs_waiting, occupied
-from tests.server import ALIAS, DEADLINE_S, ForgeServer, eventually
+from tests.support.dialects import CHAT
+from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually
+from tests.support.traffic import Hanging, Queued, jobs_waiting, occupied
 
 RATE = 0.5
 LEAD_S = 1 / RATE

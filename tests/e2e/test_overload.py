@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, INFER
-from tests.e2e.traffic import Queued, Streaming, occupied
-from tests.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.dialects import CHAT, INFER
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.traffic import Queued, Streaming, occupied
 
 ONE_SLOT = ("--workers", "1", "--slots", "1")
 HOLDERS = 20

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.pool.placement import REASONS
-from tests.contract.dialects import CHAT
-from tests.e2e.traffic import Hanging
-from tests.server import ForgeServer, eventually
+from tests.support.dialects import CHAT
+from tests.support.server import ForgeServer, eventually
+from tests.support.traffic import Hanging
 
 TOKENS = 4
 

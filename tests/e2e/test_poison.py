@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, INFER
 from tests.e2e.test_same_text import alone
-from tests.e2e.traffic import ENDLESS, Streaming
-from tests.server import DEADLINE_S, MODEL, ForgeServer, eventually
+from tests.support.dialects import CHAT, INFER
+from tests.support.server import DEADLINE_S, MODEL, ForgeServer, eventually
+from tests.support.traffic import ENDLESS, Streaming
 
 LONG_PROMPT = "again and again " * 380
 """About 1,900 tokens: with a small --batch its prefill takes 15 steps."""

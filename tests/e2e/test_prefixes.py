@@ -1,7 +1,7 @@
 """A prompt that lost its KV cells to another comes back from host memory: clients see it cached."""
 
 from tests.conftest import Start
-from tests.server import eventually
+from tests.support.server import eventually
 
 PROMPT = "Once upon a time there was a little girl. " * 23
 """About 300 tokens: two such prompts do not fit in 512 cells."""

@@ -15,8 +15,8 @@ import pytest
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-from gateway.config import EMBEDDED_MODEL
-from tests.server import DEADLINE_S, environment, eventually, gone
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.server import DEADLINE_S, environment, eventually, gone
 
 FORGE = [sys.executable, "-m", "gateway.cli"]
 TEXT = (

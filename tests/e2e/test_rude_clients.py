@@ -9,18 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.connection import (
-    MAX_HEAD,
-    MAX_HEADERS,
-    MAX_LINGERING,
-    MAX_PIPELINED,
-    MAX_URL,
-)
+from gateway.http.connection import MAX_HEAD, MAX_HEADERS, MAX_LINGERING, MAX_PIPELINED, MAX_URL
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, INFER
-from tests.e2e.traffic import ENDLESS, occupied
-from tests.e2e.wire import Answer, wire
-from tests.server import ForgeServer, eventually
+from tests.support.dialects import CHAT, INFER
+from tests.support.server import ForgeServer, eventually
+from tests.support.traffic import ENDLESS, occupied
+from tests.support.wire import Answer, wire
 
 HEADER_TIMEOUT = 0.4
 BODY_TIMEOUT = 1.0

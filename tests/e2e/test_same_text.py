@@ -7,8 +7,8 @@ import anyio
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT, DONE, data_of
-from tests.server import DEADLINE_S, ForgeServer
+from tests.support.dialects import CHAT, DONE, data_of
+from tests.support.server import DEADLINE_S, ForgeServer
 
 PROMPTS = [
     "hello",

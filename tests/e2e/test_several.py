@@ -17,10 +17,10 @@ from gguf import PoolingType
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT
-from tests.e2e.traffic import ENDLESS, Hanging
-from tests.encoder import encoder
-from tests.server import DEADLINE_S, MODEL, ForgeServer, eventually, gone
+from tests.support.dialects import CHAT
+from tests.support.encoder import encoder
+from tests.support.server import DEADLINE_S, MODEL, ForgeServer, eventually, gone
+from tests.support.traffic import ENDLESS, Hanging
 
 SHARED = """
 workers = 1

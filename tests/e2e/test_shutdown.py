@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, DIALECTS
-from tests.e2e.traffic import ENDLESS, Streaming
-from tests.server import DEADLINE_S, ForgeServer, eventually, free_port, freeze, gone
+from tests.support.dialects import CHAT, DIALECTS
+from tests.support.server import DEADLINE_S, ForgeServer, eventually, free_port, freeze, gone
+from tests.support.traffic import ENDLESS, Streaming
 
 SHAPE = ("--workers", "1", "--slots", "2")
 TOKENS = 1000

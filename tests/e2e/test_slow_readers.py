@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.dialects import CHAT, DONE, data_of
 from tests.e2e.test_same_text import alone
-from tests.e2e.traffic import ENDLESS
-from tests.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.dialects import CHAT, DONE, data_of
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.traffic import ENDLESS
 
 CHOICES = 4
 TOKENS = 200

@@ -15,8 +15,8 @@ import pytest
 
 from gateway import __version__
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, INFER
-from tests.server import ALIAS, DEADLINE_S, MODEL, environment, eventually, free_port
+from tests.support.dialects import CHAT, INFER
+from tests.support.server import ALIAS, DEADLINE_S, MODEL, environment, eventually, free_port
 
 
 def forge(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

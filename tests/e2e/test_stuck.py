@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import Start
-from tests.contract.dialects import CHAT, INFER
 from tests.e2e.test_same_text import PROMPTS, alone
-from tests.e2e.traffic import Hanging, Streaming
-from tests.server import ForgeServer, eventually, freeze, gone
+from tests.support.dialects import CHAT, INFER
+from tests.support.server import ForgeServer, eventually, freeze, gone
+from tests.support.traffic import Hanging, Streaming
 
 IMPATIENT = ("--stuck-timeout", "3")
 LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 300}

@@ -14,9 +14,9 @@ import httpx
 import pexpect
 import pytest
 
-from gateway.talk.client import Client, Failed
+from gateway.cli.chat.client import Client, Failed
 from tests.conftest import Start
-from tests.server import DEADLINE_S, ForgeServer, environment, eventually, free_port, gone
+from tests.support.server import DEADLINE_S, ForgeServer, environment, eventually, free_port, gone
 
 FORGE = [sys.executable, "-m", "gateway.cli"]
 LONG = "Tell me a very long story."

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.conftest import Start
-from tests.server import DEADLINE_S, environment
+from tests.support.server import DEADLINE_S, environment
 
 OURS = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}>"
 TALK = {"messages": [{"role": "user", "content": "hello"}]}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Start
-from tests.server import DEADLINE_S, environment, eventually, gone
+from tests.support.server import DEADLINE_S, environment, eventually, gone
 
 SHAPE = ("--workers", "1", "--threads", "1", "--slots", "2")
 FEW = ("--seconds", "1", *SHAPE, "--flash-attn", "on", "--cache-type-k", "f16")

@@ -10,11 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.keys import Key, Keyring, digest
-from gateway.ticket import Job
-from tests.contract.dialects import CHAT, DIALECTS, INFER, Dialect
-from tests.gateway.memory_pool import MemoryPool, job
+from gateway.config.api_keys import Key, Keyring, digest
+from gateway.config.config import Config
+from gateway.dispatch.ticket import Job
+from tests.support.dialects import CHAT, DIALECTS, INFER, Dialect
+from tests.support.memory_pool import MemoryPool, job
 from workers.protocol import Generate
 
 pytestmark = pytest.mark.anyio

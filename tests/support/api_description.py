@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.keys import Keyring
-from tests.gateway.memory_pool import MemoryPool
+from gateway.config.api_keys import Keyring
+from gateway.config.config import Config
+from tests.support.memory_pool import MemoryPool
 
 
 def description(keyring: Keyring | None = None) -> dict[str, Any]:

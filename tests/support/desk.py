@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from gateway.config import Config
-from gateway.dispatcher import Dispatcher
-from gateway.fleet.entry import Entry
-from gateway.fleet.fleet import Fleet
-from gateway.fleet.lane import Lane
-from gateway.ticket import Ticket
-from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
+from gateway.config.config import Config
+from gateway.config.model_entry import Entry
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.ticket import Ticket
+from gateway.served.registry import Fleet
+from gateway.served.served_model import Lane
+from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
 
 
 class Desk:

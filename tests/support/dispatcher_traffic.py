@@ -10,15 +10,15 @@ from fractions import Fraction
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.aging import NANO
-from gateway.backpressure import UNREAD
-from gateway.crowd import Crowd
-from gateway.dispatcher import UNBOUNDED, Dispatcher
-from gateway.preemption import Rules
-from gateway.quarantine import BEFORE_NS, MAX_DEATHS
-from gateway.sequence import Sequence, State
-from gateway.ticket import ClientEvent, Job, Ticket
-from tests.gateway.memory_pool import Clock, Ends, MemoryPool, ids, job
+from gateway.dispatch.backpressure import UNREAD
+from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
+from gateway.dispatch.quarantine import BEFORE_NS, MAX_DEATHS
+from gateway.dispatch.sequence import Sequence, State
+from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.ticket import ClientEvent, Job, Ticket
+from gateway.ordering.aging import NANO
+from gateway.ordering.preemption import Rules
+from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
 from workers.protocol import Delta, Finished
 
 RATE = Fraction(1, 5)

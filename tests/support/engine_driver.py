@@ -14,13 +14,14 @@ import msgspec
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from workers import llama
-from workers.budget import StepBudget
-from workers.embedder import Embedder
-from workers.engine import Engine, Inbox
-from workers.host_cache import HostCache
-from workers.kv import KVCache
+from workers.chat_format import detect
+from workers.engine.embedder import Embedder
+from workers.engine.engine import Engine, Inbox
+from workers.input_processor import Preparer
+from workers.kv.host_cache import HostCache
+from workers.kv.kv import KVCache
 from workers.llama import Context, EmbeddingContext, Model
-from workers.preparer import Preparer
+from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     Cancel,
     Delta,
@@ -38,9 +39,8 @@ from workers.protocol import (
     Tokens,
     WorkerSpec,
 )
-from workers.renderer import GrammarFailed
-from workers.speech import detect
-from workers.template import FALLBACK, ChatTemplate
+from workers.template.chat_template import FALLBACK, ChatTemplate
+from workers.template.sandbox import GrammarFailed
 
 GREEDY = Sampling(seed=0, temperature=0.0)
 MAX_STEPS = 5000

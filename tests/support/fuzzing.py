@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 from hypothesis import strategies as st
 
-from tests.contract.dialects import DIALECTS, Dialect
-from tests.server import DEADLINE_S, ForgeServer
+from tests.support.dialects import DIALECTS, Dialect
+from tests.support.server import DEADLINE_S, ForgeServer
 
 # --------------------------------------------------------------------------- values
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.server import eventually
+from tests.support.server import eventually
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 TOKEN = "hf_secret"

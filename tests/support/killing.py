@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tests.e2e.traffic import Streaming
-from tests.server import ForgeServer, eventually, freeze, gone
+from tests.support.server import ForgeServer, eventually, freeze, gone
+from tests.support.traffic import Streaming
 
 DEADLY = [signal.SIGKILL, signal.SIGABRT]
 """What the system does to a process, and what llama.cpp does when an assertion fails."""

@@ -9,11 +9,11 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.errors import ForgeError
+from gateway.core.errors import ForgeError
+from gateway.dispatch.sequence import Sequence
+from gateway.dispatch.ticket import Job, Ticket
 from gateway.pool import Listener, WorkerStatus
 from gateway.pool.placement import Offer, choose
-from gateway.sequence import Sequence
-from gateway.ticket import Job, Ticket
 from workers.protocol import (
     COMPUTE_FAILED,
     Chat,
@@ -189,7 +189,7 @@ class MemoryPool:
 
 
 class Ends:
-    """Implements :class:`gateway.observer.Observer`: who ended, in that order."""
+    """Implements :class:`gateway.dispatch.observer.Observer`: who ended, in that order."""
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []

@@ -1,4 +1,4 @@
-"""Makes the README's pictures of the live page again: ``python -m tests.browser.screenshots``."""
+"""Makes the README's pictures of the live page again: ``python -m tests.support.screenshots``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from tests.browser.chromium import DESKTOP, PHONE, Page, chromium
-from tests.server import ALIAS, ForgeServer, eventually
+from tests.support.chromium import DESKTOP, PHONE, Page, chromium
+from tests.support.server import ALIAS, ForgeServer, eventually
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 COLOURS = 200

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from gateway.config import EMBEDDED_MODEL
+from gateway.config.config import EMBEDDED_MODEL
 
 MODEL = Path(os.environ.get("FORGE_TEST_MODEL", EMBEDDED_MODEL))
 """What is served unless a test says otherwise; the variable is for work on a new model."""

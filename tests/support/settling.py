@@ -6,8 +6,8 @@ this model has not, it can't say.
 
 from typing import Any
 
-from tests.contract.dialects import CHAT, COMPLETIONS, INFER
-from tests.server import ALIAS
+from tests.support.dialects import CHAT, COMPLETIONS, INFER
+from tests.support.server import ALIAS
 
 TOKENS = 4
 """Most that a generation has here."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from tests.contract.dialects import CHAT, INFER, data_of
-from tests.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.dialects import CHAT, INFER, data_of
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
 
 ENDLESS: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
 """Runs to the end of the context: as long as a generation can be."""

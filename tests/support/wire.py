@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.server import DEADLINE_S, ForgeServer
+from tests.support.server import DEADLINE_S, ForgeServer
 
 
 @dataclass(frozen=True)

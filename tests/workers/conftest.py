@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
-from tests.f32 import f32_copy
-from tests.workers.driver import Driver, driver, loaded
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.engine_driver import Driver, driver, loaded
+from tests.support.f32 import f32_copy
 from workers.llama import Model
 
 

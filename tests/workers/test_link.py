@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.server import DEADLINE_S
-from tests.workers.driver import Driver, generate
-from workers.control import Control
-from workers.embedder import Input
-from workers.engine import Inbox
+from tests.support.engine_driver import Driver, generate
+from tests.support.server import DEADLINE_S
+from workers.engine.embedder import Input
+from workers.engine.engine import Inbox
+from workers.engine.sequence import Sequence
 from workers.link import Link
 from workers.llama import Model
 from workers.protocol import (
@@ -33,8 +33,8 @@ from workers.protocol import (
     Told,
     encode,
 )
-from workers.renderer import RendererFailed
-from workers.sequence import Sequence
+from workers.template.sandbox import RendererFailed
+from workers.token_service import Control
 
 
 class Wire:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.workers.driver import GREEDY, Driver, Outcome, driver, generate
-from workers.chances import FLOOR, Chances, likeliest
+from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate
+from workers.engine.sequence import Sequence
+from workers.input_processor import Refused
 from workers.llama import Model
-from workers.preparer import Refused
 from workers.protocol import Chat, Generate, Grammar, Logprob, Sampling, TokenChance, Tokens
-from workers.sequence import Sequence
+from workers.sampling.logprobs import FLOOR, Chances, likeliest
 
 PROMPT = "Once upon a time there was a little"
 SEEDED = Sampling(seed=5, temperature=1.3, top_p=0.9, repeat_penalty=1.3)

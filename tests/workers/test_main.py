@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import msgspec
 
-from gateway.config import EMBEDDED_MODEL
-from tests.server import DEADLINE_S
-from tests.workers.driver import generate, spec
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.engine_driver import generate, spec
+from tests.support.server import DEADLINE_S
 from workers.protocol import (
     Beat,
     Finished,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
-from tests.f32 import f32_copy
-from tests.workers.driver import DirectSandbox, loaded
-from workers.control import Control
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.engine_driver import DirectSandbox, loaded
+from tests.support.f32 import f32_copy
+from workers.chat_format import detect
+from workers.input_processor import Prompter
 from workers.llama import Model
-from workers.preparer import Prompter
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
@@ -24,9 +24,9 @@ from workers.protocol import (
     Tokenize,
     Told,
 )
-from workers.renderer import RendererFailed
-from workers.speech import detect
-from workers.template import TemplateFailed
+from workers.template.chat_template import TemplateFailed
+from workers.template.sandbox import RendererFailed
+from workers.token_service import Control
 
 NOW = 1.9e9
 CHAT = Chat([{"role": "user", "content": "2 < 3 & ü?"}])

@@ -4,10 +4,10 @@
 template, writes the grammar that binds the model to valid calls, and parses what the model wrote.
 """
 
-from workers.speech.detect import detect, starts_thinking
-from workers.speech.formats import CallFormat, Speech
-from workers.speech.output import OutputParser, Spoken
-from workers.speech.thoughts import Thoughts
+from workers.chat_format.detect import detect, starts_thinking
+from workers.chat_format.formats import CallFormat, Speech
+from workers.chat_format.output import OutputParser, Spoken
+from workers.chat_format.thoughts import Thoughts
 
 __all__ = [
     "CallFormat",

@@ -1,4 +1,4 @@
-"""`python -m workers.speech`: what chat templates on standard input tell, as JSON.
+"""`python -m workers.chat_format`: what chat templates on standard input tell, as JSON.
 
 They are a JSON list: the usual one, and the one for tools; null for one that is not there.
 
@@ -8,10 +8,10 @@ For who looks at a model without loading it: the gateway's process knows no temp
 import json
 import sys
 
-from workers.renderer import Renderer
-from workers.speech import detect
-from workers.speech.generic import Told
-from workers.template import TemplateFailed, joined
+from workers.chat_format import detect
+from workers.chat_format.generic import Told
+from workers.template.chat_template import TemplateFailed, joined
+from workers.template.sandbox import Renderer
 
 
 def told(template: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from workers.speech.families import (
+from workers.chat_format.families import (
     CALLS,
     DEEPSEEK,
     DEEPSEEK_FENCED,
@@ -20,12 +20,12 @@ from workers.speech.families import (
     RECIPIENT,
     array,
 )
-from workers.speech.formats import CallFormat, Speech
-from workers.speech.generic import Told
-from workers.speech.history import Native
-from workers.speech.layout import Layout
-from workers.speech.manners import manners
-from workers.speech.thoughts import Thoughts
+from workers.chat_format.formats import CallFormat, Speech
+from workers.chat_format.generic import Told
+from workers.chat_format.history import Native
+from workers.chat_format.layout import Layout
+from workers.chat_format.manners import manners
+from workers.chat_format.thoughts import Thoughts
 
 _HARMONY_THOUGHTS = Thoughts("<|channel|>analysis<|message|>", "<|end|>")
 _TAGS = (

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from workers.speech.layout import Layout
+from workers.chat_format.layout import Layout
 
 HERMES = Layout(
     first=('<tool_call>\n{"name": "',),

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from workers.chat_format.generic import Told
+from workers.chat_format.grammar import call_rules
+from workers.chat_format.history import Message, Native, Tools
+from workers.chat_format.layout import Layout
+from workers.chat_format.manners import Manners
+from workers.chat_format.parser import CallParser
+from workers.chat_format.thoughts import Thoughts
 from workers.protocol import ToolUse
-from workers.speech.generic import Told
-from workers.speech.grammar import call_rules
-from workers.speech.history import Message, Native, Tools
-from workers.speech.layout import Layout
-from workers.speech.manners import Manners
-from workers.speech.parser import CallParser
-from workers.speech.thoughts import Thoughts
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from workers.chat_format.history import Message, as_json, call_names, plain
+from workers.chat_format.layout import Layout
 from workers.protocol import ToolUse
-from workers.speech.history import Message, as_json, call_names, plain
-from workers.speech.layout import Layout
 
 _TOOLS = """\
 You have these tools, each of them with a JSON schema of its arguments:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from workers.chat_format.lark import is_token, literal, quoted, until
+from workers.chat_format.layout import Layout, in_json
 from workers.protocol import ToolUse
-from workers.speech.lark import is_token, literal, quoted, until
-from workers.speech.layout import Layout, in_json
 
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """As templates write JSON (Python's way), so as models have read it."""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from workers.speech.history import Message
+from workers.chat_format.history import Message
 
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 """Names that templates have for a thought. OpenAI-like APIs have the first one."""

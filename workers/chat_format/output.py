@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+from workers.chat_format.formats import Speech
+from workers.chat_format.thoughts import ThoughtSplitter
 from workers.protocol import CallDelta, ToolUse
-from workers.speech.formats import Speech
-from workers.speech.thoughts import ThoughtSplitter
 
 
 class Spoken(NamedTuple):

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from enum import Enum, auto
 
+from workers.chat_format.json_value import JsonValue
+from workers.chat_format.layout import Layout
+from workers.output.detokenizer import open_tail
 from workers.protocol import CallDelta
-from workers.speech.json_value import JsonValue
-from workers.speech.layout import Layout
-from workers.text import open_tail
 
 
 class _State(Enum):

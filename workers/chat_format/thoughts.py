@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from workers.speech.lark import literal, until
-from workers.text import open_tail
+from workers.chat_format.lark import literal, until
+from workers.output.detokenizer import open_tail
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from workers.batcher import share
-from workers.kv import KVCache, Memory
+from workers.engine.pooling import Pooled, Rows
+from workers.kv.kv import KVCache, Memory
 from workers.llama import EmbeddingShape, LoadFailed
-from workers.pooling import Pooled, Rows
+from workers.planning.batcher import share
 from workers.protocol import (
     COMPUTE_FAILED,
     Cancel,
@@ -32,7 +32,7 @@ log = logging.getLogger("forge.embedder")
 class Input:
     """An input to embed, on its way through the :class:`Embedder`.
 
-    As a :class:`workers.sequence.Sequence`, but its tokens never grow, and what was computed of
+    As a :class:`workers.engine.sequence.Sequence`, but its tokens never grow, and what was computed of
     them is lost when it gives up its cells.
     """
 
@@ -132,7 +132,7 @@ class Embedder:
         return [Finished(id_, attempt, "cancelled", [], "")]
 
     def check(self) -> None:
-        """Raise :class:`workers.cells.BooksDiffer` on a leak; for idle moments and tests."""
+        """Raise :class:`workers.kv.cells.BooksDiffer` on a leak; for idle moments and tests."""
         if self._kv is not None:
             self._kv.check()
 

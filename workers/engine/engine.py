@@ -12,12 +12,14 @@ from collections.abc import Callable
 from functools import partial
 
 from workers import protocol
-from workers.batcher import plan, rows_of, turn
-from workers.budget import StepBudget
-from workers.constraint import ConstraintFailed
-from workers.embedder import Embedder, Input
-from workers.kv import KVCache
+from workers.engine.embedder import Embedder, Input
+from workers.engine.scheduler import Seats
+from workers.engine.sequence import Chunk, Sequence
+from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
+from workers.output.constraint import ConstraintFailed
+from workers.planning.batcher import plan, rows_of, turn
+from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     Cancel,
     Delta,
@@ -31,8 +33,6 @@ from workers.protocol import (
     Started,
     Step,
 )
-from workers.seats import Seats
-from workers.sequence import Chunk, Sequence
 
 log = logging.getLogger("forge.engine")
 

@@ -7,8 +7,8 @@ places; it changes the KV cache as sequences go from one to the other, and compu
 
 from collections.abc import Iterator
 
-from workers.kv import KVCache
-from workers.sequence import Chunk, Sequence
+from workers.engine.sequence import Chunk, Sequence
+from workers.kv.kv import KVCache
 
 
 class Seats:

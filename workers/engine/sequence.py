@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from workers.chances import Chances
-from workers.constraint import Guide
-from workers.echo import Echo
+from workers.chat_format import OutputParser
 from workers.llama import Context, Model, Sampler
+from workers.output.constraint import Guide
+from workers.output.detokenizer import TextStream
+from workers.output.echo import Echo
 from workers.protocol import Extra, Generate, Logprob, TokenChance
-from workers.speech import OutputParser
-from workers.text import TextStream
+from workers.sampling.logprobs import Chances
 
 
 class Voice(NamedTuple):
@@ -137,7 +137,7 @@ class Sequence:
     def choose(self, context: Context, row: int) -> tuple[int, Logprob | None]:
         """The next token, from the logits of batch row ``row``, and how likely it was, if wanted.
 
-        Raises :class:`workers.constraint.ConstraintFailed`.
+        Raises :class:`workers.output.constraint.ConstraintFailed`.
         """
         sampler = self.sampler
         # Read before the guide masks the row: what is told is the model's own opinion.
@@ -167,7 +167,7 @@ class Sequence:
         the token that ends a turn is no part of the answer.
 
         Returns them, the text they released, what else they brought, and why the generation ends,
-        if so. Raises :class:`workers.constraint.ConstraintFailed`.
+        if so. Raises :class:`workers.output.constraint.ConstraintFailed`.
         """
         ids = [token]
         text, reason = self._push(token)

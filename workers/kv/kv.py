@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
-from workers.cells import BooksDiffer, CellLedger, Claim
-from workers.host_cache import HostCache
-from workers.prefix_cache import WORTH, PrefixCache
+from workers.kv.cells import BooksDiffer, CellLedger, Claim
+from workers.kv.host_cache import HostCache
+from workers.kv.prefix_cache import WORTH, PrefixCache
 
 
 class Memory(Protocol):

@@ -6,7 +6,7 @@ somebody needs their cells or their sequence id; the least recently used goes fi
 
 from collections.abc import Callable, Iterable, Sequence
 
-from workers.radix import RadixTree, common
+from workers.kv.radix import RadixTree, common
 
 WORTH = 16
 """Tokens that one must be spared to wait for them: waiting costs up to a step."""

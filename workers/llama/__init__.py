@@ -5,14 +5,7 @@ object here owns C memory and frees it in ``close``; nothing of ctypes leaves th
 """
 
 from workers.llama.chain import Sampler
-from workers.llama.context import (
-    NO_CELLS,
-    OK,
-    Context,
-    EmbeddingContext,
-    EmbeddingShape,
-    sequences,
-)
+from workers.llama.context import NO_CELLS, OK, Context, EmbeddingContext, EmbeddingShape, sequences
 from workers.llama.library import LoadFailed, initialise, readable
 from workers.llama.model import FIMTokens, Model
 from workers.llama.quantize import Packing, ShrinkFailed, shrink

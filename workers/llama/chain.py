@@ -5,11 +5,11 @@ from collections.abc import Collection
 
 import llama_cpp
 
-from workers.dry import Repetitions
 from workers.llama.context import Context
 from workers.llama.model import Model
 from workers.protocol import Sampling
-from workers.sampler import RENEWED, Stage, draw_seed, stages
+from workers.sampling.dry import Repetitions
+from workers.sampling.stages import RENEWED, Stage, draw_seed, stages
 
 
 class Sampler:

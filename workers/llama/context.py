@@ -8,13 +8,13 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.budget import BLOCK, stay_narrow
-from workers.chances import Chances
+from workers.engine.pooling import Pooling, Rows
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import on_cpu
 from workers.llama.model import Model
-from workers.pooling import Pooling, Rows
+from workers.planning.step_budget import BLOCK, stay_narrow
 from workers.protocol import WorkerSpec
+from workers.sampling.logprobs import Chances
 
 CACHE_TYPES = {
     "f32": llama_cpp.GGML_TYPE_F32,
@@ -292,7 +292,7 @@ class EmbeddingContext(Context):
     """Vectors of tokens, for inputs of ``n_seq`` sequences; the weights are the model's.
 
     llama.cpp's own pooling is wrong for an input that is computed in several parts, so it is not
-    used: see :mod:`workers.pooling`.
+    used: see :mod:`workers.engine.pooling`.
     """
 
     def __init__(self, model: Model, spec: WorkerSpec, shape: EmbeddingShape, n_seq: int) -> None:

@@ -11,7 +11,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
 from workers.protocol import ModelInfo, WorkerSpec
-from workers.template import NAMED, joined
+from workers.template.chat_template import NAMED, joined
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 

@@ -10,8 +10,8 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.jobs import Shrink
 from workers.llama.library import initialise
+from workers.protocol.jobs import Shrink
 
 TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]\s+(\S+)")
 """How llama.cpp begins to tell of each."""

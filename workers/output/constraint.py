@@ -147,7 +147,7 @@ def answer(
 
     ``content``: what its text may be, where a string is a Lark grammar and None any text. ``calls``
     and ``thought`` are Lark rules that define ``answer``, of ``content`` and tool calls, and
-    ``thought``, which comes first; see :mod:`workers.speech`.
+    ``thought``, which comes first; see :mod:`workers.chat_format`.
     """
     rules = [
         "start: answer" if thought is None else "start: thought answer",

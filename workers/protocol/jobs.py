@@ -5,7 +5,7 @@ One line of JSON on stdin, the job; lines of JSON on stdout. The last one is Don
 
 import msgspec
 
-from workers.spec import WorkerSpec
+from workers.protocol.spec import WorkerSpec
 
 
 class Shrink(msgspec.Struct, frozen=True, tag=True):

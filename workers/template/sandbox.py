@@ -22,7 +22,7 @@ import msgspec
 
 from workers.parent import die_with_parent
 from workers.protocol import FrameDecoder, ProtocolError, encode
-from workers.template import FALLBACK, ChatTemplate, TemplateFailed
+from workers.template.chat_template import FALLBACK, ChatTemplate, TemplateFailed
 
 READ_BYTES = 1 << 18
 NO_MEMORY = 3
@@ -89,7 +89,7 @@ class RendererFailed(Exception):
 
 
 class Renderer:
-    """Implements :class:`workers.preparer.Sandbox`. For one thread at a time."""
+    """Implements :class:`workers.input_processor.Sandbox`. For one thread at a time."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         """Starts the process and does not wait. Raises :class:`RendererFailed`."""
@@ -109,7 +109,7 @@ class Renderer:
         tools: list[dict[str, Any]] | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> str:
-        """As :meth:`workers.template.ChatTemplate.render`.
+        """As :meth:`workers.template.chat_template.ChatTemplate.render`.
 
         Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`RendererFailed`.
         """
@@ -156,7 +156,7 @@ class Renderer:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "workers.renderer"],
+                    [sys.executable, "-m", "workers.template.sandbox"],
                     cwd=Path(__file__).parents[1],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,

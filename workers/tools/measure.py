@@ -1,4 +1,4 @@
-"""``python -m workers.measure``: what one worker's llama.cpp can do, for ``forge tune``.
+"""``python -m workers.tools.measure``: what one worker's llama.cpp can do, for ``forge tune``.
 
 Lines of JSON on stdin and stdout: first a WorkerSpec, answered by Loaded or Unable; then each
 Measure is answered by Measured. Several of these processes that get the same line at the same time
@@ -20,11 +20,12 @@ from typing import BinaryIO
 import msgspec
 
 from workers import llama
-from workers.budget import StepBudget
-from workers.embedder import Embedder
-from workers.engine import Engine, Inbox
-from workers.kv import KVCache
+from workers.engine.embedder import Embedder
+from workers.engine.engine import Engine, Inbox
+from workers.engine.sequence import Sequence
+from workers.kv.kv import KVCache
 from workers.parent import die_with_parent
+from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     MIX_OUTPUT,
     MIX_PROMPT,
@@ -42,7 +43,6 @@ from workers.protocol import (
     Unable,
     WorkerSpec,
 )
-from workers.sequence import Sequence
 
 NICENESS = 5
 """As that of a worker."""

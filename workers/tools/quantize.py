@@ -1,4 +1,4 @@
-"""``python -m workers.quantize``: llama.cpp's quantiser, and what is lost by it.
+"""``python -m workers.tools.quantize``: llama.cpp's quantiser, and what is lost by it.
 
 A process for each job: the quantiser blocks, and what it dislikes may end the process.
 """
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers import llama
-from workers.jobs import (
+from workers.parent import die_with_parent
+from workers.protocol.jobs import (
     Compare,
     Done,
     Error,
@@ -27,7 +28,6 @@ from workers.jobs import (
     Tick,
     Where,
 )
-from workers.parent import die_with_parent
 
 Write = Callable[[FromJob], None]
 

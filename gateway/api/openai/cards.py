@@ -1,7 +1,7 @@
 """What is told of a model."""
 
 from gateway.api.openai.types import ModelCard, ModelMeta
-from gateway.fleet.lane import Lane
+from gateway.served.served_model import Lane
 from workers.protocol import ModelInfo
 
 

@@ -18,7 +18,7 @@ from gateway.api.openai.types import (
 from gateway.api.openai.types import Message as AnswerMessage
 from gateway.api.reply import Completion
 from gateway.api.schemas import ResponseFormat, constraint
-from gateway.errors import BadRequest
+from gateway.core.errors import BadRequest
 from workers.protocol import CallDelta, Constraint, Extra, Logprob, Prompt
 
 REFUSED: dict[str, tuple[Any, ...]] = {

@@ -13,8 +13,8 @@ from gateway.api.nested import Nested
 from gateway.api.openai.errors import error_body, error_response
 from gateway.api.openai.types import TokenAlternative
 from gateway.api.reply import Completion, llama_timings
-from gateway.errors import BadRequest, ForgeError
-from gateway.ticket import ClientEvent, Ticket
+from gateway.core.errors import BadRequest, ForgeError
+from gateway.dispatch.ticket import ClientEvent, Ticket
 from workers.protocol import Delta, Extra, Prompt, Started, TokenChance
 
 FINGERPRINT = f"forge-{__version__}"

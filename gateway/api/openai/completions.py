@@ -9,7 +9,7 @@ from gateway.api.openai.common import FLOOR, MAX_SEQUENCES, Envelope, OpenAIBody
 from gateway.api.openai.types import CompletionChoice, CompletionChunkChoice, CompletionLogprobs
 from gateway.api.reply import Completion
 from gateway.api.schemas import constraint
-from gateway.errors import BadRequest
+from gateway.core.errors import BadRequest
 from workers.protocol import Constraint, Extra, Infill, Logprob, Prompt, Text, Tokens
 
 COMPLETION_TOKENS = 16

@@ -21,8 +21,8 @@ from gateway.api.openai.types import (
 from gateway.api.reply import collect, json_response
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
-from gateway.errors import ModelNotSupported, UnknownModel
-from gateway.fleet.lane import Lane
+from gateway.core.errors import ModelNotSupported, UnknownModel
+from gateway.served.served_model import Lane
 
 GROUP = "OpenAI"
 CHAT_EXAMPLE = {"messages": [{"role": "user", "content": "What is aging?"}], "max_tokens": 64}

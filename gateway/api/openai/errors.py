@@ -6,8 +6,8 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api.reply import json_response
-from gateway.errors import ForgeError
-from gateway.usage import OpenAIUsage
+from gateway.core.errors import ForgeError
+from gateway.core.usage import OpenAIUsage
 
 
 class ErrorDetail(TypedDict):

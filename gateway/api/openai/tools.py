@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from gateway.api.nested import Nested
 from gateway.api.openai.messages import NAME
 from gateway.api.schemas import Schema
-from gateway.errors import BadRequest
+from gateway.core.errors import BadRequest
 from workers.protocol import ToolUse
 
 MAX_TOOLS = 128

@@ -5,8 +5,8 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from gateway.api.reply import Timings
-from gateway.fleet.residency import State
-from gateway.usage import OpenAIUsage
+from gateway.core.usage import OpenAIUsage
+from gateway.served.load_policy import State
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 

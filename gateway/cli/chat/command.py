@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gateway import logs
-from gateway.config import ConfigError
-from gateway.talk.chat import Chat, Wishes, figures
-from gateway.talk.client import Answer, Client, Failed
-from gateway.talk.conversation import Conversation
-from gateway.talk.server import server
-from gateway.talk.terminal import Screen, harmless, typed
+from gateway.cli.chat.client import Answer, Client, Failed
+from gateway.cli.chat.conversation import Conversation
+from gateway.cli.chat.session import Chat, Wishes, figures
+from gateway.cli.chat.target_server import server
+from gateway.cli.chat.terminal import Screen, harmless, typed
+from gateway.config.config import ConfigError
+from gateway.system import log_setup
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -42,7 +42,7 @@ def run(command: str, given: dict[str, Any]) -> int:
 
 
 def _fail(command: str, error: Exception, code: int) -> int:
-    print(f"forge {command}: error: {logs.escaped(str(error))}", file=sys.stderr)
+    print(f"forge {command}: error: {log_setup.escaped(str(error))}", file=sys.stderr)
     return code
 
 

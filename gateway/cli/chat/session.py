@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.talk.client import Answer, Client, Cut, Failed
-from gateway.talk.commands import Command, Unknown, help_text, parse
-from gateway.talk.conversation import Conversation, NotAConversation
-from gateway.talk.terminal import Screen
+from gateway.cli.chat.client import Answer, Client, Cut, Failed
+from gateway.cli.chat.conversation import Conversation, NotAConversation
+from gateway.cli.chat.slash_commands import Command, Unknown, help_text, parse
+from gateway.cli.chat.terminal import Screen
 
 
 @dataclass(slots=True)

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gateway.config import EMBEDDED_MODEL, Config, ConfigError
-from gateway.models import catalog
-from gateway.models.obtain import obtain
-from gateway.models.source import BadSource, parse
-from gateway.talk.client import Client, Failed
+from gateway.cli.chat.client import Client, Failed
+from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
+from gateway.model_files import catalog
+from gateway.model_files.resolve import obtain
+from gateway.model_files.source import BadSource, parse
 
 USUAL = f"http://127.0.0.1:{Config.model_fields['port'].default}"
 READY = "Forge is ready at "
@@ -28,7 +28,7 @@ def server(
 ) -> Iterator[tuple[Client, str | None]]:
     """A client of the server to talk to, and the name that it knows the model by, if it matters.
 
-    Raises :class:`gateway.talk.client.Failed` or :class:`gateway.config.ConfigError`.
+    Raises :class:`gateway.cli.chat.client.Failed` or :class:`gateway.config.config.ConfigError`.
     """
     key = key or environment.get("FORGE_API_KEY")
     with contextlib.ExitStack() as stack:

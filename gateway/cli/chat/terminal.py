@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from gateway.talk.commands import COMMANDS, unfinished
+from gateway.cli.chat.slash_commands import COMMANDS, unfinished
 
 PROMPT, MORE = ">>> ", "... "
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"

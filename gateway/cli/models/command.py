@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway import logs
-from gateway.config import Config, ConfigError
-from gateway.models import catalog, fit, gguf, room
-from gateway.models.obtain import obtain
-from gateway.models.sizes import readable
-from gateway.models.source import BadSource
-from gateway.sources import load
+from gateway.config.config import Config, ConfigError
+from gateway.config.sources import load
+from gateway.core.byte_sizes import readable
+from gateway.model_files import catalog, gguf, memory_check, memory_fit
+from gateway.model_files.resolve import obtain
+from gateway.model_files.source import BadSource
+from gateway.system import log_setup
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
 UNSEEN_WIDTH = 4096
@@ -34,7 +34,7 @@ def run(command: str, given: dict[str, Any], file: Path | None) -> int:
     try:
         commands[command](given, file)
     except (ConfigError, BadSource) as error:
-        print(f"forge {command}: error: {logs.escaped(str(error))}", file=sys.stderr)
+        print(f"forge {command}: error: {log_setup.escaped(str(error))}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:  # as under `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -79,7 +79,7 @@ def list_models(given: dict[str, Any], _: Path | None) -> None:
         architecture, kind = entry.head()
         kind = "" if architecture == "unreadable" else kind
         row = (entry.name, architecture, kind, readable(entry.size), catalog.age(entry.modified))
-        table.add_row(*(logs.escaped(cell).replace("[", r"\[") for cell in row))
+        table.add_row(*(log_setup.escaped(cell).replace("[", r"\[") for cell in row))
     # Into a file or a pipe each model goes on one line, however long its name.
     unseen = not (sys.stdout.isatty() or "COLUMNS" in os.environ)
     console = Console(highlight=False, width=UNSEEN_WIDTH if unseen else None)
@@ -106,7 +106,7 @@ def _as_json(entry: catalog.Entry) -> dict[str, Any]:
 
 def show_model(given: dict[str, Any], file: Path | None) -> None:
     """``forge show``."""
-    from gateway.models import show
+    from gateway.cli.models import show
 
     as_json, template = given.pop("json"), given.pop("template")
     entry = catalog.find(given.pop("name"))
@@ -133,16 +133,16 @@ def _print(
     from rich.console import Console
     from rich.table import Table
 
-    from gateway.models import show
+    from gateway.cli.models import show
 
     console = Console(highlight=False)
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in lines:
-        facts.add_row(name, logs.escaped(text).replace("[", r"\["))
+        facts.add_row(name, log_setup.escaped(text).replace("[", r"\["))
     console.print(facts)
-    asked = room.wanted_by(config, model).need()
+    asked = memory_check.wanted_by(config, model).need()
     memory = told["memory"]
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -158,7 +158,7 @@ def _print(
     if memory["free"] is not None:
         free = readable(memory["free"])
         verdict = memory["advice"] or f"It fits: {free} are free."
-        console.print(verdict.removesuffix(fit.TRY_ANYWAY), markup=False)
+        console.print(verdict.removesuffix(memory_fit.TRY_ANYWAY), markup=False)
 
 
 def _count(number: int, what: str) -> str:

@@ -6,14 +6,14 @@ import sys
 from collections import Counter
 from typing import Any
 
-from gateway.config import Config
-from gateway.machine import memory_available
-from gateway.models import fit, gguf, room
-from gateway.models.catalog import Entry
-from gateway.models.ggml import FILE_TYPES
-from gateway.models.memory import GATEWAY, Need
-from gateway.models.shape import Said, Shape, shape
-from gateway.models.sizes import readable
+from gateway.config.config import Config
+from gateway.core.byte_sizes import readable
+from gateway.model_files import gguf, memory_check, memory_fit
+from gateway.model_files.catalog import Entry
+from gateway.model_files.ggml import FILE_TYPES
+from gateway.model_files.memory_estimate import GATEWAY, Need
+from gateway.model_files.shape import Said, Shape, shape
+from gateway.system.host import memory_available
 
 RANKS = 4
 """llama.cpp's pooling type of models that rank pairs of texts."""
@@ -88,7 +88,7 @@ def supports(
 def speech(templates: list[str | None]) -> dict[str, Any]:
     """How it calls tools and thinks. The workers know; this process must not know templates."""
     done = subprocess.run(
-        [sys.executable, "-m", "workers.speech"],
+        [sys.executable, "-m", "workers.chat_format"],
         input=json.dumps(templates).encode(),
         capture_output=True,
         check=True,
@@ -111,7 +111,7 @@ def infills(model: gguf.Gguf) -> bool:
 
 def memory(model: gguf.Gguf, config: Config) -> dict[str, Any]:
     """What `forge serve` with ``config`` will take, in bytes."""
-    wanted = room.wanted_by(config, model)
+    wanted = memory_check.wanted_by(config, model)
     asked, free = wanted.need(), memory_available()
     return {
         "workers": asked.workers,
@@ -125,7 +125,7 @@ def memory(model: gguf.Gguf, config: Config) -> dict[str, Any]:
         "total": asked.total,
         "cache_ram": asked.saved,
         "free": free,
-        "advice": None if free is None else fit.refusal(wanted, free),
+        "advice": None if free is None else memory_fit.refusal(wanted, free),
     }
 
 

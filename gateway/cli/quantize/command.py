@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gateway import logs
-from gateway.config import Config, ConfigError
-from gateway.machine import available_cores
-from gateway.models import catalog, gguf
-from gateway.models.ggml import TYPES
-from gateway.models.sizes import readable
-from gateway.quantize import loss, process, types
-from gateway.quantize.bar import Bar
-from gateway.quantize.report import Outcome, as_json, show
+from gateway.cli.quantize import loss, process, types
+from gateway.cli.quantize.bar import Bar
+from gateway.cli.quantize.report import Outcome, as_json, show
+from gateway.config.config import Config, ConfigError
+from gateway.core.byte_sizes import readable
+from gateway.model_files import catalog, gguf
+from gateway.model_files.ggml import TYPES
+from gateway.system import log_setup
+from gateway.system.host import available_cores
 from workers.protocol import Compare, Error, Pair, Score, Scored, Shrink, Tick, Where
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
@@ -38,7 +38,7 @@ def run(given: dict[str, Any]) -> int:
     try:
         _run(given)
     except (ConfigError, Refused, gguf.Unreadable, process.JobFailed, types.NoSuchType) as error:
-        print(f"forge quantize: error: {logs.escaped(str(error))}", file=sys.stderr)
+        print(f"forge quantize: error: {log_setup.escaped(str(error))}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:  # as under `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

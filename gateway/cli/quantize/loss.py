@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.models.gguf import Tensor
+from gateway.model_files.gguf import Tensor
 from workers.protocol import Error, Scored
 
 LAYER = re.compile(r"^blk\.\d+\.")

@@ -22,7 +22,7 @@ def run(job: Job) -> Iterator[Tick | Error | Scored]:
     """What it tells while it is done. Left early, it ends early. Raises :class:`JobFailed`."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers.quantize"],
+            [sys.executable, "-m", "workers.tools.quantize"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.models.sizes import readable
-from gateway.quantize import loss
+from gateway.cli.quantize import loss
+from gateway.core.byte_sizes import readable
 from workers.protocol import Scored
 
 WORST = 3

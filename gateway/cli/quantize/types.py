@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gateway.models.ggml import FILE_TYPES, TYPES
+from gateway.model_files.ggml import FILE_TYPES, TYPES
 
 
 class Target(NamedTuple):

@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from gateway import tuned
-from gateway.config import Config, ConfigError
-from gateway.machine import Machine, this_machine
-from gateway.models.obtain import obtain
-from gateway.sources import load
-from gateway.tune import report
-from gateway.tune.options import Wishes
-from gateway.tune.plan import Result, Setting
-from gateway.tune.search import Found, NothingMeasured, Search
-from gateway.tune.trial import Measurer
+from gateway.cli.tune import report
+from gateway.cli.tune.options import Wishes
+from gateway.cli.tune.plan import Result, Setting
+from gateway.cli.tune.search import Found, NothingMeasured, Search
+from gateway.cli.tune.trial import Measurer
+from gateway.config import tuning_profile
+from gateway.config.config import Config, ConfigError
+from gateway.config.sources import load
+from gateway.model_files.resolve import obtain
+from gateway.system.host import Machine, this_machine
 
 SLICES = 240
 """The time for one measurement is the whole time divided by this: half a second of two minutes."""
@@ -51,7 +51,7 @@ def run(given: Mapping[str, Any], file: Path | None, wishes: Wishes) -> int:
     if wishes.json is not None:
         wishes.json.write_text(json.dumps(everything(found, machine), indent=1), "utf-8")
     if wishes.plot is not None:
-        from gateway.tune import plot
+        from gateway.cli.tune import plot
 
         plot.draw(found, wishes.plot)
     save(path, config, machine, found)
@@ -94,7 +94,11 @@ def start(config: Config, cores: int) -> tuple[Setting, frozenset[str]]:
         config.cache_type_v,
         None if config.ctx == "auto" else config.ctx,
     )
-    fixed = {name for name in (*tuned.SHAPE, *tuned.CACHE) if tuned.is_set(config, name)}
+    fixed = {
+        name
+        for name in (*tuning_profile.SHAPE, *tuning_profile.CACHE)
+        if tuning_profile.is_set(config, name)
+    }
     return base, frozenset(fixed)
 
 
@@ -104,7 +108,9 @@ def check_outputs(config: Config, wishes: Wishes) -> Path:
     Raises :class:`ConfigError`.
     """
     try:
-        path = tuned.path_for(config.model, tuned.fingerprint(config.model), os.environ)
+        path = tuning_profile.path_for(
+            config.model, tuning_profile.fingerprint(config.model), os.environ
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"can't write below {os.environ.get('HOME')}: {error}") from error
@@ -169,7 +175,9 @@ def save(path: Path, config: Config, machine: Machine, found: Found) -> None:
     """Write what ``forge serve`` will read."""
     chosen = found.chosen
     options = {name: value for name, value in asdict(chosen.setting).items() if value is not None}
-    result = tuned.Tuned(tuned.fingerprint(config.model), machine, config.n_gpu_layers, options)
+    result = tuning_profile.Tuned(
+        tuning_profile.fingerprint(config.model), machine, config.n_gpu_layers, options
+    )
     measured = {
         "output-tokens-per-second": round(chosen.output, 1),
         "per-stream": round(chosen.stream, 1),
@@ -179,7 +187,7 @@ def save(path: Path, config: Config, machine: Machine, found: Found) -> None:
     if found.gain is not None:
         measured["times-the-automatic-shape"] = round(found.gain, 3)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    tuned.write(path, result, config.model.absolute(), now, measured)
+    tuning_profile.write(path, result, config.model.absolute(), now, measured)
 
 
 def everything(found: Found, machine: Machine) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.tuned import CACHE, SHAPE
+from gateway.config.tuning_profile import CACHE, SHAPE
 
 SHARED = ("model", *SHAPE, "batch", *CACHE, "n_gpu_layers")
 """Options of ``forge serve`` that matter here. What is given is kept, the rest is searched."""

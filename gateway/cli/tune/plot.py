@@ -7,8 +7,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from gateway.tune.report import TITLES, short
-from gateway.tune.search import Found
+from gateway.cli.tune.report import TITLES, short
+from gateway.cli.tune.search import Found
 
 
 def draw(found: Found, image: Path) -> None:

@@ -7,8 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gateway.tune.plan import Result, Setting
-from gateway.tune.search import Found, Stage
+from gateway.cli.tune.plan import Result, Setting
+from gateway.cli.tune.search import Found, Stage
 from workers.protocol import MIX_OUTPUT, MIX_PROMPT
 
 MIB = 1 << 20

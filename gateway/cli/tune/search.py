@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.tune import plan
-from gateway.tune.plan import Result, Setting, Visit
+from gateway.cli.tune import plan
+from gateway.cli.tune.plan import Result, Setting, Visit
 
 MOST_TURNS = 5
 CURVELESS = 0.5

@@ -11,10 +11,10 @@ from typing import IO
 
 import msgspec
 
-from gateway.config import Config
-from gateway.machine import memory_available
-from gateway.tune.plan import Setting, Visit
-from gateway.tune.search import VisitFailed
+from gateway.cli.tune.plan import Setting, Visit
+from gateway.cli.tune.search import VisitFailed
+from gateway.config.config import Config
+from gateway.system.host import memory_available
 from workers.protocol import FromMeasurer, Loaded, Measure, Measured, Unable, WorkerSpec
 
 STREAMS = [1, 2, 4, 8, 16, 32]
@@ -45,7 +45,7 @@ class Trial:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "workers.measure"],
+            [sys.executable, "-m", "workers.tools.measure"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -124,7 +124,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 class Measurer:
-    """Measures settings of a model: a :class:`gateway.tune.search.Measurer`."""
+    """Measures settings of a model: a :class:`gateway.cli.tune.search.Measurer`."""
 
     def __init__(self, config: Config, slice_s: float) -> None:
         """``config``: what all settings have in common. ``slice_s``: how long each thing takes,

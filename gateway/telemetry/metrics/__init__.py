@@ -10,15 +10,15 @@ from collections import Counter as Tally
 from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
 from typing_extensions import TypedDict
 
-from gateway.errors import ForgeError
-from gateway.lag import LoopLag
-from gateway.metrics.instruments import nanoseconds
-from gateway.metrics.models import Loads
-from gateway.metrics.registry import Registry
-from gateway.metrics.requests import GAPS, SECONDS, Requests
-from gateway.metrics.state import Process
-from gateway.outcome import Outcome
-from gateway.ticket import Job, Meter, Ticket
+from gateway.core.errors import ForgeError
+from gateway.dispatch.outcome import Outcome
+from gateway.dispatch.ticket import Job, Meter, Ticket
+from gateway.telemetry.loop_lag import LoopLag
+from gateway.telemetry.metrics.instruments import nanoseconds
+from gateway.telemetry.metrics.models import Loads
+from gateway.telemetry.metrics.registry import Registry
+from gateway.telemetry.metrics.requests import GAPS, SECONDS, Requests
+from gateway.telemetry.metrics.state import Process
 
 LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
 _MAX_BINS = 1024
@@ -51,7 +51,7 @@ class Summary(TypedDict):
 
 
 class Metrics:
-    """Counts tickets as they end. Implements :class:`gateway.observer.Observer`."""
+    """Counts tickets as they end. Implements :class:`gateway.dispatch.observer.Observer`."""
 
     def __init__(self, *models: str) -> None:
         """``models``: the names that clients know them by; the first is that of who names none."""

@@ -11,8 +11,8 @@ from itertools import accumulate, chain
 
 from prometheus_client.utils import floatToGoString
 
-from gateway.aging import NANO
-from gateway.metrics.exposition import Family, Labels, combinations, series
+from gateway.ordering.aging import NANO
+from gateway.telemetry.metrics.exposition import Family, Labels, combinations, series
 
 
 class Counter:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import get_args
 
-from gateway.fleet.residency import Reason, State
-from gateway.metrics.exposition import Family, series
-from gateway.metrics.registry import Registry
+from gateway.served.load_policy import Reason, State
+from gateway.telemetry.metrics.exposition import Family, series
+from gateway.telemetry.metrics.registry import Registry
 
 SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 STATES: tuple[State, ...] = get_args(State)
@@ -44,7 +44,7 @@ class Loads:
 
 
 class States:
-    """How the models stand now. Implements :class:`gateway.metrics.registry.Collector`."""
+    """How the models stand now. Implements :class:`gateway.telemetry.metrics.registry.Collector`."""
 
     def __init__(self, look: Callable[[], Mapping[str, State]]) -> None:
         self._look = look

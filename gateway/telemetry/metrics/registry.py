@@ -5,9 +5,9 @@ from typing import Protocol, TypeVar
 
 from prometheus_client.exposition import choose_encoder
 
-from gateway.aging import NANO
-from gateway.metrics.exposition import Family, Labels, render
-from gateway.metrics.instruments import Counter, Gauge, Histogram
+from gateway.ordering.aging import NANO
+from gateway.telemetry.metrics.exposition import Family, Labels, render
+from gateway.telemetry.metrics.instruments import Counter, Gauge, Histogram
 
 
 class Collector(Protocol):

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from gateway.errors import ForgeError, codes
-from gateway.metrics.exposition import Family, Labels, series
-from gateway.metrics.instruments import Meter
-from gateway.metrics.registry import Registry
-from gateway.outcome import OUTCOMES, Outcome, of_error, of_ticket
-from gateway.priority import CLASSES, class_of
-from gateway.ticket import Job, Ticket
-from gateway.usage import Usage
+from gateway.core.errors import ForgeError, codes
+from gateway.core.priority import CLASSES, class_of
+from gateway.core.usage import Usage
+from gateway.dispatch.outcome import OUTCOMES, Outcome, of_error, of_ticket
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.telemetry.metrics.exposition import Family, Labels, series
+from gateway.telemetry.metrics.instruments import Meter
+from gateway.telemetry.metrics.registry import Registry
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 GAPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
-from gateway.aging import NANO
-from gateway.fleet.fleet import Fleet
-from gateway.fleet.lane import Lane
-from gateway.metrics.exposition import Family, Kind, series
+from gateway.core.priority import CLASSES, class_of
+from gateway.ordering.aging import NANO
 from gateway.pool import WorkerState, WorkerStatus
-from gateway.priority import CLASSES, class_of
+from gateway.served.registry import Fleet
+from gateway.served.served_model import Lane
+from gateway.telemetry.metrics.exposition import Family, Kind, series
 
 _STATM = Path("/proc/self/statm")
 STATES: tuple[str, ...] = get_args(WorkerState)

@@ -11,13 +11,13 @@ from gateway.api.openai.chat import REFUSED as CHAT_REFUSED
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import REFUSED as COMPLETIONS_REFUSED
 from gateway.api.openai.completions import CompletionBody
-from gateway.errors import (
+from gateway.core.errors import (
     BadRequest,
     PriorityNotAllowed,
     UnknownParameter,
     UnsupportedParameter,
 )
-from gateway.priority import NORMAL
+from gateway.core.priority import NORMAL
 
 USER = {"role": "user", "content": "hi"}
 

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.limits import estimate
-from tests.gateway.memory_pool import MemoryPool, job
+from gateway.dispatch.rate_limits import estimate
 from tests.gateway.test_app import Front, until
+from tests.support.memory_pool import MemoryPool, job
 from workers.protocol import Embedding, Extra, Finished, ModelInfo, Sampling
 
 pytestmark = pytest.mark.anyio

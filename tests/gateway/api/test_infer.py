@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from gateway.api.infer import error_response
-from gateway.errors import BadRequest, ForgeError, Unavailable, UnknownParameter, WorkerFailed
+from gateway.core.errors import BadRequest, ForgeError, Unavailable, UnknownParameter, WorkerFailed
 
 
 @pytest.mark.parametrize(

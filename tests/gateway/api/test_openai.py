@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.aging import NANO
 from gateway.api.body import parse
-from gateway.api.middleware import describe
 from gateway.api.openai import error_response
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.common import FINGERPRINT
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
 from gateway.api.reply import Completion, pace
-from gateway.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
-from gateway.ticket import Ticket
-from gateway.usage import Usage
-from tests.gateway.memory_pool import job, only
+from gateway.core.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
+from gateway.core.usage import Usage
+from gateway.dispatch.ticket import Ticket
+from gateway.http.response_headers import describe
+from gateway.ordering.aging import NANO
+from tests.support.memory_pool import job, only
 from workers.protocol import Chat, Delta, Finished, Started, Text
 
 USER = {"role": "user", "content": "hi"}

@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from gateway.api.body import read, upload_deadline
-from gateway.config import MIN_UPLOAD_RATE
-from gateway.errors import BadRequest, BodyTimeout, BodyTooLarge
+from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.core.errors import BadRequest, BodyTimeout, BodyTooLarge
 
 
 def request(

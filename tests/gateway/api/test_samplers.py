@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.api.body import SamplingBody, parse
-from gateway.errors import BadRequest, UnsupportedParameter
+from gateway.core.errors import BadRequest, UnsupportedParameter
 from workers.protocol import SAMPLERS, Dry, Sampling
 
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config
-from gateway.dispatcher import TROUBLE_RETRY_S
-from gateway.errors import QueueFull
-from tests.contract.dialects import CHAT, Failure
-from tests.gateway.memory_pool import MemoryPool
+from gateway.config.config import Config
+from gateway.core.errors import QueueFull
+from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
+from tests.support.dialects import CHAT, Failure
+from tests.support.memory_pool import MemoryPool
 from workers.protocol import ApplyTemplate, Chat, Detokenize, Question, Tokenize
 
 pytestmark = pytest.mark.anyio

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway import __version__, logs
-from gateway.cli import bind, build_parser, default_text, main
-from gateway.config import Config, ConfigError
-from gateway.llama_server import ALIASES, ELSEWHERE, HUB, NOTES, SAME, SWITCHES
-from gateway.sources import load
+from gateway import __version__
+from gateway.cli.main import bind, build_parser, default_text, main
+from gateway.config.config import Config, ConfigError
+from gateway.config.llama_server_compat import ALIASES, ELSEWHERE, HUB, NOTES, SAME, SWITCHES
+from gateway.config.sources import load
+from gateway.system import log_setup
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +164,7 @@ def test_bind_takes_a_free_port() -> None:
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_what_is_told_at_the_start_is_in_the_logs_form(form: logs.Format) -> None:
+def test_what_is_told_at_the_start_is_in_the_logs_form(form: log_setup.Format) -> None:
     source = (
         "from gateway import cli, logs\n"
         f"logs.configure('warning', {form!r}, '%(name)s')\n"

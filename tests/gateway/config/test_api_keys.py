@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from gateway.config import ConfigError
-from gateway.keys import ANYONE, Key, Keyring, digest
+from gateway.config.api_keys import ANYONE, Key, Keyring, digest
+from gateway.config.config import ConfigError
 
 SECRET = "sk-very-secret-0123456789"
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)

@@ -10,14 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from gateway.config import (
-    MIB,
-    Config,
-    ConfigError,
-    Shape,
-)
-from gateway.machine import total_memory
-from gateway.sources import check_model, load
+from gateway.config.config import MIB, Config, ConfigError, Shape
+from gateway.config.sources import check_model, load
+from gateway.system.host import total_memory
 
 HERE = Path(__file__).parent
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import build_parser
-from gateway.config import EMBEDDED_MODEL, Config, ConfigError
-from gateway.fleet.entry import Entry
-from gateway.fleet.memory import plan
-from gateway.fleet.tables import OF_THE_SERVER, OWN, PER_MODEL, load
-from gateway.models.memory import GATEWAY
-from gateway.sources import load as load_one
+from gateway.cli.main import build_parser
+from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
+from gateway.config.model_entry import Entry
+from gateway.config.model_tables import OF_THE_SERVER, OWN, PER_MODEL, load
+from gateway.config.sources import load as load_one
+from gateway.model_files.memory_estimate import GATEWAY
+from gateway.served.memory_budget import plan
 
 MODEL = f"model = '{EMBEDDED_MODEL}'\n"
 

@@ -6,11 +6,19 @@ from typing import Any
 
 import pytest
 
-from gateway import tuned
-from gateway.config import Config
-from gateway.machine import Machine
-from gateway.sources import load
-from gateway.tuned import Fingerprint, Tuned, Unusable, apply, fingerprint, fitting, path_for
+from gateway.config import tuning_profile
+from gateway.config.config import Config
+from gateway.config.sources import load
+from gateway.config.tuning_profile import (
+    Fingerprint,
+    Tuned,
+    Unusable,
+    apply,
+    fingerprint,
+    fitting,
+    path_for,
+)
+from gateway.system.host import Machine
 
 HERE = Machine("Some CPU", 4, "0.3.36")
 OPTIONS = {
@@ -42,7 +50,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 def saved(gguf: Path, home: dict[str, str], options: dict[str, Any] = OPTIONS) -> Path:
     mark = fingerprint(gguf)
     path = path_for(gguf, mark, home)
-    tuned.write(path, Tuned(mark, HERE, 0, options), gguf, "2026-01-01", {"alone": 1.5})
+    tuning_profile.write(path, Tuned(mark, HERE, 0, options), gguf, "2026-01-01", {"alone": 1.5})
     return path
 
 
@@ -55,7 +63,7 @@ def test_what_is_written_is_read(gguf: Path, home: dict[str, str]) -> None:
     assert path.parent == Path(home["XDG_CONFIG_HOME"]) / "forge" / "tuned"
     assert path.name.startswith("a_model-")
     assert os.listdir(path.parent) == [path.name]
-    assert tuned.read(path) == Tuned(fingerprint(gguf), HERE, 0, OPTIONS)
+    assert tuning_profile.read(path) == Tuned(fingerprint(gguf), HERE, 0, OPTIONS)
 
 
 @pytest.mark.parametrize("name", ['"', "\x7f", "ü\t", "\ud800"])
@@ -64,8 +72,8 @@ def test_odd_names_are_written_too(name: str, tmp_path: Path, home: dict[str, st
     gguf.write_bytes(b"GGUF")
     path = path_for(gguf, Fingerprint(1, "a"), home)
     result = Tuned(Fingerprint(1, "a"), Machine(name.strip("\ud800"), 8, name[:0]), -1, OPTIONS)
-    tuned.write(path, result, gguf.with_name(name), "", {})
-    assert tuned.read(path) == result
+    tuning_profile.write(path, result, gguf.with_name(name), "", {})
+    assert tuning_profile.read(path) == result
 
 
 def test_it_counts_where_nothing_is_set(gguf: Path, home: dict[str, str]) -> None:
@@ -163,7 +171,7 @@ def test_a_spoilt_file_is_not_used(
     path = saved(gguf, home)
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(Unusable, match=reason):
-        tuned.read(path)
+        tuning_profile.read(path)
     config, note = applied(Config(model=gguf), home)
     assert config == Config(model=gguf)
     assert note is not None
@@ -173,15 +181,15 @@ def test_a_spoilt_file_is_not_used(
 def test_a_relative_config_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     for given in ({}, {"XDG_CONFIG_HOME": "here"}, {"XDG_CONFIG_HOME": ""}):
-        assert tuned.folder(given) == Path("/home/somebody/.config/forge/tuned")
+        assert tuning_profile.folder(given) == Path("/home/somebody/.config/forge/tuned")
 
 
 def test_a_fingerprint_is_of_size_and_head(tmp_path: Path) -> None:
     one, other = tmp_path / "1", tmp_path / "2"
-    one.write_bytes(b"GGUF" + bytes(2 * tuned.HEAD))
-    other.write_bytes(b"GGUF" + bytes(2 * tuned.HEAD - 1) + b"x")
+    one.write_bytes(b"GGUF" + bytes(2 * tuning_profile.HEAD))
+    other.write_bytes(b"GGUF" + bytes(2 * tuning_profile.HEAD - 1) + b"x")
     assert fingerprint(one) == fingerprint(other), "only the end differs"
-    other.write_bytes(b"GGUX" + bytes(2 * tuned.HEAD))
+    other.write_bytes(b"GGUX" + bytes(2 * tuning_profile.HEAD))
     assert fingerprint(one).short != fingerprint(other).short
-    other.write_bytes(b"GGUF" + bytes(2 * tuned.HEAD + 1))
+    other.write_bytes(b"GGUF" + bytes(2 * tuning_profile.HEAD + 1))
     assert fingerprint(one).short != fingerprint(other).short

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway import errors
-from gateway.errors import ForgeError, from_worker
+from gateway.core import errors
+from gateway.core.errors import ForgeError, from_worker
 from workers import protocol
 from workers.protocol import Failed
 

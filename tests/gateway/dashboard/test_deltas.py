@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.page.deltas import Broadcast, Delta, Row, Snapshot, difference, event
+from gateway.dashboard.deltas import Broadcast, Delta, Row, Snapshot, difference, event
 
 FACTS = st.fixed_dictionaries({"waiting": st.integers(0, 3), "draining": st.booleans()})
 FIELDS = st.fixed_dictionaries({"id": st.integers(0, 8), "busy": st.integers(0, 2)})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from gateway.api.local import from_here
-from gateway.page.flood import mixed
+from gateway.dashboard.flood import mixed
 
 
 @given(st.fixed_dictionaries({kind: st.integers(0, 9) for kind in ("batch", "normal", "urgent")}))

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.aging import NANO
-from gateway.page.history import (
+from gateway.dashboard.history import (
     POINTS,
     REMEMBERED,
     WINDOW_S,
@@ -18,6 +17,7 @@ from gateway.page.history import (
     quantile,
     row,
 )
+from gateway.ordering.aging import NANO
 
 BOUNDS = (0.01, 0.1, 1.0)
 

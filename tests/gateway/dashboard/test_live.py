@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.errors import Unavailable
-from gateway.page.deltas import Snapshot
-from gateway.page.live import COMMENT, Live
+from gateway.core.errors import Unavailable
+from gateway.dashboard.deltas import Snapshot
+from gateway.dashboard.live import COMMENT, Live
 
 pytestmark = pytest.mark.anyio
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from gateway.aging import NANO
-from gateway.page.history import Gaps
-from gateway.page.view import LISTED, RECENT, View
+from gateway.dashboard.history import Gaps
+from gateway.dashboard.view import LISTED, RECENT, View
+from gateway.ordering.aging import NANO
 from gateway.pool import WorkerStatus
-from tests.gateway.desk import Desk
-from tests.gateway.memory_pool import job
+from tests.support.desk import Desk
+from tests.support.memory_pool import job
 from workers.protocol import Chat, Load
 
 

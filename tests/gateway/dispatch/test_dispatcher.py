@@ -6,11 +6,11 @@ import weakref
 
 import pytest
 
-from gateway.aging import NANO
-from gateway.errors import Unavailable, WorkerFailed
-from gateway.sequence import State
-from tests.gateway.desk import Desk
-from tests.gateway.memory_pool import only
+from gateway.core.errors import Unavailable, WorkerFailed
+from gateway.dispatch.sequence import State
+from gateway.ordering.aging import NANO
+from tests.support.desk import Desk
+from tests.support.memory_pool import only
 from workers.protocol import Delta, Finished, Started
 
 

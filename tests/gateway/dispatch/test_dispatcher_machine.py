@@ -9,14 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from gateway.admission import Bounds
-from gateway.aging import NANO
-from gateway.errors import DeadlineExceeded, Displaced, QueueFull
-from gateway.preemption import Rules
-from gateway.sequence import Sequence, State
-from gateway.ticket import Job, Ticket
-from tests.gateway.memory_pool import ids
-from tests.gateway.traffic import RATE, Traffic
+from gateway.core.errors import DeadlineExceeded, Displaced, QueueFull
+from gateway.dispatch.sequence import Sequence, State
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.admission import Bounds
+from gateway.ordering.aging import NANO
+from gateway.ordering.preemption import Rules
+from tests.support.dispatcher_traffic import RATE, Traffic
+from tests.support.memory_pool import ids
 
 
 class Overload(Traffic):

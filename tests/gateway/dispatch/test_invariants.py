@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import Auditor
-from tests.gateway.desk import Desk
-from tests.gateway.memory_pool import only
+from gateway.dispatch.invariants import Auditor
+from tests.support.desk import Desk
+from tests.support.memory_pool import only
 
 
 def on_desk(script: Callable[[Desk, Auditor], Coroutine[Any, Any, None]]) -> Desk:
@@ -82,7 +82,7 @@ def test_a_request_that_nobody_works_for(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_it_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.audit.PERIOD_S", 0)
+    monkeypatch.setattr("gateway.dispatch.invariants.PERIOD_S", 0)
 
     async def script(desk: Desk, auditor: Auditor) -> None:
         desk.pool.reserved = 0

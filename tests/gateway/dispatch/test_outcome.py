@@ -2,13 +2,13 @@
 
 import pytest
 
-from gateway import errors
-from gateway.errors import ForgeError
-from gateway.outcome import OUTCOMES, Outcome, of_error, of_ticket
-from gateway.priority import CLASSES, PRIORITIES, class_of
-from gateway.sequence import Move
-from gateway.ticket import Ticket
-from tests.gateway.memory_pool import job, only
+from gateway.core import errors
+from gateway.core.errors import ForgeError
+from gateway.core.priority import CLASSES, PRIORITIES, class_of
+from gateway.dispatch.outcome import OUTCOMES, Outcome, of_error, of_ticket
+from gateway.dispatch.sequence import Move
+from gateway.dispatch.ticket import Ticket
+from tests.support.memory_pool import job, only
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from gateway.errors import Unavailable, WorkerFailed
-from gateway.quarantine import MAX_DEATHS
-from gateway.sequence import State
-from tests.gateway.desk import Desk
+from gateway.core.errors import Unavailable, WorkerFailed
+from gateway.dispatch.quarantine import MAX_DEATHS
+from gateway.dispatch.sequence import State
+from tests.support.desk import Desk
 
 
 async def kill(desk: Desk, worker: int = 0, times: int = MAX_DEATHS) -> None:

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.admission import Bounds
-from gateway.aging import NANO
-from gateway.crowd import Crowd
-from gateway.dispatcher import UNBOUNDED
-from gateway.queue import Queue
-from gateway.sequence import Move, Sequence
-from gateway.ticket import Job, Ticket
-from tests.gateway.memory_pool import job
+from gateway.dispatch.dispatcher import UNBOUNDED
+from gateway.dispatch.queue import Queue
+from gateway.dispatch.sequence import Move, Sequence
+from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.admission import Bounds
+from gateway.ordering.aging import NANO
+from tests.support.memory_pool import job
 
 RATE = 0.2
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.aging import NANO
-from gateway.errors import RateLimited
-from gateway.keys import Key
-from gateway.limits import MINUTE_NS, Allowance, Bucket, Limits, estimate
-from gateway.ticket import Job, Ticket
+from gateway.config.api_keys import Key
+from gateway.core.errors import RateLimited
+from gateway.dispatch.rate_limits import MINUTE_NS, Allowance, Bucket, Limits, estimate
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.aging import NANO
 from workers.protocol import Chat, Sampling, Started, Text
 
 PER_MINUTE = st.integers(1, 10**9)

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from gateway.sequence import TRANSITIONS, IllegalMove, Move, Sequence, State
-from gateway.ticket import Ticket
-from tests.gateway.memory_pool import job, only
+from gateway.dispatch.sequence import TRANSITIONS, IllegalMove, Move, Sequence, State
+from gateway.dispatch.ticket import Ticket
+from tests.support.memory_pool import job, only
 from workers.protocol import Chat, Sampling
 
 ENDS = {State.FINISHED, State.FAILED, State.CANCELLED}

@@ -1,12 +1,12 @@
 """Several queues, one bound: who makes way is the last of all."""
 
-from gateway.admission import Bounds
-from gateway.aging import NANO
-from gateway.crowd import Crowd
-from gateway.dispatcher import Dispatcher
-from gateway.errors import Displaced, QueueFull
-from gateway.ticket import Ticket
-from tests.gateway.memory_pool import Clock, Ends, MemoryPool, job
+from gateway.core.errors import Displaced, QueueFull
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.ticket import Ticket
+from gateway.ordering.admission import Bounds
+from gateway.ordering.aging import NANO
+from tests.support.memory_pool import Clock, Ends, MemoryPool, job
 
 
 class House:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.errors import ForgeError, WorkerFailed
-from gateway.sequence import Move, State
-from gateway.ticket import Ticket, new_name
-from gateway.usage import Usage
-from tests.gateway.memory_pool import job
+from gateway.core.errors import ForgeError, WorkerFailed
+from gateway.core.usage import Usage
+from gateway.dispatch.sequence import Move, State
+from gateway.dispatch.ticket import Ticket, new_name
+from tests.support.memory_pool import job
 from workers.protocol import Delta, Finished, Sampling, Started, Text
 
 

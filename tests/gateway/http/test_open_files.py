@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from gateway.descriptors import AUTO_CONNECTIONS, RESERVED, fitting
+from gateway.http.open_files import AUTO_CONNECTIONS, RESERVED, fitting
 
 SOURCE = """
 import logging, resource, sys
 logging.basicConfig(format="%(message)s")
 soft, hard, wanted = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), int(hard)))
-from gateway.descriptors import connections_allowed
+from gateway.http.open_files import connections_allowed
 print(connections_allowed(wanted if wanted == "auto" else int(wanted)))
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 """

@@ -7,8 +7,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from gateway.config import ConfigError
-from gateway.tls import server_context
+from gateway.config.config import ConfigError
+from gateway.http.tls import server_context
 
 
 @pytest.fixture(scope="module")

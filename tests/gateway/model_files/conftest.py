@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hub import Hub, serving
+from tests.support.hub import Hub, serving
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ import pytest
 from gguf import PoolingType
 from huggingface_hub import scan_cache_dir
 
-from gateway.cli import main
-from gateway.config import EMBEDDED_MODEL
-from gateway.models import catalog
-from tests.architectures import write
-from tests.encoder import encoder
-from tests.f32 import f32_copy
-from tests.hub import COMMIT
-from tests.server import DEADLINE_S, MODEL, environment
+from gateway.cli.main import main
+from gateway.config.config import EMBEDDED_MODEL
+from gateway.model_files import catalog
+from tests.support.architectures import write
+from tests.support.encoder import encoder
+from tests.support.f32 import f32_copy
+from tests.support.hub import COMMIT
+from tests.support.server import DEADLINE_S, MODEL, environment
 
 CONTENT = MODEL.read_bytes()
 
@@ -111,7 +111,7 @@ def test_our_view_of_the_hubs_cache_is_its_own(home: Path) -> None:
     ):
         env = {**os.environ, **variables}
         env = {key: value for key, value in env.items() if value}
-        ours = "from gateway.models.catalog import hub_cache as c; print(c())"
+        ours = "from gateway.model_files.catalog import hub_cache as c; print(c())"
         asked = [
             subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
             for code in (theirs, ours)
@@ -212,8 +212,8 @@ def test_what_a_model_can_do_is_told(
 
 
 def test_tokens_for_infilling_are_found_by_key_and_by_name() -> None:
-    from gateway.models.gguf import Gguf
-    from gateway.models.show import infills
+    from gateway.cli.models.show import infills
+    from gateway.model_files.gguf import Gguf
 
     named = {"tokenizer.ggml.tokens": ["a", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]}
     assert infills(Gguf(named, (), 0, ()))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
 
-from gateway.models import gguf
-from tests.server import MODEL
+from gateway.model_files import gguf
+from tests.support.server import MODEL
 
 
 def test_reads_what_the_reference_reader_reads() -> None:

@@ -12,18 +12,18 @@ import msgspec
 import pytest
 from gguf import PoolingType
 
-from gateway.config import Config
-from gateway.models import gguf, room
-from gateway.models.memory import (
+from gateway.config.config import Config
+from gateway.model_files import gguf, memory_check
+from gateway.model_files.memory_estimate import (
     AUTO_CTX_SEQ,
     LONGEST_INPUT,
     MAX_SEQUENCES,
     STEP_LOGITS_BYTES,
     need,
 )
-from tests.architectures import ARCHITECTURES, write
-from tests.encoder import encoder
-from tests.server import MODEL
+from tests.support.architectures import ARCHITECTURES, write
+from tests.support.encoder import encoder
+from tests.support.server import MODEL
 from workers.llama import context
 from workers.protocol import WorkerSpec
 
@@ -71,7 +71,7 @@ def test_the_sizes_are_llama_cpps(
     if made is MODELS["encoder"]:  # its heads are too narrow for the blocks of a q8_0 cache
         options = {name: value for name, value in options.items() if "cache" not in name}
     spec = Config(model=path, tuned="off", **options).worker_spec()
-    ours = need(gguf.read(path), spec, 1, room.processor())
+    ours = need(gguf.read(path), spec, 1, memory_check.processor())
     theirs = reported(spec)
     rounding = 0.011 * MIB
     weights = theirs["model"]

@@ -9,28 +9,28 @@ from pathlib import Path
 import llama_cpp
 import pytest
 
-from gateway import machine
-from gateway.cli import build_parser
-from gateway.config import Config, ConfigError
-from gateway.models import fit, gguf, gpu, room
-from gateway.models.memory import Need, need
-from gateway.models.shape import shape
-from gateway.sources import load
+from gateway.cli.main import build_parser
+from gateway.config.config import Config, ConfigError
+from gateway.config.sources import load
+from gateway.model_files import gguf, gpu_probe, memory_check, memory_fit
+from gateway.model_files.memory_estimate import Need, need
+from gateway.model_files.shape import shape
+from gateway.system import host
 from tests.conftest import Start
-from tests.server import MODEL, eventually
+from tests.support.server import MODEL, eventually
 
 MIB = 1 << 20
 
 
-def wanted(**options: object) -> fit.Wanted:
+def wanted(**options: object) -> memory_fit.Wanted:
     config = Config.model_validate({"workers": 2, "slots": 8, "cache_ram": 100, **options})
-    return room.wanted_by(config, gguf.read(MODEL))
+    return memory_check.wanted_by(config, gguf.read(MODEL))
 
 
 def test_what_fits_is_not_refused() -> None:
     asked = wanted()
-    assert fit.refusal(asked, asked.need().total) is None
-    assert fit.refusal(asked, asked.need().total - 1) is not None
+    assert memory_fit.refusal(asked, asked.need().total) is None
+    assert memory_fit.refusal(asked, asked.need().total - 1) is not None
 
 
 def test_two_workers_share_mapped_weights_and_nothing_else() -> None:
@@ -41,10 +41,10 @@ def test_two_workers_share_mapped_weights_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("free", range(150 * MIB, 320 * MIB, 10 * MIB))
 def test_each_advice_alone_makes_it_fit(free: int) -> None:
-    refused = fit.refusal(wanted(), free)
+    refused = memory_fit.refusal(wanted(), free)
     if refused is None:
         return
-    advice = refused.partition("What would do: ")[2].removesuffix(fit.TRY_ANYWAY)
+    advice = refused.partition("What would do: ")[2].removesuffix(memory_fit.TRY_ANYWAY)
     parser = build_parser()
     for way in advice.split("; or "):
         if way.startswith("a smaller quantisation"):
@@ -52,7 +52,7 @@ def test_each_advice_alone_makes_it_fit(free: int) -> None:
         given = parse(
             parser, ["--workers", "2", "--cache-ram", "100", *shlex.split(way.split(", ")[0])]
         )
-        other = room.wanted_by(load(given, {}, None), gguf.read(MODEL))
+        other = memory_check.wanted_by(load(given, {}, None), gguf.read(MODEL))
         assert other.need().total <= free, way
 
 
@@ -63,7 +63,7 @@ def parse(parser: argparse.ArgumentParser, options: list[str]) -> dict[str, obje
 
 
 def test_advice_is_given_as_long_as_there_is_any() -> None:
-    reasons = [fit.refusal(wanted(), free * MIB) or "" for free in (290, 220, 60)]
+    reasons = [memory_fit.refusal(wanted(), free * MIB) or "" for free in (290, 220, 60)]
     assert "--workers 1" in reasons[0]
     assert re.search(r"--ctx \d+", reasons[1])
     assert "a smaller quantisation or model" in reasons[2]
@@ -71,7 +71,7 @@ def test_advice_is_given_as_long_as_there_is_any() -> None:
 
 def test_the_figures_add_up() -> None:
     asked = wanted().need()
-    rows = re.findall(r"([\d.]+) MiB( for each of 2 workers)?", fit.figures(asked))
+    rows = re.findall(r"([\d.]+) MiB( for each of 2 workers)?", memory_fit.figures(asked))
     total = sum(float(size) * (2 if each else 1) for size, each in rows)
     assert total * MIB == pytest.approx(asked.total, rel=0.02)
 
@@ -79,23 +79,23 @@ def test_the_figures_add_up() -> None:
 def test_what_may_come_later_is_only_warned_of() -> None:
     asked = wanted()
     free = asked.need().total + 60 * MIB
-    assert fit.refusal(asked, free) is None
-    assert re.search(r"--cache-ram 60 would do", fit.warning(asked, free) or "")
-    assert fit.warning(asked, free + 40 * MIB) is None
+    assert memory_fit.refusal(asked, free) is None
+    assert re.search(r"--cache-ram 60 would do", memory_fit.warning(asked, free) or "")
+    assert memory_fit.warning(asked, free + 40 * MIB) is None
 
 
 def test_nothing_is_said_where_nothing_is_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(machine, "memory_available", lambda: None)
-    assert room.check(Config()) is None
-    monkeypatch.setattr(machine, "memory_available", lambda: 1)
+    monkeypatch.setattr(host, "memory_available", lambda: None)
+    assert memory_check.check(Config()) is None
+    monkeypatch.setattr(host, "memory_available", lambda: 1)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF")
-    assert room.check(Config(model=broken)) is None
+    assert memory_check.check(Config(model=broken)) is None
     with pytest.raises(ConfigError, match=r"^--model: the model needs .* and 0 KiB are free"):
-        room.check(Config())
-    assert (room.check(Config(force=True)) or "").startswith("--force: the model needs")
+        memory_check.check(Config())
+    assert (memory_check.check(Config(force=True)) or "").startswith("--force: the model needs")
 
 
 def test_weights_that_are_not_mapped_are_each_workers() -> None:
@@ -105,7 +105,7 @@ def test_weights_that_are_not_mapped_are_each_workers() -> None:
     assert one.worker.weights + one.worker.repacked >= 0.9 * gguf.read(MODEL).size
     assert two.total - one.total == sum(one.worker)
     asked = wanted(mmap=False, repack=False)
-    reason = fit.refusal(asked, wanted(repack=False).need().total)
+    reason = memory_fit.refusal(asked, wanted(repack=False).need().total)
     assert reason is not None
     assert "MiB for each of 2 workers" in reason.partition("weights not mapped")[2]
     assert "; or --mmap" in reason
@@ -137,7 +137,7 @@ def test_a_damaged_number_of_layers_costs_nothing() -> None:
 def test_layers_on_a_gpu_do_not_count() -> None:
     def there(**options: object) -> Need:
         config = Config.model_validate({"workers": 1, "ctx": 4096, "repack": False, **options})
-        return room.wanted_by(config, gguf.read(MODEL), gpu=True).need()
+        return memory_check.wanted_by(config, gguf.read(MODEL), gpu=True).need()
 
     none, one, two, every = (there(n_gpu_layers=n) for n in (0, 1, 2, "all"))
     assert none == there(), "none was asked for"
@@ -151,17 +151,17 @@ def test_layers_on_a_gpu_do_not_count() -> None:
 
 
 def test_a_gpu_that_is_not_there_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "memory_available", lambda: wanted().need().total // 2)
+    monkeypatch.setattr(host, "memory_available", lambda: wanted().need().total // 2)
     options = {"workers": 2, "slots": 8, "cache_ram": 0, "n_gpu_layers": -1}
-    monkeypatch.setattr(gpu, "there", lambda: False)
+    monkeypatch.setattr(gpu_probe, "there", lambda: False)
     with pytest.raises(ConfigError, match=r"^--model: the model needs"):
-        room.check(Config.model_validate(options))
-    monkeypatch.setattr(gpu, "there", lambda: True)
-    assert room.check(Config.model_validate(options)) is None
+        memory_check.check(Config.model_validate(options))
+    monkeypatch.setattr(gpu_probe, "there", lambda: True)
+    assert memory_check.check(Config.model_validate(options)) is None
 
 
 def test_llama_cpp_is_asked_whether_it_finds_a_gpu() -> None:
-    assert gpu.there() is llama_cpp.llama_supports_gpu_offload()
+    assert gpu_probe.there() is llama_cpp.llama_supports_gpu_offload()
 
 
 def test_the_server_refuses_before_it_loads(start_server: Start) -> None:

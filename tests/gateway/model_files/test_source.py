@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.models.source import (
+from gateway.model_files.source import (
     NEAREST,
     BadSource,
     Hub,

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from gateway.aging import NANO, AgingHeap, Waiting
+from gateway.ordering.aging import NANO, AgingHeap, Waiting
 
 RATES = st.one_of(
     st.sampled_from([0.0, 0.2, 1 / 3, 1.0, 1e-9, 5e-324, 1e6]),

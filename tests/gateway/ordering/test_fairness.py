@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.fairness import Turns, charge
+from gateway.ordering.fairness import Turns, charge
 
 NORMAL = 1.0
 

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.ranked import Ranked
+from gateway.ordering.indexed_heap import Ranked
 
 
 class Ranks(RuleBasedStateMachine):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.aging import NANO
-from gateway.preemption import Rules
+from gateway.ordering.aging import NANO
+from gateway.ordering.preemption import Rules
 
 RULES = Rules(quantum_s=0.5, aging_rate=0.2)
 NOW = 100 * NANO

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from gateway.errors import ForgeError, InvalidPrompt, QueueFull, Unavailable, WorkerFailed
+from gateway.core.errors import ForgeError, InvalidPrompt, QueueFull, Unavailable, WorkerFailed
 from gateway.pool.link import WorkerLink
 from gateway.pool.process import WorkerProcess
 from gateway.pool.questions import ATTEMPTS, OPEN, ask

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.aging import NANO, AgingHeap
-from gateway.fleet.residency import RETRY_FIRST_NS, STAY, Decision, Facts, Residency
+from gateway.ordering.aging import NANO, AgingHeap
+from gateway.served.load_policy import RETRY_FIRST_NS, STAY, Decision, Facts, Residency
 
 
 class House:

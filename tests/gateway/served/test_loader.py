@@ -5,15 +5,15 @@ from collections.abc import Iterable
 
 import pytest
 
-from gateway.aging import NANO
-from gateway.dispatcher import Dispatcher
-from gateway.errors import DeadlineExceeded, Unavailable
-from gateway.fleet.keeper import Keeper, Resident
-from gateway.fleet.transient import TransientPool
-from gateway.metrics.models import Loads
-from gateway.metrics.registry import Registry
+from gateway.core.errors import DeadlineExceeded, Unavailable
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.ordering.aging import NANO
 from gateway.pool import Listener, PoolFailed
-from tests.gateway.memory_pool import Clock, Ends, MemoryPool, job
+from gateway.served.loader import Keeper, Resident
+from gateway.served.swappable_pool import TransientPool
+from gateway.telemetry.metrics.models import Loads
+from gateway.telemetry.metrics.registry import Registry
+from tests.support.memory_pool import Clock, Ends, MemoryPool, job
 
 pytestmark = pytest.mark.anyio
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Config
-from gateway.fleet.entry import Entry
-from gateway.fleet.lane import Lane
-from tests.gateway.desk import Desk
+from gateway.config.config import Config
+from gateway.config.model_entry import Entry
+from gateway.served.served_model import Lane
+from tests.support.desk import Desk
 from workers.protocol import Chat, Text
 
 

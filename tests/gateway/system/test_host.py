@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.machine import available_cores, cpu_model, cpu_quota, memory_available, this_machine
+from gateway.system.host import (
+    available_cores,
+    cpu_model,
+    cpu_quota,
+    memory_available,
+    this_machine,
+)
 
 
 def system(root: Path, group: str, limits: dict[str, str]) -> Path:

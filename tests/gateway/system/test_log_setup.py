@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gateway.logs import Json, OneLine, escaped, fields
+from gateway.system.log_setup import Json, OneLine, escaped, fields
 
 FORGED = "x\r\n2026-01-01 00:00:00,000 ERROR forge.pool all is lost"
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway.lag import KEPT, PERIOD_S, LoopLag
+from gateway.telemetry.loop_lag import KEPT, PERIOD_S, LoopLag
 
 
 def test_lateness_is_what_the_clock_says() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.aging import NANO
-from gateway.errors import ForgeError, InvalidPrompt, QueueFull, WorkerFailed
-from gateway.logs import Json, OneLine
-from gateway.requestlog import RequestLog
-from gateway.sequence import Move
-from gateway.ticket import Job, Ticket
-from tests.gateway.memory_pool import job, only
+from gateway.core.errors import ForgeError, InvalidPrompt, QueueFull, WorkerFailed
+from gateway.dispatch.sequence import Move
+from gateway.dispatch.ticket import Job, Ticket
+from gateway.ordering.aging import NANO
+from gateway.system.log_setup import Json, OneLine
+from gateway.telemetry.request_log import RequestLog
+from tests.support.memory_pool import job, only
 from workers.protocol import Started
 
 SECRET = "hello"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.speech.answers import (
+from tests.support.family_answers import (
     ALONE,
     ANNOUNCED,
     ONE_CALL,
@@ -15,14 +15,14 @@ from tests.workers.speech.answers import (
     text_and_call,
     use,
 )
-from tests.workers.speech.bound import Bound
-from tests.workers.speech.templates import TEMPLATES
-from workers.constraint import answer
+from tests.support.grammar_matcher import Bound
+from tests.support.tool_templates import TEMPLATES
+from workers.chat_format import Speech, detect
 from workers.forge_tiny.corpus import structured
 from workers.forge_tiny.corpus.message import Conversation
 from workers.forge_tiny.rendering import render
+from workers.output.constraint import answer
 from workers.protocol import JsonSchema, ToolUse
-from workers.speech import Speech, detect
 
 JSON = JsonSchema({"type": "object", "properties": {"x": {"type": "integer"}}})
 ODD = {"type": "string", "format": "odd"}

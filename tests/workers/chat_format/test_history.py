@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.workers.families import FAMILIES
-from tests.workers.speech.answers import ONE_CALL, PARIS, SUM, TOOLS, TWO_CALLS, use
-from tests.workers.speech.templates import TEMPLATES
-from workers.speech import detect
-from workers.template import FALLBACK, ChatTemplate
+from tests.support.family_answers import ONE_CALL, PARIS, SUM, TOOLS, TWO_CALLS, use
+from tests.support.template_families import FAMILIES
+from tests.support.tool_templates import TEMPLATES
+from workers.chat_format import detect
+from workers.template.chat_template import FALLBACK, ChatTemplate
 
 NAMES = {
     "forge-tiny": "hermes",

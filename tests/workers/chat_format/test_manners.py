@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.workers.speech.test_history import FIRST, SUNNY, USER, caller, rendered
-from workers.speech import detect
+from tests.workers.chat_format.test_history import FIRST, SUNNY, USER, caller, rendered
+from workers.chat_format import detect
 
 SYSTEM: dict[str, Any] = {"role": "system", "content": "Be brief."}
 SAID: dict[str, Any] = {"role": "assistant", "content": "Yes."}

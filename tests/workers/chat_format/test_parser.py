@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workers.speech.answers import (
+from tests.support.family_answers import (
     ALONE,
     ONE_CALL,
     PARIS,
@@ -14,10 +14,10 @@ from tests.workers.speech.answers import (
     text_and_call,
     use,
 )
-from tests.workers.speech.templates import TEMPLATES
-from tests.workers.speech.test_json_value import cut
+from tests.support.tool_templates import TEMPLATES
+from tests.workers.chat_format.test_json_value import cut
+from workers.chat_format import OutputParser, Spoken, detect
 from workers.protocol import CallDelta, ToolUse
-from workers.speech import OutputParser, Spoken, detect
 
 Calls = list[tuple[str, str]]
 Parts = tuple[str, str, Calls]

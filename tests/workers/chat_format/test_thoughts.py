@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.workers.speech.answers import ONE_CALL, PARIS, use
-from tests.workers.speech.templates import TEMPLATES
-from tests.workers.speech.test_parser import heard
-from workers.speech import OutputParser, detect, starts_thinking
-from workers.template import ChatTemplate
+from tests.support.family_answers import ONE_CALL, PARIS, use
+from tests.support.tool_templates import TEMPLATES
+from tests.workers.chat_format.test_parser import heard
+from workers.chat_format import OutputParser, detect, starts_thinking
+from workers.template.chat_template import ChatTemplate
 
 TAGS = [
     ("<think>", "</think>"),

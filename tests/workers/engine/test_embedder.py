@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from gguf import PoolingType
 
-from tests.encoder import CONTEXT, WIDTH, encoder
-from tests.vectors import Reference, reference, same, unpacked
-from tests.workers.driver import Driver, driver, embed, generate, loaded
+from tests.support.encoder import CONTEXT, WIDTH, encoder
+from tests.support.engine_driver import Driver, driver, embed, generate, loaded
+from tests.support.vectors import Reference, reference, same, unpacked
 from workers import llama
+from workers.engine.pooling import Rows
+from workers.input_processor import Refused
 from workers.llama import EmbeddingContext, LoadFailed, Model
-from workers.pooling import Rows
-from workers.preparer import Refused
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,

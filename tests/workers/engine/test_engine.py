@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
-from tests.workers.driver import GREEDY, Driver, Outcome, driver, generate
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate
+from workers.input_processor import Refused
 from workers.llama import Model, Sampler
-from workers.preparer import Refused
 from workers.protocol import BAD_PROMPT, CONTEXT_OVERFLOW, Chat, Sampling, Step
 
 PROMPT = "Once upon a time there was a little"

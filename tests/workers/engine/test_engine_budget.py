@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.driver import Driver, driver, generate
-from workers.budget import StepBudget
+from tests.support.engine_driver import Driver, driver, generate
 from workers.llama import Model
+from workers.planning.step_budget import StepBudget
 
 LONG = "one two three four five six seven eight nine ten " * 9
 """Some 160 tokens, and steps of the driver hold 128."""

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.workers.driver import Driver, generate
-from workers.preparer import Refused
+from tests.support.engine_driver import Driver, generate
+from workers.input_processor import Refused
 from workers.protocol import (
     BAD_CONSTRAINT,
     CallDelta,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.driver import Driver, Outcome, driver, generate, loaded, spec
-from tests.workers.test_engine_pressure import fail_batches
-from tests.workers.test_engine_sharing import LONG, cached, same, size
-from workers.host_cache import BLOCK
+from tests.support.engine_driver import Driver, Outcome, driver, generate, loaded, spec
+from tests.workers.engine.test_engine_pressure import fail_batches
+from tests.workers.engine.test_engine_sharing import LONG, cached, same, size
+from workers.kv.host_cache import BLOCK
 from workers.llama import Context, Model
 from workers.protocol import Generate, Sampling
 

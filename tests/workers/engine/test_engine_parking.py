@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.driver import Driver, driver, generate
+from tests.support.engine_driver import Driver, driver, generate
+from workers.engine.sequence import Sequence
 from workers.llama import Model
-from workers.sequence import Sequence
 
 PROMPT = "Once upon a time there was a little"
 

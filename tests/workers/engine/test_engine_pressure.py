@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.driver import Driver, Outcome, driver, generate
+from tests.support.engine_driver import Driver, Outcome, driver, generate
+from workers.engine.sequence import Sequence
 from workers.llama import NO_CELLS, Model
 from workers.protocol import COMPUTE_FAILED, Sampling
-from workers.sequence import Sequence
 
 PROMPT = "Once upon a time there was a little"
 Chunks = list[tuple[int, int, list[int], bool]]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
-from tests.architectures import write
-from tests.workers.driver import Driver, driver, generate, loaded
-from tests.workers.test_engine_sharing import LONG, cached, same
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.architectures import write
+from tests.support.engine_driver import Driver, driver, generate, loaded
+from tests.workers.engine.test_engine_sharing import LONG, cached, same
 from workers.protocol import Tokens
 
 

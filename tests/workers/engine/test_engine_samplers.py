@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.workers.driver import Driver, generate
+from tests.support.engine_driver import Driver, generate
+from workers.input_processor import Refused
 from workers.llama import Model, Sampler
-from workers.preparer import Refused
 from workers.protocol import BAD_PARAMETER, SAMPLERS, Dry, Sampling
 
 PROMPT = "Once upon a time there was a little"

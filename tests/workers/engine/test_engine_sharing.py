@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.driver import Driver, Outcome, driver, generate
-from tests.workers.test_engine_pressure import fail_batches
+from tests.support.engine_driver import Driver, Outcome, driver, generate
+from tests.workers.engine.test_engine_pressure import fail_batches
 from workers.llama import Model
 from workers.protocol import Sampling, Tokens
 

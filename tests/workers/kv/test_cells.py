@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workers.cells import CellLedger, Claim
+from workers.kv.cells import CellLedger, Claim
 
 SEQUENCES = st.integers(0, 4)
 

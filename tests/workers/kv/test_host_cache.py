@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.host_cache import HostCache
+from workers.kv.host_cache import HostCache
 
 SIZE = 10
 

@@ -5,14 +5,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workers.cells import BooksDiffer
-from workers.host_cache import HostCache
-from workers.kv import KVCache
-from workers.prefix_cache import WORTH
+from workers.kv.cells import BooksDiffer
+from workers.kv.host_cache import HostCache
+from workers.kv.kv import KVCache
+from workers.kv.prefix_cache import WORTH
 
 
 class MirrorMemory:
-    """Implements :class:`workers.kv.Memory`: the cells of each sequence, as llama.cpp has them."""
+    """Implements :class:`workers.kv.kv.Memory`: the cells of each sequence, as llama.cpp has them."""
 
     def __init__(self) -> None:
         self.cells: dict[int, list[int]] = {}

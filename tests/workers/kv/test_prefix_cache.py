@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workers.test_radix import TOKENS, brute
-from workers.prefix_cache import WORTH, PrefixCache
+from tests.workers.kv.test_radix import TOKENS, brute
+from workers.kv.prefix_cache import WORTH, PrefixCache
 
 
 def cache(cells: dict[int, int]) -> PrefixCache:

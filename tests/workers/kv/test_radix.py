@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.radix import RadixTree, _Node, common
+from workers.kv.radix import RadixTree, _Node, common
 
 TOKENS = st.lists(st.integers(0, 1), max_size=12)
 

@@ -8,9 +8,9 @@ import llama_cpp
 import numpy as np
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
-from tests.architectures import ARCHITECTURES, WINDOW, write
-from tests.workers.driver import Driver, driver, generate, loaded
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.architectures import ARCHITECTURES, WINDOW, write
+from tests.support.engine_driver import Driver, driver, generate, loaded
 from workers.llama import Model
 from workers.protocol import Sampling, Tokens
 

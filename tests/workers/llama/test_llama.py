@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
-from tests.workers.driver import spec
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.engine_driver import spec
 from workers.llama import OK, Context, LoadFailed, Model, loading
 from workers.llama.context import narrow_step
 
@@ -72,7 +72,7 @@ def test_context_has_the_cells_asked_for(f16_model: Model, n_ctx: int | None) ->
 LOAD = """
 import sys
 from pathlib import Path
-from tests.workers.driver import spec
+from tests.support.engine_driver import spec
 from workers import llama
 llama.initialise()
 try:

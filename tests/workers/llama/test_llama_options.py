@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from gateway.config import EMBEDDED_MODEL, Config
-from gateway.engine_options import CacheType
-from tests.workers.driver import spec
+from gateway.config.config import EMBEDDED_MODEL, Config
+from gateway.config.engine_options import CacheType
+from tests.support.engine_driver import spec
 from workers import llama
 from workers.llama import OK, Context, LoadFailed, Model, loading
 from workers.protocol import WorkerSpec
@@ -208,7 +208,7 @@ LOAD = """
 import ctypes, json, logging, resource, sys
 from pathlib import Path
 import msgspec
-from tests.workers.driver import spec
+from tests.support.engine_driver import spec
 from workers import llama
 path, mmap, mlock, limit = json.loads(sys.argv[1])
 if limit is not None:  # for root, too: no capability is left
@@ -294,7 +294,7 @@ def test_numa_is_set_once_and_warned_of_where_it_does_nothing(
 def test_llama_cpp_takes_each_kind_of_numa(numa: str) -> None:
     """In a process of its own: it can't be taken back."""
     source = (
-        "from tests.workers.test_llama_options import *\n"
+        "from tests.workers.llama.test_llama_options import *\n"
         f"model = Model(wanted(numa={numa!r}))\n"
         "assert len(logits(model, spec(EMBEDDED_MODEL)))\n"
     )

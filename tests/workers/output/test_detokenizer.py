@@ -3,7 +3,7 @@
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from workers.text import TextStream, earliest, open_tail
+from workers.output.detokenizer import TextStream, earliest, open_tail
 
 # Few letters, so that stops overlap with themselves, each other and the text.
 LETTERS = st.text("abä", max_size=24)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.batcher import plan, rows_of, turn
+from workers.planning.batcher import plan, rows_of, turn
 
 
 @dataclass

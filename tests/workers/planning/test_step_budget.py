@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from workers.budget import (
+from workers.planning.step_budget import (
     AUTO_FLOOR_MS,
     AUTO_MULTIPLE,
     BLOCK,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.workers.test_protocol import FROM_WORKER, TO_WORKER, cut, fed, frame
+from tests.workers.protocol.test_protocol import FROM_WORKER, TO_WORKER, cut, fed, frame
 from workers.protocol import (
     MAX_FRAME,
     Chat,

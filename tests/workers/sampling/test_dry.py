@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.dry import MAX_LAST_N, MAX_TOKENS, MOST, Repetitions
 from workers.protocol import Dry
+from workers.sampling.dry import MAX_LAST_N, MAX_TOKENS, MOST, Repetitions
 
 PIECES = [b"a", b"b", b"c", b".", b" a", b"b.", b"\xc3", b"\xa9", b""]
 A, B, C, DOT, SPACE_A, B_DOT, E1, E2, CONTROL = range(len(PIECES))

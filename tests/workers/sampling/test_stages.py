@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.protocol import SAMPLERS, Dry, Sampling
-from workers.sampler import Stage, draw_seed, stages
+from workers.sampling.stages import Stage, draw_seed, stages
 
 RANDOM = 0xFFFFFFFF
 """llama.cpp reads this as "take a random seed"."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers.template import (
+from workers.template.chat_template import (
     FALLBACK,
     NAMED,
     ROOM,

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from workers.chat_format import detect, starts_thinking
 from workers.protocol import ToolUse
-from workers.speech import detect, starts_thinking
-from workers.template import ChatTemplate
+from workers.template.chat_template import ChatTemplate
 
 FOLDER = Path(__file__).parents[1] / "templates"
 NOW = datetime(2031, 2, 3, 4, 5).timestamp()

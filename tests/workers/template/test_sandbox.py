@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.workers.families import FAMILIES
-from workers.renderer import Limits, Renderer, RendererFailed
-from workers.template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
+from tests.support.template_families import FAMILIES
+from workers.template.chat_template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
+from workers.template.sandbox import Limits, Renderer, RendererFailed
 
 LIMITS = Limits(cpu_s=1, memory=256 << 20)
 QUICK = Limits(cpu_s=0.3, memory=256 << 20)

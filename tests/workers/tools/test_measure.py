@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.config import EMBEDDED_MODEL
-from tests.workers.driver import spec
-from workers.measure import memory, serve
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.engine_driver import spec
 from workers.protocol import Loaded, Measure, Measured, Rate, Unable, WorkerSpec
+from workers.tools.measure import memory, serve
 
 
 def ask(wanted: WorkerSpec, *questions: Measure) -> list[msgspec.Struct]:
@@ -78,7 +78,7 @@ def two(tmp_path: Path) -> Iterator[list[int]]:
     model = tmp_path / "own.gguf"
     model.write_bytes(EMBEDDED_MODEL.read_bytes())
     line = msgspec.json.encode(spec(model)) + b"\n"
-    command = [sys.executable, "-m", "workers.measure"]
+    command = [sys.executable, "-m", "workers.tools.measure"]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe) for _ in range(2)]
     try:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.talk.conversation import Conversation, NotAConversation
+from gateway.cli.chat.conversation import Conversation, NotAConversation
 
 
 def spoken() -> Conversation:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.talk.commands import COMMANDS, Command, Unknown, help_text, parse, unfinished
+from gateway.cli.chat.slash_commands import COMMANDS, Command, Unknown, help_text, parse, unfinished
 
 
 @pytest.mark.parametrize(

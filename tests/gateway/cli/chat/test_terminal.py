@@ -2,7 +2,7 @@
 
 import io
 
-from gateway.talk.terminal import Screen, harmless
+from gateway.cli.chat.terminal import Screen, harmless
 
 
 class Terminal(io.StringIO):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir
 
-from gateway.models.gguf import part_name
+from gateway.model_files.gguf import part_name
 from tests.conftest import Start
-from tests.hub import TOKEN, Hub, sha
-from tests.server import DEADLINE_S, MODEL, environment, eventually, free_port
+from tests.support.hub import TOKEN, Hub, sha
+from tests.support.server import DEADLINE_S, MODEL, environment, eventually, free_port
 
 CONTENT = MODEL.read_bytes()
 HALF = len(CONTENT) // 2

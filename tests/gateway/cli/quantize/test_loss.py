@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from gateway.models.ggml import TYPES
-from gateway.models.gguf import Tensor
-from gateway.quantize import loss
-from gateway.quantize.loss import Change
+from gateway.cli.quantize import loss
+from gateway.cli.quantize.loss import Change
+from gateway.model_files.ggml import TYPES
+from gateway.model_files.gguf import Tensor
 from workers.protocol import Error, Scored
 
 F16, Q8 = TYPES[1], TYPES[8]

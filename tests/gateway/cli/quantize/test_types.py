@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.models.ggml import FILE_TYPES
-from gateway.quantize.types import ALIASES, NEEDS_MATRIX, TARGETS, NoSuchType, parse
+from gateway.cli.quantize.types import ALIASES, NEEDS_MATRIX, TARGETS, NoSuchType, parse
+from gateway.model_files.ggml import FILE_TYPES
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Config
-from gateway.tune.command import start
-from gateway.tune.plan import (
+from gateway.cli.tune.command import start
+from gateway.cli.tune.plan import (
     Result,
     Setting,
     Visit,
@@ -20,6 +19,7 @@ from gateway.tune.plan import (
     shapes,
     survivors,
 )
+from gateway.config.config import Config
 
 BASE = Setting(workers=2, threads=1, slots=8, repack=True)
 NONE = frozenset[str]()

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gateway.tune import report
-from gateway.tune.plan import Result, Setting, Visit
-from gateway.tune.search import Found, Stage
+from gateway.cli.tune import report
+from gateway.cli.tune.plan import Result, Setting, Visit
+from gateway.cli.tune.search import Found, Stage
 
 FAST, SLOW = Setting(1, 2, 16, repack=False), Setting(2, 1, 8, repack=True)
 
@@ -55,7 +55,7 @@ def test_bars_are_never_too_long(part: float) -> None:
 
 def test_picture(found: Found, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra [tune] is not installed")
-    from gateway.tune import plot
+    from gateway.cli.tune import plot
 
     plot.draw(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.tune.plan import Setting, Visit
-from gateway.tune.report import plain
-from gateway.tune.search import Found, NothingMeasured, Search, VisitFailed
+from gateway.cli.tune.plan import Setting, Visit
+from gateway.cli.tune.report import plain
+from gateway.cli.tune.search import Found, NothingMeasured, Search, VisitFailed
 
 BASE = Setting(workers=2, threads=1, slots=8, repack=True)
 

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from gateway.config import Config
-from gateway.tune import trial
-from gateway.tune.plan import Setting
+from gateway.cli.tune import trial
+from gateway.cli.tune.plan import Setting
+from gateway.config.config import Config
 from workers.protocol import Measure
 
 

@@ -11,7 +11,7 @@ from prometheus_client import generate_latest as plain
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from gateway.metrics.exposition import Family, combinations, render, series
+from gateway.telemetry.metrics.exposition import Family, combinations, render, series
 
 VALUES = st.text(st.characters(codec="utf-8") | st.sampled_from('\\"\n{},= #'), max_size=8)
 NUMBERS = st.integers(0, 2**60) | st.floats(allow_nan=False, allow_infinity=False)

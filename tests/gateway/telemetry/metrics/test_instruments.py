@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as Reference
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.aging import NANO
-from gateway.metrics.exposition import render
-from gateway.metrics.instruments import Counter, Histogram, Meter, nanoseconds
+from gateway.ordering.aging import NANO
+from gateway.telemetry.metrics.exposition import render
+from gateway.telemetry.metrics.instruments import Counter, Histogram, Meter, nanoseconds
 
 BOUNDS = (0.001, 0.25, 0.5, 1, 30)
 LABELS = {"class": ("batch", "normal"), "model": ("m",)}

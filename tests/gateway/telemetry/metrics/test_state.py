@@ -1,9 +1,9 @@
 """How things stand, as it is scraped: workers in all their states, and what they hold."""
 
-from gateway.metrics.exposition import render
-from gateway.metrics.state import Standing
 from gateway.pool import WorkerStatus
-from tests.gateway.desk import Desk
+from gateway.telemetry.metrics.exposition import render
+from gateway.telemetry.metrics.state import Standing
+from tests.support.desk import Desk
 from workers.protocol import Load, ModelInfo
 
 BUSY = Load(cells_used=10, cells_cached=5, step_ms=2.5, host_bytes=100, restored_tokens=7)

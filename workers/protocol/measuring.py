@@ -1,0 +1,49 @@
+"""What ``forge tune`` asks of a process that measures, and what that answers."""
+
+import msgspec
+
+MIX_PROMPT, MIX_OUTPUT = 60, 32
+"""Tokens of each request of the mix that ``forge tune`` measures: no two prompts alike."""
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """``workers.tools.measure`` is to measure, for about ``seconds``, one of three things.
+
+    "decode": steps of one token for so many streams; "prefill": one prompt of so many tokens at
+    once; "mix": the engine kept busy by so many clients.
+    """
+
+    what: str
+    sizes: list[int]
+    seconds: float
+
+
+class Rate(msgspec.Struct, frozen=True, array_like=True):
+    """Tokens a second at a size; of a mix, tokens of output."""
+
+    size: int
+    tokens_per_s: float
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """The answer to :class:`Measure`. Sizes that would take too long are left out."""
+
+    rates: list[Rate]
+    memory: int
+    """Bytes of the process; where the system tells, memory that is shared counts in parts (PSS)."""
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    """``workers.tools.measure`` is ready."""
+
+    n_ctx: int
+    """KV cells."""
+
+
+class Unable(msgspec.Struct, frozen=True, tag="unable"):
+    """It can't measure with this spec; one line that says why."""
+
+    message: str
+
+
+FromMeasurer = Loaded | Measured | Unable

@@ -1,0 +1,258 @@
+"""The messages of the link between the gateway and a worker.
+
+A worker sends one :class:`Step` frame per decode step, however many sequences took part, so the
+cost of the link does not grow with the number of streams.
+"""
+
+import msgspec
+
+from workers.protocol.params import Constraint, Embedding, Sampling
+from workers.protocol.prompts import Prompt
+from workers.protocol.questions import Answer, Ask
+
+# --------------------------------------------------------------------------- gateway -> worker
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate"):
+    """One generation, or one embedding. ``(id, attempt)`` names it; a retried job keeps its id.
+
+    ``resume`` holds the ids already sampled by an earlier attempt, whose text has been delivered:
+    the worker goes on after them. ``now`` (Unix seconds) is what a template sees as the date, so
+    that a resumed job renders the same prompt.
+    """
+
+    id: int
+    attempt: int
+    prompt: Prompt
+    sampling: Sampling
+    max_tokens: int | None
+    stop: list[str]
+    ignore_eos: bool
+    now: float
+    resume: list[int] = []
+    priority: float = 1.0
+    """The base priority: when cells run short, the largest gets them first."""
+    rank: float = 0.0
+    """Its place in the gateway's queue, in seconds: the smallest is computed first."""
+    constraint: Constraint | None = None
+    """What the answer must look like, beside what tools and reasoning ask for."""
+    logprobs: int | None = None
+    """How many alternatives of each sampled token to tell with their probabilities, if any."""
+    echo: bool = False
+    """Whether the text of the prompt comes first, with its logprobs if those are asked for."""
+    cache_prompt: bool = True
+    """Whether the prompt may start from cells that were computed for another request."""
+    embedding: Embedding | None = None
+    """Then nothing is generated: ``Finished`` brings the prompt's vector."""
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Stop a generation. It is answered by ``Finished(reason="cancelled")``, unless it ended."""
+
+    id: int
+
+
+class Park(msgspec.Struct, frozen=True, tag="park"):
+    """Take a generation off its slot and keep its cells. Answered by ``Parked``, unless it ended.
+
+    A later ``Generate`` with the same id goes on where it stopped; ``Cancel`` gives it up. An
+    embedding, which is short, keeps nothing and starts again.
+    """
+
+    id: int
+
+
+ToWorker = Generate | Cancel | Park | Ask
+
+# --------------------------------------------------------------------------- worker -> gateway
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What a worker learned about its model while loading it."""
+
+    name: str
+    description: str
+    n_params: int
+    size_bytes: int
+    n_vocab: int
+    n_ctx_train: int
+    n_ctx: int
+    """KV cells of the worker, shared by its sequences."""
+    n_ctx_seq: int
+    """The most tokens one sequence (prompt and completion) may hold."""
+    longest_piece: int
+    """Bytes of the longest token: a prompt of more than n_ctx_seq times this cannot fit."""
+    shares_prefixes: bool
+    """Whether the model's memory lets sequences share the cells of a common prefix."""
+    n_embd: int
+    """Components of an embedding."""
+    generates: bool = True
+    """False: it looks to both sides of a token, and can only embed."""
+    embeds: bool = True
+    """False: it ranks pairs of texts instead."""
+    notes: list[str] = []
+    """What whoever serves it should know, a line each."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The worker can serve; it takes ``slots`` generations at once."""
+
+    pid: int
+    slots: int
+    model: ModelInfo
+
+
+class Broken(msgspec.Struct, frozen=True, tag="broken"):
+    """The worker can't serve with this spec and trying again would not help."""
+
+    message: str
+
+
+class Violated(msgspec.Struct, frozen=True, tag="violated"):
+    """The worker's own books do not add up: a bug. It ends, and a sound one takes its place."""
+
+    message: str
+
+
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """The process is alive, whatever its engine is doing."""
+
+
+class Started(msgspec.Struct, frozen=True, tag="started", array_like=True):
+    """A generation took a slot. ``cached_tokens`` of its prompt were already computed."""
+
+    id: int
+    attempt: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class TokenChance(msgspec.Struct, frozen=True, array_like=True):
+    """A token and its log probability, before any sampling stage; bytes need not be UTF-8."""
+
+    id: int
+    piece: bytes
+    logprob: float
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token that was chosen, and the likeliest ones in its place, best first.
+
+    ``chosen.logprob`` of a prompt's first token is NaN: nothing stands before it.
+    """
+
+    chosen: TokenChance
+    top: list[TokenChance]
+
+
+class CallDelta(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of a tool call: its name with the first piece, then text of its JSON arguments."""
+
+    index: int
+    name: str | None
+    arguments: str
+
+
+class Extra(msgspec.Struct, frozen=True, array_like=True):
+    """What a step brought beside plain text; most requests never have any."""
+
+    reasoning: str = ""
+    calls: list[CallDelta] = []
+    logprobs: list[Logprob] = []
+    echo: bool = False
+    """Whether text and logprobs are the prompt's."""
+    vector: bytes = b""
+    """An embedding: little-endian float32, of length 1."""
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
+    """Tokens sampled and the text they released (maybe none: UTF-8 or a stop string is open)."""
+
+    id: int
+    attempt: int
+    ids: list[int]
+    text: str
+    extra: Extra | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
+    """The last event of a generation that did not fail; it frees the slot.
+
+    ``reason`` is "stop" (end of turn or stop string), "tool_calls", "length" or "cancelled".
+    """
+
+    id: int
+    attempt: int
+    reason: str
+    ids: list[int]
+    text: str
+    extra: Extra | None = None
+
+
+class Parked(msgspec.Struct, frozen=True, tag="parked", array_like=True):
+    """A generation left its slot; its cells stay as long as nobody else needs them."""
+
+    id: int
+    attempt: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
+    """The last event of a generation that failed; ``code`` is one of the FAILURES below."""
+
+    id: int
+    attempt: int
+    code: str
+    message: str
+    param: str | None = None
+    """The field of the request that is to blame, in OpenAI's names."""
+
+
+CONTEXT_OVERFLOW = "context_length_exceeded"
+BAD_PROMPT = "invalid_prompt"
+BAD_CONSTRAINT = "invalid_constraint"
+BAD_PARAMETER = "invalid_request"
+NOT_SUPPORTED = "model_not_supported"
+COMPUTE_FAILED = "compute_failed"
+FAILURES = frozenset(
+    {
+        CONTEXT_OVERFLOW,
+        BAD_PROMPT,
+        BAD_CONSTRAINT,
+        BAD_PARAMETER,
+        NOT_SUPPORTED,
+        COMPUTE_FAILED,
+    }
+)
+
+Event = Started | Delta | Finished | Parked | Failed
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """Counters since the worker's start, and gauges, as of the step that carries them."""
+
+    steps: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    running: int = 0
+    parked: int = 0
+    cells_used: int = 0
+    cells_cached: int = 0
+    step_ms: float = 0.0
+    host_bytes: int = 0
+    """Host memory that saved prefixes take."""
+    restored_tokens: int = 0
+    """How many tokens came back from there, instead of being computed."""
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """What one decode step brought, for all sequences together; maybe only that it was done.
+
+    ``load`` is None in the frame that refuses a prompt: that is not the engine speaking.
+    """
+
+    events: list[Event]
+    load: Load | None
+
+
+Report = Ready | Broken | Violated | Step
+FromWorker = Report | Beat | Answer

@@ -1,0 +1,88 @@
+"""How tokens are chosen, and what the answer must look like."""
+
+from typing import Any
+
+import msgspec
+
+
+class JsonSchema(msgspec.Struct, frozen=True, tag="schema"):
+    """The answer must be JSON of this schema."""
+
+    schema: dict[str, Any]
+    strict: bool = True
+    """False: what of the schema can't be enforced is left to the model."""
+    param: str = "response_format"
+    """The field of the request it came from, to be named if it can't be enforced."""
+
+
+class Grammar(msgspec.Struct, frozen=True, tag="grammar"):
+    """The answer must be a sentence of this grammar, in GBNF or llguidance's Lark."""
+
+    source: str
+    param: str = "grammar"
+
+
+Constraint = JsonSchema | Grammar
+
+
+SAMPLERS = (
+    "penalties",
+    "dry",
+    "top_n_sigma",
+    "top_k",
+    "typ_p",
+    "top_p",
+    "min_p",
+    "xtc",
+    "temperature",
+)
+"""The stages of a request by llama-server's names, in its default order."""
+
+
+class Dry(msgspec.Struct, frozen=True, array_like=True):
+    """Don't repeat yourself: a token that would make a repetition longer than ``allowed_length``
+    tokens costs ``multiplier * base ** (tokens above that)``, subtracted from its logit."""
+
+    multiplier: float
+    base: float = 1.75
+    allowed_length: int = 2
+    last_n: int = 64
+    """Sampled tokens that are looked at; -1: as many as possible."""
+    breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    """Where one of these stands in the text, a repetition ends."""
+
+
+class Sampling(msgspec.Struct, frozen=True, array_like=True):
+    """How a token is chosen. Neutral values switch a stage off; temperature 0 is greedy."""
+
+    seed: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int | None = None
+    """Sampled tokens that penalties count; -1: all. None: 64 for ``repeat_penalty`` as in
+    llama-server, all for the other two as in OpenAI's API."""
+    typical_p: float = 1.0
+    top_n_sigma: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    min_keep: int = 0
+    """Candidates that the stages which cut by probability leave at least."""
+    dry: Dry | None = None
+    logit_bias: list[tuple[int, float]] = []
+    """Added to the logits of these tokens, before all stages; -inf is a ban."""
+    samplers: list[str] | None = None
+    """Which stages of SAMPLERS are used, and in which order; None: all of them, in that order."""
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    """The vector of the prompt is wanted, and no answer."""
+
+    dimensions: int | None = None
+    """So many of its first components; None: all."""

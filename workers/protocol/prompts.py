@@ -1,0 +1,49 @@
+"""What a generation starts from: a conversation, a text, tokens or a gap to fill."""
+
+from typing import Any
+
+import msgspec
+
+
+class ToolUse(msgspec.Struct, frozen=True):
+    """The functions that a model may call, and how free it is to do so."""
+
+    tools: list[dict[str, Any]]
+    """OpenAI's form, which templates read: {"type": "function", "function": {"name", ...}}."""
+    callable: list[str]
+    """Names of those that may be called now: all of them, or fewer."""
+    required: bool
+    """Whether the answer must be a call; else it may be text."""
+    parallel: bool
+    """Whether one answer may hold several calls."""
+
+
+class Chat(msgspec.Struct, frozen=True, tag="chat"):
+    """A conversation; the worker renders it with the model's chat template."""
+
+    messages: list[dict[str, Any]]
+    tools: ToolUse | None = None
+    arguments: dict[str, Any] = {}
+    """More variables for the template, such as enable_thinking."""
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """A prompt taken as it is, without a template."""
+
+    text: str
+
+
+class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
+    """A prompt that the client has tokenised; ids are checked against the vocabulary."""
+
+    ids: list[int]
+
+
+class Infill(msgspec.Struct, frozen=True, tag="infill"):
+    """What stands before and after the text that is wanted, for models with FIM tokens."""
+
+    prefix: str
+    suffix: str
+
+
+Prompt = Chat | Text | Tokens | Infill

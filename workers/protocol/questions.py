@@ -1,0 +1,64 @@
+"""Questions that wait for no generation, such as how a text is tokenised, and their answers."""
+
+import msgspec
+
+from workers.protocol.prompts import Chat
+
+
+class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
+    """Which tokens are in a text? Answered with {"tokens": [...]}."""
+
+    text: str
+    add_special: bool
+    """Whether to add what the model wants around a text, such as BOS."""
+    parse_special: bool
+    """Whether special tokens written in the text count as such."""
+    pieces: bool
+    """Whether to tell each token's text too, or its bytes where they are no UTF-8."""
+
+
+class Detokenize(msgspec.Struct, frozen=True, tag="detokenize"):
+    """What do these tokens say? Answered with {"content": "..."}."""
+
+    ids: list[int]
+
+
+class ApplyTemplate(msgspec.Struct, frozen=True, tag="template"):
+    """What prompt does this conversation become? Answered with {"prompt": "..."}."""
+
+    chat: Chat
+    now: float
+    """Unix seconds: the date that the template sees."""
+
+
+Question = Tokenize | Detokenize | ApplyTemplate
+
+
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """A question that waits for no generation. Its ids are not those of generations."""
+
+    id: int
+    question: Question
+
+
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """The answer to a question.
+
+    It is JSON that the gateway passes on as it is: a long text has a million tokens, and to read
+    and write so many objects would hold up everybody's streams there.
+    """
+
+    id: int
+    json: bytes
+
+
+class Declined(msgspec.Struct, frozen=True, tag="declined"):
+    """A question that can't be answered; the fields are those of :class:`Failed`."""
+
+    id: int
+    code: str
+    message: str
+    param: str | None
+
+
+Answer = Told | Declined
