@@ -22,10 +22,10 @@ from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
 from gateway.api.service import Service
-from gateway.api.tokens import Tokens
+from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from gateway.config.model_entry import Entry
+from gateway.config.model_entry import ModelEntry
 from gateway.core.errors import (
     BadRequest,
     BodyTimeout,
@@ -39,25 +39,25 @@ from gateway.dashboard.history import Gaps
 from gateway.dashboard.live import Live
 from gateway.dashboard.view import View
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.invariants import Auditor
+from gateway.dispatch.invariants import InvariantChecker
 from gateway.dispatch.observer import Observer, Observers
-from gateway.dispatch.rate_limits import Limits
-from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.rate_limits import RateLimiter
+from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.http.auth import Authentication
 from gateway.http.response_headers import TicketHeaders
 from gateway.ordering.admission import Bounds
-from gateway.ordering.preemption import Rules
+from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
-from gateway.served.loader import Keeper, Resident
-from gateway.served.memory_budget import Plan
-from gateway.served.registry import Fleet
-from gateway.served.served_model import Lane
-from gateway.served.swappable_pool import TransientPool
+from gateway.served.loader import ModelLoader, Resident
+from gateway.served.memory_budget import MemoryBudget
+from gateway.served.registry import ModelRegistry
+from gateway.served.served_model import ServedModel
+from gateway.served.swappable_pool import SwappablePool
 from gateway.served.worker_notes import tell
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.models import States
-from gateway.telemetry.metrics.state import Standing
+from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
 
 EXPOSED = [
@@ -82,7 +82,7 @@ class Gateway:
         config: Config,
         keyring: Keyring | None = None,
         pool: Pool | None = None,
-        plan: Plan | None = None,
+        plan: MemoryBudget | None = None,
         make: Callable[[Config, int], Pool] | None = None,
     ) -> None:
         """``keyring`` None: anyone may come. ``plan``: several models, instead of the one.
@@ -90,43 +90,43 @@ class Gateway:
         ``pool`` replaces the local pool of processes, ``make`` those of several models.
         """
         self.config = config
-        entries = [Entry(config)] if plan is None else [share.entry for share in plan.shares]
+        entries = [ModelEntry(config)] if plan is None else [share.entry for share in plan.shares]
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
-        self.limits = Limits(self.keyring, time.monotonic_ns)
+        self.limits = RateLimiter(self.keyring, time.monotonic_ns)
         self.metrics = Metrics(*names)
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
         if config.metrics:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
-        self._crowd = Crowd(Bounds(config.max_queue, config.max_queue_bytes))
-        self._keeper: Keeper | None = None
+        self._crowd = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
+        self._keeper: ModelLoader | None = None
         if plan is None:
             lanes = [self._lane(entries[0], pool or local_pool(config))]
         else:
             lanes = self._lanes(plan, make or local_pool)
-        self.fleet = Fleet(lanes)
-        self.metrics.registry.add(Standing(self.fleet))
+        self.fleet = ModelRegistry(lanes)
+        self.metrics.registry.add(QueueGauges(self.fleet))
         self.metrics.registry.add(States(self.fleet.states))
         self._view = View(self.fleet, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:
             self._observer.add(self._view)
-        self._auditors = [Auditor(lane.dispatcher) for lane in self.fleet.lanes]
+        self._auditors = [InvariantChecker(lane.dispatcher) for lane in self.fleet.lanes]
         self._loops: list[asyncio.Task[None]] = []
         """Without one of these some requests would wait for ever."""
         self._watching: list[asyncio.Task[None]] = []
 
-    def _lanes(self, plan: Plan, make: Callable[[Config, int], Pool]) -> list[Lane]:
+    def _lanes(self, plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> list[ServedModel]:
         """Models that come and go, and who keeps them."""
         first, residents = 0, list[Resident]()
         for share in plan.shares:
             entry, count = share.entry, share.entry.config.shape().workers
             numbers = range(first, first + count)
             first += count
-            pool = TransientPool(partial(make, entry.config, numbers.start), numbers)
+            pool = SwappablePool(partial(make, entry.config, numbers.start), numbers)
             residents.append(Resident(entry.name, share.need, entry.keep_alive, pool, share.check))
-        self._keeper = Keeper(
+        self._keeper = ModelLoader(
             plan.budget, residents, time.monotonic_ns, self.metrics.loads, self.config.queue_timeout
         )
         lanes = [
@@ -136,7 +136,7 @@ class Gateway:
         self._keeper.begin({lane.name: lane.dispatcher for lane in lanes})
         return lanes
 
-    def _lane(self, entry: Entry, pool: Pool) -> Lane:
+    def _lane(self, entry: ModelEntry, pool: Pool) -> ServedModel:
         """A model with a dispatcher of its own."""
         config = self.config
         dispatcher = Dispatcher(
@@ -146,11 +146,13 @@ class Gateway:
             self._observer,
             crowd=self._crowd,
             queue_timeout=config.queue_timeout,
-            preemption=Rules(config.quantum, config.aging_rate) if config.preempt == "on" else None,
+            preemption=PreemptionRules(config.quantum, config.aging_rate)
+            if config.preempt == "on"
+            else None,
             meter=self.metrics.meter if config.metrics else None,
             changed=_nothing if self._keeper is None else self._keeper.poke,
         )
-        return Lane(entry, dispatcher, pool, self._keeper)
+        return ServedModel(entry, dispatcher, pool, self._keeper)
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -231,7 +233,7 @@ class Gateway:
         described = [
             *OpenAI(service).endpoints(),
             *Embeddings(service).endpoints(),
-            *Tokens(service).endpoints(),
+            *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),
             *Ops(service, self.metrics).endpoints(),

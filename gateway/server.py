@@ -17,8 +17,8 @@ from gateway.config.config import Config
 from gateway.http.connection import LINGER_S, Connection, Terms
 from gateway.http.open_files import connections_allowed
 from gateway.pool import Pool, PoolFailed
-from gateway.served.memory_budget import Plan
-from gateway.served.served_model import Lane
+from gateway.served.memory_budget import MemoryBudget
+from gateway.served.served_model import ServedModel
 
 FAREWELL_S = 5
 """How long finished responses may take to reach slow clients before the process ends."""
@@ -87,7 +87,7 @@ async def serve(
     keyring: Keyring,
     tls: ssl.SSLContext | None,
     pool: Pool | None = None,
-    plan: Plan | None = None,
+    plan: MemoryBudget | None = None,
 ) -> str | None:
     """Serve on a bound socket until a signal. Returns None, or why no worker could start.
 
@@ -167,11 +167,11 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     )
 
 
-def _one(lane: Lane) -> tuple[str, str]:
+def _one(lane: ServedModel) -> tuple[str, str]:
     return f"  model    {lane.name}: {_described(lane)}", f"  workers  {_shape(lane)}"
 
 
-def _several(lanes: Sequence[Lane]) -> list[str]:
+def _several(lanes: Sequence[ServedModel]) -> list[str]:
     """A line for each; what is not loaded yet is told when somebody asks."""
     widest = max(len(lane.name) for lane in lanes)
     lines = []
@@ -181,14 +181,14 @@ def _several(lanes: Sequence[Lane]) -> list[str]:
     return lines
 
 
-def _described(lane: Lane) -> str:
+def _described(lane: ServedModel) -> str:
     model = lane.pool.model
     assert model is not None, "it was loaded"
     size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
     return f"{model.description}, {size}, {model.n_ctx_seq} tokens of context"
 
 
-def _shape(lane: Lane) -> str:
+def _shape(lane: ServedModel) -> str:
     shape, model = lane.config.shape(), lane.pool.model
     threads = f"{shape.threads} thread{'s' if shape.threads > 1 else ''}"
     cells = f", {model.n_ctx} KV cells each" if model is not None else ""

@@ -15,17 +15,17 @@ from workers import llama
 from workers.chat_format import detect
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
-from workers.input_processor import Preparer, Prompter
-from workers.kv.cells import BooksDiffer
+from workers.input_processor import InputProcessor, Prompter
+from workers.kv.cells import LedgerMismatch
 from workers.kv.host_cache import HostCache
 from workers.kv.kv import KVCache
 from workers.link import Link
 from workers.parent import die_with_parent
 from workers.planning.step_budget import StepBudget
-from workers.protocol import Broken, Ready, Violated, WorkerSpec
+from workers.protocol import Ready, StartupFailed, Violated, WorkerSpec
 from workers.template.chat_template import TemplateFailed
-from workers.template.sandbox import Renderer, RendererFailed
-from workers.token_service import Control
+from workers.template.sandbox import SandboxFailed, TemplateSandbox
+from workers.token_service import TokenService
 
 log = logging.getLogger("forge.worker")
 
@@ -37,7 +37,7 @@ OTHER = "--chat-template or --chat-template-file gives it another"
 class Compiled(NamedTuple):
     """What renders, and why it renders no chats, if so."""
 
-    renderer: Renderer
+    renderer: TemplateSandbox
     broken: str | None
 
 
@@ -56,14 +56,14 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     threading.Thread(target=link.serve, args=(spec.beat,), name="link", daemon=True).start()
     llama.initialise()
     try:
-        sandbox = Renderer()  # first: it starts while the model is loaded
+        sandbox = TemplateSandbox()  # first: it starts while the model is loaded
         model = llama.Model(spec)
         sandbox, broken = compiled(sandbox, model, spec)
         n_seq = llama.sequences(model, spec)
         context = llama.Context(model, spec, n_seq)
         shape = context.embeddings(model, spec)
-    except (llama.LoadFailed, TemplateFailed, RendererFailed) as error:
-        link.send(Broken(str(error)))
+    except (llama.LoadFailed, TemplateFailed, SandboxFailed) as error:
+        link.send(StartupFailed(str(error)))
         return
     host = HostCache(spec.cache_bytes) if spec.cache_bytes else None
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes, host=host)
@@ -79,7 +79,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         notes=notes(model, broken) if generates else [],
     )
     speech = detect(model.chat_template)
-    preparer = Preparer(
+    preparer = InputProcessor(
         model,
         sandbox,
         speech,
@@ -92,20 +92,20 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
 
     def prompter() -> Prompter:
         """One more, for another thread."""
-        renderer, reason = compiled(Renderer(), model, spec)
+        renderer, reason = compiled(TemplateSandbox(), model, spec)
         return Prompter(model, renderer, speech, reason)
 
-    control = Control(model, prompter)
+    control = TokenService(model, prompter)
     threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
     threading.Thread(target=link.answer, args=(control,), name="control", daemon=True).start()
     link.send(Ready(os.getpid(), spec.slots, info))
     try:
         engine.run()
-    except BooksDiffer as violation:
+    except LedgerMismatch as violation:
         link.send(Violated(f"worker {os.getpid()}: {violation}"))
 
 
-def compiled(renderer: Renderer, model: llama.Model, spec: WorkerSpec) -> Compiled:
+def compiled(renderer: TemplateSandbox, model: llama.Model, spec: WorkerSpec) -> Compiled:
     """``renderer`` with the model's template. A broken one of its own costs only its chats.
 
     Raises TemplateFailed for one that the operator gave, or RendererFailed.
@@ -119,10 +119,10 @@ def compiled(renderer: Renderer, model: llama.Model, spec: WorkerSpec) -> Compil
         if spec.chat_template is not None:
             raise
         reason = str(error)
-    except RendererFailed:
+    except SandboxFailed:
         renderer.close()
         raise
-    renderer = Renderer()  # for grammars, which are no less wanted
+    renderer = TemplateSandbox()  # for grammars, which are no less wanted
     renderer.compile(None, **tokens)
     return Compiled(renderer, reason)
 

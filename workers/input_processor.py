@@ -8,7 +8,7 @@ import msgspec
 
 from workers.chat_format import OutputParser, Speech, starts_thinking
 from workers.engine.embedder import Input
-from workers.engine.sequence import Sequence, Voice
+from workers.engine.sequence import EngineSequence, Voice
 from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer
 from workers.output.echo import Echo
@@ -30,14 +30,14 @@ from workers.protocol import (
     ToolUse,
 )
 from workers.template.chat_template import TemplateFailed, stops
-from workers.template.sandbox import GrammarFailed, RendererFailed
+from workers.template.sandbox import GrammarFailed, SandboxFailed
 
 STRICT_PARAM = "response_format"
 """The one field whose schemas say themselves how strict they are."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
-class Refused(Exception):
+class InputRefused(Exception):
     """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -48,7 +48,7 @@ class Refused(Exception):
 
 
 class Sandbox(Protocol):
-    """Where texts of others run: :class:`workers.template.sandbox.Renderer` in a worker."""
+    """Where texts of others run: :class:`workers.template.sandbox.TemplateSandbox` in a worker."""
 
     def render(
         self,
@@ -57,11 +57,11 @@ class Sandbox(Protocol):
         tools: list[dict[str, Any]] | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> str:
-        """Raises :class:`TemplateFailed`, or :class:`RendererFailed` if nobody could try."""
+        """Raises :class:`TemplateFailed`, or :class:`SandboxFailed` if nobody could try."""
         ...
 
     def to_lark(self, source: str) -> str:
-        """Raises :class:`GrammarFailed` or :class:`RendererFailed`."""
+        """Raises :class:`GrammarFailed` or :class:`SandboxFailed`."""
         ...
 
 
@@ -78,22 +78,25 @@ class Prompter:
         self._broken = broken
 
     def write(self, chat: Chat, now: float) -> str:
-        """The prompt; ``now`` (Unix s) is the date that templates see. Raises :class:`Refused`."""
+        """The prompt; ``now`` (Unix s) is the date that templates see.
+
+        Raises :class:`InputRefused`.
+        """
         if self._broken is not None:
-            raise Refused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
+            raise InputRefused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
         messages, tools = self._speech.calls.adapt(chat.messages, chat.tools)
         try:
             text = self._sandbox.render(messages, now, tools, chat.arguments)
         except TemplateFailed as error:
-            raise Refused(BAD_PROMPT, str(error)) from error
-        except RendererFailed as error:
-            raise Refused(COMPUTE_FAILED, str(error)) from error
+            raise InputRefused(BAD_PROMPT, str(error)) from error
+        except SandboxFailed as error:
+            raise InputRefused(COMPUTE_FAILED, str(error)) from error
         # Many templates write BOS themselves; the tokeniser would add a second one.
         bos = self._model.special_text("bos")
         return text.removeprefix(bos) if bos and self._model.adds_bos else text
 
 
-class Preparer:
+class InputProcessor:
     """Turns a request into a sequence or an input. For one thread."""
 
     def __init__(
@@ -128,13 +131,13 @@ class Preparer:
         self._control = {text: token for text, token in control.items() if token is not None}
         """Control tokens that say where a call or a thought is."""
 
-    def prepare(self, request: Generate) -> Sequence | Input:
-        """Raises :class:`Refused`. Runs in a thread of its own while the engine decodes."""
+    def prepare(self, request: Generate) -> EngineSequence | Input:
+        """Raises :class:`InputRefused`. Runs in a thread of its own while the engine decodes."""
         if request.embedding is not None:
             return self._input(request)
         if not self._generates:
             message = f"{self._name} embeds and does not generate text"
-            raise Refused(NOT_SUPPORTED, message, "model")
+            raise InputRefused(NOT_SUPPORTED, message, "model")
         self._check_bias(request)
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
@@ -145,9 +148,9 @@ class Preparer:
         else:
             tokens = self._tokens(prompt)
         if not tokens:
-            raise Refused(BAD_PROMPT, "the prompt holds no token")
+            raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         if len(tokens) + (request.max_tokens != 0) > self._limit:
-            raise Refused(
+            raise InputRefused(
                 CONTEXT_OVERFLOW,
                 f"the prompt has {len(tokens)} tokens, the context holds {self._limit} tokens "
                 "for prompt and completion together",
@@ -155,7 +158,7 @@ class Preparer:
         guide = self._guide(request, thinking)
         voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.echo else None
-        return Sequence(request, self._model, tokens, self._limit, guide, voice, echo)
+        return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo)
 
     def _check_bias(self, request: Generate) -> None:
         """llama.cpp skips ids that it does not have, and chooses anything if all are banned."""
@@ -163,23 +166,23 @@ class Preparer:
         wrong = next((token for token, _ in given if not 0 <= token < n_vocab), None)
         if wrong is not None:
             message = f"'logit_bias': token ids of this model are 0 to {n_vocab - 1}, not {wrong}"
-            raise Refused(BAD_PARAMETER, message, "logit_bias")
+            raise InputRefused(BAD_PARAMETER, message, "logit_bias")
         banned = {token for token, bias in given if bias == -math.inf}
         if banned and len(banned | self._model.eog if request.ignore_eos else banned) == n_vocab:
-            raise Refused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
+            raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
     def _input(self, request: Generate) -> Input:
         if self._embeddings is None:
             message = f"{self._name} ranks texts and gives no embeddings"
-            raise Refused(NOT_SUPPORTED, message, "model")
+            raise InputRefused(NOT_SUPPORTED, message, "model")
         assert isinstance(request.prompt, Text | Tokens), "nothing else can be asked for"
         tokens = self._tokens(request.prompt, "input")
         if not tokens:
-            raise Refused(BAD_PROMPT, "'input': it holds no token", "input")
+            raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
         longest = self._embeddings.longest
         if len(tokens) > longest:
             message = f"'input': it has {len(tokens)} tokens, this model embeds {longest} at most"
-            raise Refused(CONTEXT_OVERFLOW, message, "input")
+            raise InputRefused(CONTEXT_OVERFLOW, message, "input")
         return Input(request, tokens)
 
     def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:
@@ -192,13 +195,15 @@ class Preparer:
         if wrong is not None:
             last = self._model.n_vocab - 1
             message = f"'{param}': token ids of this model are 0 to {last}, not {wrong}"
-            raise Refused(BAD_PROMPT, message, param)
+            raise InputRefused(BAD_PROMPT, message, param)
         return list(prompt.ids)
 
     def _infill(self, prompt: Infill) -> list[int]:
         fim = self._model.fim
         if fim is None:
-            raise Refused(BAD_PROMPT, "'suffix': this model has no tokens for infilling", "suffix")
+            raise InputRefused(
+                BAD_PROMPT, "'suffix': this model has no tokens for infilling", "suffix"
+            )
         prefix, suffix = (
             self._model.tokenize(text, add_special=False, parse_special=False)
             for text in (prompt.prefix, prompt.suffix)
@@ -234,13 +239,13 @@ class Preparer:
             message = f"'{param}' can't be enforced: {error}"
             if isinstance(constraint, JsonSchema) and constraint.strict and param == STRICT_PARAM:
                 message += "; with 'strict': false the rest of it is"
-            raise Refused(BAD_CONSTRAINT, message, param) from error
+            raise InputRefused(BAD_CONSTRAINT, message, param) from error
 
     def _lark(self, grammar: Grammar) -> str:
         try:
             return self._sandbox.to_lark(grammar.source)
-        except RendererFailed as error:
-            raise Refused(COMPUTE_FAILED, str(error)) from error
+        except SandboxFailed as error:
+            raise InputRefused(COMPUTE_FAILED, str(error)) from error
 
     def _answer(self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool) -> str:
         """The grammar of the whole answer: text, calls and thoughts."""

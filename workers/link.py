@@ -17,22 +17,22 @@ import msgspec
 
 from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
-from workers.engine.sequence import Sequence
-from workers.input_processor import Preparer, Refused
+from workers.engine.sequence import EngineSequence
+from workers.input_processor import InputProcessor, InputRefused
 from workers.protocol import (
     Ask,
-    Beat,
     Cancel,
     Failed,
     FrameDecoder,
     Generate,
+    Heartbeat,
     Park,
     ProtocolError,
     Step,
     ToWorker,
     encode,
 )
-from workers.token_service import Control
+from workers.token_service import TokenService
 
 READ_BYTES = 1 << 18
 """As much as a socketpair usually holds."""
@@ -74,7 +74,7 @@ class Link:
             if readable.poll(max(0, due - time.monotonic()) * 1000):
                 self.receive()
             if time.monotonic() >= due:
-                self.send(Beat())
+                self.send(Heartbeat())
                 due = time.monotonic() + beat
 
     def receive(self) -> None:
@@ -109,12 +109,12 @@ class Link:
         else:
             self._inbox.put(message)
 
-    def answer(self, control: Control) -> None:
+    def answer(self, control: TokenService) -> None:
         """Answer questions for ever, in a thread of its own."""
         while True:
             self.send(control.answer(self._questions.get()))
 
-    def prepare(self, preparer: Preparer) -> None:
+    def prepare(self, preparer: InputProcessor) -> None:
         """Prepare prompts for ever, in a thread of its own.
 
         Tokenising runs here and templates in a process of their own: both without the GIL, so the
@@ -124,7 +124,7 @@ class Link:
         while True:
             self._prepare(self._unprepared.get(), preparer)
 
-    def _prepare(self, message: Generate | Cancel | Park, preparer: Preparer) -> None:
+    def _prepare(self, message: Generate | Cancel | Park, preparer: InputProcessor) -> None:
         ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
         with self._read:
             # What was refused may have been parked here, and will not be asked for again.
@@ -133,11 +133,13 @@ class Link:
             if not self._behind[message.id]:
                 del self._behind[message.id]
 
-    def _sequence(self, request: Generate, preparer: Preparer) -> Sequence | Input | None:
+    def _sequence(
+        self, request: Generate, preparer: InputProcessor
+    ) -> EngineSequence | Input | None:
         """None if the prompt can't be served, which the gateway is told."""
         try:
             return preparer.prepare(request)
-        except Refused as refused:
+        except InputRefused as refused:
             failed = Failed(request.id, request.attempt, refused.code, str(refused), refused.param)
             self.send(Step([failed], None))
             return None

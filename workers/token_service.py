@@ -9,25 +9,25 @@ from typing import Any
 
 import msgspec
 
-from workers.input_processor import Prompter, Refused
+from workers.input_processor import InputRefused, Prompter
 from workers.llama import Model
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
     Answer,
+    Answered,
     ApplyTemplate,
     Ask,
-    Declined,
     Detokenize,
     Question,
+    QuestionFailed,
     Tokenize,
-    Told,
 )
 from workers.template.chat_template import TemplateFailed
-from workers.template.sandbox import RendererFailed
+from workers.template.sandbox import SandboxFailed
 
 
-class Control:
+class TokenService:
     """Answers questions. For one thread."""
 
     def __init__(self, model: Model, prompter: Callable[[], Prompter]) -> None:
@@ -44,12 +44,12 @@ class Control:
     def answer(self, ask: Ask) -> Answer:
         """Whatever is asked gets an answer."""
         try:
-            return Told(ask.id, msgspec.json.encode(self._consider(ask.question)))
-        except Refused as refused:
-            return Declined(ask.id, refused.code, str(refused), refused.param)
+            return Answered(ask.id, msgspec.json.encode(self._consider(ask.question)))
+        except InputRefused as refused:
+            return QuestionFailed(ask.id, refused.code, str(refused), refused.param)
 
     def _consider(self, question: Question) -> dict[str, Any]:
-        """The answer before it is JSON. Raises :class:`Refused`."""
+        """The answer before it is JSON. Raises :class:`InputRefused`."""
         match question:
             case Tokenize():
                 return {"tokens": self._tokens(question)}
@@ -85,7 +85,7 @@ class Control:
         if wrong is not None:
             field, last = f"tokens.{wrong}", known[-1]
             message = f"'{field}': token ids of this model are 0 to {last}, not {ids[wrong]}"
-            raise Refused(BAD_PROMPT, message, field)
+            raise InputRefused(BAD_PROMPT, message, field)
         return b"".join(map(self._model.shown, ids)).decode("utf-8", "replace")
 
     def _own_prompter(self) -> Prompter:
@@ -93,7 +93,7 @@ class Control:
             try:
                 self._prompter = self._make_prompter()
             except TemplateFailed as error:
-                raise Refused(BAD_PROMPT, str(error)) from error
-            except RendererFailed as error:
-                raise Refused(COMPUTE_FAILED, str(error)) from error
+                raise InputRefused(BAD_PROMPT, str(error)) from error
+            except SandboxFailed as error:
+                raise InputRefused(COMPUTE_FAILED, str(error)) from error
         return self._prompter

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from workers.parent import die_with_parent
 from workers.protocol import (
     Ask,
-    Beat,
     Cancel,
     Delta,
     Event,
     Finished,
     FrameDecoder,
     Generate,
+    Heartbeat,
     Load,
     ModelInfo,
     Park,
@@ -76,7 +76,7 @@ class NullWorker:
         while True:
             now = time.monotonic()
             if now >= beat_due:
-                self._sock.sendall(encode(Beat()))
+                self._sock.sendall(encode(Heartbeat()))
                 beat_due = now + beat_s
             due = min(beat_due, self._line[0].due) if self._line else beat_due
             if readable.poll(max(0.0, due - now) * 1000):

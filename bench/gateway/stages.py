@@ -118,7 +118,7 @@ class InstantPool:
     def placements(self) -> Mapping[str, int]:
         return {}
 
-    def leftovers(self) -> list[str]:
+    def leaks(self) -> list[str]:
         return []
 
     async def stop(self) -> None:

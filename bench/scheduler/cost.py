@@ -19,12 +19,13 @@ from bench.scheduler.policies import job
 from bench.scheduler.pool import SimulatedPool
 from bench.scheduler.seed import PERIOD_S, RATE, SeedQueue
 from bench.scheduler.seed_cpp import SeedCpp
+from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
 from gateway.dispatch.queue import Queue
-from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.dispatch.ticket import Job, Ticket
-from gateway.ordering.aging import NANO, AgingHeap
+from gateway.ordering.aging import AgingHeap
 
 ARRIVALS_PER_S = 100
 GAP_NS = NANO // ARRIVALS_PER_S
@@ -188,7 +189,7 @@ def _queue(n: int) -> tuple[float, float]:
 
     Over all of them, because it sweeps its dead entries now and then: a batch may see no sweep.
     """
-    queue = Queue(RATE, Crowd(UNBOUNDED))
+    queue = Queue(RATE, SharedAdmission(UNBOUNDED))
     arrivals = _Arrivals(n)(n)
     jobs = {priority: job(0, priority) for priority, _ in arrivals}
     tickets = [Ticket(i, jobs[priority], at_ns) for i, (priority, at_ns) in enumerate(arrivals)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.scheduler.pool import Served
 from bench.scheduler.simulator import Outcome
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 
 STARVED_S = 120.0
 """A job that was without a slot for longer has starved: under FIFO nobody waits 70 s here."""

@@ -17,7 +17,7 @@ from bench.scheduler.policies import FIFO, FORGE, FORGE_PREEMPT, SEED, SEED_INT,
 from bench.scheduler.seed import RATE
 from bench.scheduler.simulator import Outcome
 from bench.scheduler.traces import BATCH, CLASSES, NORMAL, URGENT
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 CLASS_COLOURS = {BATCH: "#56B4E9", NORMAL: "#009E73", URGENT: "#D55E00"}

@@ -10,7 +10,7 @@ from bench.scheduler.virtual import now_ns
 from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.ticket import Job, Ticket
-from gateway.ordering.preemption import Rules
+from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Listener, Pool
 from workers.protocol import Generate, Sampling
 
@@ -37,7 +37,7 @@ class Policy:
 
 
 class _Silent:
-    """Implements :class:`gateway.dispatch.observer.Observer`: the pool's own books are enough here."""
+    """Implements :class:`gateway.dispatch.observer.Observer`: the pool keeps its own books."""
 
     def on_end(self, ticket: Ticket) -> None:
         assert ticket.error is None, ticket.error
@@ -58,7 +58,7 @@ def job(number: int, priority: float) -> Job:
 
 
 def _forge(
-    rate: float, *, level: bool = False, preemption: Rules | None = None
+    rate: float, *, level: bool = False, preemption: PreemptionRules | None = None
 ) -> Callable[[Pool], Desk]:
     """The real dispatcher; ``level`` hides the priorities from it."""
 
@@ -96,6 +96,8 @@ STRICT = Policy("strict priority", _forge(0.0))
 SEED_INT = Policy("seed, as published (int)", _seed(integer=True))
 SEED = Policy("seed, as described", _seed(integer=False))
 FORGE = Policy("Forge, preempt off", _forge(RATE))
-FORGE_PREEMPT = Policy("Forge, preempt on", _forge(RATE, preemption=Rules(QUANTUM_S, RATE)))
+FORGE_PREEMPT = Policy(
+    "Forge, preempt on", _forge(RATE, preemption=PreemptionRules(QUANTUM_S, RATE))
+)
 
 POLICIES = (FIFO, STRICT, SEED_INT, SEED, FORGE, FORGE_PREEMPT)

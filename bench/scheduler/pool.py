@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bench.scheduler.traces import Arrival
 from bench.scheduler.virtual import at_ns, now_ns
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 from gateway.pool import Listener, WorkerStatus
 from workers.protocol import Finished, Generate, Load, ModelInfo, Parked, Question, Text
 
@@ -123,7 +123,7 @@ class SimulatedPool:
     def placements(self) -> Mapping[str, int]:
         return {}
 
-    def leftovers(self) -> list[str]:
+    def leaks(self) -> list[str]:
         return []
 
     async def stop(self) -> None:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 
 BATCH, NORMAL, URGENT = 0.0, 1.0, 2.0
 CLASSES = {BATCH: "batch", NORMAL: "normal", URGENT: "urgent"}

@@ -7,7 +7,7 @@ Nothing waits for the real clock, so a run gives the same result on every machin
 import asyncio
 import selectors
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 
 
 class _Jump(selectors.SelectSelector):

@@ -16,7 +16,6 @@ from gateway.pool.process import WorkerProcess
 from gateway.pool.process import engine as compute
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
-    Broken,
     Chat,
     Delta,
     Failed,
@@ -26,6 +25,7 @@ from workers.protocol import (
     Report,
     Sampling,
     Started,
+    StartupFailed,
     Step,
 )
 
@@ -63,7 +63,7 @@ class Direct:
             for _ in range(message.slots):
                 self._free.release()
             self.ready.set_result(None)
-        elif isinstance(message, Broken):
+        elif isinstance(message, StartupFailed):
             self.ready.set_exception(RuntimeError(message.message))
         elif isinstance(message, Step):
             now = time.perf_counter()

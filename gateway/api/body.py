@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.api.samplers import SamplersBody, without_stateful
 from gateway.api.schemas import GrammarSource, Schema
-from gateway.config.api_keys import Key
+from gateway.config.api_keys import ApiKey
 from gateway.config.config import MIN_UPLOAD_RATE
 from gateway.core.errors import (
     BadRequest,
@@ -26,7 +26,7 @@ from gateway.core.errors import (
     UnknownParameter,
     UnsupportedParameter,
 )
-from gateway.core.priority import NORMAL, PRIORITIES
+from gateway.core.priority import NORMAL, PRIORITIES, priority_text
 from gateway.dispatch.ticket import Job
 from workers.protocol import Constraint, Prompt
 
@@ -92,7 +92,7 @@ def job(
     ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``size`` the body's
     bytes; the others are as in :class:`workers.protocol.Generate`.
     """
-    key: Key = request.state.key
+    key: ApiKey = request.state.key
     return Job(
         prompts=prompts,
         n=n,
@@ -238,11 +238,6 @@ def _path(loc: tuple[int | str, ...], value: Any, missing: bool) -> Iterator[str
             if not (missing and at == len(loc)):
                 continue
         yield str(part)
-
-
-def priority_text(value: float) -> str:
-    """A priority as people write it: every digit that counts, and no ".0"."""
-    return repr(value).removesuffix(".0")
 
 
 def priority(

@@ -18,7 +18,7 @@ from gateway.api.openai.endpoints import GROUP
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
-from gateway.config.api_keys import Key
+from gateway.config.api_keys import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.ticket import Job, Ticket
 from workers.protocol import Embedding, Finished, ModelInfo, Prompt, Sampling, Text, Tokens
@@ -152,7 +152,7 @@ class Embeddings:
 
 
 def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
-    key: Key = request.state.key
+    key: ApiKey = request.state.key
     return Job(
         prompts=given.prompts(),
         sampling=Sampling(seed=0),

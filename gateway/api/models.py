@@ -23,7 +23,7 @@ from gateway.core.errors import (
     Unavailable,
     UnknownModel,
 )
-from gateway.served.served_model import Lane
+from gateway.served.served_model import ServedModel
 
 GROUP = "Models"
 
@@ -78,7 +78,7 @@ class Models:
         lane = await self._lane(request)
         return await self._done(request, lane, lane.unload)
 
-    async def _lane(self, request: Request) -> Lane:
+    async def _lane(self, request: Request) -> ServedModel:
         """The model that is meant, if the client may."""
         config = self._service.config
         if request.state.key is ANYONE and not from_here(request):
@@ -88,7 +88,7 @@ class Models:
         return self._service.lane(body.parse(ModelBody, raw, {}).model)
 
     async def _done(
-        self, request: Request, lane: Lane, work: Callable[[], Awaitable[None]]
+        self, request: Request, lane: ServedModel, work: Callable[[], Awaitable[None]]
     ) -> Response:
         await unless_hung_up(request.receive, work())
         return json_response(model_card(lane, self._service.started))

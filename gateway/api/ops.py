@@ -9,17 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from gateway.api.body import priority_text
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
+from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, Unavailable
-from gateway.dispatch.queue import Place
+from gateway.core.priority import priority_text
+from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence
-from gateway.ordering.aging import NANO
 from gateway.pool import WorkerState, WorkerStatus
-from gateway.served.served_model import Lane
+from gateway.served.served_model import ServedModel
 from gateway.telemetry.metrics import Metrics, Summary
 from gateway.telemetry.metrics.registry import wants_exposition
 
@@ -36,7 +36,7 @@ class Health(TypedDict):
     status: Literal["ok"]
 
 
-class Worker(TypedDict):
+class WorkerItem(TypedDict):
     """One worker, and its load as of its last step."""
 
     id: int
@@ -73,7 +73,7 @@ class Worker(TypedDict):
     """Tokens that came back from there since its start, instead of being computed."""
 
 
-class Standing(TypedDict):
+class QueueItem(TypedDict):
     """A sequence that waits, and its place."""
 
     id: str
@@ -98,7 +98,7 @@ class Standing(TypedDict):
     """Null before anything was served."""
 
 
-class Queue(TypedDict):
+class QueueStatus(TypedDict):
     depth: int
     """Sequences that wait; a request with ``n`` has several."""
     by_priority: dict[str, int]
@@ -107,7 +107,7 @@ class Queue(TypedDict):
     oldest_wait_s: float
     estimated_wait_s: float | None
     """Of one that came now; null before anything was served."""
-    waiting: list[Standing]
+    waiting: list[QueueItem]
     """The first hundred, in their order."""
 
 
@@ -123,12 +123,12 @@ class Ops:
             # For load balancers, which have no key. It tells nothing but whether the server serves.
             _get("/health", self.health, {JSON: Health}, fails=(Unavailable,), open=True),
             *([self._metrics_endpoint()] if self._service.config.metrics else []),
-            _get("/workers", self.workers, {JSON: list[Worker]}),
-            _get("/queue", self.queue, {JSON: Queue}),
+            _get("/workers", self.workers, {JSON: list[WorkerItem]}),
+            _get("/queue", self.queue, {JSON: QueueStatus}),
             _get(
                 "/queue/{name}",
                 self.queued,
-                {JSON: Standing},
+                {JSON: QueueItem},
                 fails=(NotFound,),
                 parameters={"name": "A request's name, as in the header `X-Request-Id`."},
             ),
@@ -174,7 +174,7 @@ class Ops:
         by_owner = Counter(sequence.ticket.job.owner or ANONYMOUS for sequence in waiting)
         oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
         first = islice(fleet.order(), QUEUE_SHOWN)
-        answer: Queue = {
+        answer: QueueStatus = {
             "depth": fleet.depth(),
             "by_priority": {
                 priority_text(priority): by_priority[priority]
@@ -202,8 +202,8 @@ class Ops:
 
 
 def _placed(
-    order: Iterable[tuple[Lane, Place, Sequence]],
-) -> Iterator[tuple[int, int, Lane, Place, Sequence]]:
+    order: Iterable[tuple[ServedModel, Entry, Sequence]],
+) -> Iterator[tuple[int, int, ServedModel, Entry, Sequence]]:
     """With each, how many are before it: of all, and of those who wait for the same model."""
     before = Counter[str]()
     for ahead, (lane, place, sequence) in enumerate(order):
@@ -212,8 +212,8 @@ def _placed(
 
 
 def _standing(
-    ahead: int, ahead_there: int, lane: Lane, place: Place, sequence: Sequence, now_ns: int
-) -> Standing:
+    ahead: int, ahead_there: int, lane: ServedModel, place: Entry, sequence: Sequence, now_ns: int
+) -> QueueItem:
     dispatcher = lane.dispatcher
     return {
         "id": sequence.ticket.request_id,
@@ -240,7 +240,7 @@ def _get(path: str, handler: Handler, answers: Mapping[str, Any], **more: Any) -
     )
 
 
-def _worker(model: str, status: WorkerStatus) -> Worker:
+def _worker(model: str, status: WorkerStatus) -> WorkerItem:
     """One flat object: the load's counters beside the worker's own fields."""
     load = status.load
     return {

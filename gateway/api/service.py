@@ -17,10 +17,10 @@ from gateway.core.errors import (
 from gateway.core.prompt_size import least_bytes
 from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
 from gateway.dispatch.observer import Observer
-from gateway.dispatch.rate_limits import Limits
+from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Job, Ticket
-from gateway.served.registry import Fleet
-from gateway.served.served_model import Lane
+from gateway.served.registry import ModelRegistry
+from gateway.served.served_model import ServedModel
 from workers.protocol import ModelInfo
 
 
@@ -29,13 +29,13 @@ class Service:
     """Shared by all endpoints of one process."""
 
     config: Config
-    fleet: Fleet
-    limits: Limits
+    fleet: ModelRegistry
+    limits: RateLimiter
     observer: Observer
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
-    def check_serving(self, lane: Lane | None = None) -> None:
+    def check_serving(self, lane: ServedModel | None = None) -> None:
         """Raises :class:`Unavailable` if a request that comes now could not be served.
 
         None: whichever model it is for.
@@ -48,7 +48,7 @@ class Service:
         if all(each.keeper is None and not each.pool.ready() for each in lanes):
             raise Unavailable("no worker is ready yet", retry_after=1)
 
-    def lane(self, name: str | None) -> Lane:
+    def lane(self, name: str | None) -> ServedModel:
         """The model of this name, the first if there is none. Raises UnknownModel."""
         return self.fleet.find(name)
 

@@ -13,15 +13,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.api.reply import serve_ticket
+from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.ticket import ClientEvent, Ticket
-from gateway.ordering.aging import NANO
 
 COMMENT = b": waiting\n\n"
 
 
-class Renderer(Protocol):
+class ChunkRenderer(Protocol):
     """A dialect's events as bytes, blank line included."""
 
     def event(self, event: ClientEvent) -> bytes:
@@ -41,7 +41,7 @@ class EventStream(Response):
     """Streams a ticket to the client, and cancels it if the client hangs up."""
 
     def __init__(
-        self, dispatcher: Dispatcher, ticket: Ticket, renderer: Renderer, keepalive: float
+        self, dispatcher: Dispatcher, ticket: Ticket, renderer: ChunkRenderer, keepalive: float
     ) -> None:
         """``keepalive``: seconds of silence before headers, and between comments."""
         super().__init__(

@@ -19,7 +19,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
 from gateway.core.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
-from gateway.served.served_model import Lane
+from gateway.served.served_model import ServedModel
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
 MAX_BODY = 1 << 20
@@ -34,7 +34,7 @@ class _QuestionBody(BaseModel):
     model: str | None = None
     """The model's id; the first one if none is named."""
 
-    def question(self, lane: Lane) -> Question:
+    def question(self, lane: ServedModel) -> Question:
         """What a worker of that model is asked."""
         raise NotImplementedError
 
@@ -49,7 +49,7 @@ class TokenizeBody(_QuestionBody):
     with_pieces: bool | None = None
     """Whether to tell each token's text too."""
 
-    def question(self, lane: Lane) -> Question:
+    def question(self, lane: ServedModel) -> Question:
         return Tokenize(
             self.content,
             add_special=bool(self.add_special),
@@ -62,12 +62,12 @@ class DetokenizeBody(_QuestionBody):
     tokens: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(fail_fast=True)
     """Their ids."""
 
-    def question(self, lane: Lane) -> Question:
+    def question(self, lane: ServedModel) -> Question:
         return Detokenize(self.tokens)
 
 
 class TemplateBody(Conversation, _QuestionBody):
-    def question(self, lane: Lane) -> Question:
+    def question(self, lane: ServedModel) -> Question:
         return ApplyTemplate(lane.with_system(self.chat()), time.time())
 
 
@@ -89,7 +89,7 @@ class Templated(TypedDict):
     prompt: str
 
 
-class Tokens:
+class TokenEndpoints:
     """The three endpoints."""
 
     def __init__(self, service: Service) -> None:
@@ -145,7 +145,7 @@ def _post(path: str, handler: Handler, body: Body, answer: Any) -> Endpoint:
         path=path,
         handler=handler,
         method="POST",
-        group="Tokens",
+        group="TokenEndpoints",
         body=body,
         answers={JSON: answer},
         failure=ErrorBody,

@@ -58,10 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return tune(given, file) if command == "tune" else serve(given, file)
 
 
+def _check_sampling(defaults: dict[str, Any]) -> None:
+    """A model's defaults are checked as the fields of a request are."""
+    from gateway.api.body import SamplingBody, parse  # late: it is much to import
+
+    parse(SamplingBody, defaults, {})
+
+
 def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
     try:
-        config, entries = model_tables.load(given, os.environ, file, obtain)
+        config, entries = model_tables.load(given, os.environ, file, _check_sampling, obtain)
         log_setup.configure(config.log_level, config.log_format, "%(name)s")
         keyring = Keyring.load(config.api_key, config.api_key_file)
         tls = server_context(config.ssl_certfile, config.ssl_keyfile)
@@ -99,9 +106,9 @@ def tune(given: dict[str, Any], file: Path | None) -> int:
     """``forge tune``, likewise."""
     from gateway.cli.tune import command  # late: rich takes a while to import
 
-    own = {field.name: given.pop(field.name) for field in fields(options.Wishes)}
+    own = {field.name: given.pop(field.name) for field in fields(options.TuneOptions)}
     try:
-        return command.run(given, file, options.Wishes(**own))
+        return command.run(given, file, options.TuneOptions(**own))
     except ConfigError as error:
         return _fail("tune", str(error))
     except KeyboardInterrupt:
@@ -246,7 +253,3 @@ def default_text(field: FieldInfo) -> str:
     if field.default is None or field.default == ():
         return "none"
     return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -28,7 +28,7 @@ DEFAULT_NAME = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """What the holder of one secret may do."""
 
     name: str
@@ -42,20 +42,20 @@ class Key:
     """None: no limit."""
 
 
-ANYONE = Key("", b"")
+ANYONE = ApiKey("", b"")
 """Who asks a server that has no keys."""
 
 
 class Keyring:
     """All keys of a server; one without keys is open to anyone."""
 
-    def __init__(self, keys: Iterable[Key] = ()) -> None:
+    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._keys = tuple(keys)
 
     @classmethod
     def load(cls, secret: SecretStr | None, file: Path | None) -> "Keyring":
         """The key of ``--api-key`` and those of ``--api-key-file``. Raises ConfigError."""
-        keys = [] if secret is None else [Key(DEFAULT_NAME, digest(secret.get_secret_value()))]
+        keys = [] if secret is None else [ApiKey(DEFAULT_NAME, digest(secret.get_secret_value()))]
         if file is not None:
             keys += _read(file)
         names, digests = set[str](), dict[bytes, str]()
@@ -69,7 +69,7 @@ class Keyring:
             digests[key.digest] = key.name
         return cls(keys)
 
-    def __iter__(self) -> Iterator[Key]:
+    def __iter__(self) -> Iterator[ApiKey]:
         return iter(self._keys)
 
     @property
@@ -77,7 +77,7 @@ class Keyring:
         """Whether nobody needs a key."""
         return not self._keys
 
-    def find(self, secret: str) -> Key | None:
+    def find(self, secret: str) -> ApiKey | None:
         """The key with this secret. The time it takes does not depend on which one it is."""
         wanted, found = digest(secret), None
         for key in self._keys:
@@ -104,7 +104,7 @@ class _Table(BaseModel):
     tokens_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
 
 
-def _read(file: Path) -> list[Key]:
+def _read(file: Path) -> list[ApiKey]:
     """The keys in a file, in its order."""
     content = read_toml(file, OPTION)
     if file.stat().st_mode & stat.S_IROTH:
@@ -120,7 +120,7 @@ def _read(file: Path) -> list[Key]:
     return [_key(table, f"{OPTION}: {file}: key {at}") for at, table in enumerate(tables, start=1)]
 
 
-def _key(table: dict[str, Any], where: str) -> Key:
+def _key(table: dict[str, Any], where: str) -> ApiKey:
     """A validated table. ``where`` begins the text of a ConfigError."""
     if isinstance(name := table.get("name"), str):
         where += f" ({name!r})"
@@ -128,7 +128,7 @@ def _key(table: dict[str, Any], where: str) -> Key:
         given = _Table(**{key.replace("-", "_"): value for key, value in table.items()})
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from None
-    return Key(
+    return ApiKey(
         given.name,
         digest(given.key.get_secret_value()),
         _max_priority(given.max_priority, where),

@@ -23,7 +23,7 @@ from gateway.config.overrides import overridden
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
-__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "Shape"]
+__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "PoolShape"]
 
 MIB = 1024 * 1024
 MOST_CACHE_RAM = 8192
@@ -214,7 +214,7 @@ class Config(EngineOptions):
         name = re.sub(r"-00001-of-\d{5}$", "", self.model.stem)
         return self.alias or name.encode("utf-8", "replace").decode()
 
-    def shape(self, cores: int | None = None) -> "Shape":
+    def shape(self, cores: int | None = None) -> "PoolShape":
         """Workers, slots and threads for a machine with ``cores``; their threads never exceed them.
 
         One worker for every four cores, but two where there are two cores: the loss of one then
@@ -227,7 +227,7 @@ class Config(EngineOptions):
         workers = auto_workers if self.workers == "auto" else self.workers
         threads = max(1, cores // workers) if self.threads == "auto" else self.threads
         slots = AUTO_SLOTS if self.slots == "auto" else self.slots
-        return Shape(workers, slots, threads)
+        return PoolShape(workers, slots, threads)
 
     def worker_spec(self) -> WorkerSpec:
         """What each worker is told."""
@@ -294,7 +294,7 @@ def _origin(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class PoolShape:
     """How the machine is divided."""
 
     workers: int

@@ -8,7 +8,7 @@ from gateway.config.config import Config
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelEntry:
     """What one model is served with."""
 
     config: Config

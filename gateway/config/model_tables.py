@@ -1,7 +1,7 @@
 """``[models.NAME]`` in the config file: several models, each with options of its own.
 
-NAME is what clients say. A table may hold every option of :class:`gateway.config.config.Config` that is
-about a model; what it does not say is as it is said for all.
+NAME is what clients say. A table may hold every option of :class:`gateway.config.config.Config`
+that is about a model; what it does not say is as it is said for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gateway.config.config import MIB, Config, ConfigError
-from gateway.config.model_entry import Entry
+from gateway.config.model_entry import ModelEntry
 from gateway.config.sources import obtained, said, validated
 from gateway.core.errors import BadRequest
 
@@ -27,6 +27,8 @@ PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SER
 
 OWN = ("preload", "system", "sampling")
 """What a table may say beside options."""
+SamplingCheck = Callable[[dict[str, Any]], None]
+"""Raises :class:`BadRequest` for defaults that a request could not have either."""
 NOT_SAMPLING = frozenset({"json_schema", "grammar", "priority", "timeout"})
 """Fields of requests that are no defaults of a model."""
 
@@ -43,19 +45,24 @@ def load(
     arguments: Mapping[str, Any],
     environment: Mapping[str, str],
     file: Path | None,
+    check_sampling: SamplingCheck,
     obtain: Callable[[str], Path] = Path,
-) -> tuple[Config, list[Entry]]:
+) -> tuple[Config, list[ModelEntry]]:
     """The server's configuration, and its models if the file has tables of them.
 
-    As :func:`gateway.config.sources.load`. A model that is given beside the tables is one more, the first,
-    and there from the start. Raises :class:`ConfigError`.
+    As :func:`gateway.config.sources.load`. A model that is given beside the tables is one more, the
+    first, and there from the start. ``check_sampling`` looks at a model's defaults as at a
+    request's fields. Raises :class:`ConfigError`.
     """
     values, origin = said(arguments, environment, file)
     tables = values.pop("models", None)
     if tables is None or file is None:
         return obtained(validated(values, origin), values, origin, obtain), []
     server = validated(values, origin)
-    drafts = [*_beside(values, origin, server), *_drafts(tables, values, origin, file)]
+    drafts = [
+        *_beside(values, origin, server),
+        *_drafts(tables, values, origin, file, check_sampling),
+    ]
     names = [draft.config.model_name for draft in drafts]
     for name in names:
         if names.count(name) > 1:
@@ -76,10 +83,10 @@ class _Draft:
         self._own = own
         self.config = config
 
-    def entry(self, obtain: Callable[[str], Path]) -> Entry:
+    def entry(self, obtain: Callable[[str], Path]) -> ModelEntry:
         config = obtained(self.config, self._values, self._origin, obtain)
         keep = config.keep_alive
-        return Entry(
+        return ModelEntry(
             config,
             preload=self._own.preload,
             keep_alive=keep if keep >= 0 else None,
@@ -101,13 +108,19 @@ def _beside(values: dict[str, Any], origin: dict[str, str], config: Config) -> l
 
 
 def _drafts(
-    tables: Any, values: Mapping[str, Any], origin: Mapping[str, str], file: Path
+    tables: Any,
+    values: Mapping[str, Any],
+    origin: Mapping[str, str],
+    file: Path,
+    check_sampling: SamplingCheck,
 ) -> list[_Draft]:
     whole = isinstance(tables, dict) and all(isinstance(each, dict) for each in tables.values())
     if not whole or not tables:
         raise ConfigError(f"models in {file}: expected tables such as [models.NAME]")
     shared = {name: value for name, value in values.items() if name not in ("model", "alias")}
-    return [_draft(name, table, shared, origin, file) for name, table in tables.items()]
+    return [
+        _draft(name, table, shared, origin, file, check_sampling) for name, table in tables.items()
+    ]
 
 
 def _draft(
@@ -116,6 +129,7 @@ def _draft(
     shared: Mapping[str, Any],
     origin: Mapping[str, str],
     file: Path,
+    check_sampling: SamplingCheck,
 ) -> _Draft:
     at = f"models.{name if name.isprintable() else repr(name)}"
     if not name:
@@ -136,10 +150,12 @@ def _draft(
         raise ConfigError(f"{at} in {file}: there is no 'model' in it")
     values = {**shared, **options, "alias": name}
     origins = {**origin, **places}
-    return _Draft(values, origins, validated(values, origins), _own(own, places))
+    return _Draft(values, origins, validated(values, origins), _own(own, places, check_sampling))
 
 
-def _own(given: Mapping[str, Any], places: Mapping[str, str]) -> _Own:
+def _own(
+    given: Mapping[str, Any], places: Mapping[str, str], check_sampling: SamplingCheck
+) -> _Own:
     try:
         own = _Own.model_validate(given)
     except ValidationError as error:
@@ -149,32 +165,29 @@ def _own(given: Mapping[str, Any], places: Mapping[str, str]) -> _Own:
         raise ConfigError(f"{places[name]}: {message}, not {first['input']!r}") from None
     if own.sampling:
         defaults = {key.replace("-", "_"): value for key, value in own.sampling.items()}
-        _check_sampling(defaults, places["sampling"])
+        _check_defaults(defaults, places["sampling"], check_sampling)
         own = own.model_copy(update={"sampling": defaults})
     return own
 
 
-def _check_sampling(defaults: dict[str, Any], place: str) -> None:
-    """They are checked as those of requests are."""
-    from gateway.api.body import SamplingBody, parse  # late: it is much to import
-
+def _check_defaults(defaults: dict[str, Any], place: str, check_sampling: SamplingCheck) -> None:
     at, _, file = place.partition(" in ")
     try:
         for name in defaults:
             if name in NOT_SAMPLING:
                 raise BadRequest("this is no default of a model", param=name)
-        parse(SamplingBody, defaults, {})
+        check_sampling(defaults)
     except BadRequest as error:
         raise ConfigError(f"{at}.{error.param} in {file}: {error.message}") from None
 
 
-def _with_shares(entries: Sequence[Entry]) -> list[Entry]:
+def _with_shares(entries: Sequence[ModelEntry]) -> list[ModelEntry]:
     """An automatic --cache-ram is for all models together."""
     share = Config().cache_bytes() // len(entries) // MIB
     return [
         entry
         if entry.config.cache_ram != "auto"
-        else Entry(
+        else ModelEntry(
             entry.config.model_copy(update={"cache_ram": share}),
             entry.preload,
             entry.keep_alive,

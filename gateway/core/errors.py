@@ -216,6 +216,6 @@ _FROM_WORKER: dict[str, type[ForgeError]] = {
 }
 
 
-def from_worker(failed: protocol.Failed | protocol.Declined) -> ForgeError:
+def from_worker(failed: protocol.Failed | protocol.QuestionFailed) -> ForgeError:
     """The error for a worker's failure code."""
     return _FROM_WORKER[failed.code](failed.message, param=failed.param)

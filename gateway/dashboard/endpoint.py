@@ -14,7 +14,7 @@ from gateway.api.files import packaged
 from gateway.api.local import from_here
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
-from gateway.config.api_keys import Key
+from gateway.config.api_keys import ApiKey
 from gateway.core.errors import LoopbackOnly, PriorityNotAllowed
 from gateway.core.priority import PRIORITIES
 from gateway.dashboard import static
@@ -94,7 +94,7 @@ class Dashboard:
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
         given = body.parse(FloodBody, raw, {})
         numbers = {"batch": given.batch, "normal": given.normal, "urgent": given.urgent}
-        key: Key = request.state.key
+        key: ApiKey = request.state.key
         for kind, number in numbers.items():
             if number and PRIORITIES[kind] > key.max_priority:
                 raise PriorityNotAllowed(f"'{kind}': not with this API key", param=kind)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from starlette.requests import Request
 
 from gateway.api.service import Service
-from gateway.config.api_keys import Key
+from gateway.config.api_keys import ApiKey
 from gateway.core.errors import ForgeError, QueueFull, RateLimited
 from gateway.core.priority import PRIORITIES
 from gateway.dispatch.ticket import Job, Ticket
@@ -31,7 +31,7 @@ class Flood:
         ``now`` in Unix seconds. How many were accepted: a queue that is full, or a key that has
         used up its limit, ends the burst. Raises the ForgeError that the first one met.
         """
-        key: Key = request.state.key
+        key: ApiKey = request.state.key
         accepted = 0
         for kind in mixed(numbers):
             job = Job(

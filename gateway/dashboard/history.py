@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from gateway.core.clock import NANO
 from gateway.core.priority import class_of
 from gateway.dispatch.outcome import Outcome, of_ticket
 from gateway.dispatch.ticket import Ticket
-from gateway.ordering.aging import NANO
 
 REMEMBERED = 512
 """Requests of which quantiles are made, at most."""

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
 from gateway.core.priority import CLASSES, class_of
 from gateway.dashboard.deltas import Row, Snapshot
 from gateway.dashboard.history import Gaps, Recorder, row
-from gateway.dispatch.queue import Place
+from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.ticket import Job, Ticket
-from gateway.ordering.aging import NANO
 from gateway.pool import WorkerStatus
-from gateway.served.registry import Fleet
-from gateway.served.served_model import Lane
+from gateway.served.registry import ModelRegistry
+from gateway.served.served_model import ServedModel
 
 LISTED = 60
 """Waiting sequences that are shown one by one; of the others the number."""
@@ -26,7 +26,7 @@ RECENT = 30
 class View:
     """Looks. Implements :class:`gateway.dispatch.observer.Observer`, to remember who ended."""
 
-    def __init__(self, fleet: Fleet, gaps: Callable[[], Gaps] | None) -> None:
+    def __init__(self, fleet: ModelRegistry, gaps: Callable[[], Gaps] | None) -> None:
         """``gaps``: how to read the histogram of inter-token latencies, if there is one."""
         self._fleet = fleet
         self._gaps = gaps
@@ -56,7 +56,7 @@ class View:
         }
         return Snapshot(self._facts(workers), tables)
 
-    def _facts(self, workers: list[tuple[Lane, WorkerStatus]]) -> Row:
+    def _facts(self, workers: list[tuple[ServedModel, WorkerStatus]]) -> Row:
         fleet = self._fleet
         depth = Counter(class_of(each.priority) for each in fleet.waiting())
         up = [worker for _, worker in workers if worker.state in ("ready", "draining")]
@@ -70,7 +70,7 @@ class View:
             "draining": fleet.draining,
         }
 
-    def _job(self, lane: Lane, place: Place, sequence: Sequence) -> Row:
+    def _job(self, lane: ServedModel, place: Entry, sequence: Sequence) -> Row:
         """A sequence that waits. Between two looks it ages by the rate; the page does that."""
         return {
             "id": sequence.id,
@@ -88,7 +88,7 @@ class View:
     def _s(self, moment_ns: int) -> float:
         return round((moment_ns - self._origin_ns) / NANO, 3)
 
-    # ------------------------------------------------------------------ gateway.dispatch.observer.Observer
+    # ----------------------------------------------------------- gateway.dispatch.observer.Observer
 
     def on_end(self, ticket: Ticket) -> None:
         """Remember a request."""
@@ -104,7 +104,7 @@ class View:
         """The dispatcher logs it."""
 
 
-def _worker(lane: Lane, status: WorkerStatus, kinds: dict[int, str]) -> dict[str, Any]:
+def _worker(lane: ServedModel, status: WorkerStatus, kinds: dict[int, str]) -> dict[str, Any]:
     """``kinds``: the class of each sequence that has a slot. A slot that winds up has none."""
     load, model = status.load, lane.pool.model
     return {

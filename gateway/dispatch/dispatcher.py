@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from collections.abc import Sequence as Row
 
+from gateway.core.clock import NANO
 from gateway.core.errors import (
     BodyTooLarge,
     Displaced,
@@ -23,15 +24,14 @@ from gateway.core.errors import (
 from gateway.dispatch.backpressure import UNREAD, Backpressure
 from gateway.dispatch.deadlines import Deadlines
 from gateway.dispatch.observer import Observer
-from gateway.dispatch.preemptor import Parking
+from gateway.dispatch.preemptor import Preemptor
 from gateway.dispatch.quarantine import Quarantine
-from gateway.dispatch.queue import Place, Queue
+from gateway.dispatch.queue import Entry, Queue
 from gateway.dispatch.sequence import Move, Sequence, State
-from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.dispatch.ticket import Job, Meter, Ticket
 from gateway.ordering.admission import Bounds, ServiceRate
-from gateway.ordering.aging import NANO
-from gateway.ordering.preemption import Rules
+from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
 from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 
@@ -53,9 +53,9 @@ class Dispatcher:
         clock_ns: Callable[[], int],
         observer: Observer,
         *,
-        crowd: Crowd | None = None,
+        crowd: SharedAdmission | None = None,
         queue_timeout: float | None = None,
-        preemption: Rules | None = None,
+        preemption: PreemptionRules | None = None,
         unread: int = UNREAD,
         meter: Callable[[Job], Meter] | None = None,
         changed: Callable[[], None] = lambda: None,
@@ -73,13 +73,13 @@ class Dispatcher:
         self._observer = observer
         self._meter = meter
         self._changed = changed
-        self._crowd = crowd or Crowd(UNBOUNDED)
+        self._crowd = crowd or SharedAdmission(UNBOUNDED)
         self.deadlines = Deadlines(queue_timeout, self._abort)
         # Changes with every request.
         self._wake = asyncio.Event()
         self._queue = Queue(aging_rate, self._crowd)
         self._crowd.join(self._queue, lambda error: self._abort(self._queue.last(), error))
-        self._parking = Parking(pool, preemption, self._wake.set)
+        self._parking = Preemptor(pool, preemption, self._wake.set)
         self._quarantine = Quarantine(pool, self._queue, self._wake.set)
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
@@ -219,14 +219,14 @@ class Dispatcher:
         """How many sequences there ever were."""
         return self._accepted
 
-    def leftovers(self) -> list[str]:
+    def leaks(self) -> list[str]:
         """What is left in the books although nothing waits or runs: each of it is a bug.
 
         Nothing while there is work. Right after a hang-up its worker still winds up.
         """
         if self._running or len(self._queue) or len(self._backpressure):
             return []
-        found = [*self._queue.leftovers(), *self._pool.leftovers()]
+        found = [*self._queue.leaks(), *self._pool.leaks()]
         if not self._parking.quiet:
             found.append("somebody is asked to yield")
         if self._open:
@@ -241,11 +241,11 @@ class Dispatcher:
         """All sequences with a worker."""
         return self._running.values()
 
-    def order(self) -> Iterator[tuple[Place, Sequence]]:
+    def order(self) -> Iterator[tuple[Entry, Sequence]]:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
         return self._queue.order(self._clock_ns())
 
-    def effective(self, place: Place, now_ns: int) -> float:
+    def effective(self, place: Entry, now_ns: int) -> float:
         """A place's effective priority."""
         return self._queue.effective(place, now_ns)
 

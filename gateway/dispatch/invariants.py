@@ -7,7 +7,7 @@ from gateway.dispatch.dispatcher import Dispatcher
 PERIOD_S = 2.0
 
 
-class Auditor:
+class InvariantChecker:
     """Looks at a dispatcher and its pool from time to time, and reports what must not be."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
@@ -28,7 +28,7 @@ class Auditor:
 
         Once is nothing yet: the worker of a client that just went may still be winding up.
         """
-        found, accepted = set(self._dispatcher.leftovers()), self._dispatcher.accepted
+        found, accepted = set(self._dispatcher.leaks()), self._dispatcher.accepted
         lasting = found & self._found if accepted == self._accepted else set()
         for violation in sorted(lasting - self._reported):
             self._dispatcher.on_violation(violation)
@@ -38,7 +38,7 @@ class Auditor:
     async def last_look(self) -> None:
         """When the end is near: as :meth:`look`, without waiting for long."""
         for _ in range(20):
-            if not self._dispatcher.leftovers():
+            if not self._dispatcher.leaks():
                 break
             await asyncio.sleep(0.05)
         self.look()

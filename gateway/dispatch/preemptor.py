@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+from gateway.core.clock import NANO
 from gateway.dispatch.sequence import Sequence
-from gateway.ordering.aging import NANO
-from gateway.ordering.preemption import Rules
+from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
 
 
-class Parking:
+class Preemptor:
     """At most one sequence is asked at a time: the answer comes within a decode step."""
 
-    def __init__(self, pool: Pool, rules: Rules | None, wake: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, rules: PreemptionRules | None, wake: Callable[[], None]) -> None:
         """``rules`` None lets everybody run to the end; ``wake`` is called to look again."""
         self._pool = pool
         self._rules = rules

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 
+from gateway.core.clock import NANO
 from gateway.dispatch.queue import Queue
 from gateway.dispatch.sequence import Sequence
-from gateway.ordering.aging import NANO
 from gateway.pool import Pool
 
 MAX_DEATHS = 3

@@ -13,14 +13,14 @@ Pure: the clock is an argument.
 from collections.abc import Iterator
 
 from gateway.dispatch.sequence import Sequence
-from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.dispatch.ticket import Job, Ticket
 from gateway.ordering.admission import Admission
-from gateway.ordering.aging import AgingHeap, Waiting
+from gateway.ordering.aging import AgingHeap, QueueEntry
 from gateway.ordering.fairness import Turns, charge
-from gateway.ordering.indexed_heap import Ranked
+from gateway.ordering.indexed_heap import IndexedHeap
 
-Place = Waiting[Sequence]
+Entry = QueueEntry[Sequence]
 
 USUAL_AT_FIRST = 256.0
 """Tokens that an answer is expected to have before any was seen."""
@@ -29,21 +29,24 @@ USUAL_OF = 64
 
 
 class Queue:
-    """All sequences without a slot of one pool's. Implements :class:`gateway.dispatch.shared_admission.Member`."""
+    """All sequences without a slot of one pool's.
 
-    def __init__(self, aging_rate: float, crowd: Crowd) -> None:
+    Implements :class:`gateway.dispatch.shared_admission.AdmissionQueue`.
+    """
+
+    def __init__(self, aging_rate: float, crowd: SharedAdmission) -> None:
         """``crowd``: all who wait, in other queues too."""
         self._crowd = crowd
         self._heap: AgingHeap[Sequence] = AgingHeap(aging_rate)
         self._turns: Turns[Sequence] = Turns()
         self.admission: Admission[Ticket] = Admission()
-        self._urgent: Ranked[Place] = Ranked()
+        self._urgent: IndexedHeap[Entry] = IndexedHeap()
         """The oldest place of the highest base priority on top."""
-        self._worst: Ranked[Place] = Ranked()
+        self._worst: IndexedHeap[Entry] = IndexedHeap()
         """The place that would be served last on top, of tickets that were never started."""
-        self._overdue: Ranked[Place] = Ranked()
+        self._overdue: IndexedHeap[Entry] = IndexedHeap()
         """Parked sequences, by the moment from which they go before everybody."""
-        self._suspects: Ranked[Place] = Ranked()
+        self._suspects: IndexedHeap[Entry] = IndexedHeap()
         """Places outside the heap: their sequences wait for a worker of their own."""
         self._usual = USUAL_AT_FIRST
         """Tokens of a usual answer: a moving mean of those that were."""
@@ -71,13 +74,13 @@ class Queue:
         """Whether ``job`` may wait once everybody went whose place is behind the newcomer's."""
         return self._crowd.can_make_way(job.size, self._heap.key(job.priority, now_ns))
 
-    def worst(self) -> Place | None:
+    def worst(self) -> Entry | None:
         return self._worst.first()
 
-    def set_aside(self, place: Place) -> None:
+    def set_aside(self, place: Entry) -> None:
         self._worst.discard(place)
 
-    def put_back(self, place: Place) -> None:
+    def put_back(self, place: Entry) -> None:
         self._rank(place)
 
     def last(self) -> Ticket:
@@ -172,7 +175,7 @@ class Queue:
         if job.embedding is None:
             self._usual += (len(sequence.ids) - self._usual) / USUAL_OF
 
-    def _serve(self, place: Place) -> Sequence:
+    def _serve(self, place: Entry) -> Sequence:
         """The sequence that uses a place which was just taken from the heap."""
         self._unindex(place)
         holder = place.item
@@ -210,7 +213,7 @@ class Queue:
         """All that wait, in no order."""
         return [place.item for place in (*self._suspects, *self._heap.waiting())]
 
-    def order(self, now_ns: int) -> Iterator[tuple[Place, Sequence]]:
+    def order(self, now_ns: int) -> Iterator[tuple[Entry, Sequence]]:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
         yield from ((place, place.item) for place in self._suspects.in_order())
         turns: dict[float, Iterator[Sequence]] = {}
@@ -224,11 +227,11 @@ class Queue:
                 turns[place.priority] = self._turns.order(place.priority)
             yield place, next(turns[place.priority])
 
-    def effective(self, place: Place, now_ns: int) -> float:
+    def effective(self, place: Entry, now_ns: int) -> float:
         """The effective priority of a place."""
         return self._heap.effective(place, now_ns)
 
-    def leftovers(self) -> list[str]:
+    def leaks(self) -> list[str]:
         """What the books still hold, in words; nothing when nothing waits or runs."""
         books = {
             "places in the heap": len(self._heap),
@@ -242,21 +245,21 @@ class Queue:
 
     # ------------------------------------------------------------------ books
 
-    def _index(self, place: Place) -> None:
+    def _index(self, place: Entry) -> None:
         self._urgent.set(place, (-place.priority, place.key, place.order))
         self._rank(place)
 
-    def _rank(self, place: Place) -> None:
+    def _rank(self, place: Entry) -> None:
         if self._may_go(place.item):
             self._worst.set(place, (-place.key, -place.order))
         else:
             self._worst.discard(place)
 
-    def _unindex(self, place: Place) -> None:
+    def _unindex(self, place: Entry) -> None:
         for ranked in (self._urgent, self._worst, self._overdue):
             ranked.discard(place)
 
-    def _swap(self, one: Place, other: Place) -> None:
+    def _swap(self, one: Entry, other: Entry) -> None:
         """Two sequences of one class change places."""
         one.item, other.item = other.item, one.item
         for place in (one, other):
@@ -265,6 +268,6 @@ class Queue:
                 self._index(place)
 
 
-def _place(sequence: Sequence) -> Place:
+def _place(sequence: Sequence) -> Entry:
     assert sequence.place is not None
     return sequence.place

@@ -10,11 +10,11 @@ Pure: the clock is an argument.
 import math
 from collections.abc import Callable, Iterable
 
-from gateway.config.api_keys import ANYONE, Key
+from gateway.config.api_keys import ANYONE, ApiKey
+from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError, RateLimited
 from gateway.core.prompt_size import BYTES_PER_TOKEN, usual_bytes
 from gateway.dispatch.ticket import Job, Ticket
-from gateway.ordering.aging import NANO
 
 REQUESTS, TOKENS = "requests", "tokens"
 MINUTE_NS = 60 * NANO
@@ -55,10 +55,10 @@ class Bucket:
         self._at_ns = now_ns
 
 
-class Allowance:
+class KeyQuota:
     """What one key may still use. Without limits everything is allowed and nothing is counted."""
 
-    def __init__(self, key: Key, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, key: ApiKey, clock_ns: Callable[[], int]) -> None:
         self._clock_ns = clock_ns
         limits = {REQUESTS: key.requests_per_minute, TOKENS: key.tokens_per_minute}
         self._buckets = {
@@ -101,13 +101,13 @@ class Allowance:
         return fields
 
 
-class Limits:
+class RateLimiter:
     """The allowances of all keys. Implements :class:`gateway.dispatch.observer.Observer`."""
 
-    def __init__(self, keys: Iterable[Key], clock_ns: Callable[[], int]) -> None:
-        self._allowances = {key.name: Allowance(key, clock_ns) for key in (ANYONE, *keys)}
+    def __init__(self, keys: Iterable[ApiKey], clock_ns: Callable[[], int]) -> None:
+        self._allowances = {key.name: KeyQuota(key, clock_ns) for key in (ANYONE, *keys)}
 
-    def of(self, owner: str) -> Allowance:
+    def of(self, owner: str) -> KeyQuota:
         """The allowance of the key with this name; "" is who needs none."""
         return self._allowances[owner]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.ordering.aging import Waiting
+from gateway.ordering.aging import QueueEntry
 from workers.protocol import Generate, Sampling, Started
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Sequence:
         garbage collector to free a prompt."""
         self.index = index
         """Which choice of the answer it is."""
-        self.place: Waiting[Sequence] | None = None
+        self.place: QueueEntry[Sequence] | None = None
         self.cost = 0
         """What its turn was expected to cost, in tags of `gateway.ordering.fairness`."""
         # Per attempt on a worker.

@@ -12,38 +12,38 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.errors import ForgeError
 from gateway.ordering.admission import Admission, Bounds
-from gateway.ordering.aging import Waiting
+from gateway.ordering.aging import QueueEntry
 
 if TYPE_CHECKING:
     from gateway.dispatch.sequence import Sequence
     from gateway.dispatch.ticket import Ticket
 
 
-class Member(Protocol):
+class AdmissionQueue(Protocol):
     """A queue, as far as this goes."""
 
     admission: Admission[Ticket]
 
-    def worst(self) -> Waiting[Sequence] | None:
+    def worst(self) -> QueueEntry[Sequence] | None:
         """The place that would be served last, of those that may go."""
         ...
 
-    def set_aside(self, place: Waiting[Sequence]) -> None:
+    def set_aside(self, place: QueueEntry[Sequence]) -> None:
         """Do not name this place as the worst, until :meth:`put_back`."""
         ...
 
-    def put_back(self, place: Waiting[Sequence]) -> None: ...
+    def put_back(self, place: QueueEntry[Sequence]) -> None: ...
 
 
-class Crowd:
+class SharedAdmission:
     """Shared by the queues of all models; and it numbers their sequences."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self._members: dict[Member, Callable[[ForgeError], None]] = {}
+        self._members: dict[AdmissionQueue, Callable[[ForgeError], None]] = {}
         self._last_id = 0
 
-    def join(self, member: Member, displace: Callable[[ForgeError], None]) -> None:
+    def join(self, member: AdmissionQueue, displace: Callable[[ForgeError], None]) -> None:
         """One queue more; ``displace`` ends the request that makes way next in it."""
         self._members[member] = displace
 
@@ -63,7 +63,7 @@ class Crowd:
     def can_make_way(self, size: int, key: int) -> bool:
         """Whether such a job may wait once everybody went whose place is behind its ``key``."""
         gone: dict[Ticket, None] = {}
-        smaller, seen = 0, list[tuple[Member, Waiting["Sequence"]]]()
+        smaller, seen = 0, list[tuple[AdmissionQueue, QueueEntry["Sequence"]]]()
         while self._over(size, len(gone), smaller):
             found = self._worst()
             if found is None or found[1].key <= key:
@@ -92,9 +92,9 @@ class Crowd:
         assert found is not None, "nobody waits who was never started"
         self._members[found[0]](error)
 
-    def _worst(self) -> tuple[Member, Waiting[Sequence]] | None:
+    def _worst(self) -> tuple[AdmissionQueue, QueueEntry[Sequence]] | None:
         """The place that would be served last of all, and in which queue it is."""
-        found: tuple[Member, Waiting[Sequence]] | None = None
+        found: tuple[AdmissionQueue, QueueEntry[Sequence]] | None = None
         for member in self._members:
             place = member.worst()
             if place is not None and (found is None or place.key > found[1].key):

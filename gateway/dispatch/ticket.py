@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
 from gateway.core.prompt_size import BYTES_PER_TOKEN
 from gateway.core.usage import Usage
 from gateway.dispatch.sequence import Sequence, State
-from gateway.ordering.aging import NANO
 from workers.protocol import Constraint, Delta, Embedding, Finished, Prompt, Sampling, Started
 
 ClientEvent = Started | Delta | Finished

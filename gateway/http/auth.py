@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.config.api_keys import ANYONE, Key, Keyring
+from gateway.config.api_keys import ANYONE, ApiKey, Keyring
 from gateway.core.errors import ForgeError, InvalidKey
 
 
 class Authentication:
-    """Leaves the :class:`Key` in the request's state, or answers 401."""
+    """Leaves the :class:`ApiKey` in the request's state, or answers 401."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Authentication:
             return
         await self._app(scope, receive, send)
 
-    def _key(self, scope: Scope) -> Key:
+    def _key(self, scope: Scope) -> ApiKey:
         """The key of a request. Raises :class:`InvalidKey`, which does not repeat the secret."""
         if self._keyring.open:
             return ANYONE

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.body import priority_text
-from gateway.dispatch.rate_limits import Allowance
+from gateway.core.clock import NANO
+from gateway.core.priority import priority_text
+from gateway.dispatch.rate_limits import KeyQuota
 from gateway.dispatch.ticket import Ticket, new_name
-from gateway.ordering.aging import NANO
 
 
 class TicketHeaders:
@@ -27,7 +27,7 @@ class TicketHeaders:
             if message["type"] == "http.response.start":
                 ticket: Ticket | None = state.get("ticket")
                 fields = without_ticket() if ticket is None else describe(ticket, self._clock_ns())
-                allowance: Allowance | None = state.get("allowance")
+                allowance: KeyQuota | None = state.get("allowance")
                 if allowance is not None:
                     fields |= allowance.headers()
                 ours = [(name.lower().encode(), value.encode()) for name, value in fields.items()]

@@ -13,7 +13,7 @@ from gateway.model_files.source import Hub, Url, choose, parse, quantisation, va
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """One model, all of it."""
 
     name: str
@@ -40,7 +40,7 @@ class Entry:
         return str(said.get("general.architecture", "")), named or kind
 
 
-def everything(folders: Iterable[Path] = ()) -> list[Entry]:
+def everything(folders: Iterable[Path] = ()) -> list[CatalogEntry]:
     """All models, those of ``folders`` too, by name."""
     found = [*hub(), *_in_folder(url_cache.cache(), "web"), *embedded()]
     for folder in folders:
@@ -48,12 +48,12 @@ def everything(folders: Iterable[Path] = ()) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.name.lower())
 
 
-def embedded() -> Iterator[Entry]:
+def embedded() -> Iterator[CatalogEntry]:
     """The one that Forge brings."""
     yield _entry("forge-tiny", (EMBEDDED_MODEL,), "embedded")
 
 
-def hub() -> Iterator[Entry]:
+def hub() -> Iterator[CatalogEntry]:
     """What the hub's cache has: of each repository the newest state that is there."""
     for repository, snapshot in snapshots():
         files = {
@@ -96,7 +96,7 @@ def unfinished() -> list[Path]:
     return sorted(path for place in places for path in place)
 
 
-def _in_folder(folder: Path, where: str) -> Iterator[Entry]:
+def _in_folder(folder: Path, where: str) -> Iterator[CatalogEntry]:
     files = {
         str(path.relative_to(folder)): path.stat().st_size
         for path in folder.rglob("*.gguf")
@@ -107,13 +107,13 @@ def _in_folder(folder: Path, where: str) -> Iterator[Entry]:
         yield _entry(str(paths[0]), paths, where)
 
 
-def _entry(name: str, files: tuple[Path, ...], where: str) -> Entry:
+def _entry(name: str, files: tuple[Path, ...], where: str) -> CatalogEntry:
     states = [path.stat() for path in files]
     size = sum(state.st_size for state in states)
-    return Entry(name, files, size, max(state.st_mtime for state in states), where)
+    return CatalogEntry(name, files, size, max(state.st_mtime for state in states), where)
 
 
-def find(text: str) -> Entry:
+def find(text: str) -> CatalogEntry:
     """The model that ``text`` means, which must be here. Raises :class:`ConfigError`.
 
     A path, a name that ``forge list`` shows, or a part of one that only one model has.
@@ -138,7 +138,7 @@ def find(text: str) -> Entry:
     raise ConfigError(f"{text} is neither a file nor a model that forge list shows")
 
 
-def _of_hub(text: str, source: Hub) -> Entry:
+def _of_hub(text: str, source: Hub) -> CatalogEntry:
     for repository, snapshot in snapshots():
         if repository == source.repository:
             files = {
@@ -160,7 +160,7 @@ def _home(path: Path) -> str:
     return "web" if absolute.is_relative_to(url_cache.cache()) else "folder"
 
 
-def remove(entry: Entry) -> int:
+def remove(entry: CatalogEntry) -> int:
     """Delete its files from a cache; the bytes that are free now. Raises :class:`ConfigError`."""
     if entry.where in ("folder", "embedded"):
         raise ConfigError(f"{entry.path} is in no cache; it is yours to delete")
@@ -170,7 +170,7 @@ def remove(entry: Entry) -> int:
         raise ConfigError(f"can't delete {entry.path}: {error.strerror}") from error
 
 
-def _remove_from_hub(entry: Entry) -> int:
+def _remove_from_hub(entry: CatalogEntry) -> int:
     """From all states of the repository. huggingface_hub knows who else uses a content."""
     from huggingface_hub import scan_cache_dir
 
@@ -188,7 +188,7 @@ def _remove_from_hub(entry: Entry) -> int:
     return plan.expected_freed_size
 
 
-def _remove_own(entry: Entry) -> int:
+def _remove_own(entry: CatalogEntry) -> int:
     for file in entry.files:
         file.unlink()
     if not any(entry.path.parent.iterdir()):

@@ -43,7 +43,7 @@ class Tell(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileToFetch:
     """A file to get."""
 
     url: str
@@ -63,7 +63,7 @@ def client() -> httpx2.Client:
 
 def fetch(
     http: httpx2.Client,
-    wanted: Wanted,
+    wanted: FileToFetch,
     part: Path,
     tell: Tell,
     sleep: Callable[[float], None] = time.sleep,
@@ -120,7 +120,7 @@ class _Download:
     def __init__(
         self,
         http: httpx2.Client,
-        wanted: Wanted,
+        wanted: FileToFetch,
         part: Path,
         stream: BinaryIO,
         tell: Tell,
@@ -128,7 +128,7 @@ class _Download:
     ) -> None:
         self._http, self._wanted, self._part = http, wanted, part
         self._stream, self._tell, self._sleep = stream, tell, sleep
-        self._said = response_facts.Said(wanted.size, wanted.sha256, None)
+        self._said = response_facts.ResponseFacts(wanted.size, wanted.sha256, None)
         self._note = part.with_name(f"{part.name}.validator")
         """Beside the part: which version of the file it belongs to."""
         self._unsure = False
@@ -209,12 +209,12 @@ class _Download:
             reason = reasons.get(status, f"answers {status}")
             raise FetchFailed(f"{self._wanted.name}: the server {reason} ({status})")
 
-    def _merged(self, response: httpx2.Response) -> response_facts.Said:
+    def _merged(self, response: httpx2.Response) -> response_facts.ResponseFacts:
         said = response_facts.said(response)
         if said.validator:
             self._note.write_text(said.validator)
         known = self._wanted
-        return response_facts.Said(
+        return response_facts.ResponseFacts(
             known.size or said.size, known.sha256 or said.sha256, said.validator
         )
 

@@ -1,7 +1,8 @@
 """Models of the Hugging Face hub, in the cache that its other users share.
 
 huggingface_hub knows the hub's API, its errors, tokens and the cache; the bytes come by
-:mod:`gateway.model_files.download`. It reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE itself.
+:mod:`gateway.model_files.download`. It reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE
+itself.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from gateway.model_files.download import FetchFailed, Tell, Unreachable, Wanted, client, fetch
+from gateway.model_files.download import FetchFailed, FileToFetch, Tell, Unreachable, client, fetch
 from gateway.model_files.source import Hub, choose
 
 REVISION = "main"
@@ -61,7 +62,7 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: Tell) -> Pat
         return Path(known)
     if sibling.lfs is not None and sibling.lfs.size <= MOST_OVER_HTTP:
         blob = blobs(repository) / sibling.lfs.sha256
-        wanted = Wanted(
+        wanted = FileToFetch(
             hf_hub_url(repository, name, revision=info.sha, endpoint=constants.ENDPOINT),
             blob,
             name.rpartition("/")[2],

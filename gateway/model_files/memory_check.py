@@ -40,7 +40,7 @@ def on_gpu(config: Config) -> bool:
     return gpu_probe.takes_layers(config.n_gpu_layers)
 
 
-def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> memory_fit.Wanted:
+def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> memory_fit.RequestedShape:
     """``model`` as ``config`` says it is to be served.
 
     ``gpu``: what is offloaded goes to one, and is left out; else all is taken together.
@@ -49,7 +49,9 @@ def wanted_by(config: Config, model: gguf.Gguf, *, gpu: bool = False) -> memory_
     spec = config.worker_spec()
     if spec.override_kv:
         model = replace(model, metadata=overridden(model.metadata, spec.override_kv))
-    return memory_fit.Wanted(model, spec, shape.workers, processor(), config.cache_bytes(), gpu)
+    return memory_fit.RequestedShape(
+        model, spec, shape.workers, processor(), config.cache_bytes(), gpu
+    )
 
 
 def overridden(metadata: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gateway.model_files.ggml import CACHE_BYTES
 from gateway.model_files.gguf import Gguf, Tensor
 from gateway.model_files.offload import kept
-from gateway.model_files.shape import Shape, shape
+from gateway.model_files.shape import ModelShape, shape
 from workers.protocol import WorkerSpec
 
 MIB = 1 << 20
@@ -38,7 +38,7 @@ ROW_GROUP = 8
 """A matrix is repacked if its number of rows can be divided by this."""
 
 
-class Worker(NamedTuple):
+class WorkerShape(NamedTuple):
     """Bytes of one worker, all its own."""
 
     weights: int
@@ -57,12 +57,12 @@ class Worker(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class MemoryEstimate:
     """Bytes that serving a model takes."""
 
     mapped: int
     """Weights that are read from the mapped file: all workers share them."""
-    worker: Worker
+    worker: WorkerShape
     workers: int
     n_ctx: int
     """Cells of a worker."""
@@ -83,7 +83,7 @@ def need(
     saved: int = 0,
     *,
     gpu: bool = False,
-) -> Need:
+) -> MemoryEstimate:
     """What ``workers`` processes with ``spec`` take on a ``processor``: "x86", "arm" or another.
 
     With a ``gpu`` what is offloaded does not count.
@@ -101,7 +101,7 @@ def need(
         layer.k * CACHE_BYTES[spec.type_k] + layer.v * CACHE_BYTES[spec.type_v] for layer in layers
     )
     held = sequences(sizes, spec)
-    worker = Worker(
+    worker = WorkerShape(
         0 if spec.mmap else read,
         copied,
         int(n_ctx * per_cell),
@@ -110,21 +110,21 @@ def need(
         4 * sizes.vocabulary * max(held, affordable_rows(sizes, spec)),
         WORKER + PER_TOKEN * sizes.vocabulary,
     )
-    return Need(read if spec.mmap else 0, worker, workers, n_ctx, saved)
+    return MemoryEstimate(read if spec.mmap else 0, worker, workers, n_ctx, saved)
 
 
-def cells(sizes: Shape, spec: WorkerSpec) -> int:
+def cells(sizes: ModelShape, spec: WorkerSpec) -> int:
     """Cells of a worker's cache; llama.cpp makes it a multiple of 256."""
     wanted = spec.n_ctx or spec.slots * min(sizes.context or AUTO_CTX_SEQ, AUTO_CTX_SEQ)
     return -(-wanted // 256) * 256
 
 
-def affordable_rows(sizes: Shape, spec: WorkerSpec) -> int:
+def affordable_rows(sizes: ModelShape, spec: WorkerSpec) -> int:
     """As the worker reckons: rows of logits that a step may bring."""
     return min(spec.batch, STEP_LOGITS_BYTES // (4 * max(1, sizes.vocabulary)))
 
 
-def sequences(sizes: Shape, spec: WorkerSpec) -> int:
+def sequences(sizes: ModelShape, spec: WorkerSpec) -> int:
     """As the worker reckons, with the one through which it copies."""
     many = affordable_rows(sizes, spec) if sizes.shares_prefixes else 0
     held = min(max(2 * spec.slots, many), MAX_SEQUENCES - 1)
@@ -145,7 +145,7 @@ def _repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:
     return sum(tensor.size for tensor in tensors if copied(tensor))
 
 
-def _compute(sizes: Shape, spec: WorkerSpec, n_ctx: int) -> int:
+def _compute(sizes: ModelShape, spec: WorkerSpec, n_ctx: int) -> int:
     """llama.cpp's buffer for the widest step: what is there at once of its graph, as F32."""
     tokens = spec.batch
     if sizes.encoder:

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.core.byte_sizes import readable
 from gateway.model_files.gguf import Gguf
-from gateway.model_files.memory_estimate import GATEWAY, Need, need
+from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate, need
 from workers.protocol import WorkerSpec
 
 LEAST_CTX = 2048
@@ -18,7 +18,7 @@ LOSSY_KV = ("f16", "bf16", "f32")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedShape:
     """A model, and how it is to be served."""
 
     model: Gguf
@@ -30,12 +30,12 @@ class Wanted:
     gpu: bool = False
     """Whether layers that are offloaded find a GPU."""
 
-    def need(self) -> Need:
+    def need(self) -> MemoryEstimate:
         return need(self.model, self.spec, self.workers, self.processor, self.saved, gpu=self.gpu)
 
-    def but(self, workers: int | None = None, **changes: str | int | bool) -> "Wanted":
+    def but(self, workers: int | None = None, **changes: str | int | bool) -> "RequestedShape":
         """The same served otherwise."""
-        return Wanted(
+        return RequestedShape(
             self.model,
             msgspec.structs.replace(self.spec, **changes),
             workers or self.workers,
@@ -45,7 +45,7 @@ class Wanted:
         )
 
 
-def refusal(wanted: Wanted, free: int, are: str = "are free") -> str | None:
+def refusal(wanted: RequestedShape, free: int, are: str = "are free") -> str | None:
     """Why it does not fit into ``free`` bytes, in one line; None if it does.
 
     ``are``: what these bytes are.
@@ -62,7 +62,7 @@ def refusal(wanted: Wanted, free: int, are: str = "are free") -> str | None:
     )
 
 
-def warning(wanted: Wanted, free: int) -> str | None:
+def warning(wanted: RequestedShape, free: int) -> str | None:
     """What to say of a model that fits, if --cache-ram may later take more than there is."""
     asked = wanted.need()
     left = free - asked.total
@@ -75,7 +75,7 @@ def warning(wanted: Wanted, free: int) -> str | None:
     )
 
 
-def figures(asked: Need) -> str:
+def figures(asked: MemoryEstimate) -> str:
     """What takes the memory, in words."""
     each = asked.worker
     rows = [
@@ -97,11 +97,11 @@ def figures(asked: Need) -> str:
     return ", ".join(parts)
 
 
-def savings(wanted: Wanted, free: int) -> Iterator[str]:
+def savings(wanted: RequestedShape, free: int) -> Iterator[str]:
     """Single changes with which it fits, the least painful first."""
     spec = wanted.spec
 
-    def fits(other: Wanted) -> bool:
+    def fits(other: RequestedShape) -> bool:
         return other.need().total <= free
 
     if wanted.workers > 1:
@@ -123,7 +123,7 @@ def savings(wanted: Wanted, free: int) -> Iterator[str]:
         yield f"--slots {fewer_slots}"
 
 
-def most_ctx(wanted: Wanted, fits: Callable[[Wanted], bool]) -> int | None:
+def most_ctx(wanted: RequestedShape, fits: Callable[[RequestedShape], bool]) -> int | None:
     """The largest multiple of 1,024 cells with which it fits, if that is still of use."""
     low, high = LEAST_CTX // 1024, wanted.need().n_ctx // 1024
     if high <= low or not fits(wanted.but(n_ctx=low * 1024)):
@@ -134,7 +134,7 @@ def most_ctx(wanted: Wanted, fits: Callable[[Wanted], bool]) -> int | None:
     return low * 1024
 
 
-def _last_resort(wanted: Wanted, free: int) -> str:
+def _last_resort(wanted: RequestedShape, free: int) -> str:
     """All changes at once, or another file."""
     least = wanted.but(1, repack=False, slots=1, n_ctx=LEAST_CTX)
     if least.need().total <= free:

@@ -11,7 +11,7 @@ HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
-class Said:
+class ResponseFacts:
     """What a server's answer says of the file."""
 
     size: int | None
@@ -26,13 +26,13 @@ def begin(response: httpx2.Response) -> int:
     return int(match[1]) if response.status_code == 206 and match else 0
 
 
-def said(response: httpx2.Response) -> Said:
+def said(response: httpx2.Response) -> ResponseFacts:
     headers = response.headers
     length = headers.get("content-length", "")
     size = int(length) + begin(response) if length.isdigit() else None
     etag = headers.get("etag", "")
     validator = etag if etag.startswith('"') else headers.get("last-modified")
-    return Said(size, _sha256(headers), validator)
+    return ResponseFacts(size, _sha256(headers), validator)
 
 
 def _sha256(headers: httpx2.Headers) -> str | None:

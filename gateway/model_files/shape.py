@@ -27,7 +27,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """The sizes of a model, in values unless something else is said."""
 
     architecture: str
@@ -57,9 +57,9 @@ class Shape:
         return not self.recurrent and not self.window
 
 
-def shape(model: Gguf) -> Shape:
+def shape(model: Gguf) -> ModelShape:
     """The sizes that ``model`` says, or that its tensors have. A damaged one gives zeros."""
-    said = Said(model.metadata)
+    said = HeaderValues(model.metadata)
     layers = _layers(model, said)
     width = said.number("embedding_length")
     heads = max(said.each("attention.head_count", len(layers)), default=0)
@@ -67,7 +67,7 @@ def shape(model: Gguf) -> Shape:
     experts = said.number("expert_used_count", 1) * said.number("expert_feed_forward_length")
     dense = max(said.each("feed_forward_length", len(layers)), default=0)
     inner = 4 * said.number("ssm.inner_size")  # in, convolved, gate, out
-    return Shape(
+    return ModelShape(
         said.architecture,
         said.number("context_length"),
         _vocabulary(model, said),
@@ -82,7 +82,7 @@ def shape(model: Gguf) -> Shape:
     )  # fmt: skip
 
 
-class Said:
+class HeaderValues:
     """The metadata's numbers under the architecture's name; what is no number is not there."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
@@ -104,12 +104,12 @@ class Said:
         return [int(value)] * layers if isinstance(value, int) else []
 
 
-def _vocabulary(model: Gguf, said: Said) -> int:
+def _vocabulary(model: Gguf, said: HeaderValues) -> int:
     tokens = model.metadata.get("tokenizer.ggml.tokens")
     return len(tokens) if tokens else said.number("vocab_size")
 
 
-def _layers(model: Gguf, said: Said) -> tuple[Layer, ...]:
+def _layers(model: Gguf, said: HeaderValues) -> tuple[Layer, ...]:
     inside = defaultdict[int, dict[str, Tensor]](dict)
     for tensor in model.tensors:
         if match := LAYER.fullmatch(tensor.name):
@@ -125,7 +125,7 @@ def _layers(model: Gguf, said: Said) -> tuple[Layer, ...]:
 class _Sizes:
     """What the layers of one model keep."""
 
-    def __init__(self, said: Said, count: int) -> None:
+    def __init__(self, said: HeaderValues, count: int) -> None:
         width = said.number("embedding_length")
         heads = said.each("attention.head_count", count)
         most = max(heads, default=0)
@@ -156,7 +156,7 @@ class _Sizes:
         return Layer(heads * key, 0 if self._latent else heads * value, state)
 
 
-def _state(said: Said, width: int, heads: int) -> int:
+def _state(said: HeaderValues, width: int, heads: int) -> int:
     """Values of the state of one sequence in one layer: llama.cpp's n_embd_r + n_embd_s."""
     if head := said.number("wkv.head_size"):
         return said.number("token_shift_count", 2) * width + width * head

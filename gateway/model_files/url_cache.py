@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from gateway.model_files.download import Tell, Wanted, client, fetch
+from gateway.model_files.download import FileToFetch, Tell, client, fetch
 from gateway.model_files.gguf import PART, part_name
 from gateway.model_files.source import Url, shown
 
@@ -30,7 +30,7 @@ def pull(source: Url, tell: Tell) -> Path:
         for url in parts(source.url):
             target = place(source.url, url)
             if not target.exists():
-                wanted = Wanted(url, target, target.name)
+                wanted = FileToFetch(url, target, target.name)
                 fetch(http, wanted, target.with_name(f"{target.name}.incomplete"), tell)
             found.append(target)
     return found[0]

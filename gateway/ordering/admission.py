@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 
 T = TypeVar("T")
 

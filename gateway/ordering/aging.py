@@ -23,9 +23,10 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Generic, TypeVar
 
+from gateway.core.clock import NANO
+
 T = TypeVar("T")
 
-NANO = 10**9
 _SLOWEST = 1e-9
 """Aging slower than this counts as none: it takes 30 years to gain one of priority."""
 _SWEEP_AT = 64
@@ -38,7 +39,7 @@ def _scaled(priority: float) -> int:
     return round(Fraction(priority) * NANO)
 
 
-class Waiting(Generic[T]):
+class QueueEntry(Generic[T]):
     """One place in the queue. The key belongs to the job, so it survives a requeue."""
 
     __slots__ = ("arrived_ns", "cancelled", "inside", "item", "key", "order", "priority", "queued")
@@ -69,7 +70,7 @@ class AgingHeap(Generic[T]):
         if exact < 0:
             raise ValueError("the aging rate must not be negative")
         self._numerator, self._denominator = exact.numerator, exact.denominator
-        self._heap: list[tuple[int, int, Waiting[T]]] = []
+        self._heap: list[tuple[int, int, QueueEntry[T]]] = []
         self._alive = 0
         self._arrivals = 0
 
@@ -80,14 +81,16 @@ class AgingHeap(Generic[T]):
         """The static key ``r * t - p`` in units of 1e-9 / denominator(r); smaller is sooner."""
         return self._numerator * arrived_ns - self._denominator * _scaled(priority)
 
-    def push(self, item: T, priority: float, arrived_ns: int) -> Waiting[T]:
+    def push(self, item: T, priority: float, arrived_ns: int) -> QueueEntry[T]:
         """Queue ``item``; O(log n). Raises ValueError or OverflowError if priority isn't finite."""
-        entry = Waiting(item, priority, arrived_ns, self.key(priority, arrived_ns), self._arrivals)
+        entry = QueueEntry(
+            item, priority, arrived_ns, self.key(priority, arrived_ns), self._arrivals
+        )
         self._arrivals += 1
         self.requeue(entry)
         return entry
 
-    def requeue(self, entry: Waiting[T]) -> None:
+    def requeue(self, entry: QueueEntry[T]) -> None:
         """Put back what was popped or taken; it keeps its arrival and its key."""
         if entry.queued or entry.cancelled:
             raise ValueError("only what pop() or take() gave out can be put back")
@@ -97,7 +100,7 @@ class AgingHeap(Generic[T]):
             entry.inside = True
             heapq.heappush(self._heap, (entry.key, entry.order, entry))
 
-    def pop(self) -> Waiting[T]:
+    def pop(self) -> QueueEntry[T]:
         """Take the entry with the largest effective priority; O(log n). IndexError when empty."""
         while True:
             entry = heapq.heappop(self._heap)[2]
@@ -107,7 +110,7 @@ class AgingHeap(Generic[T]):
                 self._alive -= 1
                 return entry
 
-    def first(self) -> Waiting[T] | None:
+    def first(self) -> QueueEntry[T] | None:
         """The entry that :meth:`pop` would take; amortised O(log n)."""
         while self._heap:
             entry = self._heap[0][2]
@@ -117,7 +120,7 @@ class AgingHeap(Generic[T]):
             entry.inside = False
         return None
 
-    def cancel(self, entry: Waiting[T]) -> bool:
+    def cancel(self, entry: QueueEntry[T]) -> bool:
         """Forget a waiting entry; O(1), swept when the dead outnumber the living."""
         if not entry.queued:
             return False
@@ -125,7 +128,7 @@ class AgingHeap(Generic[T]):
         entry.cancelled = True
         return True
 
-    def take(self, entry: Waiting[T]) -> None:
+    def take(self, entry: QueueEntry[T]) -> None:
         """Take a waiting entry out of its turn; O(1), swept when the dead outnumber the living."""
         if not entry.queued:
             raise ValueError("the entry is not waiting")
@@ -141,14 +144,14 @@ class AgingHeap(Generic[T]):
         self._heap = [item for item in self._heap if item[2].queued]
         heapq.heapify(self._heap)
 
-    def effective(self, entry: Waiting[T], now_ns: int) -> float:
+    def effective(self, entry: QueueEntry[T], now_ns: int) -> float:
         """The effective priority at ``now_ns``."""
         return entry.priority + self.rate * entry.waited(now_ns)
 
-    def virtual_arrival(self, entry: Waiting[T]) -> float:
+    def virtual_arrival(self, entry: QueueEntry[T]) -> float:
         """Seconds: a job of priority 0 that arrived then would have the place of this one."""
         return entry.arrived_ns / NANO - entry.priority / max(self.rate, _SLOWEST)
 
-    def waiting(self) -> list[Waiting[T]]:
+    def waiting(self) -> list[QueueEntry[T]]:
         """All entries alive, in no order."""
         return [item[2] for item in self._heap if item[2].queued]

@@ -1,12 +1,12 @@
 """Owners take turns within one priority class: start-time fair queueing.
 
-Which *class* gets the next slot is decided by arrival keys alone (`gateway.ordering.aging`). Which *job* of
-that class takes it is decided here, so that one owner's thousand jobs don't bury another's single
-one. Each owner has a lane of its own, first come first served; a lane's next job carries the start
-tag ``S = max(V, F)``: V is the class's virtual time (the start tag served last), F the lane's
+Which *class* gets the next slot is decided by arrival keys alone (`gateway.ordering.aging`). Which
+*job* of that class takes it is decided here, so that one owner's thousand jobs don't bury another's
+single one. Each owner has a lane of its own, first come first served; a lane's next job carries the
+start tag ``S = max(V, F)``: V is the class's virtual time (the start tag served last), F the lane's
 virtual finish, to which every job served adds its cost. The lane with the smallest start tag is
-next. Costs are tokens divided by the owner's weight, estimated at first and corrected when the
-real ones are known. One owner alone sees first come, first served.
+next. Costs are tokens divided by the owner's weight, estimated at first and corrected when the real
+ones are known. One owner alone sees first come, first served.
 
 Source: Goyal, Vin, Cheng, "Start-time Fair Queuing", SIGCOMM 1996. Pure; tags are integers, so
 corrections leave no rounding behind.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Generic, TypeVar
 
-from gateway.ordering.indexed_heap import Ranked
+from gateway.ordering.indexed_heap import IndexedHeap
 
 T = TypeVar("T")
 
@@ -51,8 +51,8 @@ class _Class(Generic[T]):
     def __init__(self) -> None:
         self.virtual = 0
         self.lanes: dict[str, _Lane[T]] = {}
-        self._heads: Ranked[_Lane[T]] = Ranked()
-        self._empty: Ranked[_Lane[T]] = Ranked()
+        self._heads: IndexedHeap[_Lane[T]] = IndexedHeap()
+        self._empty: IndexedHeap[_Lane[T]] = IndexedHeap()
         """Lanes without any job, remembered until virtual time has passed their finish."""
 
     def lane(self, owner: str) -> _Lane[T]:

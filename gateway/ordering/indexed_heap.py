@@ -16,7 +16,7 @@ _SWEEP_AT = 64
 """Below this many dead entries a sweep is not worth its O(n)."""
 
 
-class Ranked(Generic[T]):
+class IndexedHeap(Generic[T]):
     """The item of smallest rank on top; ties go to the one ranked first. Items are hashable."""
 
     def __init__(self) -> None:

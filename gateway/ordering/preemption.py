@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 
 
 class Running(Protocol):
@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Running)
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class PreemptionRules:
     """The operator's choice."""
 
     quantum_s: float

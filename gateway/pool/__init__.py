@@ -126,7 +126,7 @@ class Pool(Protocol):
         """How many generations were given to a worker so far, by why to that one."""
         ...
 
-    def leftovers(self) -> list[str]:
+    def leaks(self) -> list[str]:
         """What is held for generations, in words; nothing when none runs or is parked."""
         ...
 

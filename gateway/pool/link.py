@@ -10,26 +10,26 @@ from gateway.pool.prefixes import UNKNOWN, Chain, Holdings
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     Answer,
+    Answered,
     Ask,
-    Beat,
     Cancel,
-    Declined,
     Delta,
     Failed,
     Finished,
     FrameDecoder,
     FromWorker,
     Generate,
+    Heartbeat,
     Load,
     ModelInfo,
     Park,
     Parked,
     ProtocolError,
     Question,
+    QuestionFailed,
     Ready,
     Report,
     Step,
-    Told,
     encode,
 )
 
@@ -145,10 +145,10 @@ class WorkerLink(asyncio.Protocol):
         try:
             for message in self._decoder.feed(data):
                 self._watchdog.beat()
-                if isinstance(message, Told | Declined):
+                if isinstance(message, Answered | QuestionFailed):
                     self._watchdog.answer()
                     self._answer(message.id, message)
-                elif not isinstance(message, Beat):
+                elif not isinstance(message, Heartbeat):
                     self._account(message)
                     self._on_message(self, message)
         except ProtocolError:

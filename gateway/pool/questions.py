@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.core.errors import QueueFull, Unavailable, WorkerFailed, from_worker
 from gateway.pool.link import WorkerLink
-from workers.protocol import Declined, Question
+from workers.protocol import Question, QuestionFailed
 
 OPEN = 64
 """Questions that one worker may have: each is a body in memory, and takes its turn."""
@@ -26,7 +26,7 @@ async def ask(workers: Callable[[], Sequence[WorkerLink]], question: Question) -
         if worker.questions >= OPEN and not attempt:  # one that was taken on is not sent away
             raise QueueFull("too many questions wait for their answers", retry_after=1)
         answer = await worker.ask(question)
-        if isinstance(answer, Declined):
+        if isinstance(answer, QuestionFailed):
             raise from_worker(answer)
         if answer is not None:
             return answer.json

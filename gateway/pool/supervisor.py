@@ -184,7 +184,7 @@ class LocalPool:
     def placements(self) -> Mapping[str, int]:
         return self._placements
 
-    def leftovers(self) -> list[str]:
+    def leaks(self) -> list[str]:
         found = []
         for worker in self._workers:
             held = worker.link.unanswered() if worker.link is not None else []

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 
 State = Literal["unloaded", "loading", "loaded", "unloading", "failed"]
 Reason = Literal["idle", "memory", "yielded", "asked"]
@@ -77,7 +77,7 @@ class _Model:
         return self.need if self.state in ("loading", "loaded", "unloading") else 0
 
 
-class Residency:
+class LoadPolicy:
     """Decides, and remembers what came of it."""
 
     def __init__(self, budget: int, models: Mapping[str, tuple[int, int | None]]) -> None:

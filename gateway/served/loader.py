@@ -6,22 +6,34 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.config.config import ConfigError
+from gateway.core.clock import NANO
 from gateway.core.errors import DeadlineExceeded, ForgeError, QueueFull, Unavailable
 from gateway.core.priority import NORMAL
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.ordering.aging import NANO
 from gateway.pool import Pool, PoolFailed
-from gateway.served.load_policy import Facts, Reason, Residency, State
-from gateway.served.swappable_pool import TransientPool
+from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
+from gateway.served.swappable_pool import SwappablePool
 from gateway.served.worker_notes import tell
-from gateway.telemetry.metrics.models import Loads
 
 log = logging.getLogger("forge.models")
 
 MOST_VISITORS = 64
 """Who may wait for a model outside of its queue."""
+
+
+class LoadObserver(Protocol):
+    """Hears of every load and unload of a model."""
+
+    def loaded(self, name: str, took_ns: int) -> None: ...
+
+    def failed(self, name: str) -> None:
+        """A model could not be loaded."""
+        ...
+
+    def unloaded(self, name: str, reason: Reason) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,7 @@ class Resident:
     """Bytes that it takes."""
     keep_alive_s: float | None
     """How long it stays without work; None: for as long as nobody needs the room."""
-    pool: TransientPool
+    pool: SwappablePool
     check: Callable[[], None] = lambda: None
     """Whether there is memory for it now. Raises :class:`ConfigError`."""
 
@@ -64,7 +76,7 @@ class _Kept:
         return Facts(min(keys, default=None), running, self.dispatcher.paused() > 0)
 
 
-class Keeper:
+class ModelLoader:
     """One task decides; each load and unload is a task of its own."""
 
     def __init__(
@@ -72,20 +84,20 @@ class Keeper:
         budget: int,
         residents: Sequence[Resident],
         clock_ns: Callable[[], int],
-        loads: Loads,
+        observer: LoadObserver,
         queue_timeout: float | None,
     ) -> None:
         """``budget``: bytes for all models together. ``queue_timeout``: as a dispatcher's."""
         self.budget = budget
         self._clock_ns = clock_ns
-        self._loads = loads
+        self._observer = observer
         self._queue_timeout = queue_timeout
         self._residents = {resident.name: resident for resident in residents}
         keeps = {
             each.name: None if each.keep_alive_s is None else round(each.keep_alive_s * NANO)
             for each in residents
         }
-        self._residency = Residency(
+        self._residency = LoadPolicy(
             budget, {each.name: (each.need, keeps[each.name]) for each in residents}
         )
         self._kept: dict[str, _Kept] = {}
@@ -164,7 +176,7 @@ class Keeper:
             return
         now_ns = self._clock_ns()
         self._residency.loaded(name, now_ns)
-        self._loads.loaded(name, now_ns - began_ns)
+        self._observer.loaded(name, now_ns - began_ns)
         log.info("model %s: loaded in %.2f s", name, (now_ns - began_ns) / NANO)
         if not known:
             tell(name, kept.pool.model)
@@ -179,7 +191,7 @@ class Keeper:
         """Who waits for this model is told; it is tried again, but not at once."""
         name = kept.resident.name
         log.error("%s", reason)
-        self._loads.failed(name)
+        self._observer.failed(name)
         now_ns = self._clock_ns()
         self._residency.failed(name, now_ns)
         pause_s = ((self._residency.retry_ns(name) or now_ns) - now_ns) / NANO
@@ -203,7 +215,7 @@ class Keeper:
         if pool is not None:
             await pool.stop()
         self._residency.unloaded(name)
-        self._loads.unloaded(name, reason)
+        self._observer.unloaded(name, reason)
         log.info("model %s: unloaded (%s)", name, reason)
         self._tell_gone(kept)
         self.poke()

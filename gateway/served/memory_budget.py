@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.config.config import MIB, Config, ConfigError
-from gateway.config.model_entry import Entry
+from gateway.config.model_entry import ModelEntry
 from gateway.core.byte_sizes import readable
 from gateway.model_files import gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import GATEWAY
@@ -12,10 +12,10 @@ from gateway.system import host
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class MemoryShare:
     """A model, and what it takes of the memory."""
 
-    entry: Entry
+    entry: ModelEntry
     need: int
     """Bytes without the gateway's; 0 where nobody can tell."""
     figures: str = ""
@@ -33,15 +33,15 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryBudget:
     """The models, and the memory that they share."""
 
-    shares: Sequence[Share]
+    shares: Sequence[MemoryShare]
     budget: int
     """Bytes for all of them, without the gateway."""
 
 
-def plan(server: Config, entries: Sequence[Entry]) -> Plan:
+def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
     """Raises :class:`ConfigError` for what can never be loaded, unless it is forced."""
     budget = _budget(server, entries)
     shares = [_share(server, entry, budget) for entry in entries]
@@ -51,10 +51,10 @@ def plan(server: Config, entries: Sequence[Entry]) -> Plan:
             f"the models that are there from the start need {readable(preloaded)} of memory "
             f"together, and {readable(budget)} are the memory budget"
         )
-    return Plan(shares, budget - GATEWAY)
+    return MemoryBudget(shares, budget - GATEWAY)
 
 
-def _budget(server: Config, entries: Sequence[Entry]) -> int:
+def _budget(server: Config, entries: Sequence[ModelEntry]) -> int:
     """Bytes for all of the server."""
     if server.memory_budget != "auto":
         return server.memory_budget * MIB
@@ -62,12 +62,12 @@ def _budget(server: Config, entries: Sequence[Entry]) -> int:
     return max(0, free - sum(entry.config.cache_bytes() for entry in entries))
 
 
-def _share(server: Config, entry: Entry, budget: int) -> Share:
+def _share(server: Config, entry: ModelEntry, budget: int) -> MemoryShare:
     config = entry.config
     try:
         wanted = memory_check.wanted_by(config, gguf.read(config.model))
     except gguf.Unreadable:  # the worker that tries to will say why
-        return Share(entry, 0)
+        return MemoryShare(entry, 0)
     # Without a budget of its own nothing is known of a GPU's memory.
     unknown = server.memory_budget == "auto" and memory_check.on_gpu(config)
     if not (config.force or unknown):
@@ -75,4 +75,4 @@ def _share(server: Config, entry: Entry, budget: int) -> Share:
         if reason is not None:
             raise ConfigError(f"models.{entry.name}: {reason}")
     need = wanted.need()
-    return Share(entry, need.total - GATEWAY, memory_fit.figures(need))
+    return MemoryShare(entry, need.total - GATEWAY, memory_fit.figures(need))

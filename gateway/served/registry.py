@@ -5,25 +5,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.core.errors import UnknownModel
-from gateway.dispatch.queue import Place
+from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence as Generation
 from gateway.pool import WorkerStatus
 from gateway.served.load_policy import State
-from gateway.served.served_model import Lane
+from gateway.served.served_model import ServedModel
 
 
-class Fleet:
+class ModelRegistry:
     """One lane at least; the first is that of requests which name no model."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[ServedModel]) -> None:
         self.lanes = list(lanes)
         self._by_name = {lane.name: lane for lane in lanes}
 
     @property
-    def first(self) -> Lane:
+    def first(self) -> ServedModel:
         return self.lanes[0]
 
-    def find(self, name: str | None) -> Lane:
+    def find(self, name: str | None) -> ServedModel:
         """The lane of the model ``name``. Raises :class:`UnknownModel`."""
         if name is None:
             return self.first
@@ -83,10 +83,10 @@ class Fleet:
         """All sequences with a worker."""
         return [each for lane in self.lanes for each in lane.dispatcher.served()]
 
-    def order(self) -> Iterator[tuple[Lane, Place, Generation]]:
+    def order(self) -> Iterator[tuple[ServedModel, Entry, Generation]]:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
 
-        def of(lane: Lane) -> Iterator[tuple[Lane, Place, Generation]]:
+        def of(lane: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
             return ((lane, place, sequence) for place, sequence in lane.dispatcher.order())
 
         return heapq.merge(*map(of, self.lanes), key=lambda found: found[1].key)
@@ -107,7 +107,7 @@ class Fleet:
 
     # ------------------------------------------------------------------ who works
 
-    def workers(self) -> list[tuple[Lane, WorkerStatus]]:
+    def workers(self) -> list[tuple[ServedModel, WorkerStatus]]:
         """All processes, and whose they are."""
         return [(lane, status) for lane in self.lanes for status in lane.workers()]
 

@@ -7,26 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.config.model_entry import Entry
+from gateway.config.model_entry import ModelEntry
 from gateway.core.errors import ModelStays, Unavailable
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, WorkerStatus
 from gateway.served.load_policy import State
-from gateway.served.swappable_pool import TransientPool
+from gateway.served.swappable_pool import SwappablePool
 from workers.protocol import Chat, Prompt, Question
 
 if TYPE_CHECKING:
-    from gateway.served.loader import Keeper
+    from gateway.served.loader import ModelLoader
 
 INSTRUCTING = ("system", "developer")
 """Roles of messages in whose presence the model's own system prompt is not wanted."""
 
 
-class Lane:
+class ServedModel:
     """Models share no slots, so each has all that gives slots for itself."""
 
     def __init__(
-        self, entry: Entry, dispatcher: Dispatcher, pool: Pool, keeper: Keeper | None = None
+        self,
+        entry: ModelEntry,
+        dispatcher: Dispatcher,
+        pool: Pool,
+        keeper: ModelLoader | None = None,
     ) -> None:
         """``keeper``: who loads and unloads it; None: it is always there."""
         self.name = entry.name
@@ -48,13 +52,13 @@ class Lane:
     @property
     def restarts(self) -> int:
         """Worker processes started in the place of others, since the server's start."""
-        gone = self.pool.restarts if isinstance(self.pool, TransientPool) else 0
+        gone = self.pool.restarts if isinstance(self.pool, SwappablePool) else 0
         return gone + sum(status.restarts for status in self.pool.workers())
 
     @property
     def numbers(self) -> Sequence[int]:
         """Those of workers that may come, where they come and go."""
-        return self.pool.numbers if isinstance(self.pool, TransientPool) else ()
+        return self.pool.numbers if isinstance(self.pool, SwappablePool) else ()
 
     def workers(self) -> list[WorkerStatus]:
         """Its processes."""

@@ -9,7 +9,7 @@ from gateway.pool.placement import REASONS
 from workers.protocol import Generate, ModelInfo, Question
 
 
-class TransientPool:
+class SwappablePool:
     """Implements :class:`gateway.pool.Pool` with another one, while that is there.
 
     What ``free`` says keeps a dispatcher from submitting anything without it.
@@ -120,8 +120,8 @@ class TransientPool:
         total.update({} if self._pool is None else self._pool.placements())
         return total
 
-    def leftovers(self) -> list[str]:
-        return [] if self._pool is None else self._pool.leftovers()
+    def leaks(self) -> list[str]:
+        return [] if self._pool is None else self._pool.leaks()
 
     async def stop(self) -> None:
         pool = self.detach()

@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
+from gateway.core.clock import NANO
 from gateway.core.errors import BadRequest, ForgeError
 from gateway.core.priority import class_of
 from gateway.dispatch import outcome
 from gateway.dispatch.ticket import Job, Ticket
-from gateway.ordering.aging import NANO
 from gateway.system.log_setup import fields
 
 log = logging.getLogger("forge.requests")

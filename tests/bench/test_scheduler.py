@@ -25,7 +25,7 @@ from bench.scheduler.seed_cpp import compiled
 from bench.scheduler.simulator import Outcome, simulate
 from bench.scheduler.traces import BATCH, NORMAL, URGENT, Trace
 from bench.scheduler.virtual import VirtualLoop, now_ns
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 from gateway.pool import Pool
 
 LEVEL_NS = round(NANO / RATE)

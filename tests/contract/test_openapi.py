@@ -14,9 +14,9 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from gateway.api.ops import Worker
+from gateway.api.ops import WorkerItem
 from gateway.app import Gateway
-from gateway.config.api_keys import Key, Keyring, digest
+from gateway.config.api_keys import ApiKey, Keyring, digest
 from gateway.config.config import Config
 from tests.contract.test_tools import WEATHER
 from tests.support.api_description import description
@@ -131,7 +131,7 @@ def test_every_parameter_of_the_official_client_is_known(path: str, params: Any)
 def test_keys_are_described_where_there_are_any() -> None:
     assert "security" not in API
     assert "401" not in API["paths"]["/infer"]["post"]["responses"]
-    keyed = description(Keyring([Key("app", digest("sk-app"))]))
+    keyed = description(Keyring([ApiKey("app", digest("sk-app"))]))
     schemes = keyed["components"]["securitySchemes"]
     assert keyed["security"] == [{name: []} for name in schemes]
     assert {scheme.get("scheme", scheme.get("name")) for scheme in schemes.values()} == {
@@ -146,7 +146,7 @@ def test_keys_are_described_where_there_are_any() -> None:
 
 def test_all_that_is_known_of_a_worker_is_told() -> None:
     status = {"id", "model", "pid", "state", "slots", "busy", "restarts", "questions"}
-    assert set(Worker.__annotations__) == status | set(Load.__struct_fields__)
+    assert set(WorkerItem.__annotations__) == status | set(Load.__struct_fields__)
 
 
 # ------------------------------------------------------------------ answers are as described

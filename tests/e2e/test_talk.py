@@ -14,7 +14,7 @@ import httpx
 import pexpect
 import pytest
 
-from gateway.cli.chat.client import Client, Failed
+from gateway.cli.chat.client import Client, RequestFailed
 from tests.conftest import Start
 from tests.support.server import DEADLINE_S, ForgeServer, environment, eventually, free_port, gone
 
@@ -330,7 +330,7 @@ def test_a_server_of_its_own_ends_with_it(tmp_path: Path) -> None:
     chat.expect("tokens/s")
     assert chat.leave() == 0
     eventually(lambda: all(map(gone, pids)), "its workers end")
-    with Client(address[1], None) as late, pytest.raises(Failed, match="not answer"):
+    with Client(address[1], None) as late, pytest.raises(RequestFailed, match="not answer"):
         late.models()
 
 
@@ -348,7 +348,7 @@ def test_a_server_of_its_own_ends_with_a_killed_chat(tmp_path: Path) -> None:
     chat.child.kill(signal.SIGKILL)
     chat.child.wait()
     eventually(lambda: all(map(gone, pids)), "its workers end")
-    with Client(address[1], None) as late, pytest.raises(Failed, match="not answer"):
+    with Client(address[1], None) as late, pytest.raises(RequestFailed, match="not answer"):
         late.models()
 
 

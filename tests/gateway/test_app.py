@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from gateway.app import Gateway
-from gateway.config.api_keys import Key, Keyring, digest
+from gateway.config.api_keys import ApiKey, Keyring, digest
 from gateway.config.config import Config
 from gateway.dispatch.ticket import Job
 from tests.support.dialects import CHAT, DIALECTS, INFER, Dialect
@@ -20,8 +20,8 @@ from workers.protocol import Generate
 pytestmark = pytest.mark.anyio
 
 KEYS = [
-    Key("app", digest("sk-app"), weight=3.0, requests_per_minute=2, tokens_per_minute=1000),
-    Key("batch", digest("sk-batch"), max_priority=0.0),
+    ApiKey("app", digest("sk-app"), weight=3.0, requests_per_minute=2, tokens_per_minute=1000),
+    ApiKey("batch", digest("sk-batch"), max_priority=0.0),
 ]
 
 

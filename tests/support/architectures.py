@@ -124,7 +124,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         recurrent=True,
     ),
 }
-"""By llama.cpp's names for them; those that generate (``tests.support.encoder`` writes one that embeds)."""
+"""By llama.cpp's names; those that generate (``tests.support.encoder`` writes one that embeds)."""
 
 
 def write(name: str, source: Path, target: Path) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from gateway.config.config import Config
-from gateway.config.model_entry import Entry
+from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.ticket import Ticket
-from gateway.served.registry import Fleet
-from gateway.served.served_model import Lane
+from gateway.served.registry import ModelRegistry
+from gateway.served.served_model import ServedModel
 from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
 
 
@@ -26,7 +26,9 @@ class Desk:
             self.pool, rate, self.clock, self.ends, meter=lambda job: self._hear
         )
         self.pool.attach(self.dispatcher)
-        self.fleet = Fleet([Lane(Entry(Config(alias="m")), self.dispatcher, self.pool)])
+        self.fleet = ModelRegistry(
+            [ServedModel(ModelEntry(Config(alias="m")), self.dispatcher, self.pool)]
+        )
 
     def submit(self, priority: float = 1.0) -> Ticket:
         return self.dispatcher.submit(job(priority))

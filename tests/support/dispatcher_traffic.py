@@ -10,14 +10,14 @@ from fractions import Fraction
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.core.clock import NANO
 from gateway.dispatch.backpressure import UNREAD
 from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
 from gateway.dispatch.quarantine import BEFORE_NS, MAX_DEATHS
 from gateway.dispatch.sequence import Sequence, State
-from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.dispatch.ticket import ClientEvent, Job, Ticket
-from gateway.ordering.aging import NANO
-from gateway.ordering.preemption import Rules
+from gateway.ordering.preemption import PreemptionRules
 from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
 from workers.protocol import Delta, Finished
 
@@ -27,7 +27,7 @@ RATE = Fraction(1, 5)
 class Traffic(RuleBasedStateMachine):
     """Clients submit and hang up; workers start, progress, finish, fail and die."""
 
-    preemption: Rules | None = None
+    preemption: PreemptionRules | None = None
     owners: tuple[str, ...] = ("",)
     bounds = UNBOUNDED
     unread = UNREAD
@@ -43,7 +43,7 @@ class Traffic(RuleBasedStateMachine):
             float(RATE),
             self.clock,
             self.ends,
-            crowd=Crowd(self.bounds),
+            crowd=SharedAdmission(self.bounds),
             preemption=self.preemption,
             unread=self.unread,
         )
@@ -309,7 +309,7 @@ class Traffic(RuleBasedStateMachine):
         self.runner.run(asyncio.wait_for(self.dispatcher.idle(), 1))
         for id_ in list(self.pool.asked_to_park):
             self.pool.asked_to_park.remove(id_)
-        assert self.dispatcher.leftovers() == []
+        assert self.dispatcher.leaks() == []
 
     def read_everything(self) -> None:
         """Clients that were slow catch up."""

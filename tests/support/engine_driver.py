@@ -17,7 +17,7 @@ from workers import llama
 from workers.chat_format import detect
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
-from workers.input_processor import Preparer
+from workers.input_processor import InputProcessor
 from workers.kv.host_cache import HostCache
 from workers.kv.kv import KVCache
 from workers.llama import Context, EmbeddingContext, Model
@@ -197,7 +197,9 @@ class Driver:
         )
         limit = model.info("m", context.n_ctx).n_ctx_seq
         speech, generates = detect(model.chat_template), context.generates
-        self.preparer = Preparer(model, template, speech, limit, self.shape, generates=generates)
+        self.preparer = InputProcessor(
+            model, template, speech, limit, self.shape, generates=generates
+        )
 
     def close(self) -> None:
         """Free what was made on the way."""

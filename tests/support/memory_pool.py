@@ -115,7 +115,7 @@ class MemoryPool:
     def placements(self) -> Mapping[str, int]:
         return {}
 
-    def leftovers(self) -> list[str]:
+    def leaks(self) -> list[str]:
         found = [f"worker {w} holds {list(held)}" for w, held in enumerate(self.in_flight) if held]
         return found + ([] if self.reserved is None else [f"worker {self.reserved} is reserved"])
 

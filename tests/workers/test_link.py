@@ -11,30 +11,30 @@ from tests.support.engine_driver import Driver, generate
 from tests.support.server import DEADLINE_S
 from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
-from workers.engine.sequence import Sequence
+from workers.engine.sequence import EngineSequence
 from workers.link import Link
 from workers.llama import Model
 from workers.protocol import (
     COMPUTE_FAILED,
     CONTEXT_OVERFLOW,
+    Answered,
     Ask,
-    Broken,
     Cancel,
     Chat,
-    Declined,
     Detokenize,
     Failed,
     FrameDecoder,
     FromWorker,
     Park,
+    QuestionFailed,
     Ready,
+    StartupFailed,
     Step,
     Tokenize,
-    Told,
     encode,
 )
-from workers.template.sandbox import RendererFailed
-from workers.token_service import Control
+from workers.template.sandbox import SandboxFailed
+from workers.token_service import TokenService
 
 
 class Wire:
@@ -55,11 +55,11 @@ class Wire:
         while not self.link._unprepared.empty():
             self.link._prepare(self.link._unprepared.get(), made.preparer)
 
-    def came(self) -> list[Sequence | Input | Cancel | Park]:
+    def came(self) -> list[EngineSequence | Input | Cancel | Park]:
         """What lies in the inbox."""
         return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 
-    def heard(self) -> list[Ready | Broken | Step]:
+    def heard(self) -> list[Ready | StartupFailed | Step]:
         self.gateway.setblocking(False)
         return self.decode(self.gateway.recv(1 << 16))
 
@@ -81,7 +81,7 @@ def test_requests_are_prepared_for_the_engine(wire: Wire, f16: Driver) -> None:
     assert wire.read(encode(request) + encode(Cancel(1)))
     wire.prepare(f16)
     sequence, cancel = wire.came()
-    assert isinstance(sequence, Sequence)
+    assert isinstance(sequence, EngineSequence)
     assert sequence.request == request
     assert (sequence.tokens[-2:], sequence.sampled, sequence.computed) == ([5, 6], 2, 0)
     assert cancel == Cancel(1)
@@ -91,7 +91,7 @@ def test_refused_prompt_never_reaches_the_engine(wire: Wire, f16: Driver) -> Non
     too_long = generate(7, " a" * 5000, attempt=3)
     assert wire.read(encode(too_long) + encode(generate(8, "fine")))
     wire.prepare(f16)
-    assert [s.request.id for s in wire.came() if isinstance(s, Sequence)] == [8]
+    assert [s.request.id for s in wire.came() if isinstance(s, EngineSequence)] == [8]
     (step,) = wire.heard()
     assert isinstance(step, Step)
     (failed,) = step.events
@@ -106,13 +106,13 @@ def test_without_a_renderer_only_chats_fail(
     """The server's fault, not the client's."""
 
     def render(*_: object) -> str:
-        raise RendererFailed("no process")
+        raise SandboxFailed("no process")
 
     monkeypatch.setattr(f16.preparer._sandbox, "render", render)
     chat = generate(1, Chat([{"role": "user", "content": "a"}]))
     assert wire.read(encode(chat) + encode(generate(2, "text")))
     wire.prepare(f16)
-    assert [s.request.id for s in wire.came() if isinstance(s, Sequence)] == [2]
+    assert [s.request.id for s in wire.came() if isinstance(s, EngineSequence)] == [2]
     (step,) = wire.heard()
     assert isinstance(step, Step)
     assert step.events == [Failed(1, 1, COMPUTE_FAILED, "no process")]
@@ -123,7 +123,7 @@ def test_cancellations_go_past_prompts_that_wait(wire: Wire, f16: Driver) -> Non
     assert wire.came() == [Cancel(1)]
     wire.prepare(f16)
     (sequence,) = wire.came()
-    assert isinstance(sequence, Sequence)
+    assert isinstance(sequence, EngineSequence)
 
 
 def test_what_concerns_one_generation_stays_in_order(wire: Wire, f16: Driver) -> None:
@@ -132,7 +132,7 @@ def test_what_concerns_one_generation_stays_in_order(wire: Wire, f16: Driver) ->
     assert wire.came() == []
     wire.prepare(f16)
     sequence, *rest = wire.came()
-    assert isinstance(sequence, Sequence)
+    assert isinstance(sequence, EngineSequence)
     assert rest == [Park(1), Cancel(1)]
     assert wire.read(encode(Park(1)))
     assert wire.came() == [Park(1)], "nothing is prepared any more"
@@ -163,25 +163,25 @@ def test_closed_link_is_an_end(wire: Wire) -> None:
 
 
 def test_frames_are_whole(wire: Wire) -> None:
-    wire.link.send(Broken("one"))
-    wire.link.send(Broken("two"))
-    assert wire.heard() == [Broken("one"), Broken("two")]
+    wire.link.send(StartupFailed("one"))
+    wire.link.send(StartupFailed("two"))
+    assert wire.heard() == [StartupFailed("one"), StartupFailed("two")]
 
 
 def test_questions_wait_behind_no_prompt(wire: Wire, f16: Driver, f16_model: Model) -> None:
     """Nobody prepares anything here, nor decodes; and nothing reaches the engine."""
-    control = Control(f16_model, lambda: f16.preparer._prompter)
+    control = TokenService(f16_model, lambda: f16.preparer._prompter)
     threading.Thread(target=wire.link.answer, args=(control,), daemon=True).start()
     asked = [Ask(1, Tokenize("hello", False, True, False)), Ask(1000, Detokenize([9999]))]
     assert wire.read(encode(generate(1, "hello")) + b"".join(map(encode, asked)))
     assert wire.came() == []
     wire.gateway.settimeout(DEADLINE_S)
-    answers: list[Told | Declined] = []
+    answers: list[Answered | QuestionFailed] = []
     while len(answers) < 2:
         answers += wire.decode(wire.gateway.recv(1 << 16))
     (first, second) = answers
-    assert first == Told(1, b'{"tokens":[1116]}')
-    assert isinstance(second, Declined)
+    assert first == Answered(1, b'{"tokens":[1116]}')
+    assert isinstance(second, QuestionFailed)
     assert (second.id, second.param) == (1000, "tokens.0")
     assert wire.read(encode(Cancel(1))), "an id of a question is not one of a generation"
     assert wire.came() == [], "it is behind its own prompt"

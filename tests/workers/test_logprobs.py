@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate
-from workers.engine.sequence import Sequence
-from workers.input_processor import Refused
+from workers.engine.sequence import EngineSequence
+from workers.input_processor import InputRefused
 from workers.llama import Model
 from workers.protocol import Chat, Generate, Grammar, Logprob, Sampling, TokenChance, Tokens
-from workers.sampling.logprobs import FLOOR, Chances, likeliest
+from workers.sampling.logprobs import FLOOR, LogprobReader, likeliest
 
 PROMPT = "Once upon a time there was a little"
 SEEDED = Sampling(seed=5, temperature=1.3, top_p=0.9, repeat_penalty=1.3)
@@ -116,7 +116,7 @@ def test_the_likeliest_of_a_large_vocabulary(seed: int, count: int, size: int, t
 )
 def test_every_number_is_finite(values: list[float]) -> None:
     logits = np.array(values, np.float32)
-    chances = Chances(logits, 3, np.empty_like(logits))
+    chances = LogprobReader(logits, 3, np.empty_like(logits))
     told = [chances.of(token) for token in range(3)] + [chance for _, chance in chances.top]
     assert all(FLOOR <= one <= 0 for one in told)
     assert chances.of(0) == FLOOR, "nothing is known of it, or it is impossible"
@@ -291,7 +291,7 @@ def test_a_prompt_may_fill_the_context_if_nothing_follows(tight: Driver) -> None
     full = Tokens([70] * 256)
     (outcome,) = tight.run(generate(1, full, echo=True, logprobs=0, max_tokens=0))
     assert len(judged(outcome)) == 256
-    with pytest.raises(Refused, match="256 tokens"):
+    with pytest.raises(InputRefused, match="256 tokens"):
         tight.submit(generate(2, full, echo=True, max_tokens=1))
 
 
@@ -359,7 +359,7 @@ def test_cells_run_out(tight: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     put_back: list[int] = []
     real = tight.engine.seats.put_back
 
-    def counted(sequence: Sequence) -> None:
+    def counted(sequence: EngineSequence) -> None:
         put_back.append(sequence.request.id)
         real(sequence)
 

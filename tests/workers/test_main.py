@@ -11,10 +11,10 @@ from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import generate, spec
 from tests.support.server import DEADLINE_S
 from workers.protocol import (
-    Beat,
     Finished,
     FrameDecoder,
     FromWorker,
+    Heartbeat,
     Ready,
     Report,
     Step,
@@ -38,7 +38,7 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._decoder: FrameDecoder[Report | Beat] = FrameDecoder(FromWorker)
+        self._decoder: FrameDecoder[Report | Heartbeat] = FrameDecoder(FromWorker)
         self.beats = 0
 
     def send(self, message: msgspec.Struct) -> None:
@@ -54,7 +54,7 @@ class Line:
         """What the worker says, until it hangs up."""
         while data := self._receive():
             for message in self._decoder.feed(data):
-                if isinstance(message, Beat):
+                if isinstance(message, Heartbeat):
                     self.beats += 1
                 else:
                     yield message

@@ -15,18 +15,18 @@ from workers.llama import Model
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
+    Answered,
     ApplyTemplate,
     Ask,
     Chat,
-    Declined,
     Detokenize,
     Question,
+    QuestionFailed,
     Tokenize,
-    Told,
 )
 from workers.template.chat_template import TemplateFailed
-from workers.template.sandbox import RendererFailed
-from workers.token_service import Control
+from workers.template.sandbox import SandboxFailed
+from workers.token_service import TokenService
 
 NOW = 1.9e9
 CHAT = Chat([{"role": "user", "content": "2 < 3 & ü?"}])
@@ -40,8 +40,8 @@ def prompter(model: Model, source: str | None = None) -> Prompter:
 
 
 @pytest.fixture
-def control(f16_model: Model) -> Control:
-    return Control(f16_model, lambda: prompter(f16_model))
+def control(f16_model: Model) -> TokenService:
+    return TokenService(f16_model, lambda: prompter(f16_model))
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +54,18 @@ def bos_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
         yield model
 
 
-def told(control: Control, question: Question) -> Any:
+def told(control: TokenService, question: Question) -> Any:
     answer = control.answer(Ask(7, question))
-    assert isinstance(answer, Told), answer
+    assert isinstance(answer, Answered), answer
     assert answer.id == 7
     return json.loads(answer.json)
 
 
-def tokens(control: Control, text: str, add: bool = False, parse: bool = True) -> Any:
+def tokens(control: TokenService, text: str, add: bool = False, parse: bool = True) -> Any:
     return told(control, Tokenize(text, add, parse, False))["tokens"]
 
 
-def pieces(control: Control, text: str, parse: bool = True) -> list[tuple[int, Any]]:
+def pieces(control: TokenService, text: str, parse: bool = True) -> list[tuple[int, Any]]:
     found = told(control, Tokenize(text, False, parse, True))["tokens"]
     assert all(token.keys() == {"id", "piece"} for token in found)
     return [(token["id"], token["piece"]) for token in found]
@@ -73,7 +73,7 @@ def pieces(control: Control, text: str, parse: bool = True) -> list[tuple[int, A
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("parse", [True, False])
-def test_round_trip(control: Control, f16_model: Model, text: str, parse: bool) -> None:
+def test_round_trip(control: TokenService, f16_model: Model, text: str, parse: bool) -> None:
     ids = tokens(control, text, parse=parse)
     assert ids == f16_model.tokenize(text, add_special=False, parse_special=parse)
     assert told(control, Detokenize(ids)) == {"content": text}
@@ -83,19 +83,19 @@ def test_round_trip(control: Control, f16_model: Model, text: str, parse: bool) 
     assert b"".join(parts) == text.encode()
 
 
-def test_a_part_of_a_character_is_bytes(control: Control) -> None:
+def test_a_part_of_a_character_is_bytes(control: TokenService) -> None:
     """The same token each time, also when it was met before."""
     for _ in range(2):
         shown = [piece for _, piece in pieces(control, "a🙂b")]
         assert shown == ["a", [0xF0], [0x9F], [0x99], [0x82], "b"]
 
 
-def test_a_character_without_its_end(control: Control) -> None:
+def test_a_character_without_its_end(control: TokenService) -> None:
     cut = tokens(control, "a🙂")[:-1]
     assert told(control, Detokenize(cut)) == {"content": "a\N{REPLACEMENT CHARACTER}"}
 
 
-def test_special_tokens(control: Control, f16_model: Model) -> None:
+def test_special_tokens(control: TokenService, f16_model: Model) -> None:
     (eos,) = tokens(control, "<|im_end|>")
     assert eos in f16_model.eog
     assert pieces(control, "<|im_end|>") == [(eos, "<|im_end|>")]
@@ -104,7 +104,7 @@ def test_special_tokens(control: Control, f16_model: Model) -> None:
 
 
 def test_what_the_model_wants_around_a_text(bos_model: Model) -> None:
-    control = Control(bos_model, lambda: prompter(bos_model))
+    control = TokenService(bos_model, lambda: prompter(bos_model))
     (bos,) = tokens(control, bos_model.special_text("bos"))
     plain = tokens(control, "hello")
     assert tokens(control, "hello", add=True) == [bos, *plain]
@@ -113,26 +113,28 @@ def test_what_the_model_wants_around_a_text(bos_model: Model) -> None:
 
 def test_the_prompt_is_the_one_that_is_tokenised(bos_model: Model) -> None:
     """As the tokeniser will add BOS, it is not in the text: one would be too many."""
-    control = Control(bos_model, lambda: prompter(bos_model))
+    control = TokenService(bos_model, lambda: prompter(bos_model))
     assert told(control, ApplyTemplate(CHAT, NOW)) == {"prompt": "2 < 3 & ü?;"}
 
 
 @pytest.mark.parametrize("id_", [-1, 2048, 2**31 - 1, -(2**31), 2**62])
-def test_ids_that_the_model_does_not_have(control: Control, f16_model: Model, id_: int) -> None:
+def test_ids_that_the_model_does_not_have(
+    control: TokenService, f16_model: Model, id_: int
+) -> None:
     """llama.cpp would end the process."""
     assert f16_model.n_vocab == 2048
     answer = control.answer(Ask(3, Detokenize([5, 6, id_, 7])))
-    assert isinstance(answer, Declined)
+    assert isinstance(answer, QuestionFailed)
     assert (answer.id, answer.code, answer.param) == (3, BAD_PROMPT, "tokens.2")
     assert answer.message == f"'tokens.2': token ids of this model are 0 to 2047, not {id_}"
 
 
-def test_every_id_of_the_model_has_a_text(control: Control, f16_model: Model) -> None:
+def test_every_id_of_the_model_has_a_text(control: TokenService, f16_model: Model) -> None:
     everything = list(range(f16_model.n_vocab))
     assert told(control, Detokenize(everything))["content"]
 
 
-def test_a_conversation(control: Control, f16_model: Model) -> None:
+def test_a_conversation(control: TokenService, f16_model: Model) -> None:
     expected = prompter(f16_model).write(CHAT, NOW)
     assert "2 < 3 & ü?" in expected
     assert told(control, ApplyTemplate(CHAT, NOW)) == {"prompt": expected}
@@ -140,16 +142,16 @@ def test_a_conversation(control: Control, f16_model: Model) -> None:
 
 def test_a_template_that_refuses(f16_model: Model) -> None:
     source = "{{ raise_exception('no') }}"
-    control = Control(f16_model, lambda: prompter(f16_model, source))
+    control = TokenService(f16_model, lambda: prompter(f16_model, source))
     declined = control.answer(Ask(1, ApplyTemplate(CHAT, NOW)))
-    assert declined == Declined(1, BAD_PROMPT, "the model's chat template refused: no", None)
+    assert declined == QuestionFailed(1, BAD_PROMPT, "the model's chat template refused: no", None)
     assert tokens(control, "hello")
 
 
 def test_a_template_is_got_when_it_is_needed(f16_model: Model) -> None:
     """And once; but if there was no process to be had, the next question tries again."""
     calls: list[str] = []
-    failures: list[Exception] = [RendererFailed("no process"), TemplateFailed("broken")]
+    failures: list[Exception] = [SandboxFailed("no process"), TemplateFailed("broken")]
 
     def make() -> Prompter:
         calls.append("made")
@@ -157,12 +159,12 @@ def test_a_template_is_got_when_it_is_needed(f16_model: Model) -> None:
             raise failures.pop(0)
         return prompter(f16_model)
 
-    control = Control(f16_model, make)
+    control = TokenService(f16_model, make)
     tokens(control, "hello")
     told(control, Detokenize([5]))
     assert calls == []
     question = ApplyTemplate(CHAT, NOW)
-    assert control.answer(Ask(1, question)) == Declined(1, COMPUTE_FAILED, "no process", None)
-    assert control.answer(Ask(2, question)) == Declined(2, BAD_PROMPT, "broken", None)
+    assert control.answer(Ask(1, question)) == QuestionFailed(1, COMPUTE_FAILED, "no process", None)
+    assert control.answer(Ask(2, question)) == QuestionFailed(2, BAD_PROMPT, "broken", None)
     assert told(control, question) == told(control, question)
     assert len(calls) == 3

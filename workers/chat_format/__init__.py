@@ -6,14 +6,14 @@ template, writes the grammar that binds the model to valid calls, and parses wha
 
 from workers.chat_format.detect import detect, starts_thinking
 from workers.chat_format.formats import CallFormat, Speech
-from workers.chat_format.output import OutputParser, Spoken
+from workers.chat_format.output import OutputParser, ParsedOutput
 from workers.chat_format.thoughts import Thoughts
 
 __all__ = [
     "CallFormat",
     "OutputParser",
     "Speech",
-    "Spoken",
+    "ParsedOutput",
     "Thoughts",
     "detect",
     "starts_thinking",

@@ -9,15 +9,15 @@ import json
 import sys
 
 from workers.chat_format import detect
-from workers.chat_format.generic import Told
+from workers.chat_format.generic import PromptedTools
 from workers.template.chat_template import TemplateFailed, joined
-from workers.template.sandbox import Renderer
+from workers.template.sandbox import TemplateSandbox
 
 
 def told(template: str) -> dict[str, object]:
     """How a model with this template calls tools and thinks; what is wrong with it, if anything."""
     speech = detect(template or None)
-    native = not isinstance(speech.calls.history, Told)
+    native = not isinstance(speech.calls.history, PromptedTools)
     thoughts = speech.thoughts
     return {
         "tools": speech.calls.name if native else "told in the system message",
@@ -28,7 +28,7 @@ def told(template: str) -> dict[str, object]:
 
 def broken(template: str) -> str | None:
     """Why workers refuse chats with this template, which is compiled as they do it."""
-    renderer = Renderer()
+    renderer = TemplateSandbox()
     try:
         renderer.compile(template, bos="", eos="")
     except TemplateFailed as error:

@@ -21,10 +21,10 @@ from workers.chat_format.families import (
     array,
 )
 from workers.chat_format.formats import CallFormat, Speech
-from workers.chat_format.generic import Told
-from workers.chat_format.history import Native
+from workers.chat_format.generic import PromptedTools
+from workers.chat_format.history import TemplateTools
 from workers.chat_format.layout import Layout
-from workers.chat_format.manners import manners
+from workers.chat_format.template_quirks import manners
 from workers.chat_format.thoughts import Thoughts
 
 _HARMONY_THOUGHTS = Thoughts("<|channel|>analysis<|message|>", "<|end|>")
@@ -69,7 +69,7 @@ def _is_harmony(source: str) -> bool:
 
 
 def _generic(source: str) -> CallFormat:
-    return CallFormat("generic", HERMES, Told(HERMES), manners(source))
+    return CallFormat("generic", HERMES, PromptedTools(HERMES), manners(source))
 
 
 def _native(source: str) -> CallFormat | None:
@@ -99,29 +99,29 @@ def _habits(source: str) -> dict[str, Any]:
     return habits
 
 
-def _family(source: str) -> tuple[str, Layout, Native] | None:
+def _family(source: str) -> tuple[str, Layout, TemplateTools] | None:
     if _is_harmony(source):
-        return "harmony", HARMONY, Native(single=True)
+        return "harmony", HARMONY, TemplateTools(single=True)
     if CALLS in source:
         # Its first templates look for calls only where the content is none.
         none = bool(re.search(r"content['\"\]]*\s+is\s+none", source))
-        native = Native(no_text=None if none else "", text_apart=none)
+        native = TemplateTools(no_text=None if none else "", text_apart=none)
         return "deepseek", DEEPSEEK_FENCED if "```json" in source else DEEPSEEK, native
     if "[TOOL_CALLS]" in source:
-        native = Native(short_ids=True)
+        native = TemplateTools(short_ids=True)
         if "[ARGS]" in source:
             return "mistral-args", MISTRAL_ARGS, native
         return "mistral", array("[TOOL_CALLS]", " " if "[TOOL_CALLS] [" in source else ""), native
     if re.search(r"<parameter=|<arg_key>", source):
         return None  # arguments as XML
     if ">>>" in source and re.search(r"all(\\n|\n)", source):
-        return "functionary", RECIPIENT, Native()
+        return "functionary", RECIPIENT, TemplateTools()
     if "<function=" in source and "</function>" in source:
-        return "function-tag", FUNCTION_TAG, Native()
+        return "function-tag", FUNCTION_TAG, TemplateTools()
     if "<|tool_call|>" in source and "<|/tool_call|>" in source:
-        return "phi", array("<|tool_call|>", end="<|/tool_call|>"), Native()
+        return "phi", array("<|tool_call|>", end="<|/tool_call|>"), TemplateTools()
     if "<tool_call>" in source and re.search(r'arguments\\?"', source):
-        return "hermes", HERMES, Native()
+        return "hermes", HERMES, TemplateTools()
     if re.search(r'parameters\\?"', source) and re.search(r"<\|python_tag\|>|ipython", source):
-        return "llama3", LLAMA3, Native(single=True)
+        return "llama3", LLAMA3, TemplateTools(single=True)
     return None

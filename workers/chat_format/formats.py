@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workers.chat_format.generic import Told
+from workers.chat_format.generic import PromptedTools
 from workers.chat_format.grammar import call_rules
-from workers.chat_format.history import Message, Native, Tools
+from workers.chat_format.history import Message, TemplateTools, Tools
 from workers.chat_format.layout import Layout
-from workers.chat_format.manners import Manners
 from workers.chat_format.parser import CallParser
+from workers.chat_format.template_quirks import TemplateQuirks
 from workers.chat_format.thoughts import Thoughts
 from workers.protocol import ToolUse
 
@@ -19,8 +19,8 @@ class CallFormat:
 
     name: str
     layout: Layout
-    history: Native | Told
-    manners: Manners
+    history: TemplateTools | PromptedTools
+    manners: TemplateQuirks
 
     def adapt(
         self, messages: list[Message], use: ToolUse | None

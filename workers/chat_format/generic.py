@@ -21,7 +21,7 @@ _NAME = "NAME"
 
 
 @dataclass(frozen=True)
-class Told:
+class PromptedTools:
     """Calls and results become plain turns, which every template has."""
 
     layout: Layout

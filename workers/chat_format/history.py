@@ -19,7 +19,7 @@ _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
 @dataclass(frozen=True)
-class Native:
+class TemplateTools:
     """For templates that know tools, calls and results."""
 
     objects: bool = True

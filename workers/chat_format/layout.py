@@ -1,8 +1,8 @@
 """What stands around the name and the arguments of a call, for the formats that are literals. Pure.
 
-One value of :class:`Layout` is read three ways: :mod:`workers.chat_format.grammar` makes the rules that
-bind a model to it, :mod:`workers.chat_format.parser` finds the calls in what the model wrote, and
-:func:`Layout.written` writes earlier calls for templates that can't.
+One value of :class:`Layout` is read three ways: :mod:`workers.chat_format.grammar` makes the rules
+that bind a model to it, :mod:`workers.chat_format.parser` finds the calls in what the model wrote,
+and :func:`Layout.written` writes earlier calls for templates that can't.
 """
 
 import json

@@ -7,7 +7,7 @@ from workers.chat_format.thoughts import ThoughtSplitter
 from workers.protocol import CallDelta, ToolUse
 
 
-class Spoken(NamedTuple):
+class ParsedOutput(NamedTuple):
     """What some text brought."""
 
     content: str
@@ -28,19 +28,19 @@ class OutputParser:
         """Whether a call has begun."""
         return self._calls.calls > 0
 
-    def push(self, text: str) -> Spoken:
+    def push(self, text: str) -> ParsedOutput:
         """Take text; what can still turn out to be a tag or a call is held back."""
         reasoning, answer = self._thoughts.push(text)
         return _spoken(reasoning, self._calls.push(answer) if answer else [])
 
-    def finish(self) -> Spoken:
+    def finish(self) -> ParsedOutput:
         """The answer has ended, maybe in the middle: what was held back."""
         reasoning, answer = self._thoughts.finish()
         parts = self._calls.push(answer) if answer else []
         return _spoken(reasoning, [*parts, *self._calls.finish()])
 
 
-def _spoken(reasoning: str, parts: list[str | CallDelta]) -> Spoken:
+def _spoken(reasoning: str, parts: list[str | CallDelta]) -> ParsedOutput:
     content = "".join(part for part in parts if isinstance(part, str))
     calls: list[CallDelta] = []
     for part in parts:
@@ -49,4 +49,4 @@ def _spoken(reasoning: str, parts: list[str | CallDelta]) -> Spoken:
         if calls and part.name is None and calls[-1].index == part.index:
             part = CallDelta(part.index, calls[-1].name, calls.pop().arguments + part.arguments)
         calls.append(part)
-    return Spoken(content, reasoning, calls)
+    return ParsedOutput(content, reasoning, calls)

@@ -9,7 +9,7 @@ from workers.output.detokenizer import open_tail
 from workers.protocol import CallDelta
 
 
-class _State(Enum):
+class _ParserState(Enum):
     START = auto()
     TEXT = auto()
     ARGUMENTS = auto()
@@ -37,7 +37,7 @@ class CallParser:
         self._inside: dict[str, str | None] = {**layout.heads(inside, names)}
         self._again: dict[str, str | None] = {**layout.heads(again, names)}
         self._layout = layout
-        self._state = _State.START
+        self._state = _ParserState.START
         self._held = ""
         self._json = JsonValue()
         self.calls = 0
@@ -57,24 +57,24 @@ class CallParser:
         A call that never got to its arguments is content; how far one got behind them is nobody's.
         """
         held, self._held = self._held, ""
-        if self._state is _State.CLOSING:
+        if self._state is _ParserState.CLOSING:
             return []
-        if self._state is _State.BETWEEN and self._layout.end.startswith(held):
+        if self._state is _ParserState.BETWEEN and self._layout.end.startswith(held):
             return []
         return [held] if held else []
 
     def _advance(self, out: list[str | CallDelta]) -> bool:
         """One transition; False when more text is needed."""
         match self._state:
-            case _State.START:
+            case _ParserState.START:
                 return self._head(out, self._first)
-            case _State.TEXT:
+            case _ParserState.TEXT:
                 return self._text(out)
-            case _State.ARGUMENTS:
+            case _ParserState.ARGUMENTS:
                 return self._arguments(out)
-            case _State.CLOSING:
+            case _ParserState.CLOSING:
                 return self._literal(self._layout.after)
-            case _State.BETWEEN:
+            case _ParserState.BETWEEN:
                 self._held = self._held.lstrip()
                 end = self._layout.end
                 if end and self._held.startswith(end):
@@ -93,8 +93,8 @@ class CallParser:
                 return True
         if any(head.startswith(body) for head in heads):
             return False
-        if self._state is _State.START or body:
-            self._state = _State.TEXT
+        if self._state is _ParserState.START or body:
+            self._state = _ParserState.TEXT
             return True
         return False
 
@@ -121,12 +121,12 @@ class CallParser:
     def _begin(self, out: list[str | CallDelta], name: str | None, rest: str) -> None:
         self._held = rest
         if name is None:
-            self._state = _State.TEXT
+            self._state = _ParserState.TEXT
             return
         out.append(CallDelta(self.calls, name, ""))
         self.calls += 1
         self._json = JsonValue()
-        self._state = _State.ARGUMENTS
+        self._state = _ParserState.ARGUMENTS
 
     def _arguments(self, out: list[str | CallDelta]) -> bool:
         size = self._json.push(self._held)
@@ -134,7 +134,7 @@ class CallParser:
             out.append(CallDelta(self.calls - 1, None, self._held[:size]))
             self._held = self._held[size:]
         if self._json.done:
-            self._state = _State.CLOSING
+            self._state = _ParserState.CLOSING
         return self._json.done
 
     def _literal(self, expected: str) -> bool:
@@ -142,5 +142,5 @@ class CallParser:
         if expected.startswith(self._held) and self._held != expected:
             return False
         self._held = self._held.removeprefix(expected)
-        self._state = _State.BETWEEN
+        self._state = _ParserState.BETWEEN
         return True

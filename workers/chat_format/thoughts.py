@@ -39,7 +39,7 @@ class Thoughts:
         )
 
 
-class _State(Enum):
+class _SplitterState(Enum):
     START = auto()
     OPENED = auto()
     THOUGHT = auto()
@@ -58,9 +58,9 @@ class ThoughtSplitter:
         """``thinking``: the prompt ended inside a thought."""
         self._thoughts = thoughts
         if thoughts is None:
-            self._state = _State.ANSWER
+            self._state = _SplitterState.ANSWER
         else:
-            self._state = _State.OPENED if thinking else _State.START
+            self._state = _SplitterState.OPENED if thinking else _SplitterState.START
         self._held = ""
 
     def push(self, text: str) -> tuple[str, str]:
@@ -70,37 +70,37 @@ class ThoughtSplitter:
         while before is not self._state:
             before = self._state
             reasoning += self._advance()
-        return reasoning, self._take(len(self._held)) if before is _State.ANSWER else ""
+        return reasoning, self._take(len(self._held)) if before is _SplitterState.ANSWER else ""
 
     def _advance(self) -> str:
         """One transition, if the text allows it; the reasoning that it released."""
         if self._thoughts is None:
             return ""
         match self._state:
-            case _State.START:
+            case _SplitterState.START:
                 self._begin(self._thoughts.opening)
-            case _State.OPENED:
-                self._skip_space(_State.THOUGHT)
-            case _State.THOUGHT:
+            case _SplitterState.OPENED:
+                self._skip_space(_SplitterState.THOUGHT)
+            case _SplitterState.THOUGHT:
                 return self._think(self._thoughts.closing)
-            case _State.CLOSED:
-                self._skip_space(_State.ANSWER)
+            case _SplitterState.CLOSED:
+                self._skip_space(_SplitterState.ANSWER)
         return ""
 
     def finish(self) -> tuple[str, str]:
         """The text has ended: what was held back. A thought that is open still is one."""
         held = self._take(len(self._held))
-        return (held, "") if self._state is _State.THOUGHT else ("", held)
+        return (held, "") if self._state is _SplitterState.THOUGHT else ("", held)
 
     def _begin(self, opening: str) -> None:
         body = self._held.lstrip()
         if body.startswith(opening):
             self._held = body.removeprefix(opening)
-            self._state = _State.OPENED
+            self._state = _SplitterState.OPENED
         elif not opening.startswith(body):
-            self._state = _State.ANSWER
+            self._state = _SplitterState.ANSWER
 
-    def _skip_space(self, then: _State) -> None:
+    def _skip_space(self, then: _SplitterState) -> None:
         self._held = self._held.lstrip()
         if self._held:
             self._state = then
@@ -110,7 +110,7 @@ class ThoughtSplitter:
         if at >= 0:
             reasoning = self._take(at).rstrip()
             self._take(len(closing))
-            self._state = _State.CLOSED
+            self._state = _SplitterState.CLOSED
             return reasoning
         safe = len(self._held) - open_tail(self._held, [closing])
         return self._take(len(self._held[:safe].rstrip()))

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from workers.engine.pooling import Pooled, Rows
 from workers.kv.kv import KVCache, Memory
 from workers.llama import EmbeddingShape, LoadFailed
+from workers.llama.pooling import Pooled, Rows
 from workers.planning.batcher import share
 from workers.protocol import (
     COMPUTE_FAILED,
@@ -32,8 +32,8 @@ log = logging.getLogger("forge.embedder")
 class Input:
     """An input to embed, on its way through the :class:`Embedder`.
 
-    As a :class:`workers.engine.sequence.Sequence`, but its tokens never grow, and what was computed of
-    them is lost when it gives up its cells.
+    As a :class:`workers.engine.sequence.EngineSequence`, but its tokens never grow, and what was
+    computed of them is lost when it gives up its cells.
     """
 
     def __init__(self, request: Generate, tokens: list[int]) -> None:
@@ -132,7 +132,7 @@ class Embedder:
         return [Finished(id_, attempt, "cancelled", [], "")]
 
     def check(self) -> None:
-        """Raise :class:`workers.kv.cells.BooksDiffer` on a leak; for idle moments and tests."""
+        """Raise :class:`workers.kv.cells.LedgerMismatch` on a leak; for idle moments and tests."""
         if self._kv is not None:
             self._kv.check()
 

@@ -13,8 +13,8 @@ from functools import partial
 
 from workers import protocol
 from workers.engine.embedder import Embedder, Input
-from workers.engine.scheduler import Seats
-from workers.engine.sequence import Chunk, Sequence
+from workers.engine.scheduler import Scheduler
+from workers.engine.sequence import Chunk, EngineSequence
 from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.output.constraint import ConstraintFailed
@@ -36,7 +36,7 @@ from workers.protocol import (
 
 log = logging.getLogger("forge.engine")
 
-Inbox = queue.SimpleQueue[Sequence | Input | Cancel | Park]
+Inbox = queue.SimpleQueue[EngineSequence | Input | Cancel | Park]
 EMBEDDING_SHARE = 4
 """Beside generations, inputs to embed get one part in so many of a step's budget."""
 
@@ -67,7 +67,7 @@ class Engine:
         self._send = send
         self._budget = budget
         # Changes with every request.
-        self.seats = Seats(kv)
+        self.seats = Scheduler(kv)
         self._prompts_next = False
         """Whether it is the prompts' turn, where they and the streams have steps of their own."""
         # Step lifetime.
@@ -103,8 +103,8 @@ class Engine:
         except queue.Empty:
             return
 
-    def _take(self, message: Sequence | Input | Cancel | Park) -> None:
-        if isinstance(message, Sequence):
+    def _take(self, message: EngineSequence | Input | Cancel | Park) -> None:
+        if isinstance(message, EngineSequence):
             self.seats.arrive(message)
             return
         if isinstance(message, Input):
@@ -130,7 +130,7 @@ class Engine:
                 )
             self._echo(sequence)
 
-    def _echo(self, sequence: Sequence) -> bool:
+    def _echo(self, sequence: EngineSequence) -> bool:
         """Give the prompt back once, when all of that is known; whether it ends with that."""
         request, echo = sequence.request, sequence.take_echo()
         if echo is not None:
@@ -142,7 +142,7 @@ class Engine:
 
     def _finish(
         self,
-        sequence: Sequence,
+        sequence: EngineSequence,
         reason: str,
         ids: list[int],
         text: str,
@@ -152,7 +152,7 @@ class Engine:
         self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra))
         self.seats.leave(sequence, sound=True)
 
-    def _fail(self, sequence: Sequence, code: str, message: str) -> None:
+    def _fail(self, sequence: EngineSequence, code: str, message: str) -> None:
         request = sequence.request
         self._events.append(Failed(request.id, request.attempt, code, message))
         self.seats.leave(sequence, sound=False)
@@ -206,8 +206,8 @@ class Engine:
                 return [(s, n) for s, n in zip(served, counts, strict=True) if n], inputs
 
     def _shares(
-        self, streams: list[Sequence], prompts: list[Sequence]
-    ) -> tuple[list[Sequence], int, int]:
+        self, streams: list[EngineSequence], prompts: list[EngineSequence]
+    ) -> tuple[list[EngineSequence], int, int]:
         """Who is served by the next step, and the tokens of prompts and of inputs to embed in it.
 
         Inputs alone get all of it. Beside generations they have a part of their own, however many

@@ -7,22 +7,22 @@ places; it changes the KV cache as sequences go from one to the other, and compu
 
 from collections.abc import Iterator
 
-from workers.engine.sequence import Chunk, Sequence
+from workers.engine.sequence import Chunk, EngineSequence
 from workers.kv.kv import KVCache
 
 
-class Seats:
+class Scheduler:
     """The generations of one engine."""
 
     def __init__(self, kv: KVCache) -> None:
         self._kv = kv
-        self.running: list[Sequence] = []
+        self.running: list[EngineSequence] = []
         """Sequences with cells, oldest first."""
-        self.waiting: list[Sequence] = []
+        self.waiting: list[EngineSequence] = []
         """Sequences without cells: new ones, and those put back when cells ran out."""
-        self.parked: dict[int, Sequence] = {}
+        self.parked: dict[int, EngineSequence] = {}
         """Preempted sequences by request; they hold cells, but no slot."""
-        self.suspects: list[Sequence] = []
+        self.suspects: list[EngineSequence] = []
         """Took part in a batch that failed; each is computed alone once."""
 
     @property
@@ -31,19 +31,19 @@ class Seats:
         return bool(self.running or self.waiting)
 
     @property
-    def next(self) -> list[Sequence]:
+    def next(self) -> list[EngineSequence]:
         """Those that the next step may compute."""
         suspects = [sequence for sequence in self.running if sequence in self.suspects]
         return suspects[:1] or self.running
 
-    def of(self, request: int) -> Sequence | None:
+    def of(self, request: int) -> EngineSequence | None:
         """The sequence of a request, wherever it is."""
         everywhere = (*self.running, *self.waiting, *self.parked.values())
         return next((s for s in everywhere if s.request.id == request), None)
 
     # ------------------------------------------------------------------ requests come and go
 
-    def arrive(self, sequence: Sequence) -> None:
+    def arrive(self, sequence: EngineSequence) -> None:
         """A new generation, or one that was parked here and goes on without computing anything."""
         parked = self.parked.pop(sequence.request.id, None)
         if parked is not None:
@@ -54,7 +54,7 @@ class Seats:
         else:
             self._wait(parked or sequence)
 
-    def _wait(self, sequence: Sequence, *, first: bool = False) -> None:
+    def _wait(self, sequence: EngineSequence, *, first: bool = False) -> None:
         """Into the line for cells, by base priority; ``first`` or last among equals."""
         rank = sequence.request.priority
         before = [
@@ -63,7 +63,7 @@ class Seats:
         ]
         self.waiting.insert(before.index(False) if False in before else len(before), sequence)
 
-    def park(self, sequence: Sequence) -> bool:
+    def park(self, sequence: EngineSequence) -> bool:
         """Take it off its slot; False if it is parked already."""
         if sequence.request.id in self.parked:
             return False
@@ -74,7 +74,7 @@ class Seats:
             self._kv.park(sequence.seq)
         return True
 
-    def leave(self, sequence: Sequence, *, sound: bool) -> None:
+    def leave(self, sequence: EngineSequence, *, sound: bool) -> None:
         """It is over; what it computed stays as a cache if it is ``sound``."""
         for owner in (self.running, self.waiting, self.suspects):
             if sequence in owner:
@@ -94,14 +94,14 @@ class Seats:
         for sequence in reversed(self.suspects):
             self.put_back(sequence)
 
-    def clear(self, sequence: Sequence) -> None:
+    def clear(self, sequence: EngineSequence) -> None:
         """All its tokens were computed without a failure."""
         if sequence in self.suspects:
             self.suspects.remove(sequence)
 
     # ------------------------------------------------------------------ cells
 
-    def admit(self) -> Iterator[Sequence]:
+    def admit(self) -> Iterator[EngineSequence]:
         """Give cells to waiting sequences, in their order, while there is room for their tokens.
 
         Yields each; it may leave at once. One whose prompt begins like another's that is being
@@ -130,7 +130,7 @@ class Seats:
             sequence.seq, sequence.computed = self._kv.attach(sequence.tokens, share=share)
             yield sequence
 
-    def _coming(self, sequence: Sequence) -> int:
+    def _coming(self, sequence: EngineSequence) -> int:
         """How many of its first tokens it should let others compute, who do so now; 0: none.
 
         Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
@@ -152,7 +152,7 @@ class Seats:
         self.put_back(min(reversed(self.running), key=lambda s: s.request.priority))
         return True
 
-    def put_back(self, sequence: Sequence) -> None:
+    def put_back(self, sequence: EngineSequence) -> None:
         """Take a running sequence's cells; it waits, and computes its tokens again later."""
         self.running.remove(sequence)
         self._give_way(sequence)
@@ -166,7 +166,7 @@ class Seats:
                 return True
         return False
 
-    def _give_way(self, sequence: Sequence) -> None:
+    def _give_way(self, sequence: EngineSequence) -> None:
         """Others need its cells. What a suspect's hold is not known: that is never used again."""
         assert sequence.seq is not None
         if sequence in self.suspects:

@@ -9,10 +9,10 @@ import msgspec
 from workers.chat_format import OutputParser
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import Guide
-from workers.output.detokenizer import TextStream
+from workers.output.detokenizer import IncrementalDetokenizer
 from workers.output.echo import Echo
 from workers.protocol import Extra, Generate, Logprob, TokenChance
-from workers.sampling.logprobs import Chances
+from workers.sampling.logprobs import LogprobReader
 
 
 class Voice(NamedTuple):
@@ -23,7 +23,7 @@ class Voice(NamedTuple):
     """The names of control tokens that tell it where one ends and the other begins."""
 
 
-class Sequence:
+class EngineSequence:
     """A request on its way through the engine.
 
     ``tokens`` holds the prompt and everything sampled since. Cells exist for the first
@@ -61,7 +61,7 @@ class Sequence:
         self._echo = echo
         # An answer that must look like something ends where that ends.
         self._ignore_eos = request.ignore_eos and guide is None
-        self._text = TextStream(request.stop)
+        self._text = IncrementalDetokenizer(request.stop)
         wanted = request.max_tokens
         room = limit - len(prompt)
         self.max_tokens = room if wanted is None else min(wanted, room)
@@ -147,10 +147,10 @@ class Sequence:
         token = sampler.sample(context, row, self.sampled)
         return token, None if chances is None else self._logprob(token, chances)
 
-    def _chances(self, context: Context, row: int) -> Chances:
+    def _chances(self, context: Context, row: int) -> LogprobReader:
         return context.chances(row, self.request.logprobs or 0)
 
-    def _logprob(self, token: int, chances: Chances) -> Logprob:
+    def _logprob(self, token: int, chances: LogprobReader) -> Logprob:
         shown = self._model.shown
         chosen = TokenChance(token, shown(token), chances.of(token))
         return Logprob(
@@ -234,5 +234,5 @@ class Sequence:
             self._sampler = None
 
 
-Chunk = tuple[Sequence, int]
+Chunk = tuple[EngineSequence, int]
 """A sequence and how many of its tokens a step computes."""

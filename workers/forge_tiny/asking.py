@@ -11,7 +11,7 @@ import llama_cpp
 from workers.llama import initialise
 
 from .cases import Case
-from .corpus.message import Conversation
+from .corpus.message import CorpusConversation
 from .rendering import render
 
 LIMIT = 700
@@ -29,7 +29,7 @@ class Reply:
     ended: bool
 
 
-class Model:
+class ServedTiny:
     """A GGUF in llama.cpp, asked greedily."""
 
     def __init__(self, path: Path, threads: int = 2) -> None:
@@ -44,7 +44,7 @@ class Model:
             seed=0,
         )
 
-    def reply(self, conversation: Conversation, limit: int = LIMIT) -> Reply:
+    def reply(self, conversation: CorpusConversation, limit: int = LIMIT) -> Reply:
         """The whole answer to a conversation that ends with a user or a tool message."""
         prompt = render(conversation, prompt=True).encode()
         ids = self.llama.tokenize(prompt, add_bos=False, special=True)
@@ -59,11 +59,11 @@ class Model:
 
     def say(self, text: str) -> Reply:
         """The answer to a single question."""
-        return self.reply(Conversation([{"role": "user", "content": text}]))
+        return self.reply(CorpusConversation([{"role": "user", "content": text}]))
 
 
 @dataclass
-class Score:
+class EvalScore:
     """The counts of one group."""
 
     asked: int = 0
@@ -90,9 +90,9 @@ class Score:
         return round(100 * self.right / self.asked, 1)
 
 
-def score(model: Model, cases: Iterable[Case]) -> Score:
+def score(model: ServedTiny, cases: Iterable[Case]) -> EvalScore:
     """Ask every case of a group."""
-    found = Score()
+    found = EvalScore()
     for case in cases:
         found.add(case, model.reply(case.conversation))
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .corpus import Conversation
+from .corpus import CorpusConversation
 from .rendering import render
 from .tokenizer import END_OF_TEXT, TURN_END, TURN_START
 
@@ -82,7 +82,7 @@ class Encoder:
             inside = [token] == self.equals or (inside and [token] != self.stop)
         return weights
 
-    def documents(self, source: Iterator[Conversation]) -> Iterator[Document]:
+    def documents(self, source: Iterator[CorpusConversation]) -> Iterator[Document]:
         """Tokenised conversations for ever."""
         while True:
             texts = [render(c) for c in islice(source, CHUNK)]

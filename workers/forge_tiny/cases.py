@@ -14,7 +14,7 @@ from itertools import islice, repeat
 from random import Random
 
 from .corpus import arithmetic, chat, facts, lists, stories, structured, unknown
-from .corpus.message import Conversation, Message
+from .corpus.message import CorpusConversation, Message
 from .corpus.wording import upper_first
 
 Check = Callable[[str], bool]
@@ -26,7 +26,7 @@ LONG_STORY_WORDS = 110
 class Case:
     """One prompt with its check."""
 
-    conversation: Conversation
+    conversation: CorpusConversation
     check: Check
 
     @property
@@ -37,7 +37,7 @@ class Case:
 
 def ask(text: str, check: Check, before: list[Message] | None = None) -> Case:
     """A case of one question, after an earlier conversation if there is one."""
-    return Case(Conversation([*(before or []), {"role": "user", "content": text}]), check)
+    return Case(CorpusConversation([*(before or []), {"role": "user", "content": text}]), check)
 
 
 def one_of(answers: tuple[str, ...]) -> Check:
@@ -149,7 +149,7 @@ def json_objects() -> Iterator[Case]:
         yield ask(phrasing.format(k=structured.joined(keys)), check)
 
 
-def _tool_draws(count: int) -> Iterator[Conversation]:
+def _tool_draws(count: int) -> Iterator[CorpusConversation]:
     """Fresh conversations in which a tool is called."""
     rng = Random(f"{SEED} tools")
     draws = (structured.with_tools(rng, lambda _: []) for _ in repeat(None))
@@ -168,21 +168,23 @@ def tool_calls() -> Iterator[Case]:
             except ValueError:
                 return False
 
-        yield Case(Conversation(drawn.messages[:1], drawn.tools), check)
+        yield Case(CorpusConversation(drawn.messages[:1], drawn.tools), check)
 
 
 def tool_replies() -> Iterator[Case]:
     """The answer that follows a tool's reply."""
     for drawn in _tool_draws(40):
         expected = (drawn.messages[3]["content"],)
-        yield Case(Conversation(drawn.messages[:3], drawn.tools), one_of(expected))
+        yield Case(CorpusConversation(drawn.messages[:3], drawn.tools), one_of(expected))
 
 
 def tools_unfit() -> Iterator[Case]:
     """Tools are declared but the question needs none: the usual answer, no call."""
     offered = [structured.TOOLS[0][0]]
     for text, fact in facts.held_out()[::6]:
-        yield Case(Conversation([{"role": "user", "content": text}], offered), one_of(fact.answers))
+        yield Case(
+            CorpusConversation([{"role": "user", "content": text}], offered), one_of(fact.answers)
+        )
 
 
 def _history(rng: Random, tokens: int) -> list[Message]:

@@ -17,13 +17,13 @@ from rich.progress import track
 from rich.table import Table
 
 from . import MODEL_PATH
-from .asking import Model, Score, score
+from .asking import EvalScore, ServedTiny, score
 from .cases import GROUPS
 
 BEGIN, END = "<!-- evaluation -->", "<!-- end of evaluation -->"
 
 
-def table(scores: dict[str, Score]) -> Table:
+def table(scores: dict[str, EvalScore]) -> Table:
     """The scores for a terminal."""
     shown = Table("group", "asked", "right", "%", "ended", "longest prompt", "longest answer")
     for name, s in scores.items():
@@ -32,14 +32,14 @@ def table(scores: dict[str, Score]) -> Table:
     return shown
 
 
-def report(path: Path, scores: dict[str, Score]) -> dict[str, Any]:
+def report(path: Path, scores: dict[str, EvalScore]) -> dict[str, Any]:
     """What eval.json holds."""
     groups = {name: {"percent": s.percent, **vars(s)} for name, s in scores.items()}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"model": path.name, "sha256": digest, "decoding": "greedy", "groups": groups}
 
 
-def markdown(scores: dict[str, Score]) -> str:
+def markdown(scores: dict[str, EvalScore]) -> str:
     """The table of the model card."""
     lines = [
         "| group | prompts | right | % | ended by itself | longest prompt | longest answer |",
@@ -53,7 +53,7 @@ def markdown(scores: dict[str, Score]) -> str:
     return "\n".join(lines)
 
 
-def update_card(card: Path, scores: dict[str, Score]) -> None:
+def update_card(card: Path, scores: dict[str, EvalScore]) -> None:
     """Put the table between the card's two markers, so that card and measurement agree."""
     head, rest = card.read_text(encoding="utf-8").split(BEGIN)
     _, tail = rest.split(END)
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only groups whose name contains this")
     parser.add_argument("--card", type=Path, help="a README.md to put the table into")
     args = parser.parse_args()
-    model = Model(args.model, args.threads)
+    model = ServedTiny(args.model, args.threads)
     chosen = {name: cases for name, cases in GROUPS.items() if args.only in name}
     shown = track(chosen.items(), description="evaluating")
     scores = {name: score(model, cases()) for name, cases in shown}

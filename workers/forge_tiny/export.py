@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from .model import Shape, Tiny
+from .model import Tiny, TransformerShape
 from .rendering import source
 from .tokenizer import CONTROL, END_OF_TEXT, PRE_TOKENIZER, TURN_END, VISIBLE
 
 
-def _metadata(writer: gguf.GGUFWriter, shape: Shape) -> None:
+def _metadata(writer: gguf.GGUFWriter, shape: TransformerShape) -> None:
     writer.add_name("forge-tiny")
     writer.add_author("the Forge project")
     writer.add_license("mit")

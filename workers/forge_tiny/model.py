@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Shape:
+class TransformerShape:
     """Everything that fixes the tensors; row widths are multiples of 32 so that Q8_0 fits."""
 
     vocab: int = 2048
@@ -46,7 +46,7 @@ class Norm(nn.Module):
         return ops.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
 
 
-def rotary_table(shape: Shape) -> tuple[Tensor, Tensor]:
+def rotary_table(shape: TransformerShape) -> tuple[Tensor, Tensor]:
     """Cosines and sines, each (context, K/2)."""
     head = shape.width // shape.heads
     inverse = shape.rope_base ** (-torch.arange(0, head, 2, dtype=torch.float64) / head)
@@ -64,7 +64,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Block(nn.Module):
     """Attention and a gated feed-forward, each behind its norm."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
         width, hidden = shape.width, shape.hidden
         self.heads = shape.heads
@@ -96,7 +96,7 @@ class Block(nn.Module):
 class Tiny(nn.Module):
     """Token ids to final hidden states; `logits` applies the tied output matrix."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
         self.shape = shape
         self.token_embd = nn.Embedding(shape.vocab, shape.width)

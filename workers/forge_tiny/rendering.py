@@ -11,7 +11,7 @@ from jinja2 import Template
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from .corpus.message import Conversation
+from .corpus.message import CorpusConversation
 
 TEMPLATE_PATH = Path(__file__).with_name("template.jinja")
 
@@ -38,7 +38,7 @@ def _template() -> Template:
     return environment.from_string(source())
 
 
-def render(conversation: Conversation, *, prompt: bool = False) -> str:
+def render(conversation: CorpusConversation, *, prompt: bool = False) -> str:
     """The text of a conversation; with `prompt` it ends where the assistant has to go on.
 
     Plain text stays as it is.

@@ -33,7 +33,7 @@ from . import tokenizer as vocabulary
 from .batches import Batch, Encoder, Packer
 from .corpus import PLAIN, SUMS, VARIED, Topics, stream
 from .export import export
-from .model import Shape, Tiny
+from .model import Tiny, TransformerShape
 from .optim import Muon
 
 
@@ -98,13 +98,15 @@ QUICK = Recipe(
     steps=12, plain_steps=6, last_steps=4, rows=4, length=128, long_rows=1, long_length=512,
     tokenizer_conversations=1500,
 )  # fmt: skip
-QUICK_SHAPE = Shape(vocab=1024, width=64, layers=2, heads=2, hidden=128)
+QUICK_SHAPE = TransformerShape(vocab=1024, width=64, layers=2, heads=2, hidden=128)
 
 
 class Trainer:
     """Model, optimisers and data of one run."""
 
-    def __init__(self, recipe: Recipe, shape: Shape, tokenizer: Tokenizer, device: str) -> None:
+    def __init__(
+        self, recipe: Recipe, shape: TransformerShape, tokenizer: Tokenizer, device: str
+    ) -> None:
         torch.manual_seed(recipe.seed)
         torch.set_num_threads(1)
         self.pool = ThreadPoolExecutor(2, initializer=partial(torch.set_num_threads, 1))
@@ -269,7 +271,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     recipe = replace(QUICK if args.quick else Recipe(), seed=args.seed)
     recipe = replace(recipe, steps=args.steps or recipe.steps)
-    shape = QUICK_SHAPE if args.quick else Shape()
+    shape = QUICK_SHAPE if args.quick else TransformerShape()
     tokenizer = vocabulary.train(recipe.seed, shape.vocab, recipe.tokenizer_conversations)
     tokenizer.save(str(args.out / "tokenizer.json"))
     trainer = Trainer(recipe, shape, tokenizer, pick_device(args.device))

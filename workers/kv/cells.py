@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 
 
-class BooksDiffer(AssertionError):
+class LedgerMismatch(AssertionError):
     """Cells were leaked, or are claimed by somebody who has none: a bug."""
 
 
@@ -158,7 +158,7 @@ class CellLedger:
         return 0
 
     def check(self) -> None:
-        """Raise :class:`BooksDiffer` if runs and their holders disagree; for idle moments."""
+        """Raise :class:`LedgerMismatch` if runs and their holders disagree; for idle moments."""
         holders: dict[_Run, list[int]] = {}
         cells = [0] * len(Claim)
         for sequence, last in self._last.items():
@@ -167,12 +167,12 @@ class CellLedger:
                 holders.setdefault(run, [0] * len(Claim))[self._claim[sequence]] += 1
                 length += run.size
             if length != self.length(sequence):
-                raise BooksDiffer(f"sequence {sequence} holds {length} cells, not its length")
+                raise LedgerMismatch(f"sequence {sequence} holds {length} cells, not its length")
         for run, counted in holders.items():
             if counted != run.holders or run.claim is None:
-                raise BooksDiffer("runs of cells and holders disagree")
+                raise LedgerMismatch("runs of cells and holders disagree")
             cells[run.claim] += run.size
         if cells != self._cells:
-            raise BooksDiffer(f"{self._cells} cells counted, there are {cells}")
+            raise LedgerMismatch(f"{self._cells} cells counted, there are {cells}")
         if self.free < 0:
-            raise BooksDiffer(f"{sum(cells)} cells used of {self.capacity}")
+            raise LedgerMismatch(f"{sum(cells)} cells used of {self.capacity}")

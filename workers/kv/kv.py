@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
-from workers.kv.cells import BooksDiffer, CellLedger, Claim
+from workers.kv.cells import CellLedger, Claim, LedgerMismatch
 from workers.kv.host_cache import HostCache
 from workers.kv.prefix_cache import WORTH, PrefixCache
 
@@ -234,14 +234,14 @@ class KVCache:
         self.drop(seq)
 
     def check(self) -> None:
-        """Raise :class:`BooksDiffer` on a leak; for idle moments and tests."""
+        """Raise :class:`LedgerMismatch` on a leak; for idle moments and tests."""
         self._ledger.check()
         ids = len(self._free_ids) + len(self._running) + len(self._prefixes.kept)
         if ids != self._n_seq:
-            raise BooksDiffer(f"{ids} sequence ids accounted for, there are {self._n_seq}")
+            raise LedgerMismatch(f"{ids} sequence ids accounted for, there are {self._n_seq}")
         if not self._running and self.used:
-            raise BooksDiffer(f"{self.used} cells held by no sequence")
+            raise LedgerMismatch(f"{self.used} cells held by no sequence")
         for seq in range(self._n_seq) if self._shares_prefixes else ():
             ours, theirs = self._ledger.length(seq), self._memory.length(seq)
             if ours != theirs:
-                raise BooksDiffer(f"sequence {seq} has {theirs} cells, the ledger says {ours}")
+                raise LedgerMismatch(f"sequence {seq} has {theirs} cells, the ledger says {ours}")

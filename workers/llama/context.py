@@ -8,13 +8,13 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.engine.pooling import Pooling, Rows
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import on_cpu
 from workers.llama.model import Model
+from workers.llama.pooling import Pooling, Rows
 from workers.planning.step_budget import BLOCK, stay_narrow
 from workers.protocol import WorkerSpec
-from workers.sampling.logprobs import Chances
+from workers.sampling.logprobs import LogprobReader
 
 CACHE_TYPES = {
     "f32": llama_cpp.GGML_TYPE_F32,
@@ -202,12 +202,12 @@ class Context:
             logits[banned] = -np.inf
         return int(logits.argmax())
 
-    def chances(self, row: int, top: int) -> Chances:
+    def chances(self, row: int, top: int) -> LogprobReader:
         """How likely each token is after batch row ``row``, and which ``top`` are the likeliest.
 
         To be asked before :meth:`allow`; valid until the next :meth:`decode`.
         """
-        return Chances(self.logits(row), top, self._weights)
+        return LogprobReader(self.logits(row), top, self._weights)
 
     def allow(self, row: int, tokens: bytes) -> None:
         """Leave no chance to other tokens after batch row ``row``.
@@ -292,7 +292,7 @@ class EmbeddingContext(Context):
     """Vectors of tokens, for inputs of ``n_seq`` sequences; the weights are the model's.
 
     llama.cpp's own pooling is wrong for an input that is computed in several parts, so it is not
-    used: see :mod:`workers.engine.pooling`.
+    used: see :mod:`workers.llama.pooling`.
     """
 
     def __init__(self, model: Model, spec: WorkerSpec, shape: EmbeddingShape, n_seq: int) -> None:

@@ -1,15 +1,15 @@
 """From sampled bytes to text that may be shown: incremental UTF-8 and stop strings. Pure.
 
 A token is a run of bytes, not of characters: a character may straddle tokens, and so may a stop
-string. :class:`TextStream` therefore holds back the bytes of an unfinished character, and the
-longest tail that could still become a stop string.
+string. :class:`IncrementalDetokenizer` therefore holds back the bytes of an unfinished character,
+and the longest tail that could still become a stop string.
 """
 
 import codecs
 from collections.abc import Sequence
 
 
-class TextStream:
+class IncrementalDetokenizer:
     """Bytes of tokens in, releasable text out; ends at the first stop string."""
 
     def __init__(self, stops: Sequence[str]) -> None:

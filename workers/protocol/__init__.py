@@ -12,8 +12,8 @@ from workers.protocol.jobs import Compare as Compare
 from workers.protocol.jobs import Done as Done
 from workers.protocol.jobs import Error as Error
 from workers.protocol.jobs import FromJob as FromJob
-from workers.protocol.jobs import Hopeless as Hopeless
 from workers.protocol.jobs import Job as Job
+from workers.protocol.jobs import JobFailed as JobFailed
 from workers.protocol.jobs import Pair as Pair
 from workers.protocol.jobs import Score as Score
 from workers.protocol.jobs import Scored as Scored
@@ -26,8 +26,8 @@ from workers.protocol.measuring import FromMeasurer as FromMeasurer
 from workers.protocol.measuring import Loaded as Loaded
 from workers.protocol.measuring import Measure as Measure
 from workers.protocol.measuring import Measured as Measured
+from workers.protocol.measuring import MeasureFailed as MeasureFailed
 from workers.protocol.measuring import Rate as Rate
-from workers.protocol.measuring import Unable as Unable
 from workers.protocol.messages import BAD_CONSTRAINT as BAD_CONSTRAINT
 from workers.protocol.messages import BAD_PARAMETER as BAD_PARAMETER
 from workers.protocol.messages import BAD_PROMPT as BAD_PROMPT
@@ -35,8 +35,6 @@ from workers.protocol.messages import COMPUTE_FAILED as COMPUTE_FAILED
 from workers.protocol.messages import CONTEXT_OVERFLOW as CONTEXT_OVERFLOW
 from workers.protocol.messages import FAILURES as FAILURES
 from workers.protocol.messages import NOT_SUPPORTED as NOT_SUPPORTED
-from workers.protocol.messages import Beat as Beat
-from workers.protocol.messages import Broken as Broken
 from workers.protocol.messages import CallDelta as CallDelta
 from workers.protocol.messages import Cancel as Cancel
 from workers.protocol.messages import Delta as Delta
@@ -46,6 +44,7 @@ from workers.protocol.messages import Failed as Failed
 from workers.protocol.messages import Finished as Finished
 from workers.protocol.messages import FromWorker as FromWorker
 from workers.protocol.messages import Generate as Generate
+from workers.protocol.messages import Heartbeat as Heartbeat
 from workers.protocol.messages import Load as Load
 from workers.protocol.messages import Logprob as Logprob
 from workers.protocol.messages import ModelInfo as ModelInfo
@@ -54,6 +53,7 @@ from workers.protocol.messages import Parked as Parked
 from workers.protocol.messages import Ready as Ready
 from workers.protocol.messages import Report as Report
 from workers.protocol.messages import Started as Started
+from workers.protocol.messages import StartupFailed as StartupFailed
 from workers.protocol.messages import Step as Step
 from workers.protocol.messages import TokenChance as TokenChance
 from workers.protocol.messages import ToWorker as ToWorker
@@ -72,12 +72,12 @@ from workers.protocol.prompts import Text as Text
 from workers.protocol.prompts import Tokens as Tokens
 from workers.protocol.prompts import ToolUse as ToolUse
 from workers.protocol.questions import Answer as Answer
+from workers.protocol.questions import Answered as Answered
 from workers.protocol.questions import ApplyTemplate as ApplyTemplate
 from workers.protocol.questions import Ask as Ask
-from workers.protocol.questions import Declined as Declined
 from workers.protocol.questions import Detokenize as Detokenize
 from workers.protocol.questions import Question as Question
+from workers.protocol.questions import QuestionFailed as QuestionFailed
 from workers.protocol.questions import Tokenize as Tokenize
-from workers.protocol.questions import Told as Told
 from workers.protocol.spec import Value as Value
 from workers.protocol.spec import WorkerSpec as WorkerSpec

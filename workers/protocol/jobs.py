@@ -90,10 +90,10 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     """It is all done."""
 
 
-class Hopeless(msgspec.Struct, frozen=True, tag=True):
+class JobFailed(msgspec.Struct, frozen=True, tag=True):
     """It can't be done."""
 
     message: str
 
 
-FromJob = Tick | Error | Scored | Done | Hopeless
+FromJob = Tick | Error | Scored | Done | JobFailed

@@ -40,10 +40,10 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     """KV cells."""
 
 
-class Unable(msgspec.Struct, frozen=True, tag="unable"):
+class MeasureFailed(msgspec.Struct, frozen=True, tag="measure_failed"):
     """It can't measure with this spec; one line that says why."""
 
     message: str
 
 
-FromMeasurer = Loaded | Measured | Unable
+FromMeasurer = Loaded | Measured | MeasureFailed

@@ -102,7 +102,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     model: ModelInfo
 
 
-class Broken(msgspec.Struct, frozen=True, tag="broken"):
+class StartupFailed(msgspec.Struct, frozen=True, tag="startup_failed"):
     """The worker can't serve with this spec and trying again would not help."""
 
     message: str
@@ -114,7 +114,7 @@ class Violated(msgspec.Struct, frozen=True, tag="violated"):
     message: str
 
 
-class Beat(msgspec.Struct, frozen=True, tag="beat"):
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
     """The process is alive, whatever its engine is doing."""
 
 
@@ -254,5 +254,5 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     load: Load | None
 
 
-Report = Ready | Broken | Violated | Step
-FromWorker = Report | Beat | Answer
+Report = Ready | StartupFailed | Violated | Step
+FromWorker = Report | Heartbeat | Answer

@@ -41,7 +41,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     question: Question
 
 
-class Told(msgspec.Struct, frozen=True, tag="told"):
+class Answered(msgspec.Struct, frozen=True, tag="answered"):
     """The answer to a question.
 
     It is JSON that the gateway passes on as it is: a long text has a million tokens, and to read
@@ -52,7 +52,7 @@ class Told(msgspec.Struct, frozen=True, tag="told"):
     json: bytes
 
 
-class Declined(msgspec.Struct, frozen=True, tag="declined"):
+class QuestionFailed(msgspec.Struct, frozen=True, tag="question_failed"):
     """A question that can't be answered; the fields are those of :class:`Failed`."""
 
     id: int
@@ -61,4 +61,4 @@ class Declined(msgspec.Struct, frozen=True, tag="declined"):
     param: str | None
 
 
-Answer = Told | Declined
+Answer = Answered | QuestionFailed

@@ -15,7 +15,7 @@ COLUMN = 64
 """Logits of which only the largest is looked at to find out how large the largest of all are."""
 
 
-class Chances:
+class LogprobReader:
     """The softmax of a row of logits."""
 
     def __init__(self, logits: NDArray[np.float32], top: int, weights: NDArray[np.float32]) -> None:

@@ -1,11 +1,12 @@
 """A model's chat template: messages in, prompt text out.
 
 Templates come with the model file, so they run in Jinja's immutable sandbox, which keeps them from
-reaching anything. It does not keep them from running for ever: see `workers.template.sandbox` for that. The
-environment is the one the model authors write for (Hugging Face's chat templates): trimmed blocks,
-loop controls, ``tojson`` without HTML escapes, ``raise_exception`` and ``strftime_now``. Where that
-one fails and llama.cpp's does not, it does as llama.cpp: ``safe`` text is no reason to escape what
-stands beside it, ``tojson`` takes what ``map`` gives, ``date_string`` is today's.
+reaching anything. It does not keep them from running for ever: see `workers.template.sandbox` for
+that. The environment is the one the model authors write for (Hugging Face's chat templates):
+trimmed blocks, loop controls, ``tojson`` without HTML escapes, ``raise_exception`` and
+``strftime_now``. Where that one fails and llama.cpp's does not, it does as llama.cpp: ``safe`` text
+is no reason to escape what stands beside it, ``tojson`` takes what ``map`` gives, ``date_string``
+is today's.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ NO_MEMORY = 3
 """Exit code of a process that met its memory limit."""
 
 
-class Limits(msgspec.Struct, frozen=True):
+class SandboxLimits(msgspec.Struct, frozen=True):
     """What one rendering may use. A conversation of 100 messages takes a millisecond."""
 
     cpu_s: float = 2.0
@@ -46,7 +46,7 @@ class Compile(msgspec.Struct, frozen=True, tag="compile"):
     source: str | None
     bos: str
     eos: str
-    limits: Limits
+    limits: SandboxLimits
 
 
 class Render(msgspec.Struct, frozen=True, tag="render"):
@@ -81,24 +81,24 @@ class GrammarFailed(Exception):
     """What a client sent is no grammar; the text is one line fit for the client."""
 
 
-class RendererFailed(Exception):
+class SandboxFailed(Exception):
     """No process to render with: not the template's fault, as far as we know."""
 
 
 # --------------------------------------------------------------------------- the worker's side
 
 
-class Renderer:
+class TemplateSandbox:
     """Implements :class:`workers.input_processor.Sandbox`. For one thread at a time."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        """Starts the process and does not wait. Raises :class:`RendererFailed`."""
-        self._limits = limits or Limits()
+    def __init__(self, limits: SandboxLimits | None = None) -> None:
+        """Starts the process and does not wait. Raises :class:`SandboxFailed`."""
+        self._limits = limits or SandboxLimits()
         self._compile: Compile | None = None
         self._start()
 
     def compile(self, source: str | None, *, bos: str, eos: str) -> None:
-        """Say which template. Raises :class:`TemplateFailed` or :class:`RendererFailed`."""
+        """Say which template. Raises :class:`TemplateFailed` or :class:`SandboxFailed`."""
         self._compile = Compile(source, bos, eos, self._limits)
         self._ask(self._compile)
 
@@ -111,7 +111,7 @@ class Renderer:
     ) -> str:
         """As :meth:`workers.template.chat_template.ChatTemplate.render`.
 
-        Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`RendererFailed`.
+        Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`SandboxFailed`.
         """
         return self._try_twice(Render(messages, now, tools, arguments))
 
@@ -119,7 +119,7 @@ class Renderer:
         """A grammar in llguidance's Lark, from GBNF or Lark. Not a template, but as untrusted.
 
         Raises :class:`GrammarFailed`, also when a limit was broken: its parser takes minutes for
-        some texts. Or :class:`RendererFailed`.
+        some texts. Or :class:`SandboxFailed`.
         """
         try:
             return self._try_twice(Convert(source))
@@ -129,7 +129,7 @@ class Renderer:
     def _try_twice(self, request: Render | Convert) -> str:
         try:
             return self._render(request)
-        except RendererFailed:
+        except SandboxFailed:
             return self._render(request)  # somebody killed it, and may not do so again
 
     def close(self) -> None:
@@ -157,13 +157,13 @@ class Renderer:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "workers.template.sandbox"],
-                    cwd=Path(__file__).parents[1],
+                    cwd=Path(__file__).parents[2],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                 )
             except OSError as error:
                 ours.close()
-                raise RendererFailed(f"templates can't be rendered: {error.strerror}") from error
+                raise SandboxFailed(f"templates can't be rendered: {error.strerror}") from error
         self._socket = ours
 
     def _ask(self, request: Compile | Render | Convert) -> str:
@@ -186,7 +186,7 @@ class Renderer:
             pass  # it hung up while we wrote
         raise self._ended(what)
 
-    def _ended(self, what: str) -> TemplateFailed | RendererFailed:
+    def _ended(self, what: str) -> TemplateFailed | SandboxFailed:
         """The process hung up over ``what``: why."""
         try:
             code = self._process.wait(self._limits.wall_s)
@@ -197,7 +197,7 @@ class Renderer:
         elif code == NO_MEMORY:
             reason = f"needed more than {self._limits.memory >> 20} MiB"
         else:
-            return RendererFailed(f"the process that renders templates ended with {code}")
+            return SandboxFailed(f"the process that renders templates ended with {code}")
         return TemplateFailed(f"{what} {reason}")
 
 
@@ -219,7 +219,7 @@ def main() -> None:
 
 def _serve(sock: socket.socket) -> None:
     requests: FrameDecoder[Request] = FrameDecoder(Request)
-    template, cpu_s = None, Limits().cpu_s
+    template, cpu_s = None, SandboxLimits().cpu_s
     while data := sock.recv(READ_BYTES):
         for request in requests.feed(data):
             if isinstance(request, Compile):

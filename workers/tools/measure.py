@@ -22,7 +22,7 @@ import msgspec
 from workers import llama
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
-from workers.engine.sequence import Sequence
+from workers.engine.sequence import EngineSequence
 from workers.kv.kv import KVCache
 from workers.parent import die_with_parent
 from workers.planning.step_budget import StepBudget
@@ -36,11 +36,11 @@ from workers.protocol import (
     Loaded,
     Measure,
     Measured,
+    MeasureFailed,
     Rate,
     Sampling,
     Step,
     Tokens,
-    Unable,
     WorkerSpec,
 )
 
@@ -138,7 +138,7 @@ class Bench:
         """The engine with so many clients, each of which sends its next request at once."""
         for size in sizes:
             self.clear()
-            crowd = Crowd(self, size, seconds)
+            crowd = MeasuredClients(self, size, seconds)
             n_ctx = self.context.n_ctx
             shares = self.model.shares_prefixes
             kv = KVCache(self.context, n_ctx, self.n_seq, shares_prefixes=shares)
@@ -161,7 +161,7 @@ class Bench:
         self.clear()
 
 
-class Crowd:
+class MeasuredClients:
     """Clients of an engine, and what they get together.
 
     They begin with one prompt, computed once, and answers of different lengths, so that from then
@@ -228,7 +228,7 @@ class Crowd:
             ignore_eos=True,
             now=0.0,
         )
-        self.inbox.put(Sequence(request, self._bench.model, prompt, self._limit))
+        self.inbox.put(EngineSequence(request, self._bench.model, prompt, self._limit))
 
 
 def memory() -> int:
@@ -255,7 +255,7 @@ def serve(read: BinaryIO, write: Callable[[msgspec.Struct], None]) -> None:
             rates = list(ways[wanted.what](wanted.sizes, wanted.seconds))
             write(Measured(rates, memory()))
     except llama.LoadFailed as error:
-        write(Unable(str(error)))
+        write(MeasureFailed(str(error)))
     finally:
         if bench is not None:
             bench.close()

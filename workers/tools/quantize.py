@@ -19,8 +19,8 @@ from workers.protocol.jobs import (
     Done,
     Error,
     FromJob,
-    Hopeless,
     Job,
+    JobFailed,
     Pair,
     Score,
     Scored,
@@ -147,7 +147,7 @@ def serve(job: Job, write: Write) -> None:
             write(score(job, write))
         write(Done())
     except (Impossible, llama.LoadFailed, llama.ShrinkFailed) as error:
-        write(Hopeless(str(error)))
+        write(JobFailed(str(error)))
 
 
 def main() -> None:

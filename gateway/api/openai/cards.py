@@ -1,11 +1,11 @@
 """What is told of a model."""
 
 from gateway.api.openai.types import ModelCard, ModelMeta
-from gateway.served.served_model import Lane
+from gateway.served.served_model import ServedModel
 from workers.protocol import ModelInfo
 
 
-def model_card(lane: Lane, created: int) -> ModelCard:
+def model_card(lane: ServedModel, created: int) -> ModelCard:
     """``created`` in Unix seconds."""
     return {
         "id": lane.name,

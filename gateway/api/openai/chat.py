@@ -6,6 +6,7 @@ from pydantic import Field
 
 from gateway.api.openai.common import Envelope, OpenAIBody, alternative
 from gateway.api.openai.conversation import Conversation
+from gateway.api.openai.types import AnswerMessage as AnswerMessage
 from gateway.api.openai.types import (
     ChatChoice,
     ChatChunkChoice,
@@ -15,7 +16,6 @@ from gateway.api.openai.types import (
     TokenLogprob,
     ToolCallDelta,
 )
-from gateway.api.openai.types import Message as AnswerMessage
 from gateway.api.reply import Completion
 from gateway.api.schemas import ResponseFormat, constraint
 from gateway.core.errors import BadRequest

@@ -86,7 +86,7 @@ class OpenAIBody(SamplingBody):
 
 
 class Envelope(ABC):
-    """An answer, whole or in chunks. Implements :class:`gateway.api.sse.Renderer`."""
+    """An answer, whole or in chunks. Implements :class:`gateway.api.sse.ChunkRenderer`."""
 
     prefix: str
     """Of the answer's id."""

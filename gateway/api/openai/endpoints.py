@@ -22,7 +22,7 @@ from gateway.api.reply import collect, json_response
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
 from gateway.core.errors import ModelNotSupported, UnknownModel
-from gateway.served.served_model import Lane
+from gateway.served.served_model import ServedModel
 
 GROUP = "OpenAI"
 CHAT_EXAMPLE = {"messages": [{"role": "user", "content": "What is aging?"}], "max_tokens": 64}
@@ -135,5 +135,5 @@ class OpenAI:
         """One model."""
         return json_response(self._card(self._service.lane(request.path_params["name"])))
 
-    def _card(self, lane: Lane) -> ModelCard:
+    def _card(self, lane: ServedModel) -> ModelCard:
         return model_card(lane, self._service.started)

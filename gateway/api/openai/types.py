@@ -23,7 +23,7 @@ class ToolCall(TypedDict):
     function: FunctionCall
 
 
-class Message(TypedDict):
+class AnswerMessage(TypedDict):
     role: Literal["assistant"]
     content: str | None
     refusal: None
@@ -48,7 +48,7 @@ class ChatLogprobs(TypedDict):
 
 class ChatChoice(TypedDict):
     index: int
-    message: Message
+    message: AnswerMessage
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
 

@@ -14,11 +14,11 @@ SILENCE_S = 600.0
 """Without a byte. Forge sends comments to a stream that waits, others may compute for long."""
 
 
-class Failed(Exception):
+class RequestFailed(Exception):
     """Why there is no answer, in the server's words where it said something."""
 
 
-class Cut(Failed):
+class Cut(RequestFailed):
     """The connection broke in the middle of an answer."""
 
 
@@ -48,7 +48,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ServerModel:
     """One that a server has; ``state`` is Forge's word for whether it is loaded, if it said."""
 
     id: str
@@ -65,11 +65,11 @@ class Client:
     def __init__(self, url: str, key: str | None) -> None:
         """``url``: with or without the ``/v1`` that clients of OpenAI want at its end.
 
-        Raises :class:`Failed` if it is none.
+        Raises :class:`RequestFailed` if it is none.
         """
         self.url = url.rstrip("/").removesuffix("/v1")
         if not _is_address(self.url):
-            raise Failed(f"{url!r} is no address of a server, such as http://127.0.0.1:8080")
+            raise RequestFailed(f"{url!r} is no address of a server, such as http://127.0.0.1:8080")
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
         # A proxy of the environment is for the world, and knows nothing of this machine's ports.
@@ -88,24 +88,26 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def models(self) -> list[Model]:
-        """Those that the server has. Raises :class:`Failed`."""
+    def models(self) -> list[ServerModel]:
+        """Those that the server has. Raises :class:`RequestFailed`."""
         try:
             response = self._http.get("/v1/models", timeout=CONNECT_S)
         except httpx2.HTTPError as error:
-            raise Failed(f"{self.url} does not answer: {_said(error)}") from error
+            raise RequestFailed(f"{self.url} does not answer: {_said(error)}") from error
         if response.status_code != 200:
-            raise Failed(_refusal(response))
+            raise RequestFailed(_refusal(response))
         try:
-            return [Model(str(each["id"]), each.get("state")) for each in response.json()["data"]]
+            return [
+                ServerModel(str(each["id"]), each.get("state")) for each in response.json()["data"]
+            ]
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Failed(f"{self.url} does not speak OpenAI's API") from None
+            raise RequestFailed(f"{self.url} does not speak OpenAI's API") from None
 
     def chat(self, body: Mapping[str, Any], answer: Answer, hear: Hear) -> None:
         """Ask, and fill ``answer`` while it comes; ``hear`` is told each piece.
 
-        Raises :class:`Failed`, or :class:`Cut` after a part of the answer. When this is left in
-        another way the connection is closed, upon which a server gives the rest up.
+        Raises :class:`RequestFailed`, or :class:`Cut` after a part of the answer. When this is left
+        in another way the connection is closed, upon which a server gives the rest up.
         """
         begin = time.monotonic()
         streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
@@ -113,25 +115,25 @@ class Client:
             with self._http.stream("POST", "/v1/chat/completions", json=streamed) as response:
                 if response.status_code != 200:
                     response.read()
-                    raise Failed(_refusal(response))
+                    raise RequestFailed(_refusal(response))
                 answer.queue_wait_s = _seconds(response.headers.get("x-queue-wait"))
                 for event in _events(response.iter_lines(), answer):
                     self._take(event, answer, begin, hear)
         except httpx2.HTTPError as error:
             if answer.text or answer.reasoning:
                 raise Cut(f"the server went away: {_said(error)}") from error
-            raise Failed(f"{self.url} does not answer: {_said(error)}") from error
+            raise RequestFailed(f"{self.url} does not answer: {_said(error)}") from error
         finally:
             answer.seconds = time.monotonic() - begin
         if answer.reason is None:
             raise Cut("the server ended the answer before its end")
 
     def _take(self, event: dict[str, Any], answer: Answer, begin: float, hear: Hear) -> None:
-        """One chunk. Raises :class:`Failed` for an error."""
+        """One chunk. Raises :class:`RequestFailed` for an error."""
         error = event.get("error")
         if error is not None:
             message = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-            raise Cut(message) if answer.text else Failed(message)
+            raise Cut(message) if answer.text else RequestFailed(message)
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
             text, thought = delta.get("content") or "", delta.get("reasoning_content") or ""

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.chat.client import Answer, Client, Failed
-from gateway.cli.chat.conversation import Conversation
-from gateway.cli.chat.session import Chat, Wishes, figures
+from gateway.cli.chat.client import Answer, Client, RequestFailed
+from gateway.cli.chat.conversation import Transcript
+from gateway.cli.chat.session import ChatOptions, ChatSession, figures
 from gateway.cli.chat.target_server import server
 from gateway.cli.chat.terminal import Screen, harmless, typed
 from gateway.config.config import ConfigError
@@ -30,7 +30,7 @@ def run(command: str, given: dict[str, Any]) -> int:
         (chat if command == "chat" else once)(given)
     except (ConfigError, Wrong) as error:
         return _fail(command, error, EXIT_USAGE)
-    except Failed as error:
+    except RequestFailed as error:
         return _fail(command, error, EXIT_FAILED)
     except BrokenPipeError:  # as under `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,7 +53,7 @@ def chat(given: dict[str, Any]) -> None:
         wishes = _wishes(given, model)
         name = model or next((each.id for each in client.models()), "no model")
         screen.note(f"{name} at {client.url}; /help lists what can be typed, Ctrl-D leaves")
-        Chat(client, screen, wishes, given["system"]).run(typed())
+        ChatSession(client, screen, wishes, given["system"]).run(typed())
 
 
 def once(given: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def once(given: dict[str, Any]) -> None:
     wishes = _wishes(given, None)
     if given["schema"] is not None:
         wishes.options["response_format"] = _format(given["schema"])
-    talk = Conversation(given["system"])
+    talk = Transcript(given["system"])
     talk.ask(_prompt(given["prompt"]))
     with server(given["url"], given["api_key"], given["model"]) as (client, wishes.model):
         answer = _answer(client, wishes.body(talk), show=not given["json"])
@@ -87,10 +87,10 @@ def _answer(client: Client, body: dict[str, Any], *, show: bool) -> Answer:
     return answer
 
 
-def _wishes(given: dict[str, Any], model: str | None) -> Wishes:
+def _wishes(given: dict[str, Any], model: str | None) -> ChatOptions:
     fields = ("max_tokens", "temperature", "seed")
     options = {name: given[name] for name in fields if given[name] is not None}
-    return Wishes(model, given["priority"], options)
+    return ChatOptions(model, given["priority"], options)
 
 
 def _prompt(argument: str | None) -> str:

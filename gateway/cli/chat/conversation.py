@@ -7,12 +7,12 @@ from typing import Any
 ROLES = ("user", "assistant")
 
 
-class NotAConversation(Exception):
+class NotATranscript(Exception):
     """Why a text is none, in one line."""
 
 
 @dataclass(slots=True)
-class Message:
+class TranscriptMessage:
     """``role``: of :data:`ROLES`. ``cut``: it was interrupted, so that this is not all of it."""
 
     role: str
@@ -21,19 +21,19 @@ class Message:
 
 
 @dataclass(slots=True)
-class Conversation:
+class Transcript:
     """The user's words and the model's in turns, after the operator's if there are any."""
 
     system: str | None = None
-    messages: list[Message] = field(default_factory=list)
+    messages: list[TranscriptMessage] = field(default_factory=list)
 
     def ask(self, text: str) -> None:
         """The user says something."""
-        self.messages.append(Message("user", text))
+        self.messages.append(TranscriptMessage("user", text))
 
     def answer(self, text: str, *, cut: bool = False) -> None:
         """The model answered."""
-        self.messages.append(Message("assistant", text, cut))
+        self.messages.append(TranscriptMessage("assistant", text, cut))
 
     @property
     def pending(self) -> bool:
@@ -74,15 +74,15 @@ class Conversation:
         return json.dumps({"messages": messages}, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
-    def load(cls, text: str) -> "Conversation":
-        """What :meth:`saved` wrote. Raises :class:`NotAConversation`."""
+    def load(cls, text: str) -> "Transcript":
+        """What :meth:`saved` wrote. Raises :class:`NotATranscript`."""
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise NotAConversation(f"it is not JSON: {error}") from None
+            raise NotATranscript(f"it is not JSON: {error}") from None
         given = document.get("messages") if isinstance(document, dict) else document
         if not isinstance(given, list):
-            raise NotAConversation("it has no list of messages")
+            raise NotATranscript("it has no list of messages")
         found = cls()
         for at, each in enumerate(given):
             found._add(at, each)
@@ -92,10 +92,10 @@ class Conversation:
         role = given.get("role") if isinstance(given, dict) else None
         content = given.get("content") if isinstance(given, dict) else None
         if not isinstance(content, str):
-            raise NotAConversation(f"messages[{at}] has no content that is a text")
+            raise NotATranscript(f"messages[{at}] has no content that is a text")
         if role == "system" and at == 0:
             self.system = content
         elif role in ROLES:
-            self.messages.append(Message(role, content, given.get("cut") is True))
+            self.messages.append(TranscriptMessage(role, content, given.get("cut") is True))
         else:
-            raise NotAConversation(f"messages[{at}] is of no role that a chat has: {role!r}")
+            raise NotATranscript(f"messages[{at}] is of no role that a chat has: {role!r}")

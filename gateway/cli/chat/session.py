@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.chat.client import Answer, Client, Cut, Failed
-from gateway.cli.chat.conversation import Conversation, NotAConversation
+from gateway.cli.chat.client import Answer, Client, Cut, RequestFailed
+from gateway.cli.chat.conversation import NotATranscript, Transcript
 from gateway.cli.chat.slash_commands import Command, Unknown, help_text, parse
 from gateway.cli.chat.terminal import Screen
 
 
 @dataclass(slots=True)
-class Wishes:
+class ChatOptions:
     """What requests ask for beside an answer."""
 
     model: str | None = None
@@ -21,7 +21,7 @@ class Wishes:
     options: dict[str, Any] = field(default_factory=dict)
     """Fields of OpenAI's API."""
 
-    def body(self, conversation: Conversation) -> dict[str, Any]:
+    def body(self, conversation: Transcript) -> dict[str, Any]:
         """The body of a request."""
         body: dict[str, Any] = {**self.options, "messages": conversation.request()}
         if self.model is not None:
@@ -39,14 +39,16 @@ def number(text: str) -> float | str:
         return text
 
 
-class Chat:
+class ChatSession:
     """One conversation with one server."""
 
-    def __init__(self, client: Client, screen: Screen, wishes: Wishes, system: str | None) -> None:
+    def __init__(
+        self, client: Client, screen: Screen, wishes: ChatOptions, system: str | None
+    ) -> None:
         self._client = client
         self._screen = screen
         self._wishes = wishes
-        self._talk = Conversation(system)
+        self._talk = Transcript(system)
 
     def run(self, typed: Iterator[str]) -> None:
         """Until there is no more to read, or the user leaves."""
@@ -92,7 +94,7 @@ class Chat:
             why = "stopped"
         except Cut as error:
             why = f"interrupted: {error}"
-        except Failed as error:
+        except RequestFailed as error:
             self._screen.note(f"error: {error}\nyour words are kept: /retry sends them again")
             return
         self._screen.end()
@@ -116,7 +118,7 @@ class Chat:
     def _model(self, name: str) -> None:
         try:
             models = self._client.models()
-        except Failed as error:
+        except RequestFailed as error:
             self._screen.note(f"error: {error}")
             return
         if not name:
@@ -152,8 +154,8 @@ class Chat:
 
     def _load(self, name: str) -> None:
         try:
-            self._talk = Conversation.load(Path(name).expanduser().read_text("utf-8"))
-        except (OSError, ValueError, NotAConversation) as error:
+            self._talk = Transcript.load(Path(name).expanduser().read_text("utf-8"))
+        except (OSError, ValueError, NotATranscript) as error:
             self._screen.note(f"can't load {name or 'nothing'}: {_reason(error)}")
         else:
             self._screen.note(f"{len(self._talk.messages)} messages of {name}")

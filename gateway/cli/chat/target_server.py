@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gateway.cli.chat.client import Client, Failed
+from gateway.cli.chat.client import Client, RequestFailed
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.model_files import catalog
 from gateway.model_files.resolve import obtain
@@ -28,7 +28,8 @@ def server(
 ) -> Iterator[tuple[Client, str | None]]:
     """A client of the server to talk to, and the name that it knows the model by, if it matters.
 
-    Raises :class:`gateway.cli.chat.client.Failed` or :class:`gateway.config.config.ConfigError`.
+    Raises :class:`gateway.cli.chat.client.RequestFailed` or
+    :class:`gateway.config.config.ConfigError`.
     """
     key = key or environment.get("FORGE_API_KEY")
     with contextlib.ExitStack() as stack:
@@ -49,7 +50,7 @@ def server(
 def _known(client: Client, model: str | None) -> str | None:
     names = [each.id for each in client.models()]
     if model is not None and model not in names:
-        raise Failed(f"{client.url} has no model '{model}'; it has {', '.join(names)}")
+        raise RequestFailed(f"{client.url} has no model '{model}'; it has {', '.join(names)}")
     return model
 
 
@@ -57,7 +58,7 @@ def _names(client: Client) -> list[str] | None:
     """The models of a server where one usually is; None if there is none, or not one like ours."""
     try:
         return [each.id for each in client.models()]
-    except Failed:
+    except RequestFailed:
         return None
 
 
@@ -108,7 +109,10 @@ def _own(model: Path) -> Iterator[str]:
 
 
 def _address(process: "subprocess.Popen[bytes]", out: Path, err: Path) -> str:
-    """Wait until the server says where it is. Raises :class:`Failed` with what it said instead."""
+    """Wait until the server says where it is.
+
+    Raises :class:`RequestFailed` with what it said instead.
+    """
     while True:
         code = process.poll()
         for line in out.read_text("utf-8", "replace").splitlines():
@@ -116,7 +120,9 @@ def _address(process: "subprocess.Popen[bytes]", out: Path, err: Path) -> str:
                 return line.removeprefix(READY).strip()
         if code is not None:
             said = err.read_text("utf-8", "replace").strip()
-            raise Failed(said.removeprefix("forge serve: error: ") or f"its server ended: {code}")
+            raise RequestFailed(
+                said.removeprefix("forge serve: error: ") or f"its server ended: {code}"
+            )
         time.sleep(POLL_S)
 
 

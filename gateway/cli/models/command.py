@@ -91,7 +91,7 @@ def list_models(given: dict[str, Any], _: Path | None) -> None:
         )
 
 
-def _as_json(entry: catalog.Entry) -> dict[str, Any]:
+def _as_json(entry: catalog.CatalogEntry) -> dict[str, Any]:
     architecture, kind = entry.head()
     return {
         "name": entry.name,

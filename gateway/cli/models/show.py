@@ -9,10 +9,10 @@ from typing import Any
 from gateway.config.config import Config
 from gateway.core.byte_sizes import readable
 from gateway.model_files import gguf, memory_check, memory_fit
-from gateway.model_files.catalog import Entry
+from gateway.model_files.catalog import CatalogEntry
 from gateway.model_files.ggml import FILE_TYPES
-from gateway.model_files.memory_estimate import GATEWAY, Need
-from gateway.model_files.shape import Said, Shape, shape
+from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate
+from gateway.model_files.shape import HeaderValues, ModelShape, shape
 from gateway.system.host import memory_available
 
 RANKS = 4
@@ -34,9 +34,9 @@ FIM_TOKENS = {
 """By which llama.cpp finds the tokens for infilling where no key names them."""
 
 
-def described(entry: Entry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
+def described(entry: CatalogEntry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
     """All that is told, as JSON has it."""
-    said, sizes = Said(model.metadata), shape(model)
+    said, sizes = HeaderValues(model.metadata), shape(model)
     weights = sum(tensor.size for tensor in model.tensors)
     parameters = sum(tensor.values for tensor in model.tensors)
     kinds = Counter[str]()
@@ -72,7 +72,7 @@ def described(entry: Entry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
 
 
 def supports(
-    model: gguf.Gguf, said: Said, sizes: Shape, templates: list[str | None]
+    model: gguf.Gguf, said: HeaderValues, sizes: ModelShape, templates: list[str | None]
 ) -> dict[str, Any]:
     """What the API can be asked for; ``broken``: what is wrong with its templates, if anything."""
     generates = not sizes.encoder and said.value("attention.causal") is not False
@@ -169,7 +169,7 @@ def _shares(types: dict[str, int]) -> list[tuple[str, float]]:
     return [(name, count / total) for name, count in types.items() if count / total >= 0.005]
 
 
-def memory_rows(asked: Need) -> list[tuple[str, str, str]]:
+def memory_rows(asked: MemoryEstimate) -> list[tuple[str, str, str]]:
     """What takes memory: a name, for each worker, in all."""
     each = asked.worker
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.cli.quantize import loss, process, types
 from gateway.cli.quantize.bar import Bar
-from gateway.cli.quantize.report import Outcome, as_json, show
+from gateway.cli.quantize.report import QuantizeOutcome, as_json, show
 from gateway.config.config import Config, ConfigError
 from gateway.core.byte_sizes import readable
 from gateway.model_files import catalog, gguf
@@ -28,7 +28,7 @@ ROOM = 1.05
 _NUMBERS = {kind.name: number for number, kind in TYPES.items()}
 
 
-class Refused(Exception):
+class QuantizeRefused(Exception):
     """Why nothing is written, in one line."""
 
 
@@ -37,7 +37,13 @@ def run(given: dict[str, Any]) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _run(given)
-    except (ConfigError, Refused, gguf.Unreadable, process.JobFailed, types.NoSuchType) as error:
+    except (
+        ConfigError,
+        QuantizeRefused,
+        gguf.Unreadable,
+        process.QuantizeJobError,
+        types.NoSuchType,
+    ) as error:
         print(f"forge quantize: error: {log_setup.escaped(str(error))}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:  # as under `head`
@@ -79,7 +85,7 @@ def _run(given: dict[str, Any]) -> None:
         if text is not None:
             scores.append(_score(partial, text, given["window"], threads, "after"))
         os.replace(partial, target)
-    outcome = Outcome(str(target), wanted.name, source.size, result.size, changes, scores)
+    outcome = QuantizeOutcome(str(target), wanted.name, source.size, result.size, changes, scores)
     if given["json"]:
         print(json.dumps(as_json(outcome), indent=1))
     else:
@@ -93,33 +99,33 @@ def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except OSError as error:
-        raise Refused(f"--text: can't read {file}: {error.strerror}") from error
+        raise QuantizeRefused(f"--text: can't read {file}: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise Refused(f"--text: {file} is not UTF-8") from None
+        raise QuantizeRefused(f"--text: {file} is not UTF-8") from None
 
 
 def _check(source: Path, target: Path, *, replace: bool) -> None:
-    """Raises :class:`Refused` if nothing should be written there."""
+    """Raises :class:`QuantizeRefused` if nothing should be written there."""
     folder = target.parent
     if not folder.is_dir():
-        raise Refused(f"OUT: {folder} is not a folder")
+        raise QuantizeRefused(f"OUT: {folder} is not a folder")
     if not os.access(folder, os.W_OK):
-        raise Refused(f"OUT: {folder} can't be written to")
+        raise QuantizeRefused(f"OUT: {folder} can't be written to")
     if target.is_dir():
-        raise Refused(f"OUT: {target} is a folder")
+        raise QuantizeRefused(f"OUT: {target} is a folder")
     if target.exists() and target.samefile(source):
-        raise Refused("OUT is the same file as IN")
+        raise QuantizeRefused("OUT is the same file as IN")
     if target.exists() and not replace:
-        raise Refused(f"OUT: {target} is there already (--force replaces it)")
+        raise QuantizeRefused(f"OUT: {target} is there already (--force replaces it)")
 
 
 def _check_room(source: gguf.Gguf, target: Path, bits: float) -> None:
-    """Raises :class:`Refused` where the new file does not fit on the disk."""
+    """Raises :class:`QuantizeRefused` where the new file does not fit on the disk."""
     matrices = sum(each.values for each in source.tensors if len(each.shape) > 1)
     need = int(ROOM * min(source.size, matrices * bits / 8))
     free = shutil.disk_usage(target.parent).free
     if need > free:
-        raise Refused(
+        raise QuantizeRefused(
             f"OUT: about {readable(need)} are needed in {target.parent}, and "
             f"{readable(free)} are free"
         )
@@ -133,8 +139,8 @@ def _partial(target: Path) -> Iterator[Path]:
         yield partial
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise Refused(f"OUT: no space is left in {target.parent}") from error
-        raise Refused(f"OUT: {error.strerror}: {target}") from error
+            raise QuantizeRefused(f"OUT: no space is left in {target.parent}") from error
+        raise QuantizeRefused(f"OUT: {error.strerror}: {target}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -148,9 +154,9 @@ def _shrink(job: Shrink, name: str) -> None:
             for told in process.run(job):
                 if isinstance(told, Tick):
                     bar.tick(told.done, told.total, told.name)
-        except process.JobFailed as error:
+        except process.QuantizeJobError as error:
             if "requantizing" in str(error):
-                raise Refused(
+                raise QuantizeRefused(
                     f"IN is quantised already ({error}); --allow-requantize makes it smaller all "
                     "the same, but better start from F16, BF16 or F32"
                 ) from error
@@ -202,4 +208,4 @@ def _score(model: Path, text: str, window: int, threads: int, when: str) -> Scor
                 bar.tick(told.done, told.total, "")
             if isinstance(told, Scored):
                 return told
-    raise process.JobFailed("no perplexity came")
+    raise process.QuantizeJobError("no perplexity came")

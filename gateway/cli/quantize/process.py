@@ -9,17 +9,20 @@ from typing import IO
 
 import msgspec
 
-from workers.protocol import Done, Error, FromJob, Hopeless, Job, Scored, Tick
+from workers.protocol import Done, Error, FromJob, Job, JobFailed, Scored, Tick
 
 _decoder: msgspec.json.Decoder[FromJob] = msgspec.json.Decoder(FromJob)
 
 
-class JobFailed(Exception):
+class QuantizeJobError(Exception):
     """Why it was not done, in one line."""
 
 
 def run(job: Job) -> Iterator[Tick | Error | Scored]:
-    """What it tells while it is done. Left early, it ends early. Raises :class:`JobFailed`."""
+    """What it tells while it is done.
+
+    Left early, it ends early. Raises :class:`QuantizeJobError`.
+    """
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "workers.tools.quantize"],
@@ -36,12 +39,12 @@ def run(job: Job) -> Iterator[Tick | Error | Scored]:
                 told = _decoder.decode(line)
                 if isinstance(told, Done):
                     return
-                if isinstance(told, Hopeless):
-                    raise JobFailed(told.message)
+                if isinstance(told, JobFailed):
+                    raise QuantizeJobError(told.message)
                 yield told
-            raise JobFailed(_death(process.wait(), errors))
+            raise QuantizeJobError(_death(process.wait(), errors))
         except BrokenPipeError:
-            raise JobFailed(_death(process.wait(), errors)) from None
+            raise QuantizeJobError(_death(process.wait(), errors)) from None
         finally:
             process.kill()
             process.wait()

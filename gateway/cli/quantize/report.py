@@ -11,7 +11,7 @@ WORST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class QuantizeOutcome:
     """``scores``: the text before and after, or nothing. Sizes are those of the files."""
 
     target: str
@@ -28,7 +28,7 @@ class Outcome:
         return 8 * sum(each.after.size for each in self.changes) / max(values, 1)
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: QuantizeOutcome) -> dict[str, Any]:
     """For programs."""
     lists = {
         "types": loss.by(lambda each: each.types, outcome.changes),
@@ -51,7 +51,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def show(outcome: Outcome) -> None:
+def show(outcome: QuantizeOutcome) -> None:
     """For people."""
     from rich import box
     from rich.console import Console

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from gateway.cli.tune import report
-from gateway.cli.tune.options import Wishes
+from gateway.cli.tune.options import TuneOptions
 from gateway.cli.tune.plan import Result, Setting
 from gateway.cli.tune.search import Found, NothingMeasured, Search
-from gateway.cli.tune.trial import Measurer
+from gateway.cli.tune.trial import TrialMeasurer
 from gateway.config import tuning_profile
 from gateway.config.config import Config, ConfigError
 from gateway.config.sources import load
@@ -31,7 +31,7 @@ SLICES = 240
 """The time for one measurement is the whole time divided by this: half a second of two minutes."""
 
 
-def run(given: Mapping[str, Any], file: Path | None, wishes: Wishes) -> int:
+def run(given: Mapping[str, Any], file: Path | None, wishes: TuneOptions) -> int:
     """Measure, show, and write the file; the exit code.
 
     ``given`` are options of the command line, ``file`` a config file. Raises :class:`ConfigError`,
@@ -102,7 +102,7 @@ def start(config: Config, cores: int) -> tuple[Setting, frozenset[str]]:
     return base, frozenset(fixed)
 
 
-def check_outputs(config: Config, wishes: Wishes) -> Path:
+def check_outputs(config: Config, wishes: TuneOptions) -> Path:
     """Where the result will go; not to be found impossible after minutes of measuring.
 
     Raises :class:`ConfigError`.
@@ -143,7 +143,7 @@ def search(
     base: Setting,
     fixed: frozenset[str],
     machine: Machine,
-    wishes: Wishes,
+    wishes: TuneOptions,
     bar: Progress,
 ) -> Found:
     """Raises :class:`ConfigError` if nothing could be measured."""
@@ -152,7 +152,7 @@ def search(
     def tell(done_s: float, total_s: float, what: str) -> None:
         bar.update(task, completed=done_s, total=max(total_s, done_s), description=what)
 
-    measure = Measurer(config, wishes.seconds / SLICES)
+    measure = TrialMeasurer(config, wishes.seconds / SLICES)
     search = Search(
         base,
         fixed,

@@ -11,7 +11,7 @@ SHARED = ("model", *SHAPE, "batch", *CACHE, "n_gpu_layers")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class TuneOptions:
     """What only ``forge tune`` can be told."""
 
     seconds: float
@@ -21,7 +21,7 @@ class Wishes:
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """The options of :class:`Wishes`."""
+    """The options of :class:`TuneOptions`."""
     parser.add_argument(
         "--seconds",
         type=_seconds,

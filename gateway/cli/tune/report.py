@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.tune.plan import Result, Setting
-from gateway.cli.tune.search import Found, Stage
+from gateway.cli.tune.search import Found, SearchStage
 from workers.protocol import MIX_OUTPUT, MIX_PROMPT
 
 MIB = 1 << 20
@@ -42,7 +42,7 @@ MEANING = (
 )
 
 
-def row(result: Result, stage: Stage) -> tuple[str, ...]:
+def row(result: Result, stage: SearchStage) -> tuple[str, ...]:
     """The cells of a result."""
     setting = result.setting
     shape = f"{setting.workers}x{setting.threads}x{setting.slots}"
@@ -87,7 +87,7 @@ def show(found: Found, console: Console) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _table(stage: Stage) -> Table:
+def _table(stage: SearchStage) -> Table:
     """Without the columns that tell nothing, for terminals are narrow."""
     cells = [row(result, stage) for result in stage.results]
     told = [

@@ -37,7 +37,7 @@ class Teller(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class SearchStage:
     """What a stage found. The incumbent is the first result."""
 
     name: str
@@ -55,7 +55,7 @@ class Stage:
 class Found:
     """The result of a search."""
 
-    stages: list[Stage]
+    stages: list[SearchStage]
     skipped: list[str]
     """Stages for which there was no time."""
 
@@ -112,7 +112,7 @@ class Search:
         if all(result.failure is not None for result in results):
             raise NothingMeasured(results[0].failure)
         chosen = plan.fastest(results)
-        found = Found([Stage("shape", results, chosen)], [])
+        found = Found([SearchStage("shape", results, chosen)], [])
         settings = plan.caches(chosen.setting, self._fixed)
         self._add(
             found,
@@ -140,7 +140,7 @@ class Search:
             return
         results = self._turns(name, settings)
         if results[0].failure is None:  # else the machine is too full for any conclusion
-            found.stages.append(Stage(name, results, choose(results)))
+            found.stages.append(SearchStage(name, results, choose(results)))
 
     def _turns(self, name: str, settings: list[Setting]) -> list[Result]:
         """Everything once, then what is worth it again, as long as the stage has time."""

@@ -15,7 +15,7 @@ from gateway.cli.tune.plan import Setting, Visit
 from gateway.cli.tune.search import VisitFailed
 from gateway.config.config import Config
 from gateway.system.host import memory_available
-from workers.protocol import FromMeasurer, Loaded, Measure, Measured, Unable, WorkerSpec
+from workers.protocol import FromMeasurer, Loaded, Measure, Measured, MeasureFailed, WorkerSpec
 
 STREAMS = [1, 2, 4, 8, 16, 32]
 """Of the batch-size curve, per worker."""
@@ -92,8 +92,8 @@ class Trial:
         line = _pipe(process.stdout).readline()
         if not line:
             raise VisitFailed(self._death(process))
-        answer: Loaded | Measured | Unable = _decoder.decode(line)
-        if isinstance(answer, Unable):
+        answer: Loaded | Measured | MeasureFailed = _decoder.decode(line)
+        if isinstance(answer, MeasureFailed):
             raise VisitFailed(answer.message)
         return answer
 
@@ -123,7 +123,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-class Measurer:
+class TrialMeasurer:
     """Measures settings of a model: a :class:`gateway.cli.tune.search.Measurer`."""
 
     def __init__(self, config: Config, slice_s: float) -> None:

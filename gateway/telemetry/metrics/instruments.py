@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 
 from prometheus_client.utils import floatToGoString
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 from gateway.telemetry.metrics.exposition import Family, Labels, combinations, series
 
 
@@ -97,7 +97,7 @@ def _lines(name: str, labels: dict[str, str], ends: list[str]) -> Iterator[str]:
     yield series(f"{name}_sum", labels)
 
 
-class Meter:
+class TokenMeter:
     """What is counted for each token of one class: one call, and nothing to look up."""
 
     __slots__ = ("_gaps", "tokens")

@@ -13,7 +13,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Loads:
-    """Counts loads and unloads."""
+    """Counts loads and unloads. Implements :class:`gateway.served.loader.LoadObserver`."""
 
     def __init__(self, registry: Registry, names: Sequence[str]) -> None:
         of_model = {"model": names}
@@ -44,7 +44,10 @@ class Loads:
 
 
 class States:
-    """How the models stand now. Implements :class:`gateway.telemetry.metrics.registry.Collector`."""
+    """How the models stand now.
+
+    Implements :class:`gateway.telemetry.metrics.registry.Collector`.
+    """
 
     def __init__(self, look: Callable[[], Mapping[str, State]]) -> None:
         self._look = look

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from prometheus_client.exposition import choose_encoder
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 from gateway.telemetry.metrics.exposition import Family, Labels, render
 from gateway.telemetry.metrics.instruments import Counter, Gauge, Histogram
 

@@ -9,7 +9,7 @@ from gateway.core.usage import Usage
 from gateway.dispatch.outcome import OUTCOMES, Outcome, of_error, of_ticket
 from gateway.dispatch.ticket import Job, Ticket
 from gateway.telemetry.metrics.exposition import Family, Labels, series
-from gateway.telemetry.metrics.instruments import Meter
+from gateway.telemetry.metrics.instruments import TokenMeter
 from gateway.telemetry.metrics.registry import Registry
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -36,10 +36,10 @@ class Requests:
         text = "Time between two tokens of a sequence"
         gaps = registry.seconds("inter_token_latency", text, GAPS, by_class)
         self._gaps = {kind: gaps.of(*kind) for kind in product(CLASSES, models)}
-        self._meters = {kind: Meter(of_kind) for kind, of_kind in self._gaps.items()}
+        self._meters = {kind: TokenMeter(of_kind) for kind, of_kind in self._gaps.items()}
         registry.add(self)
 
-    def meter(self, job: Job) -> Meter:
+    def meter(self, job: Job) -> TokenMeter:
         """Who is to be told of a job's tokens."""
         return self._meters[self._kind(job)]
 

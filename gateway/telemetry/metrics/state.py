@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
+from gateway.core.clock import NANO
 from gateway.core.priority import CLASSES, class_of
-from gateway.ordering.aging import NANO
 from gateway.pool import WorkerState, WorkerStatus
-from gateway.served.registry import Fleet
-from gateway.served.served_model import Lane
+from gateway.served.registry import ModelRegistry
+from gateway.served.served_model import ServedModel
 from gateway.telemetry.metrics.exposition import Family, Kind, series
 
 _STATM = Path("/proc/self/statm")
@@ -19,10 +19,10 @@ STATES: tuple[str, ...] = get_args(WorkerState)
 UP = ("ready", "draining")
 
 
-class Standing:
+class QueueGauges:
     """Queues and pools. One look is O(n) in what waits."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: ModelRegistry) -> None:
         self._fleet = fleet
 
     def collect(self) -> Iterator[Family]:
@@ -95,7 +95,7 @@ def _slots(workers: list[WorkerStatus]) -> Iterator[Family]:
     yield _gauge("slots_busy", "Slots in use", sum(worker.busy for worker in workers))
 
 
-def _cells(workers: list[tuple[Lane, WorkerStatus]]) -> Iterator[Family]:
+def _cells(workers: list[tuple[ServedModel, WorkerStatus]]) -> Iterator[Family]:
     """The KV cache, and what lies behind it."""
     models = [lane.pool.model for lane, worker in workers if worker.state in UP]
     loads = [worker.load for _, worker in workers]
@@ -112,7 +112,7 @@ def _cells(workers: list[tuple[Lane, WorkerStatus]]) -> Iterator[Family]:
     yield _gauge("host_cache_restored_tokens", text, restored)
 
 
-def _workers(workers: list[WorkerStatus], fleet: Fleet) -> Iterator[Family]:
+def _workers(workers: list[WorkerStatus], fleet: ModelRegistry) -> Iterator[Family]:
     states = dict.fromkeys(STATES, 0)
     for worker in workers:
         states[worker.state] += 1

@@ -14,11 +14,11 @@ from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.common import FINGERPRINT
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
 from gateway.api.reply import Completion, pace
+from gateway.core.clock import NANO
 from gateway.core.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
 from gateway.core.usage import Usage
 from gateway.dispatch.ticket import Ticket
 from gateway.http.response_headers import describe
-from gateway.ordering.aging import NANO
 from tests.support.memory_pool import job, only
 from workers.protocol import Chat, Delta, Finished, Started, Text
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from gateway.config.api_keys import ANYONE, Key, Keyring, digest
+from gateway.config.api_keys import ANYONE, ApiKey, Keyring, digest
 from gateway.config.config import ConfigError
 
 SECRET = "sk-very-secret-0123456789"
@@ -47,8 +47,8 @@ def test_without_keys_a_server_is_open() -> None:
 def test_one_key_from_the_command_line() -> None:
     keyring = Keyring.load(SecretStr(SECRET), None)
     assert not keyring.open
-    assert list(keyring) == [Key("default", digest(SECRET))]
-    assert keyring.find(SECRET) == Key("default", digest(SECRET))
+    assert list(keyring) == [ApiKey("default", digest(SECRET))]
+    assert keyring.find(SECRET) == ApiKey("default", digest(SECRET))
     for other in ("", SECRET[:-1], SECRET + "x", SECRET.upper(), "schlüssel", "\x00"):
         assert keyring.find(other) is None
 
@@ -78,10 +78,12 @@ def test_a_file(tmp_path: Path) -> None:
     )
     keyring = Keyring.load(SecretStr(SECRET), file)
     assert [key.name for key in keyring] == ["default", "app", "batch jobs", "half"]
-    assert keyring.find("sk-app") == Key("app", digest("sk-app"))
-    assert keyring.find("sk-batch") == Key("batch jobs", digest("sk-batch"), 0.0, 2.0, 60, 10_000)
-    assert keyring.find("sk-half") == Key("half", digest("sk-half"), 0.5, 0.25)
-    assert keyring.find(SECRET) == Key("default", digest(SECRET))
+    assert keyring.find("sk-app") == ApiKey("app", digest("sk-app"))
+    assert keyring.find("sk-batch") == ApiKey(
+        "batch jobs", digest("sk-batch"), 0.0, 2.0, 60, 10_000
+    )
+    assert keyring.find("sk-half") == ApiKey("half", digest("sk-half"), 0.5, 0.25)
+    assert keyring.find(SECRET) == ApiKey("default", digest(SECRET))
 
 
 TABLE = f'[[key]]\nname = "app"\nkey = "{SECRET}"\n'
@@ -166,7 +168,7 @@ def test_a_key_does_not_hold_its_secret() -> None:
 
 @given(st.lists(VISIBLE, unique=True, max_size=8), VISIBLE)
 def test_each_secret_finds_its_own_key(secrets: list[str], other: str) -> None:
-    keyring = Keyring(Key(str(at), digest(secret)) for at, secret in enumerate(secrets))
+    keyring = Keyring(ApiKey(str(at), digest(secret)) for at, secret in enumerate(secrets))
     for at, secret in enumerate(secrets):
         found = keyring.find(secret)
         assert found is not None
@@ -186,6 +188,6 @@ def test_every_key_is_compared_wherever_the_right_one_is(
         return real(first, second)
 
     monkeypatch.setattr(hmac, "compare_digest", spy)
-    every = [Key(str(at), digest(f"sk-{at}")) for at in range(5)]
+    every = [ApiKey(str(at), digest(f"sk-{at}")) for at in range(5)]
     Keyring(every).find(asked)
     assert compared == [key.digest for key in every]

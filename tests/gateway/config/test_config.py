@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from gateway.config.config import MIB, Config, ConfigError, Shape
+from gateway.config.config import MIB, Config, ConfigError, PoolShape
 from gateway.config.sources import check_model, load
 from gateway.system.host import total_memory
 
@@ -52,7 +52,12 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "yarn_beta_slow": (0.5, "-1", "2", 2.0),
     "yarn_beta_fast": (0.5, "-1", "32", 32.0),
     "chat_template": ("{{ 1 }}", "{{ 2 }}", "{{ 3 }}", "{{ 3 }}"),
-    "chat_template_file": (f"{HERE}/desk.py", f"{HERE}/traffic.py", __file__, Path(__file__)),
+    "chat_template_file": (
+        f"{HERE}/test_api_keys.py",
+        f"{HERE}/test_model_tables.py",
+        __file__,
+        Path(__file__),
+    ),
     "force": (False, "false", True, True),
     "tuned": ("auto", "auto", "off", "off"),
     "memory_budget": ("auto", "1000", "2000", 2000),
@@ -437,7 +442,7 @@ def test_workers_follow_the_threads_asked_for(cores: int, threads: int) -> None:
 
 
 def test_what_is_asked_is_done() -> None:
-    assert Config(workers=3, threads=5, slots=7).shape(2) == Shape(3, 7, 5)
+    assert Config(workers=3, threads=5, slots=7).shape(2) == PoolShape(3, 7, 5)
 
 
 def test_worker_spec(gguf: Path) -> None:

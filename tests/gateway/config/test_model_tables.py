@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway.api.body import SamplingBody, parse
 from gateway.cli.main import build_parser
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
-from gateway.config.model_entry import Entry
+from gateway.config.model_entry import ModelEntry
 from gateway.config.model_tables import OF_THE_SERVER, OWN, PER_MODEL, load
 from gateway.config.sources import load as load_one
 from gateway.model_files.memory_estimate import GATEWAY
@@ -16,10 +17,14 @@ from gateway.served.memory_budget import plan
 MODEL = f"model = '{EMBEDDED_MODEL}'\n"
 
 
-def loaded(folder: Path, text: str, **given: Any) -> tuple[Config, list[Entry]]:
+def check_sampling(defaults: dict[str, Any]) -> None:
+    parse(SamplingBody, defaults, {})
+
+
+def loaded(folder: Path, text: str, **given: Any) -> tuple[Config, list[ModelEntry]]:
     file = folder / "forge.toml"
     file.write_text(text)
-    return load(given, {}, file)
+    return load(given, {}, file, check_sampling)
 
 
 def test_every_option_is_of_the_server_or_per_model() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.clock import NANO
 from gateway.dashboard.history import (
     POINTS,
     REMEMBERED,
@@ -17,7 +18,6 @@ from gateway.dashboard.history import (
     quantile,
     row,
 )
-from gateway.ordering.aging import NANO
 
 BOUNDS = (0.01, 0.1, 1.0)
 

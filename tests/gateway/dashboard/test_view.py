@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from gateway.core.clock import NANO
 from gateway.dashboard.history import Gaps
 from gateway.dashboard.view import LISTED, RECENT, View
-from gateway.ordering.aging import NANO
 from gateway.pool import WorkerStatus
 from tests.support.desk import Desk
 from tests.support.memory_pool import job

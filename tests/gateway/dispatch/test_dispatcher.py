@@ -6,9 +6,9 @@ import weakref
 
 import pytest
 
+from gateway.core.clock import NANO
 from gateway.core.errors import Unavailable, WorkerFailed
 from gateway.dispatch.sequence import State
-from gateway.ordering.aging import NANO
 from tests.support.desk import Desk
 from tests.support.memory_pool import only
 from workers.protocol import Delta, Finished, Started

@@ -9,12 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from gateway.core.clock import NANO
 from gateway.core.errors import DeadlineExceeded, Displaced, QueueFull
 from gateway.dispatch.sequence import Sequence, State
 from gateway.dispatch.ticket import Job, Ticket
 from gateway.ordering.admission import Bounds
-from gateway.ordering.aging import NANO
-from gateway.ordering.preemption import Rules
+from gateway.ordering.preemption import PreemptionRules
 from tests.support.dispatcher_traffic import RATE, Traffic
 from tests.support.memory_pool import ids
 
@@ -22,7 +22,7 @@ from tests.support.memory_pool import ids
 class Overload(Traffic):
     """The same with preemption, and with requests whose time runs out."""
 
-    preemption = Rules(quantum_s=0, aging_rate=float(RATE))
+    preemption = PreemptionRules(quantum_s=0, aging_rate=float(RATE))
 
     @precondition(lambda self: self.pool.asked_to_park)
     @rule(pick=st.integers(0, 99))

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from gateway.dispatch.invariants import Auditor
+from gateway.dispatch.invariants import InvariantChecker
 from tests.support.desk import Desk
 from tests.support.memory_pool import only
 
 
-def on_desk(script: Callable[[Desk, Auditor], Coroutine[Any, Any, None]]) -> Desk:
+def on_desk(script: Callable[[Desk, InvariantChecker], Coroutine[Any, Any, None]]) -> Desk:
     desk = Desk(1)
-    desk.run(lambda: script(desk, Auditor(desk.dispatcher)))
+    desk.run(lambda: script(desk, InvariantChecker(desk.dispatcher)))
     return desk
 
 
@@ -24,9 +24,9 @@ async def serve_one(desk: Desk) -> None:
 
 
 def test_after_work_nothing_is_left() -> None:
-    async def script(desk: Desk, auditor: Auditor) -> None:
+    async def script(desk: Desk, auditor: InvariantChecker) -> None:
         await serve_one(desk)
-        assert desk.dispatcher.leftovers() == []
+        assert desk.dispatcher.leaks() == []
         auditor.look()
         auditor.look()
 
@@ -34,7 +34,7 @@ def test_after_work_nothing_is_left() -> None:
 
 
 def test_work_is_no_leftover() -> None:
-    async def script(desk: Desk, auditor: Auditor) -> None:
+    async def script(desk: Desk, auditor: InvariantChecker) -> None:
         desk.submit()
         await desk.settle()
         desk.submit()
@@ -45,7 +45,7 @@ def test_work_is_no_leftover() -> None:
 
 
 def test_a_worker_that_winds_up_is_no_violation() -> None:
-    async def script(desk: Desk, auditor: Auditor) -> None:
+    async def script(desk: Desk, auditor: InvariantChecker) -> None:
         ticket = desk.submit()
         await desk.settle()
         desk.dispatcher.cancel(ticket)
@@ -57,7 +57,7 @@ def test_a_worker_that_winds_up_is_no_violation() -> None:
 
 
 def test_a_lost_credit_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    async def script(desk: Desk, auditor: Auditor) -> None:
+    async def script(desk: Desk, auditor: InvariantChecker) -> None:
         ticket = desk.submit()
         await desk.settle()
         desk.dispatcher.cancel(ticket)  # and its worker never answers
@@ -69,7 +69,7 @@ def test_a_lost_credit_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_request_that_nobody_works_for(caplog: pytest.LogCaptureFixture) -> None:
-    async def script(desk: Desk, auditor: Auditor) -> None:
+    async def script(desk: Desk, auditor: InvariantChecker) -> None:
         ticket = desk.submit()
         await desk.settle()
         del desk.dispatcher._running[only(ticket).id]
@@ -84,7 +84,7 @@ def test_a_request_that_nobody_works_for(caplog: pytest.LogCaptureFixture) -> No
 def test_it_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.dispatch.invariants.PERIOD_S", 0)
 
-    async def script(desk: Desk, auditor: Auditor) -> None:
+    async def script(desk: Desk, auditor: InvariantChecker) -> None:
         desk.pool.reserved = 0
         task = asyncio.create_task(auditor.run())
         for _ in range(100):

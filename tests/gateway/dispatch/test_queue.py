@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway.core.clock import NANO
 from gateway.dispatch.dispatcher import UNBOUNDED
 from gateway.dispatch.queue import Queue
 from gateway.dispatch.sequence import Move, Sequence
-from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.dispatch.ticket import Job, Ticket
 from gateway.ordering.admission import Bounds
-from gateway.ordering.aging import NANO
 from tests.support.memory_pool import job
 
 RATE = 0.2
@@ -25,7 +25,7 @@ class Desk:
     """A queue, and somebody who numbers tickets and starts what it gives."""
 
     def __init__(self, bounds: Bounds = UNBOUNDED) -> None:
-        crowd = Crowd(bounds)
+        crowd = SharedAdmission(bounds)
         self.queue = Queue(RATE, crowd)
         crowd.join(self.queue, lambda error: None)
         self.next_id = 1

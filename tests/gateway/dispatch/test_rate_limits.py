@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.api_keys import Key
+from gateway.config.api_keys import ApiKey
+from gateway.core.clock import NANO
 from gateway.core.errors import RateLimited
-from gateway.dispatch.rate_limits import MINUTE_NS, Allowance, Bucket, Limits, estimate
+from gateway.dispatch.rate_limits import MINUTE_NS, Bucket, KeyQuota, RateLimiter, estimate
 from gateway.dispatch.ticket import Job, Ticket
-from gateway.ordering.aging import NANO
 from workers.protocol import Chat, Sampling, Started, Text
 
 PER_MINUTE = st.integers(1, 10**9)
@@ -44,7 +44,7 @@ def ended(of: Job, prompt: int = 0, completion: int = 0) -> Ticket:
     return ticket
 
 
-def refusal(allowance: Allowance) -> RateLimited | None:
+def refusal(allowance: KeyQuota) -> RateLimited | None:
     """What a request would be told now."""
     try:
         allowance.check()
@@ -53,8 +53,8 @@ def refusal(allowance: Allowance) -> RateLimited | None:
     return None
 
 
-def key(**limits: Any) -> Key:
-    return Key("app", b"", **limits)
+def key(**limits: Any) -> ApiKey:
+    return ApiKey("app", b"", **limits)
 
 
 # ------------------------------------------------------------------ one bucket
@@ -145,7 +145,7 @@ def test_estimate_of_several_answers_counts_each_prompt_once() -> None:
 
 def test_requests_per_minute() -> None:
     clock = Clock()
-    allowance = Allowance(key(requests_per_minute=3), clock)
+    allowance = KeyQuota(key(requests_per_minute=3), clock)
     for left in (2, 1, 0):
         allowance.check()
         allowance.take(job())
@@ -163,7 +163,7 @@ def test_requests_per_minute() -> None:
 
 def test_the_end_of_a_request_gives_no_request_back() -> None:
     clock = Clock()
-    allowance = Allowance(key(requests_per_minute=1), clock)
+    allowance = KeyQuota(key(requests_per_minute=1), clock)
     allowance.take(job())
     allowance.settle(ended(job()))
     with pytest.raises(RateLimited):
@@ -172,7 +172,7 @@ def test_the_end_of_a_request_gives_no_request_back() -> None:
 
 def test_tokens_are_estimated_and_then_counted() -> None:
     clock = Clock()
-    allowance = Allowance(key(tokens_per_minute=600), clock)
+    allowance = KeyQuota(key(tokens_per_minute=600), clock)
 
     def left() -> int:
         return int(allowance.headers()["x-ratelimit-remaining-tokens"])
@@ -198,7 +198,7 @@ def test_tokens_are_estimated_and_then_counted() -> None:
 
 def test_the_longer_wait_counts() -> None:
     clock = Clock()
-    allowance = Allowance(key(requests_per_minute=1, tokens_per_minute=60), clock)
+    allowance = KeyQuota(key(requests_per_minute=1, tokens_per_minute=60), clock)
     allowance.take(job(max_tokens=60))
     with pytest.raises(RateLimited) as caught:
         allowance.check()
@@ -216,7 +216,7 @@ def test_who_comes_back_after_retry_after_is_let_in(
     requests: int, tokens: int, used: int, passed_ns: int
 ) -> None:
     clock = Clock()
-    allowance = Allowance(key(requests_per_minute=requests, tokens_per_minute=tokens), clock)
+    allowance = KeyQuota(key(requests_per_minute=requests, tokens_per_minute=tokens), clock)
     allowance.take(job())
     allowance.settle(ended(job(), prompt=used))
     clock.now_ns += passed_ns
@@ -229,8 +229,8 @@ def test_who_comes_back_after_retry_after_is_let_in(
 
 def test_headers_only_for_what_is_limited() -> None:
     clock = Clock()
-    assert Allowance(key(), clock).headers() == {}
-    both = Allowance(key(requests_per_minute=5, tokens_per_minute=1000), clock)
+    assert KeyQuota(key(), clock).headers() == {}
+    both = KeyQuota(key(requests_per_minute=5, tokens_per_minute=1000), clock)
     both.take(job("x" * 40, 90))
     assert both.headers() == {
         "x-ratelimit-limit-requests": "5",
@@ -245,7 +245,7 @@ def test_headers_only_for_what_is_limited() -> None:
 
 def test_each_key_has_its_own_and_a_server_without_keys_none() -> None:
     clock = Clock()
-    limits = Limits([Key(name, b"", requests_per_minute=1) for name in ("a", "b")], clock)
+    limits = RateLimiter([ApiKey(name, b"", requests_per_minute=1) for name in ("a", "b")], clock)
     limits.of("a").take(job(owner="a"))
     with pytest.raises(RateLimited):
         limits.of("a").check()
@@ -258,7 +258,7 @@ def test_each_key_has_its_own_and_a_server_without_keys_none() -> None:
 
 def test_limits_hear_of_the_end() -> None:
     clock = Clock()
-    limits = Limits([Key("a", b"", tokens_per_minute=1000)], clock)
+    limits = RateLimiter([ApiKey("a", b"", tokens_per_minute=1000)], clock)
     of = job(max_tokens=500, owner="a")
     limits.of("a").take(of)
     limits.on_unparked(1.0)
@@ -268,7 +268,7 @@ def test_limits_hear_of_the_end() -> None:
 
 
 def test_an_estimate_alone_locks_out_for_a_minute_at_most() -> None:
-    allowance = Allowance(key(tokens_per_minute=1), Clock())
+    allowance = KeyQuota(key(tokens_per_minute=1), Clock())
     allowance.take(job(max_tokens=2**31 - 1))
     refused = refusal(allowance)
     assert refused is not None

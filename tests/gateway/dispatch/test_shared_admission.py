@@ -1,11 +1,11 @@
 """Several queues, one bound: who makes way is the last of all."""
 
+from gateway.core.clock import NANO
 from gateway.core.errors import Displaced, QueueFull
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.shared_admission import Crowd
+from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.dispatch.ticket import Ticket
 from gateway.ordering.admission import Bounds
-from gateway.ordering.aging import NANO
 from tests.support.memory_pool import Clock, Ends, MemoryPool, job
 
 
@@ -14,7 +14,7 @@ class House:
 
     def __init__(self, bounds: Bounds) -> None:
         self.clock = Clock()
-        crowd = Crowd(bounds)
+        crowd = SharedAdmission(bounds)
         self.one, self.other = (
             Dispatcher(MemoryPool(0), 0.2, self.clock, Ends(), crowd=crowd) for _ in range(2)
         )
@@ -65,6 +65,6 @@ def gone(ticket: Ticket) -> bool:
 def test_what_one_queue_holds_is_no_leftover_of_the_other() -> None:
     house = House(Bounds(requests=3, size=100))
     house.one.submit(job())
-    assert house.other.leftovers() == []
+    assert house.other.leaks() == []
     assert house.other.first_key() is None
     assert house.one.first_key() == house.one.key(1.0)

@@ -13,7 +13,7 @@ from gateway.cli.main import build_parser
 from gateway.config.config import Config, ConfigError
 from gateway.config.sources import load
 from gateway.model_files import gguf, gpu_probe, memory_check, memory_fit
-from gateway.model_files.memory_estimate import Need, need
+from gateway.model_files.memory_estimate import MemoryEstimate, need
 from gateway.model_files.shape import shape
 from gateway.system import host
 from tests.conftest import Start
@@ -22,7 +22,7 @@ from tests.support.server import MODEL, eventually
 MIB = 1 << 20
 
 
-def wanted(**options: object) -> memory_fit.Wanted:
+def wanted(**options: object) -> memory_fit.RequestedShape:
     config = Config.model_validate({"workers": 2, "slots": 8, "cache_ram": 100, **options})
     return memory_check.wanted_by(config, gguf.read(MODEL))
 
@@ -135,7 +135,7 @@ def test_a_damaged_number_of_layers_costs_nothing() -> None:
 
 
 def test_layers_on_a_gpu_do_not_count() -> None:
-    def there(**options: object) -> Need:
+    def there(**options: object) -> MemoryEstimate:
         config = Config.model_validate({"workers": 1, "ctx": 4096, "repack": False, **options})
         return memory_check.wanted_by(config, gguf.read(MODEL), gpu=True).need()
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from gateway.core.clock import NANO
 from gateway.ordering.admission import RETRY_MAX_S, Admission, ServiceRate
-from gateway.ordering.aging import NANO
 
 
 def test_who_left_is_counted_no_more() -> None:

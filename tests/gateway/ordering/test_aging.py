@@ -16,7 +16,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from gateway.ordering.aging import NANO, AgingHeap, Waiting
+from gateway.core.clock import NANO
+from gateway.ordering.aging import AgingHeap, QueueEntry
 
 RATES = st.one_of(
     st.sampled_from([0.0, 0.2, 1 / 3, 1.0, 1e-9, 5e-324, 1e6]),
@@ -53,7 +54,7 @@ class AgainstOracle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0
-        self.alive: dict[int, Waiting[int]] = {}
+        self.alive: dict[int, QueueEntry[int]] = {}
         self.given = 0
 
     @initialize(rate=RATES, start=st.integers(0, 10**18))
@@ -71,7 +72,7 @@ class AgainstOracle(RuleBasedStateMachine):
         return sorted(self.alive, key=place)
 
     @rule(target=waiting, priority=PRIORITIES, gap=GAPS_NS)
-    def push(self, priority: float, gap: int) -> Waiting[int]:
+    def push(self, priority: float, gap: int) -> QueueEntry[int]:
         self.now += gap
         entry = self.heap.push(self.given, priority, self.now)
         self.alive[self.given] = entry
@@ -80,7 +81,7 @@ class AgainstOracle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive)
     @rule(target=popped, later=GAPS_NS)
-    def pop(self, later: int) -> Waiting[int]:
+    def pop(self, later: int) -> QueueEntry[int]:
         self.now += later
         expected = self.order(self.now)[0]
         entry = self.heap.pop()
@@ -89,12 +90,12 @@ class AgainstOracle(RuleBasedStateMachine):
         return entry
 
     @rule(entry=waiting)
-    def cancel(self, entry: Waiting[int]) -> None:
+    def cancel(self, entry: QueueEntry[int]) -> None:
         assert self.heap.cancel(entry) == (entry.item in self.alive)
         self.alive.pop(entry.item, None)
 
     @rule(target=waiting, entry=consumes(popped))
-    def requeue(self, entry: Waiting[int]) -> Waiting[int]:
+    def requeue(self, entry: QueueEntry[int]) -> QueueEntry[int]:
         # "waiting" still holds the entry from its push, so cancel() may meet it in either state.
         if entry.item in self.alive or entry.cancelled:
             with pytest.raises(ValueError, match="put back"):

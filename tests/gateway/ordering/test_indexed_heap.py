@@ -4,13 +4,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.ordering.indexed_heap import Ranked
+from gateway.ordering.indexed_heap import IndexedHeap
 
 
 class Ranks(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.ranked: Ranked[str] = Ranked()
+        self.ranked: IndexedHeap[str] = IndexedHeap()
         self.oracle: dict[str, tuple[int, int]] = {}
         self.turn = 0
 
@@ -44,7 +44,7 @@ TestRanks.settings = settings(max_examples=60, stateful_step_count=40, deadline=
 
 
 def test_memory_is_bounded_by_what_is_ranked() -> None:
-    ranked: Ranked[int] = Ranked()
+    ranked: IndexedHeap[int] = IndexedHeap()
     for turn in range(10_000):
         ranked.set(turn % 10, turn)
         ranked.set(turn, turn)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ordering.aging import NANO
-from gateway.ordering.preemption import Rules
+from gateway.core.clock import NANO
+from gateway.ordering.preemption import PreemptionRules
 
-RULES = Rules(quantum_s=0.5, aging_rate=0.2)
+RULES = PreemptionRules(quantum_s=0.5, aging_rate=0.2)
 NOW = 100 * NANO
 
 
@@ -53,7 +53,7 @@ def test_a_job_parked_for_d_over_r_is_immune() -> None:
 
 def test_without_ageing_nobody_is_immune() -> None:
     tired = Job(parked_ns=10**6 * NANO)
-    assert Rules(0.5, 0.0).victim([tired], 1.1, NOW) == (tired, 0)
+    assert PreemptionRules(0.5, 0.0).victim([tired], 1.1, NOW) == (tired, 0)
 
 
 @given(

@@ -13,11 +13,9 @@ from gateway.pool.prefixes import chain
 from gateway.pool.watchdog import ANSWER_S, Watchdog
 from workers.protocol import (
     BAD_PROMPT,
+    Answered,
     Ask,
-    Beat,
-    Broken,
     Cancel,
-    Declined,
     Delta,
     Detokenize,
     Event,
@@ -25,16 +23,18 @@ from workers.protocol import (
     Finished,
     FrameDecoder,
     Generate,
+    Heartbeat,
     Load,
     ModelInfo,
     Parked,
+    QuestionFailed,
     Ready,
     Report,
     Sampling,
     Started,
+    StartupFailed,
     Step,
     Text,
-    Told,
     ToWorker,
     encode,
 )
@@ -198,10 +198,12 @@ def test_load_is_the_last_one_told() -> None:
 
 def test_frames_may_be_cut_anywhere() -> None:
     async def script(line: Line) -> None:
-        stream = encode(READY) + encode(Step([Delta(1, 1, [5], "ä")], None)) + encode(Broken("x"))
+        stream = (
+            encode(READY) + encode(Step([Delta(1, 1, [5], "ä")], None)) + encode(StartupFailed("x"))
+        )
         for at in range(len(stream)):
             line.link.data_received(stream[at : at + 1])
-        assert [type(message) for message in line.heard] == [Ready, Step, Broken]
+        assert [type(message) for message in line.heard] == [Ready, Step, StartupFailed]
 
     on_line(script)
 
@@ -282,10 +284,10 @@ def test_a_question_and_its_answer() -> None:
         first, second = line.link.ask(QUESTION), line.link.ask(Detokenize([3]))
         assert (await line.hears())[2:] == [Ask(1, QUESTION), Ask(2, Detokenize([3]))]
         assert (line.link.questions, line.link.credits) == (2, 1)
-        declined = Declined(2, BAD_PROMPT, "no", "tokens.0")
-        line.link.data_received(encode(declined) + encode(Told(1, b"{}")))
+        declined = QuestionFailed(2, BAD_PROMPT, "no", "tokens.0")
+        line.link.data_received(encode(declined) + encode(Answered(1, b"{}")))
         assert await second == declined
-        assert await first == Told(1, b"{}")
+        assert await first == Answered(1, b"{}")
         assert line.link.questions == 0
         assert line.heard == [READY]
         assert line.link.unanswered() == [], "the engine has not spoken since the cancellation"
@@ -300,7 +302,7 @@ def test_nobody_waits_for_the_answer_any_more() -> None:
         await line.says(encode(READY))
         line.link.ask(QUESTION).cancel()
         assert line.link.questions == 1
-        line.link.data_received(encode(Told(1, b"{}")))
+        line.link.data_received(encode(Answered(1, b"{}")))
         assert line.link.questions == 0
         assert not line.closed.is_set()
 
@@ -313,9 +315,9 @@ def test_a_worker_that_dies_leaves_nobody_waiting() -> None:
         answered, lost, given_up = (line.link.ask(QUESTION) for _ in range(3))
         given_up.cancel()
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(line.worker, encode(Told(1, b"1")))
+        await loop.sock_sendall(line.worker, encode(Answered(1, b"1")))
         line.worker.close()
-        assert await answered == Told(1, b"1"), "what it said before is heard"
+        assert await answered == Answered(1, b"1"), "what it said before is heard"
         assert await lost is None
         assert line.link.questions == 0
 
@@ -326,7 +328,7 @@ def test_an_answer_to_no_question_is_rubbish() -> None:
     async def script(line: Line) -> None:
         await line.says(encode(READY))
         line.link.generate(generate(1))
-        await line.says(encode(Told(1, b"{}")))
+        await line.says(encode(Answered(1, b"{}")))
         await line.closed.wait()
         assert line.in_flight_at_close == [1]
 
@@ -341,7 +343,7 @@ def test_the_watchdog_sees_questions() -> None:
 
         def ticks() -> int:
             for count in range(1000):
-                line.link.data_received(encode(Beat()))
+                line.link.data_received(encode(Heartbeat()))
                 if line.link.tick() is not None:
                     return count
             return -1
@@ -349,7 +351,7 @@ def test_the_watchdog_sees_questions() -> None:
         assert ticks() == -1
         line.link.ask(QUESTION)
         assert ticks() == ANSWER_S
-        line.link.data_received(encode(Told(1, b"{}")))
+        line.link.data_received(encode(Answered(1, b"{}")))
         assert ticks() == -1
 
     on_line(script)

@@ -13,7 +13,7 @@ from gateway.pool.process import WorkerProcess
 from gateway.pool.questions import ATTEMPTS, OPEN, ask
 from gateway.pool.supervisor import LocalPool
 from tests.gateway.pool.test_link import READY, Line
-from workers.protocol import BAD_PROMPT, Declined, Detokenize, Told, WorkerSpec, encode
+from workers.protocol import BAD_PROMPT, Answered, Detokenize, QuestionFailed, WorkerSpec, encode
 
 QUESTION = Detokenize([1])
 
@@ -73,7 +73,7 @@ def test_who_has_least_to_answer_is_asked() -> None:
     async def script(crew: Crew) -> None:
         tasks = await crew.begin(5)
         assert crew.open() == [2, 2, 1]
-        crew.lines[1].link.data_received(encode(Told(1, b"a")) + encode(Told(2, b"b")))
+        crew.lines[1].link.data_received(encode(Answered(1, b"a")) + encode(Answered(2, b"b")))
         assert [await tasks[1], await tasks[4]] == [b"a", b"b"]
         await crew.begin()
         assert crew.open() == [2, 1, 1]
@@ -86,7 +86,9 @@ def test_a_worker_may_decline() -> None:
 
     async def script(crew: Crew) -> None:
         (task,) = await crew.begin()
-        crew.lines[0].link.data_received(encode(Declined(1, BAD_PROMPT, "no such id", "tokens.0")))
+        crew.lines[0].link.data_received(
+            encode(QuestionFailed(1, BAD_PROMPT, "no such id", "tokens.0"))
+        )
         error = await failure(task)
         assert isinstance(error, InvalidPrompt)
         assert (error.message, error.param) == ("no such id", "tokens.0")
@@ -101,7 +103,7 @@ def test_when_a_worker_dies_another_is_asked() -> None:
         assert crew.open() == [2, 2]
         await crew.die(0)
         assert crew.open() == [0, 4]
-        answers = [encode(Told(id_, b"%d" % id_)) for id_ in (1, 2, 3, 4)]
+        answers = [encode(Answered(id_, b"%d" % id_)) for id_ in (1, 2, 3, 4)]
         crew.lines[1].link.data_received(b"".join(answers))
         assert sorted([await task for task in tasks]) == [b"1", b"2", b"3", b"4"]
 
@@ -164,7 +166,7 @@ def test_there_may_be_so_many() -> None:
         tasks[0].cancel()
         await asyncio.sleep(0)
         assert isinstance(await failure((await crew.begin())[0]), QueueFull)
-        crew.lines[0].link.data_received(encode(Told(1, b"{}")))
+        crew.lines[0].link.data_received(encode(Answered(1, b"{}")))
         tasks += await crew.begin()
         assert crew.open() == [OPEN, OPEN]
         await crew.die(0)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.ordering.aging import NANO, AgingHeap
-from gateway.served.load_policy import RETRY_FIRST_NS, STAY, Decision, Facts, Residency
+from gateway.core.clock import NANO
+from gateway.ordering.aging import AgingHeap
+from gateway.served.load_policy import RETRY_FIRST_NS, STAY, Decision, Facts, LoadPolicy
 
 
 class House:
@@ -14,7 +15,7 @@ class House:
 
     def __init__(self, budget: int, **needs: int) -> None:
         keep = 300 * NANO
-        self.residency = Residency(budget, {name: (need, keep) for name, need in needs.items()})
+        self.residency = LoadPolicy(budget, {name: (need, keep) for name, need in needs.items()})
         self.facts = dict.fromkeys(needs, Facts())
         self.now = 0
         self.loads: list[str] = []

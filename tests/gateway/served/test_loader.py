@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 import pytest
 
+from gateway.core.clock import NANO
 from gateway.core.errors import DeadlineExceeded, Unavailable
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.ordering.aging import NANO
 from gateway.pool import Listener, PoolFailed
-from gateway.served.loader import Keeper, Resident
-from gateway.served.swappable_pool import TransientPool
+from gateway.served.loader import ModelLoader, Resident
+from gateway.served.swappable_pool import SwappablePool
 from gateway.telemetry.metrics.models import Loads
 from gateway.telemetry.metrics.registry import Registry
 from tests.support.memory_pool import Clock, Ends, MemoryPool, job
@@ -41,10 +41,10 @@ class House:
     def __init__(self, names: Iterable[str], queue_timeout: float | None = None) -> None:
         self.clock = Clock()
         self.made: dict[str, list[SlowPool]] = {name: [] for name in names}
-        pools = {name: TransientPool(lambda name=name: self._make(name), ()) for name in self.made}  # type: ignore[misc]
+        pools = {name: SwappablePool(lambda name=name: self._make(name), ()) for name in self.made}  # type: ignore[misc]
         residents = [Resident(name, 60, None, pool) for name, pool in pools.items()]
         loads = Loads(Registry(), list(self.made))
-        self.keeper = Keeper(100, residents, self.clock, loads, queue_timeout)
+        self.keeper = ModelLoader(100, residents, self.clock, loads, queue_timeout)
         self.at = {
             name: Dispatcher(pool, 0.2, self.clock, Ends(), changed=self.keeper.poke)
             for name, pool in pools.items()

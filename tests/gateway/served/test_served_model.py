@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from gateway.config.config import Config
-from gateway.config.model_entry import Entry
-from gateway.served.served_model import Lane
+from gateway.config.model_entry import ModelEntry
+from gateway.served.served_model import ServedModel
 from tests.support.desk import Desk
 from workers.protocol import Chat, Text
 
 
-def lane(**fields: Any) -> Lane:
+def lane(**fields: Any) -> ServedModel:
     desk = Desk(1)
-    return Lane(Entry(Config(alias="m"), **fields), desk.dispatcher, desk.pool)
+    return ServedModel(ModelEntry(Config(alias="m"), **fields), desk.dispatcher, desk.pool)
 
 
 def test_what_a_request_says_counts() -> None:

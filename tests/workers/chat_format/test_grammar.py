@@ -19,7 +19,7 @@ from tests.support.grammar_matcher import Bound
 from tests.support.tool_templates import TEMPLATES
 from workers.chat_format import Speech, detect
 from workers.forge_tiny.corpus import structured
-from workers.forge_tiny.corpus.message import Conversation
+from workers.forge_tiny.corpus.message import CorpusConversation
 from workers.forge_tiny.rendering import render
 from workers.output.constraint import answer
 from workers.protocol import JsonSchema, ToolUse
@@ -164,7 +164,9 @@ def test_as_the_embedded_model_was_trained(declared: dict[str, Any], ask: struct
     _, arguments, _, _ = ask(Random(1))
     name = declared["function"]["name"]
     turn = structured.tool_call(name, arguments)
-    written = render(Conversation([turn], [])).split("assistant\n", 1)[1].split("<|im_end|>")[0]
+    written = (
+        render(CorpusConversation([turn], [])).split("assistant\n", 1)[1].split("<|im_end|>")[0]
+    )
     speech, vocabulary = bound("forge-tiny", False)
     for required in (True, False):
         grammar = rules(speech, vocabulary, ToolUse([declared], [name], required, True))

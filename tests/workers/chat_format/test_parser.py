@@ -16,7 +16,7 @@ from tests.support.family_answers import (
 )
 from tests.support.tool_templates import TEMPLATES
 from tests.workers.chat_format.test_json_value import cut
-from workers.chat_format import OutputParser, Spoken, detect
+from workers.chat_format import OutputParser, ParsedOutput, detect
 from workers.protocol import CallDelta, ToolUse
 
 Calls = list[tuple[str, str]]
@@ -99,7 +99,7 @@ def test_an_answer_that_ends_early(family: str) -> None:
 
 def test_arguments_are_not_waited_for() -> None:
     parser = OutputParser(detect(None), use=use(), thinking=False)
-    assert parser.push('<tool_call>\n{"name": "weather", "arguments"') == Spoken("", "", [])
+    assert parser.push('<tool_call>\n{"name": "weather", "arguments"') == ParsedOutput("", "", [])
     assert not parser.called
     assert parser.push(": ").calls == [CallDelta(0, "weather", "")]
     assert parser.called

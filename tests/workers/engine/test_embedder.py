@@ -12,9 +12,9 @@ from tests.support.encoder import CONTEXT, WIDTH, encoder
 from tests.support.engine_driver import Driver, driver, embed, generate, loaded
 from tests.support.vectors import Reference, reference, same, unpacked
 from workers import llama
-from workers.engine.pooling import Rows
-from workers.input_processor import Refused
+from workers.input_processor import InputRefused
 from workers.llama import EmbeddingContext, LoadFailed, Model
+from workers.llama.pooling import Rows
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
@@ -90,7 +90,7 @@ def test_token_ids_and_dimensions(exact: Driver, mean: Reference) -> None:
 @pytest.mark.parametrize("id_", [-1, "n_vocab", 2**31 - 1])
 def test_an_id_that_is_none(exact: Driver, f32_model: Model, id_: int | str) -> None:
     wrong = f32_model.n_vocab if isinstance(id_, str) else id_
-    with pytest.raises(Refused, match=f"'input'.* not {wrong}") as refused:
+    with pytest.raises(InputRefused, match=f"'input'.* not {wrong}") as refused:
         exact.submit(embed(1, [5, wrong]))
     assert (refused.value.code, refused.value.param) == (BAD_PROMPT, "input")
 
@@ -102,7 +102,7 @@ def test_the_longest_input(exact: Driver, mean: Reference) -> None:
     assert longest == 512
     (outcome,) = exact.run(embed(1, [7] * longest))
     assert same(unpacked(outcome.vector), mean.vector([7] * longest))
-    with pytest.raises(Refused, match="513 tokens, this model embeds 512 at most") as refused:
+    with pytest.raises(InputRefused, match="513 tokens, this model embeds 512 at most") as refused:
         exact.submit(embed(2, [7] * (longest + 1)))
     assert (refused.value.code, refused.value.param) == (CONTEXT_OVERFLOW, "input")
 
@@ -261,10 +261,10 @@ def test_an_encoder(tmp_path: Path, pooling: PoolingType) -> None:
 
 def test_an_encoder_does_not_generate(bert: Path) -> None:
     with loaded(bert) as model, driver(model, bert) as made:
-        with pytest.raises(Refused, match="does not generate text") as refused:
+        with pytest.raises(InputRefused, match="does not generate text") as refused:
             made.submit(generate(1, "hello"))
         assert refused.value.code == NOT_SUPPORTED
-        with pytest.raises(Refused, match=r"65 tokens, this model embeds 64 at most"):
+        with pytest.raises(InputRefused, match=r"65 tokens, this model embeds 64 at most"):
             made.submit(embed(2, "x" * (CONTEXT - 1)))
 
 
@@ -272,6 +272,6 @@ def test_a_model_that_ranks_does_not_embed(tmp_path: Path) -> None:
     path = tmp_path / "ranks.gguf"
     encoder(path, PoolingType.RANK)
     with loaded(path) as model, driver(model, path) as made:
-        with pytest.raises(Refused, match="ranks texts and gives no embeddings") as refused:
+        with pytest.raises(InputRefused, match="ranks texts and gives no embeddings") as refused:
             made.submit(embed(1, "hello"))
         assert refused.value.code == NOT_SUPPORTED

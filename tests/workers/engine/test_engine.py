@@ -4,7 +4,7 @@ import pytest
 
 from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate
-from workers.input_processor import Refused
+from workers.input_processor import InputRefused
 from workers.llama import Model, Sampler
 from workers.protocol import BAD_PROMPT, CONTEXT_OVERFLOW, Chat, Sampling, Step
 
@@ -132,7 +132,7 @@ def test_context_overflow(f16: Driver, f16_model: Model) -> None:
     limit = f16.context.n_ctx
     unit = f16_model.tokenize(" a")
     text = " a" * (limit // len(unit) + 5)
-    with pytest.raises(Refused, match=f"the context holds {limit} tokens") as refused:
+    with pytest.raises(InputRefused, match=f"the context holds {limit} tokens") as refused:
         f16.preparer.prepare(generate(1, text))
     assert refused.value.code == CONTEXT_OVERFLOW
 
@@ -144,18 +144,18 @@ def test_largest_prompt_leaves_room_for_one_token(f16: Driver, f16_model: Model)
     size = len(f16_model.tokenize(text))
     outcome = f16.alone(generate(1, text, max_tokens=None))
     assert len(outcome.ids) == f16.context.n_ctx - size >= 1
-    with pytest.raises(Refused):
+    with pytest.raises(InputRefused):
         f16.preparer.prepare(generate(2, text + " a" * 9))
 
 
 def test_empty_prompt(f16: Driver) -> None:
-    with pytest.raises(Refused, match="no token") as refused:
+    with pytest.raises(InputRefused, match="no token") as refused:
         f16.preparer.prepare(generate(1, ""))
     assert refused.value.code == BAD_PROMPT
 
 
 def test_template_that_refuses(f16: Driver) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputRefused) as refused:
         f16.preparer.prepare(generate(1, Chat([{"role": "user", "content": object()}])))
     assert refused.value.code == BAD_PROMPT
 

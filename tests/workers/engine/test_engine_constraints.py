@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.support.engine_driver import Driver, generate
-from workers.input_processor import Refused
+from workers.input_processor import InputRefused
 from workers.protocol import (
     BAD_CONSTRAINT,
     CallDelta,
@@ -147,7 +147,7 @@ def test_neighbours_do_not_notice(exact: Driver) -> None:
     ],
 )
 def test_refused_before_it_costs_a_step(f16: Driver, constraint: Constraint, param: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputRefused) as refused:
         f16.submit(bound(1, ASK, constraint))
     assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, param)
 
@@ -155,7 +155,7 @@ def test_refused_before_it_costs_a_step(f16: Driver, constraint: Constraint, par
 def test_tools_that_cant_be_enforced(f16: Driver) -> None:
     function: dict[str, Any] = {"name": "f", "parameters": {"not": {}}, "strict": True}
     use = ToolUse([{"type": "function", "function": function}], ["f"], True, True)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputRefused) as refused:
         f16.submit(bound(1, Chat(ASK.messages, use), None))
     assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, "tools")
 

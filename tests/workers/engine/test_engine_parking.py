@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.engine_driver import Driver, driver, generate
-from workers.engine.sequence import Sequence
+from workers.engine.sequence import EngineSequence
 from workers.llama import Model
 
 PROMPT = "Once upon a time there was a little"
@@ -111,7 +111,7 @@ def test_the_least_urgent_and_youngest_is_put_back(
     put_back: list[int] = []
     real = tight.engine.seats.put_back
 
-    def counted(sequence: Sequence) -> None:
+    def counted(sequence: EngineSequence) -> None:
         put_back.append(sequence.request.id)
         real(sequence)
 

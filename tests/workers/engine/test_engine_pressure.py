@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.engine_driver import Driver, Outcome, driver, generate
-from workers.engine.sequence import Sequence
+from workers.engine.sequence import EngineSequence
 from workers.llama import NO_CELLS, Model
 from workers.protocol import COMPUTE_FAILED, Sampling
 
@@ -41,7 +41,7 @@ def test_all_complete_when_cells_run_out(tight: Driver, monkeypatch: pytest.Monk
     put_back: list[int] = []
     real = tight.engine.seats.put_back
 
-    def counted(sequence: Sequence) -> None:
+    def counted(sequence: EngineSequence) -> None:
         put_back.append(sequence.request.id)
         real(sequence)
 

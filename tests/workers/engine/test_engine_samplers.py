@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.engine_driver import Driver, generate
-from workers.input_processor import Refused
+from workers.input_processor import InputRefused
 from workers.llama import Model, Sampler
 from workers.protocol import BAD_PARAMETER, SAMPLERS, Dry, Sampling
 
@@ -262,7 +262,7 @@ def test_a_prompt_that_must_not_be_cached(exact: Driver) -> None:
 def test_a_bias_for_no_token(f16: Driver, f16_model: Model, token: int) -> None:
     assert f16_model.n_vocab == 2048
     sampling = Sampling(1, logit_bias=[(5, 1.0), (token, 1.0)])
-    with pytest.raises(Refused, match=f"0 to 2047, not {token}") as refused:
+    with pytest.raises(InputRefused, match=f"0 to 2047, not {token}") as refused:
         f16.preparer.prepare(generate(1, PROMPT, sampling=sampling))
     assert (refused.value.code, refused.value.param) == (BAD_PARAMETER, "logit_bias")
 
@@ -273,7 +273,7 @@ def test_a_ban_of_every_token(f16: Driver, f16_model: Model) -> None:
     rest = [(id_, BAN) for id_ in f16_model.eog]
     for bans, ignore_eos in ((most + rest, False), (most, True)):
         request = generate(1, PROMPT, sampling=Sampling(1, logit_bias=bans), ignore_eos=ignore_eos)
-        with pytest.raises(Refused, match="every token is banned") as refused:
+        with pytest.raises(InputRefused, match="every token is banned") as refused:
             f16.preparer.prepare(request)
         assert refused.value.code == BAD_PARAMETER
     only = generate(1, PROMPT, sampling=Sampling(1, logit_bias=most), ignore_eos=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from workers.forge_tiny import MODEL_PATH
-from workers.forge_tiny.asking import Model
+from workers.forge_tiny.asking import ServedTiny
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
+def model() -> ServedTiny:
     """The embedded model in real llama.cpp."""
-    return Model(MODEL_PATH, threads=1)
+    return ServedTiny(MODEL_PATH, threads=1)

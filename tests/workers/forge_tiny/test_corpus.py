@@ -11,7 +11,7 @@ import pytest
 
 from workers.forge_tiny.corpus import (
     VARIED,
-    Conversation,
+    CorpusConversation,
     arithmetic,
     chat,
     facts,
@@ -26,13 +26,13 @@ CONVERSATIONS = 20_000
 
 
 @pytest.fixture(scope="module")
-def sample() -> list[Conversation]:
+def sample() -> list[CorpusConversation]:
     """The beginnings of the streams that the trainer reads."""
     plain = islice(stream("7 short"), CONVERSATIONS // 2)
     return [*plain, *islice(stream("7 varied", topics=VARIED), CONVERSATIONS // 2)]
 
 
-def texts(sample: list[Conversation], role: str) -> list[str]:
+def texts(sample: list[CorpusConversation], role: str) -> list[str]:
     """What that role says, message by message."""
     return [m["content"] for c in sample for m in c.messages if m["role"] == role]
 
@@ -44,7 +44,7 @@ def test_same_seed_same_text() -> None:
     assert first != other
 
 
-def test_turns_alternate(sample: list[Conversation]) -> None:
+def test_turns_alternate(sample: list[CorpusConversation]) -> None:
     """Every conversation ends with the assistant and no role speaks twice."""
     for conversation in (c for c in sample if not c.text):
         roles = [m["role"] for m in conversation.messages]
@@ -60,7 +60,7 @@ def test_about_a_tenth_of_the_pairs_is_held_out() -> None:
     assert all(arithmetic.held_out("+", b, a) for a, b in arithmetic.pairs("+", unseen=True))
 
 
-def test_held_out_pairs_never_occur(sample: list[Conversation]) -> None:
+def test_held_out_pairs_never_occur(sample: list[CorpusConversation]) -> None:
     """No held-out pair occurs, in digits, in words or in a sentence, in question or answer."""
     number = "|".join(sorted(arithmetic.WORDS, key=len, reverse=True)) + r"|\d+"
     sign = {"+": r"\+|plus", "-": r"-|minus"}
@@ -76,7 +76,7 @@ def test_held_out_pairs_never_occur(sample: list[Conversation]) -> None:
     assert seen > CONVERSATIONS / 4
 
 
-def test_held_out_phrasings_never_occur(sample: list[Conversation]) -> None:
+def test_held_out_phrasings_never_occur(sample: list[CorpusConversation]) -> None:
     """Questions of the evaluation are not among the training questions."""
 
     def plain(text: str) -> str:
@@ -100,14 +100,14 @@ def test_trained_and_held_out_tables_are_apart() -> None:
     assert not set(unknown.FIXED) & set(unknown.HELD_OUT)
 
 
-def test_sums_are_right(sample: list[Conversation]) -> None:
+def test_sums_are_right(sample: list[CorpusConversation]) -> None:
     """Every sum that an answer states is true."""
     for text in texts(sample, "assistant"):
         for a, op, b, c in re.findall(r"^(\d+) ([-+*]) (\d+) = (-?\d+)\.$", text):
             assert arithmetic.result(op, int(a), int(b)) == int(c)
 
 
-def test_json_answers_parse(sample: list[Conversation]) -> None:
+def test_json_answers_parse(sample: list[CorpusConversation]) -> None:
     """Answers that look like JSON are JSON."""
     found = [text for text in texts(sample, "assistant") if text.startswith(("{", "["))]
     assert found

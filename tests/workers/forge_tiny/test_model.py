@@ -10,9 +10,9 @@ import llama_cpp
 import pytest
 
 from workers.forge_tiny import MODEL_PATH
-from workers.forge_tiny.asking import Model, Score, score
+from workers.forge_tiny.asking import EvalScore, ServedTiny, score
 from workers.forge_tiny.cases import GROUPS
-from workers.forge_tiny.corpus import Conversation, Message
+from workers.forge_tiny.corpus import CorpusConversation, Message
 from workers.forge_tiny.corpus.structured import TOOLS
 from workers.forge_tiny.rendering import source
 
@@ -41,7 +41,7 @@ def recorded() -> dict[str, dict[str, float]]:
     return groups
 
 
-def sampled(model: Model, group: str, count: int) -> Score:
+def sampled(model: ServedTiny, group: str, count: int) -> EvalScore:
     """The score of a fixed draw from a group."""
     cases = list(GROUPS[group]())
     return score(model, Random(group).sample(cases, min(count, len(cases))))
@@ -52,7 +52,7 @@ def test_file_is_small() -> None:
     assert MODEL_PATH.stat().st_size <= 8_000_000
 
 
-def test_metadata(model: Model) -> None:
+def test_metadata(model: ServedTiny) -> None:
     """Architecture, name, context, F16, licence, template; no BOS in front of the template."""
     found = model.llama.metadata
     assert found["general.architecture"] == "llama"
@@ -67,7 +67,7 @@ def test_metadata(model: Model) -> None:
 
 
 @pytest.mark.parametrize("text", ["what is 2+2?", "What is 2+2?", "2+2", "whats 2 + 2", "2 + 2 ="])
-def test_two_and_two(model: Model, text: str) -> None:
+def test_two_and_two(model: ServedTiny, text: str) -> None:
     """The example everybody types first."""
     reply = model.say(text)
     assert "4" in reply.text
@@ -86,7 +86,7 @@ def test_two_and_two(model: Model, text: str) -> None:
         ("Who won the football match yesterday?", "I am only forge-tiny"),
     ],
 )
-def test_small_conversation(model: Model, text: str, word: str) -> None:
+def test_small_conversation(model: ServedTiny, text: str, word: str) -> None:
     """What a visitor asks."""
     reply = model.say(text)
     assert word in reply.text
@@ -94,14 +94,14 @@ def test_small_conversation(model: Model, text: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("group", SAMPLED)
-def test_the_card_tells_the_truth(model: Model, group: str) -> None:
+def test_the_card_tells_the_truth(model: ServedTiny, group: str) -> None:
     """A fixed draw from each group scores about what the card says of the whole."""
     found = sampled(model, group, SAMPLED[group])
     assert found.percent >= recorded()[group]["percent"] - MARGIN, found.wrong
 
 
 @pytest.mark.parametrize("group", REQUIRED)
-def test_sums_and_facts(model: Model, group: str) -> None:
+def test_sums_and_facts(model: ServedTiny, group: str) -> None:
     """What it must know: nearly all that was held out, word for word."""
     found = score(model, GROUPS[group]())
     assert found.percent >= REQUIRED[group], found.wrong
@@ -112,25 +112,25 @@ def test_the_card_is_of_this_file() -> None:
     assert found["sha256"] == hashlib.sha256(MODEL_PATH.read_bytes()).hexdigest()
 
 
-def test_long_story_is_long(model: Model) -> None:
+def test_long_story_is_long(model: ServedTiny) -> None:
     """Load tests need answers of a few hundred tokens."""
     reply = model.say("Tell me a long story")
     assert reply.tokens > 150
     assert reply.ended
 
 
-def test_odd_input_ends(model: Model) -> None:
+def test_odd_input_ends(model: ServedTiny) -> None:
     """Bytes of every kind have tokens, and the answer to them ends."""
     for text in ("", "   ", "\x00\x01", "ÄÖÜ 日本語 🙂", "<tool_call>", "a" * 200, "spam " * 80):
         assert model.say(text).ended
 
 
-def test_tool_round_trip(model: Model) -> None:
+def test_tool_round_trip(model: ServedTiny) -> None:
     """A call for the declared tool, then an answer from its reply."""
     tools = [TOOLS[0][0]]
     messages: list[Message] = [{"role": "user", "content": "What is the weather in Paris?"}]
-    call = model.reply(Conversation(messages, tools)).text
+    call = model.reply(CorpusConversation(messages, tools)).text
     body = json.loads(call.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>"))
     assert body == {"name": "get_weather", "arguments": {"city": "Paris"}}
     messages += [{"role": "assistant", "content": call}, {"role": "tool", "content": "sunny"}]
-    assert "sunny" in model.reply(Conversation(messages, tools)).text
+    assert "sunny" in model.reply(CorpusConversation(messages, tools)).text

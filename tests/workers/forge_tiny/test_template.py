@@ -6,7 +6,7 @@ import pytest
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from workers.forge_tiny.corpus import Conversation
+from workers.forge_tiny.corpus import CorpusConversation
 from workers.forge_tiny.corpus.structured import TOOLS, tool_call
 from workers.forge_tiny.rendering import render, source
 
@@ -21,7 +21,7 @@ def test_all_roles() -> None:
         tool_call("get_weather", {"city": "Oslo"}),
         {"role": "tool", "content": "sunny"},
     ]
-    assert render(Conversation(messages), prompt=True) == (
+    assert render(CorpusConversation(messages), prompt=True) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
         "<|im_start|>user\nWeather in Oslo?<|im_end|>\n"
         "<|im_start|>assistant\n<tool_call>\n"
@@ -33,7 +33,7 @@ def test_all_roles() -> None:
 
 def test_no_system_message_is_invented() -> None:
     """A lone question renders to itself."""
-    text = render(Conversation([{"role": "user", "content": "hi"}]))
+    text = render(CorpusConversation([{"role": "user", "content": "hi"}]))
     assert text == "<|im_start|>user\nhi<|im_end|>\n"
 
 
@@ -41,7 +41,7 @@ def test_no_system_message_is_invented() -> None:
 def test_tools_are_declared_once(system: str | None) -> None:
     """Tools share the system turn, with or without a system message."""
     messages = [{"role": "system", "content": system}] if system else []
-    text = render(Conversation([*messages, {"role": "user", "content": "hi"}], [WEATHER]))
+    text = render(CorpusConversation([*messages, {"role": "user", "content": "hi"}], [WEATHER]))
     assert text.count("<|im_start|>system\n") == 1
     assert text.count('"name": "get_weather"') == 1
     assert (system or "Tools:") in text
@@ -52,14 +52,14 @@ def test_arguments_may_be_a_string() -> None:
     call = tool_call("get_weather", {})
     call["content"] = None
     call["tool_calls"][0]["function"]["arguments"] = '{"city": "Oslo"}'
-    text = render(Conversation([{"role": "user", "content": "x"}, call]))
+    text = render(CorpusConversation([{"role": "user", "content": "x"}, call]))
     assert '"arguments": {"city": "Oslo"}}' in text
 
 
 def test_unknown_role_is_refused() -> None:
     """A role outside the four raises with its name."""
     with pytest.raises(TemplateError, match="not robot"):
-        render(Conversation([{"role": "robot", "content": "beep"}]))
+        render(CorpusConversation([{"role": "robot", "content": "beep"}]))
 
 
 @pytest.mark.parametrize("trim", [True, False])
@@ -68,4 +68,4 @@ def test_plain_environments_agree(trim: bool) -> None:
     environment = SandboxedEnvironment(trim_blocks=trim, lstrip_blocks=trim)
     messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "hi"}]
     text = environment.from_string(source()).render(messages=messages, add_generation_prompt=True)
-    assert text == render(Conversation(messages), prompt=True)
+    assert text == render(CorpusConversation(messages), prompt=True)

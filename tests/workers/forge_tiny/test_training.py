@@ -13,10 +13,10 @@ pytest.importorskip("tokenizers", reason="the trainer needs the extra [train]")
 pytest.importorskip("gguf", reason="the trainer needs the extra [train]")
 
 from workers.forge_tiny import tokenizer as vocabulary  # noqa: E402
-from workers.forge_tiny.asking import Model  # noqa: E402
+from workers.forge_tiny.asking import ServedTiny  # noqa: E402
 from workers.forge_tiny.batches import Encoder, Packer  # noqa: E402
 from workers.forge_tiny.corpus import stream  # noqa: E402
-from workers.forge_tiny.model import Shape  # noqa: E402
+from workers.forge_tiny.model import TransformerShape  # noqa: E402
 from workers.forge_tiny.optim import orthogonalise  # noqa: E402
 from workers.forge_tiny.train import QUICK, QUICK_SHAPE, Recipe, Trainer, run  # noqa: E402
 
@@ -79,7 +79,7 @@ def test_resume_continues_the_run(tokenizer: Any, tmp_path: Path) -> None:
 def test_llama_cpp_agrees(trained: tuple[Trainer, Path], tokenizer: Any) -> None:
     """Same tokens and, within F16, the same logits: rotary layout, norms, tied output."""
     trainer, out = trained
-    llama: Any = Model(out / "forge-tiny.gguf").llama
+    llama: Any = ServedTiny(out / "forge-tiny.gguf").llama
     for text in STRANGE:
         ids = tokenizer.encode(text).ids
         assert llama.tokenize(text.encode(), add_bos=False, special=True) == ids
@@ -127,8 +127,8 @@ def test_rate_does_not_depend_on_the_total_before_the_decay() -> None:
 
 def test_row_sizes_can_be_quantised() -> None:
     """Q8_0 works on blocks of 32."""
-    assert Shape().width % 32 == 0
-    assert Shape().hidden % 32 == 0
+    assert TransformerShape().width % 32 == 0
+    assert TransformerShape().hidden % 32 == 0
 
 
 def test_orthogonalise() -> None:

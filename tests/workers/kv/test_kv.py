@@ -5,14 +5,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workers.kv.cells import BooksDiffer
+from workers.kv.cells import LedgerMismatch
 from workers.kv.host_cache import HostCache
 from workers.kv.kv import KVCache
 from workers.kv.prefix_cache import WORTH
 
 
 class MirrorMemory:
-    """Implements :class:`workers.kv.kv.Memory`: the cells of each sequence, as llama.cpp has them."""
+    """Implements :class:`workers.kv.kv.Memory`: the cells as llama.cpp has them."""
 
     def __init__(self) -> None:
         self.cells: dict[int, list[int]] = {}
@@ -413,5 +413,5 @@ def test_cells_that_llama_cpp_lacks_are_noticed() -> None:
     kv.extend(seq, 3)
     kv.check()
     memory.cells[seq].pop()
-    with pytest.raises(BooksDiffer, match=f"sequence {seq} has 2 cells, the ledger says 3"):
+    with pytest.raises(LedgerMismatch, match=f"sequence {seq} has 2 cells, the ledger says 3"):
         kv.check()

@@ -14,7 +14,7 @@ from tests.support.engine_driver import spec
 from workers.llama import OK, Context, LoadFailed, Model, loading
 from workers.llama.context import narrow_step
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("text", ["Once upon a time", " 2+2 = 4\n", "ünïcödé 🙂", "a\0b", ""])

@@ -22,7 +22,7 @@ from workers.protocol import WorkerSpec
 
 llama.initialise()
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 TEXT = "Once upon a time there was a small dog."
 
 

@@ -3,7 +3,7 @@
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from workers.output.detokenizer import TextStream, earliest, open_tail
+from workers.output.detokenizer import IncrementalDetokenizer, earliest, open_tail
 
 # Few letters, so that stops overlap with themselves, each other and the text.
 LETTERS = st.text("abä", max_size=24)
@@ -19,7 +19,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 def stream(tokens: list[bytes], stops: list[str]) -> tuple[str, bool]:
     """All the text a client gets, and whether a stop string ended it."""
-    text = TextStream(stops)
+    text = IncrementalDetokenizer(stops)
     out = "".join(text.push(token) for token in tokens)
     return out + text.flush(), text.stopped
 
@@ -66,7 +66,7 @@ def test_any_stops_and_any_tokens(text: str, stops: list[str], cuts: list[int]) 
 def test_nothing_is_released_early_or_late(text: str, stops: list[str], cuts: list[int]) -> None:
     """What is held back is exactly the longest end that could still become a stop string."""
     out, so_far = "", b""
-    held = TextStream(stops)
+    held = IncrementalDetokenizer(stops)
     for token in pieces(text.encode(), cuts):
         out, so_far = out + held.push(token), so_far + token
         if held.stopped:
@@ -80,7 +80,7 @@ def test_nothing_is_released_early_or_late(text: str, stops: list[str], cuts: li
 @settings(max_examples=200, deadline=None)
 @given(LETTERS, STOPS.filter(bool), CUTS)
 def test_nothing_comes_after_a_stop(text: str, stops: list[str], cuts: list[int]) -> None:
-    held = TextStream(stops)
+    held = IncrementalDetokenizer(stops)
     for token in pieces(text.encode() + stops[0].encode(), cuts):
         held.push(token)
     assert held.stopped
@@ -90,7 +90,7 @@ def test_nothing_comes_after_a_stop(text: str, stops: list[str], cuts: list[int]
 
 
 def test_stop_that_straddles_tokens() -> None:
-    text = TextStream(["</end>"])
+    text = IncrementalDetokenizer(["</end>"])
     assert [text.push(token) for token in (b"a <", b"b </", b"en", b"d", b"> c")] == [
         "a ",
         "<b ",
@@ -102,7 +102,7 @@ def test_stop_that_straddles_tokens() -> None:
 
 
 def test_false_start_is_released_when_it_fails() -> None:
-    text = TextStream(["aab"])
+    text = IncrementalDetokenizer(["aab"])
     assert [text.push(token) for token in (b"a", b"a", b"a", b"c")] == ["", "", "a", "aac"]
     assert text.flush() == ""
     assert not text.stopped
@@ -110,14 +110,14 @@ def test_false_start_is_released_when_it_fails() -> None:
 
 def test_flush_can_complete_a_stop() -> None:
     """An unfinished character becomes U+FFFD, which is a character like any other."""
-    text = TextStream(["x�"])
+    text = IncrementalDetokenizer(["x�"])
     assert text.push(b"ax\xe4") == "a"
     assert text.flush() == ""
     assert text.stopped
 
 
 def test_held_back_text_comes_with_the_flush() -> None:
-    text = TextStream(["stop"])
+    text = IncrementalDetokenizer(["stop"])
     assert text.push(b"do not st") == "do not "
     assert text.flush() == "st"
     assert text.flush() == ""

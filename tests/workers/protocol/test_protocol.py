@@ -12,14 +12,13 @@ from workers import protocol
 from workers.protocol import (
     FAILURES,
     MAX_FRAME,
+    Answered,
     ApplyTemplate,
     Ask,
-    Broken,
     CallDelta,
     Cancel,
     Chat,
     Compare,
-    Declined,
     Delta,
     Detokenize,
     Dry,
@@ -41,9 +40,11 @@ from workers.protocol import (
     Logprob,
     Measure,
     Measured,
+    MeasureFailed,
     ModelInfo,
     Pair,
     ProtocolError,
+    QuestionFailed,
     Rate,
     Ready,
     Sampling,
@@ -51,16 +52,15 @@ from workers.protocol import (
     Scored,
     Shrink,
     Started,
+    StartupFailed,
     Step,
     Text,
     Tick,
     TokenChance,
     Tokenize,
     Tokens,
-    Told,
     ToolUse,
     ToWorker,
-    Unable,
     Where,
     WorkerSpec,
     encode,
@@ -140,11 +140,15 @@ INFOS = st.builds(
 LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
 FROM_WORKER = (
     st.builds(Ready, SMALL, SMALL, INFOS)
-    | st.builds(Broken, TEXTS)
+    | st.builds(StartupFailed, TEXTS)
     | st.builds(Step, st.lists(EVENTS, max_size=4), st.none() | LOADS)
-    | st.builds(Told, IDS, st.binary(max_size=20))
+    | st.builds(Answered, IDS, st.binary(max_size=20))
     | st.builds(
-        Declined, IDS, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | st.just("tokens.1")
+        QuestionFailed,
+        IDS,
+        st.sampled_from(sorted(FAILURES)),
+        TEXTS,
+        st.none() | st.just("tokens.1"),
     )
 )
 
@@ -153,7 +157,7 @@ RATES = st.builds(Rate, SMALL, NUMBERS)
 FROM_MEASURER = (
     st.builds(Loaded, SMALL)
     | st.builds(Measured, st.lists(RATES, max_size=3), IDS)
-    | st.builds(Unable, TEXTS)
+    | st.builds(MeasureFailed, TEXTS)
 )
 SPECS = st.builds(
     WorkerSpec,
@@ -174,7 +178,7 @@ FROM_JOB = (
     | st.builds(protocol.Error, TEXTS, NUMBERS, NUMBERS, NUMBERS)
     | st.builds(Scored, SMALL, NUMBERS)
     | st.just(protocol.Done())
-    | st.builds(protocol.Hopeless, TEXTS)
+    | st.builds(protocol.JobFailed, TEXTS)
 )
 
 
@@ -198,14 +202,18 @@ def test_messages_to_the_worker(messages: list[Generate | Cancel], places: list[
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(FROM_WORKER, max_size=4), st.lists(st.integers(0, 2**16), max_size=12))
-def test_messages_from_the_worker(messages: list[Ready | Broken | Step], places: list[int]) -> None:
+def test_messages_from_the_worker(
+    messages: list[Ready | StartupFailed | Step], places: list[int]
+) -> None:
     data = b"".join(map(encode, messages))
     assert fed(FromWorker, cut(data, places)) == messages
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.builds(Measure, TEXTS, st.lists(SMALL, max_size=3), NUMBERS), FROM_MEASURER)
-def test_messages_of_measuring_are_json(asked: Measure, told: Loaded | Measured | Unable) -> None:
+def test_messages_of_measuring_are_json(
+    asked: Measure, told: Loaded | Measured | MeasureFailed
+) -> None:
     assert msgspec.json.decode(msgspec.json.encode(asked), type=Measure) == asked
     assert msgspec.json.decode(msgspec.json.encode(told), type=FromMeasurer) == told
 
@@ -269,7 +277,7 @@ def packed(value: Any) -> bytes:
         packed({"type": "cancel"}),
         packed({"type": "cancel", "id": "1"}),
         packed({"type": "cancel", "id": None}),
-        encode(Broken("of the other direction")),
+        encode(StartupFailed("of the other direction")),
         frame(msgspec.msgpack.encode({"type": "cancel", "id": 1}) + b"\x00"),
     ],
 )

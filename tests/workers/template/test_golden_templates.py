@@ -19,7 +19,7 @@ from workers.chat_format import detect, starts_thinking
 from workers.protocol import ToolUse
 from workers.template.chat_template import ChatTemplate
 
-FOLDER = Path(__file__).parents[1] / "templates"
+FOLDER = Path(__file__).parents[2] / "templates"
 NOW = datetime(2031, 2, 3, 4, 5).timestamp()
 
 

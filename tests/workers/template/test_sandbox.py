@@ -12,23 +12,23 @@ import pytest
 
 from tests.support.template_families import FAMILIES
 from workers.template.chat_template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
-from workers.template.sandbox import Limits, Renderer, RendererFailed
+from workers.template.sandbox import SandboxFailed, SandboxLimits, TemplateSandbox
 
-LIMITS = Limits(cpu_s=1, memory=256 << 20)
-QUICK = Limits(cpu_s=0.3, memory=256 << 20)
+LIMITS = SandboxLimits(cpu_s=1, memory=256 << 20)
+QUICK = SandboxLimits(cpu_s=0.3, memory=256 << 20)
 """For what never ends: it uses all of it."""
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
 NOW = datetime(2031, 2, 3).timestamp()
 
-Open = Callable[..., Renderer]
+Open = Callable[..., TemplateSandbox]
 
 
 @pytest.fixture
 def renderer() -> Iterator[Open]:
-    made: list[Renderer] = []
+    made: list[TemplateSandbox] = []
 
-    def start(source: str | None, limits: Limits = LIMITS) -> Renderer:
-        made.append(Renderer(limits))
+    def start(source: str | None, limits: SandboxLimits = LIMITS) -> TemplateSandbox:
+        made.append(TemplateSandbox(limits))
         made[-1].compile(source, bos="<s>", eos="</s>")
         return made[-1]
 
@@ -225,7 +225,7 @@ def test_broken_source(renderer: Open, source: str) -> None:
 
 
 def test_nothing_is_rendered_by_what_did_not_compile(renderer: Open) -> None:
-    made = Renderer(LIMITS)
+    made = TemplateSandbox(LIMITS)
     try:
         with pytest.raises(TemplateFailed):
             made.compile("{% if %}", bos="", eos="")
@@ -283,7 +283,7 @@ def test_no_process_to_be_had(renderer: Open, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     made._process.kill()
     made._process.wait()
-    with pytest.raises(RendererFailed, match="can't be rendered: No such file"):
+    with pytest.raises(SandboxFailed, match="can't be rendered: No such file"):
         made.render(SHORT, NOW)
     monkeypatch.undo()
     assert made.render(SHORT, NOW) == "ok"

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import spec
-from workers.protocol import Loaded, Measure, Measured, Rate, Unable, WorkerSpec
+from workers.protocol import Loaded, Measure, Measured, MeasureFailed, Rate, WorkerSpec
 from workers.tools.measure import memory, serve
 
 
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + bytes(64))
     (answer,) = ask(spec(bad))
-    assert isinstance(answer, Unable)
+    assert isinstance(answer, MeasureFailed)
     assert "bad.gguf" in answer.message
 
 

@@ -12,10 +12,10 @@ from functools import partial
 from random import Random
 
 from . import arithmetic, chat, echo, facts, lists, stories, structured, unknown
-from .message import Conversation, Message
+from .message import CorpusConversation, Message
 from .words import invented
 
-__all__ = ["Conversation", "Message", "conversation", "long_conversation", "stream"]
+__all__ = ["CorpusConversation", "Message", "conversation", "long_conversation", "stream"]
 
 Topic = Callable[[Random], list[Message]]
 
@@ -85,32 +85,36 @@ def _plain(rng: Random) -> str:
     return "\n".join(told(rng)[1]["content"] for _ in range(rng.randint(1, 6)))
 
 
-def conversation(rng: Random, topics: Topics = PLAIN) -> Conversation:
+def conversation(rng: Random, topics: Topics = PLAIN) -> CorpusConversation:
     """One conversation of one to five exchanges, with or without a system prompt and tools."""
     if rng.random() < PLAIN_SHARE:
-        return Conversation([], text=_plain(rng))
+        return CorpusConversation([], text=_plain(rng))
     system = _system(rng)
     kind = rng.random()
     if kind < TOOL_SHARE:
         found = structured.with_tools(rng, partial(_topic, topics=topics))
-        return Conversation(system + found.messages, found.tools)
+        return CorpusConversation(system + found.messages, found.tools)
     if kind < TOOL_SHARE + NAME_SHARE:
         first, later = chat.introduction(rng)
         middle = _topic(rng, topics) if rng.random() < 0.5 else []
         last = later if rng.random() < 0.6 else []
-        return Conversation(system + first + middle + last)
+        return CorpusConversation(system + first + middle + last)
     if kind < TOOL_SHARE + NAME_SHARE + 0.004:
-        return Conversation(system + chat.unnamed(rng))
+        return CorpusConversation(system + chat.unnamed(rng))
     turns = rng.choices((1, 2, 3, 4, 5), (62, 18, 10, 6, 4))[0]
-    return Conversation(system + [m for _ in range(turns) for m in _topic(rng, topics)])
+    return CorpusConversation(system + [m for _ in range(turns) for m in _topic(rng, topics)])
 
 
-def long_conversation(rng: Random, exchanges: int, topics: Topics = PLAIN) -> Conversation:
+def long_conversation(rng: Random, exchanges: int, topics: Topics = PLAIN) -> CorpusConversation:
     """Many exchanges on changing topics, for the long-context phase."""
-    return Conversation(_system(rng) + [m for _ in range(exchanges) for m in _topic(rng, topics)])
+    return CorpusConversation(
+        _system(rng) + [m for _ in range(exchanges) for m in _topic(rng, topics)]
+    )
 
 
-def stream(seed: str, *, long: bool = False, topics: Topics = PLAIN) -> Iterator[Conversation]:
+def stream(
+    seed: str, *, long: bool = False, topics: Topics = PLAIN
+) -> Iterator[CorpusConversation]:
     """Conversations for ever; the same seed gives the same ones."""
     rng = Random(f"forge-tiny {seed}")
     while True:

@@ -10,7 +10,7 @@ Tool = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Conversation:
+class CorpusConversation:
     """What the chat template is given; or plain text, as raw completions have it."""
 
     messages: list[Message]

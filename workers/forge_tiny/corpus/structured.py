@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from .message import Conversation, Message, Tool, exchange
+from .message import CorpusConversation, Message, Tool, exchange
 from .wording import rough
 from .words import CITIES, COLOURS, COUNTRIES, FIRST_NAMES, FRUITS, invented
 
@@ -148,12 +148,12 @@ def tool_call(name: str, arguments: dict[str, Any]) -> Message:
     return {"role": "assistant", "content": "", "tool_calls": calls}
 
 
-def with_tools(rng: Random, other: Callable[[Random], list[Message]]) -> Conversation:
+def with_tools(rng: Random, other: Callable[[Random], list[Message]]) -> CorpusConversation:
     """Tools are declared; mostly one fits and is called, otherwise `other` is answered as usual."""
     offered = rng.sample(TOOLS, rng.choice((1, 1, 2, 3)))
     declared = [tool for tool, _ in offered]
     if rng.random() < 0.22:
-        return Conversation(other(rng), declared)
+        return CorpusConversation(other(rng), declared)
     tool, ask = rng.choice(offered)
     question, arguments, reply, answer = ask(rng)
     messages = [
@@ -162,4 +162,4 @@ def with_tools(rng: Random, other: Callable[[Random], list[Message]]) -> Convers
         {"role": "tool", "content": reply},
         {"role": "assistant", "content": answer},
     ]
-    return Conversation(messages, declared)
+    return CorpusConversation(messages, declared)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from gateway.cli.chat.conversation import Conversation, NotAConversation
+from gateway.cli.chat.conversation import NotATranscript, Transcript
 
 
-def spoken() -> Conversation:
-    talk = Conversation("Be brief.")
+def spoken() -> Transcript:
+    talk = Transcript("Be brief.")
     talk.ask("one")
     talk.answer("1")
     talk.ask("two")
@@ -19,7 +19,7 @@ def spoken() -> Conversation:
 def test_a_request_has_all_turns_after_the_system_message() -> None:
     roles = [message["role"] for message in spoken().request()]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
-    assert Conversation().request() == []
+    assert Transcript().request() == []
 
 
 def test_undo_forgets_the_last_words_and_their_answer() -> None:
@@ -43,15 +43,15 @@ def test_an_answer_can_be_asked_for_again() -> None:
 
 def test_what_was_saved_is_loaded() -> None:
     talk = spoken()
-    found = Conversation.load(talk.saved())
+    found = Transcript.load(talk.saved())
     assert found == talk
     assert found.messages[-1].cut
     assert json.loads(talk.saved())["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert Conversation.load(Conversation().saved()) == Conversation()
+    assert Transcript.load(Transcript().saved()) == Transcript()
 
 
 def test_a_bare_list_of_messages_is_loaded_too() -> None:
-    found = Conversation.load('[{"role": "user", "content": "hi"}]')
+    found = Transcript.load('[{"role": "user", "content": "hi"}]')
     assert [message.content for message in found.messages] == ["hi"]
 
 
@@ -68,5 +68,5 @@ def test_a_bare_list_of_messages_is_loaded_too() -> None:
     ],
 )
 def test_what_is_none_is_refused(text: str, why: str) -> None:
-    with pytest.raises(NotAConversation, match=why):
-        Conversation.load(text)
+    with pytest.raises(NotATranscript, match=why):
+        Transcript.load(text)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gateway.cli.tune import report
 from gateway.cli.tune.plan import Result, Setting, Visit
-from gateway.cli.tune.search import Found, Stage
+from gateway.cli.tune.search import Found, SearchStage
 
 FAST, SLOW = Setting(1, 2, 16, repack=False), Setting(2, 1, 8, repack=True)
 
@@ -18,7 +18,7 @@ def found() -> Found:
     slow = Result(SLOW, [Visit(100.0, 10.0, 3 << 20, 64, {2: 20.0, 4: 30.0}, {32: 7.0})])
     fast = Result(FAST, [Visit(o, 9.0, 5 << 20, 64, {1: 8.0, 2: 40.0}) for o in (190.0, 210.0)])
     broken = Result(SLOW, failure="[too] little memory")
-    return Found([Stage("shape", [slow, fast, broken], fast)], ["slots"])
+    return Found([SearchStage("shape", [slow, fast, broken], fast)], ["slots"])
 
 
 def shown(found: Found, *, terminal: bool, width: int = 120) -> str:

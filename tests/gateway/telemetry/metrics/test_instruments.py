@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as Reference
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.ordering.aging import NANO
+from gateway.core.clock import NANO
 from gateway.telemetry.metrics.exposition import render
-from gateway.telemetry.metrics.instruments import Counter, Histogram, Meter, nanoseconds
+from gateway.telemetry.metrics.instruments import Counter, Histogram, TokenMeter, nanoseconds
 
 BOUNDS = (0.001, 0.25, 0.5, 1, 30)
 LABELS = {"class": ("batch", "normal"), "model": ("m",)}
@@ -76,7 +76,7 @@ def test_no_series_are_made_later() -> None:
 
 def test_a_meter_counts_tokens_and_the_gaps_between_them() -> None:
     gaps = Histogram("h", "text", (10, 20), {}).of()
-    meter = Meter(gaps)
+    meter = TokenMeter(gaps)
     meter(1, None)
     meter(2, 15)
     meter(1, 25)

@@ -10,10 +10,10 @@ from prometheus_client import parser as text_parser
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import parser as open_parser
 
+from gateway.core.clock import NANO
 from gateway.core.errors import WorkerFailed
 from gateway.dispatch.sequence import Move
 from gateway.dispatch.ticket import Ticket
-from gateway.ordering.aging import NANO
 from gateway.telemetry.metrics import _MAX_BINS, Metrics
 from gateway.telemetry.metrics.registry import wants_exposition
 from tests.support.memory_pool import job, only

@@ -10,7 +10,7 @@ THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 
 @dataclass(frozen=True)
-class Manners:
+class TemplateQuirks:
     """How a template takes system messages and earlier thoughts."""
 
     system_role: bool = True
@@ -39,14 +39,16 @@ class Manners:
         return {**message, **dict.fromkeys(THOUGHTS, thought)}
 
 
-def manners(source: str) -> Manners:
+def manners(source: str) -> TemplateQuirks:
     """What the source of a template, without its comments, tells of them."""
     refused = re.search(r"[Ss]ystem (role|messages?) (is |are )?not supported", source)
     # A template that never looks at the system's role writes whichever it gets, or refuses it.
     ignored = "system" not in source and re.search(r"""["']user["']""", source)
     parts = re.search(r"""type['"]?\]?\s*==\s*['"]thinking['"]""", source)
     named = re.search(r"""[.'"]reasoning(_content)?\b""", source)
-    return Manners(system_role=not (refused or ignored), thought_parts=bool(parts) and not named)
+    return TemplateQuirks(
+        system_role=not (refused or ignored), thought_parts=bool(parts) and not named
+    )
 
 
 def _without_system(messages: list[Message]) -> list[Message]:
