@@ -1,4 +1,4 @@
-"""The table of rooms: which room may import which, read from the sources and from an interpreter."""
+"""The table of rooms: which may import which, read from the sources and from an interpreter."""
 
 import ast
 import subprocess

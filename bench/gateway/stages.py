@@ -25,10 +25,11 @@ from gateway.api.openai import chat
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.reply import Completion
 from gateway.app import Gateway
-from gateway.config.api_keys import ANYONE
 from gateway.config.config import Config
+from gateway.core.api_key import ANYONE
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
 from gateway.pool import Listener, WorkerStatus
 from workers.protocol import (
     Delta,

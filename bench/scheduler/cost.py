@@ -22,9 +22,10 @@ from bench.scheduler.seed_cpp import SeedCpp
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
+from gateway.dispatch.job import Job
 from gateway.dispatch.queue import Queue
 from gateway.dispatch.shared_admission import SharedAdmission
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.ordering.aging import AgingHeap
 
 ARRIVALS_PER_S = 100

@@ -9,7 +9,8 @@ from bench.scheduler.seed import RATE, SeedScheduler
 from bench.scheduler.virtual import now_ns
 from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Listener, Pool
 from workers.protocol import Generate, Sampling

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.api.samplers import SamplersBody, without_stateful
 from gateway.api.schemas import GrammarSource, Schema
-from gateway.config.api_keys import ApiKey
 from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
     BadRequest,
     BodyTimeout,
@@ -27,7 +27,7 @@ from gateway.core.errors import (
     UnsupportedParameter,
 )
 from gateway.core.priority import NORMAL, PRIORITIES, priority_text
-from gateway.dispatch.ticket import Job
+from gateway.dispatch.job import Job
 from workers.protocol import Constraint, Prompt
 
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}

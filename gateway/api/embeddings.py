@@ -18,9 +18,10 @@ from gateway.api.openai.endpoints import GROUP
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
-from gateway.config.api_keys import ApiKey
+from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
 from workers.protocol import Embedding, Finished, ModelInfo, Prompt, Sampling, Text, Tokens
 
 MAX_INPUTS = 2048

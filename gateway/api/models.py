@@ -14,7 +14,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.openai.types import ModelCard
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
-from gateway.config.api_keys import ANYONE
+from gateway.core.api_key import ANYONE
 from gateway.core.errors import (
     DeadlineExceeded,
     LoopbackOnly,

@@ -16,9 +16,10 @@ from gateway.core.errors import (
 )
 from gateway.core.prompt_size import least_bytes
 from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
+from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.rate_limits import RateLimiter
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from workers.protocol import ModelInfo

@@ -10,7 +10,6 @@ import logging
 import math
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.config.config import ConfigError, Secret
 from gateway.config.sources import read_toml
+from gateway.core.api_key import ApiKey
 from gateway.core.priority import PRIORITIES
 
 log = logging.getLogger("forge.keys")
@@ -25,25 +25,6 @@ log = logging.getLogger("forge.keys")
 OPTION = "--api-key-file"
 DEFAULT_NAME = "default"
 """Name of the key that ``--api-key`` gives."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """What the holder of one secret may do."""
-
-    name: str
-    digest: bytes = field(repr=False)
-    """SHA-256 of the secret."""
-    max_priority: float = math.inf
-    weight: float = 1.0
-    """Share of the server among the keys that want it at the same time."""
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    """None: no limit."""
-
-
-ANYONE = ApiKey("", b"")
-"""Who asks a server that has no keys."""
 
 
 class Keyring:

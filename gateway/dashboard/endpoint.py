@@ -14,7 +14,7 @@ from gateway.api.files import packaged
 from gateway.api.local import from_here
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
-from gateway.config.api_keys import ApiKey
+from gateway.core.api_key import ApiKey
 from gateway.core.errors import LoopbackOnly, PriorityNotAllowed
 from gateway.core.priority import PRIORITIES
 from gateway.dashboard import static

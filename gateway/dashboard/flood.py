@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from starlette.requests import Request
 
 from gateway.api.service import Service
-from gateway.config.api_keys import ApiKey
+from gateway.core.api_key import ApiKey
 from gateway.core.errors import ForgeError, QueueFull, RateLimited
 from gateway.core.priority import PRIORITIES
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
 from workers.protocol import Chat, Sampling
 
 TEXT = "Tell me a long story."

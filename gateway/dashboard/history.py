@@ -4,16 +4,20 @@ Requests are remembered also while nobody watches, a few numbers each, so that a
 finds some. Everything else begins with the first look. Pure.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.core.clock import NANO
 from gateway.core.priority import class_of
 from gateway.dispatch.outcome import Outcome, of_ticket
-from gateway.dispatch.ticket import Ticket
+
+if TYPE_CHECKING:
+    from gateway.dispatch.ticket import Ticket
 
 REMEMBERED = 512
 """Requests of which quantiles are made, at most."""

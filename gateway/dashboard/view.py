@@ -10,9 +10,10 @@ from gateway.core.errors import ForgeError
 from gateway.core.priority import CLASSES, class_of
 from gateway.dashboard.deltas import Row, Snapshot
 from gateway.dashboard.history import Gaps, Recorder, row
+from gateway.dispatch.job import Job
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.pool import WorkerStatus
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel

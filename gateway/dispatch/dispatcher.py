@@ -23,13 +23,14 @@ from gateway.core.errors import (
 )
 from gateway.dispatch.backpressure import UNREAD, Backpressure
 from gateway.dispatch.deadlines import Deadlines
+from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.preemptor import Preemptor
 from gateway.dispatch.quarantine import Quarantine
 from gateway.dispatch.queue import Entry, Queue
 from gateway.dispatch.sequence import Move, Sequence, State
 from gateway.dispatch.shared_admission import SharedAdmission
-from gateway.dispatch.ticket import Job, Meter, Ticket
+from gateway.dispatch.ticket import Meter, Ticket
 from gateway.ordering.admission import Bounds, ServiceRate
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool

@@ -3,7 +3,8 @@
 from typing import Protocol
 
 from gateway.core.errors import ForgeError
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
 
 
 class Observer(Protocol):

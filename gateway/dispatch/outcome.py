@@ -1,6 +1,8 @@
 """How a request ended, in the few words that metrics and logs have for it."""
 
-from typing import Literal, get_args
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
 
 from gateway.core.errors import (
     BadRequest,
@@ -11,7 +13,9 @@ from gateway.core.errors import (
     Unavailable,
 )
 from gateway.dispatch.sequence import State
-from gateway.dispatch.ticket import Ticket
+
+if TYPE_CHECKING:
+    from gateway.dispatch.ticket import Ticket
 
 Outcome = Literal["finished", "failed", "cancelled", "expired", "rejected", "invalid"]
 """*failed*: by no fault of its own. *cancelled*: its client hung up. *expired*: its time was over.

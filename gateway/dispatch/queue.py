@@ -10,15 +10,21 @@ may be goes first of all.
 Pure: the clock is an argument.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.shared_admission import SharedAdmission
-from gateway.dispatch.ticket import Job, Ticket
 from gateway.ordering.admission import Admission
 from gateway.ordering.aging import AgingHeap, QueueEntry
 from gateway.ordering.fairness import Turns, charge
 from gateway.ordering.indexed_heap import IndexedHeap
+
+if TYPE_CHECKING:
+    from gateway.dispatch.ticket import Ticket
 
 Entry = QueueEntry[Sequence]
 

@@ -7,14 +7,20 @@ so the level of tokens may fall below zero, and the next requests wait until the
 Pure: the clock is an argument.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from gateway.config.api_keys import ANYONE, ApiKey
+from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError, RateLimited
 from gateway.core.prompt_size import BYTES_PER_TOKEN, usual_bytes
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.job import Job
+
+if TYPE_CHECKING:
+    from gateway.dispatch.ticket import Ticket
 
 REQUESTS, TOKENS = "requests", "tokens"
 MINUTE_NS = 60 * NANO

@@ -6,14 +6,13 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
-from gateway.core.prompt_size import BYTES_PER_TOKEN
 from gateway.core.usage import Usage
+from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Sequence, State
-from workers.protocol import Constraint, Delta, Embedding, Finished, Prompt, Sampling, Started
+from workers.protocol import Delta, Finished, Started
 
 ClientEvent = Started | Delta | Finished
 
@@ -22,49 +21,6 @@ Meter = Callable[[int, int | None], None]
 
 _random = random.Random()
 """Our own: somebody may seed the module's, and names would come again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A validated request: nothing downstream checks it again."""
-
-    prompts: tuple[Prompt, ...]
-    sampling: Sampling
-    priority: float
-    created: float
-    """Unix seconds; the date that the model's template sees."""
-    n: int = 1
-    """Completions of each prompt."""
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = False
-    constraint: Constraint | None = None
-    logprobs: int | None = None
-    """Alternatives of each token to tell, if any."""
-    echo: bool = False
-    cache_prompt: bool = True
-    embedding: Embedding | None = None
-    """Then each prompt becomes a vector, and what says how to generate means nothing."""
-    timeout: float | None = None
-    """Seconds from arrival to the end of the answer."""
-    size: int = 0
-    """Bytes of the body, the measure of what it costs to let the job wait."""
-    owner: str = ""
-    """Whose turn it takes among the jobs of its priority."""
-    weight: float = 1.0
-    """The owner's share, relative to other owners."""
-    model: str = ""
-    """Which model it is for; "": the first."""
-
-    def tokens(self, usual: float) -> float:
-        """Tokens that one of its sequences is expected to take, if ``usual`` is a usual answer.
-
-        What a client allows is no forecast: many always ask for thousands.
-        """
-        prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
-        if self.embedding is not None:
-            return prompt
-        return prompt + min(usual, self.max_tokens or usual)
 
 
 def new_name() -> str:

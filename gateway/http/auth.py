@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.config.api_keys import ANYONE, ApiKey, Keyring
+from gateway.config.api_keys import Keyring
+from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.errors import ForgeError, InvalidKey
 
 

@@ -9,7 +9,8 @@ from gateway.core.clock import NANO
 from gateway.core.errors import BadRequest, ForgeError
 from gateway.core.priority import class_of
 from gateway.dispatch import outcome
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
 from gateway.system.log_setup import fields
 
 log = logging.getLogger("forge.requests")

@@ -16,8 +16,9 @@ from starlette.routing import Route
 
 from gateway.api.ops import WorkerItem
 from gateway.app import Gateway
-from gateway.config.api_keys import ApiKey, Keyring, digest
+from gateway.config.api_keys import Keyring, digest
 from gateway.config.config import Config
+from gateway.core.api_key import ApiKey
 from tests.contract.test_tools import WEATHER
 from tests.support.api_description import description
 from tests.support.dialects import CHAT, COMPLETIONS, DONE, INFER, Dialect, data_of

@@ -10,9 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from gateway.app import Gateway
-from gateway.config.api_keys import ApiKey, Keyring, digest
+from gateway.config.api_keys import Keyring, digest
 from gateway.config.config import Config
-from gateway.dispatch.ticket import Job
+from gateway.core.api_key import ApiKey
+from gateway.dispatch.job import Job
 from tests.support.dialects import CHAT, DIALECTS, INFER, Dialect
 from tests.support.memory_pool import MemoryPool, job
 from workers.protocol import Generate

@@ -13,10 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.core.clock import NANO
 from gateway.dispatch.backpressure import UNREAD
 from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
+from gateway.dispatch.job import Job
 from gateway.dispatch.quarantine import BEFORE_NS, MAX_DEATHS
 from gateway.dispatch.sequence import Sequence, State
 from gateway.dispatch.shared_admission import SharedAdmission
-from gateway.dispatch.ticket import ClientEvent, Job, Ticket
+from gateway.dispatch.ticket import ClientEvent, Ticket
 from gateway.ordering.preemption import PreemptionRules
 from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
 from workers.protocol import Delta, Finished

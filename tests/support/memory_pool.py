@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.core.errors import ForgeError
+from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Sequence
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.pool import Listener, WorkerStatus
 from gateway.pool.placement import Offer, choose
 from workers.protocol import (

@@ -11,8 +11,9 @@ from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
 from typing_extensions import TypedDict
 
 from gateway.core.errors import ForgeError
+from gateway.dispatch.job import Job
 from gateway.dispatch.outcome import Outcome
-from gateway.dispatch.ticket import Job, Meter, Ticket
+from gateway.dispatch.ticket import Meter, Ticket
 from gateway.telemetry.loop_lag import LoopLag
 from gateway.telemetry.metrics.instruments import nanoseconds
 from gateway.telemetry.metrics.models import Loads

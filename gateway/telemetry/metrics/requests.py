@@ -6,8 +6,9 @@ from itertools import product
 from gateway.core.errors import ForgeError, codes
 from gateway.core.priority import CLASSES, class_of
 from gateway.core.usage import Usage
+from gateway.dispatch.job import Job
 from gateway.dispatch.outcome import OUTCOMES, Outcome, of_error, of_ticket
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.telemetry.metrics.exposition import Family, Labels, series
 from gateway.telemetry.metrics.instruments import TokenMeter
 from gateway.telemetry.metrics.registry import Registry

@@ -166,9 +166,9 @@ def test_bind_takes_a_free_port() -> None:
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_what_is_told_at_the_start_is_in_the_logs_form(form: log_setup.Format) -> None:
     source = (
-        "from gateway import cli, logs\n"
-        f"logs.configure('warning', {form!r}, '%(name)s')\n"
-        f"cli._tell('measured\\n', {form!r})"
+        "from gateway.cli import main\nfrom gateway.system import log_setup\n"
+        f"log_setup.configure('warning', {form!r}, '%(name)s')\n"
+        f"main._tell('measured\\n', {form!r})"
     )
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, check=True

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from gateway.config.api_keys import ANYONE, ApiKey, Keyring, digest
+from gateway.config.api_keys import Keyring, digest
 from gateway.config.config import ConfigError
+from gateway.core.api_key import ANYONE, ApiKey
 
 SECRET = "sk-very-secret-0123456789"
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)

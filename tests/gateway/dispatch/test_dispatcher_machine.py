@@ -11,8 +11,9 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from gateway.core.clock import NANO
 from gateway.core.errors import DeadlineExceeded, Displaced, QueueFull
+from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Sequence, State
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
 from tests.support.dispatcher_traffic import RATE, Traffic

@@ -11,10 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.core.clock import NANO
 from gateway.dispatch.dispatcher import UNBOUNDED
+from gateway.dispatch.job import Job
 from gateway.dispatch.queue import Queue
 from gateway.dispatch.sequence import Move, Sequence
 from gateway.dispatch.shared_admission import SharedAdmission
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.ordering.admission import Bounds
 from tests.support.memory_pool import job
 

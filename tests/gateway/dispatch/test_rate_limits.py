@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.api_keys import ApiKey
+from gateway.core.api_key import ApiKey
 from gateway.core.clock import NANO
 from gateway.core.errors import RateLimited
+from gateway.dispatch.job import Job
 from gateway.dispatch.rate_limits import MINUTE_NS, Bucket, KeyQuota, RateLimiter, estimate
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from workers.protocol import Chat, Sampling, Started, Text
 
 PER_MINUTE = st.integers(1, 10**9)

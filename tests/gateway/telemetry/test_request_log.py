@@ -8,8 +8,9 @@ import pytest
 
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError, InvalidPrompt, QueueFull, WorkerFailed
+from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Move
-from gateway.dispatch.ticket import Job, Ticket
+from gateway.dispatch.ticket import Ticket
 from gateway.system.log_setup import Json, OneLine
 from gateway.telemetry.request_log import RequestLog
 from tests.support.memory_pool import job, only

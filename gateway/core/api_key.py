@@ -1,0 +1,23 @@
+"""An API key: its name and its rights. Pure."""
+
+import math
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What the holder of one secret may do."""
+
+    name: str
+    digest: bytes = field(repr=False)
+    """SHA-256 of the secret."""
+    max_priority: float = math.inf
+    weight: float = 1.0
+    """Share of the server among the keys that want it at the same time."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    """None: no limit."""
+
+
+ANYONE = ApiKey("", b"")
+"""Who asks a server that has no keys."""
