@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load,browser.
+# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load,browser,docs.
 EXTRAS ?= test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
