@@ -14,12 +14,13 @@ COMMA := ,
 # Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help serve test coverage bench lint clean
+.PHONY: help serve test coverage bench docs lint clean
 
 help:
 	@echo "make serve   set everything up and serve the embedded model; ARGS=\"--port 0\" passes options"
 	@echo "make test    set everything up and run ruff, mypy and the tests"
 	@echo "make bench   threads, event loop and processes, measured: bench/results/concurrency.md; ARGS=--quick"
+	@echo "make docs    the documentation as a site: site/index.html"
 	@echo "make clean   remove the virtual environment and caches"
 
 serve: $(VENV)/.core
@@ -36,6 +37,9 @@ coverage:
 
 bench: $(VENV)/.extras-bench
 	$(BIN)/python -m bench.concurrency $(ARGS)
+
+docs: $(VENV)/.extras-docs
+	$(BIN)/python -m deploy.docs_site
 
 lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
 	$(BIN)/ruff check .
@@ -70,4 +74,4 @@ $(VENV)/.extras-%: $(VENV)/.core
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
