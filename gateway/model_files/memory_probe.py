@@ -9,7 +9,6 @@ import contextlib
 import os
 import select
 import subprocess
-import sys
 from typing import Self
 
 from workers.protocol import (
@@ -18,6 +17,7 @@ from workers.protocol import (
     FromMemoryProbe,
     MemoryUnknown,
     WorkerSpec,
+    children,
     encode,
 )
 
@@ -62,7 +62,8 @@ class MemoryProbe:
     def _ask(self, question: bytes) -> FromMemoryProbe:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.tools.memory"],
+                children.command("workers.tools.memory"),
+                env=children.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

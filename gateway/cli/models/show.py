@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections import Counter
 from typing import Any
 
@@ -13,6 +12,7 @@ from gateway.model_files.ggml import FILE_TYPES
 from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate
 from gateway.model_files.shape import HeaderValues, ModelShape, shape
 from gateway.system.host import memory_available
+from workers.protocol import children
 
 RANKS = 4
 """llama.cpp's pooling type of models that rank pairs of texts."""
@@ -86,7 +86,8 @@ def supports(
 def speech(templates: list[str | None]) -> dict[str, Any]:
     """How it calls tools and thinks. The workers know; this process must not know templates."""
     done = subprocess.run(
-        [sys.executable, "-m", "workers.chat_format"],
+        children.command("workers.chat_format"),
+        env=children.environment(),
         input=json.dumps(templates).encode(),
         capture_output=True,
         check=True,
