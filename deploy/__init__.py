@@ -1,1 +1,1 @@
-"""What the containers run beside Forge, and the maker of the dashboard."""
+"""What the containers run beside Forge, and the makers of the dashboard and of the documentation."""
