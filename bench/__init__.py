@@ -1,1 +1,1 @@
-"""Experiments: what README.md and docs/ claim, measured. Nothing here is imported by gateway or workers."""
+"""Experiments: what docs/ claims, measured. Nothing here is imported by gateway or workers."""
