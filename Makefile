@@ -4,11 +4,12 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load,browser.
+# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load,browser,docs.
 EXTRAS ?= test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLAMA := $(shell sed -n 's/.*"\(llama-cpp-python==[^"]*\)".*/\1/p' pyproject.toml)
+ZENSICAL := $(shell sed -n 's/.*"\(zensical[^"]*\)".*/\1/p' pyproject.toml)
 COMMA := ,
 
 # Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
@@ -38,7 +39,9 @@ coverage:
 bench: $(VENV)/.extras-bench
 	$(BIN)/python -m bench.concurrency $(ARGS)
 
-docs: $(VENV)/.extras-docs
+# By itself, without llama.cpp, which a site does not need.
+docs: $(VENV)/.venv
+	$(PIP) install -q "$(ZENSICAL)"
 	$(BIN)/python -m deploy.docs_site
 
 lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))

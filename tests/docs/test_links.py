@@ -1,5 +1,6 @@
-"""Relative links and anchors of all pages resolve, and README.md stays short."""
+"""Relative links and anchors of all pages resolve; README.md stays short, its figures measured."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.read_text("utf-8").splitlines()) <= MOST_LINES
+
+
+def test_the_figures_of_the_readme_are_in_the_reports() -> None:
+    """Each bold number of the table, in the report to which its row links."""
+    section = README.read_text("utf-8").partition("## Five figures\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if "bench/results/" in line]
+    assert len(rows) == 5
+    for row in rows:
+        (report,) = re.findall(r"\((bench/results/.*?)\)", row)
+        text, figures = (ROOT / report).read_text("utf-8"), re.findall(r"\*\*([\d.,]+x?)", row)
+        assert len(figures) >= 3
+        assert [figure for figure in figures if figure not in text] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:

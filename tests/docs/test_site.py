@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 def test_the_site_is_built(tmp_path: Path) -> None:
     build = f"import pathlib, deploy.docs_site as site; site.main(pathlib.Path({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", build], cwd=ROOT, capture_output=True, text=True)
-    assert "No issues found" in done.stdout, done.stdout + done.stderr
+    assert "No issues found" in done.stderr, done.stdout + done.stderr
     for page in DOCS.rglob("*.md"):
         html = (tmp_path / page.relative_to(DOCS)).with_suffix(".html").read_text("utf-8")
         assert re.findall(r'<(?:script|link|img)[^>]*? (?:src|href)="?(https?:[^" ]*)', html) == []
