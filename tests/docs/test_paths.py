@@ -65,7 +65,8 @@ def test_paths_and_names_exist(page: Path) -> None:
 def test_wrong_ones_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "`gateway/no_such.py` `gateway/dispatch/` `gateway/dispatch/dispatcher.py::Dispatcher.submit`\n"
+        "`gateway/no_such.py` `gateway/dispatch/`\n"
+        "`gateway/dispatch/dispatcher.py::Dispatcher.submit`\n"
         "`gateway/dispatch/dispatcher.py::Dispatcher.no_such` `workers/sampling/stages.py::TINY`\n"
         "`workers/sampling/stages.py::HUGE` https://example.org/tests/nothing\n"
     )
