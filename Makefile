@@ -56,7 +56,7 @@ bench: $(VENV)/.extras-bench
 
 # By itself, without llama.cpp, which a site does not need.
 docs: $(VENV)/.venv
-	$(PIP) install -q "$(ZENSICAL)"
+	$(PIP) install -q -c constraints.txt "$(ZENSICAL)"
 	$(BIN)/python -m deploy.docs_site
 
 lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
