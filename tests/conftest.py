@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Protocol, get_args
 
 import pytest
+from hypothesis import settings
 
 from tests.support.f32 import f32_copy
 from tests.support.server import ALIAS, MODEL, ForgeServer
 from tests.tiers import Tier, tier
 
 TESTS = Path(__file__).parent
+
+# No test depends on how long a thing takes.
+settings.register_profile("forge", deadline=None)
+settings.load_profile("forge")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
