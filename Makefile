@@ -4,22 +4,24 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load,browser.
+# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load,browser,docs.
 EXTRAS ?= test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LLAMA := $(shell sed -n 's/.*"\(llama-cpp-python==[^"]*\)".*/\1/p' pyproject.toml)
+ZENSICAL := $(shell sed -n 's/.*"\(zensical[^"]*\)".*/\1/p' pyproject.toml)
 COMMA := ,
 
 # Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help serve test coverage bench lint clean
+.PHONY: help serve test coverage bench docs lint clean
 
 help:
 	@echo "make serve   set everything up and serve the embedded model; ARGS=\"--port 0\" passes options"
 	@echo "make test    set everything up and run ruff, mypy and the tests"
 	@echo "make bench   threads, event loop and processes, measured: bench/results/concurrency.md; ARGS=--quick"
+	@echo "make docs    the documentation as a site: site/index.html"
 	@echo "make clean   remove the virtual environment and caches"
 
 serve: $(VENV)/.core
@@ -37,6 +39,11 @@ coverage:
 bench: $(VENV)/.extras-bench
 	$(BIN)/python -m bench.concurrency $(ARGS)
 
+# By itself, without llama.cpp, which a site does not need.
+docs: $(VENV)/.venv
+	$(PIP) install -q -c constraints.txt "$(ZENSICAL)"
+	$(BIN)/python -m deploy.docs_site
+
 lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,24 +57,24 @@ $(VENV)/.venv:
 
 # llama.cpp first and by itself, because it is compiled here and that takes a while. The compiler's
 # lines go to a log, its progress to the terminal.
-$(VENV)/.llama: $(VENV)/.venv pyproject.toml
+$(VENV)/.llama: $(VENV)/.venv pyproject.toml constraints.txt
 	@set -eu -o pipefail; if ! $(PIP) freeze 2>/dev/null | grep -qx "$(LLAMA)"; then \
 	    command -v c++ >/dev/null || { echo "Forge needs a C/C++ compiler to build llama.cpp (Debian: apt-get install build-essential; macOS: xcode-select --install)"; exit 1; }; \
 	    echo "Installing $(LLAMA). llama.cpp is compiled once for this machine: several minutes, unless pip has it cached."; \
 	    log=$(VENV)/llama-build.log; \
-	    $(PIP) install -v "$(LLAMA)" 2>&1 | tee $$log \
+	    $(PIP) install -v -c constraints.txt "$(LLAMA)" 2>&1 | tee $$log \
 	      | awk '/^ *\[ *[0-9]+(\/[0-9]+|%)\]/ { sub(/^ */, ""); sub(/\].*/, "]"); printf "\r  compiling llama.cpp %s   ", $$0; fflush(); n++ } END { if (n) print "" }' \
 	      || { tail -n 40 $$log; echo "building llama.cpp failed; the whole log is in $$log"; exit 1; }; \
 	fi
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.llama
-	$(PIP) install -q -e .
+	$(PIP) install -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.extras-%: $(VENV)/.core
-	$(PIP) install -q -e ".[$(subst -,$(COMMA),$*)]"
+	$(PIP) install -q -c constraints.txt -e ".[$(subst -,$(COMMA),$*)]"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

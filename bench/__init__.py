@@ -1,1 +1,1 @@
-"""Experiments: what the README claims, measured. Nothing here is imported by gateway or workers."""
+"""Experiments: what docs/ claims, measured. Nothing here is imported by gateway or workers."""

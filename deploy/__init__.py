@@ -1,1 +1,1 @@
-"""What the containers run beside Forge, and the maker of the dashboard."""
+"""What the containers run beside Forge; the makers of the dashboard and of the site of docs/."""

@@ -1,7 +1,7 @@
 """The configuration: one frozen, validated object.
 
-Its fields are the only list of options: the command line, its help and the README's table are made
-from them. Where their values come from is in :mod:`gateway.config.sources`.
+Its fields are the only list of options: the command line, its help and the table of docs/reference
+are made from them. Where their values come from is in :mod:`gateway.config.sources`.
 """
 
 import re

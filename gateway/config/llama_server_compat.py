@@ -1,5 +1,5 @@
 """llama-server's options: which are taken here, under which names, and what there is in place of
-the others. The README's table is made from this.
+the others. The table of docs/guides/from-llama-server.md is made from this.
 
 Names and meanings are those of llama.cpp's common/arg.cpp.
 """

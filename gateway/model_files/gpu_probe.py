@@ -2,7 +2,8 @@
 
 import functools
 import subprocess
-import sys
+
+from workers.protocol import children
 
 PATIENCE = 60.0
 """Seconds; drivers of GPUs may take some to wake up."""
@@ -16,9 +17,15 @@ def takes_layers(n_gpu_layers: int) -> bool:
 @functools.cache
 def there() -> bool:
     """Also if that can't be found out: then nothing is refused for layers that may be there."""
-    command = [sys.executable, "-m", "workers.llama"]
+    command = children.command("workers.llama")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            command,
+            env=children.environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
     except subprocess.TimeoutExpired:
         return True
     return done.stdout.strip() != "false"

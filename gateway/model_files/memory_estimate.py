@@ -1,34 +1,28 @@
-"""How much memory a model will need, before it is loaded. Pure.
+"""An estimate of the memory that serving a model takes, before it is loaded. Pure.
 
-The sizes of weights, cells and states are llama.cpp's own; that of its compute buffer follows from
-its graphs, and what a process takes beside them was measured. See README, "Memory".
+Four parts add up. The buffers of a context are llama.cpp's own figures (``memory_probe``). Weights
+are the sizes of the tensors in the file's header: mapped once for all workers, or copied by each.
+Repacked weights are a copy in the order that suits the processor, of the types below. The processes
+themselves were measured: with two workers and a vocabulary of 2,048 tokens they take
+48 + 2 x (56 + 1.4) MiB.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.model_files.ggml import CACHE_BYTES
 from gateway.model_files.gguf import Gguf, Tensor
 from gateway.model_files.offload import kept
-from gateway.model_files.shape import ModelShape, shape
-from workers.protocol import WorkerSpec
+from gateway.model_files.shape import shape
+from workers.protocol import ContextMemory, WorkerSpec
 
 MIB = 1 << 20
-# The worker's own rules; a test holds them to these: workers/llama/context.py.
-AUTO_CTX_SEQ = 4096
-STEP_LOGITS_BYTES = 32 << 20
-MAX_SEQUENCES = 256
-LONGEST_INPUT = 8192
-
 GATEWAY = 48 * MIB
 """The gateway's process."""
 WORKER = 56 * MIB
 """A worker and the process in which it renders templates, before they know a model."""
 PER_TOKEN = 720
 """Bytes that a token of the vocabulary costs a worker: llama.cpp's tables, ours, the guide's."""
-SLACK = 1.05
-"""Buffers are not packed without holes."""
 REPACKED = {
     "x86": frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4"}),
     "arm": frozenset({"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL", "MXFP4"}),
@@ -75,60 +69,38 @@ class MemoryEstimate:
         return GATEWAY + self.mapped + self.workers * sum(self.worker)
 
 
-def need(
+def estimate(
     model: Gguf,
     spec: WorkerSpec,
+    context: ContextMemory,
     workers: int,
     processor: str,
     saved: int = 0,
     *,
     gpu: bool = False,
 ) -> MemoryEstimate:
-    """What ``workers`` processes with ``spec`` take on a ``processor``: "x86", "arm" or another.
+    """Add up ``workers`` processes with ``spec`` on a ``processor``: "x86", "arm" or another.
 
-    With a ``gpu`` what is offloaded does not count.
+    With a ``gpu``, offloaded layers do not count.
     """
     sizes = shape(model)
-    n_ctx = cells(sizes, spec)
-    here = kept(len(sizes.layers), spec, gpu=gpu)
+    here = kept(sizes.layers, spec, gpu=gpu)
     tensors = [tensor for tensor in model.tensors if here.has(tensor)]
     weights = sum(tensor.size for tensor in tensors)
     copied = min(_repacked(model, tensors, processor), weights) if spec.repack else 0
-    # What is repacked is not read from the file again, and its pages may go unless they are locked.
+    # Pages of repacked weights are not read again: they go, unless they are locked.
     read = weights if spec.mmap and spec.mlock else weights - copied
-    layers = sizes.layers[: here.layers] if spec.kv_offload else sizes.layers
-    per_cell = sum(
-        layer.k * CACHE_BYTES[spec.type_k] + layer.v * CACHE_BYTES[spec.type_v] for layer in layers
-    )
-    held = sequences(sizes, spec)
+    layers = here.layers if spec.kv_offload else sizes.layers
     worker = WorkerShape(
         0 if spec.mmap else read,
         copied,
-        int(n_ctx * per_cell),
-        4 * sum(layer.state for layer in layers) * held,
-        _compute(sizes, spec, n_ctx) if layers else 0,
-        4 * sizes.vocabulary * max(held, affordable_rows(sizes, spec)),
+        context.cells * layers // max(1, sizes.layers),
+        context.states * layers // max(1, sizes.layers),
+        context.compute if layers else 0,
+        context.logits,
         WORKER + PER_TOKEN * sizes.vocabulary,
     )
-    return MemoryEstimate(read if spec.mmap else 0, worker, workers, n_ctx, saved)
-
-
-def cells(sizes: ModelShape, spec: WorkerSpec) -> int:
-    """Cells of a worker's cache; llama.cpp makes it a multiple of 256."""
-    wanted = spec.n_ctx or spec.slots * min(sizes.context or AUTO_CTX_SEQ, AUTO_CTX_SEQ)
-    return -(-wanted // 256) * 256
-
-
-def affordable_rows(sizes: ModelShape, spec: WorkerSpec) -> int:
-    """As the worker reckons: rows of logits that a step may bring."""
-    return min(spec.batch, STEP_LOGITS_BYTES // (4 * max(1, sizes.vocabulary)))
-
-
-def sequences(sizes: ModelShape, spec: WorkerSpec) -> int:
-    """As the worker reckons, with the one through which it copies."""
-    many = affordable_rows(sizes, spec) if sizes.shares_prefixes else 0
-    held = min(max(2 * spec.slots, many), MAX_SEQUENCES - 1)
-    return held + (1 if sizes.shares_prefixes else 0)
+    return MemoryEstimate(read if spec.mmap else 0, worker, workers, context.n_ctx, saved)
 
 
 def _repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:
@@ -143,22 +115,3 @@ def _repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:
         return matrix and used and tensor.type.name in types
 
     return sum(tensor.size for tensor in tensors if copied(tensor))
-
-
-def _compute(sizes: ModelShape, spec: WorkerSpec, n_ctx: int) -> int:
-    """llama.cpp's buffer for the widest step: what is there at once of its graph, as F32."""
-    tokens = spec.batch
-    if sizes.encoder:
-        tokens = max(tokens, min(sizes.context, LONGEST_INPUT))
-        n_ctx = tokens
-    flash = spec.flash_attn != "off"
-    attends = sizes.encoder or any(layer.k for layer in sizes.layers)
-    kinds = 2 if sizes.window else 1  # layers with a window have a mask of their own
-    mask = kinds * n_ctx * tokens * (2 if flash else 4) if attends else 0
-    scores = 0 if flash or not attends else 4 * sizes.heads * n_ctx * tokens
-    widest = max(3 * sizes.feed, 2 * sizes.attended + 2 * sizes.width)
-    layer = mask + max(scores + 4 * tokens * 4 * sizes.width, 4 * tokens * widest)
-    layer += 4 * tokens * 4 * sizes.width
-    rows = min(tokens, max(sequences(sizes, spec), affordable_rows(sizes, spec)))
-    output = 4 * rows * sizes.vocabulary + 4 * tokens * sizes.width
-    return int(SLACK * max(layer, output)) + MIB

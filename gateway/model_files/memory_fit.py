@@ -7,8 +7,8 @@ import msgspec
 
 from gateway.core.byte_sizes import readable
 from gateway.model_files.gguf import Gguf
-from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate, need
-from workers.protocol import WorkerSpec
+from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate, estimate
+from workers.protocol import ContextMemory, WorkerSpec
 
 LEAST_CTX = 2048
 """Cells below which nobody is told to go: a slot would hardly hold a question."""
@@ -27,11 +27,23 @@ class RequestedShape:
     processor: str
     saved: int
     """Bytes that --cache-ram allows."""
+    plan: Callable[[WorkerSpec], ContextMemory]
+    """Asks llama.cpp for the sizes of a context."""
     gpu: bool = False
     """Whether layers that are offloaded find a GPU."""
 
     def need(self) -> MemoryEstimate:
-        return need(self.model, self.spec, self.workers, self.processor, self.saved, gpu=self.gpu)
+        """The estimate. Raises what ``plan`` raises."""
+        context = self.plan(self.spec)
+        return estimate(
+            self.model,
+            self.spec,
+            context,
+            self.workers,
+            self.processor,
+            self.saved,
+            gpu=self.gpu,
+        )
 
     def but(self, workers: int | None = None, **changes: str | int | bool) -> "RequestedShape":
         """The same served otherwise."""
@@ -41,6 +53,7 @@ class RequestedShape:
             workers or self.workers,
             self.processor,
             self.saved,
+            self.plan,
             self.gpu,
         )
 

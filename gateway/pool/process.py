@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import multiprocessing
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -46,6 +47,21 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def _sealed_environment() -> Iterator[None]:
+    """A spawned child takes the path of modules from its parent, but looks into the current
+    directory before that unless its environment says otherwise."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
 class WorkerProcess:
     """From its start to its end."""
 
@@ -80,7 +96,7 @@ class WorkerProcess:
     async def start(self) -> None:
         """Returns when it runs, long before it is ready. Raises OSError if there is no room."""
         try:
-            with self._theirs, _signals_blocked():
+            with self._theirs, _signals_blocked(), _sealed_environment():
                 # In the loop's own thread: on Linux a worker dies with the thread that started it.
                 self._process.start()
         except OSError:

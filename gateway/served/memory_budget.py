@@ -8,6 +8,7 @@ from gateway.config.model_entry import ModelEntry
 from gateway.core.byte_sizes import readable
 from gateway.model_files import gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import GATEWAY
+from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.system import host
 
 
@@ -17,7 +18,7 @@ class MemoryShare:
 
     entry: ModelEntry
     need: int
-    """Bytes without the gateway's; 0 where nobody can tell."""
+    """Bytes without the gateway's; 0 where it is unknown."""
     figures: str = ""
     """What takes them."""
 
@@ -44,7 +45,8 @@ class MemoryBudget:
 def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
     """Raises :class:`ConfigError` for what can never be loaded, unless it is forced."""
     budget = _budget(server, entries)
-    shares = [_share(server, entry, budget) for entry in entries]
+    with MemoryProbe() as probe:
+        shares = [_share(server, entry, budget, probe) for entry in entries]
     preloaded = GATEWAY + sum(share.need for share in shares if share.entry.preload)
     if preloaded > budget and not server.force:
         raise ConfigError(
@@ -62,11 +64,12 @@ def _budget(server: Config, entries: Sequence[ModelEntry]) -> int:
     return max(0, free - sum(entry.config.cache_bytes() for entry in entries))
 
 
-def _share(server: Config, entry: ModelEntry, budget: int) -> MemoryShare:
+def _share(server: Config, entry: ModelEntry, budget: int, probe: MemoryProbe) -> MemoryShare:
     config = entry.config
     try:
-        wanted = memory_check.wanted_by(config, gguf.read(config.model))
-    except gguf.Unreadable:  # the worker that tries to will say why
+        wanted = memory_check.wanted_by(config, gguf.read(config.model), probe)
+        need = wanted.need()
+    except (gguf.Unreadable, NotPlanned):  # the worker that tries to will say why
         return MemoryShare(entry, 0)
     # Without a budget of its own nothing is known of a GPU's memory.
     unknown = server.memory_budget == "auto" and memory_check.on_gpu(config)
@@ -74,5 +77,4 @@ def _share(server: Config, entry: ModelEntry, budget: int) -> MemoryShare:
         reason = memory_fit.refusal(wanted, budget, "are the memory budget")
         if reason is not None:
             raise ConfigError(f"models.{entry.name}: {reason}")
-    need = wanted.need()
     return MemoryShare(entry, need.total - GATEWAY, memory_fit.figures(need))

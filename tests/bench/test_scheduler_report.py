@@ -15,7 +15,7 @@ from bench.scheduler.policies import POLICIES
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 ROOT = Path(__file__).parent.parent.parent
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "bench" / "results" / "scheduler.md"
 TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 
@@ -54,9 +54,9 @@ def test_quick_run_from_end_to_end(tmp_path: Path) -> None:
         assert policy.name in shown
 
 
-def readme_parts() -> tuple[str, str, str]:
-    """The README before the section about the scheduler, that section, and what follows."""
-    before, title, rest = README.read_text("utf-8").partition("\n## Does the order hold?\n")
+def page_parts() -> tuple[str, str, str]:
+    """The page before the section about the scheduler, that section, and what follows."""
+    before, title, rest = PAGE.read_text("utf-8").partition("\n## Does the order hold?\n")
     section, next_, after = rest.partition("\n## ")
     return before + title, section, next_ + after
 
@@ -69,20 +69,20 @@ def with_measured_tables(section: str) -> str:
         (table,) = TABLE.findall(measured)
         header = table.partition("\n")[0]
         shown = [each for each in TABLE.findall(section) if each.startswith(header + "\n")]
-        assert len(shown) == 1, f"the README does not show the table {title!r}"
+        assert len(shown) == 1, f"the page does not show the table {title!r}"
         section = section.replace(shown[0], table)
     return section
 
 
-def test_readme_shows_what_was_measured() -> None:
+def test_the_page_shows_what_was_measured() -> None:
     """To write it anew after a run: ``python -m tests.bench.test_scheduler_report``."""
-    _, section, _ = readme_parts()
+    _, section, _ = page_parts()
     assert section == with_measured_tables(section)
     images = re.findall(r"!\[.*?\]\((.*?)\)", section)
     assert images
-    assert all((ROOT / image).exists() for image in images)
+    assert all((PAGE.parent / image).exists() for image in images)
 
 
 if __name__ == "__main__":
-    before, section, after = readme_parts()
-    README.write_text(before + with_measured_tables(section) + after, "utf-8")
+    before, section, after = page_parts()
+    PAGE.write_text(before + with_measured_tables(section) + after, "utf-8")

@@ -1,4 +1,4 @@
-"""The `llm` command line, set up as the README says."""
+"""The `llm` command line, set up as the quickstart says."""
 
 import json
 import os
@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import blocks
 from tests.support.server import ForgeServer
-from tests.test_readme import BLOCKS
 
 pytestmark = pytest.mark.skipif(
     find_spec("llm") is None, reason="llm is not installed: pip install -e '.[clients]'"
 )
-(SETTINGS,) = [text for language, text in BLOCKS if language == "yaml"]
+(SETTINGS,) = [block.text for block in blocks("yaml") if "model_id:" in block.text]
 COMMANDS = [
-    line for language, text in BLOCKS if language == "sh" for line in text.splitlines()
-    if line.startswith("llm ")
-]  # fmt: skip
+    line for block in blocks("sh") for line in block.text.splitlines() if line.startswith("llm ")
+]
 
 
 def llm(home: Path, *arguments: str) -> str:

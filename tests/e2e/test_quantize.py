@@ -101,10 +101,10 @@ def test_the_result_is_a_model(tmp_path: Path) -> None:
     assert "Q8_0" in listed.stdout
 
 
-def test_the_readme_shows_what_is_told(tmp_path: Path) -> None:
+def test_the_guide_shows_what_is_told(tmp_path: Path) -> None:
     """Its rows, but for the errors' last digits, and its refusals."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    _, shown, refused = re.split(r"\$ forge quantize .*(?:Q4_K_M|Q4_0)\n", readme)
+    guide = (Path(__file__).parents[2] / "docs/guides/quantising.md").read_text("utf-8")
+    _, shown, refused = re.split(r"\$ forge quantize .*(?:Q4_K_M|Q4_0)\n", guide)
     target = tmp_path / "small.gguf"
     said = quantize("forge-tiny", target, "Q4_K_M").stdout
     row = re.compile(r"^ (\S.*?) +(\d+) +([\d.]+ \wi?B) +([\d.]+ \wi?B) ", re.MULTILINE)

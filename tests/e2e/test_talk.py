@@ -104,11 +104,11 @@ def test_the_answer_and_nothing_else_is_printed(server: ForgeServer) -> None:
     assert done.stdout.endswith(b"\n")
 
 
-def test_the_examples_of_the_readme(server: ForgeServer) -> None:
+def test_the_examples_of_the_guide(server: ForgeServer) -> None:
     """Each does what is shown below it; times are others."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    guide = (Path(__file__).parents[2] / "docs/guides/terminal.md").read_text("utf-8")
     found = re.findall(
-        r"^\$ ((?:echo .*)?forge run .*)\n((?:(?!\$ |```).*\n)*)", readme, re.MULTILINE
+        r"^\$ ((?:echo .*)?forge run .*)\n((?:(?!\$ |```).*\n)*)", guide, re.MULTILINE
     )
     assert len(found) == 3
     for command, shown in found:

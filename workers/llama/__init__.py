@@ -9,6 +9,7 @@ from workers.llama.context import NO_CELLS, OK, Context, EmbeddingContext, Embed
 from workers.llama.library import LoadFailed, initialise, readable
 from workers.llama.model import FIMTokens, Model
 from workers.llama.quantize import Packing, ShrinkFailed, shrink
+from workers.llama.sizes import Planner
 
 __all__ = [
     "NO_CELLS",
@@ -20,6 +21,7 @@ __all__ = [
     "LoadFailed",
     "Model",
     "Packing",
+    "Planner",
     "Sampler",
     "ShrinkFailed",
     "initialise",

@@ -27,14 +27,16 @@ class FIMTokens(NamedTuple):
 class Model:
     """Weights and vocabulary. Safe to tokenise from one thread while another decodes."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
-        """Raises :class:`LoadFailed`."""
+    def __init__(self, spec: WorkerSpec, *, weights: bool = True) -> None:
+        """Load the model, or only its metadata and vocabulary. Raises :class:`LoadFailed`."""
         warn_of_missing_gpu(spec)
         place_threads(spec.numa)
         self._template = spec.chat_template
         self._overridden = spec.override_kv
         with loading(readable(spec.model_path)):
             params = model_params(spec)
+            if not weights:
+                params.no_alloc, params.load_mode = True, llama_cpp.LLAMA_LOAD_MODE_NONE
             handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
             if handle is None:
                 raise LoadFailed("llama.cpp can't load this model")

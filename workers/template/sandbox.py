@@ -14,14 +14,12 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from workers.parent import die_with_parent
-from workers.protocol import FrameDecoder, ProtocolError, encode
+from workers.protocol import FrameDecoder, ProtocolError, children, encode
 from workers.template.chat_template import FALLBACK, ChatTemplate, TemplateFailed
 
 READ_BYTES = 1 << 18
@@ -156,8 +154,8 @@ class TemplateSandbox:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "workers.template.sandbox"],
-                    cwd=Path(__file__).parents[2],
+                    children.command("workers.template.sandbox"),
+                    env=children.environment(),
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                 )

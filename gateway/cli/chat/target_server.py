@@ -14,6 +14,7 @@ from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.model_files import catalog
 from gateway.model_files.resolve import obtain
 from gateway.model_files.source import BadSource, parse
+from workers.protocol import children
 
 USUAL = f"http://127.0.0.1:{Config.model_fields['port'].default}"
 READY = "Forge is ready at "
@@ -80,21 +81,14 @@ def _own(model: Path) -> Iterator[str]:
     """The address of a server that ends when this is left, or this process dies."""
     with tempfile.TemporaryDirectory(prefix="forge-") as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        python = [sys.executable, "-m"]
-        command = [
-            *python,
-            "workers.parent",
-            *python,
-            "gateway.cli",
-            "serve",
-            "--model",
-            str(model),
-        ]
+        serve = children.command("gateway.cli", "serve", "--model", str(model))
+        command = [*children.command("workers.parent"), *serve]
         command += ["--host", "127.0.0.1", "--port", "0", "--log-level", "warning"]
         with out.open("wb") as stdout, err.open("wb") as stderr:
             # A group of its own: Ctrl-C in the terminal is for the chat.
             process = subprocess.Popen(
                 command,
+                env=children.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

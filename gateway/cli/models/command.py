@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.config.config import Config, ConfigError
+from gateway.config.config import ConfigError
 from gateway.config.sources import load
 from gateway.core.byte_sizes import readable
 from gateway.model_files import catalog, gguf, memory_check, memory_fit
+from gateway.model_files.memory_estimate import MemoryEstimate
+from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.model_files.resolve import obtain
 from gateway.model_files.source import BadSource
 from gateway.system import log_setup
@@ -119,16 +121,37 @@ def show_model(given: dict[str, Any], file: Path | None) -> None:
         return
     environment = {key: value for key, value in os.environ.items() if key != "FORGE_MODEL"}
     config = load({**given, "model": str(entry.path)}, environment, file)
-    told = show.described(entry, model, config)
-    if as_json:
-        print(json.dumps(told, indent=1))
-    else:
-        _print(show.rows(told), told, config, model)
+    told = show.described(entry, model)
+    with MemoryProbe() as probe:
+        wanted = memory_check.wanted_by(config, model, probe)
+        try:
+            told["memory"], reason = show.memory(wanted), None
+        except NotPlanned as error:
+            told["memory"], reason = None, str(error)
+        if as_json:
+            print(json.dumps(told, indent=1))
+            return
+        lines = show.rows(told)
+        if reason is not None:
+            lines.append(("memory", f"unknown: {reason}"))
+        _print_facts(lines)
+        if reason is None:
+            _print_memory(told["memory"], wanted.need())
 
 
-def _print(
-    lines: list[tuple[str, str]], told: dict[str, Any], config: Config, model: gguf.Gguf
-) -> None:
+def _print_facts(lines: list[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, text in lines:
+        facts.add_row(name, log_setup.escaped(text).replace("[", r"\["))
+    Console(highlight=False).print(facts)
+
+
+def _print_memory(memory: dict[str, Any], asked: MemoryEstimate) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -136,14 +159,6 @@ def _print(
     from gateway.cli.models import show
 
     console = Console(highlight=False)
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, text in lines:
-        facts.add_row(name, log_setup.escaped(text).replace("[", r"\["))
-    console.print(facts)
-    asked = memory_check.wanted_by(config, model).need()
-    memory = told["memory"]
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -2,18 +2,17 @@
 
 import json
 import subprocess
-import sys
 from collections import Counter
 from typing import Any
 
-from gateway.config.config import Config
 from gateway.core.byte_sizes import readable
-from gateway.model_files import gguf, memory_check, memory_fit
+from gateway.model_files import gguf, memory_fit
 from gateway.model_files.catalog import CatalogEntry
 from gateway.model_files.ggml import FILE_TYPES
 from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate
 from gateway.model_files.shape import HeaderValues, ModelShape, shape
 from gateway.system.host import memory_available
+from workers.protocol import children
 
 RANKS = 4
 """llama.cpp's pooling type of models that rank pairs of texts."""
@@ -34,7 +33,7 @@ FIM_TOKENS = {
 """By which llama.cpp finds the tokens for infilling where no key names them."""
 
 
-def described(entry: CatalogEntry, model: gguf.Gguf, config: Config) -> dict[str, Any]:
+def described(entry: CatalogEntry, model: gguf.Gguf) -> dict[str, Any]:
     """All that is told, as JSON has it."""
     said, sizes = HeaderValues(model.metadata), shape(model)
     weights = sum(tensor.size for tensor in model.tensors)
@@ -58,7 +57,7 @@ def described(entry: CatalogEntry, model: gguf.Gguf, config: Config) -> dict[str
         "types": dict(kinds.most_common()),
         "context": sizes.context,
         "vocabulary": sizes.vocabulary,
-        "layers": len(sizes.layers),
+        "layers": sizes.layers,
         "width": sizes.width,
         "sliding_window": sizes.window or None,
         "recurrent": sizes.recurrent,
@@ -67,7 +66,6 @@ def described(entry: CatalogEntry, model: gguf.Gguf, config: Config) -> dict[str
         "chat_template_tool_use": for_tools,
         "chat_template_error": can.pop("broken"),
         "supports": can,
-        "memory": memory(model, config),
     }
 
 
@@ -88,7 +86,8 @@ def supports(
 def speech(templates: list[str | None]) -> dict[str, Any]:
     """How it calls tools and thinks. The workers know; this process must not know templates."""
     done = subprocess.run(
-        [sys.executable, "-m", "workers.chat_format"],
+        children.command("workers.chat_format"),
+        env=children.environment(),
         input=json.dumps(templates).encode(),
         capture_output=True,
         check=True,
@@ -109,9 +108,8 @@ def infills(model: gguf.Gguf) -> bool:
     )
 
 
-def memory(model: gguf.Gguf, config: Config) -> dict[str, Any]:
-    """What `forge serve` with ``config`` will take, in bytes."""
-    wanted = memory_check.wanted_by(config, model)
+def memory(wanted: memory_fit.RequestedShape) -> dict[str, Any]:
+    """The memory that `forge serve` will take, in bytes. Raises :class:`NotPlanned`."""
     asked, free = wanted.need(), memory_available()
     return {
         "workers": asked.workers,

@@ -2,14 +2,13 @@
 
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from typing import IO
 
 import msgspec
 
-from workers.protocol import Done, Error, FromJob, Job, JobFailed, Scored, Tick
+from workers.protocol import Done, Error, FromJob, Job, JobFailed, Scored, Tick, children
 
 _decoder: msgspec.json.Decoder[FromJob] = msgspec.json.Decoder(FromJob)
 
@@ -25,7 +24,8 @@ def run(job: Job) -> Iterator[Tick | Error | Scored]:
     """
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers.tools.quantize"],
+            children.command("workers.tools.quantize"),
+            env=children.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

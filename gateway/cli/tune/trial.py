@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,15 @@ from gateway.cli.tune.plan import Setting, Visit
 from gateway.cli.tune.search import VisitFailed
 from gateway.config.config import Config
 from gateway.system.host import memory_available
-from workers.protocol import FromMeasurer, Loaded, Measure, Measured, MeasureFailed, WorkerSpec
+from workers.protocol import (
+    FromMeasurer,
+    Loaded,
+    Measure,
+    Measured,
+    MeasureFailed,
+    WorkerSpec,
+    children,
+)
 
 STREAMS = [1, 2, 4, 8, 16, 32]
 """Of the batch-size curve, per worker."""
@@ -45,7 +52,8 @@ class Trial:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "workers.tools.measure"],
+            children.command("workers.tools.measure"),
+            env=children.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

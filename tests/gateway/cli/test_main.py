@@ -80,7 +80,7 @@ def test_help_tells_meaning_and_default(name: str) -> None:
 
 def test_default_texts() -> None:
     texts = {name: default_text(field) for name, field in Config.model_fields.items()}
-    # A path of this machine would be wrong in the README.
+    # A path of this machine would be wrong in the documentation.
     assert texts["model"] == "the embedded forge-tiny"
     assert (texts["alias"], texts["repack"], texts["aging_rate"]) == ("none", "true", "0.2")
     assert (texts["api_key"], texts["cors_origin"]) == ("none", "none")

@@ -1,4 +1,4 @@
-"""What is reckoned before loading, against what llama.cpp says when it has loaded."""
+"""The estimate before loading, against llama.cpp's own figures when it has loaded."""
 
 import re
 import subprocess
@@ -14,17 +14,11 @@ from gguf import PoolingType
 
 from gateway.config.config import Config
 from gateway.model_files import gguf, memory_check
-from gateway.model_files.memory_estimate import (
-    AUTO_CTX_SEQ,
-    LONGEST_INPUT,
-    MAX_SEQUENCES,
-    STEP_LOGITS_BYTES,
-    need,
-)
+from gateway.model_files.memory_estimate import estimate
+from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from tests.support.architectures import ARCHITECTURES, write
 from tests.support.encoder import encoder
 from tests.support.server import MODEL
-from workers.llama import context
 from workers.protocol import WorkerSpec
 
 MIB = 1 << 20
@@ -36,7 +30,9 @@ logging.basicConfig(level=logging.DEBUG, format="%(message)s", stream=sys.stdout
 llama.initialise()
 spec = msgspec.json.decode(sys.argv[1], type=WorkerSpec)
 model = llama.Model(spec)
-llama.Context(model, spec, llama.sequences(model, spec))
+context = llama.Context(model, spec, llama.sequences(model, spec))
+if not context.generates:
+    llama.EmbeddingContext(model, spec, context.embeddings(model, spec), spec.slots)
 """
 MODELS: dict[str, Callable[[Path], object]] = {
     "embedded": lambda path: path.write_bytes(MODEL.read_bytes()),
@@ -71,7 +67,9 @@ def test_the_sizes_are_llama_cpps(
     if made is MODELS["encoder"]:  # its heads are too narrow for the blocks of a q8_0 cache
         options = {name: value for name, value in options.items() if "cache" not in name}
     spec = Config(model=path, tuned="off", **options).worker_spec()
-    ours = need(gguf.read(path), spec, 1, memory_check.processor())
+    with MemoryProbe() as probe:
+        planned = probe.plan(spec)
+    ours = estimate(gguf.read(path), spec, planned, 1, memory_check.processor())
     theirs = reported(spec)
     rounding = 0.011 * MIB
     weights = theirs["model"]
@@ -80,13 +78,29 @@ def test_the_sizes_are_llama_cpps(
     assert held + ours.worker.repacked == pytest.approx(weights, abs=rounding)
     assert ours.worker.cells == pytest.approx(theirs.get("KV", 0), abs=2 * rounding)
     assert ours.worker.states == pytest.approx(theirs.get("RS", 0), abs=rounding)
-    assert ours.worker.logits >= theirs["output"] - rounding
-    # Never less, and not so much more that models are refused for nothing.
-    assert theirs["compute"] <= ours.worker.compute <= 1.3 * theirs["compute"] + 4 * MIB
+    assert ours.worker.logits == pytest.approx(theirs["output"], abs=rounding)
+    assert ours.worker.compute == pytest.approx(theirs["compute"], abs=rounding)
 
 
-def test_the_rules_are_the_workers() -> None:
-    assert context.AUTO_CTX_SEQ == AUTO_CTX_SEQ
-    assert context.STEP_LOGITS_BYTES == STEP_LOGITS_BYTES
-    assert context.MAX_SEQUENCES == MAX_SEQUENCES
-    assert context.LONGEST_INPUT == LONGEST_INPUT
+def test_contexts_that_are_too_long_to_plan_are_extrapolated() -> None:
+    config = Config(model=MODEL, tuned="off")
+    with MemoryProbe() as probe:
+        short, long, longest = (
+            probe.plan(config.model_copy(update={"ctx": n << 20}).worker_spec()) for n in (1, 2, 4)
+        )
+    assert longest.n_ctx == 4 << 20
+    assert longest.cells == 4 * short.cells
+    assert longest.compute - long.compute == pytest.approx(2 * (long.compute - short.compute))
+
+
+def test_a_damaged_model_has_no_plan_and_does_not_disturb_others(tmp_path: Path) -> None:
+    """Also one that ends llama.cpp itself."""
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(MODEL.read_bytes()[:4096])
+    with MemoryProbe() as probe:
+        sound = probe.plan(Config(model=MODEL, tuned="off").worker_spec())
+        with pytest.raises(NotPlanned):
+            probe.plan(Config(model=damaged, tuned="off").worker_spec())
+        probe.close()  # as if it had died
+        assert probe.plan(Config(model=MODEL, tuned="off", ctx=2048).worker_spec()).n_ctx == 2048
+        assert probe.plan(Config(model=MODEL, tuned="off").worker_spec()) == sound

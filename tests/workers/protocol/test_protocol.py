@@ -19,6 +19,7 @@ from workers.protocol import (
     Cancel,
     Chat,
     Compare,
+    ContextMemory,
     Delta,
     Detokenize,
     Dry,
@@ -29,6 +30,7 @@ from workers.protocol import (
     FrameDecoder,
     FromJob,
     FromMeasurer,
+    FromMemoryProbe,
     FromWorker,
     Generate,
     GenerationParams,
@@ -42,6 +44,7 @@ from workers.protocol import (
     Measure,
     Measured,
     MeasureFailed,
+    MemoryUnknown,
     ModelInfo,
     Pair,
     ProtocolError,
@@ -170,10 +173,20 @@ SPECS = st.builds(
     model_path=TEXTS,
     n_ctx=st.none() | SMALL,
     n_gpu_layers=SMALL,
+    slots=SMALL,
+    threads=SMALL,
+    batch=SMALL,
+    cache_bytes=SMALL,
+    yarn_orig_ctx=SMALL,
+    main_gpu=SMALL,
+    override_kv=st.dictionaries(TEXTS, st.booleans() | SMALL | NUMBERS | TEXTS, max_size=2),
     beat=NUMBERS,
     target_itl_ms=st.none() | NUMBERS,
 )
 PLACES = st.builds(Where, TEXTS, IDS, SMALL)
+PLANS = st.builds(ContextMemory, SMALL, SMALL, SMALL, SMALL, SMALL) | st.builds(
+    MemoryUnknown, TEXTS
+)
 JOBS = (
     st.builds(Shrink, TEXTS, TEXTS, SMALL, SMALL, st.booleans(), st.booleans())
     | st.builds(Compare, st.lists(st.builds(Pair, TEXTS, SMALL, SMALL, PLACES, PLACES), max_size=3))
@@ -225,6 +238,13 @@ def test_messages_of_measuring_are_json(
 
 
 @settings(max_examples=30, deadline=None)
+@given(SPECS, PLANS)
+def test_messages_about_memory(asked: WorkerSpec, told: ContextMemory | MemoryUnknown) -> None:
+    assert list(FrameDecoder[WorkerSpec](WorkerSpec).feed(encode(asked))) == [asked]
+    assert list(FrameDecoder[Any](FromMemoryProbe).feed(encode(told))) == [told]
+
+
+@settings(max_examples=30, deadline=None)
 @given(JOBS, FROM_JOB)
 def test_messages_of_jobs_are_json(
     asked: Shrink | Compare | Score, told: Tick | protocol.Error | Scored
@@ -241,6 +261,7 @@ def test_every_message_type_is_tried() -> None:
     kinds |= {GenerationParams}
     kinds |= {Measure, Rate, *get_args(FromMeasurer)}
     kinds |= {*get_args(Job), *get_args(FromJob), Pair, Where}
+    kinds |= {*get_args(FromMemoryProbe)}
     kinds |= {ModelInfo, Load, Sampling, Dry, Embedding, Extra, CallDelta, Logprob, TokenChance}
     defined = {
         value

@@ -1,0 +1,30 @@
+"""The memory of a context, which llama.cpp tells before anything is allocated.
+
+``workers.tools.memory`` reads frames of :class:`WorkerSpec` and answers each with a frame.
+"""
+
+import msgspec
+
+
+class ContextMemory(msgspec.Struct, frozen=True, tag="context"):
+    """Bytes of the buffers of one worker's context, of those in the machine's own memory."""
+
+    n_ctx: int
+    """KV cells."""
+    cells: int
+    """The KV cache, also the part of it that a GPU may hold."""
+    states: int
+    """States of sequences, in recurrent models; as ``cells``."""
+    compute: int
+    """Intermediate results of a step."""
+    logits: int
+    """Rows of results of a step."""
+
+
+class MemoryUnknown(msgspec.Struct, frozen=True, tag="unknown"):
+    """llama.cpp can't make this context."""
+
+    message: str
+
+
+FromMemoryProbe = ContextMemory | MemoryUnknown
