@@ -110,7 +110,7 @@ class Infer:
             "model": lane.name,
             "finish_reason": completion.reason,
             "priority": job.priority,
-            "seed": job.sampling.seed,
+            "seed": job.params.sampling.seed,
             "usage": ticket.usage.openai(),
             "timings": pace(ticket),
         }
