@@ -99,7 +99,7 @@ class Gateway:
         if config.metrics:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
-        self._crowd = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
+        self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
         self._keeper: ModelLoader | None = None
         if plan is None:
             lanes = [self._lane(entries[0], pool or local_pool(config))]
@@ -144,7 +144,7 @@ class Gateway:
             config.aging_rate,
             time.monotonic_ns,
             self._observer,
-            crowd=self._crowd,
+            shared_admission=self._shared_admission,
             queue_timeout=config.queue_timeout,
             preemption=PreemptionRules(config.quantum, config.aging_rate)
             if config.preempt == "on"
