@@ -159,8 +159,8 @@ Python {platform.python_version()}. Waits are simulated in virtual time and are 
 machine; costs are this machine's, all from one run.
 
 All policies but the study project's are the gateway's own dispatcher and heap: FIFO is given \
-equal priorities, strict priority the aging rate 0, Forge {RATE} per second. With *preempt on*, the \
-gateway's default, a running job is parked for one of higher base priority after a quantum of \
+equal priorities, strict priority the aging rate 0, Forge {RATE} per second. With *preempt on*, \
+the gateway's default, a running job is parked for one of higher base priority after a quantum of \
 {QUANTUM_S} s. The study project ages by {RATE} every {PERIOD_S:.0f} s; as published its priority \
 is an `int`, so that adding {RATE} changes nothing.
 
