@@ -132,21 +132,20 @@ class Embeddings:
         """What texts mean, as vectors."""
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
-        given = body.parse(EmbeddingBody, raw, {})
-        lane = self._service.lane(given.model)
-        job = _job(request, given, size, lane.name)
-        model = lane.pool.model
+        served, given = self._service.parse(EmbeddingBody, raw, {})
+        job = _job(request, given, size, served.name)
+        model = served.pool.model
         if model is not None:
             _check(job, model)
-        ticket = self._service.submit(request, job)
+        ticket = self._service.submit(request, job, served)
         work = _gather(ticket, as_text=given.encoding_format == "base64")
-        data = await serve_ticket(lane.dispatcher, ticket, request.receive, work)
+        data = await serve_ticket(served.dispatcher, ticket, request.receive, work)
         tokens = ticket.usage.prompt
         return json_response(
             {
                 "object": "list",
                 "data": data,
-                "model": lane.name,
+                "model": served.name,
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
         )

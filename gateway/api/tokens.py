@@ -34,7 +34,7 @@ class _QuestionBody(BaseModel):
     model: str | None = None
     """The model's id; the first one if none is named."""
 
-    def question(self, lane: ServedModel) -> Question:
+    def question(self, served: ServedModel) -> Question:
         """What a worker of that model is asked."""
         raise NotImplementedError
 
@@ -49,7 +49,7 @@ class TokenizeBody(_QuestionBody):
     with_pieces: bool | None = None
     """Whether to tell each token's text too."""
 
-    def question(self, lane: ServedModel) -> Question:
+    def question(self, served: ServedModel) -> Question:
         return Tokenize(
             self.content,
             add_special=bool(self.add_special),
@@ -62,13 +62,13 @@ class DetokenizeBody(_QuestionBody):
     tokens: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(fail_fast=True)
     """Their ids."""
 
-    def question(self, lane: ServedModel) -> Question:
+    def question(self, served: ServedModel) -> Question:
         return Detokenize(self.tokens)
 
 
 class TemplateBody(Conversation, _QuestionBody):
-    def question(self, lane: ServedModel) -> Question:
-        return ApplyTemplate(lane.with_system(self.chat()), time.time())
+    def question(self, served: ServedModel) -> Question:
+        return ApplyTemplate(served.with_system(self.chat()), time.time())
 
 
 class Piece(TypedDict):
@@ -133,10 +133,9 @@ class TokenEndpoints:
     async def _answer(self, request: Request, type_: type[_QuestionBody]) -> Response:
         config = self._service.config
         raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
-        given = body.parse(type_, raw, {})
-        lane = self._service.lane(given.model)
-        self._service.check_serving(lane)
-        answer = await unless_hung_up(request.receive, lane.ask(given.question(lane)))
+        served, given = self._service.parse(type_, raw, {})
+        self._service.check_serving(served)
+        answer = await unless_hung_up(request.receive, served.ask(given.question(served)))
         return Response(answer, media_type="application/json")
 
 

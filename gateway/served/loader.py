@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from gateway.config.config import ConfigError
 from gateway.core.clock import NANO
@@ -15,6 +14,7 @@ from gateway.core.priority import NORMAL
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
 from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
+from gateway.served.protocols import LoadObserver
 from gateway.served.swappable_pool import SwappablePool
 from gateway.served.worker_notes import tell
 
@@ -22,18 +22,6 @@ log = logging.getLogger("forge.models")
 
 MOST_VISITORS = 64
 """Who may wait for a model outside of its queue."""
-
-
-class LoadObserver(Protocol):
-    """Hears of every load and unload of a model."""
-
-    def loaded(self, name: str, took_ns: int) -> None: ...
-
-    def failed(self, name: str) -> None:
-        """A model could not be loaded."""
-        ...
-
-    def unloaded(self, name: str, reason: Reason) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +65,12 @@ class _Kept:
 
 
 class ModelLoader:
-    """One task decides; each load and unload is a task of its own."""
+    """Implement :class:`gateway.served.protocols.Loader` for models that share memory.
+
+    One task decides; each load and unload is a task of its own.
+    """
+
+    on_demand = True
 
     def __init__(
         self,
@@ -97,7 +90,7 @@ class ModelLoader:
             each.name: None if each.keep_alive_s is None else round(each.keep_alive_s * NANO)
             for each in residents
         }
-        self._residency = LoadPolicy(
+        self._policy = LoadPolicy(
             budget, {each.name: (each.need, keeps[each.name]) for each in residents}
         )
         self._kept: dict[str, _Kept] = {}
@@ -117,7 +110,7 @@ class ModelLoader:
 
     def state(self, name: str) -> State:
         """Whether a model is loaded."""
-        return self._residency.state(name)
+        return self._policy.state(name)
 
     # ------------------------------------------------------------------ the loop
 
@@ -139,7 +132,7 @@ class ModelLoader:
         In one turn of the loop: nobody gets a slot between a look and what follows from it.
         """
         facts = {name: kept.facts() for name, kept in self._kept.items()}
-        decision = self._residency.decide(self._clock_ns(), facts)
+        decision = self._policy.decide(self._clock_ns(), facts)
         for name, kept in self._kept.items():
             if name in decision.yields:
                 kept.dispatcher.hold()
@@ -175,7 +168,7 @@ class ModelLoader:
             self._failed(kept, f"the model '{name}' can't be loaded: {error}")
             return
         now_ns = self._clock_ns()
-        self._residency.loaded(name, now_ns)
+        self._policy.loaded(name, now_ns)
         self._observer.loaded(name, now_ns - began_ns)
         log.info("model %s: loaded in %.2f s", name, (now_ns - began_ns) / NANO)
         if not known:
@@ -193,8 +186,8 @@ class ModelLoader:
         log.error("%s", reason)
         self._observer.failed(name)
         now_ns = self._clock_ns()
-        self._residency.failed(name, now_ns)
-        pause_s = ((self._residency.retry_ns(name) or now_ns) - now_ns) / NANO
+        self._policy.failed(name, now_ns)
+        pause_s = ((self._policy.retry_ns(name) or now_ns) - now_ns) / NANO
         kept.pool.failure = reason
         asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept, reason)
         kept.dispatcher.abandon(reason, retry_after=max(1, math.ceil(pause_s)))
@@ -214,7 +207,7 @@ class ModelLoader:
         name = kept.resident.name
         if pool is not None:
             await pool.stop()
-        self._residency.unloaded(name)
+        self._policy.unloaded(name)
         self._observer.unloaded(name, reason)
         log.info("model %s: unloaded (%s)", name, reason)
         self._tell_gone(kept)
@@ -269,7 +262,7 @@ class ModelLoader:
     async def load(self, name: str) -> None:
         """Returns when the model is loaded. Raises as :meth:`needed`."""
         self._kept[name].pool.failure = None
-        self._residency.retry(name)
+        self._policy.retry(name)
         async with self.needed(name):
             pass
 
@@ -279,13 +272,15 @@ class ModelLoader:
             return
         farewell = asyncio.get_running_loop().create_future()
         self._kept[name].farewells.append(farewell)
-        self._residency.leave(name)
+        self._policy.leave(name)
         self.poke()
         await farewell
 
-    async def preload(self, names: Sequence[str]) -> None:
-        """Load some at the start; what can't be loaded is logged, and the others are served."""
-        tried = await asyncio.gather(*map(self.load, names), return_exceptions=True)
+    async def start(self, preload: Sequence[str]) -> None:
+        """Load some models; one that can't be loaded is logged, and the others are served."""
+        for kept in self._kept.values():
+            await kept.pool.start(kept.dispatcher)
+        tried = await asyncio.gather(*map(self.load, preload), return_exceptions=True)
         for result in tried:
             if isinstance(result, BaseException) and not isinstance(result, ForgeError):
                 raise result
