@@ -1,7 +1,7 @@
-# Forge in a container: `docker build -t forge-gateway .`, or `docker compose up` for all that belongs to it.
+# Forge in a container: `docker build -t forge-inference-gateway .`, or `docker compose up` for all that belongs to it.
 #
-# The versions below are those of pyproject.toml and a test compares them: they stand here so that the layers
-# that take long are built anew only when they change.
+# Versions are those of constraints.txt. That of llama.cpp stands here, too, and a test compares it with pyproject.toml:
+# so the layer that takes long is built anew only when it changes.
 ARG PYTHON=python:3.12.12-slim-bookworm
 
 # --- llama.cpp for any CPU, and Forge ---------------------------------------------------------------------------
@@ -25,14 +25,15 @@ RUN CMAKE_BUILD_PARALLEL_LEVEL="${BUILD_JOBS:-$(nproc)}" \
     pip install llama-cpp-python==0.3.36
 
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY gateway gateway
 COPY workers workers
-RUN pip install .
+RUN pip install -c constraints.txt .
 
 # --- Locust, for the profile `load` of docker-compose.yml -------------------------------------------------------
 FROM ${PYTHON} AS load
-RUN pip install --no-cache-dir --disable-pip-version-check locust==2.47.0 orjson==3.13.0 \
+COPY constraints.txt /tmp/
+RUN pip install --no-cache-dir --disable-pip-version-check -c /tmp/constraints.txt locust orjson \
     && useradd --uid 10001 --create-home locust
 COPY bench/locustfile.py /home/locust/
 USER 10001

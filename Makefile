@@ -41,7 +41,7 @@ bench: $(VENV)/.extras-bench
 
 # By itself, without llama.cpp, which a site does not need.
 docs: $(VENV)/.venv
-	$(PIP) install -q "$(ZENSICAL)"
+	$(PIP) install -q -c constraints.txt "$(ZENSICAL)"
 	$(BIN)/python -m deploy.docs_site
 
 lint: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
@@ -57,23 +57,23 @@ $(VENV)/.venv:
 
 # llama.cpp first and by itself, because it is compiled here and that takes a while. The compiler's
 # lines go to a log, its progress to the terminal.
-$(VENV)/.llama: $(VENV)/.venv pyproject.toml
+$(VENV)/.llama: $(VENV)/.venv pyproject.toml constraints.txt
 	@set -eu -o pipefail; if ! $(PIP) freeze 2>/dev/null | grep -qx "$(LLAMA)"; then \
 	    command -v c++ >/dev/null || { echo "Forge needs a C/C++ compiler to build llama.cpp (Debian: apt-get install build-essential; macOS: xcode-select --install)"; exit 1; }; \
 	    echo "Installing $(LLAMA). llama.cpp is compiled once for this machine: several minutes, unless pip has it cached."; \
 	    log=$(VENV)/llama-build.log; \
-	    $(PIP) install -v "$(LLAMA)" 2>&1 | tee $$log \
+	    $(PIP) install -v -c constraints.txt "$(LLAMA)" 2>&1 | tee $$log \
 	      | awk '/^ *\[ *[0-9]+(\/[0-9]+|%)\]/ { sub(/^ */, ""); sub(/\].*/, "]"); printf "\r  compiling llama.cpp %s   ", $$0; fflush(); n++ } END { if (n) print "" }' \
 	      || { tail -n 40 $$log; echo "building llama.cpp failed; the whole log is in $$log"; exit 1; }; \
 	fi
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.llama
-	$(PIP) install -q -e .
+	$(PIP) install -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.extras-%: $(VENV)/.core
-	$(PIP) install -q -e ".[$(subst -,$(COMMA),$*)]"
+	$(PIP) install -q -c constraints.txt -e ".[$(subst -,$(COMMA),$*)]"
 	@touch $@
 
 clean:

@@ -118,7 +118,7 @@ def check_outputs(config: Config, wishes: TuneOptions) -> Path:
         if place is not None and not os.access(place.parent, os.W_OK | os.X_OK):
             raise ConfigError(f"{option}: can't write into {place.parent}")
     if wishes.plot is not None and find_spec("matplotlib") is None:
-        raise ConfigError("--plot needs matplotlib: pip install 'forge-gateway[tune]'")
+        raise ConfigError("--plot needs matplotlib: pip install matplotlib")
     return path
 
 

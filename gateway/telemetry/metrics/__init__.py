@@ -7,7 +7,6 @@ counters and histograms of our own, and from the queue and the pool as they stan
 import time
 from collections import Counter as Tally
 
-from ddsketch.ddsketch import LogCollapsingLowestDenseDDSketch
 from typing_extensions import TypedDict
 
 from gateway.core.errors import ForgeError
@@ -19,6 +18,7 @@ from gateway.telemetry.metrics.instruments import nanoseconds
 from gateway.telemetry.metrics.models import Loads
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.metrics.requests import GAPS, SECONDS, Requests
+from gateway.telemetry.metrics.sketch import Sketch
 from gateway.telemetry.metrics.state import Process
 
 LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
@@ -57,7 +57,7 @@ class Metrics:
     def __init__(self, *models: str) -> None:
         """``models``: the names that clients know them by; the first is that of who names none."""
         self.registry = Registry()
-        self._latency_ms = LogCollapsingLowestDenseDDSketch(0.01, _MAX_BINS)
+        self._latency_ms = Sketch(0.01, _MAX_BINS)
         self._outcomes: Tally[Outcome] = Tally()
         self._requests = Requests(self.registry, models)
         self.loads = Loads(self.registry, models)
@@ -110,7 +110,7 @@ class Metrics:
 
     def quantile_ms(self, q: float) -> float:
         """End-to-end latency of finished requests in milliseconds; 0 before the first."""
-        value = self._latency_ms.get_quantile_value(q)
+        value = self._latency_ms.quantile(q)
         return round(value, 3) if value is not None else 0.0
 
     def summary(self, queue_depth: int, running: int) -> Summary:

@@ -9,8 +9,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from itertools import accumulate, chain
 
-from prometheus_client.utils import floatToGoString
-
 from gateway.core.clock import NANO
 from gateway.telemetry.metrics.exposition import Family, Labels, combinations, series
 
@@ -73,7 +71,7 @@ class Histogram:
         fine = tuple(round(bound * scale) for bound in bounds)
         chosen = list(combinations(labels))
         self._children = {tuple(each.values()): Buckets(fine) for each in chosen}
-        ends = [*map(floatToGoString, bounds), "+Inf"]
+        ends = [*(str(float(bound)) for bound in bounds), "+Inf"]
         self._lines = [line for each in chosen for line in _lines(name, each, ends)]
 
     def of(self, *values: str) -> Buckets:

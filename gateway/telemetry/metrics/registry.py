@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from prometheus_client.exposition import choose_encoder
-
 from gateway.core.clock import NANO
 from gateway.telemetry.metrics.exposition import Family, Labels, render
 from gateway.telemetry.metrics.instruments import Counter, Gauge, Histogram
@@ -19,6 +17,8 @@ class Collector(Protocol):
 
 
 C = TypeVar("C", bound=Collector)
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class Registry:
@@ -51,14 +51,21 @@ class Registry:
         return self.add(Histogram(f"forge_{name}_seconds", text, bounds, labels, scale=NANO))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
-        try:
-            content_type = choose_encoder(accept)[1]
-        except (TypeError, ValueError):  # the client wrote a version that is no number
-            content_type = choose_encoder("text/plain")[1]
+        """Return the scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
         families = (family for collector in self._collectors for family in collector.collect())
-        openmetrics = content_type.startswith("application/openmetrics-text")
-        return render(families, openmetrics=openmetrics), content_type
+        openmetrics = _wants_openmetrics(accept)
+        return render(families, openmetrics=openmetrics), OPENMETRICS if openmetrics else TEXT
+
+
+def _wants_openmetrics(accept: str) -> bool:
+    """Tell if an Accept header names OpenMetrics, in version 1 or without a version."""
+    for part in accept.split(","):
+        kind, *parameters = (item.strip().lower() for item in part.split(";"))
+        if kind == "application/openmetrics-text":
+            versions = [each for each in parameters if each.startswith("version=")]
+            if not versions or versions[0].startswith("version=1."):
+                return True
+    return False
 
 
 def wants_exposition(accept: str) -> bool:
