@@ -7,10 +7,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-from gateway.api import body
+from gateway.api import body, token_ids
 from gateway.config.config import Config
 from gateway.core.errors import (
-    BadRequest,
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
@@ -92,20 +91,13 @@ class Service:
                     f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens",
                     param=None if job.embedding is None else "input",
                 )
-            _check_bias(job, model)
+            biased = [id_ for id_, _ in job.sampling.logit_bias]
+            token_ids.check(biased, model.n_vocab, "logit_bias")
         allowance.check()
         ticket = served.dispatcher.submit(job)
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
-
-
-def _check_bias(job: Job, model: ModelInfo) -> None:
-    wrong = next((id_ for id_, _ in job.sampling.logit_bias if id_ >= model.n_vocab), None)
-    if wrong is not None:
-        last = model.n_vocab - 1
-        message = f"'logit_bias': token ids of this model are 0 to {last}, not {wrong}"
-        raise BadRequest(message, param="logit_bias")
 
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:

@@ -5,7 +5,7 @@ behind nobody's generation.
 """
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -18,14 +18,13 @@ from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
+from gateway.api.token_ids import TokenId
 from gateway.core.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
 from gateway.served.served_model import ServedModel
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
 MAX_BODY = 1 << 20
 """Bytes. The answer may be 25 times as long: a token for each byte, with its id and its piece."""
-MAX_ID = 2**31 - 1
-"""What llama.cpp has room for; the model's own limit is told by a worker."""
 
 
 class _QuestionBody(BaseModel):
@@ -59,7 +58,7 @@ class TokenizeBody(_QuestionBody):
 
 
 class DetokenizeBody(_QuestionBody):
-    tokens: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(fail_fast=True)
+    tokens: list[TokenId] = Field(fail_fast=True)
     """Their ids."""
 
     def question(self, served: ServedModel) -> Question:
