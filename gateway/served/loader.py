@@ -1,4 +1,4 @@
-"""Loads and unloads models, as :mod:`gateway.served.load_policy` decides."""
+"""Load and unload models, as :mod:`gateway.served.load_policy` decides."""
 
 import asyncio
 import contextlib
@@ -21,36 +21,36 @@ from gateway.served.worker_notes import tell
 log = logging.getLogger("forge.models")
 
 MOST_VISITORS = 64
-"""Who may wait for a model outside of its queue."""
+"""Most requests that may wait for a model outside of its queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A model that comes and goes."""
+    """A model that is loaded and unloaded."""
 
     name: str
     need: int
     """Bytes that it takes."""
     keep_alive_s: float | None
-    """How long it stays without work; None: for as long as nobody needs the room."""
+    """How long it stays without work; None: until another model needs its memory."""
     pool: SwappablePool
     check: Callable[[], None] = lambda: None
-    """Whether there is memory for it now. Raises :class:`ConfigError`."""
+    """Raises :class:`ConfigError` if there is too little memory for it now."""
 
 
 class _Kept:
-    """What goes on around one model."""
+    """Tasks and waiting requests of one model."""
 
     def __init__(self, resident: Resident, dispatcher: Dispatcher) -> None:
         self.resident = resident
         self.pool = resident.pool
         self.dispatcher = dispatcher
         self.visitors: dict[asyncio.Future[None], int] = {}
-        """Who waits for it outside of its queue, by the key of the place they would have there."""
+        """Waits for it outside of its queue, each with the key of its place among the queued."""
         self.visits = 0
-        """How many of them use it now."""
+        """How many former visitors use it now."""
         self.farewells: list[asyncio.Future[None]] = []
-        """Who waits for it to be unloaded."""
+        """Waits for it to be unloaded."""
         self.task: asyncio.Task[None] | None = None
         """Loads or unloads it."""
 
@@ -59,7 +59,7 @@ class _Kept:
         first = self.dispatcher.first_key()
         if first is not None:
             keys.append(first)
-        # Who hung up has no slot in the books any more, but a worker may still wind up.
+        # A cancelled request has no slot any more, but its worker may still compute.
         running = self.dispatcher.running() > 0 or self.visits > 0 or self.pool.busy
         return Facts(min(keys, default=None), running, self.dispatcher.paused() > 0)
 
@@ -98,14 +98,14 @@ class ModelLoader:
         self._bug: BaseException | None = None
 
     def begin(self, dispatchers: Mapping[str, Dispatcher]) -> None:
-        """Who has the queue of each model; they come after it, for they tell it of changes."""
+        """Take the dispatcher of each model; they are made later, with :meth:`poke`."""
         self._kept = {
             name: _Kept(self._residents[name], dispatcher)
             for name, dispatcher in dispatchers.items()
         }
 
     def poke(self) -> None:
-        """Something changed: there may be something to decide."""
+        """Decide again soon: a queue or a slot has changed."""
         self._news.set()
 
     def state(self, name: str) -> State:
@@ -115,7 +115,7 @@ class ModelLoader:
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> None:
-        """Keep what is wanted in memory, for ever."""
+        """Load and unload as decided, until the task is cancelled. Raises only after a bug."""
         while True:
             self._news.clear()
             if self._bug is not None:
@@ -127,9 +127,9 @@ class ModelLoader:
                     await self._news.wait()
 
     def _decide(self) -> int | None:
-        """Begin what is to be done; when to look again, whatever happens.
+        """Begin loads and unloads; return when to decide again at the latest, in ns.
 
-        In one turn of the loop: nobody gets a slot between a look and what follows from it.
+        In one turn of the event loop: no request gets a slot between a look and its consequence.
         """
         facts = {name: kept.facts() for name, kept in self._kept.items()}
         decision = self._policy.decide(self._clock_ns(), facts)
@@ -152,7 +152,7 @@ class ModelLoader:
         kept.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A bug there must not go unnoticed: some would wait for ever."""
+        """Raise a bug of a task in :meth:`run`: unnoticed, requests would wait for ever."""
         if not task.cancelled() and task.exception() is not None:
             self._bug = task.exception()
             self.poke()
@@ -181,7 +181,7 @@ class ModelLoader:
         self.poke()
 
     def _failed(self, kept: _Kept, reason: str) -> None:
-        """Who waits for this model is told; it is tried again, but not at once."""
+        """Fail the requests that wait for this model; it is tried again after a pause."""
         name = kept.resident.name
         log.error("%s", reason)
         self._observer.failed(name)
@@ -199,7 +199,7 @@ class ModelLoader:
         self.poke()
 
     def _forget_failure(self, kept: _Kept, reason: str) -> None:
-        """Whoever comes now may wait for another try."""
+        """Let new requests wait for another try."""
         if kept.pool.failure == reason:
             kept.pool.failure = None
 
@@ -219,14 +219,14 @@ class ModelLoader:
                 farewell.set_result(None)
         kept.farewells.clear()
 
-    # ------------------------------------------------------------------ who needs a model
+    # ------------------------------------------------------------------ use of a model
 
     @contextlib.asynccontextmanager
     async def needed(self, name: str) -> AsyncIterator[None]:
-        """Inside, the model is there. It waits in line like a request of normal priority.
+        """Keep the model loaded inside the context; it waits like a request of normal priority.
 
         Raises a ForgeError: Unavailable if it can't be loaded, QueueFull, or DeadlineExceeded after
-        the time that the operator lets anybody wait.
+        the operator's --queue-timeout.
         """
         kept = self._kept[name]
         await self._visit(kept)
@@ -243,7 +243,7 @@ class ModelLoader:
         if kept.pool.failure is not None:
             raise Unavailable(kept.pool.failure, retry_after=1)
         if len(kept.visitors) >= MOST_VISITORS:
-            raise QueueFull("too many wait for this model to be loaded", retry_after=1)
+            raise QueueFull("too many requests wait for this model to be loaded", retry_after=1)
         visitor = asyncio.get_running_loop().create_future()
         kept.visitors[visitor] = kept.dispatcher.key(NORMAL)
         self.poke()
@@ -260,14 +260,14 @@ class ModelLoader:
             raise
 
     async def load(self, name: str) -> None:
-        """Returns when the model is loaded. Raises as :meth:`needed`."""
+        """Return when the model is loaded. Raises as :meth:`needed`."""
         self._kept[name].pool.failure = None
         self._policy.retry(name)
         async with self.needed(name):
             pass
 
     async def unload(self, name: str) -> None:
-        """Returns when the model is unloaded: what runs in it runs to its end."""
+        """Return when the model is unloaded, after its running requests have ended."""
         if self.state(name) in ("unloaded", "failed"):
             return
         farewell = asyncio.get_running_loop().create_future()
@@ -288,7 +288,7 @@ class ModelLoader:
     # ------------------------------------------------------------------ the end
 
     async def stop(self) -> None:
-        """Returns when no process is left. :meth:`run` must have ended."""
+        """Return when no worker process is left. :meth:`run` must have ended."""
         tasks = [kept.task for kept in self._kept.values() if kept.task is not None]
         for kept in self._kept.values():
             if kept.task is not None and self.state(kept.resident.name) == "loading":

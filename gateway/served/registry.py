@@ -1,4 +1,4 @@
-"""All models of a server, and what is going on in all of them together."""
+"""All models of a server, and sums over all of them."""
 
 import heapq
 from collections import Counter
@@ -44,7 +44,7 @@ class ModelRegistry:
         )
 
     def states(self) -> dict[str, State]:
-        """Which models are loaded."""
+        """Return the load state of each model, by name."""
         return {model.name: model.state for model in self.models}
 
     def restarts(self) -> int:
@@ -52,16 +52,16 @@ class ModelRegistry:
         return sum(model.restarts for model in self.models)
 
     def worker_numbers(self) -> list[int]:
-        """Those of all workers that there are or may be."""
+        """Return the numbers of all workers, those of unloaded models included."""
         numbers = [number for model in self.models for number in model.numbers]
         return list(dict.fromkeys([*numbers, *(status.id for _, status in self.workers())]))
 
     @property
     def names(self) -> list[str]:
-        """What clients may call the models."""
+        """Names by which clients ask for the models."""
         return list(self._by_name)
 
-    # ------------------------------------------------------------------ what waits
+    # ------------------------------------------------------------------ sequences
 
     def depth(self) -> int:
         """Sequences waiting."""
@@ -92,7 +92,7 @@ class ModelRegistry:
         return [each for served in self.models for each in served.dispatcher.served()]
 
     def order(self) -> Iterator[tuple[ServedModel, Entry, Generation]]:
-        """Who would be model next and in which place, were all slots free; O(n log n)."""
+        """Yield waiting sequences in the order of service, were all slots free; O(n log n)."""
 
         def of(model: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
             return ((model, place, sequence) for place, sequence in model.dispatcher.order())
@@ -100,7 +100,7 @@ class ModelRegistry:
         return heapq.merge(*map(of, self.models), key=lambda found: found[1].key)
 
     def wait_estimate_s(self) -> float | None:
-        """Seconds until one that came now would start, were it for the busiest model."""
+        """Estimate seconds until a new request for the busiest model would start."""
         models = [model.dispatcher for model in self.models]
         estimates = (each.wait_estimate_s(each.depth()) for each in models)
         return max((each for each in estimates if each is not None), default=None)
@@ -113,14 +113,14 @@ class ModelRegistry:
     def draining(self) -> bool:
         return self.first.dispatcher.draining
 
-    # ------------------------------------------------------------------ who works
+    # ------------------------------------------------------------------ workers
 
     def workers(self) -> list[tuple[ServedModel, WorkerStatus]]:
-        """All processes, and whose they are."""
+        """Return all worker processes, each with its model."""
         return [(model, status) for model in self.models for status in model.workers()]
 
     def placements(self) -> Mapping[str, int]:
-        """How many generations were given to a worker so far, by why to that one."""
+        """Count generations given to workers since the start, by reason of the placement."""
         total = Counter[str]()
         for model in self.models:
             total.update(model.pool.placements())

@@ -20,7 +20,7 @@ INSTRUCTING = ("system", "developer")
 
 
 class ServedModel:
-    """Models share no slots, so each has all that gives slots for itself."""
+    """A model with its own queue, dispatcher and pool: models share no slots."""
 
     def __init__(
         self, entry: ModelEntry, dispatcher: Dispatcher, pool: Pool, loader: Loader
