@@ -4,10 +4,11 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# What `make test` installs; CI adds more, see .ci/run: EXTRAS=test,train,clients,load,browser,docs.
+# What the tests need; all of them need more: EXTRAS=test,train,clients,load,browser,docs.
 EXTRAS ?= test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 LLAMA := $(shell sed -n 's/.*"\(llama-cpp-python==[^"]*\)".*/\1/p' pyproject.toml)
 ZENSICAL := $(shell sed -n 's/.*"\(zensical[^"]*\)".*/\1/p' pyproject.toml)
 COMMA := ,
@@ -15,11 +16,13 @@ COMMA := ,
 # Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help serve test coverage bench docs lint clean
+.PHONY: help serve check test test-slow test-all coverage bench docs lint clean
 
 help:
 	@echo "make serve   set everything up and serve the embedded model; ARGS=\"--port 0\" passes options"
-	@echo "make test    set everything up and run ruff, mypy and the tests"
+	@echo "make check   ruff, mypy and the unit tests: two minutes"
+	@echo "make test    the same and real servers: what a change must pass"
+	@echo "make test-all  everything: kills, benches, browsers, clients, the trainer; .ci/run installs what it needs"
 	@echo "make bench   threads, event loop and processes, measured: bench/results/concurrency.md; ARGS=--quick"
 	@echo "make docs    the documentation as a site: site/index.html"
 	@echo "make clean   remove the virtual environment and caches"
@@ -27,11 +30,23 @@ help:
 serve: $(VENV)/.core
 	@exec $(BIN)/forge serve $(ARGS)
 
-test: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS)) lint
+# The tiers of the tests are unit, server and slow: see tests/tiers.py.
+check: lint
+	$(BIN)/python $(PYTEST) -m unit $(ARGS)
+
+test: lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage run $(PYTEST) -m "unit or server" $(ARGS)
+
+test-slow: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
+	$(BIN)/coverage run $(PYTEST) -m slow --cover-children $(ARGS)
+
+test-all:
+	$(MAKE) --no-print-directory test EXTRAS=test,train,clients,load,browser,docs
+	$(MAKE) --no-print-directory test-slow EXTRAS=test,train,clients,load,browser,docs
 	$(MAKE) --no-print-directory coverage
 
+# Of both: of this process in the first tiers, and of all processes in the slow one.
 coverage:
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report

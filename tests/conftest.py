@@ -1,14 +1,50 @@
 """Servers that tests share. Starting one takes seconds, so most tests use the same."""
 
+import os
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import pytest
+from hypothesis import settings
 
 from tests.support.f32 import f32_copy
 from tests.support.server import ALIAS, MODEL, ForgeServer
+from tests.tiers import Tier, tier
+
+TESTS = Path(__file__).parent
+
+# No test depends on how long a thing takes.
+settings.register_profile("forge", deadline=None)
+settings.load_profile("forge")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cover-children",
+        action="store_true",
+        help="measure the coverage of processes that tests start, too",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in get_args(Tier):
+        config.addinivalue_line("markers", f"{name}: a tier of the tests, see tests/tiers.py")
+    if not config.getoption("--cover-children") and not is_controller(config):
+        # This process is measured; those that it starts need not be.
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether this process only hands tests to others, which are to be measured."""
+    return not hasattr(config, "workerinput") and bool(config.getoption("numprocesses", None))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = frozenset(getattr(item, "fixturenames", ()))
+        item.add_marker(tier(item.path.relative_to(TESTS), fixtures))
 
 
 class Start(Protocol):

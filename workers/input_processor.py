@@ -149,7 +149,7 @@ class InputProcessor:
 
     def prepare(self, request: Generate) -> EngineSequence | Input:
         """Raises :class:`InputRefused`. Runs in a thread of its own while the engine decodes."""
-        if request.embedding is not None:
+        if request.params.embedding is not None:
             return self._input(request)
         if not self._generates:
             message = f"{self._name} embeds and does not generate text"
@@ -160,12 +160,12 @@ class InputProcessor:
             rendered = self._prompter.write(prompt, request.now)
             thinking = starts_thinking(self._speech, rendered)
             tokens = self._model.tokenize(rendered)
-            request = msgspec.structs.replace(request, stop=[*request.stop, *self._stops])
+            request = self._with_stops(request)
         else:
             tokens = self._tokens(prompt)
         if not tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
-        if len(tokens) + (request.max_tokens != 0) > self._limit:
+        if len(tokens) + (request.params.max_tokens != 0) > self._limit:
             raise InputRefused(
                 CONTEXT_OVERFLOW,
                 f"the prompt has {len(tokens)} tokens, the context holds {self._limit} tokens "
@@ -173,16 +173,25 @@ class InputProcessor:
             )
         guide = self._guide(request, thinking)
         voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
-        echo = self._echo(request, tokens) if request.echo else None
+        echo = self._echo(request, tokens) if request.params.echo else None
         return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo)
+
+    def _with_stops(self, request: Generate) -> Generate:
+        """``request`` with the texts that end an answer of the model's template."""
+        if not self._stops:
+            return request
+        params = request.params
+        params = msgspec.structs.replace(params, stop=(*params.stop, *self._stops))
+        return msgspec.structs.replace(request, params=params)
 
     def _check_bias(self, request: Generate) -> None:
         """llama.cpp skips ids that it does not have, and chooses anything if all are banned."""
-        n_vocab, given = self._model.n_vocab, request.sampling.logit_bias
+        n_vocab, params = self._model.n_vocab, request.params
+        given = params.sampling.logit_bias
         biased = [token for token, _ in given]
         check_token_ids(biased, n_vocab, "logit_bias", code=BAD_PARAMETER)
         banned = {token for token, bias in given if bias == -math.inf}
-        if banned and len(banned | self._model.eog if request.ignore_eos else banned) == n_vocab:
+        if banned and len(banned | self._model.eog if params.ignore_eos else banned) == n_vocab:
             raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
     def _input(self, request: Generate) -> Input:
@@ -228,13 +237,13 @@ class InputProcessor:
             "utf-8", "replace"
         ):
             pieces[0] = pieces[0][1:]
-        return Echo(tokens[hidden:], pieces, hidden, scored=request.logprobs is not None)
+        return Echo(tokens[hidden:], pieces, hidden, scored=request.params.logprobs is not None)
 
     # ------------------------------------------------------------------ the answer's form
 
     def _guide(self, request: Generate, thinking: bool) -> Guide | None:
         """What enforces the answer's form, if any is asked for."""
-        constraint, prompt = request.constraint, request.prompt
+        constraint, prompt = request.params.constraint, request.prompt
         use = prompt.tools if isinstance(prompt, Chat) else None
         if constraint is None and use is None:
             return None

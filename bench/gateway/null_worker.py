@@ -99,7 +99,7 @@ class NullWorker:
                 self._events.append(Parked(found.id, found.attempt))
 
     def _begin(self, request: Generate) -> None:
-        left = (request.max_tokens or 1) - len(request.resume)
+        left = (request.params.max_tokens or 1) - len(request.resume)
         found = _Generation(request.id, request.attempt, left, time.monotonic())
         self._events.append(Started(found.id, found.attempt, PROMPT_TOKENS, 0))
         self._running[found.id] = found

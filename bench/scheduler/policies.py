@@ -13,7 +13,7 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Listener, Pool
-from workers.protocol import Generate, Sampling
+from workers.protocol import Generate, GenerationParams, Sampling
 
 QUANTUM_S = 0.5
 """The gateway's default for ``--quantum``."""
@@ -55,7 +55,7 @@ class _Silent:
 
 def job(number: int, priority: float) -> Job:
     """All from one owner: fair share between owners is another question."""
-    return Job((prompt(number),), Sampling(seed=0), priority, created=0.0)
+    return Job((prompt(number),), GenerationParams(Sampling(seed=0)), priority, created=0.0)
 
 
 def _forge(
@@ -81,10 +81,8 @@ def _seed(*, integer: bool) -> Callable[[Pool], Desk]:
         scheduler = SeedScheduler(pool, integer=integer)
 
         def submit(number: int, priority: float) -> None:
-            sampling = Sampling(seed=0)
-            request = Generate(
-                number, 1, prompt(number), sampling, None, [], False, 0.0, priority=priority
-            )
+            params = GenerationParams(Sampling(seed=0))
+            request = Generate(number, 1, prompt(number), params, 0.0, priority=priority)
             scheduler.submit(request)
 
         return Desk(submit, scheduler.run, scheduler)

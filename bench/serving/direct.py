@@ -21,6 +21,7 @@ from workers.protocol import (
     Failed,
     Finished,
     Generate,
+    GenerationParams,
     Ready,
     Report,
     Sampling,
@@ -95,9 +96,11 @@ class Direct:
 
 def _generate(id_: int, request: Request) -> Generate:
     return Generate(
-        id=id_, attempt=1, prompt=Chat([*request.messages]), sampling=GREEDY,
-        max_tokens=request.max_tokens, stop=[], ignore_eos=True, now=time.time(),
-        cache_prompt=request.cache_prompt is not False,
+        id=id_, attempt=1, prompt=Chat([*request.messages]), now=time.time(),
+        params=GenerationParams(
+            GREEDY, max_tokens=request.max_tokens, ignore_eos=True,
+            cache_prompt=request.cache_prompt is not False,
+        ),
     )  # fmt: skip
 
 

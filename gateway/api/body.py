@@ -29,7 +29,7 @@ from gateway.core.errors import (
 from gateway.core.priority import NORMAL, PRIORITIES, priority_text
 from gateway.core.validation import Problem, explain
 from gateway.dispatch.job import Job
-from workers.protocol import Constraint, Prompt
+from workers.protocol import Constraint, GenerationParams, Prompt
 
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
@@ -89,22 +89,24 @@ def job(
     """The job that a validated body asks for, in the name of the request's key.
 
     ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``size`` the body's
-    bytes; the others are as in :class:`workers.protocol.Generate`.
+    bytes; the others are as in :class:`workers.protocol.GenerationParams`.
     """
     key: ApiKey = request.state.key
     return Job(
         prompts=prompts,
         n=n,
-        sampling=given.sampling(temperature=temperature),
+        params=GenerationParams(
+            sampling=given.sampling(temperature=temperature),
+            max_tokens=max_tokens,
+            stop=given.stops(),
+            ignore_eos=bool(given.ignore_eos),
+            constraint=constraint,
+            logprobs=logprobs,
+            echo=echo,
+            cache_prompt=given.cache_prompt is not False,
+        ),
         priority=priority(given.priority, request.headers, tier, key.max_priority),
         created=time.time(),
-        max_tokens=max_tokens,
-        stop=given.stops(),
-        ignore_eos=bool(given.ignore_eos),
-        constraint=constraint,
-        logprobs=logprobs,
-        echo=echo,
-        cache_prompt=given.cache_prompt is not False,
         timeout=timeout(given.timeout, request.headers),
         size=size,
         owner=key.name,

@@ -23,7 +23,16 @@ from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
-from workers.protocol import Embedding, Finished, ModelInfo, Prompt, Sampling, Text, Tokens
+from workers.protocol import (
+    Embedding,
+    Finished,
+    GenerationParams,
+    ModelInfo,
+    Prompt,
+    Sampling,
+    Text,
+    Tokens,
+)
 
 MAX_INPUTS = 2048
 """Most inputs of one request, as in OpenAI's API."""
@@ -155,10 +164,9 @@ def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
     key: ApiKey = request.state.key
     return Job(
         prompts=given.prompts(),
-        sampling=Sampling(seed=0),
+        params=GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions)),
         priority=body.priority(given.priority, request.headers, None, key.max_priority),
         created=time.time(),
-        embedding=Embedding(given.dimensions),
         timeout=body.timeout(given.timeout, request.headers),
         size=size,
         owner=key.name,
@@ -173,8 +181,9 @@ def _check(job: Job, model: ModelInfo) -> None:
         if isinstance(prompt, Tokens):
             param = f"input.{index}" if len(job.prompts) > 1 else "input"
             token_ids.check(prompt.ids, model.n_vocab, param)
-    if job.embedding is not None and job.embedding.dimensions is not None and model.embeds:
-        _check_dimensions(job.embedding.dimensions, model.n_embd)
+    wanted = job.params.embedding
+    if wanted is not None and wanted.dimensions is not None and model.embeds:
+        _check_dimensions(wanted.dimensions, model.n_embd)
 
 
 def _check_dimensions(wanted: int, there_are: int) -> None:
@@ -189,14 +198,14 @@ async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
     everybody.
     """
-    assert ticket.job.embedding is not None
+    assert ticket.job.params.embedding is not None
     found: dict[int, orjson.Fragment] = {}
     while len(found) < len(ticket.sequences):
         for event in await ticket.take():
             if not isinstance(event, Finished) or event.extra is None:
                 continue
             vector, index = event.extra.vector, ticket.index(event)
-            _check_dimensions(ticket.job.embedding.dimensions or 0, len(vector) // FLOAT32)
+            _check_dimensions(ticket.job.params.embedding.dimensions or 0, len(vector) // FLOAT32)
             form = base64.b64encode(vector).decode() if as_text else _floats(vector)
             item = {"object": "embedding", "index": index, "embedding": form}
             found[index] = orjson.Fragment(orjson.dumps(item))

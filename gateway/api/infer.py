@@ -109,7 +109,7 @@ class Infer:
             "model": served.name,
             "finish_reason": completion.reason,
             "priority": job.priority,
-            "seed": job.sampling.seed,
+            "seed": job.params.sampling.seed,
             "usage": ticket.usage.openai(),
             "timings": pace(ticket),
         }

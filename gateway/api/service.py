@@ -89,9 +89,9 @@ class Service:
             if size > model.n_ctx_seq * model.longest_piece:
                 raise ContextOverflow(
                     f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens",
-                    param=None if job.embedding is None else "input",
+                    param=None if job.params.embedding is None else "input",
                 )
-            biased = [id_ for id_, _ in job.sampling.logit_bias]
+            biased = [id_ for id_, _ in job.params.sampling.logit_bias]
             token_ids.check(biased, model.n_vocab, "logit_bias")
         allowance.check()
         ticket = served.dispatcher.submit(job)
@@ -102,7 +102,7 @@ class Service:
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:
     """A model may be made for one kind of work only; the worker would refuse the other, later."""
-    if job.embedding is None and not model.generates:
+    if job.params.embedding is None and not model.generates:
         raise ModelNotSupported(f"'{name}' embeds and does not generate text", param="model")
-    if job.embedding is not None and not model.embeds:
+    if job.params.embedding is not None and not model.embeds:
         raise ModelNotSupported(f"'{name}' ranks texts and gives no embeddings", param="model")

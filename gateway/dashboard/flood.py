@@ -12,7 +12,7 @@ from gateway.core.errors import ForgeError, QueueFull, RateLimited
 from gateway.core.priority import PRIORITIES
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
-from workers.protocol import Chat, Sampling
+from workers.protocol import Chat, GenerationParams, Sampling
 
 TEXT = "Tell me a long story."
 TIMEOUT_S = 60.0
@@ -37,11 +37,11 @@ class Flood:
         for kind in mixed(numbers):
             job = Job(
                 (Chat([{"role": "user", "content": TEXT}]),),
-                Sampling(seed=accepted, temperature=0.8),
+                GenerationParams(
+                    Sampling(seed=accepted, temperature=0.8), max_tokens=tokens, ignore_eos=True
+                ),
                 PRIORITIES[kind],
                 now,
-                max_tokens=tokens,
-                ignore_eos=True,
                 timeout=TIMEOUT_S,
                 size=len(TEXT),
                 owner=key.name,

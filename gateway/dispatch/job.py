@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.core.prompt_size import BYTES_PER_TOKEN
-from workers.protocol import Constraint, Embedding, Prompt, Sampling
+from workers.protocol import GenerationParams, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,22 +11,12 @@ class Job:
     """A validated request: nothing downstream checks it again."""
 
     prompts: tuple[Prompt, ...]
-    sampling: Sampling
+    params: GenerationParams
     priority: float
     created: float
     """Unix seconds; the date that the model's template sees."""
     n: int = 1
     """Completions of each prompt."""
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = False
-    constraint: Constraint | None = None
-    logprobs: int | None = None
-    """Alternatives of each token to tell, if any."""
-    echo: bool = False
-    cache_prompt: bool = True
-    embedding: Embedding | None = None
-    """Then each prompt becomes a vector, and what says how to generate means nothing."""
     timeout: float | None = None
     """Seconds from arrival to the end of the answer."""
     size: int = 0
@@ -44,6 +34,6 @@ class Job:
         What a client allows is no forecast: many always ask for thousands.
         """
         prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
-        if self.embedding is not None:
+        if self.params.embedding is not None:
             return prompt
-        return prompt + min(usual, self.max_tokens or usual)
+        return prompt + min(usual, self.params.max_tokens or usual)

@@ -178,7 +178,7 @@ class Queue:
         prompt = started.prompt_tokens - started.cached_tokens if started is not None else 0
         real = charge(prompt + len(sequence.ids), job.weight)
         self._turns.settle(job.priority, job.owner, real - sequence.cost)
-        if job.embedding is None:
+        if job.params.embedding is None:
             self._usual += (len(sequence.ids) - self._usual) / USUAL_OF
 
     def _serve(self, place: Entry) -> Sequence:

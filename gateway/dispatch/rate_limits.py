@@ -137,5 +137,5 @@ def estimate(job: Job, most: int) -> int:
     A function of the job, so that nobody has to keep the result until the end.
     """
     prompt = sum(map(usual_bytes, job.prompts)) // BYTES_PER_TOKEN
-    answers = len(job.prompts) * job.n * (job.max_tokens or USUAL_ANSWER)
-    return min(most, prompt if job.embedding is not None else prompt + answers)
+    answers = len(job.prompts) * job.n * (job.params.max_tokens or USUAL_ANSWER)
+    return min(most, prompt if job.params.embedding is not None else prompt + answers)

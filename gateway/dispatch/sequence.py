@@ -9,10 +9,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
 
 from gateway.ordering.aging import QueueEntry
-from workers.protocol import Generate, Sampling, Started
+from workers.protocol import Generate, GenerationParams, Sampling, Started
 
 if TYPE_CHECKING:
     from gateway.dispatch.ticket import Ticket
@@ -129,30 +129,27 @@ class Sequence:
         ``rank``: its place in the queue, see :meth:`gateway.dispatch.queue.Queue.rank`.
         """
         job = self.ticket.job
-        prompt = job.prompts[self.index // job.n]
         return Generate(
             id=self.id,
             attempt=self.attempt,
-            prompt=prompt,
-            sampling=_varied(job.sampling, self.index),
-            max_tokens=job.max_tokens,
-            stop=list(job.stop),
-            ignore_eos=job.ignore_eos,
+            prompt=job.prompts[self.index // job.n],
+            params=self._params(job.params),
             now=job.created,
             resume=list(self.ids),
             priority=job.priority,
             rank=rank,
-            constraint=job.constraint,
-            logprobs=job.logprobs,
-            echo=job.echo and not self.echoed,
-            cache_prompt=job.cache_prompt,
-            embedding=job.embedding,
         )
+
+    def _params(self, params: GenerationParams) -> GenerationParams:
+        """The request's own, without a copy, unless this sequence differs from it."""
+        if self.index:
+            params = replace(params, sampling=_varied(params.sampling, self.index))
+        if self.echoed:
+            params = replace(params, echo=False)
+        return params
 
 
 def _varied(sampling: Sampling, index: int) -> Sampling:
-    """The sampling of one of several choices: each has the next seed, or all would be the same."""
-    if not index:
-        return sampling
+    """The sampling of a further choice: each has the next seed, or all would be the same."""
     seed = (sampling.seed + index + 2**63) % 2**64 - 2**63
-    return msgspec.structs.replace(sampling, seed=seed)
+    return replace(sampling, seed=seed)

@@ -38,7 +38,7 @@ def neighbour(request: Generate) -> int:
     one of a prompt. Half of the other's are sampled when this one begins, so what both wait
     together is as much as one of them samples.
     """
-    limit = USUAL_ANSWER if request.max_tokens is None else request.max_tokens
+    limit = USUAL_ANSWER if request.params.max_tokens is None else request.params.max_tokens
     return BYTES_PER_TOKEN * max(1, min(limit, USUAL_ANSWER))
 
 

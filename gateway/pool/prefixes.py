@@ -187,8 +187,9 @@ class Chains:
 
     def of(self, request: Generate) -> Chain:
         """The prompt's chain; without marks if the request may not use what others computed."""
-        judged = request.echo and request.logprobs is not None  # every token of it is computed
-        shares = request.cache_prompt and request.embedding is None and not judged
+        params = request.params
+        judged = params.echo and params.logprobs is not None  # every token of it is computed
+        shares = params.cache_prompt and params.embedding is None and not judged
         last = self._last
         if last is None or last[0] is not request.prompt or last[1] != shares:
             last = self._last = request.prompt, shares, chain(request.prompt, shares=shares)

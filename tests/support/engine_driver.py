@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
@@ -29,6 +30,7 @@ from workers.protocol import (
     Failed,
     Finished,
     Generate,
+    GenerationParams,
     Logprob,
     Park,
     Prompt,
@@ -98,29 +100,34 @@ def generate(
         id=id_,
         attempt=attempt,
         prompt=Text(prompt) if isinstance(prompt, str) else prompt,
-        sampling=sampling,
-        max_tokens=max_tokens,
-        stop=list(stop),
-        ignore_eos=ignore_eos,
+        params=GenerationParams(
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=stop,
+            ignore_eos=ignore_eos,
+            logprobs=logprobs,
+            echo=echo,
+            cache_prompt=cache_prompt,
+        ),
         now=0.0,
         resume=list(resume),
         priority=priority,
         rank=rank,
-        cache_prompt=cache_prompt,
-        logprobs=logprobs,
-        echo=echo,
     )
+
+
+def with_params(request: Generate, **changes: Any) -> Generate:
+    """``request`` with other params."""
+    params = msgspec.structs.replace(request.params, **changes)
+    return msgspec.structs.replace(request, params=params)
 
 
 def embed(
     id_: int, prompt: str | list[int], *, dimensions: int | None = None, priority: float = 1.0
 ) -> Generate:
     """A request for a vector."""
-    return msgspec.structs.replace(
-        generate(id_, "", priority=priority),
-        prompt=Text(prompt) if isinstance(prompt, str) else Tokens(prompt),
-        embedding=Embedding(dimensions),
-    )
+    wanted = Text(prompt) if isinstance(prompt, str) else Tokens(prompt)
+    return with_params(generate(id_, wanted, priority=priority), embedding=Embedding(dimensions))
 
 
 @dataclass
@@ -251,11 +258,10 @@ class Driver:
         """The same generation again, as the gateway sends it: with the tokens it has."""
         outcome = self.outcomes[request.id]
         resumed = msgspec.structs.replace(
-            request,
-            attempt=request.attempt + 1,
-            resume=list(outcome.ids),
-            echo=request.echo and outcome.echo is None,
+            request, attempt=request.attempt + 1, resume=list(outcome.ids)
         )
+        if outcome.echo is not None:
+            resumed = with_params(resumed, echo=False)
         self.inbox.put(self.preparer.prepare(resumed))
 
     @property

@@ -22,6 +22,7 @@ from workers.protocol import (
     Failed,
     Finished,
     Generate,
+    GenerationParams,
     Load,
     ModelInfo,
     Parked,
@@ -221,10 +222,15 @@ class Clock:
         return self.now
 
 
+PARAMS = frozenset(GenerationParams.__struct_fields__)
+
+
 def job(priority: float = 1.0, **changes: Any) -> Job:
-    """A job that asks for nothing special."""
+    """A job that asks for nothing special; ``changes``: fields of Job and of its params."""
     prompt = Chat([{"role": "user", "content": "hello"}])
-    return Job((prompt,), Sampling(seed=1), priority, 1.5e9, **changes)
+    of_params = {name: changes.pop(name) for name in PARAMS & changes.keys()}
+    params = GenerationParams(**{"sampling": Sampling(seed=1)} | of_params)
+    return Job((prompt,), params, priority, 1.5e9, **changes)
 
 
 def only(ticket: Ticket) -> Sequence:

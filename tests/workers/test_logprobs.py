@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate
+from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate, with_params
 from workers.engine.sequence import EngineSequence
 from workers.input_processor import InputRefused
 from workers.llama import Model
@@ -61,12 +61,12 @@ def check(made: Driver, found: Logprob, row: NDArray[np.float64], top: int) -> N
 
 def check_answer(made: Driver, request: Generate, outcome: Outcome) -> None:
     """Each sampled token of an answer that has not ended by itself."""
-    assert request.logprobs is not None
+    assert request.params.logprobs is not None
     prompt = made.preparer.prepare(request).tokens
     rows = reference(made, prompt + outcome.ids)[len(prompt) - 1 : -1]
     assert [one.chosen.id for one in outcome.logprobs] == outcome.ids
     for found, row in zip(outcome.logprobs, rows, strict=True):
-        check(made, found, row, request.logprobs)
+        check(made, found, row, request.params.logprobs)
 
 
 def judged(outcome: Outcome) -> list[Logprob]:
@@ -77,14 +77,14 @@ def judged(outcome: Outcome) -> list[Logprob]:
 
 def check_echo(made: Driver, request: Generate, outcome: Outcome) -> None:
     """Each token of the prompt."""
-    assert request.logprobs is not None
+    assert request.params.logprobs is not None
     tokens = made.preparer.prepare(request).tokens
     first, *others = judged(outcome)
     assert math.isnan(first.chosen.logprob)
     assert (first.chosen.id, first.top) == (tokens[0], [])
     assert [one.chosen.id for one in others] == tokens[1:]
     for found, row in zip(others, reference(made, tokens), strict=False):
-        check(made, found, row, request.logprobs)
+        check(made, found, row, request.params.logprobs)
 
 
 # ------------------------------------------------------------------ one row
@@ -152,7 +152,7 @@ def test_bans_and_biases_do_not_change_what_the_model_thinks(exact: Driver) -> N
 
 
 def test_nor_does_a_constraint(exact: Driver) -> None:
-    request = msgspec.structs.replace(
+    request = with_params(
         generate(1, PROMPT, logprobs=4, max_tokens=8), constraint=Grammar("root ::= [0-9 ]{40}")
     )
     outcome = exact.alone(request)
@@ -231,7 +231,7 @@ def test_nobody_waits_for_a_prompt_that_is_judged(
     """It is computed slowly, and can't use others' cells: both prompts are computed at once."""
     monkeypatch.setattr(exact.context, "rows", 5)
     prompt = "one two three four five six seven eight nine ten " * 4
-    judged = msgspec.structs.replace(generate(1, prompt, max_tokens=5), echo=True, logprobs=0)
+    judged = generate(1, prompt, max_tokens=5, echo=True, logprobs=0)
     requests = [judged, generate(2, prompt, max_tokens=5)]
     exact.submit(*(requests if judged_first else requests[::-1]))
     slow, fast = exact.outcomes[1], exact.outcomes[2]
@@ -413,10 +413,8 @@ def test_another_worker_goes_on(exact: Driver) -> None:
     whole = exact.alone(request)
     check_echo(exact, request, whole)
     for cut in (1, 5):
-        resumed = msgspec.structs.replace(
-            request, id=10 + cut, attempt=2, resume=whole.ids[:cut], echo=False
-        )
-        rest = exact.alone(resumed)
+        resumed = msgspec.structs.replace(request, id=10 + cut, attempt=2, resume=whole.ids[:cut])
+        rest = exact.alone(with_params(resumed, echo=False))
         assert rest.echo is None
         assert rest.ids == whole.ids[cut:]
         for a, b in zip(rest.logprobs, whole.logprobs[cut:], strict=True):

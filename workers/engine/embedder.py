@@ -37,9 +37,9 @@ class Input:
     """
 
     def __init__(self, request: Generate, tokens: list[int]) -> None:
-        assert request.embedding is not None
+        assert request.params.embedding is not None
         self.request = request
-        self.dimensions = request.embedding.dimensions
+        self.dimensions = request.params.embedding.dimensions
         self.tokens = tokens
         self.suspect = False
         """Whether it took part in a batch that failed, and must be computed alone."""

@@ -60,9 +60,9 @@ class EngineSequence:
         """Tokens after the one that was sampled last: the guide left no choice."""
         self._echo = echo
         # An answer that must look like something ends where that ends.
-        self._ignore_eos = request.ignore_eos and guide is None
-        self._text = IncrementalDetokenizer(request.stop)
-        wanted = request.max_tokens
+        self._ignore_eos = request.params.ignore_eos and guide is None
+        self._text = IncrementalDetokenizer(request.params.stop)
+        wanted = request.params.max_tokens
         room = limit - len(prompt)
         self.max_tokens = room if wanted is None else min(wanted, room)
 
@@ -94,7 +94,7 @@ class EngineSequence:
     @property
     def shares(self) -> bool:
         """Whether it may start from cells of others, which come without their logits."""
-        return self.request.cache_prompt and not self.scoring
+        return self.request.params.cache_prompt and not self.scoring
 
     @property
     def logits_from(self) -> int:
@@ -123,7 +123,7 @@ class EngineSequence:
             request = self.request
             self._sampler = Sampler(
                 self._model,
-                request.sampling,
+                request.params.sampling,
                 ignore_eos=self._ignore_eos,
                 window=self._limit,
             )
@@ -141,14 +141,14 @@ class EngineSequence:
         """
         sampler = self.sampler
         # Read before the guide masks the row: what is told is the model's own opinion.
-        chances = None if self.request.logprobs is None else self._chances(context, row)
+        chances = None if self.request.params.logprobs is None else self._chances(context, row)
         if self._guide is not None:
             context.allow(row, self._guide.allowed())
         token = sampler.sample(context, row, self.sampled)
         return token, None if chances is None else self._logprob(token, chances)
 
     def _chances(self, context: Context, row: int) -> LogprobReader:
-        return context.chances(row, self.request.logprobs or 0)
+        return context.chances(row, self.request.params.logprobs or 0)
 
     def _logprob(self, token: int, chances: LogprobReader) -> Logprob:
         shown = self._model.shown
@@ -193,7 +193,7 @@ class EngineSequence:
 
         Who wants to know every token's probability needs the logits before each.
         """
-        if self._guide is None or self.request.logprobs is not None:
+        if self._guide is None or self.request.params.logprobs is not None:
             return []
         return self._guide.forced()
 

@@ -65,12 +65,12 @@ class Planner:
             self._planned(msgspec.structs.replace(spec, n_ctx=n_ctx))
             for n_ctx in (MOST_CELLS // 2, MOST_CELLS)
         )
-        times = (cells - MOST_CELLS) * 2 // MOST_CELLS
+        beyond, between = cells - MOST_CELLS, MOST_CELLS // 2
         return ContextMemory(
             cells,
-            most.cells + times * (most.cells - half.cells),
+            most.cells + beyond * (most.cells - half.cells) // between,
             most.states,
-            most.compute + times * (most.compute - half.compute),
+            most.compute + beyond * (most.compute - half.compute) // between,
             most.logits,
         )
 

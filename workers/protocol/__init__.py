@@ -65,6 +65,7 @@ from workers.protocol.params import SAMPLERS as SAMPLERS
 from workers.protocol.params import Constraint as Constraint
 from workers.protocol.params import Dry as Dry
 from workers.protocol.params import Embedding as Embedding
+from workers.protocol.params import GenerationParams as GenerationParams
 from workers.protocol.params import Grammar as Grammar
 from workers.protocol.params import JsonSchema as JsonSchema
 from workers.protocol.params import Sampling as Sampling

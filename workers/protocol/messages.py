@@ -6,7 +6,7 @@ cost of the link does not grow with the number of streams.
 
 import msgspec
 
-from workers.protocol.params import Constraint, Embedding, Sampling
+from workers.protocol.params import GenerationParams
 from workers.protocol.prompts import Prompt
 from workers.protocol.questions import Answer, Ask
 
@@ -24,26 +24,13 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     id: int
     attempt: int
     prompt: Prompt
-    sampling: Sampling
-    max_tokens: int | None
-    stop: list[str]
-    ignore_eos: bool
+    params: GenerationParams
     now: float
     resume: list[int] = []
     priority: float = 1.0
     """The base priority: when cells run short, the largest gets them first."""
     rank: float = 0.0
     """Its place in the gateway's queue, in seconds: the smallest is computed first."""
-    constraint: Constraint | None = None
-    """What the answer must look like, beside what tools and reasoning ask for."""
-    logprobs: int | None = None
-    """How many alternatives of each sampled token to tell with their probabilities, if any."""
-    echo: bool = False
-    """Whether the text of the prompt comes first, with its logprobs if those are asked for."""
-    cache_prompt: bool = True
-    """Whether the prompt may start from cells that were computed for another request."""
-    embedding: Embedding | None = None
-    """Then nothing is generated: ``Finished`` brings the prompt's vector."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

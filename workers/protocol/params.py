@@ -1,4 +1,4 @@
-"""How tokens are chosen, and what the answer must look like."""
+"""How to generate: sampling, limits, the form of the answer, or an embedding instead."""
 
 from typing import Any
 
@@ -86,3 +86,29 @@ class Embedding(msgspec.Struct, frozen=True):
 
     dimensions: int | None = None
     """So many of its first components; None: all."""
+
+
+class GenerationParams(msgspec.Struct, frozen=True):
+    """How to generate. One value from the request's body to the worker's sequence.
+
+    The gateway makes it once, shares it among a request's sequences and never changes it: a
+    sequence that differs (its seed, an echo already delivered) gets a copy.
+    """
+
+    sampling: Sampling
+    max_tokens: int | None = None
+    """None: as many as the context holds."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; they are no part of it."""
+    ignore_eos: bool = False
+    """Whether to go on after the model's end-of-sequence token."""
+    constraint: Constraint | None = None
+    """The form of the answer, beside the form that tools and reasoning ask for."""
+    logprobs: int | None = None
+    """Alternatives of each sampled token to report with their log probabilities, if any."""
+    echo: bool = False
+    """Whether the text of the prompt comes first, with its logprobs if those are asked for."""
+    cache_prompt: bool = True
+    """Whether the prompt may start from cells that were computed for another request."""
+    embedding: Embedding | None = None
+    """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""

@@ -33,6 +33,7 @@ from workers.protocol import (
     Failed,
     Finished,
     Generate,
+    GenerationParams,
     Loaded,
     Measure,
     Measured,
@@ -222,10 +223,9 @@ class MeasuredClients:
             id=self._sent,
             attempt=1,
             prompt=Tokens(prompt),
-            sampling=Sampling(seed=0, temperature=0.0),
-            max_tokens=output,
-            stop=[],
-            ignore_eos=True,
+            params=GenerationParams(
+                Sampling(seed=0, temperature=0.0), max_tokens=output, ignore_eos=True
+            ),
             now=0.0,
         )
         self.inbox.put(EngineSequence(request, self._bench.model, prompt, self._limit))

@@ -69,8 +69,9 @@ class Requests:
         kind = self._kind(ticket.job)
         ending = of_ticket(ticket)
         self._ended.add((*kind, ending))
-        usage, job = ticket.usage, ticket.job
-        self._tokens.ended(usage, kind[1], cacheable=job.cache_prompt and job.embedding is None)
+        usage, params = ticket.usage, ticket.job.params
+        cacheable = params.cache_prompt and params.embedding is None
+        self._tokens.ended(usage, kind[1], cacheable=cacheable)
         self._waits.ended(ticket, kind)
         if ending == "finished":
             self._waits.finished(ticket, usage, kind)

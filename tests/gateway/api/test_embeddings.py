@@ -75,4 +75,4 @@ async def test_they_say_nothing_of_a_usual_answer() -> None:
     assert queue._usual == usual
     assert job(embedding=Embedding(), size=40).tokens(usual) == 10
     assert job(size=40).tokens(usual) > 10
-    assert front.pool.submitted[0].sampling == Sampling(seed=0)
+    assert front.pool.submitted[0].params.sampling == Sampling(seed=0)

@@ -147,7 +147,7 @@ def test_lost_job_goes_on_elsewhere_where_it_stopped() -> None:
         # With its old key it comes before whoever arrived after it.
         again = desk.pool.submitted[-1]
         assert (again.id, again.attempt, again.resume) == (first.id, 2, tokens)
-        assert (again.sampling, again.now, again.prompt) == (lost.sampling, lost.now, lost.prompt)
+        assert (again.params, again.now, again.prompt) == (lost.params, lost.now, lost.prompt)
         desk.pool.begin(first.id)  # the client hears of one start only
         tokens += desk.pool.finish(first.id)
         assert only(first).ids == tokens

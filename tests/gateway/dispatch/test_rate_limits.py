@@ -12,7 +12,7 @@ from gateway.core.errors import RateLimited
 from gateway.dispatch.job import Job
 from gateway.dispatch.rate_limits import MINUTE_NS, Bucket, KeyQuota, RateLimiter, estimate
 from gateway.dispatch.ticket import Ticket
-from workers.protocol import Chat, Sampling, Started, Text
+from workers.protocol import Chat, GenerationParams, Sampling, Started, Text
 
 PER_MINUTE = st.integers(1, 10**9)
 STEP_NS = st.one_of(st.integers(0, 10), st.integers(0, 10**7), st.integers(0, 5 * MINUTE_NS))
@@ -31,8 +31,12 @@ class Clock:
         self.now_ns += round(seconds * NANO)
 
 
+FIVE = GenerationParams(Sampling(1), max_tokens=5)
+
+
 def job(prompt: str = "", max_tokens: int | None = 100, owner: str = "app") -> Job:
-    return Job((Text(prompt),), Sampling(1), 1.0, 0.0, max_tokens=max_tokens, owner=owner)
+    params = GenerationParams(Sampling(1), max_tokens=max_tokens)
+    return Job((Text(prompt),), params, 1.0, 0.0, owner=owner)
 
 
 def ended(of: Job, prompt: int = 0, completion: int = 0) -> Ticket:
@@ -133,12 +137,12 @@ def test_estimate(of: Job, tokens: int) -> None:
 
 def test_estimate_of_a_chat_counts_every_message() -> None:
     messages = [{"role": role, "content": "x" * 40} for role in ("system", "user", "assistant")]
-    assert estimate(Job((Chat(messages),), Sampling(1), 1.0, 0.0, max_tokens=5), 10_000) == 35
+    assert estimate(Job((Chat(messages),), FIVE, 1.0, 0.0), 10_000) == 35
 
 
 def test_estimate_of_several_answers_counts_each_prompt_once() -> None:
     prompts = (Text("x" * 40), Text("x" * 80))
-    assert estimate(Job(prompts, Sampling(1), 1.0, 0.0, n=3, max_tokens=5), 10_000) == 30 + 6 * 5
+    assert estimate(Job(prompts, FIVE, 1.0, 0.0, n=3), 10_000) == 30 + 6 * 5
 
 
 # ------------------------------------------------------------------ a key

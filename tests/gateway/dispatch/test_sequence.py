@@ -55,8 +55,10 @@ def test_generate_carries_the_job_and_what_came_so_far() -> None:
     made.attempt, made.ids = 2, [11, 12]
     request = made.generate(0.0)
     assert (request.id, request.attempt, request.resume) == (9, 2, [11, 12])
-    assert (request.max_tokens, request.stop, request.ignore_eos) == (40, ["a", "b"], True)
+    params = request.params
+    assert (params.max_tokens, params.stop, params.ignore_eos) == (40, ("a", "b"), True)
+    assert params is made.ticket.job.params, "one value from the body to the wire, no copy"
     assert request.prompt == Chat([{"role": "user", "content": "hello"}])
-    assert (request.sampling, request.now) == (Sampling(seed=1), 1.5e9)
+    assert (params.sampling, request.now) == (Sampling(seed=1), 1.5e9)
     made.ids.append(13)
     assert request.resume == [11, 12], "a sent request must not change"

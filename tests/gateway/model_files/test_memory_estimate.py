@@ -85,11 +85,13 @@ def test_the_sizes_are_llama_cpps(
 def test_contexts_that_are_too_long_to_plan_are_extrapolated() -> None:
     config = Config(model=MODEL, tuned="off")
     with MemoryProbe() as probe:
-        short, long, longest = (
-            probe.plan(config.model_copy(update={"ctx": n << 20}).worker_spec()) for n in (1, 2, 4)
+        short, odd, long, longest = (
+            probe.plan(config.model_copy(update={"ctx": round(n * 2**20)}).worker_spec())
+            for n in (1, 1.3, 2, 4)
         )
     assert longest.n_ctx == 4 << 20
     assert longest.cells == 4 * short.cells
+    assert odd.cells == pytest.approx(1.3 * short.cells, rel=1e-6)
     assert longest.compute - long.compute == pytest.approx(2 * (long.compute - short.compute))
 
 

@@ -23,6 +23,7 @@ from workers.protocol import (
     Finished,
     FrameDecoder,
     Generate,
+    GenerationParams,
     Heartbeat,
     Load,
     ModelInfo,
@@ -44,7 +45,7 @@ READY = Ready(pid=7, slots=2, model=INFO)
 
 
 def generate(id_: int, attempt: int = 1) -> Generate:
-    return Generate(id_, attempt, Text("x"), Sampling(1), None, [], False, 0.0)
+    return Generate(id_, attempt, Text("x"), GenerationParams(Sampling(1)), 0.0)
 
 
 class Line:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.pool.placement import USUAL_ANSWER, Offer, Reason, choose, neighbour
-from workers.protocol import Generate, Sampling, Text
+from workers.protocol import Generate, GenerationParams, Sampling, Text
 
 
 def offers(free: dict[int, int]) -> list[Offer]:
@@ -93,5 +93,5 @@ def test_what_is_spared_against_what_there_is_to_do(
 def test_a_neighbour_counts_like_the_answer_that_waits_for_it(
     max_tokens: int | None, tokens: int
 ) -> None:
-    request = Generate(1, 1, Text("x"), Sampling(1), max_tokens, [], False, 0.0)
+    request = Generate(1, 1, Text("x"), GenerationParams(Sampling(1), max_tokens), 0.0)
     assert neighbour(request) == 4 * tokens

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from workers.protocol import (
     Chat,
     Embedding,
     Generate,
+    GenerationParams,
     Infill,
     Prompt,
     Sampling,
@@ -147,7 +149,7 @@ def test_the_longest_prompt_has_few_marks(prompt: Prompt) -> None:
 
 
 def request(prompt: Prompt, **fields: Any) -> Generate:
-    return Generate(1, 1, prompt, Sampling(1), 16, [], False, 0.0, **fields)
+    return Generate(1, 1, prompt, GenerationParams(Sampling(1), 16, **fields), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_who_must_compute_all_of_it_has_no_marks(fields: dict[str, Any], shares:
 def test_a_chain_is_made_once_for_all_completions() -> None:
     chains, prompt = Chains(), Text("x" * 50)
     first = chains.of(request(prompt))
-    assert chains.of(request(prompt, priority=2.0)) is first
+    assert chains.of(msgspec.structs.replace(request(prompt), priority=2.0)) is first
     assert chains.of(request(Text("y" * 50))) != first
 
 

@@ -134,7 +134,7 @@ def test_prompts_are_told_only_on_demand(
         log = RequestLog("tiny", prompts=prompts)
         log.on_end(ended(Move.FINISH))
         log.on_end(ended(Move.FAIL, error))
-        log.on_refused(Job(job().prompts, job().sampling, 1.0, 0.0), error)
+        log.on_refused(Job(job().prompts, job().params, 1.0, 0.0), error)
         lines = [form.format(record) for record in records]
         assert [SECRET in line for line in lines] == [prompts] * 3
         assert "".join(lines).count("can't take") == 2 * prompts

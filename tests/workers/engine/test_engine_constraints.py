@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.engine_driver import Driver, generate
+from tests.support.engine_driver import Driver, generate, with_params
 from workers.input_processor import InputRefused
 from workers.protocol import (
     BAD_CONSTRAINT,
@@ -56,7 +56,7 @@ def bound(
     id_: int, prompt: Chat, constraint: Constraint | None, *, resume: tuple[int, ...] = ()
 ) -> Generate:
     request = generate(id_, prompt, sampling=WARM, max_tokens=80, ignore_eos=False, resume=resume)
-    return msgspec.structs.replace(request, constraint=constraint)
+    return with_params(request, constraint=constraint)
 
 
 def heard(driver: Driver, id_: int) -> tuple[str, str, list[CallDelta], str]:
@@ -168,7 +168,7 @@ def test_when_no_token_is_left(exact: Driver) -> None:
     assert banned
     impossible = bound(1, ASK, Grammar('root ::= "yes"'))
     sampling = msgspec.structs.replace(WARM, logit_bias=banned)
-    impossible = msgspec.structs.replace(impossible, sampling=sampling)
+    impossible = with_params(impossible, sampling=sampling)
     failed, fine = exact.run(impossible, generate(2, ASK, max_tokens=8))
     assert failed.failure is not None
     assert failed.failure.code == BAD_CONSTRAINT

@@ -33,6 +33,7 @@ from workers.protocol import (
     FromMemoryProbe,
     FromWorker,
     Generate,
+    GenerationParams,
     Grammar,
     Infill,
     Job,
@@ -109,6 +110,18 @@ SAMPLINGS = st.builds(
     logit_bias=st.lists(st.tuples(SMALL, NUMBERS | st.just(-math.inf)), max_size=3),
     samplers=st.none() | st.lists(TEXTS, max_size=3),
 )
+PARAMS = st.builds(
+    GenerationParams,
+    sampling=SAMPLINGS,
+    max_tokens=st.none() | SMALL,
+    stop=st.lists(TEXTS, max_size=3).map(tuple),
+    ignore_eos=st.booleans(),
+    constraint=st.none() | CONSTRAINTS,
+    logprobs=st.none() | SMALL,
+    echo=st.booleans(),
+    cache_prompt=st.booleans(),
+    embedding=st.none() | st.builds(Embedding, st.none() | SMALL),
+)
 QUESTIONS = (
     st.builds(Tokenize, TEXTS, st.booleans(), st.booleans(), st.booleans())
     | st.builds(Detokenize, TOKENS)
@@ -119,16 +132,9 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
     id=IDS,
     attempt=SMALL,
     prompt=PROMPTS,
-    sampling=SAMPLINGS,
-    max_tokens=st.none() | SMALL,
-    stop=st.lists(TEXTS, max_size=3),
-    ignore_eos=st.booleans(),
+    params=PARAMS,
     now=NUMBERS,
     resume=TOKENS,
-    constraint=st.none() | CONSTRAINTS,
-    logprobs=st.none() | SMALL,
-    echo=st.booleans(),
-    embedding=st.none() | st.builds(Embedding, st.none() | SMALL),
 )
 EVENTS = (
     st.builds(Started, IDS, SMALL, SMALL, SMALL)
@@ -252,6 +258,7 @@ def test_every_message_type_is_tried() -> None:
     unions = (ToWorker, FromWorker, protocol.Event, protocol.Question)
     kinds = {kind for union in unions for kind in get_args(union)}
     kinds |= {*get_args(protocol.Prompt), *get_args(protocol.Constraint), ToolUse}
+    kinds |= {GenerationParams}
     kinds |= {Measure, Rate, *get_args(FromMeasurer)}
     kinds |= {*get_args(Job), *get_args(FromJob), Pair, Where}
     kinds |= {*get_args(FromMemoryProbe)}
@@ -335,7 +342,7 @@ def test_messages_before_the_rubbish_are_heard() -> None:
 
 def test_resume_of_two_requests_is_not_one_list() -> None:
     def make() -> Generate:
-        return Generate(1, 1, Text(""), Sampling(1), None, [], False, 0.0)
+        return Generate(1, 1, Text(""), GenerationParams(Sampling(1)), 0.0)
 
     first, second = make(), make()
     first.resume.append(1)

@@ -15,6 +15,7 @@ from workers.protocol import (
     Delta,
     FromWorker,
     Generate,
+    GenerationParams,
     ProtocolError,
     Sampling,
     Step,
@@ -79,7 +80,7 @@ def test_flipped_bits(data: bytes, bits: list[int], places: list[int]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(TO_WORKER | FROM_WORKER, st.integers(0, 20), VALUES)
-@example(Generate(1, 1, Chat([]), Sampling(1), None, [], False, 0.0), 3, [[]])
+@example(Generate(1, 1, Chat([]), GenerationParams(Sampling(1)), 0.0), 3, [[]])
 def test_wrong_types(message: msgspec.Struct, field: int, value: Any) -> None:
     """One value of a message is another one."""
     plain = msgspec.msgpack.decode(encode(message)[4:])
@@ -95,7 +96,7 @@ def inside(message: msgspec.Struct, place: bytes, put: bytes) -> bytes:
     return frame(body.replace(place, put))
 
 
-CONVERSATION = Generate(1, 1, Chat([{"content": "HERE"}]), Sampling(1), None, [], False, 0.0)
+CONVERSATION = Generate(1, 1, Chat([{"content": "HERE"}]), GenerationParams(Sampling(1)), 0.0)
 NEWS = Step([Delta(1, 1, [1], "HERE")], None)
 HERE = b"\xa4HERE"
 INFINITE = {

@@ -1,0 +1,52 @@
+"""The tiers of the tests: each test is in one, by its folder, its file or the servers it uses.
+
+``make check`` runs *unit*: in this process, or in one that ends at once. ``make test`` adds
+*server*: real servers, real workers, real sockets. ``make test-all`` adds *slow*: workers that are
+killed, benches, browsers, other people's clients, the trainer, fuzzing.
+"""
+
+from pathlib import PurePath
+from typing import Final, Literal
+
+Tier = Literal["unit", "server", "slow"]
+
+SLOW: Final = (
+    "bench",
+    "browser",
+    "chaos",
+    "clients",
+    "contract/test_generated_schemas.py",
+    "contract/test_schemathesis.py",
+    "docs/test_site.py",
+    "e2e/test_architectures.py",
+    "e2e/test_embeddings.py",
+    "e2e/test_fair_share.py",
+    "e2e/test_fuzz.py",
+    "e2e/test_overload.py",
+    "e2e/test_poison.py",
+    "e2e/test_stuck.py",
+    "workers/forge_tiny",
+    "workers/protocol/test_protocol_fuzz.py",
+)
+"""Folders and files under tests/."""
+SERVER: Final = (
+    "contract",
+    "deploy",
+    "docs/test_examples.py",
+    "docs/test_reference.py",
+    "e2e",
+    "gateway/model_files/test_catalog.py",
+    "gateway/model_files/test_memory_estimate.py",
+    "gateway/model_files/test_pull.py",
+    "packaging",
+)
+SERVERS: Final = frozenset({"server", "exact_server", "start_server"})
+"""Fixtures: a test that uses one is at least in the tier *server*."""
+
+
+def tier(path: PurePath, fixtures: frozenset[str]) -> Tier:
+    """The tier of a test in ``path``, which is relative to tests/, that uses ``fixtures``."""
+    if any(path.is_relative_to(each) for each in SLOW):
+        return "slow"
+    in_folder = any(path.is_relative_to(each) for each in SERVER)
+    return "server" if in_folder or fixtures & SERVERS else "unit"
