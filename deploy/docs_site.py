@@ -19,8 +19,12 @@ STAGE = ROOT / "build" / "docs"
 COPIES = STAGE / "docs" / "repository"
 """Where files from outside of docs/ are."""
 AS_THEY_ARE = (".md", ".png", ".svg", ".json", ".txt")
-_LINK = re.compile(r"(?P<text>!?\[[^\]\n]*\])\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
-_CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_CODE_OR_LINK = re.compile(
+    r"^```.*?^```"
+    r"|(?P<text>!?\[(?:[^\]`]|`[^`\n]*`)*\])\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)"
+    r"|`[^`\n]+`",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def main(root: Path = ROOT / "site") -> int:
@@ -64,6 +68,8 @@ def relinked(page: Path, wanted: Callable[[Path], None]) -> str:
     """Return a page's text with links as the site has them; ``wanted`` gets their targets."""
 
     def moved(match: re.Match[str]) -> str:
+        if match["path"] is None:
+            return match[0]  # code
         target = (page.parent / match["path"]).resolve()
         if target.is_dir():
             return match["text"].strip("[]")  # a site shows no folders
@@ -73,11 +79,7 @@ def relinked(page: Path, wanted: Callable[[Path], None]) -> str:
         path = os.path.relpath(place(target), place(page).parent)
         return f"{match['text']}({path}{match['anchor'] or ''})"
 
-    text, found, at = page.read_text("utf-8"), list[str](), 0
-    for code in _CODE.finditer(text):
-        found += [_LINK.sub(moved, text[at : code.start()]), code[0]]
-        at = code.end()
-    return "".join([*found, _LINK.sub(moved, text[at:])])
+    return _CODE_OR_LINK.sub(moved, page.read_text("utf-8"))
 
 
 if __name__ == "__main__":

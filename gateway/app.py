@@ -100,7 +100,7 @@ class Gateway:
         if config.metrics:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
-        self._admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
+        self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
         pools: list[Pool]
         self._loader: Loader
         if plan is None:
@@ -133,7 +133,7 @@ class Gateway:
             config.aging_rate,
             time.monotonic_ns,
             self._observer,
-            crowd=self._admission,
+            shared_admission=self._shared_admission,
             queue_timeout=config.queue_timeout,
             preemption=PreemptionRules(config.quantum, config.aging_rate)
             if config.preempt == "on"

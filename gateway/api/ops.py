@@ -225,7 +225,7 @@ def _standing(
         "effective_priority": round(dispatcher.effective(place, now_ns), 6),
         "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
         "parked": sequence.parked_since_ns is not None,
-        "deaths": sequence.deaths,
+        "deaths": dispatcher.deaths(sequence),
         "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead_there)),
     }
 

@@ -7,7 +7,7 @@ outside the queue. Once the client has read, they wait in the queue again, in th
 
 from collections.abc import Callable
 
-from gateway.dispatch.sequence import Move, Sequence
+from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.ticket import Ticket
 from gateway.pool import Pool
 
@@ -26,6 +26,8 @@ class Backpressure:
         self._requeue = requeue
         self._unread = unread
         self._paused: dict[int, Sequence] = {}
+        self._asked: set[int] = set()
+        """Ids of running sequences that were asked to leave their slots."""
 
     def __len__(self) -> int:
         return len(self._paused)
@@ -38,26 +40,26 @@ class Backpressure:
         return ticket.unread > self._unread * max(1, len(ticket.sequences) / SHARING)
 
     def delivered(self, sequence: Sequence) -> None:
-        """A running sequence has given more: ask it to pause if nobody reads."""
-        if not sequence.pausing and self._full(sequence.ticket):
-            sequence.pausing = True
+        """Ask a running sequence to pause if its client does not read."""
+        if self._full(sequence.ticket) and sequence.id not in self._asked:
+            self._asked.add(sequence.id)
             self._pool.park(sequence.id)
 
     def parked(self, sequence: Sequence) -> bool:
-        """It left its slot, for whatever reason; whether it pauses, or waits like others."""
+        """Whether a sequence that left its slot pauses; else it waits in the queue."""
+        self._asked.discard(sequence.id)
         if not self._full(sequence.ticket):
             return False
-        sequence.move(Move.PAUSE)
         self._paused[sequence.id] = sequence
-        sequence.ticket.on_read = self._resume
         return True
 
     def leave(self, sequence: Sequence) -> None:
-        """It ended."""
+        """Forget a sequence that ended, or whose worker died."""
+        self._asked.discard(sequence.id)
         self._paused.pop(sequence.id, None)
 
-    def _resume(self, ticket: Ticket) -> None:
-        """The client has read what there was."""
+    def resume(self, ticket: Ticket) -> None:
+        """Requeue a ticket's paused sequences: its client has read all events."""
         for sequence in ticket.sequences:
             if self._paused.pop(sequence.id, None) is not None:
                 self._requeue(sequence)

@@ -8,7 +8,7 @@ from gateway.dispatch.ticket import Ticket
 
 
 class Deadlines:
-    """A timer for each ticket that has a limit; the dispatcher stops it at the ticket's end."""
+    """Own a timer for each open ticket that has a limit."""
 
     def __init__(
         self, queue_timeout: float | None, abort: Callable[[Ticket, ForgeError], None]
@@ -16,6 +16,8 @@ class Deadlines:
         """``queue_timeout``: seconds to wait for a first start at most, by the operator's will."""
         self._queue_timeout = queue_timeout
         self._abort = abort
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        """By the ids of the tickets."""
 
     def set(self, ticket: Ticket) -> None:
         """The request's own limit covers everything, the operator's only the wait for a start."""
@@ -25,7 +27,13 @@ class Deadlines:
             limit, then = self._queue_timeout, self.expire_waiting
         else:
             return
-        ticket.timer = asyncio.get_running_loop().call_later(limit, then, ticket)
+        self._timers[ticket.id] = asyncio.get_running_loop().call_later(limit, then, ticket)
+
+    def stop(self, ticket: Ticket) -> None:
+        """Forget the timer of a ticket that has ended, if it had one."""
+        timer = self._timers.pop(ticket.id, None)
+        if timer is not None:
+            timer.cancel()
 
     def expire(self, ticket: Ticket) -> None:
         """The request's time is over, whatever it is doing."""

@@ -1,8 +1,16 @@
-"""Who is served next. One task owns the queue; everybody else uses narrow methods.
+"""The loop between requests and workers: it gives free slots to sequences, and ends tickets.
 
-A sequence leaves the queue only when some worker holds a free credit (late binding), so its
-priority counts until the last moment. A request of several sequences ends with the last of them, or
-with the first that fails.
+A sequence leaves the queue only when a worker holds a free credit (late binding), so its priority
+counts until the last moment. A request of several sequences ends with the last of them, or with the
+first that fails. The dispatcher alone writes sequences and tickets; its parts (queue, quarantine,
+backpressure, deadlines, preemptor) keep what they know by id.
+
+An example with one slot and a quantum of 1 s: request 1 (priority 1) runs. Request 2 (priority 2)
+comes; after 1 s the preemptor asks 1 to yield. The worker answers Parked: 1 waits again with its
+old key and its tokens, and the slot goes to 2, for which it was freed. When 2 has finished, 1 is
+sent again as attempt 2, and its worker goes on from the cells it kept. If that worker dies, 1 waits
+once more with its old key, and attempt 3 computes prompt and tokens anew on another worker. Frames
+of attempts 1 and 2 that still arrive are dropped: (id, attempt) names each piece of work.
 """
 
 import asyncio
@@ -54,14 +62,14 @@ class Dispatcher:
         clock_ns: Callable[[], int],
         observer: Observer,
         *,
-        crowd: SharedAdmission | None = None,
+        shared_admission: SharedAdmission | None = None,
         queue_timeout: float | None = None,
         preemption: PreemptionRules | None = None,
         unread: int = UNREAD,
         meter: Callable[[Job], Meter] | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """``crowd``: who waits for other pools. None: there are none, and no bounds.
+        """``shared_admission``: shared with dispatchers of other pools; None: no bounds.
 
         ``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
         ``preemption``: None lets every job run to its end. ``unread``: events that may lie in a
@@ -74,13 +82,13 @@ class Dispatcher:
         self._observer = observer
         self._meter = meter
         self._changed = changed
-        self._crowd = crowd or SharedAdmission(UNBOUNDED)
+        self._shared_admission = shared_admission or SharedAdmission(UNBOUNDED)
         self.deadlines = Deadlines(queue_timeout, self._abort)
         # Changes with every request.
         self._wake = asyncio.Event()
-        self._queue = Queue(aging_rate, self._crowd)
-        self._crowd.join(self._queue, lambda error: self._abort(self._queue.last(), error))
-        self._parking = Preemptor(pool, preemption, self._wake.set)
+        self._queue = Queue(aging_rate, self._shared_admission)
+        self._shared_admission.join(self._queue, self._abort)
+        self._preemptor = Preemptor(pool, preemption, self._wake.set)
         self._quarantine = Quarantine(pool, self._queue, self._wake.set)
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
@@ -107,11 +115,11 @@ class Dispatcher:
         if self._pool.trouble is not None:
             raise Unavailable(self._pool.trouble, retry_after=TROUBLE_RETRY_S)
         now = self._clock_ns()
-        self._make_way(job, now)
+        self._admit(job, now)
         self._rate.resume(now)
         meter = None if self._meter is None else self._meter(job)
-        ticket = Ticket(self._crowd.next_id, job, now, meter)
-        self._crowd.number(len(ticket.sequences))
+        ticket = Ticket(self._shared_admission.next_id, job, now, meter)
+        self._shared_admission.number(len(ticket.sequences))
         self._accepted += len(ticket.sequences)
         self._open += 1
         self._queue.enter(ticket)
@@ -121,19 +129,18 @@ class Dispatcher:
         self._changed()
         return ticket
 
-    def _make_way(self, job: Job, now_ns: int) -> None:
-        """Keep the bounds: displace who is less urgent, or refuse the job."""
-        if job.size > self._crowd.bounds.size:
+    def _admit(self, job: Job, now_ns: int) -> None:
+        """Keep the bounds: displace less urgent requests, or refuse the job."""
+        if job.size > self._shared_admission.bounds.size:
             raise BodyTooLarge("the request is larger than all that may wait together")
-        if not self._queue.crowded(job):
+        if not self._queue.full(job):
             return
         self._match()  # slots may be free, and only this turn of the loop not over
         retry_after = self._rate.retry_after(len(self._queue), now_ns)
-        if not self._queue.can_make_way(job, now_ns):
+        if not self._queue.can_displace(job, now_ns):
             raise QueueFull("the queue is full", retry_after=retry_after)
-        while self._queue.crowded(job):
-            message = "the queue is full, and a more urgent request came"
-            self._crowd.displace(Displaced(message, retry_after=retry_after))
+        message = "the queue is full, and a more urgent request came"
+        self._shared_admission.displace(job.size, Displaced(message, retry_after=retry_after))
 
     def cancel(self, ticket: Ticket) -> None:
         """The client is gone. Does nothing to a ticket that has ended."""
@@ -228,7 +235,7 @@ class Dispatcher:
         if self._running or len(self._queue) or len(self._backpressure):
             return []
         found = [*self._queue.leaks(), *self._pool.leaks()]
-        if not self._parking.quiet:
+        if not self._preemptor.quiet:
             found.append("somebody is asked to yield")
         if self._open:
             found.append(f"{self._open} requests that nobody works for")
@@ -246,9 +253,13 @@ class Dispatcher:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
         return self._queue.order(self._clock_ns())
 
-    def effective(self, place: Entry, now_ns: int) -> float:
-        """A place's effective priority."""
-        return self._queue.effective(place, now_ns)
+    def effective(self, entry: Entry, now_ns: int) -> float:
+        """The effective priority of an entry."""
+        return self._queue.effective(entry, now_ns)
+
+    def deaths(self, sequence: Sequence) -> int:
+        """Workers that died with a sequence since it last gave a token."""
+        return self._quarantine.deaths(sequence)
 
     def wait_estimate_s(self, ahead: int) -> float | None:
         """Seconds until a job with ``ahead`` others before it starts, at the measured rate."""
@@ -267,7 +278,7 @@ class Dispatcher:
             self._match()
             if self._queue.ready and not self._held:
                 clear = (s for s in self._running.values() if not self._quarantine.holds(s))
-                self._parking.ask(clear, self._queue.highest(), self._clock_ns())
+                self._preemptor.ask(clear, self._queue.highest(), self._clock_ns())
 
     def _match(self) -> None:
         if self._held:
@@ -286,7 +297,6 @@ class Dispatcher:
         sequence.move(Move.DISPATCH)
         sequence.attempt += 1
         sequence.slot_since_ns = now
-        sequence.pausing = False
         if sequence.ticket.dispatched_ns is None:
             sequence.ticket.dispatched_ns = now
         self._unpark(sequence, now)
@@ -304,6 +314,8 @@ class Dispatcher:
         del self._running[sequence.id]
         self._quarantine.leave(sequence)
         if self._backpressure.parked(sequence):
+            sequence.move(Move.PAUSE)
+            sequence.ticket.on_read = self._backpressure.resume
             return
         now = self._clock_ns()
         sequence.parked_since_ns = now
@@ -311,7 +323,7 @@ class Dispatcher:
         yields = urgent is not None and urgent > sequence.priority
         overdue_ns = None
         if urgent is not None and yields:
-            overdue_ns = self._parking.overdue_ns(sequence, urgent, now)
+            overdue_ns = self._preemptor.overdue_ns(sequence, urgent, now)
         self._requeue(sequence, overdue_ns)
         if yields and not self._held and self._pool.free():
             self._dispatch(self._queue.next_urgent())
@@ -338,7 +350,7 @@ class Dispatcher:
     def on_event(self, event: Event) -> None:
         asked = False
         if not isinstance(event, Started | Delta):
-            asked = self._parking.answered(event.id, event.attempt)
+            asked = self._preemptor.answered(event.id, event.attempt)
         sequence = self._running.get(event.id)
         if sequence is None or event.attempt != sequence.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
@@ -371,7 +383,6 @@ class Dispatcher:
         sequence.ids.extend(event.ids)
         sequence.echoed |= event.extra is not None and event.extra.echo
         if event.ids:
-            sequence.deaths = 0
             self._quarantine.clear(sequence)
             now, before, ticket = self._clock_ns(), sequence.last_token_ns, sequence.ticket
             sequence.last_token_ns = now
@@ -385,15 +396,16 @@ class Dispatcher:
         now = self._clock_ns()
         self._quarantine.worker_died(ids, now)
         for id_ in ids:
-            self._parking.lost(id_)
+            self._preemptor.lost(id_)
             sequence = self._running.get(id_)
             if sequence is None:
                 continue
             if self._quarantine.lost(sequence, now):
-                error = WorkerFailed(f"{sequence.deaths} workers died while computing this")
+                error = WorkerFailed(f"{self.deaths(sequence)} workers died while computing this")
                 self._fail(sequence, error)
                 continue
             del self._running[id_]
+            self._backpressure.leave(sequence)
             self.failovers += 1
             self._requeue(sequence)
         self._wake.set()
@@ -422,19 +434,18 @@ class Dispatcher:
     def _leave_slot(self, sequence: Sequence) -> None:
         """A sequence has ended, in whatever way."""
         self._running.pop(sequence.id, None)
-        self._quarantine.leave(sequence)
+        self._quarantine.ended(sequence)
         self._backpressure.leave(sequence)
         if not sequence.fresh:
             self._queue.settle(sequence)
         sequence.ticket.open -= 1
-        sequence.place = None  # place and sequence refer to each other: free both now
+        self._queue.forget(sequence)
         self._unpark(sequence, self._clock_ns())
 
     def _end(self, ticket: Ticket) -> None:
         """All sequences of the ticket have ended."""
         self._open -= 1
-        if ticket.timer is not None:
-            ticket.timer.cancel()
+        self.deadlines.stop(ticket)
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
         ticket.on_read = None

@@ -1,10 +1,15 @@
 """Sequences that may be killing workers: each gets a worker of its own.
 
-Whoever was computed beside a killer died as often as it did, so nobody is given up on the count of
-deaths alone. Run alone, the killer kills again and fails; the others give a token, and are clear.
-And where workers die without the suspect too, its presence at some deaths explains nothing: each
-of those deaths, back to half a minute before its first, speaks for it as much as one of its own
-speaks against it; unless another was found to have caused it.
+Whatever was computed beside a killer died as often as the killer, so the count of deaths alone
+condemns no sequence. Run alone, the killer kills again and fails; the others give a token, and are
+clear. Where workers die without the suspect too, its presence at some deaths explains little: each
+death without it, from half a minute before its first one on, weighs as much as a death with it,
+unless another sequence was found to have caused it.
+
+An example: X and Y share a worker, and it dies three times. Both are suspects (MAX_DEATHS = 3) and
+wait off the heap. X runs first, alone, and gives a token: it is clear and goes on among the others.
+Y runs alone, and a fourth worker dies: 4 > 3, Y fails. Had two workers without Y died meanwhile,
+5 deaths would have been allowed, and Y would run again.
 """
 
 from collections import deque
@@ -36,6 +41,14 @@ class _Death:
     """Whether somebody present was found to have caused it."""
 
 
+@dataclass(slots=True)
+class _Seen:
+    """Workers that died with one sequence since it last gave a token."""
+
+    first_ns: int
+    count: int = 0
+
+
 class Quarantine:
     """One suspect at a time has a worker to itself; the others wait in the queue, off the heap."""
 
@@ -47,6 +60,8 @@ class Quarantine:
         self._alone: Sequence | None = None
         """The suspect that runs now, until it has given a token or left its slot."""
         self._deaths: deque[_Death] = deque(maxlen=REMEMBERED)
+        self._seen: dict[int, _Seen] = {}
+        """Deaths that a sequence was present at since its last token, by its id."""
 
     def worker_died(self, ids: Row[int], now_ns: int) -> None:
         """Comes before :meth:`lost` of those who were there, if anybody was."""
@@ -54,16 +69,15 @@ class Quarantine:
 
     def lost(self, sequence: Sequence, now_ns: int) -> bool:
         """Its worker died. Whether it must be taken for the cause."""
-        if not sequence.deaths:
-            sequence.first_death_ns = now_ns
-        sequence.deaths += 1
+        seen = self._seen.setdefault(sequence.id, _Seen(now_ns))
+        seen.count += 1
         if sequence is not self._alone:
             return False
         self._alone = None  # its turn is over, one way or the other
-        since = sequence.first_death_ns - BEFORE_NS
+        since = seen.first_ns - BEFORE_NS
         recent = [death for death in self._deaths if death.at_ns >= since and not death.explained]
         present = [death for death in recent if sequence.id in death.present]
-        if sequence.deaths <= MAX_DEATHS + len(recent) - len(present):
+        if seen.count <= MAX_DEATHS + len(recent) - len(present):
             return False
         for death in present:
             death.explained = True
@@ -75,7 +89,12 @@ class Quarantine:
 
     def suspected(self, sequence: Sequence) -> bool:
         """Whether it must run alone next time."""
-        return sequence.deaths >= MAX_DEATHS
+        return self.deaths(sequence) >= MAX_DEATHS
+
+    def deaths(self, sequence: Sequence) -> int:
+        """Workers that died with this sequence since it last gave a token."""
+        seen = self._seen.get(sequence.id)
+        return 0 if seen is None else seen.count
 
     def next(self) -> Sequence | None:
         """The suspect to be given to the reserved worker now, if there is one and it is empty."""
@@ -86,10 +105,17 @@ class Quarantine:
 
     def clear(self, sequence: Sequence) -> None:
         """It gave a token. If others wait for its worker, it goes on elsewhere, or later."""
+        if self._seen:
+            self._seen.pop(sequence.id, None)
         if sequence is not self._alone:
             return  # nearly every token there is
         if self._queue.suspects:
             self._pool.park(sequence.id)
+        self.leave(sequence)
+
+    def ended(self, sequence: Sequence) -> None:
+        """It has ended, in whatever way."""
+        self._seen.pop(sequence.id, None)
         self.leave(sequence)
 
     def leave(self, sequence: Sequence) -> None:

@@ -1,13 +1,19 @@
-"""What waits, and what is next. The dispatcher takes sequences from here whenever a slot is free.
+"""The sequences that wait, and the choice of the next. The dispatcher takes one per free slot.
 
-Three orders meet. The aging heap orders *places*: each sequence brings one when it arrives, and
-its key never changes. When a place of some priority comes up, owners take turns: the job whose turn
-it is swaps places with the one that holds it, so fairness never costs a class a place, and one
-owner alone sees plain ageing. Sequences that were started before (parked, or their worker died)
-keep their own place and take no turn: they have had it. And who was parked for as long as anybody
-may be goes first of all.
+Three orders meet. The aging heap orders *entries*: each sequence brings one when it arrives, and
+its key ``rate * arrival - priority`` never changes. When an entry comes up, the owners of its
+priority take turns: the sequence whose turn it is swaps entries with the one that holds it, so
+fairness never costs a priority class an entry, and one owner alone sees plain aging. Sequences that
+were started before (parked, or their worker died) keep their own entry and take no turn: they have
+had it. A sequence that was parked for as long as is allowed goes before all others.
 
-Pure: the clock is an argument.
+An example at rate 0.2: A1 and A2 of owner A arrive with priority 1 at 0 s and 1 s (keys -1.0 and
+-0.8), B1 of owner B with priority 1 at 2 s (key -0.6), C1 with priority 2 at 4 s (key -1.2). The
+first slot is C1's. The second belongs to A1's entry, and A1 takes it: all owners are equal. The
+third belongs to A2's entry, but now it is B's turn: B1 takes it, and A2 holds B1's entry. Had C1
+come after 5 s, A1 would have gone first: 5 s of waiting weigh one of priority.
+
+The queue owns entries and costs, by the ids of sequences. Pure: the clock is an argument.
 """
 
 from __future__ import annotations
@@ -40,9 +46,9 @@ class Queue:
     Implements :class:`gateway.dispatch.shared_admission.AdmissionQueue`.
     """
 
-    def __init__(self, aging_rate: float, crowd: SharedAdmission) -> None:
-        """``crowd``: all who wait, in other queues too."""
-        self._crowd = crowd
+    def __init__(self, aging_rate: float, shared_admission: SharedAdmission) -> None:
+        """``shared_admission``: counts what waits in the queues of all models."""
+        self._shared = shared_admission
         self._heap: AgingHeap[Sequence] = AgingHeap(aging_rate)
         self._turns: Turns[Sequence] = Turns()
         self.admission: Admission[Ticket] = Admission()
@@ -54,6 +60,10 @@ class Queue:
         """Parked sequences, by the moment from which they go before everybody."""
         self._suspects: IndexedHeap[Entry] = IndexedHeap()
         """Places outside the heap: their sequences wait for a worker of their own."""
+        self._entries: dict[int, Entry] = {}
+        """The entry of each sequence that has not ended, by its id, also while it has a slot."""
+        self._costs: dict[int, int] = {}
+        """The expected cost of each such sequence, in tags of `gateway.ordering.fairness`."""
         self._usual = USUAL_AT_FIRST
         """Tokens of a usual answer: a moving mean of those that were."""
 
@@ -72,40 +82,35 @@ class Queue:
 
     # ------------------------------------------------------------------ in
 
-    def crowded(self, job: Job) -> bool:
-        """Whether a job can't wait without somebody making way."""
-        return self._crowd.crowded(job.size)
+    def full(self, job: Job) -> bool:
+        """Whether ``job`` can wait only if another request is displaced."""
+        return self._shared.full(job.size)
 
-    def can_make_way(self, job: Job, now_ns: int) -> bool:
-        """Whether ``job`` may wait once everybody went whose place is behind the newcomer's."""
-        return self._crowd.can_make_way(job.size, self._heap.key(job.priority, now_ns))
+    def can_displace(self, job: Job, now_ns: int) -> bool:
+        """Whether ``job`` fits once requests are displaced whose entries are behind its own."""
+        return self._shared.can_displace(job.size, self._heap.key(job.priority, now_ns))
 
-    def worst(self) -> Entry | None:
-        return self._worst.first()
+    def worst_first(self) -> Iterator[Entry]:
+        """Entries of requests that were never started, the one to be served last first."""
+        return self._worst.walk()
 
-    def set_aside(self, place: Entry) -> None:
-        self._worst.discard(place)
+    def victim(self) -> Ticket:
+        """The request to displace next: the last entry goes, and the longest line loses it.
 
-    def put_back(self, place: Entry) -> None:
-        self._rank(place)
-
-    def last(self) -> Ticket:
-        """Who makes way next: the last place goes, and the owner with the longest line loses it.
-
-        But never somebody smaller than the one in that place, or too little room might be made.
+        A request smaller than the one in that entry is no victim: too little might be freed.
         """
-        place = self._worst.first()
-        assert place is not None, "nobody waits who was never started"
-        holder = place.item.ticket
-        found = self._turns.last(place.priority, self._may_go)
+        entry = self._worst.first()
+        assert entry is not None, "every waiting request was started before"
+        holder = entry.item.ticket
+        found = self._turns.last(entry.priority, self._may_go)
         if found is None or found.ticket.job.size < holder.job.size:
             return holder
         if found.ticket is not holder:
-            self._swap(place, _place(found))
+            self._swap(entry, self._entries[found.id])
         return found.ticket
 
     def _may_go(self, sequence: Sequence) -> bool:
-        """Only who was never started: what has begun is not thrown away."""
+        """Whether its request was never started: work that has begun is not thrown away."""
         return sequence.ticket in self.admission
 
     def enter(self, ticket: Ticket) -> None:
@@ -114,60 +119,61 @@ class Queue:
         job = ticket.job
         cost = charge(job.tokens(self._usual), job.weight)
         for sequence in ticket.sequences:
-            sequence.cost = cost
-            sequence.place = self._heap.push(sequence, job.priority, ticket.arrived_ns)
+            entry = self._heap.push(sequence, job.priority, ticket.arrived_ns)
+            self._entries[sequence.id] = entry
+            self._costs[sequence.id] = cost
             self._turns.enter(sequence, job.priority, job.owner, cost)
-            self._index(sequence.place)
+            self._index(entry)
 
     def back(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
         """A sequence that had a slot waits again, in its old place.
 
         ``overdue_ns``: when it was parked for as long as it may be.
         """
-        place = _place(sequence)
-        self._heap.requeue(place)
-        self._index(place)
+        entry = self._entries[sequence.id]
+        self._heap.requeue(entry)
+        self._index(entry)
         if overdue_ns is not None:
-            self._overdue.set(place, overdue_ns)
+            self._overdue.set(entry, overdue_ns)
 
     def suspect(self, sequence: Sequence) -> None:
         """A sequence that had a slot waits for a worker that it shares with nobody."""
-        place = _place(sequence)
-        self._suspects.set(place, (place.key, place.order))
+        entry = self._entries[sequence.id]
+        self._suspects.set(entry, (entry.key, entry.order))
 
     # ------------------------------------------------------------------ out
 
     def next_suspect(self) -> Sequence:
         """Take the suspect that would be served first. Raises IndexError when there is none."""
-        place = self._suspects.first()
-        if place is None:
+        entry = self._suspects.first()
+        if entry is None:
             raise IndexError("nobody is suspected")
-        self._suspects.discard(place)
-        return place.item
+        self._suspects.discard(entry)
+        return entry.item
 
     def next(self, now_ns: int) -> Sequence:
         """Take the one whose turn it is. Raises IndexError when nothing waits."""
-        place = self._overdue.first()
-        if place is not None and self._overdue.first_rank() <= now_ns:
-            self._heap.take(place)
+        entry = self._overdue.first()
+        if entry is not None and self._overdue.first_rank() <= now_ns:
+            self._heap.take(entry)
         else:
-            place = self._heap.pop()
-        return self._serve(place)
+            entry = self._heap.pop()
+        return self._serve(entry)
 
     def next_urgent(self) -> Sequence:
         """Take the next one of the highest base priority, whatever its age."""
-        place = self._urgent.first()
-        if place is None:
+        entry = self._urgent.first()
+        if entry is None:
             raise IndexError("nothing waits")
-        self._heap.take(place)
-        return self._serve(place)
+        self._heap.take(entry)
+        return self._serve(entry)
 
     def leave(self, sequence: Sequence) -> None:
         """A waiting sequence gives up."""
-        place = _place(sequence)
-        self._suspects.discard(place)
-        self._heap.cancel(place)
-        self._unindex(place)
+        entry = self._entries[sequence.id]
+        self._suspects.discard(entry)
+        self._heap.cancel(entry)
+        self._unindex(entry)
         if sequence.fresh:
             self._turns.leave(sequence, sequence.priority, sequence.ticket.job.owner)
         self.admission.leave(sequence.ticket)
@@ -177,34 +183,38 @@ class Queue:
         job, started = sequence.ticket.job, sequence.started
         prompt = started.prompt_tokens - started.cached_tokens if started is not None else 0
         real = charge(prompt + len(sequence.ids), job.weight)
-        self._turns.settle(job.priority, job.owner, real - sequence.cost)
+        self._turns.settle(job.priority, job.owner, real - self._costs[sequence.id])
         if job.params.embedding is None:
             self._usual += (len(sequence.ids) - self._usual) / USUAL_OF
 
-    def _serve(self, place: Entry) -> Sequence:
+    def forget(self, sequence: Sequence) -> None:
+        """Drop the entry and the cost of a sequence that has ended."""
+        del self._entries[sequence.id], self._costs[sequence.id]
+
+    def _serve(self, entry: Entry) -> Sequence:
         """The sequence that uses a place which was just taken from the heap."""
-        self._unindex(place)
-        holder = place.item
+        self._unindex(entry)
+        holder = entry.item
         if not holder.fresh:
             return holder
-        chosen = self._turns.take(place.priority)
+        chosen = self._turns.take(entry.priority)
         if chosen is not holder:
-            self._swap(place, _place(chosen))
+            self._swap(entry, self._entries[chosen.id])
         if self.admission.leave(chosen.ticket):
             for sequence in chosen.ticket.sequences:
-                self._worst.discard(_place(sequence))
+                self._worst.discard(self._entries[sequence.id])
         return chosen
 
     # ------------------------------------------------------------------ seen from outside
 
     def rank(self, sequence: Sequence) -> float:
         """The place that it has, or had before it was served, in seconds: the smallest is first."""
-        return self._heap.virtual_arrival(_place(sequence))
+        return self._heap.virtual_arrival(self._entries[sequence.id])
 
     def first_key(self) -> int | None:
         """The key of who is first by age; keys of all queues compare, the smallest is first."""
-        places = (self._suspects.first(), self._heap.first())
-        return min((place.key for place in places if place is not None), default=None)
+        entries = (self._suspects.first(), self._heap.first())
+        return min((entry.key for entry in entries if entry is not None), default=None)
 
     def key(self, priority: float, now_ns: int) -> int:
         """The key of one who came now."""
@@ -212,30 +222,30 @@ class Queue:
 
     def highest(self) -> float | None:
         """The highest base priority that waits."""
-        place = self._urgent.first()
-        return None if place is None else place.priority
+        entry = self._urgent.first()
+        return None if entry is None else entry.priority
 
     def waiting(self) -> list[Sequence]:
         """All that wait, in no order."""
-        return [place.item for place in (*self._suspects, *self._heap.waiting())]
+        return [entry.item for entry in (*self._suspects, *self._heap.waiting())]
 
     def order(self, now_ns: int) -> Iterator[tuple[Entry, Sequence]]:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
-        yield from ((place, place.item) for place in self._suspects.in_order())
+        yield from ((entry, entry.item) for entry in self._suspects.in_order())
         turns: dict[float, Iterator[Sequence]] = {}
         overdue = self._overdue.up_to(now_ns)
         by_age = sorted(self._heap.waiting(), key=lambda p: (p.key, p.order))
-        for place in dict.fromkeys([*overdue, *by_age]):
-            if not place.item.fresh:
-                yield place, place.item
+        for entry in dict.fromkeys([*overdue, *by_age]):
+            if not entry.item.fresh:
+                yield entry, entry.item
                 continue
-            if place.priority not in turns:
-                turns[place.priority] = self._turns.order(place.priority)
-            yield place, next(turns[place.priority])
+            if entry.priority not in turns:
+                turns[entry.priority] = self._turns.order(entry.priority)
+            yield entry, next(turns[entry.priority])
 
-    def effective(self, place: Entry, now_ns: int) -> float:
+    def effective(self, entry: Entry, now_ns: int) -> float:
         """The effective priority of a place."""
-        return self._heap.effective(place, now_ns)
+        return self._heap.effective(entry, now_ns)
 
     def leaks(self) -> list[str]:
         """What the books still hold, in words; nothing when nothing waits or runs."""
@@ -246,34 +256,30 @@ class Queue:
             "classes with turns": len(self._turns),
             "places ranked": len(self._urgent) + len(self._worst) + len(self._overdue),
             "suspects": len(self._suspects),
+            "entries": len(self._entries),
         }
         return [f"{count} {name}" for name, count in books.items() if count]
 
     # ------------------------------------------------------------------ books
 
-    def _index(self, place: Entry) -> None:
-        self._urgent.set(place, (-place.priority, place.key, place.order))
-        self._rank(place)
+    def _index(self, entry: Entry) -> None:
+        self._urgent.set(entry, (-entry.priority, entry.key, entry.order))
+        self._rank(entry)
 
-    def _rank(self, place: Entry) -> None:
-        if self._may_go(place.item):
-            self._worst.set(place, (-place.key, -place.order))
+    def _rank(self, entry: Entry) -> None:
+        if self._may_go(entry.item):
+            self._worst.set(entry, (-entry.key, -entry.order))
         else:
-            self._worst.discard(place)
+            self._worst.discard(entry)
 
-    def _unindex(self, place: Entry) -> None:
+    def _unindex(self, entry: Entry) -> None:
         for ranked in (self._urgent, self._worst, self._overdue):
-            ranked.discard(place)
+            ranked.discard(entry)
 
     def _swap(self, one: Entry, other: Entry) -> None:
         """Two sequences of one class change places."""
         one.item, other.item = other.item, one.item
-        for place in (one, other):
-            place.item.place = place
-            if place.queued:
-                self._index(place)
-
-
-def _place(sequence: Sequence) -> Entry:
-    assert sequence.place is not None
-    return sequence.place
+        for entry in (one, other):
+            self._entries[entry.item.id] = entry
+            if entry.queued:
+                self._index(entry)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.ordering.aging import QueueEntry
 from workers.protocol import Generate, GenerationParams, Sampling, Started
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class IllegalMove(Exception):
 
 
 class Sequence:
-    """Written by the dispatcher alone."""
+    """Written by the dispatcher alone; what others know of it they keep by its id."""
 
     def __init__(self, ticket: Ticket, index: int) -> None:
         # For the sequence's life.
@@ -73,22 +72,13 @@ class Sequence:
         garbage collector to free a prompt."""
         self.index = index
         """Which choice of the answer it is."""
-        self.place: QueueEntry[Sequence] | None = None
-        self.cost = 0
-        """What its turn was expected to cost, in tags of `gateway.ordering.fairness`."""
         # Per attempt on a worker.
         self.state = State.WAITING
         self.attempt = 0
         self.slot_since_ns = 0
-        self.pausing = False
-        """Whether it was asked to leave its slot because nobody reads what it gives."""
         self.parked_since_ns: int | None = None
         self.parked_ns = 0
         """How long it was parked, in total; a park that goes on is not in it yet."""
-        self.deaths = 0
-        """Workers that died with this sequence since it last emitted a token."""
-        self.first_death_ns = 0
-        """When the first of those did."""
         # What came so far.
         self.ids: list[int] = []
         self.last_token_ns: int | None = None

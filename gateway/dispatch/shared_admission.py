@@ -1,13 +1,14 @@
-"""All who wait for a first start, whichever model they want: how many may, and who makes way.
+"""Bounds on the requests that wait for a first start, over the queues of all models.
 
-Each model has a queue of its own, for no slot of one is of use to another. What may wait is bounded
-for all of them together, and when that is too much, the one goes who would be served last of all:
-places of all queues compare, for they all age at the same rate. Pure.
+Each model has its own queue, since no slot of one model is of use to another. The bounds hold for
+all queues together. When they are exceeded, the request is displaced that would be served last of
+all: entries of all queues compare, because they age at the same rate. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from heapq import merge
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.errors import ForgeError
@@ -20,32 +21,31 @@ if TYPE_CHECKING:
 
 
 class AdmissionQueue(Protocol):
-    """A queue, as far as this goes."""
+    """A model's queue, as far as admission is concerned."""
 
     admission: Admission[Ticket]
 
-    def worst(self) -> QueueEntry[Sequence] | None:
-        """The place that would be served last, of those that may go."""
+    def worst_first(self) -> Iterator[QueueEntry[Sequence]]:
+        """Entries of requests that were never started, the one to be served last first."""
         ...
 
-    def set_aside(self, place: QueueEntry[Sequence]) -> None:
-        """Do not name this place as the worst, until :meth:`put_back`."""
+    def victim(self) -> Ticket:
+        """The request to displace next. Some request must wait that was never started."""
         ...
-
-    def put_back(self, place: QueueEntry[Sequence]) -> None: ...
 
 
 class SharedAdmission:
-    """Shared by the queues of all models; and it numbers their sequences."""
+    """Count what waits in the queues of all models, and number their sequences."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self._members: dict[AdmissionQueue, Callable[[ForgeError], None]] = {}
+        self._ends: dict[AdmissionQueue, Callable[[Ticket, ForgeError], None]] = {}
+        """For each queue the way to end one of its requests."""
         self._last_id = 0
 
-    def join(self, member: AdmissionQueue, displace: Callable[[ForgeError], None]) -> None:
-        """One queue more; ``displace`` ends the request that makes way next in it."""
-        self._members[member] = displace
+    def join(self, queue: AdmissionQueue, end: Callable[[Ticket, ForgeError], None]) -> None:
+        """Count a further queue; ``end`` ends one of its requests, wherever its sequences are."""
+        self._ends[queue] = end
 
     @property
     def next_id(self) -> int:
@@ -53,50 +53,58 @@ class SharedAdmission:
         return self._last_id + 1
 
     def number(self, sequences: int) -> None:
-        """So many sequences have numbers now, from :attr:`next_id` on."""
+        """Give so many sequences their numbers, from :attr:`next_id` on."""
         self._last_id += sequences
 
-    def crowded(self, size: int) -> bool:
-        """Whether a job of ``size`` bytes can't wait without somebody making way."""
+    def full(self, size: int) -> bool:
+        """Whether a job of ``size`` bytes can wait only if another request is displaced."""
         return self._over(size, 0, 0)
 
-    def can_make_way(self, size: int, key: int) -> bool:
-        """Whether such a job may wait once everybody went whose place is behind its ``key``."""
-        gone: dict[Ticket, None] = {}
-        smaller, seen = 0, list[tuple[AdmissionQueue, QueueEntry["Sequence"]]]()
-        while self._over(size, len(gone), smaller):
-            found = self._worst()
-            if found is None or found[1].key <= key:
-                break
-            member, place = found
-            member.set_aside(place)
-            seen.append(found)
-            ticket = place.item.ticket
-            smaller += 0 if ticket in gone else ticket.job.size
-            gone[ticket] = None
-        for member, place in seen:
-            member.put_back(place)
-        return not self._over(size, len(gone), smaller)
+    def can_displace(self, size: int, key: int) -> bool:
+        """Whether a job fits once requests are displaced whose entries are behind its ``key``."""
+        displaced: set[Ticket] = set()
+        freed = 0
+        entries = merge(*(queue.worst_first() for queue in self._ends), key=_last_first)
+        while self._over(size, len(displaced), freed):
+            entry = next(entries, None)
+            if entry is None or entry.key <= key:
+                return False
+            ticket = entry.item.ticket
+            if ticket not in displaced:
+                displaced.add(ticket)
+                freed += ticket.job.size
+        return True
+
+    def displace(self, size: int, error: ForgeError) -> list[Ticket]:
+        """End requests with ``error`` until a job of ``size`` bytes fits; return them.
+
+        :meth:`can_displace` must have said that this is possible.
+        """
+        victims = []
+        while self.full(size):
+            queue = self._worst_queue()
+            victims.append(queue.victim())
+            self._ends[queue](victims[-1], error)
+        return victims
 
     def _over(self, size: int, fewer: int, smaller: int) -> bool:
-        """Whether it is too much, were ``fewer`` jobs of ``smaller`` bytes together not here."""
+        """Whether the bounds are exceeded once ``fewer`` jobs of ``smaller`` bytes are gone."""
         count, total = -fewer, size - smaller
-        for member in self._members:
-            count += len(member.admission)
-            total += member.admission.size
+        for queue in self._ends:
+            count += len(queue.admission)
+            total += queue.admission.size
         return count >= self.bounds.requests or total > self.bounds.size
 
-    def displace(self, error: ForgeError) -> None:
-        """End the one who would be served last of all."""
-        found = self._worst()
-        assert found is not None, "nobody waits who was never started"
-        self._members[found[0]](error)
+    def _worst_queue(self) -> AdmissionQueue:
+        """The queue of the entry that would be served last of all."""
+        found: tuple[int, AdmissionQueue] | None = None
+        for queue in self._ends:
+            entry = next(queue.worst_first(), None)
+            if entry is not None and (found is None or entry.key > found[0]):
+                found = entry.key, queue
+        assert found is not None, "every waiting request was started before"
+        return found[1]
 
-    def _worst(self) -> tuple[AdmissionQueue, QueueEntry[Sequence]] | None:
-        """The place that would be served last of all, and in which queue it is."""
-        found: tuple[AdmissionQueue, QueueEntry[Sequence]] | None = None
-        for member in self._members:
-            place = member.worst()
-            if place is not None and (found is None or place.key > found[1].key):
-                found = member, place
-        return found
+
+def _last_first(entry: QueueEntry[Sequence]) -> int:
+    return -entry.key

@@ -50,8 +50,6 @@ class Ticket:
         self.dispatched_ns: int | None = None
         self.first_token_ns: int | None = None
         self.ended_ns: int | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        """Ends it when its time is over."""
         self.error: ForgeError | None = None
         # The channel.
         self.on_read: Callable[[Ticket], None] | None = None

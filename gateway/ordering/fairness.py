@@ -8,6 +8,11 @@ virtual finish, to which every job served adds its cost. The lane with the small
 next. Costs are tokens divided by the owner's weight, estimated at first and corrected when the real
 ones are known. One owner alone sees first come, first served.
 
+An example with jobs of 100 tokens, weight 1, in thousands of tags: owner A has A1, A2, A3 with the
+start tags 0, 100, 200. B1 of owner B comes while A1 runs (V = 0) and gets the start tag 0: B1 is
+next (0 < 100), then A2. If A1 really took 300 tokens, A's finish grows by 200: A2's start tag is
+now 300, and B is served until its own tags get there. At weight 2, a job of B would cost 50.
+
 Source: Goyal, Vin, Cheng, "Start-time Fair Queuing", SIGCOMM 1996. Pure; tags are integers, so
 corrections leave no rounding behind.
 """

@@ -70,6 +70,21 @@ class IndexedHeap(Generic[T]):
             heapq.heappop(self._heap)
         return None
 
+    def walk(self) -> Iterator[T]:
+        """The items from the smallest rank on; they stay. O(log n) each; not while items change."""
+        if self.first() is None:
+            return
+        heap = self._heap
+        ahead = [(*heap[0][:2], 0)]
+        while ahead:
+            at = heapq.heappop(ahead)[2]
+            for child in (2 * at + 1, 2 * at + 2):
+                if child < len(heap):
+                    heapq.heappush(ahead, (*heap[child][:2], child))
+            item = heap[at][2]
+            if self._entries.get(item) is heap[at]:
+                yield item
+
     def in_order(self) -> list[T]:
         """All items; they stay. O(n log n)."""
         return [item for _, _, item in sorted(self._entries.values())]

@@ -44,7 +44,7 @@ class Traffic(RuleBasedStateMachine):
             float(RATE),
             self.clock,
             self.ends,
-            crowd=SharedAdmission(self.bounds),
+            shared_admission=SharedAdmission(self.bounds),
             preemption=self.preemption,
             unread=self.unread,
         )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.core.clock import NANO
+from gateway.core.errors import Displaced
 from gateway.dispatch.dispatcher import UNBOUNDED
 from gateway.dispatch.job import Job
 from gateway.dispatch.queue import Queue
@@ -26,9 +27,10 @@ class Desk:
     """A queue, and somebody who numbers tickets and starts what it gives."""
 
     def __init__(self, bounds: Bounds = UNBOUNDED) -> None:
-        crowd = SharedAdmission(bounds)
-        self.queue = Queue(RATE, crowd)
-        crowd.join(self.queue, lambda error: None)
+        shared = SharedAdmission(bounds)
+        self.queue = Queue(RATE, shared)
+        shared.join(self.queue, lambda ticket, error: self.end(ticket))
+        self.shared = shared
         self.next_id = 1
         self.now = 0
 
@@ -46,14 +48,14 @@ class Desk:
 
     def make_way(self, newcomer: Job) -> list[Ticket] | None:
         """Who went, so that it may wait; None if it can't, whoever goes."""
-        if not self.queue.can_make_way(newcomer, self.now):
+        if not self.queue.can_displace(newcomer, self.now):
             return None
-        victims = []
-        while self.queue.crowded(newcomer):
-            victims.append(self.queue.last())
-            for sequence in victims[-1].sequences:
-                self.queue.leave(sequence)
-        return victims
+        return self.shared.displace(newcomer.size, Displaced("the queue is full", retry_after=1))
+
+    def end(self, ticket: Ticket) -> None:
+        for sequence in ticket.sequences:
+            self.queue.leave(sequence)
+            self.queue.forget(sequence)
 
     def serve_all(self) -> list[Sequence]:
         return [self.serve() for _ in range(len(self.queue))]
@@ -264,7 +266,7 @@ class Door(RuleBasedStateMachine):
         newcomer = job(priority, size=size)
         expected = self.must_go(self.key(priority, self.desk.now), size)
         if expected is not None:
-            assert self.queue.crowded(newcomer) == bool(expected)
+            assert self.queue.full(newcomer) == bool(expected)
         assert self.desk.make_way(newcomer) == expected
         if expected is None:
             return

@@ -14,22 +14,23 @@ class House:
 
     def __init__(self, bounds: Bounds) -> None:
         self.clock = Clock()
-        crowd = SharedAdmission(bounds)
+        shared = SharedAdmission(bounds)
         self.one, self.other = (
-            Dispatcher(MemoryPool(0), 0.2, self.clock, Ends(), crowd=crowd) for _ in range(2)
+            Dispatcher(MemoryPool(0), 0.2, self.clock, Ends(), shared_admission=shared)
+            for _ in range(2)
         )
 
 
 def test_bounds_hold_for_all_together() -> None:
     house = House(Bounds(requests=2, size=100))
     house.one.submit(job(size=60))
-    crowd = house.one._crowd
-    assert not crowd.crowded(40)
-    assert crowd.crowded(41), "too many bytes"
+    shared = house.one._shared_admission
+    assert not shared.full(40)
+    assert shared.full(41), "too many bytes"
     house.other.submit(job(size=10))
-    assert crowd.crowded(0), "too many requests"
-    assert crowd._over(90, 1, 60) is False
-    assert crowd._over(91, 1, 60) is True
+    assert shared.full(0), "too many requests"
+    assert shared._over(90, 1, 60) is False
+    assert shared._over(91, 1, 60) is True
 
 
 def test_numbers_are_given_once() -> None:

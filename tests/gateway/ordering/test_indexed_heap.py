@@ -30,6 +30,13 @@ class Ranks(RuleBasedStateMachine):
     def rank_of_the_first(self) -> None:
         assert self.ranked.first_rank() == min(self.oracle.values())[0]
 
+    @rule()
+    def walk(self) -> None:
+        """All of them in order, as long as is wanted; and nothing changes by it."""
+        in_order = sorted(self.oracle, key=lambda item: self.oracle[item])
+        assert list(self.ranked.walk()) == self.ranked.in_order() == in_order
+        assert next(self.ranked.walk(), None) == next(iter(in_order), None)
+
     @invariant()
     def agree(self) -> None:
         assert len(self.ranked) == len(self.oracle)
