@@ -108,7 +108,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nobody is told apart by an address
+        proxy_headers=False,  # clients are told apart by keys, not by addresses
         timeout_graceful_shutdown=FAREWELL_S,
         # The files were read and checked before; given their names, uvicorn would read them again.
         ssl_context_factory=None if tls is None else lambda *_: tls,
@@ -124,14 +124,14 @@ async def serve(
             except PoolFailed as failure:
                 server.should_exit = True
                 await serving
-                return None if gateway.fleet.draining else str(failure)
+                return None if gateway.registry.draining else str(failure)
             gc.collect()
             gc.freeze()  # what is there by now stays: the collector need not look at it again
             print(banner(gateway, sock), flush=True)
             broken = asyncio.create_task(gateway.broken())
             await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
-                broken.result()  # raises: better to end than to accept what nobody serves
+                broken.result()  # raises: better to end than to accept what is never served
             broken.cancel()
         await serving
         return None
@@ -150,13 +150,13 @@ def url(sock: socket.socket, tls: bool) -> str:
 
 
 def banner(gateway: Gateway, sock: socket.socket) -> str:
-    """What an operator wants to know once the server is ready."""
+    """Return the lines that an operator sees once the server is ready."""
     config = gateway.config
     address = url(sock, tls=config.ssl_certfile is not None)
     key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
     page = (f"  page     {address}/",) if config.page else ()
-    lanes = gateway.fleet.lanes
-    models = _one(lanes[0]) if lanes[0].keeper is None else _several(lanes)
+    served = gateway.registry.models
+    models = _several(served) if served[0].on_demand else _one(served[0])
     return "\n".join(
         (
             f"Forge is ready at {address}",
@@ -167,29 +167,29 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     )
 
 
-def _one(lane: ServedModel) -> tuple[str, str]:
-    return f"  model    {lane.name}: {_described(lane)}", f"  workers  {_shape(lane)}"
+def _one(served: ServedModel) -> tuple[str, str]:
+    return f"  model    {served.name}: {_described(served)}", f"  workers  {_shape(served)}"
 
 
-def _several(lanes: Sequence[ServedModel]) -> list[str]:
-    """A line for each; what is not loaded yet is told when somebody asks."""
-    widest = max(len(lane.name) for lane in lanes)
+def _several(models: Sequence[ServedModel]) -> list[str]:
+    """Return a line for each model; a model that is not loaded yet has no description."""
+    widest = max(len(served.name) for served in models)
     lines = []
-    for lane in lanes:
-        known = f"{_described(lane)}; " if lane.pool.model is not None else ""
-        lines.append(f"  model    {lane.name:<{widest}}  {lane.state}: {known}{_shape(lane)}")
+    for served in models:
+        known = f"{_described(served)}; " if served.pool.model is not None else ""
+        lines.append(f"  model    {served.name:<{widest}}  {served.state}: {known}{_shape(served)}")
     return lines
 
 
-def _described(lane: ServedModel) -> str:
-    model = lane.pool.model
+def _described(served: ServedModel) -> str:
+    model = served.pool.model
     assert model is not None, "it was loaded"
     size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
     return f"{model.description}, {size}, {model.n_ctx_seq} tokens of context"
 
 
-def _shape(lane: ServedModel) -> str:
-    shape, model = lane.config.shape(), lane.pool.model
+def _shape(served: ServedModel) -> str:
+    shape, model = served.config.shape(), served.pool.model
     threads = f"{shape.threads} thread{'s' if shape.threads > 1 else ''}"
     cells = f", {model.n_ctx} KV cells each" if model is not None else ""
     return f"{shape.workers} x {shape.slots} slots x {threads}{cells}"
