@@ -1,6 +1,7 @@
-"""The examples of README.md and docs/ are executed."""
+"""The examples of README.md, docs/ and examples/ are executed."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Start
-from tests.docs.pages import Block, block_on, blocks, commands
+from tests.docs.pages import ROOT, Block, block_on, blocks, commands
 from tests.support.server import ForgeServer
 
 QUICKSTART = "docs/quickstart.md"
@@ -85,3 +86,22 @@ def fields(value: Any) -> Any:
 @pytest.mark.parametrize("block", blocks("toml"), ids=page_of)
 def test_shown_files_are_toml(block: Block) -> None:
     assert tomllib.loads(block.text)
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda e: e.name)
+def test_programs(server: ForgeServer, example: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(example)],
+        env={**os.environ, "FORGE_URL": server.url},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 3
+
+
+def test_the_configuration_serves(start_server: Start) -> None:
+    """With a port of its own: the file's may be in use."""
+    server = start_server("--config", str(ROOT / "examples" / "forge.toml"))
+    server.stop()
