@@ -47,7 +47,7 @@ class ForgeUser(FastHttpUser):
 
 
 class Infer(ForgeUser):
-    """The seed's requests, of all priorities; each is a line of the statistics."""
+    """The study project's requests, of all priorities; each is a line of the statistics."""
 
     weight = 4
 

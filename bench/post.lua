@@ -1,4 +1,4 @@
--- What the seed's own line needs to load Forge, wherever it points:
+-- What the study project's own line needs to load Forge, wherever it points:
 --   cd bench && wrk -t4 -c1000 -d10s -s post.lua http://localhost:8080/reverse
 wrk.method = "POST"
 wrk.path = "/infer"

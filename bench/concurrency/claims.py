@@ -41,7 +41,7 @@ def of_sites(sites: Sites) -> list[Claim]:
             "one after another takes the sum of the delays, a thread each the longest of them.",
             alone <= CLOSE * total + OVERHEAD_S and threads <= CLOSE * longest + OVERHEAD_S,
             f"Expected {total:.1f} s and {longest:.1f} s, measured {alone:.1f} s and "
-            f"{threads:.1f} s; the seed, over the internet, measured {seed}.",
+            f"{threads:.1f} s; the study project, over the internet, measured {seed}.",
         ),
         Claim(
             "one event loop waits for ten sites as well as ten threads do.",
@@ -64,7 +64,7 @@ def of_connections(found: Connections) -> list[Claim]:
             ratio > CLOSE,
             f"{loop.requests_s:,.0f} against {threads.requests_s:,.0f} requests/s, {ratio:.1f}x "
             f"(p99 {loop.p99:,.0f} against {threads.p99:,.0f} ms), where both keep connections "
-            f"open; the seed, which made a thread for every request, saw {seed:.1f}x.",
+            f"open; the study project, which made a thread for every request, saw {seed:.1f}x.",
         )
     ]
     if len(waits) > 1:
@@ -89,7 +89,8 @@ def of_connections(found: Connections) -> list[Claim]:
         Claim(
             "one read of 1,024 bytes and no Content-Length is no HTTP.",
             good == 0 and all(e.found.errors == 0 for e in ours),
-            f"Of {sum(e.found.answered + e.found.errors for e in seeds):,} requests to the seed's "
+            f"Of {sum(e.found.answered + e.found.errors for e in seeds):,} requests to the study "
+            "project's "
             f"servers {good:,} were answered so that a client can be sure; of "
             f"{sum(e.found.answered + e.found.errors for e in ours):,} to the ones that keep to "
             f"it, all but {sum(e.found.errors for e in ours):,}.",
@@ -142,10 +143,11 @@ def of_compute(found: Compute) -> list[Claim]:
             f"{thread_each.lost:,} lost. Forge: {waits.threads:,} in all, {waits.each_kib:.0f} "
             f"KiB and {waits.stacks_mib / 1024:,.1f} GiB, {waits.lost:,} lost. "
             + (
-                "The seed expected 5,000 threads to run out of memory: it is reserved, not used, "
+                "The study project expected 5,000 threads to run out of memory: it is reserved, "
+                "not used, "
                 "so they don't where the system lets them reserve."
                 if not thread_each.lost
-                else "The seed expected that to fail, and it does."
+                else "The study project expected that to fail, and it does."
             ),
         ),
     ]

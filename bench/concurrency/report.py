@@ -18,9 +18,9 @@ from .order import TOKENS as ORDER_TOKENS
 from .sites import SEED_S, Sites
 
 INTRO = (
-    "Threads or async? The seed's author measured the first on ten web sites and the second on a "
-    "server that reverses text, and then wrote an inference server, where neither waits for the "
-    "network any more. Four experiments repeat his steps and take the last one."
+    "Threads or async? The study project's author measured the first on ten web sites and the "
+    "second on a server that reverses text, and then wrote an inference server, where neither "
+    "waits for the network any more. Four experiments repeat his steps and take the last one."
 )
 
 
@@ -89,15 +89,16 @@ def _sites(found: Sites) -> list[str]:
         f" the sum of the delays, {sum(found.delays):.1f} s, or the longest of them, "
         f"{max(found.delays):g} s.", "",
         *_table(
-            ("", "seconds", "of the longest", "of the sum", "failed", "the seed's seconds"), rows
+            ("", "seconds", "of the longest", "of the sum", "failed", "study project's"), rows
         ),
     ]  # fmt: skip
 
 
 def _connections(found: Connections) -> list[str]:
     lines = [
-        f"The seed's `POST /reverse`, load by {found.tool}. All servers keep to HTTP; *sequential* "
-        "hangs up after each answer, for whoever stays would keep all others waiting. The seed "
+        f"The study project's `POST /reverse`, load by {found.tool}. All servers keep to "
+        "HTTP; *sequential* hangs up after each answer, for a client that stays would keep all "
+        "others waiting. The study project "
         f"measured {SEED_RATES['threads']:,} requests/s with threads and "
         f"{SEED_RATES['asyncio']:,} with asyncio at 1,000 connections, in his way of HTTP. Latency "
         "in milliseconds; by the built-in client it includes the requests that were never "
@@ -107,7 +108,8 @@ def _connections(found: Connections) -> list[str]:
         rates = [rate for rate in found.rates if rate.wait_s == wait_s]
         lines += [
             "Nothing to wait for:" if not wait_s else
-            f"{1000 * wait_s:.0f} ms of I/O in each request (the seed's `time.sleep`):", "",
+            f"{1000 * wait_s:.0f} ms of I/O in each request (`time.sleep` in the "
+            "study project):", "",
             *_table(
                 ("", "connections", "requests/s", "p50", "p99", "errors"),
                 [[r.server, f"{r.connections:,}", f"{r.requests_s:,.0f}", f"{r.p50:,.1f}",
@@ -155,8 +157,8 @@ def _compute(found: Compute) -> list[str]:
         ),
         f"SIGSEGV to a process that computes, while {CLIENTS} clients wait:", "",
         *_table(("", "failed", f"failed of {CLIENTS} that came later"), crashes),
-        "So many clients wait for a server that computes something else (the seed expects 5,000 "
-        "threads to end in an out-of-memory error):", "",
+        "So many clients wait for a server that computes something else (the study "
+        "project expects 5,000 threads to end in an out-of-memory error):", "",
         *_table(
             ("", "clients", "lost", "threads", "KiB resident each", "GiB reserved",
              "health, ms"), waiting,

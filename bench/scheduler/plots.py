@@ -129,7 +129,7 @@ def waits(traces: Mapping[str, Sequence[Outcome]], path: Path) -> Path:
 
 
 def costs(measured: Sequence[Cost], path: Path) -> Path:
-    """Push and pop beside log2 n; aging beside the seed's loop."""
+    """Push and pop beside log2 n; aging beside the study project's loop."""
     sizes = [cost.n for cost in measured]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     for name, colour, values in (
@@ -144,10 +144,10 @@ def costs(measured: Sequence[Cost], path: Path) -> Path:
     left.set_ylabel("µs per operation")
     left.set_ylim(0, None)
     left.set_title("Forge: push and pop")
-    seeds = [("seed's loop, Python", SEED, [cost.seed_pass_ms for cost in measured])]
+    seeds = [("study project's loop, Python", SEED, [cost.seed_pass_ms for cost in measured])]
     in_cpp = [cost.seed_cpp_pass_ms for cost in measured if cost.seed_cpp_pass_ms is not None]
     if len(in_cpp) == len(measured):
-        seeds.append(("seed's loop, C++", SEED_INT, in_cpp))
+        seeds.append(("study project's loop, C++", SEED_INT, in_cpp))
     for name, policy, passes in seeds:
         right.plot(
             sizes,

@@ -92,8 +92,8 @@ def _seed(*, integer: bool) -> Callable[[Pool], Desk]:
 
 FIFO = Policy("FIFO", _forge(0.0, level=True))
 STRICT = Policy("strict priority", _forge(0.0))
-SEED_INT = Policy("seed, as published (int)", _seed(integer=True))
-SEED = Policy("seed, as described", _seed(integer=False))
+SEED_INT = Policy("study project, as published (int)", _seed(integer=True))
+SEED = Policy("study project, as described", _seed(integer=False))
 FORGE = Policy("Forge, preempt off", _forge(RATE))
 FORGE_PREEMPT = Policy(
     "Forge, preempt on", _forge(RATE, preemption=PreemptionRules(QUANTUM_S, RATE))

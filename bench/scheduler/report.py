@@ -71,7 +71,7 @@ def _seconds(waits: Waits) -> str:
 
 
 def turns(outcomes: Sequence[Outcome]) -> Table:
-    """When the one normal job of the seed's question has its turn."""
+    """When the one normal job of the study project's question has its turn."""
     rows = []
     for outcome in outcomes:
         (job,) = (job for job in outcome.jobs if job.arrival.priority == NORMAL)
@@ -126,8 +126,8 @@ def costs(measured: Sequence[Cost], baseline: float) -> Table:
         "pushing a job that goes before all others, the longest way. *Whole queue*: the heap with "
         "the books beside it (turns between owners, bounds, preemption), filled to n and drained. "
         "*Aging, Forge*: CPU that the real dispatcher takes while so many jobs wait, measured; it "
-        f"takes {percent(baseline, 2)} with an empty queue. *Aging, seed*: one pass over all "
-        f"waiting jobs (the fastest of {PASSES}), and the share of a core when it sleeps "
+        f"takes {percent(baseline, 2)} with an empty queue. *Aging, study project*: one pass over "
+        f"all waiting jobs (the fastest of {PASSES}), and the share of a core when it sleeps "
         f"{PERIOD_S:.0f} s in between; in Python on the same heapq, and in C++ (-O2).\n\n"
         f"From {first.n:,} to {last.n:,} waiting, log2 n grows {growth(first, last):.1f}-fold, the "
         f"comparisons of a pop {last.comparisons / first.comparisons:.1f}-fold, and its time "
@@ -138,8 +138,8 @@ def costs(measured: Sequence[Cost], baseline: float) -> Table:
     aging = [
         "whole queue in / out, µs",
         "aging, Forge: CPU",
-        "aging, seed in Python",
-        "aging, seed in C++",
+        "aging, study project in Python",
+        "aging, study project in C++",
     ]
     return Table("Cost", note, [*header, *aging], rows)
 
@@ -158,11 +158,11 @@ Written by `{command}` on {day}: {processor()}, {os.cpu_count()} cores, \
 Python {platform.python_version()}. Waits are simulated in virtual time and are the same on every \
 machine; costs are this machine's, all from one run.
 
-All policies but the seed's are the gateway's own dispatcher and heap: FIFO is given equal \
-priorities, strict priority the aging rate 0, Forge {RATE} per second. With *preempt on*, the \
-gateway's default, a running job is parked for one of higher base priority after a quantum of \
-{QUANTUM_S} s. The seed ages by {RATE} every {PERIOD_S:.0f} s; as published its priority is an \
-`int`, so that adding {RATE} changes nothing.
+All policies but the study project's are the gateway's own dispatcher and heap: FIFO is given \
+equal priorities, strict priority the aging rate 0, Forge {RATE} per second. With *preempt on*, \
+the gateway's default, a running job is parked for one of higher base priority after a quantum of \
+{QUANTUM_S} s. The study project ages by {RATE} every {PERIOD_S:.0f} s; as published its priority \
+is an `int`, so that adding {RATE} changes nothing.
 
 *Wait*: all time from arrival to end without a slot. *Starved*: jobs that waited more than \
 {STARVED_S:.0f} s. *Fairness*: Jain's index, (sum x)^2 / (n sum x^2), of the classes' slowdowns \

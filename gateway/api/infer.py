@@ -1,4 +1,4 @@
-"""The seed's dialect: POST /infer, one question in, one answer out."""
+"""The study project's dialect: POST /infer, one question in, one answer out."""
 
 from typing import NotRequired
 
@@ -42,7 +42,7 @@ class Inferred(TypedDict):
 
 
 class Problem(TypedDict):
-    """The seed's error shape: the text under "error"; code and field beside it."""
+    """The study project's error shape: the text under "error"; code and field beside it."""
 
     error: str
     code: str
@@ -62,7 +62,7 @@ def error_response(error: ForgeError) -> Response:
 
 
 class Infer:
-    """The dialect's endpoint. Greedy unless asked otherwise, as in the seed."""
+    """The dialect's endpoint. Greedy unless asked otherwise, as in the study project."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -73,7 +73,7 @@ class Infer:
                 path="/infer",
                 handler=self.infer,
                 method="POST",
-                group="The seed",
+                group="Infer",
                 body=Body(type=InferBody, example={"query": "what is 2+2?"}),
                 answers={JSON: Inferred},
                 failure=Problem,

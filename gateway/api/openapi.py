@@ -20,7 +20,8 @@ REFS = "#/components/schemas/{model}"
 Object = dict[str, Any]
 
 ABOUT = """\
-An inference gateway: OpenAI's API, the seed's `/infer`, and what operators want to know.
+An inference gateway: OpenAI's API, `/infer` of the study project that Forge grew
+from, and what operators want to know.
 
 A field that is `null` or absent has its default. A field that is not described here is a 400 that
 names it: nothing is ignored in silence.

@@ -37,7 +37,7 @@ class Outcomes(TypedDict):
 
 
 class Summary(TypedDict):
-    """The seed's metrics, with a little more."""
+    """The study project's metrics, with a little more."""
 
     queue_depth: int
     """Sequences that wait; a request with ``n`` has several."""
@@ -106,7 +106,7 @@ class Metrics:
         """Count a bug that was noticed."""
         self._violations.add(())
 
-    # ------------------------------------------------------------------ the seed's view of it
+    # ------------------------------------------------------ the study project's view of it
 
     def quantile_ms(self, q: float) -> float:
         """End-to-end latency of finished requests in milliseconds; 0 before the first."""

@@ -69,7 +69,7 @@ def _wants_openmetrics(accept: str) -> bool:
 
 
 def wants_exposition(accept: str) -> bool:
-    """Whether an Accept header asks for Prometheus text rather than the seed's JSON."""
+    """Whether an Accept header asks for Prometheus text rather than the study project's JSON."""
     kinds = (part.split(";")[0].strip().lower() for part in accept.split(","))
     text = ("text/plain", "application/openmetrics-text")
     known = (kind for kind in kinds if kind in (*text, "application/json", "*/*"))
