@@ -57,49 +57,49 @@ class ModelRegistry:
 
     def depth(self) -> int:
         """Sequences waiting."""
-        return sum(lane.dispatcher.depth() for lane in self.lanes)
+        return sum(lane.dispatcher.stats.depth() for lane in self.lanes)
 
     def running(self) -> int:
         """Sequences with a worker."""
-        return sum(lane.dispatcher.running() for lane in self.lanes)
+        return sum(lane.dispatcher.stats.running() for lane in self.lanes)
 
     def paused(self) -> int:
         """Sequences that wait for their clients to read."""
-        return sum(lane.dispatcher.paused() for lane in self.lanes)
+        return sum(lane.dispatcher.stats.paused() for lane in self.lanes)
 
     def preemptions(self) -> int:
         """Sequences parked for more urgent ones, since the start."""
-        return sum(lane.dispatcher.preemptions for lane in self.lanes)
+        return sum(lane.dispatcher.stats.preemptions for lane in self.lanes)
 
     def failovers(self) -> int:
         """Sequences put back because their workers died, since the start."""
-        return sum(lane.dispatcher.failovers for lane in self.lanes)
+        return sum(lane.dispatcher.stats.failovers for lane in self.lanes)
 
     def waiting(self) -> list[Generation]:
         """All sequences that wait, in no order."""
-        return [each for lane in self.lanes for each in lane.dispatcher.waiting()]
+        return [each for lane in self.lanes for each in lane.dispatcher.stats.waiting()]
 
     def served(self) -> list[Generation]:
         """All sequences with a worker."""
-        return [each for lane in self.lanes for each in lane.dispatcher.served()]
+        return [each for lane in self.lanes for each in lane.dispatcher.stats.served()]
 
     def order(self) -> Iterator[tuple[ServedModel, Entry, Generation]]:
         """Who would be served next and in which place, were all slots free; O(n log n)."""
 
         def of(lane: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
-            return ((lane, place, sequence) for place, sequence in lane.dispatcher.order())
+            return ((lane, place, sequence) for place, sequence in lane.dispatcher.stats.order())
 
         return heapq.merge(*map(of, self.lanes), key=lambda found: found[1].key)
 
     def wait_estimate_s(self) -> float | None:
         """Seconds until one that came now would start, were it for the busiest model."""
-        lanes = [lane.dispatcher for lane in self.lanes]
+        lanes = [lane.dispatcher.stats for lane in self.lanes]
         estimates = (each.wait_estimate_s(each.depth()) for each in lanes)
         return max((each for each in estimates if each is not None), default=None)
 
     def now_ns(self) -> int:
         """The dispatchers' clock."""
-        return self.first.dispatcher.now_ns()
+        return self.first.dispatcher.stats.now_ns()
 
     @property
     def draining(self) -> bool:
