@@ -43,7 +43,8 @@ def is_controller(config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        fixtures = frozenset(getattr(item, "fixturenames", ()))
+        asked = [name for mark in item.iter_markers("usefixtures") for name in mark.args]
+        fixtures = frozenset(getattr(item, "fixturenames", ())).union(asked)
         item.add_marker(tier(item.path.relative_to(TESTS), fixtures))
 
 

@@ -59,7 +59,7 @@ def run(plan: Plan, out: Path, console: Console) -> None:
         lags(results, plan.rounds, 3 * plan.seconds, tick)
         where = stages.measure(plan.repeats)
         tick()
-    text = report.markdown(results, *where)
+    text = report.markdown(results, where)
     (out / "gateway.md").write_text(text, encoding="utf-8")
     console.print(Markdown(text))
     console.print(f"written to {out}")
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the table")
     args = parser.parse_args()
     if args.stages:
-        Console().print(Markdown("\n".join(report.stages(*stages.measure(FULL.repeats)))))
+        Console().print(Markdown("\n".join(report.stages(stages.measure(FULL.repeats)))))
         return
     args.out.mkdir(parents=True, exist_ok=True)
     run(QUICK if args.quick else FULL, args.out, Console())

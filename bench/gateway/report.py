@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from statistics import median
 
 from .measure import CHAT, ECHO, INFER, LATENCY_CLIENTS, PACE_S, STREAMS, Lag, Rate, Results
-from .stages import Stage
+from .stages import Stage, Stages
 
 NAMES = {ECHO: "bare echo", CHAT: "`/v1/chat/completions`", INFER: "`/infer`"}
 
@@ -112,15 +112,21 @@ def lags(results: Results) -> list[str]:
     return _table(("the workers do", "loop lag p99, ms", "worst, ms"), rows)
 
 
-def stages(request: list[Stage], token: list[Stage]) -> list[str]:
+def stages(found: Stages) -> list[str]:
     """Where the time goes."""
+
+    def table(of: str, rows: list[Stage]) -> list[str]:
+        return _table((of, "µs"), [[stage.name, f"{stage.us:.2f}"] for stage in rows])
+
     return [
-        *_table(("of a request", "µs"), [[s.name, f"{s.us:.1f}"] for s in request]),
-        *_table(("of a streamed token", "µs"), [[s.name, f"{s.us:.2f}"] for s in token]),
-    ]
+        *table("of a request", found.request),
+        "The same request by the room whose code runs; libraries in C count for the room that "
+        "calls them. These add up:", "", *table("of a request, by room", found.rooms),
+        *table("of a streamed token", found.token),
+    ]  # fmt: skip
 
 
-def markdown(results: Results, request: list[Stage], token: list[Stage]) -> str:
+def markdown(results: Results, found: Stages) -> str:
     """The report."""
     return "\n".join([
         "# What the gateway costs", "",
@@ -140,5 +146,5 @@ def markdown(results: Results, request: list[Stage], token: list[Stage]) -> str:
         "## The loop's lag while all cores compute", "",
         "Two workers of one thread each, the embedded model:", "", *lags(results),
         "## Where the time goes", "",
-        "Each stage by itself in one process, without sockets:", "", *stages(request, token),
+        "Each stage by itself in one process, without sockets:", "", *stages(found),
     ])  # fmt: skip

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import uvloop
@@ -49,6 +49,7 @@ from workers.protocol import (
 from .measure import CHAT, ONE
 from .null_worker import MODEL, PIECE, PROMPT_TOKENS, TOKEN
 
+WHOLE = "all of the application"
 WIDTH = 32
 """Streams in a step's frame."""
 
@@ -248,7 +249,7 @@ async def of_a_request(bench: Bench, repeats: int) -> list[Stage]:
         "encode for the worker": plain(lambda: encode(generate)),
         "decode the worker's frame": plain(lambda: list(decoder.feed(frame))),
         "write the answer": plain(lambda: orjson.dumps(envelope.whole(answer))),
-        "all of the application": served(bench.gateway.app(), CHAT, bench.raw),
+        WHOLE: served(bench.gateway.app(), CHAT, bench.raw),
         "all of a bare echo": served(bare, "/", bench.raw),
     }
     return [Stage(name, await timed(each, repeats)) for name, each in work.items()]
@@ -298,16 +299,30 @@ async def of_a_token(bench: Bench, repeats: int) -> list[Stage]:
     return found
 
 
-async def _all(repeats: int) -> tuple[list[Stage], list[Stage]]:
+class Stages(NamedTuple):
+    """Where the time goes."""
+
+    request: list[Stage]
+    rooms: list[Stage]
+    """Of a request, too: these add up."""
+    token: list[Stage]
+
+
+async def _all(repeats: int) -> Stages:
+    from .rooms import by_room  # late: it takes the type of a stage from here
+
     bench = Bench()
     await bench.gateway.start()
     try:
-        return await of_a_request(bench, repeats), await of_a_token(bench, 3 * repeats)
+        request = await of_a_request(bench, repeats)
+        (whole,) = (stage.us for stage in request if stage.name == WHOLE)
+        rooms = await by_room(served(bench.gateway.app(), CHAT, bench.raw), whole, repeats)
+        return Stages(request, rooms, await of_a_token(bench, 3 * repeats))
     finally:
         await bench.gateway.stop()
 
 
-def measure(repeats: int) -> tuple[list[Stage], list[Stage]]:
-    """Those of a request, and those of a token."""
+def measure(repeats: int) -> Stages:
+    """The stages of a request and of a token, from ``repeats`` of each."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_all(repeats))

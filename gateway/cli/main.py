@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from gateway import __version__
+from gateway.cli import console
 from gateway.cli.chat import options as talk_options
+from gateway.cli.console import Exit
 from gateway.cli.models import command as model_commands
 from gateway.cli.models import options as model_options
 from gateway.cli.quantize import options as quantize_options
@@ -26,11 +28,9 @@ from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
-from gateway.model_files.resolve import obtain
 from gateway.served import memory_budget
 from gateway.system import log_setup
 
-EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 SEND_BUFFER = 1 << 16
 """Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
 client that does not read is noticed."""
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     unknown = llama_server_compat.hint(arguments) if arguments[:1] == ["serve"] else None
     if unknown is not None:
-        return _fail("serve", unknown)
+        return console.fail("serve", unknown)
     given = vars(parser.parse_args(arguments))
     command, file = given.pop("command"), given.pop("config", None)
     if command in model_options.NAMES:
@@ -67,31 +67,34 @@ def _check_sampling(defaults: dict[str, Any]) -> None:
 
 def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
-    try:
-        config, entries = model_tables.load(given, os.environ, file, _check_sampling, obtain)
-        log_setup.configure(config.log_level, config.log_format, "%(name)s")
-        keyring = Keyring.load(config.api_key, config.api_key_file)
-        tls = server_context(config.ssl_certfile, config.ssl_keyfile)
-        if entries:
-            tunings = [
-                (entry, *tuning_profile.apply(entry.config, os.environ)) for entry in entries
-            ]
-            entries = [replace(entry, config=found) for entry, found, _ in tunings]
-            notes = [None if note is None else f"{each.name}: {note}" for each, _, note in tunings]
-            plan = memory_budget.plan(config, entries)
-        else:
-            config, note = tuning_profile.apply(config, os.environ)
-            notes, plan = [note, memory_check.check(config)], None
-        sock = bind(config.host, config.port)
-    except ConfigError as error:
-        return _fail("serve", str(error))
-    except KeyboardInterrupt:  # while the model came
-        print(f"forge serve: {model_commands.KEPT}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    # Only while the model is downloaded can it be interrupted: later it has its own handlers.
+    return console.run(
+        "serve",
+        lambda: _serve(given, file),
+        refused=(ConfigError,),
+        interrupted=model_commands.KEPT,
+    )
+
+
+def _serve(given: dict[str, Any], file: Path | None) -> Exit:
+    """Raises :class:`ConfigError`."""
+    config, entries = model_tables.load(given, os.environ, file, _check_sampling, console.obtain)
+    log_setup.configure(config.log_level, config.log_format, "%(name)s")
+    keyring = Keyring.load(config.api_key, config.api_key_file)
+    tls = server_context(config.ssl_certfile, config.ssl_keyfile)
+    if entries:
+        tunings = [(entry, *tuning_profile.apply(entry.config, os.environ)) for entry in entries]
+        entries = [replace(entry, config=found) for entry, found, _ in tunings]
+        notes = [None if note is None else f"{each.name}: {note}" for each, _, note in tunings]
+        plan = memory_budget.plan(config, entries)
+    else:
+        config, note = tuning_profile.apply(config, os.environ)
+        notes, plan = [note, memory_check.check(config)], None
+    sock = bind(config.host, config.port)
     for note in filter(None, notes):
         _tell(note, config.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(EXIT_OK))  # until the server has its own
+        signal.signal(number, lambda *_: sys.exit(Exit.OK))  # until the server has its own
     # Late, so that --help and wrong arguments answer at once.
     import uvloop
 
@@ -99,7 +102,7 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
 
     with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         failure = runner.run(serve(config, sock, keyring, tls, plan=plan))
-    return EXIT_OK if failure is None else _fail("serve", failure)
+    return Exit.OK if failure is None else console.fail("serve", failure)
 
 
 def tune(given: dict[str, Any], file: Path | None) -> int:
@@ -107,13 +110,12 @@ def tune(given: dict[str, Any], file: Path | None) -> int:
     from gateway.cli.tune import command  # late: rich takes a while to import
 
     own = {field.name: given.pop(field.name) for field in fields(options.TuneOptions)}
-    try:
-        return command.run(given, file, options.TuneOptions(**own))
-    except ConfigError as error:
-        return _fail("tune", str(error))
-    except KeyboardInterrupt:
-        print("forge tune: interrupted, nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return console.run(
+        "tune",
+        lambda: command.run(given, file, options.TuneOptions(**own)),
+        refused=(ConfigError,),
+        interrupted="interrupted, nothing was written",
+    )
 
 
 def _tell(note: str, form: log_setup.Format) -> None:
@@ -121,12 +123,7 @@ def _tell(note: str, form: log_setup.Format) -> None:
     if form == "json":
         logging.getLogger("forge").warning("%s", note)
     else:
-        print(f"forge serve: {log_setup.escaped(note)}", file=sys.stderr)
-
-
-def _fail(command: str, reason: str) -> int:
-    print(f"forge {command}: error: {log_setup.escaped(reason)}", file=sys.stderr)
-    return EXIT_USAGE
+        console.say("serve", note)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from gateway.config.config import Config
 from gateway.system.host import Machine, this_machine
+from gateway.system.paths import config_folder
 
 HEAD = 1 << 20
 """Bytes of a model file that are hashed: see :func:`fingerprint`."""
@@ -55,10 +56,7 @@ def fingerprint(model: Path) -> Fingerprint:
 
 def folder(environment: Mapping[str, str]) -> Path:
     """Where the files are. Raises RuntimeError if this user has no home."""
-    # The XDG base directory specification: a relative path in the variable is to be ignored.
-    given = environment.get("XDG_CONFIG_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".config"
-    return base / "forge" / "tuned"
+    return config_folder(environment) / "tuned"
 
 
 def path_for(model: Path, mark: Fingerprint, environment: Mapping[str, str]) -> Path:

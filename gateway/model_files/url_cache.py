@@ -10,14 +10,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from gateway.model_files.download import FileToFetch, Tell, client, fetch
 from gateway.model_files.gguf import PART, part_name
 from gateway.model_files.source import Url, shown
+from gateway.system.paths import cache_folder
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
     """Where models are kept. Raises RuntimeError if this user has no home."""
-    # The XDG base directory specification: a relative path in the variable is to be ignored.
-    given = environment.get("XDG_CACHE_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-    return base / "forge" / "models"
+    return cache_folder(environment) / "models"
 
 
 def pull(source: Url, tell: Tell) -> Path:

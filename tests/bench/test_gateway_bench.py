@@ -32,13 +32,16 @@ def test_a_small_run(tmp_path: Path) -> None:
         for part in text.split("\n\n")
         if part.startswith("|")
     ]
-    assert len(tables) == 7
+    assert len(tables) == 8
     for head, _, *rows in tables:
         if "failed" in head:
             assert [row[head.index("failed")] for row in rows] == ["0"] * len(rows)
     ways = [row[0] for row in tables[0][2:]]
     assert ways == ["bare echo", "`/v1/chat/completions`", "`/infer`"]
     assert "150" in tables[3][2], "as many streams as were asked for"
+    *parts, together = (float(row[-1]) for row in tables[6][2:])
+    assert sum(parts) == pytest.approx(together, abs=0.1), "the rooms add up to the request"
+    assert together == float(next(row[1] for row in tables[5] if row[0].startswith("all of the a")))
 
 
 def test_ratios_are_those_of_one_round() -> None:

@@ -22,8 +22,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
-def test_not_a_json_object(http: httpx.Client, dialect: Dialect, content: bytes) -> None:
-    failure = dialect.refusal(http.post(dialect.path, content=content))
+def test_not_a_json_object(front: httpx.Client, dialect: Dialect, content: bytes) -> None:
+    failure = dialect.refusal(front.post(dialect.path, content=content))
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", None)
 
 
@@ -45,15 +45,15 @@ BAD_VALUES: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("field", "value"), [(field, value) for field, values in BAD_VALUES.items() for value in values]
 )
-def test_bad_value(http: httpx.Client, dialect: Dialect, field: str, value: Any) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(**{field: value})))
+def test_bad_value(front: httpx.Client, dialect: Dialect, field: str, value: Any) -> None:
+    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(**{field: value})))
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", field)
     assert field in failure.message
 
 
 @pytest.mark.parametrize("value", ["", [""], [3], 5, {}, ["x"] * 17, ["a", ""]])
-def test_bad_stop(http: httpx.Client, dialect: Dialect, value: Any) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(stop=value)))
+def test_bad_stop(front: httpx.Client, dialect: Dialect, value: Any) -> None:
+    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(stop=value)))
     assert (failure.status, failure.code) == (400, "invalid_request")
     # An element may be named by its index.
     assert failure.param is not None
@@ -81,15 +81,15 @@ OWN_BAD_VALUES: list[tuple[Dialect, str, Any]] = [
 
 @pytest.mark.parametrize(("dialect", "field", "value"), OWN_BAD_VALUES, ids=str)
 def test_bad_value_of_one_dialect(
-    http: httpx.Client, dialect: Dialect, field: str, value: Any
+    front: httpx.Client, dialect: Dialect, field: str, value: Any
 ) -> None:
     body = {**dialect.body(), field: value}
-    failure = dialect.refusal(http.post(dialect.path, json=body))
+    failure = dialect.refusal(front.post(dialect.path, json=body))
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", field)
 
 
-def test_the_prompt_is_required(http: httpx.Client, dialect: Dialect) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json={}))
+def test_the_prompt_is_required(front: httpx.Client, dialect: Dialect) -> None:
+    failure = dialect.refusal(front.post(dialect.path, json={}))
     assert (failure.status, failure.param) == (400, dialect.field)
     assert "required" in failure.message
 
@@ -107,15 +107,15 @@ BAD_MESSAGES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("message", "param"), BAD_MESSAGES, ids=str)
-def test_bad_message(http: httpx.Client, message: dict[str, Any], param: str) -> None:
-    failure = CHAT.refusal(http.post(CHAT.path, json={"messages": [message]}))
+def test_bad_message(front: httpx.Client, message: dict[str, Any], param: str) -> None:
+    failure = CHAT.refusal(front.post(CHAT.path, json={"messages": [message]}))
     assert (failure.status, failure.param) == (400, param)
 
 
-def test_only_text_parts(http: httpx.Client) -> None:
+def test_only_text_parts(front: httpx.Client) -> None:
     image = {"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}
     body = {"messages": [{"role": "user", "content": [image]}]}
-    failure = CHAT.refusal(http.post(CHAT.path, json=body))
+    failure = CHAT.refusal(front.post(CHAT.path, json=body))
     assert failure.status == 400
     assert failure.param is not None
     assert failure.param.startswith("messages.0.content")
@@ -139,28 +139,28 @@ def test_known_roles(http: httpx.Client, role: str) -> None:
     assert response.status_code == 200, response.text
 
 
-def test_one_limit_only(http: httpx.Client) -> None:
+def test_one_limit_only(front: httpx.Client) -> None:
     body = CHAT.body(max_tokens=5, max_completion_tokens=5)
-    failure = CHAT.refusal(http.post(CHAT.path, json=body))
+    failure = CHAT.refusal(front.post(CHAT.path, json=body))
     assert (failure.status, failure.param) == (400, "max_tokens")
 
 
-def test_stream_options_need_a_stream(http: httpx.Client, streaming: Dialect) -> None:
+def test_stream_options_need_a_stream(front: httpx.Client, streaming: Dialect) -> None:
     absent: dict[str, Any] = {}
     for options in (absent, {"stream": False}):
         body = streaming.body(stream_options={"include_usage": True}, **options)
-        failure = streaming.refusal(http.post(streaming.path, json=body))
+        failure = streaming.refusal(front.post(streaming.path, json=body))
         assert (failure.status, failure.param) == (400, "stream_options")
 
 
-def test_unknown_stream_option(http: httpx.Client, streaming: Dialect) -> None:
+def test_unknown_stream_option(front: httpx.Client, streaming: Dialect) -> None:
     body = streaming.body(stream=True, stream_options={"colour": True})
-    failure = streaming.refusal(http.post(streaming.path, json=body))
+    failure = streaming.refusal(front.post(streaming.path, json=body))
     assert (failure.code, failure.param) == ("unknown_parameter", "stream_options.colour")
 
 
 @pytest.mark.parametrize("name", ["max_token", "extra_body", "Temperature", "int", "a[0]"])
-def test_unknown_parameter(http: httpx.Client, dialect: Dialect, name: str) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json={**dialect.body(), name: 1}))
+def test_unknown_parameter(front: httpx.Client, dialect: Dialect, name: str) -> None:
+    failure = dialect.refusal(front.post(dialect.path, json={**dialect.body(), name: 1}))
     assert (failure.status, failure.code) == (400, "unknown_parameter")
     assert failure.param == name

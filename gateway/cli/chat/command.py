@@ -1,21 +1,18 @@
 """``forge chat`` and ``forge run``."""
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from gateway.cli import console
 from gateway.cli.chat.client import Answer, Client, RequestFailed
 from gateway.cli.chat.conversation import Transcript
 from gateway.cli.chat.session import ChatOptions, ChatSession, figures
 from gateway.cli.chat.target_server import server
 from gateway.cli.chat.terminal import Screen, harmless, typed
 from gateway.config.config import ConfigError
-from gateway.system import log_setup
-
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class Wrong(Exception):
@@ -26,24 +23,10 @@ def run(command: str, given: dict[str, Any]) -> int:
     """The exit code of ``forge command``."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # and end our server
-    try:
-        (chat if command == "chat" else once)(given)
-    except (ConfigError, Wrong) as error:
-        return _fail(command, error, EXIT_USAGE)
-    except RequestFailed as error:
-        return _fail(command, error, EXIT_FAILED)
-    except BrokenPipeError:  # as under `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except KeyboardInterrupt:
-        print(f"\nforge {command}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return EXIT_OK
-
-
-def _fail(command: str, error: Exception, code: int) -> int:
-    print(f"forge {command}: error: {log_setup.escaped(str(error))}", file=sys.stderr)
-    return code
+    work = chat if command == "chat" else once
+    return console.run(
+        command, lambda: work(given), refused=(ConfigError, Wrong), failed=(RequestFailed,)
+    )
 
 
 def chat(given: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gateway.cli.chat.client import Client, RequestFailed
+from gateway.cli.console import obtain
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.model_files import catalog
-from gateway.model_files.resolve import obtain
 from gateway.model_files.source import BadSource, parse
 from workers.protocol import children
 

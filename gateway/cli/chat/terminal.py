@@ -4,10 +4,10 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TextIO
 
 from gateway.cli.chat.slash_commands import COMMANDS, unfinished
+from gateway.system.paths import state_folder
 
 PROMPT, MORE = ">>> ", "... "
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
@@ -59,14 +59,6 @@ class Screen:
             self._out.write(f"{style}{text}{PLAIN}" if style and self._styled else text)
             self._out.flush()
             self._at_start = text.endswith("\n")
-
-
-def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the history of what was typed is kept. Raises RuntimeError if there is no home."""
-    # The XDG base directory specification: a relative path in the variable is to be ignored.
-    given = environment.get("XDG_STATE_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".local" / "state"
-    return base / "forge"
 
 
 def typed() -> Iterator[str]:

@@ -8,17 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway.cli import console
 from gateway.config.config import ConfigError
 from gateway.config.sources import load
 from gateway.core.byte_sizes import readable
 from gateway.model_files import catalog, gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import MemoryEstimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
-from gateway.model_files.resolve import obtain
 from gateway.model_files.source import BadSource
 from gateway.system import log_setup
 
-EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
 UNSEEN_WIDTH = 4096
 """Columns where there is no terminal: more than the longest path takes."""
 KEPT = "interrupted; what came is kept, and the next time it goes on from there"
@@ -32,31 +31,18 @@ def run(command: str, given: dict[str, Any], file: Path | None) -> int:
         "show": show_model,
         "rm": remove,
     }
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        commands[command](given, file)
-    except (ConfigError, BadSource) as error:
-        print(f"forge {command}: error: {log_setup.escaped(str(error))}", file=sys.stderr)
-        return EXIT_FAILED
-    except BrokenPipeError:  # as under `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except KeyboardInterrupt:
-        text = KEPT if command == "pull" else "interrupted"
-        print(f"forge {command}: {text}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return EXIT_OK
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    with console.interrupted_by(signal.SIGTERM):
+        return console.run(
+            command,
+            lambda: commands[command](given, file),
+            refused=(ConfigError, BadSource),
+            interrupted=KEPT if command == "pull" else "interrupted",
+        )
 
 
 def pull(given: dict[str, Any], _: Path | None) -> None:
     """``forge pull``."""
-    print(obtain(given["source"]))
+    print(console.obtain(given["source"]))
 
 
 def list_models(given: dict[str, Any], _: Path | None) -> None:
@@ -84,13 +70,11 @@ def list_models(given: dict[str, Any], _: Path | None) -> None:
         table.add_row(*(log_setup.escaped(cell).replace("[", r"\[") for cell in row))
     # Into a file or a pipe each model goes on one line, however long its name.
     unseen = not (sys.stdout.isatty() or "COLUMNS" in os.environ)
-    console = Console(highlight=False, width=UNSEEN_WIDTH if unseen else None)
-    console.print(table)
+    screen = Console(highlight=False, width=UNSEEN_WIDTH if unseen else None)
+    screen.print(table)
     if partial:
         size = readable(sum(path.stat().st_size for path in partial))
-        console.print(
-            f"Unfinished: {len(partial)} with {size}; forge rm --unfinished deletes them."
-        )
+        screen.print(f"Unfinished: {len(partial)} with {size}; forge rm --unfinished deletes them.")
 
 
 def _as_json(entry: catalog.CatalogEntry) -> dict[str, Any]:
@@ -158,7 +142,7 @@ def _print_memory(memory: dict[str, Any], asked: MemoryEstimate) -> None:
 
     from gateway.cli.models import show
 
-    console = Console(highlight=False)
+    screen = Console(highlight=False)
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -168,12 +152,12 @@ def _print_memory(memory: dict[str, Any], asked: MemoryEstimate) -> None:
     for row in show.memory_rows(asked):
         table.add_row(*row, style="bold" if row[0] == "total" else "")
     shape = f"{_count(memory['workers'], 'worker')}, {_count(memory['slots'], 'slot')} each"
-    console.print(f"\nMemory of forge serve: {shape}", style="bold")
-    console.print(table)
+    screen.print(f"\nMemory of forge serve: {shape}", style="bold")
+    screen.print(table)
     if memory["free"] is not None:
         free = readable(memory["free"])
         verdict = memory["advice"] or f"It fits: {free} are free."
-        console.print(verdict.removesuffix(memory_fit.TRY_ANYWAY), markup=False)
+        screen.print(verdict.removesuffix(memory_fit.TRY_ANYWAY), markup=False)
 
 
 def _count(number: int, what: str) -> str:
@@ -212,7 +196,7 @@ def _remove_unfinished(given: dict[str, Any]) -> None:
 def _ask(question: str) -> None:
     """Raises :class:`ConfigError` unless the answer is yes."""
     if not sys.stdin.isatty():
-        raise ConfigError("nobody is there to be asked; --yes deletes without asking")
+        raise ConfigError("no terminal to ask in; --yes deletes without asking")
     try:
         answer = input(f"{question} [y/N] ")
     except EOFError:

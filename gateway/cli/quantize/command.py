@@ -6,23 +6,21 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.cli import console
+from gateway.cli.progress import Progress
 from gateway.cli.quantize import loss, process, types
-from gateway.cli.quantize.bar import Bar
 from gateway.cli.quantize.report import QuantizeOutcome, as_json, show
 from gateway.config.config import Config, ConfigError
 from gateway.core.byte_sizes import readable
 from gateway.model_files import catalog, gguf
 from gateway.model_files.ggml import TYPES
-from gateway.system import log_setup
 from gateway.system.host import available_cores
 from workers.protocol import Compare, Error, Pair, Score, Scored, Shrink, Tick, Where
 
-EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 2, 130
 ROOM = 1.05
 """How much more than reckoned the new file may take."""
 _NUMBERS = {kind.name: number for number, kind in TYPES.items()}
@@ -32,32 +30,19 @@ class QuantizeRefused(Exception):
     """Why nothing is written, in one line."""
 
 
+REFUSED = (
+    ConfigError,
+    QuantizeRefused,
+    gguf.Unreadable,
+    process.QuantizeJobError,
+    types.NoSuchType,
+)
+
+
 def run(given: dict[str, Any]) -> int:
     """The exit code."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _run(given)
-    except (
-        ConfigError,
-        QuantizeRefused,
-        gguf.Unreadable,
-        process.QuantizeJobError,
-        types.NoSuchType,
-    ) as error:
-        print(f"forge quantize: error: {log_setup.escaped(str(error))}", file=sys.stderr)
-        return EXIT_FAILED
-    except BrokenPipeError:  # as under `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        print("forge quantize: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return EXIT_OK
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    with console.interrupted_by(signal.SIGTERM):
+        return console.run("quantize", lambda: _run(given), refused=REFUSED)
 
 
 def _run(given: dict[str, Any]) -> None:
@@ -149,11 +134,12 @@ def _partial(target: Path) -> Iterator[Path]:
 
 
 def _shrink(job: Shrink, name: str) -> None:
-    with Bar(f"to {name}") as bar:
+    with Progress("steps") as bar:
+        bar(f"to {name}", 0, None)
         try:
             for told in process.run(job):
                 if isinstance(told, Tick):
-                    bar.tick(told.done, told.total, told.name)
+                    bar(f"to {name}", told.done, told.total, told.name)
         except process.QuantizeJobError as error:
             if "requantizing" in str(error):
                 raise QuantizeRefused(
@@ -174,11 +160,12 @@ def _compare(source: gguf.Gguf, result: gguf.Gguf) -> list[loss.Change]:
         if each.name in after and each.type.name in _NUMBERS
     ]  # fmt: skip
     errors: dict[str, Error] = {}
-    with Bar("comparing weights") as bar:
+    with Progress("steps") as bar:
+        bar("comparing weights", 0, len(pairs))
         for told in process.run(Compare(pairs)):
             if isinstance(told, Error):
                 errors[told.name] = told
-                bar.tick(len(errors), len(pairs), told.name)
+                bar("comparing weights", len(errors), len(pairs), told.name)
     return [
         loss.Change(each, after[each.name], errors.get(each.name))
         for each in source.tensors
@@ -202,10 +189,11 @@ def _score(model: Path, text: str, window: int, threads: int, when: str) -> Scor
         model=model, workers=1, slots=1, threads=threads, ctx=window,
         batch=max(128, min(window, 2048)), repack=False,
     ).worker_spec()  # fmt: skip
-    with Bar(f"perplexity {when}") as bar:
+    with Progress("steps") as bar:
+        bar(f"perplexity {when}", 0, None)
         for told in process.run(Score(spec, text, window)):
             if isinstance(told, Tick):
-                bar.tick(told.done, told.total, "")
+                bar(f"perplexity {when}", told.done, told.total)
             if isinstance(told, Scored):
                 return told
     raise process.QuantizeJobError("no perplexity came")

@@ -1,11 +1,10 @@
 """The command ``forge tune``."""
 
-import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
+from gateway.cli.console import Exit, interrupted_by, obtain
+from gateway.cli.progress import Progress
 from gateway.cli.tune import report
 from gateway.cli.tune.options import TuneOptions
 from gateway.cli.tune.plan import Result, Setting
@@ -24,14 +23,13 @@ from gateway.cli.tune.trial import TrialMeasurer
 from gateway.config import tuning_profile
 from gateway.config.config import Config, ConfigError
 from gateway.config.sources import load
-from gateway.model_files.resolve import obtain
 from gateway.system.host import Machine, this_machine
 
 SLICES = 240
 """The time for one measurement is the whole time divided by this: half a second of two minutes."""
 
 
-def run(given: Mapping[str, Any], file: Path | None, wishes: TuneOptions) -> int:
+def run(given: Mapping[str, Any], file: Path | None, wishes: TuneOptions) -> Exit:
     """Measure, show, and write the file; the exit code.
 
     ``given`` are options of the command line, ``file`` a config file. Raises :class:`ConfigError`,
@@ -41,11 +39,7 @@ def run(given: Mapping[str, Any], file: Path | None, wishes: TuneOptions) -> int
     machine = this_machine()
     base, fixed = start(config, machine.cores)
     path = check_outputs(config, wishes)
-    errors = Console(stderr=True)
-    with (
-        ended_by_signals(),
-        Progress(*_columns(), console=errors, disable=not errors.is_terminal) as bar,
-    ):
+    with interrupted_by(signal.SIGINT, signal.SIGTERM), Progress("seconds") as bar:
         found = search(config, base, fixed, machine, wishes, bar)
     report.show(found, Console())
     if wishes.json is not None:
@@ -56,26 +50,7 @@ def run(given: Mapping[str, Any], file: Path | None, wishes: TuneOptions) -> int
         plot.draw(found, wishes.plot)
     save(path, config, machine, found)
     print(f"Written to {path}: forge serve uses it for this model (--tuned off: not).")
-    return 0
-
-
-def _columns() -> tuple[Any, ...]:
-    return (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-        _TimeLeft(),
-    )
-
-
-class _TimeLeft(ProgressColumn):
-    """The task's total is in seconds; what it will come to is better known than its speed."""
-
-    def render(self, task: Task) -> Text:
-        if task.finished:
-            return Text()
-        left = max(0.0, (task.total or 0.0) - (task.elapsed or 0.0))
-        return Text(f"{left:.0f} s left", style="cyan")
+    return Exit.OK
 
 
 def start(config: Config, cores: int) -> tuple[Setting, frozenset[str]]:
@@ -122,22 +97,6 @@ def check_outputs(config: Config, wishes: TuneOptions) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C, also where that was ignored: who measures then ends its processes."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, interrupt) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def search(
     config: Config,
     base: Setting,
@@ -147,11 +106,11 @@ def search(
     bar: Progress,
 ) -> Found:
     """Raises :class:`ConfigError` if nothing could be measured."""
-    task = bar.add_task("", total=wishes.seconds)
 
     def tell(done_s: float, total_s: float, what: str) -> None:
-        bar.update(task, completed=done_s, total=max(total_s, done_s), description=what)
+        bar("tune", done_s, max(total_s, done_s), what)
 
+    tell(0, wishes.seconds, "")
     measure = TrialMeasurer(config, wishes.seconds / SLICES)
     search = Search(
         base,
@@ -167,7 +126,7 @@ def search(
         found = search.run()
     except NothingMeasured as error:
         raise ConfigError(f"nothing could be measured: {error}") from error
-    bar.update(task, completed=wishes.seconds, total=wishes.seconds, description="done")
+    tell(wishes.seconds, wishes.seconds, "done")
     return found
 
 

@@ -1,0 +1,99 @@
+"""The progress of long work: bars in a terminal, a few lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Literal, Self
+
+from rich import progress as bars
+from rich.console import Console
+from rich.text import Text
+
+from gateway.core.byte_sizes import readable
+
+Unit = Literal["bytes", "steps", "seconds"]
+EVERY_S = 10.0
+"""Between two lines about steps, where there is no terminal."""
+
+
+class _SecondsLeft(bars.ProgressColumn):
+    """Of a task whose total is in seconds: its duration is better known than its speed."""
+
+    def render(self, task: bars.Task) -> Text:
+        if task.finished:
+            return Text()
+        left = max(0.0, (task.total or 0.0) - (task.elapsed or 0.0))
+        return Text(f"{left:.0f} s left", style="cyan")
+
+
+def _columns(unit: Unit) -> tuple[bars.ProgressColumn, ...]:
+    name = bars.TextColumn("{task.description}", markup=False)
+    detail = bars.TextColumn("{task.fields[detail]}", markup=False)
+    bar = bars.BarColumn(bar_width=20)
+    left = bars.TimeRemainingColumn()
+    if unit == "bytes":
+        size, speed = bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn()
+        return name, bar, size, speed, left, bars.TextColumn("left")
+    if unit == "steps":
+        dim = bars.TextColumn("{task.fields[detail]}", style="dim", markup=False)
+        return name, bars.BarColumn(), bars.MofNCompleteColumn(), left, dim
+    return detail, bar, bars.TimeElapsedColumn(), _SecondsLeft()
+
+
+class Progress:
+    """A bar on stderr for each name. Implements :class:`gateway.model_files.download.Tell`.
+
+    Without a terminal, bytes have a line when they begin and one when all are there, and steps have
+    one every ten seconds.
+    """
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        console = Console(stderr=True, highlight=False)
+        self._seen = console.is_terminal
+        self._bars = bars.Progress(
+            *_columns(unit), console=console, transient=unit == "steps", disable=not self._seen
+        )
+        self._tasks = dict[str, bars.TaskID]()
+        self._done = set[str]()
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, name: str, done: float, total: float | None, detail: str = "") -> None:
+        """Show that ``done`` of ``total`` (None: unknown) is done of what is called ``name``."""
+        if name not in self._tasks:
+            # What was here before took no time now.
+            self._tasks[name] = self._bars.add_task(
+                name, total=total, completed=int(done), detail=detail
+            )
+            self._bars.start()
+            self._begin(name, done, total)
+        # A total of None is left as it was, which is None.
+        self._bars.update(self._tasks[name], completed=done, total=total, detail=detail)
+        if self._unit == "steps" and time.monotonic() - self._told > EVERY_S:
+            self._told = time.monotonic()
+            self._line(f"{name}: {done} of {total}")
+        if done == total and name not in self._done:
+            self._done.add(name)
+            if self._unit == "bytes":
+                self._line(f"{name}: all of it is here")
+
+    def _begin(self, name: str, done: float, total: float | None) -> None:
+        if self._unit == "bytes":
+            again = f", {readable(int(done))} are here" if done else ""
+            size = readable(int(total)) if total else "of unknown size"
+            self._line(f"{name}: {size}{again}")
+
+    def _line(self, line: str) -> None:
+        if not self._seen:
+            print(line, file=sys.stderr, flush=True)
