@@ -49,12 +49,13 @@ from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
 from gateway.pool.supervisor import LocalPool
+from gateway.served.always_loaded import AlwaysLoaded
 from gateway.served.loader import ModelLoader, Resident
 from gateway.served.memory_budget import MemoryBudget
+from gateway.served.protocols import Loader
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
-from gateway.served.worker_notes import tell
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.models import States
 from gateway.telemetry.metrics.state import QueueGauges
@@ -100,43 +101,31 @@ class Gateway:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
         self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
-        self._keeper: ModelLoader | None = None
+        pools: list[Pool]
+        self._loader: Loader
         if plan is None:
-            lanes = [self._lane(entries[0], pool or local_pool(config))]
+            pools = [pool or local_pool(config)]
+            self._loader = AlwaysLoaded(names[0], pools[0], time.monotonic_ns, self.metrics.loads)
         else:
-            lanes = self._lanes(plan, make or local_pool)
-        self.fleet = ModelRegistry(lanes)
-        self.metrics.registry.add(QueueGauges(self.fleet))
-        self.metrics.registry.add(States(self.fleet.states))
-        self._view = View(self.fleet, self._gaps if config.metrics else None)
+            residents = _residents(plan, make or local_pool)
+            pools = [resident.pool for resident in residents]
+            self._loader = ModelLoader(
+                plan.budget, residents, time.monotonic_ns, self.metrics.loads, config.queue_timeout
+            )
+        self.registry = ModelRegistry(list(map(self._served, entries, pools)))
+        self._loader.begin({each.name: each.dispatcher for each in self.registry.models})
+        self.metrics.registry.add(QueueGauges(self.registry))
+        self.metrics.registry.add(States(self.registry.states))
+        self._view = View(self.registry, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:
             self._observer.add(self._view)
-        self._auditors = [InvariantChecker(lane.dispatcher) for lane in self.fleet.lanes]
+        self._auditors = [InvariantChecker(served.dispatcher) for served in self.registry.models]
         self._loops: list[asyncio.Task[None]] = []
         """Without one of these some requests would wait for ever."""
         self._watching: list[asyncio.Task[None]] = []
 
-    def _lanes(self, plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> list[ServedModel]:
-        """Models that come and go, and who keeps them."""
-        first, residents = 0, list[Resident]()
-        for share in plan.shares:
-            entry, count = share.entry, share.entry.config.shape().workers
-            numbers = range(first, first + count)
-            first += count
-            pool = SwappablePool(partial(make, entry.config, numbers.start), numbers)
-            residents.append(Resident(entry.name, share.need, entry.keep_alive, pool, share.check))
-        self._keeper = ModelLoader(
-            plan.budget, residents, time.monotonic_ns, self.metrics.loads, self.config.queue_timeout
-        )
-        lanes = [
-            self._lane(share.entry, resident.pool)
-            for share, resident in zip(plan.shares, residents, strict=True)
-        ]
-        self._keeper.begin({lane.name: lane.dispatcher for lane in lanes})
-        return lanes
-
-    def _lane(self, entry: ModelEntry, pool: Pool) -> ServedModel:
+    def _served(self, entry: ModelEntry, pool: Pool) -> ServedModel:
         """A model with a dispatcher of its own."""
         config = self.config
         dispatcher = Dispatcher(
@@ -150,38 +139,33 @@ class Gateway:
             if config.preempt == "on"
             else None,
             meter=self.metrics.meter if config.metrics else None,
-            changed=_nothing if self._keeper is None else self._keeper.poke,
+            changed=self._loader.poke,
         )
-        return ServedModel(entry, dispatcher, pool, self._keeper)
+        return ServedModel(entry, dispatcher, pool, self._loader)
 
     @property
     def dispatcher(self) -> Dispatcher:
         """That of the first model, which may be the only one."""
-        return self.fleet.first.dispatcher
+        return self.registry.first.dispatcher
 
     @property
     def pool(self) -> Pool:
         """That of the first model."""
-        return self.fleet.first.pool
+        return self.registry.first.pool
 
     async def start(self) -> None:
-        """Returns when a worker is ready; requests may queue before. Raises PoolFailed.
+        """Return when the first models are loaded; requests may queue before.
 
-        Of several models those are tried that are to be there from the start, and none is missed.
+        Raises PoolFailed if the server can't go on without one: see the two loaders.
         """
-        self._loops = [asyncio.create_task(lane.dispatcher.run()) for lane in self.fleet.lanes]
+        self._loops = [
+            asyncio.create_task(served.dispatcher.run()) for served in self.registry.models
+        ]
         self._watching = [asyncio.create_task(auditor.run()) for auditor in self._auditors]
         if self.config.metrics:
             self._watching.append(asyncio.create_task(self.metrics.lag.run()))
-        began_ns = time.monotonic_ns()
-        for lane in self.fleet.lanes:
-            await lane.pool.start(lane.dispatcher)
-        if self._keeper is None:
-            self.metrics.loads.loaded(self.fleet.first.name, time.monotonic_ns() - began_ns)
-            tell(self.fleet.first.name, self.pool.model)
-        if self._keeper is not None:
-            self._loops.append(asyncio.create_task(self._keeper.run()))
-            await self._keeper.preload([lane.name for lane in self.fleet.lanes if lane.preload])
+        self._loops.append(asyncio.create_task(self._loader.run()))
+        await self._loader.start([each.name for each in self.registry.models if each.preload])
 
     async def broken(self) -> None:
         """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
@@ -194,7 +178,7 @@ class Gateway:
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
-        dispatchers = [lane.dispatcher for lane in self.fleet.lanes]
+        dispatchers = [served.dispatcher for served in self.registry.models]
         for dispatcher in dispatchers:
             dispatcher.drain()
         try:
@@ -209,27 +193,21 @@ class Gateway:
 
     def abandon(self) -> None:
         """The end can't wait for who is still served."""
-        for lane in self.fleet.lanes:
-            lane.dispatcher.abandon("the server is shutting down")
+        for served in self.registry.models:
+            served.dispatcher.abandon("the server is shutting down")
 
     async def stop(self) -> None:
         """End the workers."""
         self.live.close()
         tasks = [*self._watching, *self._loops]
-        if self._keeper is not None:
-            for task in self._loops:
-                task.cancel()  # or it would load another one now
-            await asyncio.gather(*self._loops, return_exceptions=True)
-            await self._keeper.stop()
-        else:
-            await self.pool.stop()
         for task in tasks:
-            task.cancel()
+            task.cancel()  # a loader would load another model now
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loader.stop()
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
-        service = Service(self.config, self.fleet, self.limits, self._observer)
+        service = Service(self.config, self.registry, self.limits, self._observer)
         described = [
             *OpenAI(service).endpoints(),
             *Embeddings(service).endpoints(),
@@ -283,8 +261,16 @@ class Gateway:
         )
 
 
-def _nothing() -> None:
-    """What a change means where there is one model."""
+def _residents(plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> list[Resident]:
+    """Models that are loaded and unloaded; their workers are numbered one model after another."""
+    first, residents = 0, list[Resident]()
+    for share in plan.shares:
+        entry, count = share.entry, share.entry.config.shape().workers
+        numbers = range(first, first + count)
+        first += count
+        pool = SwappablePool(partial(make, entry.config, numbers.start), numbers)
+        residents.append(Resident(entry.name, share.need, entry.keep_alive, pool, share.check))
+    return residents
 
 
 def local_pool(config: Config, first: int = 0) -> LocalPool:

@@ -124,7 +124,7 @@ async def serve(
             except PoolFailed as failure:
                 server.should_exit = True
                 await serving
-                return None if gateway.fleet.draining else str(failure)
+                return None if gateway.registry.draining else str(failure)
             gc.collect()
             gc.freeze()  # what is there by now stays: the collector need not look at it again
             print(banner(gateway, sock), flush=True)
@@ -155,8 +155,8 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     address = url(sock, tls=config.ssl_certfile is not None)
     key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
     page = (f"  page     {address}/",) if config.page else ()
-    lanes = gateway.fleet.lanes
-    models = _one(lanes[0]) if lanes[0].keeper is None else _several(lanes)
+    served = gateway.registry.models
+    models = _several(served) if served[0].on_demand else _one(served[0])
     return "\n".join(
         (
             f"Forge is ready at {address}",
@@ -167,29 +167,29 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     )
 
 
-def _one(lane: ServedModel) -> tuple[str, str]:
-    return f"  model    {lane.name}: {_described(lane)}", f"  workers  {_shape(lane)}"
+def _one(served: ServedModel) -> tuple[str, str]:
+    return f"  model    {served.name}: {_described(served)}", f"  workers  {_shape(served)}"
 
 
-def _several(lanes: Sequence[ServedModel]) -> list[str]:
+def _several(models: Sequence[ServedModel]) -> list[str]:
     """A line for each; what is not loaded yet is told when somebody asks."""
-    widest = max(len(lane.name) for lane in lanes)
+    widest = max(len(served.name) for served in models)
     lines = []
-    for lane in lanes:
-        known = f"{_described(lane)}; " if lane.pool.model is not None else ""
-        lines.append(f"  model    {lane.name:<{widest}}  {lane.state}: {known}{_shape(lane)}")
+    for served in models:
+        known = f"{_described(served)}; " if served.pool.model is not None else ""
+        lines.append(f"  model    {served.name:<{widest}}  {served.state}: {known}{_shape(served)}")
     return lines
 
 
-def _described(lane: ServedModel) -> str:
-    model = lane.pool.model
+def _described(served: ServedModel) -> str:
+    model = served.pool.model
     assert model is not None, "it was loaded"
     size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
     return f"{model.description}, {size}, {model.n_ctx_seq} tokens of context"
 
 
-def _shape(lane: ServedModel) -> str:
-    shape, model = lane.config.shape(), lane.pool.model
+def _shape(served: ServedModel) -> str:
+    shape, model = served.config.shape(), served.pool.model
     threads = f"{shape.threads} thread{'s' if shape.threads > 1 else ''}"
     cells = f", {model.n_ctx} KV cells each" if model is not None else ""
     return f"{shape.workers} x {shape.slots} slots x {threads}{cells}"

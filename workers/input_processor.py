@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -45,6 +46,21 @@ class InputRefused(Exception):
         super().__init__(message)
         self.code = code
         self.param = param
+
+
+def check_token_ids(
+    ids: Sequence[int], n_vocab: int, param: str, *, code: str = BAD_PROMPT, indexed: bool = False
+) -> None:
+    """Raise InputRefused about ``param`` unless a vocabulary of ``n_vocab`` tokens has all ids.
+
+    llama.cpp would end the process over an id that it does not have. ``indexed``: the error names
+    the place in the list, too.
+    """
+    wrong = next((at for at, id_ in enumerate(ids) if not 0 <= id_ < n_vocab), None)
+    if wrong is not None:
+        field = f"{param}.{wrong}" if indexed else param
+        message = f"'{field}': token ids of this model are 0 to {n_vocab - 1}, not {ids[wrong]}"
+        raise InputRefused(code, message, field)
 
 
 class Sandbox(Protocol):
@@ -172,10 +188,8 @@ class InputProcessor:
         """llama.cpp skips ids that it does not have, and chooses anything if all are banned."""
         n_vocab, params = self._model.n_vocab, request.params
         given = params.sampling.logit_bias
-        wrong = next((token for token, _ in given if not 0 <= token < n_vocab), None)
-        if wrong is not None:
-            message = f"'logit_bias': token ids of this model are 0 to {n_vocab - 1}, not {wrong}"
-            raise InputRefused(BAD_PARAMETER, message, "logit_bias")
+        biased = [token for token, _ in given]
+        check_token_ids(biased, n_vocab, "logit_bias", code=BAD_PARAMETER)
         banned = {token for token, bias in given if bias == -math.inf}
         if banned and len(banned | self._model.eog if params.ignore_eos else banned) == n_vocab:
             raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
@@ -199,12 +213,7 @@ class InputProcessor:
             return self._model.tokenize(prompt.text)
         if isinstance(prompt, Infill):
             return self._infill(prompt)
-        # llama.cpp ends the process over an id that it does not have.
-        wrong = next((id_ for id_ in prompt.ids if not 0 <= id_ < self._model.n_vocab), None)
-        if wrong is not None:
-            last = self._model.n_vocab - 1
-            message = f"'{param}': token ids of this model are 0 to {last}, not {wrong}"
-            raise InputRefused(BAD_PROMPT, message, param)
+        check_token_ids(prompt.ids, self._model.n_vocab, param)
         return list(prompt.ids)
 
     def _infill(self, prompt: Infill) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from workers.input_processor import InputRefused, Prompter
+from workers.input_processor import InputRefused, Prompter, check_token_ids
 from workers.llama import Model
 from workers.protocol import (
     BAD_PROMPT,
@@ -79,13 +79,7 @@ class TokenService:
 
     def _content(self, ids: list[int]) -> str:
         """What is no UTF-8 becomes U+FFFD."""
-        known = range(self._model.n_vocab)
-        # llama.cpp would end the process.
-        wrong = next((at for at, id_ in enumerate(ids) if id_ not in known), None)
-        if wrong is not None:
-            field, last = f"tokens.{wrong}", known[-1]
-            message = f"'{field}': token ids of this model are 0 to {last}, not {ids[wrong]}"
-            raise InputRefused(BAD_PROMPT, message, field)
+        check_token_ids(ids, self._model.n_vocab, "tokens", indexed=True)
         return b"".join(map(self._model.shown, ids)).decode("utf-8", "replace")
 
     def _own_prompter(self) -> Prompter:

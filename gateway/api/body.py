@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -27,14 +27,13 @@ from gateway.core.errors import (
     UnsupportedParameter,
 )
 from gateway.core.priority import NORMAL, PRIORITIES, priority_text
+from gateway.core.validation import Problem, explain
 from gateway.dispatch.job import Job
 from workers.protocol import Constraint, GenerationParams, Prompt
 
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
 MAX_TIMEOUT_S = 86400
-SHOULD_BE = "Input should be "
-"""How pydantic's messages about types begin."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -186,7 +185,7 @@ def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[An
     try:
         return type_.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, raw) from None
+        raise _refusal(explain(error, raw)) from None
 
 
 def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
@@ -198,48 +197,14 @@ def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dic
     return {name: value for name, value in raw.items() if name not in not_yet}
 
 
-def _explain(error: ValidationError, raw: dict[str, Any]) -> BadRequest:
-    errors = error.errors(include_url=False, include_input=False)
-    # A field that takes several types yields an error for each. The one that got furthest into the
-    # value is about the type that was meant; one about the value says more than one about the type.
-    same = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
-    paths = [tuple(_path(e["loc"], raw, e["type"] == "missing")) for e in same]
-    furthest = max(map(_progress, paths))
-    about = [e for e, path in zip(same, paths, strict=True) if _progress(path) == furthest]
-    path = next(path for path in paths if _progress(path) == furthest)
-    first = next((e for e in about if not e["type"].endswith(("_type", "literal_error"))), about[0])
-    param, kind = ".".join(path), first["type"]
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        param += "." + first["ctx"]["discriminator"].strip("'")
-        kind = "missing" if kind == "union_tag_not_found" else kind
-    if kind == "extra_forbidden":
-        return UnknownParameter(f"unknown parameter '{param}'", param=param)
-    if kind == "missing":
-        return BadRequest(f"'{param}' is required", param=param)
-    if kind == "union_tag_invalid":
-        return BadRequest(f"'{param}': {SHOULD_BE}{first['ctx']['expected_tags']}", param=param)
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return BadRequest(f"'{param}': {SHOULD_BE}an object", param=param)
-    if first is about[0] and all(e["msg"].startswith(SHOULD_BE) for e in about):
-        wanted = " or ".join(dict.fromkeys(e["msg"].removeprefix(SHOULD_BE) for e in about))
-        return BadRequest(f"'{param}': {SHOULD_BE}{wanted}", param=param)
-    return BadRequest(f"'{param}': {first['msg']}", param=param)
-
-
-def _progress(path: tuple[str, ...]) -> tuple[int, int]:
-    """How far into a value an error is: its depth, and its place in a list."""
-    return len(path), int(path[-1]) if path and path[-1].isdecimal() else 0
-
-
-def _path(loc: tuple[int | str, ...], value: Any, missing: bool) -> Iterator[str]:
-    """The parts of an error's path that are in the body; the others name branches of a union."""
-    for at, part in enumerate(loc, start=1):
-        try:
-            value = value[part]
-        except (LookupError, TypeError):
-            if not (missing and at == len(loc)):
-                continue
-        yield str(part)
+def _refusal(problem: Problem) -> BadRequest:
+    param = ".".join(problem.path)
+    match problem.kind:
+        case "unknown":
+            return UnknownParameter(f"unknown parameter '{param}'", param=param)
+        case "missing":
+            return BadRequest(f"'{param}' is required", param=param)
+    return BadRequest(f"'{param}': {problem.message}", param=param)
 
 
 def priority(

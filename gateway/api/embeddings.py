@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from gateway.api import body
+from gateway.api import body, token_ids
 from gateway.api.endpoint import JSON, WORK, Body, Endpoint
 from gateway.api.openai.endpoints import GROUP
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
+from gateway.api.token_ids import TokenId
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.job import Job
@@ -39,8 +40,7 @@ FLOAT32 = 4
 """Bytes of a component."""
 
 _Input = Annotated[str, Field(min_length=1)]
-_Id = Annotated[int, Field(ge=0, le=2**31 - 1)]
-_Ids = Annotated[list[_Id], Field(min_length=1, fail_fast=True)]
+_Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 _Many = Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)
 
 
@@ -141,21 +141,20 @@ class Embeddings:
         """What texts mean, as vectors."""
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
-        given = body.parse(EmbeddingBody, raw, {})
-        lane = self._service.lane(given.model)
-        job = _job(request, given, size, lane.name)
-        model = lane.pool.model
+        served, given = self._service.parse(EmbeddingBody, raw, {})
+        job = _job(request, given, size, served.name)
+        model = served.pool.model
         if model is not None:
             _check(job, model)
-        ticket = self._service.submit(request, job)
+        ticket = self._service.submit(request, job, served)
         work = _gather(ticket, as_text=given.encoding_format == "base64")
-        data = await serve_ticket(lane.dispatcher, ticket, request.receive, work)
+        data = await serve_ticket(served.dispatcher, ticket, request.receive, work)
         tokens = ticket.usage.prompt
         return json_response(
             {
                 "object": "list",
                 "data": data,
-                "model": lane.name,
+                "model": served.name,
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
         )
@@ -179,11 +178,9 @@ def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
 def _check(job: Job, model: ModelInfo) -> None:
     """What is refused sooner when the model is known: nobody should wait for that."""
     for index, prompt in enumerate(job.prompts):
-        worst = max(prompt.ids) if isinstance(prompt, Tokens) else 0
-        if worst >= model.n_vocab:
+        if isinstance(prompt, Tokens):
             param = f"input.{index}" if len(job.prompts) > 1 else "input"
-            message = f"'{param}': token ids of this model are 0 to {model.n_vocab - 1}"
-            raise BadRequest(f"{message}, not {worst}", param=param)
+            token_ids.check(prompt.ids, model.n_vocab, param)
     wanted = job.params.embedding
     if wanted is not None and wanted.dimensions is not None and model.embeds:
         _check_dimensions(wanted.dimensions, model.n_embd)

@@ -89,25 +89,24 @@ class Infer:
         """
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
-        given = body.parse(InferBody, self._service.completed(raw), {})
-        lane = self._service.lane(given.model)
+        served, given = self._service.parse(InferBody, raw, {})
         question = {"role": "user", "content": given.query}
         job = body.job(
             request,
             given,
-            lane.instructed((Text(given.query) if given.raw else Chat([question]),)),
-            model=lane.name,
+            served.instructed((Text(given.query) if given.raw else Chat([question]),)),
+            model=served.name,
             size=size,
             temperature=0.0,
             max_tokens=given.max_tokens,
             constraint=constraint(None, given.json_schema, given.grammar),
         )
-        ticket = self._service.submit(request, job)
-        (completion,) = await collect(lane.dispatcher, ticket, request.receive)
+        ticket = self._service.submit(request, job, served)
+        (completion,) = await collect(served.dispatcher, ticket, request.receive)
         content: Inferred = {
             "response": completion.text,
             "id": ticket.request_id,
-            "model": lane.name,
+            "model": served.name,
             "finish_reason": completion.reason,
             "priority": job.priority,
             "seed": job.params.sampling.seed,

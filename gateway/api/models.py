@@ -65,9 +65,9 @@ class Models:
         The answer comes when it is loaded; at once if it was. Models without work make room for it,
         and those with work as they would for a request of normal priority.
         """
-        lane = await self._lane(request)
+        served = await self._served(request)
         self._service.check_serving()
-        return await self._done(request, lane, lane.load)
+        return await self._done(request, served, served.load)
 
     async def unload(self, request: Request) -> Response:
         """Unload a model.
@@ -75,20 +75,21 @@ class Models:
         The answer comes when it is unloaded. What it computes is finished first; who waits for it
         goes on waiting, and it is loaded again when it is their turn.
         """
-        lane = await self._lane(request)
-        return await self._done(request, lane, lane.unload)
+        served = await self._served(request)
+        return await self._done(request, served, served.unload)
 
-    async def _lane(self, request: Request) -> ServedModel:
+    async def _served(self, request: Request) -> ServedModel:
         """The model that is meant, if the client may."""
         config = self._service.config
         if request.state.key is ANYONE and not from_here(request):
             message = "without API keys models are loaded and unloaded from the server's own "
             raise LoopbackOnly(message + "machine alone; --api-key opens this to others")
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
-        return self._service.lane(body.parse(ModelBody, raw, {}).model)
+        served, _ = self._service.parse(ModelBody, raw, {})
+        return served
 
     async def _done(
-        self, request: Request, lane: ServedModel, work: Callable[[], Awaitable[None]]
+        self, request: Request, served: ServedModel, work: Callable[[], Awaitable[None]]
     ) -> Response:
         await unless_hung_up(request.receive, work())
-        return json_response(model_card(lane, self._service.started))
+        return json_response(model_card(served, self._service.started))

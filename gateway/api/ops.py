@@ -156,34 +156,36 @@ class Ops:
         if wants_exposition(accept):
             content, content_type = self._metrics.registry.exposition(accept)
             return Response(content, media_type=content_type)
-        fleet = self._service.fleet
-        return json_response(self._metrics.summary(fleet.depth(), fleet.running()))
+        registry = self._service.registry
+        return json_response(self._metrics.summary(registry.depth(), registry.running()))
 
     async def workers(self, request: Request) -> Response:
         """The worker processes."""
         return json_response(
-            [_worker(lane.name, status) for lane, status in self._service.fleet.workers()]
+            [_worker(served.name, status) for served, status in self._service.registry.workers()]
         )
 
     async def queue(self, request: Request) -> Response:
         """Who waits."""
-        fleet = self._service.fleet
-        now = fleet.now_ns()
-        waiting = fleet.waiting()
+        registry = self._service.registry
+        now = registry.now_ns()
+        waiting = registry.waiting()
         by_priority = Counter(sequence.priority for sequence in waiting)
         by_owner = Counter(sequence.ticket.job.owner or ANONYMOUS for sequence in waiting)
         oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
-        first = islice(fleet.order(), QUEUE_SHOWN)
+        first = islice(registry.order(), QUEUE_SHOWN)
         answer: QueueStatus = {
-            "depth": fleet.depth(),
+            "depth": registry.depth(),
             "by_priority": {
                 priority_text(priority): by_priority[priority]
                 for priority in sorted(by_priority, reverse=True)
             },
             "by_owner": dict(by_owner.most_common()),
-            "by_model": {lane.name: lane.dispatcher.stats.depth() for lane in fleet.lanes},
+            "by_model": {
+                served.name: served.dispatcher.stats.depth() for served in registry.models
+            },
             "oldest_wait_s": round(oldest / NANO, 3),
-            "estimated_wait_s": _seconds(fleet.wait_estimate_s()),
+            "estimated_wait_s": _seconds(registry.wait_estimate_s()),
             "waiting": [_standing(*found, now) for found in _placed(first)],
         }
         return json_response(answer)
@@ -193,9 +195,9 @@ class Ops:
 
         Of several sequences it is the first. A request that does not wait is a 404.
         """
-        fleet = self._service.fleet
-        name, now = request.path_params["name"], fleet.now_ns()
-        for found in _placed(fleet.order()):
+        registry = self._service.registry
+        name, now = request.path_params["name"], registry.now_ns()
+        for found in _placed(registry.order()):
             if found[4].ticket.request_id == name:
                 return json_response(_standing(*found, now))
         raise NotFound(f"no request {name} is waiting")
@@ -206,20 +208,20 @@ def _placed(
 ) -> Iterator[tuple[int, int, ServedModel, Entry, Sequence]]:
     """With each, how many are before it: of all, and of those who wait for the same model."""
     before = Counter[str]()
-    for ahead, (lane, place, sequence) in enumerate(order):
-        yield ahead, before[lane.name], lane, place, sequence
-        before[lane.name] += 1
+    for ahead, (served, place, sequence) in enumerate(order):
+        yield ahead, before[served.name], served, place, sequence
+        before[served.name] += 1
 
 
 def _standing(
-    ahead: int, ahead_there: int, lane: ServedModel, place: Entry, sequence: Sequence, now_ns: int
+    ahead: int, ahead_there: int, served: ServedModel, place: Entry, sequence: Sequence, now_ns: int
 ) -> QueueItem:
-    dispatcher = lane.dispatcher
+    dispatcher = served.dispatcher
     return {
         "id": sequence.ticket.request_id,
         "choice": sequence.index,
         "position": ahead + 1,
-        "model": lane.name,
+        "model": served.name,
         "owner": sequence.ticket.job.owner or ANONYMOUS,
         "priority": place.priority,
         "effective_priority": round(dispatcher.stats.effective(place, now_ns), 6),

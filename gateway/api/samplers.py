@@ -12,6 +12,7 @@ import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from gateway.api.token_ids import MAX_ID
 from gateway.core.errors import UnsupportedParameter
 from workers.protocol import SAMPLERS, Dry, Sampling
 
@@ -75,7 +76,7 @@ def _biases(value: Any) -> list[tuple[int, float]]:
 def _pairs(value: dict[str, Any] | list[Any]) -> Iterator[tuple[int, Any]]:
     if isinstance(value, dict):
         for key, bias in value.items():
-            if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= MAX_INT):
+            if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= MAX_ID):
                 raise _problem(f'keys should be token ids such as "42", not {_shown(key)}')
             yield int(key), bias
         return
@@ -83,7 +84,7 @@ def _pairs(value: dict[str, Any] | list[Any]) -> Iterator[tuple[int, Any]]:
         if not (isinstance(pair, list) and len(pair) == 2):
             raise _problem(f"an entry should be [token id, bias], not {_shown(pair)}")
         token, bias = pair
-        if type(token) is not int or not 0 <= token <= MAX_INT:
+        if type(token) is not int or not 0 <= token <= MAX_ID:
             raise _problem(f"tokens should be given by their ids, not as {_shown(token)}")
         yield token, bias
 
@@ -100,7 +101,7 @@ def _bias(value: Any) -> float:
 _NUMBER_OR_BAN = {
     "anyOf": [{"type": "number", "minimum": -MAX_BIAS, "maximum": MAX_BIAS}, {"const": False}]
 }
-_TOKEN_ID = {"type": "integer", "minimum": 0, "maximum": MAX_INT}
+_TOKEN_ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 _BIAS_SCHEMA = {
     "anyOf": [
         {

@@ -1,14 +1,15 @@
 """What the dialects are given: the models, the configuration, and what limits there are."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
 
+from gateway.api import body, token_ids
 from gateway.config.config import Config
 from gateway.core.errors import (
-    BadRequest,
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
@@ -30,79 +31,73 @@ class Service:
     """Shared by all endpoints of one process."""
 
     config: Config
-    fleet: ModelRegistry
+    registry: ModelRegistry
     limits: RateLimiter
     observer: Observer
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
-    def check_serving(self, lane: ServedModel | None = None) -> None:
+    def check_serving(self, served: ServedModel | None = None) -> None:
         """Raises :class:`Unavailable` if a request that comes now could not be served.
 
         None: whichever model it is for.
         """
-        if self.fleet.draining:
+        if self.registry.draining:
             raise Unavailable("the server is shutting down", retry_after=5)
-        lanes = self.fleet.lanes if lane is None else [lane]
-        if all(each.pool.trouble is not None for each in lanes):
-            raise Unavailable(str(lanes[0].pool.trouble), retry_after=TROUBLE_RETRY_S)
-        if all(each.keeper is None and not each.pool.ready() for each in lanes):
+        models = self.registry.models if served is None else [served]
+        if all(each.pool.trouble is not None for each in models):
+            raise Unavailable(str(models[0].pool.trouble), retry_after=TROUBLE_RETRY_S)
+        if all(not each.on_demand and not each.pool.ready() for each in models):
             raise Unavailable("no worker is ready yet", retry_after=1)
 
-    def lane(self, name: str | None) -> ServedModel:
-        """The model of this name, the first if there is none. Raises UnknownModel."""
-        return self.fleet.find(name)
+    def parse(
+        self, type_: type[body.Body], raw: dict[str, Any], refused: Mapping[str, tuple[Any, ...]]
+    ) -> tuple[ServedModel, body.Body]:
+        """Return the model that a body names, and the body; with the model's sampling defaults.
 
-    def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """A body with its model's defaults for what it does not say.
-
-        One that names no model of ours is left as it is: it is refused later.
+        The only look-up of the model: it is passed on from here. ``refused`` as in
+        :func:`gateway.api.body.parse`. Raises a BadRequest, or UnknownModel for a valid body.
         """
-        name = raw.get("model")
-        if not (name is None or (isinstance(name, str) and name in self.fleet.names)):
-            return raw
-        return self.fleet.find(name).completed(raw)
+        served = self.registry.get(raw.get("model"))
+        if served is not None and issubclass(type_, body.SamplingBody):
+            raw = served.completed(raw)
+        given = body.parse(type_, raw, refused)
+        if served is None:
+            raise self.registry.unknown(raw["model"])
+        return served, given
 
-    def submit(self, request: Request, job: Job) -> Ticket:
-        """Queue the job of a request. Raises a ForgeError if it can't be accepted.
+    def submit(self, request: Request, job: Job, served: ServedModel) -> Ticket:
+        """Queue the job of a request for a model. Raises a ForgeError if it can't be accepted.
 
         ModelNotSupported is one of them, and ContextOverflow: the bytes alone may show that a
         prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
         a job that is accepted counts against its owner's limits.
         """
         try:
-            return self._submit(request, job)
+            return self._submit(request, job, served)
         except ForgeError as error:
             self.observer.on_refused(job, error)
             raise
 
-    def _submit(self, request: Request, job: Job) -> Ticket:
+    def _submit(self, request: Request, job: Job, served: ServedModel) -> Ticket:
         allowance = self.limits.of(job.owner)
         request.state.allowance = allowance  # for the response's headers
-        lane = self.fleet.find(job.model or None)
-        model = lane.pool.model
+        model = served.pool.model
         if model is not None:
-            _check_kind(job, model, lane.name)
+            _check_kind(job, model, served.name)
             size = max(least_bytes(prompt, model.longest_piece) for prompt in job.prompts)
             if size > model.n_ctx_seq * model.longest_piece:
                 raise ContextOverflow(
                     f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens",
                     param=None if job.params.embedding is None else "input",
                 )
-            _check_bias(job, model)
+            biased = [id_ for id_, _ in job.params.sampling.logit_bias]
+            token_ids.check(biased, model.n_vocab, "logit_bias")
         allowance.check()
-        ticket = lane.dispatcher.submit(job)
+        ticket = served.dispatcher.submit(job)
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
-
-
-def _check_bias(job: Job, model: ModelInfo) -> None:
-    wrong = next((id_ for id_, _ in job.params.sampling.logit_bias if id_ >= model.n_vocab), None)
-    if wrong is not None:
-        last = model.n_vocab - 1
-        message = f"'logit_bias': token ids of this model are 0 to {last}, not {wrong}"
-        raise BadRequest(message, param="logit_bias")
 
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:

@@ -5,7 +5,7 @@ behind nobody's generation.
 """
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -18,14 +18,13 @@ from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
+from gateway.api.token_ids import TokenId
 from gateway.core.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
 from gateway.served.served_model import ServedModel
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
 MAX_BODY = 1 << 20
 """Bytes. The answer may be 25 times as long: a token for each byte, with its id and its piece."""
-MAX_ID = 2**31 - 1
-"""What llama.cpp has room for; the model's own limit is told by a worker."""
 
 
 class _QuestionBody(BaseModel):
@@ -34,7 +33,7 @@ class _QuestionBody(BaseModel):
     model: str | None = None
     """The model's id; the first one if none is named."""
 
-    def question(self, lane: ServedModel) -> Question:
+    def question(self, served: ServedModel) -> Question:
         """What a worker of that model is asked."""
         raise NotImplementedError
 
@@ -49,7 +48,7 @@ class TokenizeBody(_QuestionBody):
     with_pieces: bool | None = None
     """Whether to tell each token's text too."""
 
-    def question(self, lane: ServedModel) -> Question:
+    def question(self, served: ServedModel) -> Question:
         return Tokenize(
             self.content,
             add_special=bool(self.add_special),
@@ -59,16 +58,16 @@ class TokenizeBody(_QuestionBody):
 
 
 class DetokenizeBody(_QuestionBody):
-    tokens: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(fail_fast=True)
+    tokens: list[TokenId] = Field(fail_fast=True)
     """Their ids."""
 
-    def question(self, lane: ServedModel) -> Question:
+    def question(self, served: ServedModel) -> Question:
         return Detokenize(self.tokens)
 
 
 class TemplateBody(Conversation, _QuestionBody):
-    def question(self, lane: ServedModel) -> Question:
-        return ApplyTemplate(lane.with_system(self.chat()), time.time())
+    def question(self, served: ServedModel) -> Question:
+        return ApplyTemplate(served.with_system(self.chat()), time.time())
 
 
 class Piece(TypedDict):
@@ -133,10 +132,9 @@ class TokenEndpoints:
     async def _answer(self, request: Request, type_: type[_QuestionBody]) -> Response:
         config = self._service.config
         raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
-        given = body.parse(type_, raw, {})
-        lane = self._service.lane(given.model)
-        self._service.check_serving(lane)
-        answer = await unless_hung_up(request.receive, lane.ask(given.question(lane)))
+        served, given = self._service.parse(type_, raw, {})
+        self._service.check_serving(served)
+        answer = await unless_hung_up(request.receive, served.ask(given.question(served)))
         return Response(answer, media_type="application/json")
 
 

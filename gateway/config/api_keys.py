@@ -19,6 +19,7 @@ from gateway.config.config import ConfigError, Secret
 from gateway.config.sources import read_toml
 from gateway.core.api_key import ApiKey
 from gateway.core.priority import PRIORITIES
+from gateway.core.validation import Problem, explain
 
 log = logging.getLogger("forge.keys")
 
@@ -105,10 +106,11 @@ def _key(table: dict[str, Any], where: str) -> ApiKey:
     """A validated table. ``where`` begins the text of a ConfigError."""
     if isinstance(name := table.get("name"), str):
         where += f" ({name!r})"
+    fields = {key.replace("-", "_"): value for key, value in table.items()}
     try:
-        given = _Table(**{key.replace("-", "_"): value for key, value in table.items()})
+        given = _Table(**fields)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from None
+        raise ConfigError(f"{where}: {_reason(explain(error, fields))}") from None
     return ApiKey(
         given.name,
         digest(given.key.get_secret_value()),
@@ -119,16 +121,15 @@ def _key(table: dict[str, Any], where: str) -> ApiKey:
     )
 
 
-def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong. Never the value: it may be a secret in the wrong field."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = str(first["loc"][0]).replace("_", "-")
-    if first["type"] == "extra_forbidden":
-        return f"there is no field {field!r}"
-    if first["type"] == "missing":
-        return f"{field!r} is missing"
-    reason = first["msg"].removeprefix("Value error, ")
-    return f"{field}: {reason[0].lower()}{reason[1:]}"
+def _reason(problem: Problem) -> str:
+    """Say what is wrong, without the value: it may be a secret in the wrong field."""
+    field = problem.path[0].replace("_", "-")
+    match problem.kind:
+        case "unknown":
+            return f"there is no field {field!r}"
+        case "missing":
+            return f"{field!r} is missing"
+    return f"{field}: {problem.reason}"
 
 
 def _max_priority(value: float | str | None, where: str) -> float:

@@ -14,6 +14,7 @@ from gateway.config.config import MIB, Config, ConfigError
 from gateway.config.model_entry import ModelEntry
 from gateway.config.sources import obtained, said, validated
 from gateway.core.errors import BadRequest
+from gateway.core.validation import explain
 
 OF_THE_SERVER = frozenset({
     "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
@@ -159,10 +160,10 @@ def _own(
     try:
         own = _Own.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise ConfigError(f"{places[name]}: {message}, not {first['input']!r}") from None
+        problem = explain(error, given)
+        raise ConfigError(
+            f"{places[problem.path[0]]}: {problem.reason}, not {problem.value!r}"
+        ) from None
     if own.sampling:
         defaults = {key.replace("-", "_"): value for key, value in own.sampling.items()}
         _check_defaults(defaults, places["sampling"], check_sampling)

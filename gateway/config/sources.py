@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.config.config import Config, ConfigError
+from gateway.core.validation import Problem, explain
 
 
 def load(
@@ -52,9 +53,10 @@ def validated(values: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
     try:
         return Config(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise ConfigError(f"{origin.get(name, name)}: {_explain(name, first)}") from None
+        problem = explain(error, values)
+        name = problem.path[0]
+        reason = _reason(name, problem)
+        raise ConfigError(f"{origin.get(name, name)}: {reason}") from None
 
 
 def obtained(
@@ -74,18 +76,16 @@ def obtained(
     return config
 
 
-def _explain(name: str, error: Any) -> str:
-    if error["type"] == "extra_forbidden":
+def _reason(name: str, problem: Problem) -> str:
+    if problem.kind == "unknown":
         return "there is no such option"
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
     annotation = str(Config.model_fields[name].annotation)
     if "SecretStr" in annotation:
-        return str(message)
+        return problem.reason
     kind = "a whole number" if "int" in annotation else "a number"
     auto = f"'auto' or {kind} in range" if "Literal['auto']" in annotation else ""
-    reason = f"expected {auto}" if auto else message
-    return f"{reason}, not {error['input']!r}"
+    reason = f"expected {auto}" if auto else problem.reason
+    return f"{reason}, not {problem.value!r}"
 
 
 def read_toml(file: Path, option: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from gateway.config.config import Config
+from gateway.core.validation import explain
 from gateway.system.host import Machine, this_machine
 from gateway.system.paths import config_folder
 
@@ -143,8 +144,8 @@ def read(path: Path) -> Tuned:
     except OSError as error:
         raise Unusable(str(error.strerror)) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise Unusable(f"{first['loc'][0]}: {first['msg']}") from error
+        problem = explain(error, options)
+        raise Unusable(f"{problem.path[0]}: {problem.reason}") from error
     except KeyError as error:
         raise Unusable(f"{error.args[0]} is missing") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

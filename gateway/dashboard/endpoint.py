@@ -77,8 +77,8 @@ class Dashboard:
         config = self._service.config
         self._live.join()
         hello = {
-            "model": self._service.fleet.first.name,
-            "models": self._service.fleet.names,
+            "model": self._service.registry.first.name,
+            "models": self._service.registry.names,
             "rate": config.aging_rate,
             "listed": LISTED,
             "flood": from_here(request),

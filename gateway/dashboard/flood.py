@@ -50,7 +50,7 @@ class Flood:
             # A state of its own: the response is not that of any of these requests.
             alone = Request({**request.scope, "state": {"key": key}})
             try:
-                ticket = self._service.submit(alone, job)
+                ticket = self._service.submit(alone, job, self._service.registry.first)
             except (QueueFull, RateLimited):
                 if not accepted:
                     raise

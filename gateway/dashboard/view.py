@@ -27,56 +27,56 @@ RECENT = 30
 class View:
     """Looks. Implements :class:`gateway.dispatch.observer.Observer`, to remember who ended."""
 
-    def __init__(self, fleet: ModelRegistry, gaps: Callable[[], Gaps] | None) -> None:
+    def __init__(self, registry: ModelRegistry, gaps: Callable[[], Gaps] | None) -> None:
         """``gaps``: how to read the histogram of inter-token latencies, if there is one."""
-        self._fleet = fleet
+        self._registry = registry
         self._gaps = gaps
         self._recorder = Recorder()
-        self._origin_ns = fleet.now_ns()
+        self._origin_ns = registry.now_ns()
 
     def now_s(self) -> float:
         """The time on the clock of all that is shown."""
-        return self._s(self._fleet.now_ns())
+        return self._s(self._registry.now_ns())
 
     def look(self) -> Snapshot:
         """How things stand; O(n log n) in what waits."""
-        now = self._fleet.now_ns()
-        workers = self._fleet.workers()
+        now = self._registry.now_ns()
+        workers = self._registry.workers()
         if self._recorder.due(now):
             tokens = {worker.id: worker.load.decode_tokens for _, worker in workers}
             gaps = None if self._gaps is None else self._gaps()
             self._recorder.point(now, self._origin_ns, tokens, gaps)
-        listed = islice(self._fleet.order(), LISTED)
+        listed = islice(self._registry.order(), LISTED)
         recent = list(islice(reversed(self._recorder.requests), RECENT))
-        kinds = {each.id: class_of(each.priority) for each in self._fleet.served()}
+        kinds = {each.id: class_of(each.priority) for each in self._registry.served()}
         tables: dict[str, list[Row]] = {
             "jobs": [self._job(*found) for found in listed],
-            "workers": [_worker(lane, worker, kinds) for lane, worker in workers],
+            "workers": [_worker(served, worker, kinds) for served, worker in workers],
             "requests": [row(request, self._origin_ns) for request in reversed(recent)],
             "points": list(self._recorder.points),
         }
         return Snapshot(self._facts(workers), tables)
 
     def _facts(self, workers: list[tuple[ServedModel, WorkerStatus]]) -> Row:
-        fleet = self._fleet
-        depth = Counter(class_of(each.priority) for each in fleet.waiting())
+        registry = self._registry
+        depth = Counter(class_of(each.priority) for each in registry.waiting())
         up = [worker for _, worker in workers if worker.state in ("ready", "draining")]
         return {
-            "waiting": fleet.depth(),
+            "waiting": registry.depth(),
             **{f"waiting_{kind}": depth[kind] for kind in CLASSES},
-            "running": fleet.running(),
+            "running": registry.running(),
             "slots": sum(worker.slots for worker in up),
-            "preemptions": fleet.preemptions(),
-            "failovers": fleet.failovers(),
-            "draining": fleet.draining,
+            "preemptions": registry.preemptions(),
+            "failovers": registry.failovers(),
+            "draining": registry.draining,
         }
 
-    def _job(self, lane: ServedModel, place: Entry, sequence: Sequence) -> Row:
+    def _job(self, served: ServedModel, place: Entry, sequence: Sequence) -> Row:
         """A sequence that waits. Between two looks it ages by the rate; the page does that."""
         return {
             "id": sequence.id,
             "name": sequence.ticket.request_id,
-            "model": lane.name,
+            "model": served.name,
             "class": class_of(place.priority),
             "priority": place.priority,
             "placed": self._s(place.arrived_ns),
@@ -105,12 +105,12 @@ class View:
         """The dispatcher logs it."""
 
 
-def _worker(lane: ServedModel, status: WorkerStatus, kinds: dict[int, str]) -> dict[str, Any]:
+def _worker(served: ServedModel, status: WorkerStatus, kinds: dict[int, str]) -> dict[str, Any]:
     """``kinds``: the class of each sequence that has a slot. A slot that winds up has none."""
-    load, model = status.load, lane.pool.model
+    load, model = status.load, served.pool.model
     return {
         "id": status.id,
-        "model": lane.name,
+        "model": served.name,
         "cells": 0 if model is None else model.n_ctx,
         "pid": status.pid,
         "state": status.state,

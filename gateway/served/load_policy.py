@@ -1,11 +1,19 @@
-"""Which models are in memory, and which make room. Pure: the clock is an argument.
+"""Decide which models are in memory, and which are evicted for others. Pure.
 
-A model is wanted when somebody waits for it. If the budget has no room for it, models without work
-are unloaded, the one that was used least recently first. If all have work, the heap's own order
-decides: a model whose first in line comes after the wanting one's takes nothing new, and is
-unloaded when what it runs has ended. Keys are fixed at arrival, so whoever waits for a model comes
-first sooner or later, however busy the others are: nobody starves. So that two busy models do not
-spend their time with loading, one that was loaded stays for some multiple of what that took.
+The clock is an argument. A model is wanted while a request waits for it. If the budget has no room
+for it, models without work are evicted, least recently used first. If those are not enough, the
+heap's own order decides: a model whose first waiting request comes after that of the wanted model
+gives no more slots, and is unloaded when its running requests have ended. Keys are fixed at
+arrival, so every waiting request comes first sooner or later: no model starves. A loaded model
+stays for STAY times its loading time, so that two busy models don't spend their time with loading.
+
+Example: a budget of 100, models a (60), b (30) and c (50); smaller keys come first. a and b are
+loaded, 10 are free. A request for c arrives with key 5, and c is short of 40. If a has no work, a
+is evicted (60 >= 40), and c is loaded when a's processes have ended. If all have work, and the
+first request that waits for a has key 7, and for b key 3, then only a may yield. a took 2 s to
+load, so until 6 s after that it gives slots as before; then it gives none, runs dry, and c takes
+its place. Requests for c with keys above 7 wait for a's turn: c yields in its turn. If c can't be
+loaded, it is tried again after 1 s, 2 s, 4 s ... 60 s.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,24 +28,24 @@ Reason = Literal["idle", "memory", "yielded", "asked"]
 STAY = 3
 """A loaded model stays for so many times as long as it took to load, before it must yield."""
 RETRY_FIRST_NS, RETRY_MAX_NS = NANO, 60 * NANO
-"""How long nobody tries again to load what could not be loaded; it doubles each time."""
+"""Pause before a failed load is tried again; it doubles with each failure in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a model has to do."""
+    """Work of one model."""
 
     first: int | None = None
-    """The key of who is first in line for it; None: nobody waits."""
+    """The key of the first request that waits for it; None: none waits."""
     running: bool = False
     """Whether anything is computed."""
     held: bool = False
-    """Whether somebody counts on it without waiting for a slot: it has no keep_alive then."""
+    """Whether a paused request counts on it: its keep_alive does not run then."""
 
 
 @dataclass(slots=True)
 class Decision:
-    """What is to be done now. Models in no list go on as they are."""
+    """Loads and unloads to begin now. Models in no list go on as they are."""
 
     load: list[str] = field(default_factory=list)
     unload: list[tuple[str, Reason]] = field(default_factory=list)
@@ -47,26 +55,26 @@ class Decision:
     """When to decide again, if nothing happens before."""
 
     def wake(self, at_ns: int) -> None:
-        """Decide again then, at the latest."""
+        """Decide again at ``at_ns`` at the latest."""
         self.wake_ns = at_ns if self.wake_ns is None else min(self.wake_ns, at_ns)
 
 
 class _Model:
-    """What is remembered of one."""
+    """State of one model."""
 
     def __init__(self, need: int, keep_alive_ns: int | None) -> None:
         self.need = need
         self.keep_alive_ns = keep_alive_ns
         self.state: State = "unloaded"
         self.leaves = False
-        """Whether it was told to go."""
+        """Whether its unloading was asked for."""
         self.began_ns = 0
         """When its loading began."""
         self.stays_until_ns = 0
         self.worked = False
         """Whether it had work at the last look."""
         self.used_ns = 0
-        """When it last had."""
+        """When it last had work."""
         self.retry_ns = 0
         self.failures = 0
         """Loads that failed in a row."""
@@ -78,7 +86,7 @@ class _Model:
 
 
 class LoadPolicy:
-    """Decides, and remembers what came of it."""
+    """Decide on loads and unloads, and remember how they ended."""
 
     def __init__(self, budget: int, models: Mapping[str, tuple[int, int | None]]) -> None:
         """``models``: what each needs in bytes, and for how many ns it is kept without work.
@@ -94,14 +102,14 @@ class LoadPolicy:
         return self._models[name].state
 
     def retry_ns(self, name: str) -> int | None:
-        """From when a model that could not be loaded is tried again; None: it could be."""
+        """Return when a failed load may be tried again; None if the model has not failed."""
         model = self._models[name]
         return model.retry_ns if model.state == "failed" else None
 
     # ------------------------------------------------------------------ what happened
 
     def loaded(self, name: str, now_ns: int) -> None:
-        """A load has ended well."""
+        """Record that a load has succeeded."""
         model = self._models[name]
         model.state = "loaded"
         model.failures = 0
@@ -109,7 +117,7 @@ class LoadPolicy:
         model.stays_until_ns = now_ns + STAY * (now_ns - model.began_ns)
 
     def failed(self, name: str, now_ns: int) -> None:
-        """A load has failed, and left nothing behind."""
+        """Record that a load has failed, and left nothing behind."""
         model = self._models[name]
         model.state = "failed"
         model.leaves = False
@@ -117,24 +125,24 @@ class LoadPolicy:
         model.failures = min(model.failures + 1, 10)
 
     def unloaded(self, name: str) -> None:
-        """Its processes have ended."""
+        """Record that its processes have ended."""
         model = self._models[name]
         model.state = "unloaded"
         model.leaves = False
 
     def leave(self, name: str) -> None:
-        """It shall go, whoever waits for it: they bring it back when it is their turn."""
+        """Unload it as soon as it has no work; waiting requests load it again in their turn."""
         model = self._models[name]
         model.leaves = model.state in ("loading", "loaded")
 
     def retry(self, name: str) -> None:
-        """Somebody insists: a failure of before says nothing."""
+        """Let the next load be tried at once, even after a failure."""
         self._models[name].retry_ns = 0
 
     # ------------------------------------------------------------------ what follows
 
     def decide(self, now_ns: int, facts: Mapping[str, Facts]) -> Decision:
-        """What is to be done, and done it is from now on as far as states go."""
+        """Return the loads and unloads to begin; the states already count them as begun."""
         decision = Decision()
         for name, model in self._models.items():
             self._note_use(model, facts[name], now_ns)
@@ -149,7 +157,7 @@ class LoadPolicy:
         model.worked = works
 
     def _keep_alive(self, name: str, facts: Facts, now_ns: int, decision: Decision) -> None:
-        """Unload what nobody has used for long, or what shall go."""
+        """Unload a model that was idle for too long, or whose unloading was asked for."""
         model = self._models[name]
         if model.state != "loaded":
             return
@@ -166,7 +174,7 @@ class LoadPolicy:
                 decision.wake(due_ns)
 
     def _make_room(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> None:
-        """Load what is wanted, the first in line first; what has no room gets some."""
+        """Load wanted models in the order of their first requests; evict others for them."""
         free = self._budget - sum(model.takes for model in self._models.values())
         coming = sum(m.need for m in self._models.values() if m.state == "unloading" or m.leaves)
         for name in self._wanted(now_ns, facts, decision):
@@ -176,14 +184,14 @@ class LoadPolicy:
                 decision.load.append(name)
             elif model.need > free + coming:
                 first = facts[name].first
-                assert first is not None, "nobody wants it"
+                assert first is not None, "no request waits for it"
                 short = model.need - free - coming
                 coming += self._evict(short, first, now_ns, facts, decision)
             # What the first in line needs is not given to those behind.
             free -= model.need
 
     def _wanted(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> Iterable[str]:
-        """Models that are not there and that somebody waits for, the first in line first."""
+        """Return models to load, in the order of their first waiting requests."""
         found = list[tuple[int, str]]()
         for name, model in self._models.items():
             first = facts[name].first
@@ -198,7 +206,7 @@ class LoadPolicy:
     def _evict(
         self, short: int, first: int, now_ns: int, facts: Mapping[str, Facts], decision: Decision
     ) -> int:
-        """Have models go that need ``short`` bytes together, or none; how many bytes they need."""
+        """Evict models of ``short`` bytes together, or none; return how many bytes they free."""
         idle, busy = list[tuple[int, str]](), list[tuple[float, str]]()
         for name, model in self._models.items():
             if model.state != "loaded" or model.leaves or name in decision.yields:

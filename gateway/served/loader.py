@@ -1,4 +1,4 @@
-"""Loads and unloads models, as :mod:`gateway.served.load_policy` decides."""
+"""Load and unload models, as :mod:`gateway.served.load_policy` decides."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from gateway.config.config import ConfigError
 from gateway.core.clock import NANO
@@ -15,54 +14,43 @@ from gateway.core.priority import NORMAL
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
 from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
+from gateway.served.protocols import LoadObserver
 from gateway.served.swappable_pool import SwappablePool
 from gateway.served.worker_notes import tell
 
 log = logging.getLogger("forge.models")
 
 MOST_VISITORS = 64
-"""Who may wait for a model outside of its queue."""
-
-
-class LoadObserver(Protocol):
-    """Hears of every load and unload of a model."""
-
-    def loaded(self, name: str, took_ns: int) -> None: ...
-
-    def failed(self, name: str) -> None:
-        """A model could not be loaded."""
-        ...
-
-    def unloaded(self, name: str, reason: Reason) -> None: ...
+"""Most requests that may wait for a model outside of its queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A model that comes and goes."""
+    """A model that is loaded and unloaded."""
 
     name: str
     need: int
     """Bytes that it takes."""
     keep_alive_s: float | None
-    """How long it stays without work; None: for as long as nobody needs the room."""
+    """How long it stays without work; None: until another model needs its memory."""
     pool: SwappablePool
     check: Callable[[], None] = lambda: None
-    """Whether there is memory for it now. Raises :class:`ConfigError`."""
+    """Raises :class:`ConfigError` if there is too little memory for it now."""
 
 
 class _Kept:
-    """What goes on around one model."""
+    """Tasks and waiting requests of one model."""
 
     def __init__(self, resident: Resident, dispatcher: Dispatcher) -> None:
         self.resident = resident
         self.pool = resident.pool
         self.dispatcher = dispatcher
         self.visitors: dict[asyncio.Future[None], int] = {}
-        """Who waits for it outside of its queue, by the key of the place they would have there."""
+        """Waits for it outside of its queue, each with the key of its place among the queued."""
         self.visits = 0
-        """How many of them use it now."""
+        """How many former visitors use it now."""
         self.farewells: list[asyncio.Future[None]] = []
-        """Who waits for it to be unloaded."""
+        """Waits for it to be unloaded."""
         self.task: asyncio.Task[None] | None = None
         """Loads or unloads it."""
 
@@ -71,13 +59,18 @@ class _Kept:
         first = self.dispatcher.stats.first_key()
         if first is not None:
             keys.append(first)
-        # Who hung up has no slot in the books any more, but a worker may still wind up.
+        # A cancelled request has no slot any more, but its worker may still compute.
         running = self.dispatcher.stats.running() > 0 or self.visits > 0 or self.pool.busy
         return Facts(min(keys, default=None), running, self.dispatcher.stats.paused() > 0)
 
 
 class ModelLoader:
-    """One task decides; each load and unload is a task of its own."""
+    """Implement :class:`gateway.served.protocols.Loader` for models that share memory.
+
+    One task decides; each load and unload is a task of its own.
+    """
+
+    on_demand = True
 
     def __init__(
         self,
@@ -97,7 +90,7 @@ class ModelLoader:
             each.name: None if each.keep_alive_s is None else round(each.keep_alive_s * NANO)
             for each in residents
         }
-        self._residency = LoadPolicy(
+        self._policy = LoadPolicy(
             budget, {each.name: (each.need, keeps[each.name]) for each in residents}
         )
         self._kept: dict[str, _Kept] = {}
@@ -105,24 +98,24 @@ class ModelLoader:
         self._bug: BaseException | None = None
 
     def begin(self, dispatchers: Mapping[str, Dispatcher]) -> None:
-        """Who has the queue of each model; they come after it, for they tell it of changes."""
+        """Take the dispatcher of each model; they are made later, with :meth:`poke`."""
         self._kept = {
             name: _Kept(self._residents[name], dispatcher)
             for name, dispatcher in dispatchers.items()
         }
 
     def poke(self) -> None:
-        """Something changed: there may be something to decide."""
+        """Decide again soon: a queue or a slot has changed."""
         self._news.set()
 
     def state(self, name: str) -> State:
         """Whether a model is loaded."""
-        return self._residency.state(name)
+        return self._policy.state(name)
 
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> None:
-        """Keep what is wanted in memory, for ever."""
+        """Load and unload as decided, until the task is cancelled. Raises only after a bug."""
         while True:
             self._news.clear()
             if self._bug is not None:
@@ -134,12 +127,12 @@ class ModelLoader:
                     await self._news.wait()
 
     def _decide(self) -> int | None:
-        """Begin what is to be done; when to look again, whatever happens.
+        """Begin loads and unloads; return when to decide again at the latest, in ns.
 
-        In one turn of the loop: nobody gets a slot between a look and what follows from it.
+        In one turn of the event loop: no request gets a slot between a look and its consequence.
         """
         facts = {name: kept.facts() for name, kept in self._kept.items()}
-        decision = self._residency.decide(self._clock_ns(), facts)
+        decision = self._policy.decide(self._clock_ns(), facts)
         for name, kept in self._kept.items():
             if name in decision.yields:
                 kept.dispatcher.hold()
@@ -159,7 +152,7 @@ class ModelLoader:
         kept.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A bug there must not go unnoticed: some would wait for ever."""
+        """Raise a bug of a task in :meth:`run`: unnoticed, requests would wait for ever."""
         if not task.cancelled() and task.exception() is not None:
             self._bug = task.exception()
             self.poke()
@@ -175,7 +168,7 @@ class ModelLoader:
             self._failed(kept, f"the model '{name}' can't be loaded: {error}")
             return
         now_ns = self._clock_ns()
-        self._residency.loaded(name, now_ns)
+        self._policy.loaded(name, now_ns)
         self._observer.loaded(name, now_ns - began_ns)
         log.info("model %s: loaded in %.2f s", name, (now_ns - began_ns) / NANO)
         if not known:
@@ -188,13 +181,13 @@ class ModelLoader:
         self.poke()
 
     def _failed(self, kept: _Kept, reason: str) -> None:
-        """Who waits for this model is told; it is tried again, but not at once."""
+        """Fail the requests that wait for this model; it is tried again after a pause."""
         name = kept.resident.name
         log.error("%s", reason)
         self._observer.failed(name)
         now_ns = self._clock_ns()
-        self._residency.failed(name, now_ns)
-        pause_s = ((self._residency.retry_ns(name) or now_ns) - now_ns) / NANO
+        self._policy.failed(name, now_ns)
+        pause_s = ((self._policy.retry_ns(name) or now_ns) - now_ns) / NANO
         kept.pool.failure = reason
         asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept, reason)
         kept.dispatcher.abandon(reason, retry_after=max(1, math.ceil(pause_s)))
@@ -206,7 +199,7 @@ class ModelLoader:
         self.poke()
 
     def _forget_failure(self, kept: _Kept, reason: str) -> None:
-        """Whoever comes now may wait for another try."""
+        """Let new requests wait for another try."""
         if kept.pool.failure == reason:
             kept.pool.failure = None
 
@@ -214,7 +207,7 @@ class ModelLoader:
         name = kept.resident.name
         if pool is not None:
             await pool.stop()
-        self._residency.unloaded(name)
+        self._policy.unloaded(name)
         self._observer.unloaded(name, reason)
         log.info("model %s: unloaded (%s)", name, reason)
         self._tell_gone(kept)
@@ -226,14 +219,14 @@ class ModelLoader:
                 farewell.set_result(None)
         kept.farewells.clear()
 
-    # ------------------------------------------------------------------ who needs a model
+    # ------------------------------------------------------------------ use of a model
 
     @contextlib.asynccontextmanager
     async def needed(self, name: str) -> AsyncIterator[None]:
-        """Inside, the model is there. It waits in line like a request of normal priority.
+        """Keep the model loaded inside the context; it waits like a request of normal priority.
 
         Raises a ForgeError: Unavailable if it can't be loaded, QueueFull, or DeadlineExceeded after
-        the time that the operator lets anybody wait.
+        the operator's --queue-timeout.
         """
         kept = self._kept[name]
         await self._visit(kept)
@@ -250,7 +243,7 @@ class ModelLoader:
         if kept.pool.failure is not None:
             raise Unavailable(kept.pool.failure, retry_after=1)
         if len(kept.visitors) >= MOST_VISITORS:
-            raise QueueFull("too many wait for this model to be loaded", retry_after=1)
+            raise QueueFull("too many requests wait for this model to be loaded", retry_after=1)
         visitor = asyncio.get_running_loop().create_future()
         kept.visitors[visitor] = kept.dispatcher.stats.key(NORMAL)
         self.poke()
@@ -267,25 +260,27 @@ class ModelLoader:
             raise
 
     async def load(self, name: str) -> None:
-        """Returns when the model is loaded. Raises as :meth:`needed`."""
+        """Return when the model is loaded. Raises as :meth:`needed`."""
         self._kept[name].pool.failure = None
-        self._residency.retry(name)
+        self._policy.retry(name)
         async with self.needed(name):
             pass
 
     async def unload(self, name: str) -> None:
-        """Returns when the model is unloaded: what runs in it runs to its end."""
+        """Return when the model is unloaded, after its running requests have ended."""
         if self.state(name) in ("unloaded", "failed"):
             return
         farewell = asyncio.get_running_loop().create_future()
         self._kept[name].farewells.append(farewell)
-        self._residency.leave(name)
+        self._policy.leave(name)
         self.poke()
         await farewell
 
-    async def preload(self, names: Sequence[str]) -> None:
-        """Load some at the start; what can't be loaded is logged, and the others are served."""
-        tried = await asyncio.gather(*map(self.load, names), return_exceptions=True)
+    async def start(self, preload: Sequence[str]) -> None:
+        """Load some models; one that can't be loaded is logged, and the others are served."""
+        for kept in self._kept.values():
+            await kept.pool.start(kept.dispatcher)
+        tried = await asyncio.gather(*map(self.load, preload), return_exceptions=True)
         for result in tried:
             if isinstance(result, BaseException) and not isinstance(result, ForgeError):
                 raise result
@@ -293,7 +288,7 @@ class ModelLoader:
     # ------------------------------------------------------------------ the end
 
     async def stop(self) -> None:
-        """Returns when no process is left. :meth:`run` must have ended."""
+        """Return when no worker process is left. :meth:`run` must have ended."""
         tasks = [kept.task for kept in self._kept.values() if kept.task is not None]
         for kept in self._kept.values():
             if kept.task is not None and self.state(kept.resident.name) == "loading":

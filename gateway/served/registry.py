@@ -1,4 +1,4 @@
-"""All models of a server, and what is going on in all of them together."""
+"""All models of a server, and sums over all of them."""
 
 import heapq
 from collections import Counter
@@ -13,88 +13,96 @@ from gateway.served.served_model import ServedModel
 
 
 class ModelRegistry:
-    """One lane at least; the first is that of requests which name no model."""
+    """Hold one model at least; the first serves requests that name none."""
 
-    def __init__(self, lanes: Sequence[ServedModel]) -> None:
-        self.lanes = list(lanes)
-        self._by_name = {lane.name: lane for lane in lanes}
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        self.models = list(models)
+        self._by_name = {model.name: model for model in models}
 
     @property
     def first(self) -> ServedModel:
-        return self.lanes[0]
+        return self.models[0]
 
-    def find(self, name: str | None) -> ServedModel:
-        """The lane of the model ``name``. Raises :class:`UnknownModel`."""
+    def get(self, name: object) -> ServedModel | None:
+        """Return the model ``name``, the first for None; None for any other value."""
         if name is None:
             return self.first
-        lane = self._by_name.get(name)
-        if lane is None:
-            names = ", ".join(f"'{each}'" for each in self._by_name)
-            raise UnknownModel(
-                f"the model '{name}' does not exist; this server has {names}", param="model"
-            )
-        return lane
+        return self._by_name.get(name) if isinstance(name, str) else None
+
+    def find(self, name: str) -> ServedModel:
+        """Return the model ``name``. Raises :class:`UnknownModel`."""
+        model = self.get(name)
+        if model is None:
+            raise self.unknown(name)
+        return model
+
+    def unknown(self, name: str) -> UnknownModel:
+        """Return the error for a model that this server does not have."""
+        names = ", ".join(f"'{each}'" for each in self._by_name)
+        return UnknownModel(
+            f"the model '{name}' does not exist; this server has {names}", param="model"
+        )
 
     def states(self) -> dict[str, State]:
-        """Which models are loaded."""
-        return {lane.name: lane.state for lane in self.lanes}
+        """Return the load state of each model, by name."""
+        return {model.name: model.state for model in self.models}
 
     def restarts(self) -> int:
         """Worker processes started in the place of others."""
-        return sum(lane.restarts for lane in self.lanes)
+        return sum(model.restarts for model in self.models)
 
     def worker_numbers(self) -> list[int]:
-        """Those of all workers that there are or may be."""
-        numbers = [number for lane in self.lanes for number in lane.numbers]
+        """Return the numbers of all workers, those of unloaded models included."""
+        numbers = [number for model in self.models for number in model.numbers]
         return list(dict.fromkeys([*numbers, *(status.id for _, status in self.workers())]))
 
     @property
     def names(self) -> list[str]:
-        """What clients may call the models."""
+        """Names by which clients ask for the models."""
         return list(self._by_name)
 
-    # ------------------------------------------------------------------ what waits
+    # ------------------------------------------------------------------ sequences
 
     def depth(self) -> int:
         """Sequences waiting."""
-        return sum(lane.dispatcher.stats.depth() for lane in self.lanes)
+        return sum(model.dispatcher.stats.depth() for model in self.models)
 
     def running(self) -> int:
         """Sequences with a worker."""
-        return sum(lane.dispatcher.stats.running() for lane in self.lanes)
+        return sum(model.dispatcher.stats.running() for model in self.models)
 
     def paused(self) -> int:
         """Sequences that wait for their clients to read."""
-        return sum(lane.dispatcher.stats.paused() for lane in self.lanes)
+        return sum(model.dispatcher.stats.paused() for model in self.models)
 
     def preemptions(self) -> int:
         """Sequences parked for more urgent ones, since the start."""
-        return sum(lane.dispatcher.stats.preemptions for lane in self.lanes)
+        return sum(model.dispatcher.stats.preemptions for model in self.models)
 
     def failovers(self) -> int:
         """Sequences put back because their workers died, since the start."""
-        return sum(lane.dispatcher.stats.failovers for lane in self.lanes)
+        return sum(model.dispatcher.stats.failovers for model in self.models)
 
     def waiting(self) -> list[Generation]:
         """All sequences that wait, in no order."""
-        return [each for lane in self.lanes for each in lane.dispatcher.stats.waiting()]
+        return [each for model in self.models for each in model.dispatcher.stats.waiting()]
 
     def served(self) -> list[Generation]:
         """All sequences with a worker."""
-        return [each for lane in self.lanes for each in lane.dispatcher.stats.served()]
+        return [each for served in self.models for each in served.dispatcher.stats.served()]
 
     def order(self) -> Iterator[tuple[ServedModel, Entry, Generation]]:
-        """Who would be served next and in which place, were all slots free; O(n log n)."""
+        """Yield waiting sequences in the order of service, were all slots free; O(n log n)."""
 
-        def of(lane: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
-            return ((lane, place, sequence) for place, sequence in lane.dispatcher.stats.order())
+        def of(model: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
+            return ((model, place, sequence) for place, sequence in model.dispatcher.stats.order())
 
-        return heapq.merge(*map(of, self.lanes), key=lambda found: found[1].key)
+        return heapq.merge(*map(of, self.models), key=lambda found: found[1].key)
 
     def wait_estimate_s(self) -> float | None:
-        """Seconds until one that came now would start, were it for the busiest model."""
-        lanes = [lane.dispatcher.stats for lane in self.lanes]
-        estimates = (each.wait_estimate_s(each.depth()) for each in lanes)
+        """Estimate seconds until a new request for the busiest model would start."""
+        models = [model.dispatcher.stats for model in self.models]
+        estimates = (each.wait_estimate_s(each.depth()) for each in models)
         return max((each for each in estimates if each is not None), default=None)
 
     def now_ns(self) -> int:
@@ -105,15 +113,15 @@ class ModelRegistry:
     def draining(self) -> bool:
         return self.first.dispatcher.draining
 
-    # ------------------------------------------------------------------ who works
+    # ------------------------------------------------------------------ workers
 
     def workers(self) -> list[tuple[ServedModel, WorkerStatus]]:
-        """All processes, and whose they are."""
-        return [(lane, status) for lane in self.lanes for status in lane.workers()]
+        """Return all worker processes, each with its model."""
+        return [(model, status) for model in self.models for status in model.workers()]
 
     def placements(self) -> Mapping[str, int]:
-        """How many generations were given to a worker so far, by why to that one."""
+        """Count generations given to workers since the start, by reason of the placement."""
         total = Counter[str]()
-        for lane in self.lanes:
-            total.update(lane.pool.placements())
+        for model in self.models:
+            total.update(model.pool.placements())
         return total

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from gateway.config.model_entry import ModelEntry
-from gateway.core.errors import ModelStays, Unavailable
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, WorkerStatus
 from gateway.served.load_policy import State
+from gateway.served.protocols import Loader
 from gateway.served.swappable_pool import SwappablePool
 from workers.protocol import Chat, Prompt, Question
-
-if TYPE_CHECKING:
-    from gateway.served.loader import ModelLoader
 
 INSTRUCTING = ("system", "developer")
 """Roles of messages in whose presence the model's own system prompt is not wanted."""
 
 
 class ServedModel:
-    """Models share no slots, so each has all that gives slots for itself."""
+    """A model with its own queue, dispatcher and pool: models share no slots."""
 
     def __init__(
-        self,
-        entry: ModelEntry,
-        dispatcher: Dispatcher,
-        pool: Pool,
-        keeper: ModelLoader | None = None,
+        self, entry: ModelEntry, dispatcher: Dispatcher, pool: Pool, loader: Loader
     ) -> None:
-        """``keeper``: who loads and unloads it; None: it is always there."""
         self.name = entry.name
         self.config = entry.config
         self.dispatcher = dispatcher
         self.pool = pool
-        self.keeper = keeper
+        self._loader = loader
         self.preload = entry.preload
         self._system = entry.system
         self._sampling = entry.sampling
@@ -45,9 +37,12 @@ class ServedModel:
     @property
     def state(self) -> State:
         """Whether it is loaded."""
-        if self.keeper is not None:
-            return self.keeper.state(self.name)
-        return "loading" if self.pool.model is None else "loaded"
+        return self._loader.state(self.name)
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether a request may wait for it to be loaded."""
+        return self._loader.on_demand
 
     @property
     def restarts(self) -> int:
@@ -66,23 +61,16 @@ class ServedModel:
 
     async def ask(self, question: Question) -> bytes:
         """As :meth:`gateway.pool.Pool.ask`; a model that is not there is loaded first."""
-        if self.keeper is None:
-            return await self.pool.ask(question)
-        async with self.keeper.needed(self.name):
+        async with self._loader.needed(self.name):
             return await self.pool.ask(question)
 
     async def load(self) -> None:
-        """Returns when it is loaded. Raises a ForgeError."""
-        if self.keeper is not None:
-            await self.keeper.load(self.name)
-        elif not self.pool.ready():
-            raise Unavailable("no worker is ready yet", retry_after=1)
+        """Return when it is loaded. Raises a ForgeError."""
+        await self._loader.load(self.name)
 
     async def unload(self) -> None:
-        """Returns when it is unloaded. Raises a ForgeError."""
-        if self.keeper is None:
-            raise ModelStays("the only model of a server stays loaded")
-        await self.keeper.unload(self.name)
+        """Return when it is unloaded. Raises a ForgeError."""
+        await self._loader.unload(self.name)
 
     def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
         """A request's body with this model's defaults for what it does not say."""

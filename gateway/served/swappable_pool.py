@@ -1,4 +1,4 @@
-"""A pool that comes and goes. Without workers it has no slots, so who waits for them waits."""
+"""A pool that is loaded and unloaded. Unloaded it has no slots, so requests wait."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +10,9 @@ from workers.protocol import Generate, ModelInfo, Question
 
 
 class SwappablePool:
-    """Implements :class:`gateway.pool.Pool` with another one, while that is there.
+    """Implement :class:`gateway.pool.Pool` with another pool while the model is loaded.
 
-    What ``free`` says keeps a dispatcher from submitting anything without it.
+    ``free`` is 0 without it, so a dispatcher submits nothing then.
     """
 
     def __init__(self, make: Callable[[], Pool], numbers: Sequence[int]) -> None:
@@ -29,16 +29,16 @@ class SwappablePool:
         self.model: ModelInfo | None = None
         """As of the last time that it was loaded."""
         self.failure: str | None = None
-        """Why it could not be loaded, for as long as nobody tries again."""
+        """Why it could not be loaded, until the next try."""
         # From one load to the next unload.
         self._pool: Pool | None = None
 
     async def start(self, listener: Listener) -> None:
-        """Nothing is started before :meth:`load`."""
+        """Keep the listener for :meth:`load`, which starts the workers."""
         self._listener = listener
 
     async def load(self) -> None:
-        """Returns when the model can be used. Raises PoolFailed, and leaves nothing behind then."""
+        """Return when a worker is ready. Raises PoolFailed, and leaves nothing behind then."""
         assert self._listener is not None, "start() comes first"
         assert self._pool is None, "it is there"
         pool = self._pool = self._make()
@@ -53,7 +53,7 @@ class SwappablePool:
         self.model = pool.model
 
     def detach(self) -> Pool | None:
-        """From now on there are no slots. What was there is yet to be stopped."""
+        """Give up all slots, and return the pool, which the caller stops."""
         pool, self._pool = self._pool, None
         if pool is not None:
             self.restarts += sum(status.restarts for status in pool.workers())

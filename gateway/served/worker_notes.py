@@ -1,4 +1,4 @@
-"""What a model's workers found that whoever serves it should know."""
+"""Warnings of a model's workers, in the log."""
 
 import logging
 
@@ -8,6 +8,6 @@ log = logging.getLogger("forge.models")
 
 
 def tell(name: str, model: ModelInfo | None) -> None:
-    """Say so, for the model that clients call ``name``."""
+    """Log the notes of the model that clients call ``name``."""
     for note in model.notes if model is not None else ():
         log.warning("model %s: %s", name, note)

@@ -8,8 +8,11 @@ from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.ticket import Ticket
+from gateway.served.always_loaded import AlwaysLoaded
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
+from gateway.telemetry.metrics.models import Loads
+from gateway.telemetry.metrics.registry import Registry as MetricRegistry
 from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
 
 
@@ -26,9 +29,10 @@ class Desk:
             self.pool, rate, self.clock, self.ends, meter=lambda job: self._hear
         )
         self.pool.attach(self.dispatcher)
-        self.fleet = ModelRegistry(
-            [ServedModel(ModelEntry(Config(alias="m")), self.dispatcher, self.pool)]
-        )
+        loads = Loads(MetricRegistry(), ["m"])
+        self.loader = AlwaysLoaded("m", self.pool, self.clock, loads)
+        entry = ModelEntry(Config(alias="m"))
+        self.registry = ModelRegistry([ServedModel(entry, self.dispatcher, self.pool, self.loader)])
 
     def submit(self, priority: float = 1.0) -> Ticket:
         return self.dispatcher.submit(job(priority))

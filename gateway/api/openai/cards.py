@@ -5,15 +5,15 @@ from gateway.served.served_model import ServedModel
 from workers.protocol import ModelInfo
 
 
-def model_card(lane: ServedModel, created: int) -> ModelCard:
+def model_card(served: ServedModel, created: int) -> ModelCard:
     """``created`` in Unix seconds."""
     return {
-        "id": lane.name,
+        "id": served.name,
         "object": "model",
         "created": created,
         "owned_by": "forge",
-        "state": lane.state,
-        "meta": None if lane.pool.model is None else _meta(lane.pool.model),
+        "state": served.state,
+        "meta": None if served.pool.model is None else _meta(served.pool.model),
     }
 
 

@@ -9,6 +9,7 @@ from gateway.api.openai.common import FLOOR, MAX_SEQUENCES, Envelope, OpenAIBody
 from gateway.api.openai.types import CompletionChoice, CompletionChunkChoice, CompletionLogprobs
 from gateway.api.reply import Completion
 from gateway.api.schemas import constraint
+from gateway.api.token_ids import TokenId
 from gateway.core.errors import BadRequest
 from workers.protocol import Constraint, Extra, Infill, Logprob, Prompt, Text, Tokens
 
@@ -18,7 +19,6 @@ COMPLETION_TOKENS = 16
 REFUSED: dict[str, tuple[Any, ...]] = {"best_of": (1,)}
 """Known to OpenAI's API and not served here, with the values that ask for nothing."""
 
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 ListsOfIds = Annotated[list[Ids], Field(min_length=1, fail_fast=True)]

@@ -82,14 +82,14 @@ class OpenAI:
     async def chat(self, request: Request) -> Response:
         """The next message of a conversation."""
         raw, size = await self._read(request)
-        given = body.parse(ChatBody, self._service.completed(raw), chat.REFUSED)
-        return await self._generate(request, given, size, ChatEnvelope)
+        served, given = self._service.parse(ChatBody, raw, chat.REFUSED)
+        return await self._generate(request, served, given, size, ChatEnvelope)
 
     async def completions(self, request: Request) -> Response:
         """How a text goes on; several texts if several are given."""
         raw, size = await self._read(request)
-        given = body.parse(CompletionBody, self._service.completed(raw), completions.REFUSED)
-        return await self._generate(request, given, size, CompletionEnvelope)
+        served, given = self._service.parse(CompletionBody, raw, completions.REFUSED)
+        return await self._generate(request, served, given, size, CompletionEnvelope)
 
     async def _read(self, request: Request) -> tuple[dict[str, object], int]:
         config = self._service.config
@@ -98,17 +98,17 @@ class OpenAI:
     async def _generate(
         self,
         request: Request,
+        served: ServedModel,
         given: ChatBody | CompletionBody,
         size: int,
         envelope_type: type[ChatEnvelope | CompletionEnvelope],
     ) -> Response:
         given.check()
-        lane = self._service.lane(given.model)
         job = body.job(
             request,
             given,
-            lane.instructed(given.prompts()),
-            model=lane.name,
+            served.instructed(given.prompts()),
+            model=served.name,
             n=given.n or 1,
             size=size,
             temperature=1.0,
@@ -118,22 +118,22 @@ class OpenAI:
             logprobs=given.alternatives(),
             echo=isinstance(given, CompletionBody) and bool(given.echo),
         )
-        ticket = self._service.submit(request, job)
-        envelope = envelope_type(ticket, lane.name, given)
+        ticket = self._service.submit(request, job, served)
+        envelope = envelope_type(ticket, served.name, given)
         if given.stream:
-            return EventStream(lane.dispatcher, ticket, envelope, self._service.config.keepalive)
-        found = await collect(lane.dispatcher, ticket, request.receive)
+            return EventStream(served.dispatcher, ticket, envelope, self._service.config.keepalive)
+        found = await collect(served.dispatcher, ticket, request.receive)
         return json_response(envelope.whole(found))
 
     async def models(self, request: Request) -> Response:
         """The models that are served, and whether they are loaded."""
-        cards = [self._card(lane) for lane in self._service.fleet.lanes]
+        cards = [self._card(served) for served in self._service.registry.models]
         listed: ModelList = {"object": "list", "data": cards}
         return json_response(listed)
 
     async def model(self, request: Request) -> Response:
         """One model."""
-        return json_response(self._card(self._service.lane(request.path_params["name"])))
+        return json_response(self._card(self._service.registry.find(request.path_params["name"])))
 
-    def _card(self, lane: ServedModel) -> ModelCard:
-        return model_card(lane, self._service.started)
+    def _card(self, served: ServedModel) -> ModelCard:
+        return model_card(served, self._service.started)

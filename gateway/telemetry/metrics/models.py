@@ -13,7 +13,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Loads:
-    """Counts loads and unloads. Implements :class:`gateway.served.loader.LoadObserver`."""
+    """Counts loads and unloads. Implements :class:`gateway.served.protocols.LoadObserver`."""
 
     def __init__(self, registry: Registry, names: Sequence[str]) -> None:
         of_model = {"model": names}

@@ -22,32 +22,32 @@ UP = ("ready", "draining")
 class QueueGauges:
     """Queues and pools. One look is O(n) in what waits."""
 
-    def __init__(self, fleet: ModelRegistry) -> None:
-        self._fleet = fleet
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
 
     def collect(self) -> Iterator[Family]:
         """All of it."""
         yield from self._queue()
         yield from self._work()
-        found = self._fleet.workers()
+        found = self._registry.workers()
         workers = [status for _, status in found]
         yield from _slots(workers)
         yield from _cells(found)
-        yield from _workers(workers, self._fleet)
+        yield from _workers(workers, self._registry)
         yield _labelled(
             "counter",
             "placements",
             "Sequences given to a worker, by why to that one: it was parked there; most of its "
             "prompt is there; that is elsewhere, where there is too much to do; least to do",
             "reason",
-            self._fleet.placements(),
+            self._registry.placements(),
         )
 
     def _queue(self) -> Iterator[Family]:
         """Who waits, by class."""
-        now = self._fleet.now_ns()
+        now = self._registry.now_ns()
         arrivals: dict[str, list[int]] = {kind: [] for kind in CLASSES}
-        for sequence in self._fleet.waiting():
+        for sequence in self._registry.waiting():
             ticket = sequence.ticket
             arrivals[class_of(ticket.job.priority)].append(ticket.arrived_ns)
         depth = {kind: len(of_kind) for kind, of_kind in arrivals.items()}
@@ -62,14 +62,14 @@ class QueueGauges:
         yield _gauge("requests_waiting", text, sum(depth.values()))
 
     def _work(self) -> Iterator[Family]:
-        fleet = self._fleet
-        yield _gauge("requests_running", "Sequences with a worker", fleet.running())
+        registry = self._registry
+        yield _gauge("requests_running", "Sequences with a worker", registry.running())
         text = "Sequences that wait for their clients to read"
-        yield _gauge("requests_paused", text, fleet.paused())
+        yield _gauge("requests_paused", text, registry.paused())
         text = "Sequences that were parked for more urgent ones"
-        yield _counter("preemptions", text, fleet.preemptions())
+        yield _counter("preemptions", text, registry.preemptions())
         text = "Sequences put back because their workers died"
-        yield _counter("failovers", text, fleet.failovers())
+        yield _counter("failovers", text, registry.failovers())
 
 
 class Process:
@@ -97,7 +97,7 @@ def _slots(workers: list[WorkerStatus]) -> Iterator[Family]:
 
 def _cells(workers: list[tuple[ServedModel, WorkerStatus]]) -> Iterator[Family]:
     """The KV cache, and what lies behind it."""
-    models = [lane.pool.model for lane, worker in workers if worker.state in UP]
+    models = [served.pool.model for served, worker in workers if worker.state in UP]
     loads = [worker.load for _, worker in workers]
     cells = sum(model.n_ctx for model in models if model is not None)
     yield _gauge("kv_cells", "KV cells, of one token each", cells)
@@ -112,7 +112,7 @@ def _cells(workers: list[tuple[ServedModel, WorkerStatus]]) -> Iterator[Family]:
     yield _gauge("host_cache_restored_tokens", text, restored)
 
 
-def _workers(workers: list[WorkerStatus], fleet: ModelRegistry) -> Iterator[Family]:
+def _workers(workers: list[WorkerStatus], registry: ModelRegistry) -> Iterator[Family]:
     states = dict.fromkeys(STATES, 0)
     for worker in workers:
         states[worker.state] += 1
@@ -120,9 +120,9 @@ def _workers(workers: list[WorkerStatus], fleet: ModelRegistry) -> Iterator[Fami
     text = "Workers that can serve"
     yield _gauge("workers_ready", text, states["ready"] + states["draining"])
     text = "Worker processes started in the place of others"
-    yield _counter("worker_restarts", text, fleet.restarts())
+    yield _counter("worker_restarts", text, registry.restarts())
     text = "What each worker's last decode step took"
-    steps = {str(number): 0.0 for number in fleet.worker_numbers()}
+    steps = {str(number): 0.0 for number in registry.worker_numbers()}
     steps |= {str(worker.id): worker.load.step_ms / 1000 for worker in workers}
     yield _labelled("gauge", "step_seconds", text, "worker", steps)
 

@@ -18,7 +18,7 @@ def rows(view: View, table: str, field: str) -> list[Any]:
 
 def test_who_waits_is_shown_in_the_order_of_service() -> None:
     desk = Desk(1)
-    view = View(desk.fleet, None)
+    view = View(desk.registry, None)
 
     async def script() -> None:
         desk.submit()
@@ -38,7 +38,7 @@ def test_who_waits_is_shown_in_the_order_of_service() -> None:
 
 def test_a_cap_on_those_who_are_listed() -> None:
     desk = Desk(1)
-    view = View(desk.fleet, None)
+    view = View(desk.registry, None)
 
     async def script() -> None:
         for _ in range(LISTED + 11):
@@ -52,7 +52,7 @@ def test_a_cap_on_those_who_are_listed() -> None:
 
 def test_slots_show_the_class_of_what_they_hold() -> None:
     desk = Desk(2)
-    view = View(desk.fleet, None)
+    view = View(desk.registry, None)
     status = WorkerStatus(0, 11, "ready", 2, 2, 3, Load(step_ms=1.234, decode_tokens=9))
 
     async def script() -> None:
@@ -69,7 +69,7 @@ def test_slots_show_the_class_of_what_they_hold() -> None:
 
 def test_those_who_ended_are_remembered() -> None:
     desk = Desk(1)
-    view = View(desk.fleet, lambda: Gaps((1.0,), (0, 0)))
+    view = View(desk.registry, lambda: Gaps((1.0,), (0, 0)))
 
     async def script() -> None:
         for number in range(1, RECENT + 3):
@@ -95,7 +95,7 @@ def ticket_of(desk: Desk, number: int) -> Any:
 
 def test_nobody_is_shown_what_others_wrote() -> None:
     desk = Desk(1)
-    view = View(desk.fleet, None)
+    view = View(desk.registry, None)
 
     async def script() -> None:
         prompt = Chat([{"role": "user", "content": "a secret"}])

@@ -44,12 +44,12 @@ class House:
         pools = {name: SwappablePool(lambda name=name: self._make(name), ()) for name in self.made}  # type: ignore[misc]
         residents = [Resident(name, 60, None, pool) for name, pool in pools.items()]
         loads = Loads(Registry(), list(self.made))
-        self.keeper = ModelLoader(100, residents, self.clock, loads, queue_timeout)
+        self.loader = ModelLoader(100, residents, self.clock, loads, queue_timeout)
         self.at = {
-            name: Dispatcher(pool, 0.2, self.clock, Ends(), changed=self.keeper.poke)
+            name: Dispatcher(pool, 0.2, self.clock, Ends(), changed=self.loader.poke)
             for name, pool in pools.items()
         }
-        self.keeper.begin(self.at)
+        self.loader.begin(self.at)
         self._pools = pools
 
     def _make(self, name: str) -> SlowPool:
@@ -60,7 +60,7 @@ class House:
         for name, dispatcher in self.at.items():
             await self._pools[name].start(dispatcher)
         self._tasks = [asyncio.create_task(each.run()) for each in self.at.values()]
-        self._tasks.append(asyncio.create_task(self.keeper.run()))
+        self._tasks.append(asyncio.create_task(self.loader.run()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -68,7 +68,7 @@ class House:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.keeper.stop()
+        await self.loader.stop()
         assert all(pool.stopped for pools in self.made.values() for pool in pools)
 
     async def arrive(self, name: str) -> SlowPool:
@@ -88,7 +88,7 @@ async def test_requests_wait_for_their_model_and_make_the_idle_one_go() -> None:
     async with House("ab") as house:
         house.at["a"].submit(job())
         await settle()
-        assert house.keeper.state("a") == "loading"
+        assert house.loader.state("a") == "loading"
         pool = await house.arrive("a")
         (id_,) = pool.running()
         house.at["b"].submit(job())
@@ -120,7 +120,7 @@ async def test_a_yielding_model_gives_no_slot_and_ends_what_runs() -> None:
 async def test_a_load_that_fails_ends_those_who_wait_for_it_alone() -> None:
     async with House("ab") as house:
         failed, other = house.at["a"].submit(job(2.0)), house.at["b"].submit(job())
-        visit = asyncio.create_task(house.keeper.load("a"))
+        visit = asyncio.create_task(house.loader.load("a"))
         await settle()
         house.made["a"][-1].start_now.set_exception(PoolFailed("no such tensor"))
         await settle()
@@ -139,35 +139,35 @@ async def test_unloading_ends_when_what_runs_has_ended() -> None:
     async with House("a") as house:
         house.at["a"].submit(job())
         pool = await house.arrive("a")
-        gone = asyncio.create_task(house.keeper.unload("a"))
+        gone = asyncio.create_task(house.loader.unload("a"))
         await settle()
         assert not gone.done()
         pool.finish(next(iter(pool.running())))
         await settle()
         assert gone.done()
-        assert house.keeper.state("a") == "unloaded"
-        await house.keeper.unload("a")
+        assert house.loader.state("a") == "unloaded"
+        await house.loader.unload("a")
 
 
 async def test_a_visitor_waits_no_longer_than_anybody_may() -> None:
     async with House("a", queue_timeout=0.01) as house:
         with pytest.raises(DeadlineExceeded):
-            await house.keeper.load("a")
+            await house.loader.load("a")
 
 
 async def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
     async with House("ab") as house:
-        visit = asyncio.create_task(house.keeper.load("a"))
+        visit = asyncio.create_task(house.loader.load("a"))
         await settle()
         visit.cancel()
         await house.arrive("a")
         house.at["b"].submit(job())
         await house.arrive("b")
-        assert house.keeper.state("a") == "unloaded", "nobody used it"
+        assert house.loader.state("a") == "unloaded", "nobody used it"
 
 
 async def test_the_end_comes_while_a_model_is_loaded() -> None:
     async with House("a") as house:
         house.at["a"].submit(job())
         await settle()
-        assert house.keeper.state("a") == "loading"
+        assert house.loader.state("a") == "loading"

@@ -11,13 +11,14 @@ from tests.support.desk import Desk
 from workers.protocol import Chat, Text
 
 
-def lane(**fields: Any) -> ServedModel:
+def served(**fields: Any) -> ServedModel:
     desk = Desk(1)
-    return ServedModel(ModelEntry(Config(alias="m"), **fields), desk.dispatcher, desk.pool)
+    entry = ModelEntry(Config(alias="m"), **fields)
+    return ServedModel(entry, desk.dispatcher, desk.pool, desk.loader)
 
 
 def test_what_a_request_says_counts() -> None:
-    some = lane(sampling={"top_p": 0.5, "max_tokens": 9})
+    some = served(sampling={"top_p": 0.5, "max_tokens": 9})
     assert some.completed({"top_p": None, "n": 1}) == {"top_p": 0.5, "n": 1, "max_tokens": 9}
     assert some.completed({"top_p": 1, "max_tokens": 2}) == {"top_p": 1, "max_tokens": 2}
     assert some.completed({"max_completion_tokens": 3}) == {
@@ -25,19 +26,19 @@ def test_what_a_request_says_counts() -> None:
         "top_p": 0.5,
     }
     raw = {"x": 1}
-    assert lane().completed(raw) is raw
+    assert served().completed(raw) is raw
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_a_conversation_with_a_system_message_keeps_it(role: str) -> None:
     own = Chat([{"role": "user", "content": "a"}, {"role": role, "content": "b"}])
-    assert lane(system="s").instructed((own,)) == (own,)
+    assert served(system="s").instructed((own,)) == (own,)
 
 
 def test_other_conversations_get_the_models_own() -> None:
     messages = [{"role": "user", "content": "a"}]
-    (chat,) = lane(system="s").instructed((Chat(messages, arguments={"x": 1}),))
+    (chat,) = served(system="s").instructed((Chat(messages, arguments={"x": 1}),))
     assert chat == Chat([{"role": "system", "content": "s"}, *messages], arguments={"x": 1})
     text = (Text("a"),)
-    assert lane(system="s").instructed(text) == text
-    assert lane().instructed((Chat(messages),)) == (Chat(messages),)
+    assert served(system="s").instructed(text) == text
+    assert served().instructed((Chat(messages),)) == (Chat(messages),)

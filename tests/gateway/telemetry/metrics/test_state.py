@@ -44,7 +44,7 @@ def test_a_look_at_everything() -> None:
         await desk.settle()
         desk.submit()  # it waits
         desk.clock.now = 3 * 10**9
-        lines = render(QueueGauges(desk.fleet).collect(), openmetrics=False).decode()
+        lines = render(QueueGauges(desk.registry).collect(), openmetrics=False).decode()
         assert set(EXPECTED.split("\n")) <= {"", *lines.split("\n")}
         assert "forge_kv_cells 128.0\n" in lines, "of those that are up"
 

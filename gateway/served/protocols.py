@@ -1,0 +1,65 @@
+"""The interfaces around loading: what makes a model usable, and what is told about it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.served.load_policy import Reason, State
+
+
+class LoadObserver(Protocol):
+    """Hears of every load and unload of a model."""
+
+    def loaded(self, name: str, took_ns: int) -> None: ...
+
+    def failed(self, name: str) -> None:
+        """A model could not be loaded."""
+        ...
+
+    def unloaded(self, name: str, reason: Reason) -> None: ...
+
+
+class Loader(Protocol):
+    """Loads the models of a server, and stops their pools in the end."""
+
+    @property
+    def on_demand(self) -> bool:
+        """True: a model without workers is loaded for the first request that waits for it."""
+        ...
+
+    def begin(self, dispatchers: Mapping[str, Dispatcher]) -> None:
+        """Take the dispatcher of each model; called once, after they were made."""
+        ...
+
+    def poke(self) -> None:
+        """Look again: a dispatcher's queue or slots changed."""
+        ...
+
+    def state(self, name: str) -> State:
+        """Return whether a model is loaded."""
+        ...
+
+    async def start(self, preload: Sequence[str]) -> None:
+        """Load the models ``preload``. Raises PoolFailed if the server can't serve without one."""
+        ...
+
+    async def run(self) -> None:
+        """Load and unload as needed, until the task is cancelled. Raises only after a bug."""
+        ...
+
+    def needed(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Keep a model loaded inside the context. Raises a ForgeError if it can't be loaded."""
+        ...
+
+    async def load(self, name: str) -> None:
+        """Return when the model is loaded. Raises a ForgeError."""
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Return when the model is unloaded. Raises a ForgeError."""
+        ...
+
+    async def stop(self) -> None:
+        """Return when no worker process is left. :meth:`run` must have ended."""
+        ...
