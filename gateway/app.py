@@ -192,7 +192,7 @@ class Gateway:
         self.live.close()
 
     def abandon(self) -> None:
-        """The end can't wait for who is still served."""
+        """Fail all requests that are still served or wait: the server ends now."""
         for served in self.registry.models:
             served.dispatcher.abandon("the server is shutting down")
 
@@ -226,7 +226,7 @@ class Gateway:
             ClientDisconnect: _gone,
             Exception: _bug,
         }
-        # Inside starlette's net for bugs, and before the router: who has no key learns no paths.
+        # Inside starlette's net for bugs, before the router: without a key a client learns no paths.
         authentication = Middleware(
             Authentication,
             keyring=self.keyring,
@@ -305,7 +305,7 @@ async def _forge_error(request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """What starlette itself refuses: unknown paths and methods."""
+    """Answer for starlette's own refusals: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     # Not request.url: that is put together with the Host header and taken apart again.
     method, path = request.method, request.scope["path"]
@@ -318,7 +318,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    """The client hung up; nobody reads this. 499 is nginx's number for it."""
+    """The client hung up, so this is never read. 499 is nginx's number for it."""
     return Response(status_code=499)
 
 

@@ -108,7 +108,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nobody is told apart by an address
+        proxy_headers=False,  # clients are told apart by keys, not by addresses
         timeout_graceful_shutdown=FAREWELL_S,
         # The files were read and checked before; given their names, uvicorn would read them again.
         ssl_context_factory=None if tls is None else lambda *_: tls,
@@ -131,7 +131,7 @@ async def serve(
             broken = asyncio.create_task(gateway.broken())
             await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
-                broken.result()  # raises: better to end than to accept what nobody serves
+                broken.result()  # raises: better to end than to accept what is never served
             broken.cancel()
         await serving
         return None
@@ -150,7 +150,7 @@ def url(sock: socket.socket, tls: bool) -> str:
 
 
 def banner(gateway: Gateway, sock: socket.socket) -> str:
-    """What an operator wants to know once the server is ready."""
+    """Return the lines that an operator sees once the server is ready."""
     config = gateway.config
     address = url(sock, tls=config.ssl_certfile is not None)
     key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
@@ -172,7 +172,7 @@ def _one(served: ServedModel) -> tuple[str, str]:
 
 
 def _several(models: Sequence[ServedModel]) -> list[str]:
-    """A line for each; what is not loaded yet is told when somebody asks."""
+    """Return a line for each model; a model that is not loaded yet has no description."""
     widest = max(len(served.name) for served in models)
     lines = []
     for served in models:

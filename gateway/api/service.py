@@ -1,4 +1,4 @@
-"""What the dialects are given: the models, the configuration, and what limits there are."""
+"""The service behind all dialects: models, configuration and limits."""
 
 import time
 from collections.abc import Mapping

@@ -159,15 +159,15 @@ def build_parser() -> argparse.ArgumentParser:
     tune = _add_command(
         commands,
         "tune",
-        "measure how this machine serves a model best, for forge serve to do so",
-        "Options of forge serve that are set here are kept as they are, the others are searched. ",
+        "measure the best options for a model on this machine; forge serve then uses them",
+        "Options of forge serve that are set here are fixed, the others are searched. ",
         options.SHARED,
     )
     options.add_to(tune)
     show = _add_command(
         commands,
         "show",
-        "tell what a model is, what it can do and what memory it needs",
+        "show the details, capabilities and memory needs of a model",
         "The memory is that of forge serve with the same options. ",
         model_options.SHAPE,
     )

@@ -65,18 +65,17 @@ class Config(EngineOptions):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
-    force: bool = Field(
-        False, description="load the model also where there is not enough memory for it"
-    )
+    force: bool = Field(False, description="load the model even if memory is too small")
     tuned: Literal["auto", "off"] = Field(
         "auto",
-        description="use what `forge tune` found best for this model and machine, where nothing "
-        "else is set",
+        description="use the options that `forge tune` measured as best for this model and "
+        "machine, unless they are set",
     )
     memory_budget: Count | Auto = Field(
         "auto",
-        description="MiB of memory for all of the server, where several models are served: others "
-        "make room for the one that is wanted; auto: what is free at the start, less --cache-ram",
+        description="MiB of memory for the whole server when it serves several models: idle ones "
+        "are unloaded for the one that is requested; auto: memory free at the start, less "
+        "--cache-ram",
     )
     keep_alive: KeepAlive = Field(
         300.0,
@@ -87,18 +86,17 @@ class Config(EngineOptions):
         0.2, ge=0, le=1e6, allow_inf_nan=False, description="priority gained per second of waiting"
     )
     max_queue: int = Field(
-        1000, ge=1, description="requests that may wait; over it the answer is 429 at once"
+        1000, ge=1, description="most requests in the queue; further ones get 429 at once"
     )
     max_queue_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, description="bytes of prompts that may wait"
+        64 * 1024 * 1024, ge=1024, description="most bytes of prompts in the queue"
     )
     queue_timeout: float | None = Field(
         None,
         gt=0,
         le=86400,
         allow_inf_nan=False,
-        description="seconds a request may wait for its first start, unless it brings its own "
-        "`timeout`",
+        description="seconds a request may wait to be started, unless it has its own `timeout`",
     )
     preempt: Literal["on", "off"] = Field(
         "on", description="park a running request when a waiting one has a higher base priority"
@@ -108,15 +106,15 @@ class Config(EngineOptions):
         ge=0,
         le=3600,
         allow_inf_nan=False,
-        description="seconds that a request keeps its slot before it may be parked",
+        description="seconds a request keeps its slot before it may be parked",
     )
     max_body: int = Field(
         4 * 1024 * 1024, ge=1024, le=128 * 1024 * 1024, description="largest request body in bytes"
     )
     max_connections: Count | Auto = Field(
         "auto",
-        description="connections at once, over which the answer is 503; auto: 16384, or what the "
-        "limit on open files allows",
+        description="most connections at once; further ones get 503; auto: 16384, or as many as "
+        "the limit on open files allows",
     )
     header_timeout: float = Field(
         10.0,
@@ -152,21 +150,21 @@ class Config(EngineOptions):
         30.0,
         gt=0,
         le=86400,
-        description="seconds of silence after which a worker is taken for dead and replaced; a "
-        "working one gives several signs of life in that time, however slow the model is",
+        description="seconds without a heartbeat before a worker is replaced; a working one sends "
+        "several in that time, even with a slow model",
     )
     step_timeout: float = Field(
         300.0,
         gt=0,
         le=86400,
-        description="seconds a worker may take for one decode step (at most --batch tokens) before "
-        "it is taken for stuck and replaced",
+        description="seconds one decode step (at most --batch tokens) may take before its worker "
+        "is replaced",
     )
     drain_timeout: float = Field(
         30.0, ge=0, le=86400, description="seconds to finish running requests after SIGTERM"
     )
     api_key: Secret | None = Field(
-        None, description="clients must show this key; it has no limits and the name `default`"
+        None, description="API key that clients must send; it has no limits and the name `default`"
     )
     api_key_file: Path | None = Field(
         None, description="TOML file of keys with a highest priority, weight and limits each"
@@ -176,9 +174,7 @@ class Config(EngineOptions):
     cors_origin: tuple[str, ...] = Field(
         (), description="web origins whose pages may use the API, separated by commas; * is all"
     )
-    metrics: bool = Field(
-        True, description="count and time requests; without, there is nothing at /metrics"
-    )
+    metrics: bool = Field(True, description="serve Prometheus metrics at /metrics")
     page: bool = Field(True, description="serve the live page at / and /dashboard")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr; info has a line for each request"

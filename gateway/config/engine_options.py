@@ -44,8 +44,8 @@ class EngineOptions(BaseModel):
     )
     workers: Count | Auto = Field(
         "auto",
-        description="worker processes; auto: what `forge tune` found best, else one for every four "
-        "cores, at least two",
+        description="worker processes; auto: the number that `forge tune` measured as best, else "
+        "one for every four cores, at least two",
     )
     slots: Annotated[int, Field(ge=1, le=128)] | Auto = Field(
         "auto", description="sequences that generate at once, per worker; auto: 8"
@@ -60,8 +60,8 @@ class EngineOptions(BaseModel):
     )
     cache_ram: Annotated[int, Field(ge=0, le=2**30)] | Auto = Field(
         "auto",
-        description="MiB of memory, for all workers together, in which prefixes are saved that "
-        "lose their KV cells; 0: none; auto: an eighth of the machine's, at most 8192",
+        description="MiB of memory, for all workers together, for prefixes evicted from the KV "
+        "cache; 0: none; auto: an eighth of the machine's, at most 8192",
     )
     batch: int = Field(
         512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"
@@ -79,10 +79,12 @@ class EngineOptions(BaseModel):
     )
     mmap: bool = Field(
         True,
-        description="read weights from the mapped file, which all workers share; without, each "
-        "worker has a copy of its own",
+        description="map the model file, so that all workers share the weights; otherwise each "
+        "worker has its own copy",
     )
-    mlock: bool = Field(False, description="lock the weights in memory, so that none is swapped")
+    mlock: bool = Field(
+        False, description="lock the weights in memory, so that they are never swapped out"
+    )
     numa: Literal["off", "distribute", "isolate", "numactl"] = Field(
         "off", description="how threads are placed on a machine with several NUMA nodes"
     )
@@ -93,7 +95,7 @@ class EngineOptions(BaseModel):
         0,
         ge=0,
         le=127,
-        description="the GPU that has the model with --split-mode none, else what is small",
+        description="GPU for the whole model with --split-mode none, else for small tensors",
     )
     split_mode: Literal["none", "layer", "row", "tensor"] = Field(
         "layer", description="how the model is divided among several GPUs"

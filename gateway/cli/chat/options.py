@@ -6,8 +6,8 @@ from typing import Any
 
 NAMES = ("chat", "run")
 WHERE = (
-    "Talks to the server at --url, or to the one at port 8080 of this machine if one answers "
-    "there; else to one of its own, which ends with it and takes its options from the "
+    "Uses the server at --url, or the one at port 8080 of this machine if it answers; otherwise "
+    "starts its own server, which ends with the command and takes its options from the "
     "environment (FORGE_CTX, FORGE_THREADS ...)."
 )
 
@@ -17,8 +17,7 @@ def add_to(commands: Any) -> None:
     chat = commands.add_parser(
         "chat",
         help="chat with a model in the terminal",
-        description="Chat with a model in the terminal. /help lists what can be typed beside words "
-        "for the model.",
+        description="Chat with a model in the terminal. /help lists the commands.",
         epilog=WHERE,
     )
     chat.add_argument("model", nargs="?", metavar="MODEL", help=_MODEL)
@@ -26,31 +25,31 @@ def add_to(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="ask a model once and print its answer",
-        description="Ask a model once and print its answer, and nothing else, on stdout. What "
-        "comes on stdin is part of the prompt, below the argument.",
+        description="Ask a model once and print its answer, and nothing else, on stdout. Text on "
+        "stdin is appended to the prompt.",
         epilog=WHERE,
     )
     run.add_argument(
-        "prompt", nargs="?", metavar="PROMPT", help="what to ask; none, or -: what comes on stdin"
+        "prompt", nargs="?", metavar="PROMPT", help="the prompt; none, or -: read it from stdin"
     )
     run.add_argument("--model", "-m", metavar="MODEL", help=_MODEL)
     _add_shared(run)
-    run.add_argument("--json", action="store_true", help="print the answer as JSON, with figures")
-    run.add_argument("--verbose", "-v", action="store_true", help="tell figures on stderr")
+    run.add_argument("--json", action="store_true", help="print the answer and its figures as JSON")
+    run.add_argument("--verbose", "-v", action="store_true", help="print figures on stderr")
     run.add_argument(
         "--schema", type=Path, metavar="FILE", help="JSON schema that the answer must follow"
     )
 
 
 _MODEL = (
-    "a name that the server has; or, for a server of its own, a GGUF file, hf:ORG/REPO[:QUANT], "
-    "an https address or a name that forge list shows"
+    "a model of the server; or, for its own server, a GGUF file, hf:ORG/REPO[:QUANT], an https "
+    "address or a name from forge list"
 )
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--url", metavar="URL", help="a server that runs, Forge or any like OpenAI's"
+        "--url", metavar="URL", help="a running server, Forge or any with OpenAI's API"
     )
     parser.add_argument(
         "--api-key", metavar="KEY", help="its key (better: FORGE_API_KEY in the environment)"

@@ -15,11 +15,11 @@ def add_to(commands: Any, show: argparse.ArgumentParser) -> None:
     """The commands of this package; ``show`` has the options of SHAPE already."""
     pull = commands.add_parser(
         "pull",
-        help="get a model, for forge serve to find it here",
-        description="Get a model and print where its file is. An interrupted one goes on where "
-        "it was, and a file is in its place only when it is whole.",
-        epilog="HF_TOKEN opens what is gated or private, HF_ENDPOINT names another hub, and "
-        "HF_HUB_CACHE another cache; it is shared with all that use huggingface_hub.",
+        help="download a model for forge serve",
+        description="Download a model and print the path of its file. An interrupted download is "
+        "resumed, and a file takes its name only when it is complete.",
+        epilog="HF_TOKEN gives access to gated and private models, HF_ENDPOINT names another hub, "
+        "and HF_HUB_CACHE another cache, which all programs with huggingface_hub share.",
     )
     pull.add_argument(
         "source",
@@ -30,11 +30,11 @@ def add_to(commands: Any, show: argparse.ArgumentParser) -> None:
     listing = commands.add_parser(
         "list",
         help="list the models on this machine",
-        description="List the models that are here: in the hub's cache, in Forge's, and in "
-        "folders that are named.",
+        description="List the models on this machine: in the hub's cache, in Forge's cache, and "
+        "in the given folders.",
     )
     listing.add_argument(
-        "folders", nargs="*", metavar="FOLDER", help="a folder to look into, and into those in it"
+        "folders", nargs="*", metavar="FOLDER", help="a folder to search, with all folders in it"
     )
     listing.add_argument("--json", action="store_true", help="print JSON")
     show.add_argument(
@@ -45,10 +45,8 @@ def add_to(commands: Any, show: argparse.ArgumentParser) -> None:
     rm = commands.add_parser(
         "rm",
         help="delete a model from the caches",
-        description="Delete a model from the hub's cache or Forge's. Files elsewhere are yours.",
+        description="Delete a model from the hub's cache or Forge's, never a file elsewhere.",
     )
     rm.add_argument("name", nargs="?", metavar="MODEL", help="a name that forge list shows")
-    rm.add_argument("--yes", action="store_true", help="do not ask")
-    rm.add_argument(
-        "--unfinished", action="store_true", help="delete what came of models that are not whole"
-    )
+    rm.add_argument("--yes", action="store_true", help="delete without a question")
+    rm.add_argument("--unfinished", action="store_true", help="delete incomplete downloads")

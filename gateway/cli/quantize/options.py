@@ -11,32 +11,32 @@ def add_to(commands: Any) -> None:
     """The command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         NAME,
-        help="make a smaller file of a model, and tell how much is lost by that",
-        description="Make a smaller file of a model with llama.cpp's quantiser, and tell how far "
-        "its weights are from what they were and, of a text, how much worse it is foretold.",
-        epilog="The new file is in its place when it is whole. An unknown TYPE lists those there "
-        "are.",
+        help="quantize a model to a smaller file, and measure the loss",
+        description="Quantize a model to a smaller file with llama.cpp's quantiser. Print the "
+        "error of its weights and, for a text, the perplexity before and after.",
+        epilog="The new file takes its name only when it is complete. An unknown TYPE lists the "
+        "known ones.",
     )
     parser.add_argument(
         "source", metavar="IN", help="a GGUF file, or a name (or part of one) of forge list"
     )
     parser.add_argument("target", type=Path, metavar="OUT", help="the file to write")
     parser.add_argument("type", metavar="TYPE", help="such as Q4_K_M or Q8_0")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument(
         "--allow-requantize",
         action="store_true",
-        help="also from weights that are quantised already, which costs more than from F16 or F32",
+        help="accept weights that are quantised already, which lose more than F16 or F32",
     )
     parser.add_argument(
-        "--pure", action="store_true", help="all matrices in one type, none in a better one"
+        "--pure", action="store_true", help="quantize all matrices to TYPE, none to a better one"
     )
     parser.add_argument("--threads", type=_count, metavar="N", help="default: the cores")
     parser.add_argument(
         "--text",
         type=Path,
         metavar="FILE",
-        help="tell the perplexity of this text before and after",
+        help="measure the perplexity of this text before and after",
     )
     parser.add_argument(
         "--window",

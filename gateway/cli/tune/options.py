@@ -26,7 +26,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=_seconds,
         default=120.0,
-        help="how long to measure, about; large models take longer (default: 120)",
+        help="approximate seconds of measuring; large models take longer (default: 120)",
     )
     parser.add_argument(
         "--allow-kv-quant",
