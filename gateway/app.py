@@ -226,7 +226,7 @@ class Gateway:
             ClientDisconnect: _gone,
             Exception: _bug,
         }
-        # Inside starlette's net for bugs, before the router: without a key a client learns no paths.
+        # Inside starlette's net for bugs, before the router: without a key no client learns paths.
         authentication = Middleware(
             Authentication,
             keyring=self.keyring,
