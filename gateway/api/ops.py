@@ -181,7 +181,9 @@ class Ops:
                 for priority in sorted(by_priority, reverse=True)
             },
             "by_owner": dict(by_owner.most_common()),
-            "by_model": {served.name: served.dispatcher.depth() for served in registry.models},
+            "by_model": {
+                served.name: served.dispatcher.stats.depth() for served in registry.models
+            },
             "oldest_wait_s": round(oldest / NANO, 3),
             "estimated_wait_s": _seconds(registry.wait_estimate_s()),
             "waiting": [_standing(*found, now) for found in _placed(first)],
@@ -222,11 +224,11 @@ def _standing(
         "model": served.name,
         "owner": sequence.ticket.job.owner or ANONYMOUS,
         "priority": place.priority,
-        "effective_priority": round(dispatcher.effective(place, now_ns), 6),
+        "effective_priority": round(dispatcher.stats.effective(place, now_ns), 6),
         "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
         "parked": sequence.parked_since_ns is not None,
-        "deaths": dispatcher.deaths(sequence),
-        "estimated_wait_s": _seconds(dispatcher.wait_estimate_s(ahead_there)),
+        "deaths": dispatcher.stats.deaths(sequence),
+        "estimated_wait_s": _seconds(dispatcher.stats.wait_estimate_s(ahead_there)),
     }
 
 

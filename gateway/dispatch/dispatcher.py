@@ -16,7 +16,7 @@ of attempts 1 and 2 that still arrive are dropped: (id, attempt) names each piec
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Row
 
 from gateway.core.clock import NANO
@@ -35,9 +35,10 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.preemptor import Preemptor
 from gateway.dispatch.quarantine import Quarantine
-from gateway.dispatch.queue import Entry, Queue
+from gateway.dispatch.queue import Queue
 from gateway.dispatch.sequence import Move, Sequence, State
 from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.stats import DispatcherStats, Parts, Totals
 from gateway.dispatch.ticket import Meter, Ticket
 from gateway.ordering.admission import Bounds, ServiceRate
 from gateway.ordering.preemption import PreemptionRules
@@ -93,15 +94,20 @@ class Dispatcher:
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
         self._running: dict[int, Sequence] = {}
-        self._accepted = 0
         self._held = False
         """Whether nothing gets a slot for now."""
-        self._open = 0
-        """Requests that have not ended."""
-        self.preemptions = 0
-        """Sequences parked for more urgent ones, since the start."""
-        self.failovers = 0
-        """Sequences put back because their workers died, since the start."""
+        self._totals = Totals()
+        parts = Parts(
+            pool,
+            self._queue,
+            self._running,
+            self._preemptor,
+            self._quarantine,
+            self._backpressure,
+            self._rate,
+            clock_ns,
+        )
+        self.stats = DispatcherStats(parts, self._totals)
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -120,8 +126,8 @@ class Dispatcher:
         meter = None if self._meter is None else self._meter(job)
         ticket = Ticket(self._shared_admission.next_id, job, now, meter)
         self._shared_admission.number(len(ticket.sequences))
-        self._accepted += len(ticket.sequences)
-        self._open += 1
+        self._totals.accepted += len(ticket.sequences)
+        self._totals.open += 1
         self._queue.enter(ticket)
         self.deadlines.set(ticket)
         self._idle.clear()
@@ -199,74 +205,6 @@ class Dispatcher:
         if self._held:
             self._held = False
             self._wake.set()
-
-    def first_key(self) -> int | None:
-        """The key of who is first by age; see :meth:`gateway.dispatch.queue.Queue.first_key`."""
-        return self._queue.first_key()
-
-    def key(self, priority: float) -> int:
-        """The key of one who comes now."""
-        return self._queue.key(priority, self._clock_ns())
-
-    # ------------------------------------------------------------------ the queue, seen from out
-
-    def depth(self) -> int:
-        """Sequences waiting."""
-        return len(self._queue)
-
-    def running(self) -> int:
-        """Sequences with a worker."""
-        return len(self._running)
-
-    def paused(self) -> int:
-        """Sequences that wait for their clients to read."""
-        return len(self._backpressure)
-
-    @property
-    def accepted(self) -> int:
-        """How many sequences there ever were."""
-        return self._accepted
-
-    def leaks(self) -> list[str]:
-        """What is left in the books although nothing waits or runs: each of it is a bug.
-
-        Nothing while there is work. Right after a hang-up its worker still winds up.
-        """
-        if self._running or len(self._queue) or len(self._backpressure):
-            return []
-        found = [*self._queue.leaks(), *self._pool.leaks()]
-        if not self._preemptor.quiet:
-            found.append("somebody is asked to yield")
-        if self._open:
-            found.append(f"{self._open} requests that nobody works for")
-        return found
-
-    def waiting(self) -> list[Sequence]:
-        """All sequences that wait, in no order."""
-        return self._queue.waiting()
-
-    def served(self) -> Collection[Sequence]:
-        """All sequences with a worker."""
-        return self._running.values()
-
-    def order(self) -> Iterator[tuple[Entry, Sequence]]:
-        """Who would be served next and in which place, were all slots free; O(n log n)."""
-        return self._queue.order(self._clock_ns())
-
-    def effective(self, entry: Entry, now_ns: int) -> float:
-        """The effective priority of an entry."""
-        return self._queue.effective(entry, now_ns)
-
-    def deaths(self, sequence: Sequence) -> int:
-        """Workers that died with a sequence since it last gave a token."""
-        return self._quarantine.deaths(sequence)
-
-    def wait_estimate_s(self, ahead: int) -> float | None:
-        """Seconds until a job with ``ahead`` others before it starts, at the measured rate."""
-        return self._rate.wait_s(ahead, self._clock_ns())
-
-    def now_ns(self) -> int:
-        return self._clock_ns()
 
     # ------------------------------------------------------------------ the loop
 
@@ -355,7 +293,7 @@ class Dispatcher:
         if sequence is None or event.attempt != sequence.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
         if isinstance(event, Parked):
-            self.preemptions += asked
+            self._totals.preemptions += asked
             self._on_parked(sequence)
         elif isinstance(event, Failed):
             self._fail(sequence, from_worker(event))
@@ -401,12 +339,13 @@ class Dispatcher:
             if sequence is None:
                 continue
             if self._quarantine.lost(sequence, now):
-                error = WorkerFailed(f"{self.deaths(sequence)} workers died while computing this")
+                deaths = self._quarantine.deaths(sequence)
+                error = WorkerFailed(f"{deaths} workers died while computing this")
                 self._fail(sequence, error)
                 continue
             del self._running[id_]
             self._backpressure.leave(sequence)
-            self.failovers += 1
+            self._totals.failovers += 1
             self._requeue(sequence)
         self._wake.set()
 
@@ -444,7 +383,7 @@ class Dispatcher:
 
     def _end(self, ticket: Ticket) -> None:
         """All sequences of the ticket have ended."""
-        self._open -= 1
+        self._totals.open -= 1
         self.deadlines.stop(ticket)
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)

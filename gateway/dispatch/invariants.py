@@ -28,7 +28,7 @@ class InvariantChecker:
 
         Once is nothing yet: the worker of a client that just went may still be winding up.
         """
-        found, accepted = set(self._dispatcher.leaks()), self._dispatcher.accepted
+        found, accepted = set(self._dispatcher.stats.leaks()), self._dispatcher.stats.accepted
         lasting = found & self._found if accepted == self._accepted else set()
         for violation in sorted(lasting - self._reported):
             self._dispatcher.on_violation(violation)
@@ -38,7 +38,7 @@ class InvariantChecker:
     async def last_look(self) -> None:
         """When the end is near: as :meth:`look`, without waiting for long."""
         for _ in range(20):
-            if not self._dispatcher.leaks():
+            if not self._dispatcher.stats.leaks():
                 break
             await asyncio.sleep(0.05)
         self.look()

@@ -56,12 +56,12 @@ class _Kept:
 
     def facts(self) -> Facts:
         keys = [*self.visitors.values()]
-        first = self.dispatcher.first_key()
+        first = self.dispatcher.stats.first_key()
         if first is not None:
             keys.append(first)
         # A cancelled request has no slot any more, but its worker may still compute.
-        running = self.dispatcher.running() > 0 or self.visits > 0 or self.pool.busy
-        return Facts(min(keys, default=None), running, self.dispatcher.paused() > 0)
+        running = self.dispatcher.stats.running() > 0 or self.visits > 0 or self.pool.busy
+        return Facts(min(keys, default=None), running, self.dispatcher.stats.paused() > 0)
 
 
 class ModelLoader:
@@ -245,7 +245,7 @@ class ModelLoader:
         if len(kept.visitors) >= MOST_VISITORS:
             raise QueueFull("too many requests wait for this model to be loaded", retry_after=1)
         visitor = asyncio.get_running_loop().create_future()
-        kept.visitors[visitor] = kept.dispatcher.key(NORMAL)
+        kept.visitors[visitor] = kept.dispatcher.stats.key(NORMAL)
         self.poke()
         try:
             async with asyncio.timeout(self._queue_timeout):

@@ -65,49 +65,49 @@ class ModelRegistry:
 
     def depth(self) -> int:
         """Sequences waiting."""
-        return sum(model.dispatcher.depth() for model in self.models)
+        return sum(model.dispatcher.stats.depth() for model in self.models)
 
     def running(self) -> int:
         """Sequences with a worker."""
-        return sum(model.dispatcher.running() for model in self.models)
+        return sum(model.dispatcher.stats.running() for model in self.models)
 
     def paused(self) -> int:
         """Sequences that wait for their clients to read."""
-        return sum(model.dispatcher.paused() for model in self.models)
+        return sum(model.dispatcher.stats.paused() for model in self.models)
 
     def preemptions(self) -> int:
         """Sequences parked for more urgent ones, since the start."""
-        return sum(model.dispatcher.preemptions for model in self.models)
+        return sum(model.dispatcher.stats.preemptions for model in self.models)
 
     def failovers(self) -> int:
         """Sequences put back because their workers died, since the start."""
-        return sum(model.dispatcher.failovers for model in self.models)
+        return sum(model.dispatcher.stats.failovers for model in self.models)
 
     def waiting(self) -> list[Generation]:
         """All sequences that wait, in no order."""
-        return [each for model in self.models for each in model.dispatcher.waiting()]
+        return [each for model in self.models for each in model.dispatcher.stats.waiting()]
 
     def served(self) -> list[Generation]:
         """All sequences with a worker."""
-        return [each for served in self.models for each in served.dispatcher.served()]
+        return [each for served in self.models for each in served.dispatcher.stats.served()]
 
     def order(self) -> Iterator[tuple[ServedModel, Entry, Generation]]:
         """Yield waiting sequences in the order of service, were all slots free; O(n log n)."""
 
         def of(model: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
-            return ((model, place, sequence) for place, sequence in model.dispatcher.order())
+            return ((model, place, sequence) for place, sequence in model.dispatcher.stats.order())
 
         return heapq.merge(*map(of, self.models), key=lambda found: found[1].key)
 
     def wait_estimate_s(self) -> float | None:
         """Estimate seconds until a new request for the busiest model would start."""
-        models = [model.dispatcher for model in self.models]
+        models = [model.dispatcher.stats for model in self.models]
         estimates = (each.wait_estimate_s(each.depth()) for each in models)
         return max((each for each in estimates if each is not None), default=None)
 
     def now_ns(self) -> int:
         """The dispatchers' clock."""
-        return self.first.dispatcher.now_ns()
+        return self.first.dispatcher.stats.now_ns()
 
     @property
     def draining(self) -> bool:

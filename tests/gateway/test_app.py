@@ -102,7 +102,7 @@ async def test_the_queue_tells_whose_jobs_wait(front: Front) -> None:
         asyncio.create_task(front.client.post(INFER.path, json=INFER.body(), headers=headers))
         for headers in ({}, {"Authorization": "Bearer sk-batch"})
     ]
-    await until(lambda: front.gateway.dispatcher.depth() == len(front.pool.running()) == 1)
+    await until(lambda: front.gateway.dispatcher.stats.depth() == len(front.pool.running()) == 1)
     queue = (await front.client.get("/queue")).json()
     assert queue["by_owner"] == {"batch": 1}
     assert queue["waiting"][0]["owner"] == "batch"

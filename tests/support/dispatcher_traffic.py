@@ -274,10 +274,10 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def books_agree(self) -> None:
         waiting, running = self.expected(State.WAITING), self.expected(State.RUNNING)
-        assert self.dispatcher.depth() == len(waiting)
-        assert set(ids(self.dispatcher.waiting())) == set(ids(waiting))
-        assert sorted(s.id for _, s in self.dispatcher.order()) == ids(waiting)
-        assert self.dispatcher.running() == len(running)
+        assert self.dispatcher.stats.depth() == len(waiting)
+        assert set(ids(self.dispatcher.stats.waiting())) == set(ids(waiting))
+        assert sorted(s.id for _, s in self.dispatcher.stats.order()) == ids(waiting)
+        assert self.dispatcher.stats.running() == len(running)
         keeps = self.alone() is not None or bool(self.suspects())
         assert keeps or self.pool.reserved is None, "a worker is kept for nobody"
         # No job runs without a credit; a cancelled one holds its credit until the worker ends it.
@@ -310,7 +310,7 @@ class Traffic(RuleBasedStateMachine):
         self.runner.run(asyncio.wait_for(self.dispatcher.idle(), 1))
         for id_ in list(self.pool.asked_to_park):
             self.pool.asked_to_park.remove(id_)
-        assert self.dispatcher.leaks() == []
+        assert self.dispatcher.stats.leaks() == []
 
     def read_everything(self) -> None:
         """Clients that were slow catch up."""

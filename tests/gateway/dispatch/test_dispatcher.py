@@ -40,9 +40,9 @@ def test_aged_job_goes_before_a_fresh_urgent_one() -> None:
         normal = desk.submit(1)
         desk.clock.now = 5 * NANO + 1
         urgent = desk.submit(2)
-        order = list(desk.dispatcher.order())
+        order = list(desk.dispatcher.stats.order())
         assert [sequence.ticket for _, sequence in order] == [normal, urgent]
-        effective = [desk.dispatcher.effective(place, desk.clock.now) for place, _ in order]
+        effective = [desk.dispatcher.stats.effective(place, desk.clock.now) for place, _ in order]
         assert effective == [pytest.approx(2.0), 2.0]
         desk.pool.finish(running.id)
         assert await desk.settle() == [running.id, normal.id]
@@ -77,7 +77,7 @@ def test_credit_of_a_cancelled_job_comes_back_with_its_end() -> None:
         await desk.settle()
         desk.dispatcher.cancel(running)
         assert desk.pool.cancelled == [running.id]
-        assert desk.dispatcher.running() == 0
+        assert desk.dispatcher.stats.running() == 0
         assert await desk.settle() == [running.id]
         desk.pool.progress(running.id)  # what it still says reaches nobody
         assert not running.pending
@@ -142,7 +142,7 @@ def test_lost_job_goes_on_elsewhere_where_it_stopped() -> None:
         lost = desk.pool.submitted[0]
         assert desk.pool.die(0) == [first.id]
         assert first.state is State.WAITING
-        assert desk.dispatcher.failovers == 1
+        assert desk.dispatcher.stats.failovers == 1
         await desk.settle()
         # With its old key it comes before whoever arrived after it.
         again = desk.pool.submitted[-1]
@@ -229,7 +229,7 @@ def test_abandon_ends_everything() -> None:
         await asyncio.wait_for(desk.dispatcher.idle(), 1)
         desk.pool.finish(running.id, "cancelled")
         assert await desk.settle() == [running.id]
-        assert desk.dispatcher.waiting() == []
+        assert desk.dispatcher.stats.waiting() == []
 
     desk.run(script)
 
@@ -242,7 +242,7 @@ def test_what_has_ended_is_freed_at_once() -> None:
         tickets = [desk.submit(priority) for priority in (0, 1, 2) for _ in range(20)]
         references = [weakref.ref(ticket) for ticket in tickets]
         desk.dispatcher.cancel(tickets[-1])
-        while desk.dispatcher.depth() or desk.pool.running():
+        while desk.dispatcher.stats.depth() or desk.pool.running():
             await desk.settle()
             for id_ in list(desk.pool.running()):
                 desk.pool.finish(id_)

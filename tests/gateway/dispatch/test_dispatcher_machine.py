@@ -85,14 +85,14 @@ class Shared(Overload):
     def in_order(self, waiting: list[Sequence]) -> list[Sequence]:
         """Overdue ones first, then as the queue tells."""
         count = len(super().suspects())
-        order = [sequence for _, sequence in self.dispatcher.order()]
+        order = [sequence for _, sequence in self.dispatcher.stats.order()]
         assert sorted(ids(order[count:])) == sorted(ids(waiting))
         return order[count:]
 
     def suspects(self) -> list[Sequence]:
         """They come first; in the order of their places, which may have been others' before."""
         suspects = super().suspects()
-        first = [sequence for _, sequence in self.dispatcher.order()][: len(suspects)]
+        first = [sequence for _, sequence in self.dispatcher.stats.order()][: len(suspects)]
         assert sorted(ids(first)) == sorted(ids(suspects))
         return first
 
@@ -158,7 +158,7 @@ class Slow(Crowded):
     def nobody_pauses_who_is_read(self) -> None:
         for sequence in self.expected(State.PAUSED):
             assert sequence.ticket.unread
-        assert self.dispatcher.paused() == len(self.expected(State.PAUSED))
+        assert self.dispatcher.stats.paused() == len(self.expected(State.PAUSED))
 
     @invariant()
     def nobody_is_asked_twice(self) -> None:

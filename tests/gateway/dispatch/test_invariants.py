@@ -26,7 +26,7 @@ async def serve_one(desk: Desk) -> None:
 def test_after_work_nothing_is_left() -> None:
     async def script(desk: Desk, auditor: InvariantChecker) -> None:
         await serve_one(desk)
-        assert desk.dispatcher.leaks() == []
+        assert desk.dispatcher.stats.leaks() == []
         auditor.look()
         auditor.look()
 
@@ -77,7 +77,7 @@ def test_a_request_that_nobody_works_for(caplog: pytest.LogCaptureFixture) -> No
         await auditor.last_look()
 
     found = on_desk(script).ends.violations
-    assert "1 requests that nobody works for" in found
+    assert "1 open requests without a sequence" in found
     assert any("turns" in violation for violation in found)
 
 

@@ -32,7 +32,7 @@ def test_job_that_kills_its_workers_is_given_up() -> None:
         assert len(await ticket.take()) == 1
         with pytest.raises(WorkerFailed, match=f"{MAX_DEATHS + 1} workers died"):
             await ticket.take()
-        assert desk.dispatcher.depth() == desk.dispatcher.running() == 0
+        assert desk.dispatcher.stats.depth() == desk.dispatcher.stats.running() == 0
         assert desk.pool.reserved is None
         await asyncio.wait_for(desk.dispatcher.idle(), 1)
 

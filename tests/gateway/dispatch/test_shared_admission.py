@@ -37,7 +37,7 @@ def test_numbers_are_given_once() -> None:
     house = House(Bounds(10, 100))
     tickets = [house.one.submit(job(n=2)), house.other.submit(job()), house.one.submit(job())]
     assert [ticket.id for ticket in tickets] == [1, 3, 4]
-    assert (house.one.accepted, house.other.accepted) == (3, 1)
+    assert (house.one.stats.accepted, house.other.stats.accepted) == (3, 1)
 
 
 def test_the_last_of_all_makes_way() -> None:
@@ -66,6 +66,6 @@ def gone(ticket: Ticket) -> bool:
 def test_what_one_queue_holds_is_no_leftover_of_the_other() -> None:
     house = House(Bounds(requests=3, size=100))
     house.one.submit(job())
-    assert house.other.leaks() == []
-    assert house.other.first_key() is None
-    assert house.one.first_key() == house.one.key(1.0)
+    assert house.other.stats.leaks() == []
+    assert house.other.stats.first_key() is None
+    assert house.one.stats.first_key() == house.one.stats.key(1.0)
