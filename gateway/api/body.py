@@ -27,7 +27,7 @@ from gateway.core.errors import (
     UnsupportedParameter,
 )
 from gateway.core.priority import NORMAL, PRIORITIES, priority_text
-from gateway.core.validation import Problem, explain
+from gateway.core.validation import ValidationProblem, explain
 from gateway.dispatch.job import Job
 from workers.protocol import Constraint, GenerationParams, Prompt
 
@@ -197,7 +197,7 @@ def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dic
     return {name: value for name, value in raw.items() if name not in not_yet}
 
 
-def _refusal(problem: Problem) -> BadRequest:
+def _refusal(problem: ValidationProblem) -> BadRequest:
     param = ".".join(problem.path)
     match problem.kind:
         case "unknown":

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import httpx2
 
 from gateway.core.byte_sizes import readable
 from gateway.model_files import response_facts
 from gateway.model_files.gguf import MAGIC, Unreadable, check_whole
+from gateway.model_files.progress import DownloadProgress
 
 ATTEMPTS = 5
 """In a row, without a byte in between."""
@@ -34,12 +35,6 @@ class FetchFailed(Exception):
 
 class Unreachable(FetchFailed):
     """Nobody answered."""
-
-
-class Tell(Protocol):
-    """Is told how far it is: the file's name, bytes that are here, bytes in all if known."""
-
-    def __call__(self, name: str, done: int, total: int | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ def fetch(
     http: httpx2.Client,
     wanted: FileToFetch,
     part: Path,
-    tell: Tell,
+    tell: DownloadProgress,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Bring ``wanted`` to its target through ``part``, which stays if it is interrupted.
@@ -123,7 +118,7 @@ class _Download:
         wanted: FileToFetch,
         part: Path,
         stream: BinaryIO,
-        tell: Tell,
+        tell: DownloadProgress,
         sleep: Callable[[float], None],
     ) -> None:
         self._http, self._wanted, self._part = http, wanted, part
