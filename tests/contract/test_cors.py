@@ -5,10 +5,14 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from gateway.config.api_keys import Keyring
+from gateway.config.config import Config
 from tests.conftest import Start
+from tests.contract.conftest import Gate
 from tests.support.dialects import CHAT, INFER, Dialect
-from tests.support.server import ForgeServer
+from tests.support.server import ALIAS, DEADLINE_S, ForgeServer
 
 ORIGIN = "https://app.example"
 OTHER = "https://other.example"
@@ -16,13 +20,23 @@ SECRET = "sk-page"
 KEY = {"Authorization": f"Bearer {SECRET}"}
 
 
+ORIGINS = (ORIGIN, "http://localhost:3000")
+
+
+@pytest.fixture(scope="module")
+def gate() -> Gate:
+    """As ``crossed``, in this process."""
+    keyring = Keyring.load(SecretStr(SECRET), None)
+    return Gate(Config(alias=ALIAS, cors_origin=ORIGINS), keyring)
+
+
 @pytest.fixture(scope="module")
 def crossed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     """A server with a key, and two origins whose pages may use it."""
     server = ForgeServer(
         tmp_path_factory.mktemp("cors"),
-        *("--workers", "1", "--slots", "4", "--threads", "1"),
-        *("--cors-origin", f"{ORIGIN}, http://localhost:3000", "--api-key", SECRET),
+        *("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS),
+        *("--cors-origin", ", ".join(ORIGINS), "--api-key", SECRET),
         key=SECRET,
     )
     try:
@@ -32,11 +46,18 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
         server.kill()
 
 
-@pytest.fixture
-def page(crossed: ForgeServer) -> Iterator[httpx.Client]:
-    """What a page of the allowed origin sends, which is no key by itself."""
-    with httpx.Client(base_url=crossed.url, headers={"Origin": ORIGIN}, timeout=60) as client:
+@pytest.fixture(scope="module")
+def http(crossed: ForgeServer) -> Iterator[httpx.Client]:
+    """For the cases on a real server."""
+    with httpx.Client(base_url=crossed.url, timeout=DEADLINE_S) as client:
         yield client
+
+
+@pytest.fixture
+def page(answering: httpx.Client) -> httpx.Client:
+    """What a page of the allowed origin sends, which is no key by itself."""
+    answering.headers["Origin"] = ORIGIN
+    return answering
 
 
 def preflight(client: httpx.Client, path: str, **headers: str) -> httpx.Response:

@@ -165,8 +165,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("body", "param", "words"), BAD, ids=lambda value: str(value)[:40])
-def test_bad_input(http: httpx.Client, body: dict[str, Any], param: str, words: str) -> None:
-    failure = refusal(http, body)
+def test_bad_input(front: httpx.Client, body: dict[str, Any], param: str, words: str) -> None:
+    failure = refusal(front, body)
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", param)
     assert f"'{param}'" in failure.message
     assert words in failure.message

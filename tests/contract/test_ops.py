@@ -22,8 +22,8 @@ def shape(value: Any) -> Any:
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 
-def test_health(http: httpx.Client) -> None:
-    response = http.get("/health")
+def test_health(front: httpx.Client) -> None:
+    response = front.get("/health")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
@@ -106,8 +106,8 @@ def test_workers(server: ForgeServer, http: httpx.Client) -> None:
     assert all(worker["running"] == worker["cells_used"] == 0 for worker in workers)
 
 
-def test_empty_queue(http: httpx.Client) -> None:
-    queue = http.get("/queue").json()
+def test_empty_queue(front: httpx.Client) -> None:
+    queue = front.get("/queue").json()
     estimate = queue.pop("estimated_wait_s")
     assert estimate is None or estimate >= 0
     assert queue == {
@@ -121,8 +121,8 @@ def test_empty_queue(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/workers", "/queue", "/v1/models"])
-def test_head(http: httpx.Client, path: str) -> None:
-    response = http.head(path)
+def test_head(front: httpx.Client, path: str) -> None:
+    response = front.head(path)
     assert (response.status_code, response.content) == (200, b"")
 
 

@@ -158,8 +158,8 @@ def test_a_prompt_that_must_not_be_cached(http: httpx.Client, dialect: Dialect) 
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_refused(http: httpx.Client, dialect: Dialect, field: str, value: Any, named: str) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(**{field: value})))
+def test_refused(front: httpx.Client, dialect: Dialect, field: str, value: Any, named: str) -> None:
+    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(**{field: value})))
     assert (failure.status, failure.code) == (400, "invalid_request")
     assert failure.param is not None
     assert failure.param.split(".")[0] == field

@@ -53,16 +53,16 @@ def test_format(http: httpx.Client, streaming: Dialect) -> None:
         json.loads(event.removeprefix(b"data: "))
 
 
-def test_ends(http: httpx.Client, streaming: Dialect) -> None:
-    chunks = streaming.stream(http, STORY, **LONG)
+def test_ends(answering: httpx.Client, streaming: Dialect) -> None:
+    chunks = streaming.stream(answering, STORY, **LONG)
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
     assert reasons == [None] * (len(chunks) - 1) + ["length"]
     assert streaming.piece(chunks[-1]) == ""
     assert all(chunk.keys().isdisjoint({"usage"}) for chunk in chunks)
 
 
-def test_constant_fields(http: httpx.Client, streaming: Dialect) -> None:
-    chunks = streaming.stream(http, STORY, model="forge-tiny", **LONG)
+def test_constant_fields(answering: httpx.Client, streaming: Dialect) -> None:
+    chunks = streaming.stream(answering, STORY, model="forge-tiny", **LONG)
     for field in ("id", "object", "created", "model", "system_fingerprint"):
         assert len({chunk[field] for chunk in chunks}) == 1
     first = chunks[0]
@@ -70,30 +70,32 @@ def test_constant_fields(http: httpx.Client, streaming: Dialect) -> None:
     assert first["object"] == ("chat.completion.chunk" if streaming is CHAT else "text_completion")
 
 
-def test_chat_begins_with_the_role(http: httpx.Client) -> None:
-    first, *others, last = CHAT.stream(http, STORY, **LONG)
+def test_chat_begins_with_the_role(answering: httpx.Client) -> None:
+    first, *others, last = CHAT.stream(answering, STORY, **LONG)
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert all(chunk["choices"][0]["delta"].keys() == {"content"} for chunk in others)
     assert last["choices"][0]["delta"] == {}
 
 
-def test_completions_have_no_role(http: httpx.Client) -> None:
-    for chunk in COMPLETIONS.stream(http, STORY, **LONG):
+def test_completions_have_no_role(answering: httpx.Client) -> None:
+    for chunk in COMPLETIONS.stream(answering, STORY, **LONG):
         assert chunk["choices"][0].keys() == {"index", "text", "logprobs", "finish_reason"}
 
 
-def test_usage_on_request(http: httpx.Client, streaming: Dialect) -> None:
+def test_usage_on_request(answering: httpx.Client, streaming: Dialect) -> None:
     options = {"include_usage": True}
-    *chunks, last = streaming.stream(http, STORY, stream_options=options, **LONG)
+    *chunks, last = streaming.stream(answering, STORY, stream_options=options, **LONG)
     assert last["choices"] == []
     assert last["usage"]["completion_tokens"] == 50
-    assert last["usage"].keys() == streaming.ask(http, STORY, **LONG).usage.keys()
+    assert last["usage"].keys() == streaming.ask(answering, STORY, **LONG).usage.keys()
     assert [chunk["usage"] for chunk in chunks] == [None] * len(chunks)
 
 
 @pytest.mark.parametrize("options", [{}, {"include_usage": False}, {"include_usage": None}])
-def test_no_usage_unasked(http: httpx.Client, streaming: Dialect, options: dict[str, Any]) -> None:
-    for chunk in streaming.stream(http, STORY, stream_options=options, **LONG):
+def test_no_usage_unasked(
+    answering: httpx.Client, streaming: Dialect, options: dict[str, Any]
+) -> None:
+    for chunk in streaming.stream(answering, STORY, stream_options=options, **LONG):
         assert "usage" not in chunk
         assert chunk["choices"]
 
