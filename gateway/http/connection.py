@@ -1,9 +1,14 @@
 """One HTTP connection: uvicorn's, with the patience and the bounds that it lacks.
 
 uvicorn waits for ever for the rest of a request's head, takes heads of any size and any number of
-connections, and answers what is no HTTP with plain text, in the middle of a response if need be.
+connections, and answers malformed HTTP with plain text, in the middle of a response if need be.
 Here a client that does not keep to the terms is told so in JSON, after the answers that it still
 has to get, and the connection ends. How long a body may take is :mod:`gateway.api.body`'s to say.
+
+Example: a client pipelines three requests, then sends a malformed one. It gets the three answers
+in order, then a JSON error, and the gateway closes its side. For up to 2 s (``LINGER_S``) it drops
+what still arrives, because unread bytes would reset the connection before the client has read the
+error. A head beyond 64 KiB (``MAX_HEAD``) ends in the same way.
 """
 
 import asyncio
@@ -278,7 +283,7 @@ class Connection(HttpToolsProtocol):
     # The end.
 
     def _linger(self) -> None:
-        """Close once the client has: bytes that nobody read would reset the connection, and the
+        """Close once the client has: bytes left unread would reset the connection, and the
         answer be lost. Not for long, not for many, and TLS can't."""
         self.connections.discard(self)
         if len(self._terms.lingering) >= MAX_LINGERING or not self.transport.can_write_eof():
@@ -316,7 +321,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _abandon(cycle: RequestResponseCycle | None) -> None:
-    """Let a request's task know that nobody is there; what it sends is dropped from now on."""
+    """Let a request's task know that its client is gone; what it sends is dropped from now on."""
     if cycle is not None and not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()

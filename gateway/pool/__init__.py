@@ -1,4 +1,4 @@
-"""Where the compute is: an interface, and the local pool of processes that implements it.
+"""The pool of workers: an interface, and the local pool of processes that implements it.
 
 Nothing outside this package may assume that a worker is a process of this machine.
 """
@@ -30,7 +30,7 @@ class WorkerStatus:
 
 
 class Listener(Protocol):
-    """Who hears what happens in the pool: the dispatcher. Called in the event loop."""
+    """Listener to what happens in the pool: the dispatcher. Called in the event loop."""
 
     def on_event(self, event: Event) -> None:
         """A generation made progress or ended."""
@@ -69,7 +69,7 @@ class Pool(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether any worker can serve."""
+        """Return whether any worker can serve."""
         ...
 
     def free(self) -> int:
@@ -95,7 +95,7 @@ class Pool(Protocol):
         ...
 
     def release(self) -> bool:
-        """The reserved worker is for everybody again; whether there was one."""
+        """The reserved worker is open to all jobs again; True if there was one."""
         ...
 
     def cancel(self, id_: int) -> None:
@@ -112,7 +112,7 @@ class Pool(Protocol):
     async def ask(self, question: Question) -> bytes:
         """The answer of any worker as JSON; it waits behind no generation and needs no credit.
 
-        Raises a ForgeError. Who is cancelled meanwhile just does not hear the answer.
+        Raises a ForgeError. A caller that is cancelled meanwhile just does not hear the answer.
         """
         ...
 
@@ -123,7 +123,7 @@ class Pool(Protocol):
     def workers(self) -> list[WorkerStatus]: ...
 
     def placements(self) -> Mapping[str, int]:
-        """How many generations were given to a worker so far, by why to that one."""
+        """Return how many generations were given to a worker so far, by why to that one."""
         ...
 
     def leaks(self) -> list[str]:

@@ -105,7 +105,7 @@ class WorkerLink(asyncio.Protocol):
 
     @property
     def questions(self) -> int:
-        """How many the worker has, those included that nobody waits for any more."""
+        """Return how many the worker has, those included that nobody waits for any more."""
         return len(self._asked)
 
     def ask(self, question: Question) -> asyncio.Future[Answer | None]:

@@ -28,7 +28,7 @@ log = logging.getLogger("forge.pool")
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 30.0
 MAX_FAILURES = 5
-"""Starts that may fail in a row before those who wait are told."""
+"""Starts that may fail in a row before waiting callers are told."""
 MAX_TICK_S = 1.0
 """Between two looks at the workers' watchdogs."""
 
@@ -114,7 +114,7 @@ class LocalPool:
         return sum(worker.credits for worker in self._shared())
 
     def _shared(self) -> list[Worker]:
-        """The workers that anybody may use."""
+        """The workers that any job may use."""
         return [worker for worker in self._workers if worker is not self._reserved]
 
     def submit(self, request: Generate) -> None:
@@ -238,7 +238,7 @@ class LocalPool:
             if link is None or link.ready is None:
                 self._count_failure(reason)
             elif link.load.steps:
-                pause = 0.0  # somebody is waiting for the rest of an answer
+                pause = 0.0  # a caller is waiting for the rest of an answer
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
             await self._pause(pause)
             if self._stopping.is_set():

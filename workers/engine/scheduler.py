@@ -1,8 +1,15 @@
-"""Who of a worker's generations has cells, who waits for some, and who lends theirs.
+"""Track which sequences hold KV cells, which wait for them, and which are parked.
 
-A sequence is in one of three places: it runs, it waits, or it is parked. Those that run have cells;
-those that are parked keep theirs as long as nobody needs them. This is the only owner of these
-places; it changes the KV cache as sequences go from one to the other, and computes nothing.
+A sequence is in one of three places: it runs, it waits, or it is parked. Running sequences have
+cells; parked ones keep theirs as long as no other sequence needs them. This is the only owner of
+these places; it changes the KV cache as sequences move between them, and computes nothing.
+
+Example: of 1,000 cells, running A holds 600 and parked B 300; 100 are free. C arrives with a prompt
+of 200 tokens that shares no prefix. 200 exceed the 100 free cells, but not the 400 with B's, so B
+loses its cells and computes its tokens again when it resumes; C runs. Had C 500 tokens, it would
+wait until A ends. When running sequences grow and no cell is free, ``make_room`` takes the cells of
+a cached prefix first, then of the sequence parked last, then of the least urgent and youngest
+running sequence, which goes back to the head of its priority in the waiting line.
 """
 
 from collections.abc import Iterator
@@ -27,12 +34,12 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to compute."""
+        """Return whether there is anything to compute."""
         return bool(self.running or self.waiting)
 
     @property
     def next(self) -> list[EngineSequence]:
-        """Those that the next step may compute."""
+        """Sequences that the next step may compute."""
         suspects = [sequence for sequence in self.running if sequence in self.suspects]
         return suspects[:1] or self.running
 
@@ -131,11 +138,11 @@ class Scheduler:
             yield sequence
 
     def _coming(self, sequence: EngineSequence) -> int:
-        """How many of its first tokens it should let others compute, who do so now; 0: none.
+        """Return how many of its first tokens it should let others compute, who do so now; 0: none.
 
         Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
-        Suspects may fail, and a prompt that is judged is computed in small steps: nobody counts on
-        them.
+        Suspects may fail, and a prompt that is judged is computed in small steps: no other
+        sequence counts on them.
         """
         if not sequence.shares:
             return 0

@@ -3,6 +3,14 @@
 Keeps llama.cpp's memory, the ledger of cells and the prefix cache in step: the only place that
 changes any of the three. What they give up is saved in host memory, if there is some for that.
 ``Memory`` is llama.cpp's part, so the rest is tested without it.
+
+A sequence attaches (it gets an id, and shares the cells of the longest known prefix), grows, may be
+parked and resumed, and ends: then it is kept for its prefix, or dropped.
+
+Example: a sequence ends after 500 tokens and is kept. The next prompt has 520 tokens, of which the
+first 480 agree: it shares those 480 cells and computes 40 tokens. A cell with two holders is freed
+when both have given it up. Of 4,096 cells, kept sequences may hold a quarter, 1,024; with host
+memory an eighth, 512, because an evicted prefix is copied back from there instead of computed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +23,7 @@ from workers.kv.prefix_cache import WORTH, PrefixCache
 
 
 class Memory(Protocol):
-    """What is asked of llama.cpp."""
+    """The part of llama.cpp that the cache calls."""
 
     def share(self, source: int, target: int, count: int) -> None: ...
     def drop(self, sequence: int) -> None: ...
@@ -57,12 +65,12 @@ class KVCache:
 
     @property
     def free(self) -> int:
-        """Cells nobody holds."""
+        """Cells that no sequence holds."""
         return self._ledger.free
 
     @property
     def has_id(self) -> bool:
-        """Whether :meth:`attach` will find a sequence id."""
+        """Return whether :meth:`attach` will find a sequence id."""
         return bool(self._free_ids or self._prefixes.kept)
 
     @property

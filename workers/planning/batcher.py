@@ -6,7 +6,7 @@ then the others get what they lack, in the order given, until what a step may sp
 spent, so that the running streams never wait long. (vLLM's scheduler has this shape.)
 
 The order is that of :func:`turn`: the gateway's, but each also waits for its own length. So short
-prompts go past a long one, which ages meanwhile, and nobody starves.
+prompts go past a long one, which ages meanwhile, and no prompt starves.
 
 Rows of logits are one more budget. Most sequences want one, after their last token; a prompt whose
 own tokens are to be judged wants one after each, and is computed in steps of what it gets.
@@ -21,7 +21,7 @@ class Computable(Protocol):
 
     @property
     def computed(self) -> int:
-        """How many of its tokens have their KV cells."""
+        """Return how many of its tokens have their KV cells."""
         ...
 
     @property

@@ -12,7 +12,7 @@ class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
     add_special: bool
     """Whether to add what the model wants around a text, such as BOS."""
     parse_special: bool
-    """Whether special tokens written in the text count as such."""
+    """True if special tokens written in the text count as such."""
     pieces: bool
     """Whether to tell each token's text too, or its bytes where they are no UTF-8."""
 
@@ -45,7 +45,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     """The answer to a question.
 
     It is JSON that the gateway passes on as it is: a long text has a million tokens, and to read
-    and write so many objects would hold up everybody's streams there.
+    and write so many objects would hold up all clients' streams there.
     """
 
     id: int
