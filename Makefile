@@ -84,7 +84,7 @@ $(VENV)/.llama: $(VENV)/.venv pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.llama
-	$(PIP) install -q -c constraints.txt -e .
+	$(PIP) install -q -c constraints.txt -e ".[chat]"
 	@touch $@
 
 $(VENV)/.extras-%: $(VENV)/.core

@@ -166,6 +166,15 @@ def test_the_table_has_every_room_and_no_cycle() -> None:
             order += free
 
 
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in known().values():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 @pytest.mark.parametrize("path", GATEWAY, ids=name)
 def test_gateway_knows_only_the_protocol_of_the_workers(path: Path) -> None:
     ours = reaches(path, "workers")

@@ -27,7 +27,7 @@ from gateway.core.errors import (
     UnsupportedParameter,
 )
 from gateway.core.priority import NORMAL, PRIORITIES, priority_text
-from gateway.core.validation import Problem, explain
+from gateway.core.validation import ValidationProblem, explain
 from gateway.dispatch.job import Job
 from workers.protocol import Constraint, GenerationParams, Prompt
 
@@ -197,7 +197,7 @@ def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dic
     return {name: value for name, value in raw.items() if name not in not_yet}
 
 
-def _refusal(problem: Problem) -> BadRequest:
+def _refusal(problem: ValidationProblem) -> BadRequest:
     param = ".".join(problem.path)
     match problem.kind:
         case "unknown":
@@ -215,8 +215,8 @@ def priority(
 ) -> float:
     """The base priority: from the body, else the X-Priority header, else the service tier.
 
-    Raises PriorityNotAllowed if that is above ``highest``; who asks for none gets what is allowed.
-    A header that makes no sense is a BadRequest even where the body overrules it.
+    Raises PriorityNotAllowed if that is above ``highest``; a request without one gets what is
+    allowed. A header that makes no sense is a BadRequest even where the body overrules it.
     """
     header = headers.get("x-priority")
     of_header = None if header is None else _priority(header.strip(), "X-Priority")

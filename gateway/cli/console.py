@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from gateway.model_files import resolve
-from gateway.model_files.resolve import Tell
+from gateway.model_files.progress import DownloadProgress
 from gateway.system.log_setup import escaped
 
 
@@ -93,7 +93,7 @@ def obtain(text: str) -> Path:
     return resolve.obtain(text, _downloads, _note)
 
 
-def _downloads() -> AbstractContextManager[Tell]:
+def _downloads() -> AbstractContextManager[DownloadProgress]:
     from gateway.cli.progress import Progress  # late: rich takes a while to import
 
     return Progress("bytes")

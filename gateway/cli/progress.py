@@ -41,8 +41,9 @@ def _columns(unit: Unit) -> tuple[bars.ProgressColumn, ...]:
 
 
 class Progress:
-    """A bar on stderr for each name. Implements :class:`gateway.model_files.download.Tell`.
+    """A bar on stderr for each name.
 
+    Implements :class:`gateway.model_files.progress.DownloadProgress`.
     Without a terminal, bytes have a line when they begin and one when all are there, and steps have
     one every ten seconds.
     """

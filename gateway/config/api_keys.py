@@ -1,4 +1,4 @@
-"""Who may use the server, and how much of it.
+"""The clients that may use the server, and how much of it.
 
 A secret is forgotten as soon as it is read: what stays is its SHA-256, so that no log, repr or
 traceback can show it.
@@ -19,7 +19,7 @@ from gateway.config.config import ConfigError, Secret
 from gateway.config.sources import read_toml
 from gateway.core.api_key import ApiKey
 from gateway.core.priority import PRIORITIES
-from gateway.core.validation import Problem, explain
+from gateway.core.validation import ValidationProblem, explain
 
 log = logging.getLogger("forge.keys")
 
@@ -56,7 +56,7 @@ class Keyring:
 
     @property
     def open(self) -> bool:
-        """Whether nobody needs a key."""
+        """True if no key is needed."""
         return not self._keys
 
     def find(self, secret: str) -> ApiKey | None:
@@ -121,7 +121,7 @@ def _key(table: dict[str, Any], where: str) -> ApiKey:
     )
 
 
-def _reason(problem: Problem) -> str:
+def _reason(problem: ValidationProblem) -> str:
     """Say what is wrong, without the value: it may be a secret in the wrong field."""
     field = problem.path[0].replace("_", "-")
     match problem.kind:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.config.config import Config, ConfigError
-from gateway.core.validation import Problem, explain
+from gateway.core.validation import ValidationProblem, explain
 
 
 def load(
@@ -76,7 +76,7 @@ def obtained(
     return config
 
 
-def _reason(name: str, problem: Problem) -> str:
+def _reason(name: str, problem: ValidationProblem) -> str:
     if problem.kind == "unknown":
         return "there is no such option"
     annotation = str(Config.model_fields[name].annotation)

@@ -15,7 +15,7 @@ SHOULD_BE = "Input should be "
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ValidationProblem:
     """The first problem of a value."""
 
     path: tuple[str, ...]
@@ -33,7 +33,7 @@ class Problem:
         return self.message[:1].lower() + self.message[1:]
 
 
-def explain(error: ValidationError, value: Any) -> Problem:
+def explain(error: ValidationError, value: Any) -> ValidationProblem:
     """Return the first problem that pydantic found in ``value``."""
     errors = error.errors(include_url=False, include_input=False)
     # A field that takes several types yields an error for each. The one that got furthest into the
@@ -48,9 +48,9 @@ def explain(error: ValidationError, value: Any) -> Problem:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         path += (first["ctx"]["discriminator"].strip("'"),)
     if kind == "extra_forbidden":
-        return Problem(path, "unknown", message, wrong)
+        return ValidationProblem(path, "unknown", message, wrong)
     if kind in ("missing", "union_tag_not_found"):
-        return Problem(path, "missing", message, wrong)
+        return ValidationProblem(path, "missing", message, wrong)
     if kind == "union_tag_invalid":
         message = f"{SHOULD_BE}{first['ctx']['expected_tags']}"
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -58,7 +58,7 @@ def explain(error: ValidationError, value: Any) -> Problem:
     elif first is about[0] and all(e["msg"].startswith(SHOULD_BE) for e in about):
         wanted = dict.fromkeys(e["msg"].removeprefix(SHOULD_BE) for e in about)
         message = f"{SHOULD_BE}{' or '.join(wanted)}"
-    return Problem(path, "wrong", message, wrong)
+    return ValidationProblem(path, "wrong", message, wrong)
 
 
 def _progress(path: tuple[str, ...]) -> tuple[int, int]:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import httpx2
 
 from gateway.core.byte_sizes import readable
 from gateway.model_files import response_facts
 from gateway.model_files.gguf import MAGIC, Unreadable, check_whole
+from gateway.model_files.progress import DownloadProgress
 
 ATTEMPTS = 5
 """In a row, without a byte in between."""
@@ -33,13 +34,7 @@ class FetchFailed(Exception):
 
 
 class Unreachable(FetchFailed):
-    """Nobody answered."""
-
-
-class Tell(Protocol):
-    """Is told how far it is: the file's name, bytes that are here, bytes in all if known."""
-
-    def __call__(self, name: str, done: int, total: int | None) -> None: ...
+    """No server answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +60,12 @@ def fetch(
     http: httpx2.Client,
     wanted: FileToFetch,
     part: Path,
-    tell: Tell,
+    tell: DownloadProgress,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Bring ``wanted`` to its target through ``part``, which stays if it is interrupted.
 
-    Who looks at the target sees a whole file or none. Raises :class:`FetchFailed`.
+    A reader of the target sees a whole file or none. Raises :class:`FetchFailed`.
     """
     try:
         wanted.target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,12 +87,12 @@ def _of_disk(error: OSError, target: Path) -> str:
 
 @contextlib.contextmanager
 def _alone(part: Path, target: Path) -> Iterator[BinaryIO | None]:
-    """The part, which nobody else writes to now; None: somebody else has brought the target."""
+    """The part, which no other process writes now; None: another one has brought the target."""
     while True:
         with part.open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             if not _is(part, stream):
-                continue  # somebody brought it, or threw it away, while we waited
+                continue  # another process brought it, or threw it away, meanwhile
             try:
                 yield None if target.exists() else stream
             finally:
@@ -123,7 +118,7 @@ class _Download:
         wanted: FileToFetch,
         part: Path,
         stream: BinaryIO,
-        tell: Tell,
+        tell: DownloadProgress,
         sleep: Callable[[float], None],
     ) -> None:
         self._http, self._wanted, self._part = http, wanted, part

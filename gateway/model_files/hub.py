@@ -22,7 +22,8 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from gateway.model_files.download import FetchFailed, FileToFetch, Tell, Unreachable, client, fetch
+from gateway.model_files.download import FetchFailed, FileToFetch, Unreachable, client, fetch
+from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import Hub, choose
 
 REVISION = "main"
@@ -30,7 +31,7 @@ MOST_OVER_HTTP = 50_000_000_000
 """Bytes of a file that the hub gives over plain HTTP; larger ones need its own transfer."""
 
 
-def pull(source: Hub, tell: Tell, note: Callable[[str], None]) -> Path:
+def pull(source: Hub, tell: DownloadProgress, note: Callable[[str], None]) -> Path:
     """The first or only file of the model, in the cache.
 
     ``note`` gets a line if the hub can't be reached and what the cache has is taken. Raises
@@ -54,7 +55,7 @@ def pull(source: Hub, tell: Tell, note: Callable[[str], None]) -> Path:
     return paths[0]
 
 
-def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: Tell) -> Path:
+def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProgress) -> Path:
     """One file, from the cache if it is there."""
     name, repository = sibling.rfilename, source.repository
     known = try_to_load_from_cache(repository, name, revision=info.sha)

@@ -11,11 +11,14 @@ import select
 import subprocess
 from typing import Self
 
+import msgspec
+
 from workers.protocol import (
     ContextMemory,
     FrameDecoder,
     FromMemoryProbe,
     MemoryUnknown,
+    PlanContext,
     WorkerSpec,
     children,
     encode,
@@ -51,7 +54,8 @@ class MemoryProbe:
 
     def plan(self, spec: WorkerSpec) -> ContextMemory:
         """The memory of the context of a worker. Raises :class:`NotPlanned`."""
-        question = encode(spec)
+        path = os.fsencode(spec.model_path)
+        question = encode(PlanContext(path, msgspec.structs.replace(spec, model_path="")))
         if question not in self._known:
             self._known[question] = self._ask(question)
         answer = self._known[question]

@@ -3,20 +3,16 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 from gateway.config.config import EMBEDDED_MODEL, ConfigError
+from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import BadSource, Hub, parse
 
 
-class Tell(Protocol):
-    """As :class:`gateway.model_files.download.Tell`, which brings an HTTP client."""
-
-    def __call__(self, name: str, done: int, total: int | None) -> None: ...
-
-
 def obtain(
-    text: str, progress: Callable[[], AbstractContextManager[Tell]], note: Callable[[str], None]
+    text: str,
+    progress: Callable[[], AbstractContextManager[DownloadProgress]],
+    note: Callable[[str], None],
 ) -> Path:
     """Return the file of the model ``text``, downloaded if need be. Raises :class:`ConfigError`.
 

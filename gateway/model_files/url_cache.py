@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from gateway.model_files.download import FileToFetch, Tell, client, fetch
+from gateway.model_files.download import FileToFetch, client, fetch
 from gateway.model_files.gguf import PART, part_name
+from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import Url, shown
 from gateway.system.paths import cache_folder
 
@@ -18,7 +19,7 @@ def cache(environment: Mapping[str, str] = os.environ) -> Path:
     return cache_folder(environment) / "models"
 
 
-def pull(source: Url, tell: Tell) -> Path:
+def pull(source: Url, tell: DownloadProgress) -> Path:
     """The first or only file of the model. What is in the cache is not asked for again.
 
     Raises :class:`gateway.model_files.download.FetchFailed`.

@@ -1,13 +1,16 @@
-"""Choice of the worker that takes the next job. Pure.
+"""The choice of the worker that takes the next job. Pure.
 
-A job goes home if it was parked on a worker that has a credit. Otherwise each worker with a credit
-is scored in bytes of prompts to compute: the worth of the prefix that it has, less its backlog,
-plus ``neighbour`` bytes for each credit; the highest score wins.
+A worker that has computed the beginning of a prompt spares that work, but a busy worker makes the
+job wait. Both are measured in bytes of prompts to compute, so they can be added: the worth of the
+spared prefix, minus the prompts that the worker has yet to compute, plus a generation's cost for
+each of its free slots. The worker with the largest sum gets the job.
 
-Example with a neighbour of 500 bytes: worker 0 has a prefix worth 3,000 bytes and 2 credits, worker
-1 no prefix and 4 credits. Worker 0 scores 3,000 + 1,000 = 4,000, worker 1 scores 2,000: the job
-goes to worker 0, for its "prefix". With a backlog of 2,500 bytes worker 0 scores 1,500, and the job
-goes to worker 1, a "spill". If no worker has any of the prompt, the reason is "load".
+An example: a job has a prompt of 8,000 bytes and may sample 100 tokens, so a neighbour counts 400
+bytes. Worker 0 has 6,000 bytes of the prompt and 1 free slot, and 5,000 bytes of other prompts to
+compute: 6,000 - 5,000 + 400 * 1 = 1,400. Worker 1 has nothing of it, no backlog and 4 free slots:
+0 - 0 + 400 * 4 = 1,600. The job goes to worker 1, and the reason is "spill": the prefix was
+elsewhere, but computing 6,000 bytes anew is faster than waiting. With a backlog of 4,000 bytes
+worker 0 would have 2,400, and the reason would be "prefix". A parked job goes home to its cells.
 """
 
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ from workers.protocol import Generate
 
 Reason = Literal["home", "prefix", "spill", "load"]
 """Why it goes there: it was parked there; most of its prompt is there; most of it is elsewhere, but
-there is too much to do, or no credit; no worker has any of it, and there is least to do."""
+there is too much to do, or no credit; no worker has a part of it, and there is least to do."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 USUAL_ANSWER = 128
@@ -28,7 +31,7 @@ USUAL_ANSWER = 128
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A worker's offer to a job."""
+    """The case for giving a job to one worker."""
 
     worker: int
     credits: int

@@ -15,7 +15,7 @@ ATTEMPTS = 3
 async def ask(workers: Callable[[], Sequence[WorkerLink]], question: Question) -> bytes:
     """The answer of one of ``workers()``, all of which must be ready, as JSON.
 
-    If that one dies first, another is asked. Raises a ForgeError: Unavailable if no worker is left,
+    If that one dies first, another is asked. Raises a ForgeError: Unavailable without a worker,
     QueueFull if all have enough to answer, WorkerFailed after ATTEMPTS, or what the worker says.
     A caller that is cancelled leaves nothing but a question whose answer is dropped.
     """

@@ -32,6 +32,7 @@ def without_wrk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
 
 
+@pytest.mark.timeout(300)  # a minute on an idle machine
 @pytest.mark.usefixtures("without_wrk")
 def test_all_in_their_smallest_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order, "TOKENS", 16)

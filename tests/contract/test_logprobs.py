@@ -100,10 +100,10 @@ def test_a_streamed_chat(client: openai.OpenAI) -> None:
             assert len(one.top_logprobs) == 2
 
 
-def test_unasked(http: httpx.Client) -> None:
-    answer = CHAT.ask(http, max_tokens=2, logprobs=False)
+def test_unasked(answering: httpx.Client) -> None:
+    answer = CHAT.ask(answering, max_tokens=2, logprobs=False)
     assert answer.body["choices"][0]["logprobs"] is None
-    assert ask(http, max_tokens=2)[0]["logprobs"] is None
+    assert ask(answering, max_tokens=2)[0]["logprobs"] is None
 
 
 # ------------------------------------------------------------------ text completions
@@ -217,8 +217,8 @@ def test_echo_of_several_prompts(http: httpx.Client) -> None:
     ids=str,
 )
 def test_bad_values(
-    http: httpx.Client, dialect: Dialect, params: dict[str, Any], param: str
+    front: httpx.Client, dialect: Dialect, params: dict[str, Any], param: str
 ) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(**params)))
+    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(**params)))
     assert (failure.status, failure.param) == (400, param)
     assert param in failure.message

@@ -30,10 +30,10 @@ TABLES = [(CHAT, FOR_CHAT), (COMPLETIONS, FOR_COMPLETIONS)]
     ids=str,
 )
 def test_refused_by_name(
-    http: httpx.Client, dialect: Dialect, name: str, value: Any, stream: bool
+    front: httpx.Client, dialect: Dialect, name: str, value: Any, stream: bool
 ) -> None:
     body = dialect.body(stream=stream, max_tokens=1, **{name: value})
-    failure = dialect.refusal(http.post(dialect.path, json=body))
+    failure = dialect.refusal(front.post(dialect.path, json=body))
     assert (failure.status, failure.code) == (400, "unsupported_parameter")
     assert failure.param == name
     assert name in failure.message
@@ -68,21 +68,23 @@ NEUTRAL_FOR_COMPLETIONS: dict[str, Any] = {**NEUTRAL_BOTH, "best_of": 1, "echo":
     ("dialect", "params"), [(CHAT, NEUTRAL_FOR_CHAT), (COMPLETIONS, NEUTRAL_FOR_COMPLETIONS)]
 )
 def test_values_that_ask_for_nothing(
-    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+    answering: httpx.Client, dialect: Dialect, params: dict[str, Any]
 ) -> None:
-    assert dialect.ask(http, max_tokens=1, **params).usage["completion_tokens"] == 1
+    assert dialect.ask(answering, max_tokens=1, **params).usage["completion_tokens"] == 1
 
 
 @pytest.mark.parametrize(("dialect", "table"), TABLES)
-def test_null_asks_for_nothing(http: httpx.Client, dialect: Dialect, table: dict[str, Any]) -> None:
+def test_null_asks_for_nothing(
+    answering: httpx.Client, dialect: Dialect, table: dict[str, Any]
+) -> None:
     optional = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream", "priority")
     nothing: dict[str, Any] = dict.fromkeys(
         [*table, *optional, "stream_options", "service_tier", "model"]
     )
-    assert dialect.ask(http, max_tokens=1, **nothing).usage["completion_tokens"] == 1
+    assert dialect.ask(answering, max_tokens=1, **nothing).usage["completion_tokens"] == 1
 
 
-def test_equal_is_not_enough(http: httpx.Client) -> None:
+def test_equal_is_not_enough(front: httpx.Client) -> None:
     """In Python True == 1; in an API ``best_of: true`` is a mistake."""
     body = COMPLETIONS.body(best_of=True)
-    assert COMPLETIONS.refusal(http.post(COMPLETIONS.path, json=body)).param == "best_of"
+    assert COMPLETIONS.refusal(front.post(COMPLETIONS.path, json=body)).param == "best_of"

@@ -94,6 +94,34 @@ def chat(server: ForgeServer, tmp_path: Path) -> Iterator[Terminal]:
     terminal.child.close(force=True)
 
 
+def test_a_chat_without_the_extra(server: ForgeServer, tmp_path: Path) -> None:
+    """The terminal alone edits the lines, and a line says how to get more."""
+    source = "import sys; sys.modules['prompt_toolkit'] = None; from gateway.cli.main import main"
+    command = f"{source}; sys.exit(main())"
+    child: pexpect.spawn[str] = pexpect.spawn(
+        FORGE[0],
+        ["-c", command, "chat", "--url", server.url, "--temperature", "0"],
+        env=environment({"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm"}),
+        encoding="utf-8",
+        timeout=DEADLINE_S,
+        preexec_fn=interruptible,
+    )
+    child.expect("pip install prompt-toolkit")
+    child.expect(">>> ")
+    child.sendline("What is 2 + 2?")
+    child.expect(r"4\.")
+    child.expect(r"\d+ tokens")
+    child.expect(">>> ")
+    child.sendline("two\\")
+    child.expect(re.escape("... "))
+    child.sendintr()
+    child.expect(">>> ")
+    child.sendeof()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
 # ---------------------------------------------------------------------- forge run
 
 

@@ -1,15 +1,17 @@
 """Track which sequences hold KV cells, which wait for them, and which are parked.
 
-A sequence is in one of three places: it runs, it waits, or it is parked. Running sequences have
-cells; parked ones keep theirs as long as no other sequence needs them. This is the only owner of
-these places; it changes the KV cache as sequences move between them, and computes nothing.
+A sequence is in one of three places. *Running*: it has cells, and each step may compute it.
+*Waiting*: it has none, because it is new or because cells ran out; the line is ordered by base
+priority, and a sequence that was put back stands first among its equals. *Parked*: the gateway took
+its slot; it keeps its cells until a running sequence needs them. The scheduler is the only owner of
+these places. It changes the KV cache as sequences move, and computes nothing.
 
-Example: of 1,000 cells, running A holds 600 and parked B 300; 100 are free. C arrives with a prompt
-of 200 tokens that shares no prefix. 200 exceed the 100 free cells, but not the 400 with B's, so B
-loses its cells and computes its tokens again when it resumes; C runs. Had C 500 tokens, it would
-wait until A ends. When running sequences grow and no cell is free, ``make_room`` takes the cells of
-a cached prefix first, then of the sequence parked last, then of the least urgent and youngest
-running sequence, which goes back to the head of its priority in the waiting line.
+An example with 1,024 cells. A (600 tokens, batch) runs; B (300 tokens, urgent) arrives and is
+admitted, for 600 + 300 fits. The gateway parks A, whose 600 cells stay. C needs 500: 124 are free,
+kept prefixes give none, so parked A gives up its cells (to host memory, if there is some) and C is
+admitted. Later B and C grow beyond 1,024 cells together: of the running ones the least urgent and
+youngest, C, is put back. It waits first in line and computes its tokens again when B has ended. The
+one sequence that is left always goes on, so that every step computes something.
 """
 
 from collections.abc import Iterator
@@ -138,11 +140,11 @@ class Scheduler:
             yield sequence
 
     def _coming(self, sequence: EngineSequence) -> int:
-        """Return how many of its first tokens it should let others compute, who do so now; 0: none.
+        """How many of its first tokens other sequences are computing for it; 0: none.
 
         Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
-        Suspects may fail, and a prompt that is judged is computed in small steps: no other
-        sequence counts on them.
+        Suspects may fail, and a prompt that is judged is computed in small steps: no other counts
+        on them.
         """
         if not sequence.shares:
             return 0

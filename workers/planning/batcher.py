@@ -77,7 +77,7 @@ def rows_of(sequence: Computable, count: int) -> int:
 
 
 def share(supply: int, wanted: list[int]) -> list[int]:
-    """An even share for each; what somebody leaves of theirs goes to those who want more."""
+    """Share evenly; what a prompt leaves of its share goes to those that want more."""
     given = [0] * len(wanted)
     for done, (want, index) in enumerate(sorted((want, i) for i, want in enumerate(wanted))):
         given[index] = min(want, supply // (len(wanted) - done))

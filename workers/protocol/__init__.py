@@ -31,6 +31,7 @@ from workers.protocol.measuring import Rate as Rate
 from workers.protocol.memory import ContextMemory as ContextMemory
 from workers.protocol.memory import FromMemoryProbe as FromMemoryProbe
 from workers.protocol.memory import MemoryUnknown as MemoryUnknown
+from workers.protocol.memory import PlanContext as PlanContext
 from workers.protocol.messages import BAD_CONSTRAINT as BAD_CONSTRAINT
 from workers.protocol.messages import BAD_PARAMETER as BAD_PARAMETER
 from workers.protocol.messages import BAD_PROMPT as BAD_PROMPT

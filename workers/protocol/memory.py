@@ -1,9 +1,19 @@
 """The memory of a context, which llama.cpp tells before anything is allocated.
 
-``workers.tools.memory`` reads frames of :class:`WorkerSpec` and answers each with a frame.
+``workers.tools.memory`` reads frames of :class:`PlanContext` and answers each with a frame.
 """
 
 import msgspec
+
+from workers.protocol.spec import WorkerSpec
+
+
+class PlanContext(msgspec.Struct, frozen=True):
+    """The question: how large are the buffers of a worker's context?"""
+
+    path: bytes
+    """The model's file, whose name need not be UTF-8; in place of the spec's ``model_path``."""
+    spec: WorkerSpec
 
 
 class ContextMemory(msgspec.Struct, frozen=True, tag="context"):

@@ -1,7 +1,7 @@
 """`python -m workers.tools.memory`: plan contexts without allocating them.
 
 For the gateway, which must know what a model takes before a worker starts, and must not load
-llama.cpp itself. A frame on stdin for each question, a :class:`WorkerSpec`; a frame on stdout for
+llama.cpp itself. A frame on stdin for each question, a :class:`PlanContext`; a frame on stdout for
 each answer, a :class:`ContextMemory` or :class:`MemoryUnknown`. Ends with its input.
 """
 
@@ -12,7 +12,14 @@ import msgspec
 
 from workers.llama import LoadFailed, Planner, initialise
 from workers.parent import die_with_parent
-from workers.protocol import FrameDecoder, FromMemoryProbe, MemoryUnknown, WorkerSpec, encode
+from workers.protocol import (
+    FrameDecoder,
+    FromMemoryProbe,
+    MemoryUnknown,
+    PlanContext,
+    WorkerSpec,
+    encode,
+)
 
 UNRELATED = ("n_ctx", "slots", "batch", "repack", "type_k", "type_v", "flash_attn", "threads")
 """Fields that a context depends on, or nothing planned: a model is loaded once for all of them."""
@@ -36,7 +43,8 @@ class Planners:
         """Raises :class:`LoadFailed`."""
         fields = msgspec.structs.asdict(spec).items()
         # Bytes, because an override of 1.0 equals one of 1 and means another.
-        model = msgspec.msgpack.encode({k: v for k, v in fields if k not in UNRELATED})
+        rest = {k: v for k, v in fields if k not in UNRELATED and k != "model_path"}
+        model = os.fsencode(spec.model_path) + msgspec.msgpack.encode(rest)
         if self._planner is None or model != self._model:
             if self._planner is not None:
                 self._planner.close()
@@ -49,9 +57,11 @@ def main() -> None:
     die_with_parent()
     initialise()
     planners = Planners()
-    questions: FrameDecoder[WorkerSpec] = FrameDecoder(WorkerSpec)
+    questions: FrameDecoder[PlanContext] = FrameDecoder(PlanContext)
     while data := os.read(sys.stdin.fileno(), 1 << 16):
-        for spec in questions.feed(data):
+        for question in questions.feed(data):
+            path = os.fsdecode(question.path)
+            spec = msgspec.structs.replace(question.spec, model_path=path)
             sys.stdout.buffer.write(encode(planners.answer(spec)))
             sys.stdout.buffer.flush()
 

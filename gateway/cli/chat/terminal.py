@@ -1,5 +1,6 @@
 """The two ends of a chat: what is typed, and what is shown."""
 
+import importlib.util
 import os
 import sys
 import unicodedata
@@ -10,6 +11,10 @@ from gateway.cli.chat.slash_commands import COMMANDS, unfinished
 from gateway.system.paths import state_folder
 
 PROMPT, MORE = ">>> ", "... "
+WITHOUT = (
+    "forge chat: no history, completion or editing of lines without the extra [chat]: "
+    "pip install prompt-toolkit"
+)
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -62,10 +67,44 @@ class Screen:
 
 
 def typed() -> Iterator[str]:
-    """What the user enters, until there is no more. Ctrl-C forgets the line and asks again."""
+    """Yield the user's entries until there are no more. Ctrl-C drops the line and asks again."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield from _piped(sys.stdin)
-        return
+    elif not _can_edit():
+        print(WITHOUT, file=sys.stderr)
+        yield from _plain()
+    else:
+        yield from _edited()
+
+
+def _can_edit() -> bool:
+    try:
+        return importlib.util.find_spec("prompt_toolkit") is not None
+    except ValueError:  # the module was taken away
+        return False
+
+
+def _plain() -> Iterator[str]:
+    """Yield entries that the terminal alone edits."""
+    entry = ""
+    while True:
+        try:
+            entry += input(MORE if entry else PROMPT)
+        except KeyboardInterrupt:
+            print()
+            entry = ""
+            continue
+        except EOFError:
+            return
+        if unfinished(entry):
+            entry += "\n"
+        else:
+            yield entry
+            entry = ""
+
+
+def _edited() -> Iterator[str]:
+    """Yield entries edited with a history, completion and several lines."""
     # Late: it takes a while to import.
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gateway.core.validation import Problem, explain
+from gateway.core.validation import ValidationProblem, explain
 
 
 class Leaf(BaseModel):
@@ -35,7 +35,7 @@ class Tree(BaseModel):
         return name
 
 
-def problem(**fields: Any) -> Problem:
+def problem(**fields: Any) -> ValidationProblem:
     with pytest.raises(ValidationError) as caught:
         Tree(**fields)
     return explain(caught.value, fields)

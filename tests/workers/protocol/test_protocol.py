@@ -47,6 +47,7 @@ from workers.protocol import (
     MemoryUnknown,
     ModelInfo,
     Pair,
+    PlanContext,
     ProtocolError,
     QuestionFailed,
     Rate,
@@ -238,9 +239,9 @@ def test_messages_of_measuring_are_json(
 
 
 @settings(max_examples=30, deadline=None)
-@given(SPECS, PLANS)
-def test_messages_about_memory(asked: WorkerSpec, told: ContextMemory | MemoryUnknown) -> None:
-    assert list(FrameDecoder[WorkerSpec](WorkerSpec).feed(encode(asked))) == [asked]
+@given(st.builds(PlanContext, st.binary(max_size=9), SPECS), PLANS)
+def test_messages_about_memory(asked: PlanContext, told: ContextMemory | MemoryUnknown) -> None:
+    assert list(FrameDecoder[PlanContext](PlanContext).feed(encode(asked))) == [asked]
     assert list(FrameDecoder[Any](FromMemoryProbe).feed(encode(told))) == [told]
 
 
@@ -261,7 +262,7 @@ def test_every_message_type_is_tried() -> None:
     kinds |= {GenerationParams}
     kinds |= {Measure, Rate, *get_args(FromMeasurer)}
     kinds |= {*get_args(Job), *get_args(FromJob), Pair, Where}
-    kinds |= {*get_args(FromMemoryProbe)}
+    kinds |= {PlanContext, *get_args(FromMemoryProbe)}
     kinds |= {ModelInfo, Load, Sampling, Dry, Embedding, Extra, CallDelta, Logprob, TokenChance}
     defined = {
         value
