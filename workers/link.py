@@ -87,7 +87,7 @@ class Link:
             os._exit(0)
 
     def _take(self) -> bool:
-        """Whether the gateway is still there, and speaks our protocol."""
+        """Return whether the gateway is still there, and speaks our protocol."""
         with self._read:
             try:
                 data = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)

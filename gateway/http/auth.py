@@ -1,4 +1,4 @@
-"""Who is asking? Answered from the headers alone, before a byte of the body is read."""
+"""Identity of a request's client: told by the headers alone, before a byte of the body is read."""
 
 from collections.abc import Callable, Collection
 

@@ -287,7 +287,7 @@ class Connection(HttpToolsProtocol):
     # The end.
 
     def _linger(self) -> None:
-        """Close once the client has: bytes that nobody read would reset the connection, and the
+        """Close once the client has: bytes left unread would reset the connection, and the
         answer be lost. Not for long, not for many, and TLS can't."""
         self.connections.discard(self)
         if len(self._terms.lingering) >= MAX_LINGERING or not self.transport.can_write_eof():
@@ -325,7 +325,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _abandon(cycle: RequestResponseCycle | None) -> None:
-    """Let a request's task know that nobody is there; what it sends is dropped from now on."""
+    """Let a request's task know that its client is gone; what it sends is dropped from now on."""
     if cycle is not None and not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()

@@ -13,7 +13,7 @@ log = logging.getLogger("forge.descriptors")
 
 
 def connections_allowed(wanted: int | Literal["auto"]) -> int:
-    """How many connections there may be: ``wanted``, or less if the system allows no more.
+    """Return how many connections there may be: ``wanted``, or less if the system allows no more.
 
     Raises the soft limit of this process (which its workers inherit) as far as that needs.
     """

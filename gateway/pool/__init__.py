@@ -1,4 +1,4 @@
-"""Where the compute is: an interface, and the local pool of processes that implements it.
+"""The pool of workers: an interface, and the local pool of processes that implements it.
 
 Nothing outside this package may assume that a worker is a process of this machine.
 """
@@ -69,7 +69,7 @@ class Pool(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether any worker can serve."""
+        """Return whether any worker can serve."""
         ...
 
     def free(self) -> int:
@@ -123,7 +123,7 @@ class Pool(Protocol):
     def workers(self) -> list[WorkerStatus]: ...
 
     def placements(self) -> Mapping[str, int]:
-        """How many generations were given to a worker so far, by why to that one."""
+        """Return how many generations were given to a worker so far, by why to that one."""
         ...
 
     def leaks(self) -> list[str]:

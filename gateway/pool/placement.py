@@ -39,13 +39,13 @@ class Offer:
     spared: int = 0
     """Bytes of the job's prompt that need not be computed there."""
     worth: float = 0.0
-    """What that is worth, in bytes to compute."""
+    """Worth of that, in bytes to compute."""
     backlog: int = 0
     """Bytes of other prompts that are to be computed there."""
 
 
 def neighbour(request: Generate) -> int:
-    """What it costs to run beside one more generation, in bytes of a prompt.
+    """Return the cost of running beside one more generation, in bytes of a prompt.
 
     While both sample, each waits for the other's tokens; a token to sample takes about as long as
     one of a prompt. Half of the other's are sampled when this one begins, so what both wait

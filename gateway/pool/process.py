@@ -80,13 +80,13 @@ class WorkerProcess:
         self._ours, self._theirs = socket.socketpair()
         self._process = _spawn.Process(target=_enter, args=(main, self._theirs, spec), name=name)
         self.killed = False
-        """Whether :meth:`kill` was called."""
+        """True if :meth:`kill` was called."""
         self._died = asyncio.Event()
         self._closed = asyncio.Event()
 
     @property
     def linked(self) -> bool:
-        """Whether it may still say something."""
+        """Return whether it may still say something."""
         return not self._closed.is_set()
 
     @property
@@ -132,7 +132,7 @@ class WorkerProcess:
         return code
 
     async def _dies(self) -> bool:
-        """Whether it does within STOP_S."""
+        """Return whether it does within STOP_S."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await self._died.wait()

@@ -1,4 +1,4 @@
-"""Whether a worker still works, told from what it says. Pure.
+"""Health of a worker, told from its messages. Pure.
 
 It counts ticks instead of reading a clock: a gateway that was itself stopped for an hour must not
 take that hour for its workers' silence.

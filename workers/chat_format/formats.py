@@ -62,5 +62,5 @@ class Speech:
 
     @property
     def plain(self) -> bool:
-        """Whether an answer without calls is all content, with nothing to take off."""
+        """Return whether an answer without calls is all content, with nothing to take off."""
         return self.thoughts is None and not self.calls.layout.says

@@ -23,15 +23,15 @@ class TemplateTools:
     """For templates that know tools, calls and results."""
 
     objects: bool = True
-    """Whether they read arguments as an object; else as JSON."""
+    """True if they read arguments as an object; else as JSON."""
     short_ids: bool = False
-    """Whether ids of calls must be nine letters and digits."""
+    """True if ids of calls must be nine letters and digits."""
     single: bool = False
-    """Whether a turn may hold one call only; more become a turn each, with its results."""
+    """True if a turn may hold one call only; more become a turn each, with its results."""
     no_text: str | None = ""
     """The content of a turn that is nothing but calls."""
     text_apart: bool = False
-    """Whether the text before calls must be a turn of its own, to be seen."""
+    """True if the text before calls must be a turn of its own, to be seen."""
     result_role: str = "tool"
 
     def adapt(self, messages: list[Message], use: ToolUse | None) -> tuple[list[Message], Tools]:

@@ -18,14 +18,14 @@ class JsonValue:
 
     def __init__(self) -> None:
         self.done = False
-        """Whether the value is complete. A number at the very end of a text never knows."""
+        """True if the value is complete. A number at the very end of a text never knows."""
         self._depth = 0
         self._in_string = False
         self._escaped = False
         self._scalar = False
 
     def push(self, text: str) -> int:
-        """How many characters of ``text`` still belong to the value."""
+        """Return how many characters of ``text`` still belong to the value."""
         at = 0
         while at < len(text) and not self.done:
             if self._in_string:

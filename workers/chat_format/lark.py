@@ -14,7 +14,7 @@ def quoted(text: str) -> str:
 
 
 def is_token(term: str) -> bool:
-    """Whether this is how a grammar writes a control token."""
+    """Return whether this is how a grammar writes a control token."""
     return term.startswith("<")
 
 

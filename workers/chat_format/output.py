@@ -25,7 +25,7 @@ class OutputParser:
 
     @property
     def called(self) -> bool:
-        """Whether a call has begun."""
+        """Return whether a call has begun."""
         return self._calls.calls > 0
 
     def push(self, text: str) -> ParsedOutput:

@@ -85,7 +85,7 @@ class CallParser:
                 return self._head(out, self._again)
 
     def _head(self, out: list[str | CallDelta], heads: dict[str, str | None]) -> bool:
-        """Whether one of these comes here; if not, it is text."""
+        """Return whether one of these comes here; if not, it is text."""
         body = self._held.lstrip()
         for head, name in heads.items():
             if body.startswith(head):

@@ -14,9 +14,9 @@ class TemplateQuirks:
     """How a template takes system messages and earlier thoughts."""
 
     system_role: bool = True
-    """Whether it has a place for system messages; else the user's turns tell them."""
+    """True if it has a place for system messages; else the user's turns tell them."""
     thought_parts: bool = False
-    """Whether a thought is a part of the content, beside a part of text."""
+    """True if a thought is a part of the content, beside a part of text."""
 
     def adapt(self, messages: list[Message]) -> list[Message]:
         """The messages in shapes that the template reads."""

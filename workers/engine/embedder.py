@@ -42,9 +42,9 @@ class Input:
         self.dimensions = request.params.embedding.dimensions
         self.tokens = tokens
         self.suspect = False
-        """Whether it took part in a batch that failed, and must be computed alone."""
+        """True if it took part in a batch that failed, and must be computed alone."""
         self.started = False
-        """Whether the gateway was told that it took a slot."""
+        """True if the gateway was told that it took a slot."""
         self.restart()
 
     @property

@@ -69,7 +69,7 @@ class Engine:
         # Changes with every request.
         self.seats = Scheduler(kv)
         self._prompts_next = False
-        """Whether it is the prompts' turn, where they and the streams have steps of their own."""
+        """True if it is the prompts' turn, where they and the streams have steps of their own."""
         # Step lifetime.
         self._events: list[Event] = []
         # Counters.
@@ -88,7 +88,7 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to compute."""
+        """Return whether there is anything to compute."""
         return self.seats.busy or self._embedder.load > 0
 
     # ------------------------------------------------------------------ requests come and go

@@ -36,12 +36,12 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to compute."""
+        """Return whether there is anything to compute."""
         return bool(self.running or self.waiting)
 
     @property
     def next(self) -> list[EngineSequence]:
-        """Those that the next step may compute."""
+        """Sequences that the next step may compute."""
         suspects = [sequence for sequence in self.running if sequence in self.suspects]
         return suspects[:1] or self.running
 

@@ -50,7 +50,7 @@ class EngineSequence:
         self.seq: int | None = None
         self.computed = 0
         self.started = False
-        """Whether the gateway was told that it took a slot."""
+        """True if the gateway was told that it took a slot."""
         self._model = model
         self._limit = limit
         self._sampler: Sampler | None = None
@@ -88,12 +88,12 @@ class EngineSequence:
 
     @property
     def scoring(self) -> bool:
-        """Whether it is yet to be found out how likely the prompt's tokens were."""
+        """Return whether it is yet to be found out how likely the prompt's tokens were."""
         return self._echo is not None and self._echo.lacks is not None
 
     @property
     def shares(self) -> bool:
-        """Whether it may start from cells of others, which come without their logits."""
+        """Return whether it may start from cells of others, which come without their logits."""
         return self.request.params.cache_prompt and not self.scoring
 
     @property

@@ -141,11 +141,11 @@ class CellLedger:
             del self._last[sequence], self._length[sequence], self._claim[sequence]
 
     def running(self, sequence: int) -> int:
-        """How many of its first cells a running sequence holds."""
+        """Return how many of its first cells a running sequence holds."""
         return self._reach(sequence, lambda run: run.holders[Claim.RUNNING] > 0)
 
     def shared(self, sequence: int) -> int:
-        """How many of its first cells others hold too."""
+        """Return how many of its first cells others hold too."""
         return self._reach(sequence, lambda run: sum(run.holders) > 1)
 
     def _reach(self, sequence: int, wanted: Callable[[_Run], bool]) -> int:

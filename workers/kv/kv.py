@@ -71,7 +71,7 @@ class KVCache:
 
     @property
     def has_id(self) -> bool:
-        """Whether :meth:`attach` will find a sequence id."""
+        """Return whether :meth:`attach` will find a sequence id."""
         return bool(self._free_ids or self._prefixes.kept)
 
     @property

@@ -102,7 +102,7 @@ class PrefixCache:
             self._kept[sequence] = self._kept.pop(sequence)
 
     def coming(self, prompt: Sequence[int], computing: Iterable[int]) -> int:
-        """How many first tokens of ``prompt`` it pays to wait for; 0 if it does not.
+        """Return how many first tokens of ``prompt`` it pays to wait for; 0 if it does not.
 
         ``computing`` are the running sequences whose tokens are being computed. It pays if one of
         them will have :data:`WORTH` more of the prompt's tokens than any sequence has now.

@@ -43,7 +43,7 @@ AUTO_CTX_SEQ = 4096
 LONGEST_INPUT = 8192
 """Tokens of an input to embed; OpenAI takes 8,191."""
 LOGITS_BYTES = 64 << 20
-"""llama.cpp makes a row of logits for every token it embeds; nobody wants them."""
+"""llama.cpp makes a row of logits for every token it embeds; no caller wants them."""
 
 STEP_LOGITS_BYTES = 32 << 20
 """What the rows of logits of a step may take, if one for each sequence takes less: a prompt whose
@@ -66,7 +66,7 @@ class EmbeddingShape(NamedTuple):
 
     pooling: Pooling
     whole: bool
-    """Whether an input must be in one batch: its tokens look to both sides."""
+    """True if an input must be in one batch: its tokens look to both sides."""
     longest: int
     """Tokens of an input."""
     batch: int
@@ -224,7 +224,7 @@ class Context:
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
 
     def length(self, sequence: int) -> int:
-        """How many tokens of ``sequence`` have cells; all from the first on."""
+        """Return how many tokens of ``sequence`` have cells; all from the first on."""
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
     def drop(self, sequence: int) -> None:

@@ -48,12 +48,12 @@ def model_params(spec: WorkerSpec) -> llama_cpp.llama_model_params:
 
 
 def has_gpu() -> bool:
-    """Whether this llama.cpp was built for a GPU and finds one."""
+    """Return whether this llama.cpp was built for a GPU and finds one."""
     return bool(llama_cpp.llama_supports_gpu_offload())
 
 
 def on_cpu(spec: WorkerSpec) -> bool:
-    """Whether attention is computed by the CPU, in all layers."""
+    """Return whether attention is computed by the CPU, in all layers."""
     return spec.n_gpu_layers == 0 or not spec.kv_offload or not has_gpu()
 
 

@@ -101,7 +101,7 @@ class Model:
 
     @property
     def causal(self) -> bool:
-        """Whether a token sees only those before it, as far as the file says."""
+        """Return whether a token sees only those before it, as far as the file says."""
         architecture = self._metadata("general.architecture")
         return self._metadata(f"{architecture}.attention.causal") != "false"
 
@@ -166,7 +166,7 @@ class Model:
         return LLTokenizer(TokenizerWrapper(_Vocabulary(self)), eos_token=sorted(self.eog) or None)
 
     def is_control(self, token: int) -> bool:
-        """Whether a token is no text but an instruction, whose piece is empty."""
+        """Return whether a token is no text but an instruction, whose piece is empty."""
         attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
         return bool(attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | UNKNOWN))
 

@@ -49,7 +49,7 @@ class Guide:
 
     @property
     def done(self) -> bool:
-        """Whether nothing but the end can follow."""
+        """Return whether nothing but the end can follow."""
         return bool(self._matcher.is_stopped())
 
     def allowed(self) -> bytes:

@@ -18,7 +18,7 @@ class IncrementalDetokenizer:
         self._stops = tuple(stops)
         self._held = ""
         self.stopped = False
-        """Whether a stop string was met; nothing is released after it."""
+        """True if a stop string was met; nothing is released after it."""
 
     def push(self, piece: bytes) -> str:
         """Take the bytes of one token; return the text that is safe to show now (may be "")."""

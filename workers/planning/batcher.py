@@ -21,7 +21,7 @@ class Computable(Protocol):
 
     @property
     def computed(self) -> int:
-        """How many of its tokens have their KV cells."""
+        """Return how many of its tokens have their KV cells."""
         ...
 
     @property

@@ -53,7 +53,7 @@ def _whole(tokens: int, beside: int = 0) -> int:
 
 
 def stay_narrow(streams: int, narrow: int) -> bool:
-    """Whether steps of ``narrow`` tokens leave enough for prompts beside so many streams."""
+    """Return whether steps of ``narrow`` tokens leave enough for prompts beside so many streams."""
     return streams * (1 + LEAST_SHARE) <= narrow
 
 

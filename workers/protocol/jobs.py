@@ -42,13 +42,13 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class Compare(msgspec.Struct, frozen=True, tag=True):
-    """How far weights are from what they were. Answered with Error, one for each pair."""
+    """Distance of weights from what they were. Answered with Error, one for each pair."""
 
     pairs: list[Pair]
 
 
 class Score(msgspec.Struct, frozen=True, tag=True):
-    """How well a model foretells a text. Progress is Tick, one for each window; then Scored."""
+    """Perplexity of a model on a text. Progress is Tick, one for each window; then Scored."""
 
     spec: WorkerSpec
     text: str

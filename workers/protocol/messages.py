@@ -70,7 +70,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     longest_piece: int
     """Bytes of the longest token: a prompt of more than n_ctx_seq times this cannot fit."""
     shares_prefixes: bool
-    """Whether the model's memory lets sequences share the cells of a common prefix."""
+    """True if the model's memory lets sequences share the cells of a common prefix."""
     n_embd: int
     """Components of an embedding."""
     generates: bool = True
@@ -96,7 +96,7 @@ class StartupFailed(msgspec.Struct, frozen=True, tag="startup_failed"):
 
 
 class Violated(msgspec.Struct, frozen=True, tag="violated"):
-    """The worker's own books do not add up: a bug. It ends, and a sound one takes its place."""
+    """The worker's own counts do not add up: a bug. It ends, and a sound one takes its place."""
 
     message: str
 
@@ -147,7 +147,7 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     calls: list[CallDelta] = []
     logprobs: list[Logprob] = []
     echo: bool = False
-    """Whether text and logprobs are the prompt's."""
+    """True if text and logprobs are the prompt's."""
     vector: bytes = b""
     """An embedding: little-endian float32, of length 1."""
 

@@ -107,8 +107,8 @@ class GenerationParams(msgspec.Struct, frozen=True):
     logprobs: int | None = None
     """Alternatives of each sampled token to report with their log probabilities, if any."""
     echo: bool = False
-    """Whether the text of the prompt comes first, with its logprobs if those are asked for."""
+    """True if the text of the prompt comes first, with its logprobs if those are asked for."""
     cache_prompt: bool = True
-    """Whether the prompt may start from cells that were computed for another request."""
+    """True if the prompt may start from cells that were computed for another request."""
     embedding: Embedding | None = None
     """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""

@@ -13,9 +13,9 @@ class ToolUse(msgspec.Struct, frozen=True):
     callable: list[str]
     """Names of those that may be called now: all of them, or fewer."""
     required: bool
-    """Whether the answer must be a call; else it may be text."""
+    """True if the answer must be a call; else it may be text."""
     parallel: bool
-    """Whether one answer may hold several calls."""
+    """True if one answer may hold several calls."""
 
 
 class Chat(msgspec.Struct, frozen=True, tag="chat"):

@@ -12,7 +12,7 @@ class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
     add_special: bool
     """Whether to add what the model wants around a text, such as BOS."""
     parse_special: bool
-    """Whether special tokens written in the text count as such."""
+    """True if special tokens written in the text count as such."""
     pieces: bool
     """Whether to tell each token's text too, or its bytes where they are no UTF-8."""
 

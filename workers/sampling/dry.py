@@ -53,7 +53,7 @@ class Repetitions:
         self._since_break = 0 if self._breaks(self._pieces[token]) else self._since_break + 1
 
     def _breaks(self, piece: bytes) -> bool:
-        """Whether a breaker ends in ``piece``, which comes next."""
+        """Return whether a breaker ends in ``piece``, which comes next."""
         text = self._tail + piece
         fresh = len(self._tail)
         self._tail = text[-self._overlap :] if self._overlap else b""

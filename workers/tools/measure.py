@@ -127,7 +127,7 @@ class Bench:
                 return
 
     def _compute(self, chunks: list[tuple[int, int, list[int], int]]) -> float:
-        """How many seconds a batch takes, until its results can be read."""
+        """Return how many seconds a batch takes, until its results can be read."""
         begin = time.perf_counter()
         status = self.context.decode(chunks)
         if status != llama.OK:

@@ -93,7 +93,7 @@ def score(job: Score, write: Write) -> Scored:
     model = llama.Model(job.spec)
     context = llama.Context(model, job.spec, 1)
     if not context.generates:
-        raise Impossible("the model embeds and foretells nothing")
+        raise Impossible("the model embeds and predicts no tokens")
     tokens = model.tokenize(job.text, parse_special=False)
     if len(tokens) < SHORTEST:
         raise Impossible(f"the text has {len(tokens)} tokens; {SHORTEST} are the least")
