@@ -1,7 +1,7 @@
 """Tokens and templates without a generation, as llama-server offers them.
 
 POST /tokenize, /detokenize and /apply-template are answered on a lane of their own, which waits
-behind nobody's generation.
+behind no generation.
 """
 
 import time

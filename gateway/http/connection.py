@@ -1,20 +1,18 @@
-"""One HTTP connection: uvicorn's, with the timeouts and the limits that it lacks.
+"""One HTTP connection: uvicorn's, with the deadlines and the bounds that it lacks.
 
 uvicorn waits for ever for the rest of a request's head, takes heads of any size and any number of
-connections, and answers malformed HTTP with plain text, even in the middle of a response.
+connections, and answers malformed HTTP with plain text, in the middle of a response if need be.
+Here each part of a request has a bound, and a client that exceeds one gets an error in JSON, after
+the answers that are still due, and the connection ends. :mod:`gateway.api.body` bounds the time of
+a body.
 
-A connection is between requests, in a head or in a body (:class:`Reading`), with one timer at most.
-Between requests it is the idle timeout (``--idle-timeout``); it starts once the last answer
-is out. The header timeout starts with the first piece of a head that is not yet whole and stops at
-its end. A body's timeout is that of :mod:`gateway.api.body`; the rest of a body whose request is
-already answered gets 30 s. A violation stops all reading (``_fail``), the pipelined requests before
-it are answered in their turn, then it gets a JSON error and the connection ends (``_refuse``); if
-its own answer has begun, the connection ends without one.
-
-For example, a client sends requests A and B and then 8 KiB + 1 byte of a URL in one write: A and B
-are answered 200, then comes a 414 with ``Connection: close``, and the write side is closed. For 2 s
-what the client still sends is read and dropped, as unread bytes would reset the connection and lose
-the 414. At most 128 connections linger so; others, and those with TLS, close at once.
+An example with --header-timeout 10. At 0 s a client connects and sends "POST /infer HTTP/1.1": the
+part that is read is the HEAD, and a timer of 10 s runs. A byte a second does not extend it: at 10 s
+the answer is 408 headers_timeout. Had the head been complete at 3 s, its BODY would be read without
+this timer. A head of more than 64 KiB or 256 headers is 431 at once, a URL of more than 8 KiB 414.
+After an error the connection lingers for 2 s, in which what the client sends is dropped, so that
+the client can read the answer before a reset; at most 128 connections linger at a time. A
+connection beyond --max-connections is answered with 503, and closed.
 """
 
 import asyncio
@@ -54,7 +52,7 @@ MAX_HEAD = 64 * 1024
 MAX_PIPELINED = 256
 """Requests that may wait on one connection: each costs the client 18 bytes, and us kilobytes."""
 LINGER_S = 2
-"""Time for a client to read why it was refused; bytes that it sends meanwhile are dropped."""
+"""Seconds for a client to read the reason of a refusal; what it sends meanwhile is dropped."""
 MAX_LINGERING = 128
 DISCARD_S = 30
 """Time for the rest of a body whose request was answered before all of it was here."""

@@ -1,18 +1,16 @@
-"""Placement: the choice of a worker for the next job. Pure.
+"""The choice of the worker that takes the next job. Pure.
 
-Each worker with a free slot (a credit) makes an offer, in bytes of prompt to compute. It counts
-for the worker what its cache spares the job (``worth``: bytes that generations running there use
-at the same time are divided by all their users), against it the other prompts that it has still
-to compute (``backlog``), and for it :func:`neighbour` bytes per free slot. The largest sum takes
-the job; a worker on which the job is parked comes before all sums. A job never waits for a full
-worker while another has a free slot.
+A worker that has computed the beginning of a prompt spares that work, but a busy worker makes the
+job wait. Both are measured in bytes of prompts to compute, so they can be added: the worth of the
+spared prefix, minus the prompts that the worker has yet to compute, plus a generation's cost for
+each of its free slots. The worker with the largest sum gets the job.
 
-For example, a prompt has 8,000 bytes and at most 128 tokens are sampled, so a neighbour costs
-128 * 4 = 512 bytes. Worker 0 has cached 6,000 of the bytes, and 3 of its 4 slots are free; worker 1
-has cached none, and all 4 are free. The sums are 6,000 + 3 * 512 = 7,536 and 4 * 512 = 2,048:
-worker 0 takes the job ("prefix"). If worker 0 has 6,000 bytes of other prompts to compute, its sum
-is 1,536, and worker 1 takes it ("spill"). If neither has cached any of it, the sums are 1,536 and
-2,048: worker 1 takes it ("load").
+An example: a job has a prompt of 8,000 bytes and may sample 100 tokens, so a neighbour counts 400
+bytes. Worker 0 has 6,000 bytes of the prompt and 1 free slot, and 5,000 bytes of other prompts to
+compute: 6,000 - 5,000 + 400 * 1 = 1,400. Worker 1 has nothing of it, no backlog and 4 free slots:
+0 - 0 + 400 * 4 = 1,600. The job goes to worker 1, and the reason is "spill": the prefix was
+elsewhere, but computing 6,000 bytes anew is faster than waiting. With a backlog of 4,000 bytes
+worker 0 would have 2,400, and the reason would be "prefix". A parked job goes home to its cells.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The log's line for each request: its owner, times, token counts, speeds and outcome."""
+"""The log's line for each request: its key, times, tokens, rates, and how it ended."""
 
 import logging
 from typing import Any

@@ -139,9 +139,9 @@ def test_the_official_client_streams_them(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("n", [0, -1, 129, 1.5, "2", True])
-def test_bad_n(http: httpx.Client, n: Any) -> None:
+def test_bad_n(front: httpx.Client, n: Any) -> None:
     for dialect in OPENAI:
-        failure = dialect.refusal(http.post(dialect.path, json=dialect.body(n=n)))
+        failure = dialect.refusal(front.post(dialect.path, json=dialect.body(n=n)))
         assert (failure.status, failure.param) == (400, "n")
 
 
@@ -156,9 +156,9 @@ def test_bad_prompts(http: httpx.Client, prompt: Any) -> None:
     assert failure.param.startswith("prompt")
 
 
-def test_prompts_times_n_is_bounded(http: httpx.Client) -> None:
+def test_prompts_times_n_is_bounded(front: httpx.Client) -> None:
     body = {"prompt": ["a"] * 100, "n": 3}
-    failure = COMPLETIONS.refusal(http.post(COMPLETIONS.path, json=body))
+    failure = COMPLETIONS.refusal(front.post(COMPLETIONS.path, json=body))
     assert (failure.status, failure.param) == (400, "prompt")
     assert "256" in failure.message
 

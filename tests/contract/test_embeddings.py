@@ -173,8 +173,8 @@ def test_bad_input(http: httpx.Client, body: dict[str, Any], param: str, words: 
 
 
 @pytest.mark.parametrize("name", ["messages", "temperature", "stream", "service_tier", "seed"])
-def test_unknown_parameters(http: httpx.Client, name: str) -> None:
-    failure = refusal(http, {"input": "x", name: 1})
+def test_unknown_parameters(front: httpx.Client, name: str) -> None:
+    failure = refusal(front, {"input": "x", name: 1})
     assert (failure.status, failure.code, failure.param) == (400, "unknown_parameter", name)
 
 
@@ -187,8 +187,8 @@ def test_too_long(http: httpx.Client, given: Any) -> None:
         assert failure.param == "input"
 
 
-def test_another_model(http: httpx.Client) -> None:
-    failure = refusal(http, {"input": "x", "model": "text-embedding-3-small"})
+def test_another_model(front: httpx.Client) -> None:
+    failure = refusal(front, {"input": "x", "model": "text-embedding-3-small"})
     assert (failure.status, failure.code, failure.param) == (404, "model_not_found", "model")
 
 

@@ -38,9 +38,9 @@ def test_more_tokens_than_the_context(
 
 @pytest.mark.parametrize(("dialect", "params"), ALL)
 def test_more_bytes_than_the_context(
-    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+    front: httpx.Client, dialect: Dialect, params: dict[str, Any]
 ) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(HUGE, **params)))
+    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(HUGE, **params)))
     assert (failure.status, failure.code) == (400, "context_length_exceeded")
     # The gateway's own answer: no tokeniser saw this.
     assert f"{len(HUGE)} bytes" in failure.message
@@ -71,17 +71,17 @@ def _chunks(content: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_body_too_large(http: httpx.Client, dialect: Dialect, chunked: bool) -> None:
+def test_body_too_large(front: httpx.Client, dialect: Dialect, chunked: bool) -> None:
     content = b" " * (BODY_LIMIT + 1)
     sent = _chunks(content) if chunked else content
-    failure = dialect.refusal(http.post(dialect.path, content=sent))
+    failure = dialect.refusal(front.post(dialect.path, content=sent))
     assert (failure.status, failure.code) == (413, "body_too_large")
     assert str(BODY_LIMIT) in failure.message
 
 
-def test_largest_body(http: httpx.Client, dialect: Dialect) -> None:
+def test_largest_body(front: httpx.Client, dialect: Dialect) -> None:
     """At the limit it is read, and refused for what it says."""
-    failure = dialect.refusal(http.post(dialect.path, content=b"{" + b" " * (BODY_LIMIT - 1)))
+    failure = dialect.refusal(front.post(dialect.path, content=b"{" + b" " * (BODY_LIMIT - 1)))
     assert failure.status == 400
 
 
@@ -94,9 +94,9 @@ def test_chunked_body(http: httpx.Client, dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("name", ["gpt-4o", "", "FORGE-TINY", "forge-tiny "])
 @pytest.mark.parametrize("stream", [False, True])
-def test_unknown_model(http: httpx.Client, streaming: Dialect, name: str, stream: bool) -> None:
+def test_unknown_model(front: httpx.Client, streaming: Dialect, name: str, stream: bool) -> None:
     body = streaming.body(model=name, stream=stream)
-    failure = streaming.refusal(http.post(streaming.path, json=body))
+    failure = streaming.refusal(front.post(streaming.path, json=body))
     assert (failure.status, failure.code) == (404, "model_not_found")
     assert failure.param == "model"
     assert f"'{name}'" in failure.message
@@ -104,16 +104,16 @@ def test_unknown_model(http: httpx.Client, streaming: Dialect, name: str, stream
 
 @pytest.mark.parametrize("path", ["/dashboard/", "/v1", "/v1/nothing", "/v2/chat/completions"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_unknown_path(http: httpx.Client, method: str, path: str) -> None:
-    response = http.request(method, path)
+def test_unknown_path(front: httpx.Client, method: str, path: str) -> None:
+    response = front.request(method, path)
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "not_found"
     assert path in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_wrong_method(http: httpx.Client, dialect: Dialect, method: str) -> None:
-    response = http.request(method, dialect.path)
+def test_wrong_method(front: httpx.Client, dialect: Dialect, method: str) -> None:
+    response = front.request(method, dialect.path)
     failure = dialect.refusal(response)
     assert (failure.status, failure.code) == (405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
@@ -121,8 +121,8 @@ def test_wrong_method(http: httpx.Client, dialect: Dialect, method: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/workers", "/queue", "/v1/models"])
-def test_read_only_paths(http: httpx.Client, path: str) -> None:
-    response = http.post(path, json={})
+def test_read_only_paths(front: httpx.Client, path: str) -> None:
+    response = front.post(path, json={})
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
     assert response.json()["error"]["code"] == "method_not_allowed"

@@ -217,8 +217,8 @@ def test_echo_of_several_prompts(http: httpx.Client) -> None:
     ids=str,
 )
 def test_bad_values(
-    http: httpx.Client, dialect: Dialect, params: dict[str, Any], param: str
+    front: httpx.Client, dialect: Dialect, params: dict[str, Any], param: str
 ) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(**params)))
+    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(**params)))
     assert (failure.status, failure.param) == (400, param)
     assert param in failure.message

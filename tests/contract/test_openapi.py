@@ -220,9 +220,9 @@ FAILURES: list[tuple[str, str, Object | None, int]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), FAILURES)
-def test_failures(http: httpx.Client, method: str, path: str, body: Any, status: int) -> None:
+def test_failures(front: httpx.Client, method: str, path: str, body: Any, status: int) -> None:
     url = path.replace("{name}", "nobody")
-    check(path, http.request(method, url, json=body), status=status)
+    check(path, front.request(method, url, json=body), status=status)
 
 
 def test_places_in_the_queue(http: httpx.Client) -> None:
@@ -239,31 +239,31 @@ def test_places_in_the_queue(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
-def test_read_once(http: httpx.Client, path: str) -> None:
-    first = http.get(path)
+def test_read_once(front: httpx.Client, path: str) -> None:
+    first = front.get(path)
     assert first.status_code == 200
     assert first.headers["content-security-policy"].startswith("default-src 'none'")
-    again = http.get(path, headers={"If-None-Match": f'"x", W/{first.headers["etag"]}'})
+    again = front.get(path, headers={"If-None-Match": f'"x", W/{first.headers["etag"]}'})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == first.headers["etag"]
-    changed = http.get(path, headers={"If-None-Match": '"x"'})
+    changed = front.get(path, headers={"If-None-Match": '"x"'})
     assert changed.content == first.content
-    assert http.head(path).status_code == 200
+    assert front.head(path).status_code == 200
 
 
-def test_the_page_needs_nobody_else(http: httpx.Client) -> None:
+def test_the_page_needs_nobody_else(front: httpx.Client) -> None:
     """All that it loads is there; and the policy lets nothing in from elsewhere."""
-    page = http.get("/docs")
+    page = front.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(loaded) == 6
     for link in loaded:
         if link != "data:,":
-            assert http.get(f"/{link}").status_code == 200, link
-    program = http.get("/docs/page.js").text
+            assert front.get(f"/{link}").status_code == 200, link
+    program = front.get("/docs/page.js").text
     assert re.findall(r'url: "([^"]+)"', program) == ["openapi.json"]
     assert "//" not in program.replace("// ", "")
     policy = page.headers["content-security-policy"]
     sources = [source for part in policy.split("; ") for source in part.split()[1:]]
     assert set(sources) == {"'none'", "'self'", "data:"}
-    assert http.get("/docs/__init__.py").status_code == 404
+    assert front.get("/docs/__init__.py").status_code == 404

@@ -47,9 +47,9 @@ def test_in_the_header(http: httpx.Client, dialect: Dialect, given: str, echoed:
 
 
 @pytest.mark.parametrize("given", ["soon", "", "nan", "inf", "-1e999"])
-def test_bad_header(http: httpx.Client, dialect: Dialect, given: str) -> None:
+def test_bad_header(front: httpx.Client, dialect: Dialect, given: str) -> None:
     body = dialect.body(**SHORT)
-    failure = dialect.refusal(http.post(dialect.path, json=body, headers={"X-Priority": given}))
+    failure = dialect.refusal(front.post(dialect.path, json=body, headers={"X-Priority": given}))
     assert (failure.status, failure.param) == (400, "X-Priority")
 
 

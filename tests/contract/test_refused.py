@@ -30,10 +30,10 @@ TABLES = [(CHAT, FOR_CHAT), (COMPLETIONS, FOR_COMPLETIONS)]
     ids=str,
 )
 def test_refused_by_name(
-    http: httpx.Client, dialect: Dialect, name: str, value: Any, stream: bool
+    front: httpx.Client, dialect: Dialect, name: str, value: Any, stream: bool
 ) -> None:
     body = dialect.body(stream=stream, max_tokens=1, **{name: value})
-    failure = dialect.refusal(http.post(dialect.path, json=body))
+    failure = dialect.refusal(front.post(dialect.path, json=body))
     assert (failure.status, failure.code) == (400, "unsupported_parameter")
     assert failure.param == name
     assert name in failure.message
@@ -82,7 +82,7 @@ def test_null_asks_for_nothing(http: httpx.Client, dialect: Dialect, table: dict
     assert dialect.ask(http, max_tokens=1, **nothing).usage["completion_tokens"] == 1
 
 
-def test_equal_is_not_enough(http: httpx.Client) -> None:
+def test_equal_is_not_enough(front: httpx.Client) -> None:
     """In Python True == 1; in an API ``best_of: true`` is a mistake."""
     body = COMPLETIONS.body(best_of=True)
-    assert COMPLETIONS.refusal(http.post(COMPLETIONS.path, json=body)).param == "best_of"
+    assert COMPLETIONS.refusal(front.post(COMPLETIONS.path, json=body)).param == "best_of"

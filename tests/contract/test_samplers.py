@@ -169,9 +169,9 @@ def test_refused(http: httpx.Client, dialect: Dialect, field: str, value: Any, n
 
 @pytest.mark.parametrize("params", [{"mirostat": 2}, {"mirostat_tau": 5}, {"adaptive_target": 0.5}])
 def test_stateful_samplers_are_refused(
-    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+    front: httpx.Client, dialect: Dialect, params: dict[str, Any]
 ) -> None:
-    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(**params)))
+    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(**params)))
     assert (failure.status, failure.code) == (400, "unsupported_parameter")
     assert failure.param in params
     assert "another worker" in failure.message

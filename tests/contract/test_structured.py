@@ -227,8 +227,8 @@ def test_grammars_that_are_refused(http: httpx.Client, grammar: str) -> None:
         ({"grammar": 5}, "grammar"),
     ],
 )
-def test_bad_formats(http: httpx.Client, params: dict[str, Any], param: str) -> None:
-    failure = CHAT.refusal(http.post(CHAT.path, json=CHAT.body(**params)))
+def test_bad_formats(front: httpx.Client, params: dict[str, Any], param: str) -> None:
+    failure = CHAT.refusal(front.post(CHAT.path, json=CHAT.body(**params)))
     assert (failure.status, failure.param) == (400, param), failure.message
 
 

@@ -101,15 +101,15 @@ def test_the_model_may_be_named(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
-def test_not_a_json_object(http: httpx.Client, path: str, content: bytes) -> None:
-    failure = CHAT.refusal(http.post(path, content=content))
+def test_not_a_json_object(front: httpx.Client, path: str, content: bytes) -> None:
+    failure = CHAT.refusal(front.post(path, content=content))
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", None)
 
 
 @pytest.mark.parametrize(("path", "field"), PATHS.items())
-def test_the_question_is_required(http: httpx.Client, path: str, field: str) -> None:
+def test_the_question_is_required(front: httpx.Client, path: str, field: str) -> None:
     for body in ({}, {field: None}):
-        failure = refusal(http, path, **body)
+        failure = refusal(front, path, **body)
         assert (failure.status, failure.code, failure.param) == (400, "invalid_request", field)
 
 
@@ -133,9 +133,9 @@ BAD_VALUES: list[tuple[str, str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("path", "field", "value", "param"), BAD_VALUES, ids=str)
-def test_bad_value(http: httpx.Client, path: str, field: str, value: Any, param: str) -> None:
+def test_bad_value(front: httpx.Client, path: str, field: str, value: Any, param: str) -> None:
     content = {"content": "a"} if path == "/tokenize" else {}
-    failure = refusal(http, path, **{**content, field: value})
+    failure = refusal(front, path, **{**content, field: value})
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", param)
     assert param in failure.message
 
@@ -149,23 +149,23 @@ def test_an_id_that_the_model_does_not_have(http: httpx.Client, id_: int) -> Non
 
 
 @pytest.mark.parametrize("message", [message for message, _ in BAD_MESSAGES], ids=str)
-def test_bad_message(http: httpx.Client, message: dict[str, Any]) -> None:
-    failure = refusal(http, "/apply-template", messages=[message])
-    expected = CHAT.refusal(http.post(CHAT.path, json={"messages": [message]}))
+def test_bad_message(front: httpx.Client, message: dict[str, Any]) -> None:
+    failure = refusal(front, "/apply-template", messages=[message])
+    expected = CHAT.refusal(front.post(CHAT.path, json={"messages": [message]}))
     assert failure == expected
     assert failure.status == 400
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", ["max_tokens", "stream", "priority", "Content", "text"])
-def test_unknown_parameter(http: httpx.Client, path: str, name: str) -> None:
-    failure = refusal(http, path, **{name: 1})
+def test_unknown_parameter(front: httpx.Client, path: str, name: str) -> None:
+    failure = refusal(front, path, **{name: 1})
     assert (failure.status, failure.code, failure.param) == (400, "unknown_parameter", name)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_body_that_is_too_large(http: httpx.Client, path: str) -> None:
-    failure = refusal(http, path, **{PATHS[path]: "x" * MAX_BODY})
+def test_a_body_that_is_too_large(front: httpx.Client, path: str) -> None:
+    failure = refusal(front, path, **{PATHS[path]: "x" * MAX_BODY})
     assert (failure.status, failure.code) == (413, "body_too_large")
 
 
@@ -179,7 +179,7 @@ def test_the_largest_body(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_post_only(http: httpx.Client, path: str) -> None:
-    response = http.get(path)
+def test_post_only(front: httpx.Client, path: str) -> None:
+    response = front.get(path)
     assert CHAT.refusal(response).code == "method_not_allowed"
     assert response.headers["allow"] == "POST"

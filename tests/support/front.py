@@ -3,14 +3,26 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import httpx
 
 from gateway.app import Gateway
+from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from tests.support.memory_pool import MemoryPool
+from tests.support.answering_pool import AnsweringPool
 from tests.support.server import ALIAS, DEADLINE_S
+
+
+class Chunked(httpx.AsyncByteStream):
+    """A body that comes in chunks, for a transport that takes only asynchronous ones."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
 
 
 class Blocking(httpx.BaseTransport):
@@ -24,27 +36,35 @@ class Blocking(httpx.BaseTransport):
         return asyncio.run_coroutine_threadsafe(self._ask(request), self._loop).result(DEADLINE_S)
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
+        if not isinstance(request.stream, httpx.AsyncByteStream):
+            request.stream = Chunked(request.stream)
         response = await self._transport.handle_async_request(request)
         content = await response.aread()
         return httpx.Response(response.status_code, headers=response.headers, content=content)
 
 
 @contextlib.contextmanager
-def blocking_front() -> Iterator[httpx.Client]:
-    """A client of a gateway whose pool never computes: whatever gets through to it is an error."""
+def blocking_front(
+    config: Config | None = None, keyring: Keyring | None = None, *, answers: bool = False
+) -> Iterator[httpx.Client]:
+    """A client of a gateway whose pool computes nothing.
+
+    ``answers``: whether requests may get through to the pool; otherwise one that does is an error.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    pool = MemoryPool(1)
-    gateway = Gateway(Config(alias=ALIAS), pool=pool)
+    pool = AnsweringPool(4)
+    gateway = Gateway(config or Config(alias=ALIAS), keyring, pool)
     try:
         asyncio.run_coroutine_threadsafe(gateway.start(), loop).result(DEADLINE_S)
         # The real server answers a bug and goes on; here it would also raise in the test.
         transport = httpx.ASGITransport(gateway.app(), raise_app_exceptions=False)
         with httpx.Client(transport=Blocking(transport, loop), base_url="http://forge") as client:
             yield client
-        assert pool.submitted == []
         asyncio.run_coroutine_threadsafe(gateway.stop(), loop).result(DEADLINE_S)
+        assert answers or pool.submitted == []
+        assert pool.leaks() == []
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

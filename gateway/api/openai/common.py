@@ -32,7 +32,7 @@ class StreamOptions(Nested):
     include_usage: bool | None = None
     """Whether a last chunk tells the token counts."""
     include_obfuscation: bool | None = None
-    """Padding against eavesdroppers who count bytes: accepted, and none is added."""
+    """Padding that hides sizes from eavesdroppers: accepted, and none is added."""
 
 
 class OpenAIBody(SamplingBody):
@@ -51,7 +51,7 @@ class OpenAIBody(SamplingBody):
     timings: bool | None = None
     """Whether the answer ends with llama-server's timings."""
     user: str | None = None
-    """Who the end user is; asks for nothing."""
+    """The end user's name; changes nothing."""
     metadata: (
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
     ) = Field(None, max_length=16)
@@ -59,7 +59,7 @@ class OpenAIBody(SamplingBody):
     safety_identifier: str | None = None
     """Accepted; asks for nothing."""
     prompt_cache_key: str | None = None
-    """Accepted; prompts are shared whoever asks."""
+    """Accepted; prompts are shared by all clients."""
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     """Accepted; asks for nothing."""
 

@@ -57,7 +57,7 @@ class QueueGauges:
         }
         text = "Sequences in the queue; a request with n > 1 has n"
         yield _labelled("gauge", "queue_depth", text, "class", depth)
-        text = "Wait of the oldest sequence in the queue so far; 0 if the queue is empty"
+        text = "How long the oldest in the queue has waited; 0 if the queue is empty"
         yield _labelled("gauge", "oldest_wait_seconds", text, "class", waits)
         text = "Sequences in the queue, whatever their class"
         yield _gauge("requests_waiting", text, sum(depth.values()))
