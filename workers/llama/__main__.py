@@ -1,6 +1,6 @@
-"""`python -m workers.llama`: whether llama.cpp finds a GPU here, as JSON.
+"""`python -m workers.llama`: print as JSON if llama.cpp finds a GPU here.
 
-For the gateway, which reckons memory before a worker starts and must not load llama.cpp itself.
+For the gateway, which estimates memory before a worker starts and must not load llama.cpp itself.
 """
 
 import json
