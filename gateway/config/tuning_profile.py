@@ -26,7 +26,7 @@ HEAD = 1 << 20
 SHAPE = ("workers", "threads", "slots", "repack", "ctx")
 CACHE = ("flash_attn", "cache_type_k", "cache_type_v")
 GROUPS = (SHAPE, CACHE)
-"""Options that were measured together. Who sets one of a group to something else gets none of the
+"""Options that were measured together. If one of a group is set to something else, none of the
 others: half of a measured shape may be worse than none, or more threads than cores."""
 ALONE = ("ctx",)
 """Options of a group that may be set to something else all the same."""
@@ -156,7 +156,7 @@ def read(path: Path) -> Tuned:
 
 
 def fitting(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the measured ``options`` that nobody has set, and that fit to what is set."""
+    """Return the measured ``options`` that are not set otherwise and fit to what is set."""
     taken = dict[str, Any]()
     for group in GROUPS:
         values = {name: options[name] for name in group if name in options}

@@ -60,7 +60,7 @@ class Broadcast:
     """The last look as bytes, ready for any number of viewers.
 
     A viewer remembers a version and nothing else. One that missed a delta, because it reads slowly
-    or has just come, gets the whole instead: nothing is kept for anybody.
+    or has just come, gets the whole instead: nothing is kept for a single viewer.
     """
 
     def __init__(self) -> None:

@@ -87,7 +87,7 @@ class Dashboard:
         return Stream(self._live, event("hello", hello))
 
     async def flood(self, request: Request) -> Response:
-        """A burst of requests, for somebody who sits at this machine."""
+        """A burst of requests, asked for from this machine."""
         if not from_here(request):
             raise LoopbackOnly("a flood is only for clients on the server's own machine")
         config = self._service.config

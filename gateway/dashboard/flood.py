@@ -63,7 +63,7 @@ class Flood:
 
 
 def mixed(numbers: Mapping[str, int]) -> Iterator[str]:
-    """Names as often as they are asked for, by turns: nobody's class comes in one piece."""
+    """Names as often as they are asked for, by turns: no class comes in one piece."""
     left = dict(numbers)
     while any(left.values()):
         for name in left:
@@ -73,7 +73,7 @@ def mixed(numbers: Mapping[str, int]) -> Iterator[str]:
 
 
 async def _read(ticket: Ticket) -> None:
-    """To the end: a generation whose events nobody takes is paused."""
+    """Read to the end: a generation whose events are not taken is paused."""
     with contextlib.suppress(ForgeError):
         while not ticket.ended or ticket.pending:
             await ticket.take()

@@ -1,6 +1,6 @@
 """What the page knows of the past: requests that ended, and a point of its charts each second.
 
-Requests are remembered also while nobody watches, a few numbers each, so that a viewer who comes
+Requests are remembered also without viewers, a few numbers each, so that a viewer that comes
 finds some. Everything else begins with the first look. Pure.
 """
 
@@ -128,7 +128,7 @@ class Recorder:
         """Add a point. ``tokens``: what each worker has sampled since it started.
 
         Times in a point are milliseconds, None where nothing happened. After a pause, in which
-        nobody watched, the rate of tokens is not known.
+        there was no viewer, the rate of tokens is not known.
         """
         lately = list(
             takewhile(lambda r: now_ns - r.ended_ns <= WINDOW_S * NANO, reversed(self.requests))

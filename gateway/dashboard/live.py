@@ -1,4 +1,4 @@
-"""One stream for all who watch: looks while somebody does, and at no other time."""
+"""One stream for all viewers: looks while there are some, and at no other time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +10,7 @@ VIEWERS = 32
 PERIOD_S = 0.25
 """Between two looks."""
 REST = 50
-"""How many times as long as a look takes nobody looks: a long queue costs the loop 2 % at most."""
+"""The pause between looks, in durations of a look: a long queue costs the loop 2 % at most."""
 SILENCE_S = 10.0
 """After as many seconds without news a comment is sent: proxies drop connections that are still."""
 COMMENT = b": nothing new\n\n"
@@ -58,7 +58,7 @@ class Live:
         self._viewers += 1
 
     def leave(self) -> None:
-        """Give the place back. The last one who goes ends the looking."""
+        """Give the place back. The last viewer that goes ends the looking."""
         self._viewers -= 1
         if not self._viewers and self._task is not None:
             self._task.cancel()
@@ -67,7 +67,7 @@ class Live:
     async def follow(self) -> AsyncIterator[bytes]:
         """Everything, then what changes, as server-sent events, until :meth:`close`.
 
-        Whoever is slow to ask for more misses something and gets everything again.
+        A viewer that is slow to ask for more misses something and gets everything again.
         """
         version = 0
         while not self._closed:

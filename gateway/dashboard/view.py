@@ -25,7 +25,10 @@ RECENT = 30
 
 
 class View:
-    """Looks. Implements :class:`gateway.dispatch.observer.Observer`, to remember who ended."""
+    """Looks.
+
+    Implements :class:`gateway.dispatch.observer.Observer`, to remember the requests that ended.
+    """
 
     def __init__(self, registry: ModelRegistry, gaps: Callable[[], Gaps] | None) -> None:
         """``gaps``: how to read the histogram of inter-token latencies, if there is one."""

@@ -74,8 +74,8 @@ class Dispatcher:
 
         ``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
         ``preemption``: None lets every job run to its end. ``unread``: events that may lie in a
-        ticket before its generations pause. ``meter``: who hears of a job's tokens. ``changed`` is
-        called when there is more or less to do.
+        ticket before its generations pause. ``meter``: makes what counts a job's tokens.
+        ``changed`` is called when there is more or less to do.
         """
         # Process lifetime.
         self._pool = pool
@@ -197,7 +197,7 @@ class Dispatcher:
     # ------------------------------------------------------------------ a pool that comes and goes
 
     def hold(self) -> None:
-        """Give no more slots: who waits keeps its place, and who runs runs to its end."""
+        """Give no more slots: waiting sequences keep their places, running ones go on."""
         self._held = True
 
     def release(self) -> None:
@@ -248,7 +248,7 @@ class Dispatcher:
     # ------------------------------------------------------------------ preemption
 
     def _on_parked(self, sequence: Sequence) -> None:
-        """The slot goes to the one it was freed for, not to whoever is oldest."""
+        """Give the slot to the sequence that it was freed for, not to the oldest."""
         del self._running[sequence.id]
         self._quarantine.leave(sequence)
         if self._backpressure.parked(sequence):
@@ -355,7 +355,7 @@ class Dispatcher:
         self._observer.on_violation(what)
 
     def on_trouble(self, reason: str) -> None:
-        """Those who wait would hang for as long as no worker can be started."""
+        """End the waiting requests, which would hang for as long as no worker can be started."""
         self.abandon(reason, retry_after=TROUBLE_RETRY_S)
 
     def on_credit(self) -> None:

@@ -1,4 +1,4 @@
-"""Who hears what became of requests: the metrics and the limits."""
+"""Listeners for the ends of requests: the metrics, the limits, the log, the live page."""
 
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Observers:
         self._observers = list(observers)
 
     def add(self, observer: Observer) -> None:
-        """One more: who needs what observers are given to."""
+        """Add one that could not be made before the dispatchers."""
         self._observers.append(observer)
 
     def on_end(self, ticket: Ticket) -> None:

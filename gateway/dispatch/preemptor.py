@@ -1,4 +1,7 @@
-"""Taking slots away: who is asked to yield, and when to look again. Not pure: it has a timer."""
+"""Taking slots away: which sequence is asked to yield, and when to look again.
+
+Not pure: it has a timer.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -13,7 +16,7 @@ class Preemptor:
     """At most one sequence is asked at a time: the answer comes within a decode step."""
 
     def __init__(self, pool: Pool, rules: PreemptionRules | None, wake: Callable[[], None]) -> None:
-        """``rules`` None lets everybody run to the end; ``wake`` is called to look again."""
+        """``rules`` None lets all sequences run to the end; ``wake`` is called to look again."""
         self._pool = pool
         self._rules = rules
         self._wake = wake
@@ -23,7 +26,7 @@ class Preemptor:
 
     @property
     def quiet(self) -> bool:
-        """Whether nobody is asked to yield."""
+        """True if no sequence is asked to yield."""
         return self._asked is None
 
     def ask(self, running: Iterable[Sequence], urgent: float | None, now_ns: int) -> None:
@@ -54,6 +57,6 @@ class Preemptor:
             self._asked = None
 
     def overdue_ns(self, sequence: Sequence, urgent: float, now_ns: int) -> int | None:
-        """From when a sequence parked now goes before everybody; None: never."""
+        """The time from which a sequence parked now goes before all others; None: never."""
         rules = self._rules
         return None if rules is None else rules.overdue_ns(sequence, urgent, now_ns)

@@ -38,7 +38,7 @@ class _Death:
     at_ns: int
     present: frozenset[int]
     explained: bool = False
-    """Whether somebody present was found to have caused it."""
+    """True if one of the sequences present was found to have caused it."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Quarantine:
         """Deaths that a sequence was present at since its last token, by its id."""
 
     def worker_died(self, ids: Row[int], now_ns: int) -> None:
-        """Comes before :meth:`lost` of those who were there, if anybody was."""
+        """Note a death; :meth:`lost` follows for each sequence that was there."""
         self._deaths.append(_Death(now_ns, frozenset(ids)))
 
     def lost(self, sequence: Sequence, now_ns: int) -> bool:

@@ -57,7 +57,7 @@ class Queue:
         self._worst: IndexedHeap[Entry] = IndexedHeap()
         """The place that would be served last on top, of tickets that were never started."""
         self._overdue: IndexedHeap[Entry] = IndexedHeap()
-        """Parked sequences, by the moment from which they go before everybody."""
+        """Parked sequences, by the moment from which they go before all others."""
         self._suspects: IndexedHeap[Entry] = IndexedHeap()
         """Places outside the heap: their sequences wait for a worker of their own."""
         self._entries: dict[int, Entry] = {}
@@ -137,7 +137,7 @@ class Queue:
             self._overdue.set(entry, overdue_ns)
 
     def suspect(self, sequence: Sequence) -> None:
-        """A sequence that had a slot waits for a worker that it shares with nobody."""
+        """Let a sequence that had a slot wait for a worker of its own."""
         entry = self._entries[sequence.id]
         self._suspects.set(entry, (entry.key, entry.order))
 
@@ -212,12 +212,12 @@ class Queue:
         return self._heap.virtual_arrival(self._entries[sequence.id])
 
     def first_key(self) -> int | None:
-        """The key of who is first by age; keys of all queues compare, the smallest is first."""
+        """The key of the first by age; keys of all queues compare, the smallest is first."""
         entries = (self._suspects.first(), self._heap.first())
         return min((entry.key for entry in entries if entry is not None), default=None)
 
     def key(self, priority: float, now_ns: int) -> int:
-        """The key of one who came now."""
+        """The key of a sequence that came now."""
         return self._heap.key(priority, now_ns)
 
     def highest(self) -> float | None:
@@ -230,7 +230,7 @@ class Queue:
         return [entry.item for entry in (*self._suspects, *self._heap.waiting())]
 
     def order(self, now_ns: int) -> Iterator[tuple[Entry, Sequence]]:
-        """Who would be served next and in which place, were all slots free; O(n log n)."""
+        """The order of service and the place of each, were all slots free; O(n log n)."""
         yield from ((entry, entry.item) for entry in self._suspects.in_order())
         turns: dict[float, Iterator[Sequence]] = {}
         overdue = self._overdue.up_to(now_ns)

@@ -114,7 +114,7 @@ class RateLimiter:
         self._allowances = {key.name: KeyQuota(key, clock_ns) for key in (ANYONE, *keys)}
 
     def of(self, owner: str) -> KeyQuota:
-        """The allowance of the key with this name; "" is who needs none."""
+        """The quota of the key with this name; "" is a server without keys."""
         return self._allowances[owner]
 
     def on_end(self, ticket: Ticket) -> None:
@@ -134,7 +134,7 @@ def estimate(job: Job, most: int) -> int:
     """Tokens to expect of a request, ``most`` at most: what a client allows is no forecast, and
     must not lock its key out for longer than a minute.
 
-    A function of the job, so that nobody has to keep the result until the end.
+    A function of the job, so that the result need not be kept until the end.
     """
     prompt = sum(map(usual_bytes, job.prompts)) // BYTES_PER_TOKEN
     answers = len(job.prompts) * job.n * (job.params.max_tokens or USUAL_ANSWER)

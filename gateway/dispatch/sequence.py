@@ -68,7 +68,7 @@ class Sequence:
         # For the sequence's life.
         self.id = ticket.id + index
         self.ticket = ticket
-        """Taken away when the request ends: the two refer to each other, and nobody should need a
+        """Taken away when the request ends: the two refer to each other, and it should not take a
         garbage collector to free a prompt."""
         self.index = index
         """Which choice of the answer it is."""

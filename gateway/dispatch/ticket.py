@@ -20,7 +20,7 @@ Meter = Callable[[int, int | None], None]
 """Told how many tokens a sequence just got, and how many nanoseconds after those before, if any."""
 
 _random = random.Random()
-"""Our own: somebody may seed the module's, and names would come again."""
+"""Our own: other code may seed the module's, and names would come again."""
 
 
 def new_name() -> str:

@@ -171,7 +171,7 @@ def remove(entry: CatalogEntry) -> int:
 
 
 def _remove_from_hub(entry: CatalogEntry) -> int:
-    """From all states of the repository. huggingface_hub knows who else uses a content."""
+    """From all states of the repository. huggingface_hub knows what else uses a content."""
     from huggingface_hub import scan_cache_dir
 
     wanted = {file.resolve() for file in entry.files}

@@ -34,7 +34,7 @@ class FetchFailed(Exception):
 
 
 class Unreachable(FetchFailed):
-    """Nobody answered."""
+    """No server answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def fetch(
 ) -> None:
     """Bring ``wanted`` to its target through ``part``, which stays if it is interrupted.
 
-    Who looks at the target sees a whole file or none. Raises :class:`FetchFailed`.
+    A reader of the target sees a whole file or none. Raises :class:`FetchFailed`.
     """
     try:
         wanted.target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,12 +87,12 @@ def _of_disk(error: OSError, target: Path) -> str:
 
 @contextlib.contextmanager
 def _alone(part: Path, target: Path) -> Iterator[BinaryIO | None]:
-    """The part, which nobody else writes to now; None: somebody else has brought the target."""
+    """The part, which no other process writes now; None: another one has brought the target."""
     while True:
         with part.open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             if not _is(part, stream):
-                continue  # somebody brought it, or threw it away, while we waited
+                continue  # another process brought it, or threw it away, meanwhile
             try:
                 yield None if target.exists() else stream
             finally:

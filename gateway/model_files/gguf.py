@@ -151,7 +151,7 @@ class _Reader:
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data, self._at = data, 4
-        # Version 1 had shorter counts, and nobody has such files any more.
+        # Version 1 had shorter counts, and such files are gone.
         version, self._tensors, self._keys = self._take("<IQQ")
         if version not in (2, 3):
             raise _Wrong(f"of GGUF version {version}; 2 and 3 are known")

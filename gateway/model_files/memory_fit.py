@@ -11,7 +11,7 @@ from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate, estimat
 from workers.protocol import ContextMemory, WorkerSpec
 
 LEAST_CTX = 2048
-"""Cells below which nobody is told to go: a slot would hardly hold a question."""
+"""The fewest cells that advice names: with fewer a slot would hardly hold a question."""
 TRY_ANYWAY = " (--force tries all the same)"
 LOSSY_KV = ("f16", "bf16", "f32")
 """Types of the KV cache for which q8_0 is a way to save."""

@@ -1,4 +1,4 @@
-"""The progress of a download, as the one who shows it hears of it."""
+"""The progress of a download, as the display hears of it."""
 
 from typing import Protocol
 

@@ -26,7 +26,7 @@ class Bounds:
 
 
 class Admission(Generic[T]):
-    """Counts who waits for a first start."""
+    """Counts the requests that wait for a first start."""
 
     def __init__(self) -> None:
         self._sizes: dict[T, int] = {}

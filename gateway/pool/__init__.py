@@ -30,7 +30,7 @@ class WorkerStatus:
 
 
 class Listener(Protocol):
-    """Who hears what happens in the pool: the dispatcher. Called in the event loop."""
+    """Hears what happens in the pool: the dispatcher. Called in the event loop."""
 
     def on_event(self, event: Event) -> None:
         """A generation made progress or ended."""
@@ -95,7 +95,7 @@ class Pool(Protocol):
         ...
 
     def release(self) -> bool:
-        """The reserved worker is for everybody again; whether there was one."""
+        """Open the reserved worker to all jobs again; True if there was one."""
         ...
 
     def cancel(self, id_: int) -> None:
@@ -112,7 +112,7 @@ class Pool(Protocol):
     async def ask(self, question: Question) -> bytes:
         """The answer of any worker as JSON; it waits behind no generation and needs no credit.
 
-        Raises a ForgeError. Who is cancelled meanwhile just does not hear the answer.
+        Raises a ForgeError. A caller that is cancelled meanwhile does not hear the answer.
         """
         ...
 

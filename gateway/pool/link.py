@@ -105,7 +105,7 @@ class WorkerLink(asyncio.Protocol):
 
     @property
     def questions(self) -> int:
-        """How many the worker has, those included that nobody waits for any more."""
+        """The number of questions that the worker has, also those whose askers are gone."""
         return len(self._asked)
 
     def ask(self, question: Question) -> asyncio.Future[Answer | None]:

@@ -22,7 +22,7 @@ is more: a long prompt needs no finer ones, and the longest has hundreds, no tho
 MESSAGE = 16
 """The end of a message is a mark if it is at least a MESSAGE-th of a block away from the last."""
 REACH = 1 << 20
-"""Bytes that are looked at: who agrees in so many need not be told apart."""
+"""Bytes that are looked at: prompts that agree in so many need not be told apart."""
 END = b"\xff"
 """Stands in no UTF-8, so that a message's end can't be imitated inside one."""
 
@@ -73,7 +73,7 @@ def chain(prompt: Prompt, *, shares: bool = True) -> Chain:
     stop, limit = 0, min(len(data), REACH)
     while at < limit:
         block = max(BLOCK, at // GROWTH)
-        # Decided by what comes before it alone: who begins alike has the same mark here.
+        # Decided by what comes before it alone: prompts that begin alike have the same mark here.
         while stop < at + block // MESSAGE:
             stop = next(stops, sys.maxsize)
         end = min(at + block, limit, stop)
@@ -140,9 +140,9 @@ class Holdings:
         """What speaks for this worker and what against it, in bytes of prompts to compute.
 
         First :meth:`spared`. Then what that is worth: bytes that others use here at the same time
-        are divided by all who use them, because to compute them on one more worker will spare them
-        to many. Last the bytes of others' prompts that are yet to be computed here, without those
-        that this one shares.
+        are divided by the number of their users, because to compute them on one more worker will
+        spare them to many. Last the bytes of others' prompts that are yet to be computed here,
+        without those that this one shares.
         """
         if not prompt.marks:
             return 0, 0.0, sum(self._running[i].size - at for i, at in self._computing.items())

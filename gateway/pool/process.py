@@ -119,7 +119,7 @@ class WorkerProcess:
     async def end(self) -> int | None:
         """Wait until the process has ended, with force if it hung up and stays; its exit code.
 
-        None for one that hangs in the kernel: nobody can end it, and nobody should wait for it.
+        None for one that hangs in the kernel: it can't be ended, and should not be waited for.
         """
         await self._closed.wait()
         if not await self._dies():

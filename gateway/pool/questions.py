@@ -15,9 +15,9 @@ ATTEMPTS = 3
 async def ask(workers: Callable[[], Sequence[WorkerLink]], question: Question) -> bytes:
     """The answer of one of ``workers()``, all of which must be ready, as JSON.
 
-    If that one dies first, another is asked. Raises a ForgeError: Unavailable if there is nobody,
+    If that one dies first, another is asked. Raises a ForgeError: Unavailable without a worker,
     QueueFull if all have enough to answer, WorkerFailed after ATTEMPTS, or what the worker says.
-    A caller that is cancelled leaves nothing but a question whose answer nobody hears.
+    A caller that is cancelled leaves nothing but a question whose answer is dropped.
     """
     for attempt in range(ATTEMPTS):
         worker = min(workers(), key=lambda link: link.questions, default=None)

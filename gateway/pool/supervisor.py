@@ -28,7 +28,7 @@ log = logging.getLogger("forge.pool")
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 30.0
 MAX_FAILURES = 5
-"""Starts that may fail in a row before those who wait are told."""
+"""Starts that may fail in a row before waiting requests are told."""
 MAX_TICK_S = 1.0
 """Between two looks at the workers' watchdogs."""
 
@@ -114,7 +114,7 @@ class LocalPool:
         return sum(worker.credits for worker in self._shared())
 
     def _shared(self) -> list[Worker]:
-        """The workers that anybody may use."""
+        """The workers that any job may use."""
         return [worker for worker in self._workers if worker is not self._reserved]
 
     def submit(self, request: Generate) -> None:
@@ -171,7 +171,7 @@ class LocalPool:
         return await questions.ask(self._askable, question)
 
     def _askable(self) -> list[WorkerLink]:
-        """All that are ready; but who runs alone must not be blamed for a question's deeds."""
+        """All that are ready, but for one whose job runs alone: a question might be to blame."""
         ready = [w for w in self._shared() if w.ready] or [w for w in self._workers if w.ready]
         return [w.link for w in ready if w.link is not None]
 
@@ -238,7 +238,7 @@ class LocalPool:
             if link is None or link.ready is None:
                 self._count_failure(reason)
             elif link.load.steps:
-                pause = 0.0  # somebody is waiting for the rest of an answer
+                pause = 0.0  # a client waits for the rest of an answer
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
             await self._pause(pause)
             if self._stopping.is_set():
@@ -247,7 +247,7 @@ class LocalPool:
             worker.restarts += 1
 
     def _count_failure(self, reason: str) -> None:
-        """Nobody should wait for workers that don't come; but it is tried for ever."""
+        """End the wait for workers that don't come; starting them is tried for ever."""
         self._failures += 1
         if self._failures >= MAX_FAILURES and not self.ready():
             self.trouble = f"no worker can be started: {reason}"

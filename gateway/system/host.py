@@ -59,7 +59,7 @@ def control_groups(root: Path = SYSTEM) -> list[Path]:
 
 
 def cpu_model(root: Path = SYSTEM) -> str:
-    """The processor's name; "unknown" where nobody tells."""
+    """The processor's name; "unknown" where the system does not tell."""
     with contextlib.suppress(OSError):
         for line in (root / "proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -2,7 +2,7 @@
 
 They are a JSON list: the usual one, and the one for tools; null for one that is not there.
 
-For who looks at a model without loading it: the gateway's process knows no templates.
+For a look at a model without loading it: the gateway's process knows no templates.
 """
 
 import json

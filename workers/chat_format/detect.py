@@ -1,7 +1,7 @@
 """Which family a chat template is written for. Pure.
 
-A family is recognised by what its template's source writes around calls. Whoever is not recognised,
-or brings a template that knows no tools, is told of them in the system message.
+A family is recognised by what its template's source writes around calls. A family that is not
+recognised, or brings a template that knows no tools, is told of them in the system message.
 """
 
 import re

@@ -63,7 +63,7 @@ class _Rules:
     def _ways(self, *, free: bool) -> list[str]:
         """How a call begins where there might be text instead."""
         if not free:
-            # The content may be an object itself, and then nobody could tell which it is.
+            # The content may be an object itself, and then the two could not be told apart.
             return self._bound([way for way in self._layout.first if not way.startswith("{")])
         if self._layout.says:
             return [*self._bound(), *self._after_text()]

@@ -23,7 +23,7 @@ class Layout:
     inside: str | None
     """How calls begin after text; None: a call comes first, or not at all."""
     opening: str | None
-    """How ``inside`` and ``first`` begin: whoever wrote this is calling, and bound to go on so.
+    """How ``inside`` and ``first`` begin: a model that wrote this is calling and goes on so.
     None: nothing is that telling without the name of a function and ``middle``."""
     middle: str
     after: str

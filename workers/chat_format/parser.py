@@ -22,14 +22,14 @@ class CallParser:
 
     A call begins where all that stands before its arguments is complete, with the name of a
     function that may be called; anything less is content, held back while it can become more.
-    White space before a call, between calls and after the last one belongs to nobody.
+    White space before a call, between calls and after the last one is dropped.
     """
 
     def __init__(self, layout: Layout, names: Iterable[str]) -> None:
         names = list(names)
         inside = () if layout.inside is None else (layout.inside,)
         again = () if layout.again is None else (layout.again.lstrip(),)
-        # None is nobody's name: what follows is text.
+        # None is no function's name: what follows is text.
         self._first: dict[str, str | None] = {
             **layout.heads(layout.first, names),
             **dict.fromkeys(layout.says),
@@ -54,7 +54,7 @@ class CallParser:
     def finish(self) -> list[str | CallDelta]:
         """The text has ended: what was held back.
 
-        A call that never got to its arguments is content; how far one got behind them is nobody's.
+        A call that never got to its arguments is content; what one got behind them is dropped.
         """
         held, self._held = self._held, ""
         if self._state is _ParserState.CLOSING:

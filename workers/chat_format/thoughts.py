@@ -31,7 +31,7 @@ class Thoughts:
         if thinking:
             return "thought: thought_text THOUGHT_SPACE\n" + closed
         opening = literal(self.opening, self.marks, special)
-        # Lazy: whoever wrote the tag thinks, even where a free text could begin so too.
+        # Lazy: a model that wrote the tag thinks, even where a free text could begin so too.
         lazy = "[lazy]" if opening.startswith('"') else ""
         return (
             "thought: (thought_opening thought_text THOUGHT_SPACE)?\n"

@@ -201,7 +201,7 @@ class Embedder:
         return sum(count for _, count in chunks)
 
     def _open(self) -> bool:
-        """Make the context when it is first needed. Without it nobody here can be served."""
+        """Make the context when it is first needed. Without it no input can be served."""
         if self._context is not None:
             return True
         assert self._shape is not None, "prepared without a shape"

@@ -208,7 +208,7 @@ class Engine:
     def _shares(
         self, streams: list[EngineSequence], prompts: list[EngineSequence]
     ) -> tuple[list[EngineSequence], int, int]:
-        """Who is served by the next step, and the tokens of prompts and of inputs to embed in it.
+        """Plan the next step: its sequences, and its tokens of prompts and of inputs to embed.
 
         Inputs alone get all of it. Beside generations they have a part of their own, however many
         prompts there are: more would make each token of the streams wait for hundreds of theirs,
@@ -272,7 +272,7 @@ class Engine:
                 self._finish(sequence, reason, ids, text, extra)
 
     def _flush(self, step_ms: float) -> None:
-        """One frame for the step, even if it brought nobody anything: the gateway sees us work."""
+        """Send one frame for the step, even if it brought nothing: the gateway sees us work."""
         if self._events or self._steps > self._told:
             events, self._events = self._events, []
             self._told = self._steps

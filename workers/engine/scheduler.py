@@ -140,11 +140,11 @@ class Scheduler:
             yield sequence
 
     def _coming(self, sequence: EngineSequence) -> int:
-        """How many of its first tokens it should let others compute, who do so now; 0: none.
+        """How many of its first tokens other sequences are computing for it; 0: none.
 
         Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
-        Suspects may fail, and a prompt that is judged is computed in small steps: nobody counts on
-        them.
+        Suspects may fail, and a prompt that is judged is computed in small steps: no other counts
+        on them.
         """
         if not sequence.shares:
             return 0

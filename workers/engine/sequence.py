@@ -191,7 +191,7 @@ class EngineSequence:
     def _forced(self) -> list[int]:
         """Tokens that the guide leaves no choice about: they are computed in one step, unsampled.
 
-        Who wants to know every token's probability needs the logits before each.
+        To tell every token's probability takes the logits before each.
         """
         if self._guide is None or self.request.params.logprobs is not None:
             return []

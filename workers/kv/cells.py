@@ -12,11 +12,11 @@ from enum import IntEnum
 
 
 class LedgerMismatch(AssertionError):
-    """Cells were leaked, or are claimed by somebody who has none: a bug."""
+    """Cells were leaked, or are claimed by a sequence that has none: a bug."""
 
 
 class Claim(IntEnum):
-    """How much a sequence needs its cells. A shared one counts as whoever needs it most."""
+    """How much a sequence needs its cells. A shared one counts as its strongest claim."""
 
     KEPT = 0
     """Not at all: it is a cache."""
@@ -35,7 +35,7 @@ class _Run:
 
     @property
     def claim(self) -> Claim | None:
-        """The strongest; None if nobody holds it."""
+        """The strongest; None if no sequence holds it."""
         return next((claim for claim in reversed(Claim) if self.holders[claim]), None)
 
     @property
@@ -68,7 +68,7 @@ class CellLedger:
 
     @property
     def free(self) -> int:
-        """Cells that nobody holds."""
+        """Cells that no sequence holds."""
         return self.capacity - sum(self._cells)
 
     def count(self, claim: Claim) -> int:
@@ -120,7 +120,7 @@ class CellLedger:
             self._move(sequence, self._claim[sequence], claim)
 
     def drop(self, sequence: int) -> None:
-        """``sequence`` gave up all its cells; those nobody shares become free."""
+        """``sequence`` gave up all its cells; those without another holder become free."""
         if sequence in self._last:
             self._move(sequence, self._claim[sequence], None)
 

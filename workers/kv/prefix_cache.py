@@ -1,7 +1,7 @@
 """Token prefixes that are already computed, and whose cells a new prompt may share. Pure.
 
 Every sequence with cells is a donor, running, parked or finished. Finished ones are kept until
-somebody needs their cells or their sequence id; the least recently used goes first.
+their cells or their sequence ids are needed; the least recently used goes first.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -79,14 +79,14 @@ class PrefixCache:
         return max(ends, key=lambda sequence: len(self._kept[sequence]), default=-1)
 
     def spare(self, sequence: int) -> list[int]:
-        """Kept sequences that ``sequence`` goes on from: who finds one of them finds it, too."""
+        """Kept sequences that ``sequence`` goes on from: a look-up of one finds it, too."""
         owner = self._running if sequence in self._running else self._kept
         tokens = owner[sequence]
         within = self._within(tokens[: self._cells(sequence)])
         return [other for other in within if other != sequence]
 
     def covered(self, sequence: int) -> bool:
-        """Whether another sequence holds all tokens of a kept one: who finds it finds that, too."""
+        """Whether another sequence holds all tokens of a kept one: a look-up finds that, too."""
         tokens = self._kept[sequence]
         holders = dict(self._tree.path(tokens)).get(len(tokens), ())
         return any(s != sequence and self._cells(s) >= len(tokens) for s in holders)
@@ -105,10 +105,10 @@ class PrefixCache:
         """How many first tokens of ``prompt`` it pays to wait for; 0 if it does not.
 
         ``computing`` are the running sequences whose tokens are being computed. It pays if one of
-        them will have :data:`WORTH` more of the prompt's tokens than anybody has now.
+        them will have :data:`WORTH` more of the prompt's tokens than any sequence has now.
         """
         limit = len(prompt) - 1
-        # A sequence that decodes lacks one token: nobody waits for what it may say.
+        # A sequence that decodes lacks one token: nothing waits for what it may say.
         ahead = [s for s in computing if len(self._running[s]) - self._cells(s) >= WORTH]
         size = max((common(prompt, self._running[s], limit) for s in ahead), default=0)
         return size if size >= WORTH and size >= WORTH + self.longest(prompt)[1] else 0

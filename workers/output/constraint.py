@@ -103,7 +103,7 @@ class Compiler:
     def compile(self, grammar: str, *, probe: bool) -> Guide:
         """A guide at the beginning of ``grammar``, in llguidance's JSON form.
 
-        ``probe``: its text comes from a client, who may have made it ambiguous. Raises
+        ``probe``: its text comes from a client, which may have made it ambiguous. Raises
         :class:`ConstraintFailed`.
         """
         matcher = self._kept.pop(grammar, None)

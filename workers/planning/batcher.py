@@ -6,7 +6,7 @@ then the others get what they lack, in the order given, until what a step may sp
 spent, so that the running streams never wait long. (vLLM's scheduler has this shape.)
 
 The order is that of :func:`turn`: the gateway's, but each also waits for its own length. So short
-prompts go past a long one, which ages meanwhile, and nobody starves.
+prompts go past a long one, which ages meanwhile, and no prompt starves.
 
 Rows of logits are one more budget. Most sequences want one, after their last token; a prompt whose
 own tokens are to be judged wants one after each, and is computed in steps of what it gets.
@@ -77,7 +77,7 @@ def rows_of(sequence: Computable, count: int) -> int:
 
 
 def share(supply: int, wanted: list[int]) -> list[int]:
-    """An even share for each; what somebody leaves of theirs goes to those who want more."""
+    """Share evenly; what a prompt leaves of its share goes to those that want more."""
     given = [0] * len(wanted)
     for done, (want, index) in enumerate(sorted((want, i) for i, want in enumerate(wanted))):
         given[index] = min(want, supply // (len(wanted) - done))

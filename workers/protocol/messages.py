@@ -78,7 +78,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     embeds: bool = True
     """False: it ranks pairs of texts instead."""
     notes: list[str] = []
-    """What whoever serves it should know, a line each."""
+    """Hints for the operator, a line each."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -177,7 +177,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
 
 
 class Parked(msgspec.Struct, frozen=True, tag="parked", array_like=True):
-    """A generation left its slot; its cells stay as long as nobody else needs them."""
+    """A generation left its slot; its cells stay as long as no other sequence needs them."""
 
     id: int
     attempt: int

@@ -45,7 +45,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     """The answer to a question.
 
     It is JSON that the gateway passes on as it is: a long text has a million tokens, and to read
-    and write so many objects would hold up everybody's streams there.
+    and write so many objects would hold up all streams there.
     """
 
     id: int

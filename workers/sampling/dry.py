@@ -16,7 +16,7 @@ MOST = 100.0
 by which top_n_sigma cuts."""
 MAX_LAST_N = 1024
 """How far back it looks at most: where one token is repeated, each of them is looked at each time,
-while everybody's next token waits."""
+while the next token of every stream waits."""
 MAX_TOKENS = 64
 """Tokens that are made dearer at once; those of the longest repetitions are."""
 

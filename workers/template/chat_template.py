@@ -51,7 +51,7 @@ GROWTH = 16
 """A prompt may have so many characters, and so many times those of the messages: real templates add
 a few for each message, and a system prompt of their own."""
 SHOWN = 500
-"""Characters of a template's error that anybody is told."""
+"""Characters of a template's error that are passed on."""
 
 
 def joined(usual: str, for_tools: str | None) -> str:
@@ -69,8 +69,8 @@ def joined(usual: str, for_tools: str | None) -> str:
 def stops(source: str | None, is_token: Callable[[str], bool]) -> list[str]:
     """Marks of a template (None: the fallback) that are mere text to the model.
 
-    Who answers with one has ended the turn: no token tells so, and the answer would go on with the
-    user's next words.
+    An answer that has one has ended the turn: no token tells so, and the answer would go on with
+    the user's next words.
     """
     written = FALLBACK if source is None else source
     return [mark for mark in MARKS if mark in written and not is_token(mark)]
@@ -102,7 +102,7 @@ def _to_json(
 
 
 def _listed(value: Any) -> list[Any]:
-    """What filters such as ``map`` give, before anybody made a list of it."""
+    """What filters such as ``map`` give, before it became a list."""
     if isinstance(value, Iterator):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON")

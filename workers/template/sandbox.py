@@ -128,7 +128,7 @@ class TemplateSandbox:
         try:
             return self._render(request)
         except SandboxFailed:
-            return self._render(request)  # somebody killed it, and may not do so again
+            return self._render(request)  # it was killed, and need not be again
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -175,7 +175,7 @@ class TemplateSandbox:
                         raise TemplateFailed(reply.reason)
                     return reply.text
         except TimeoutError:
-            self._end()  # before anybody takes a late answer for that to the next request
+            self._end()  # or a late answer would be taken for that to the next request
             reason = f"took more than {self._limits.wall_s:.0f} s"
             raise TemplateFailed(f"{what} {reason}") from None
         except ProtocolError:
@@ -223,7 +223,7 @@ def _serve(sock: socket.socket) -> None:
             if isinstance(request, Compile):
                 cpu_s = request.limits.cpu_s
                 _limit(resource.RLIMIT_AS, request.limits.memory)
-            # Not RLIMIT_CPU, which counts whole seconds. Nobody handles the signal, so it ends us.
+            # Not RLIMIT_CPU, which counts whole seconds. The signal has no handler, so it ends us.
             signal.setitimer(signal.ITIMER_PROF, cpu_s)
             try:
                 text = ""
@@ -236,7 +236,7 @@ def _serve(sock: socket.socket) -> None:
                     text = template.render(
                         request.messages, request.now, request.tools, request.arguments
                     )
-                # A template can write lone surrogates, which nobody can encode.
+                # A template can write lone surrogates, which can't be encoded.
                 reply: Rendered | Rejected = Rendered(text.encode("utf-8", "replace").decode())
             except TemplateFailed as error:
                 reply = Rejected(str(error))

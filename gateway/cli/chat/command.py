@@ -55,7 +55,7 @@ def once(given: dict[str, Any]) -> None:
 
 
 def _answer(client: Client, body: dict[str, Any], *, show: bool) -> Answer:
-    """Ask; what comes is shown as it comes, raw if nobody but a program sees it."""
+    """Ask, and show the answer as it comes; raw if a program reads it."""
     answer, out = Answer(), sys.stdout
     seen = out.isatty()
 

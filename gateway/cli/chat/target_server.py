@@ -131,7 +131,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 @contextlib.contextmanager
 def _waiting(what: str) -> Iterator[None]:
-    """Say what goes on, where somebody sees it."""
+    """Say what goes on, in a terminal."""
     if not sys.stderr.isatty():
         yield
         return

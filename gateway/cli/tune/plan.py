@@ -55,7 +55,7 @@ class Visit:
     output: float
     """Under full load."""
     alone: float
-    """Of a single stream, when nobody else is served."""
+    """Of a single stream, when it runs alone."""
     memory: int
     """Bytes of the workers."""
     cells: int

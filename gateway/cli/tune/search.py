@@ -23,7 +23,7 @@ class NothingMeasured(Exception):
 
 
 class Measurer(Protocol):
-    """Who measures."""
+    """Measures settings."""
 
     def __call__(self, setting: Setting, *, curves: bool) -> Visit:
         """One measurement; ``curves``: by sizes of batches too. Raises :class:`VisitFailed`."""
@@ -31,7 +31,7 @@ class Measurer(Protocol):
 
 
 class Teller(Protocol):
-    """Who is told how far it is."""
+    """Shows the progress."""
 
     def __call__(self, done_s: float, total_s: float, what: str) -> None: ...
 

@@ -117,7 +117,7 @@ class Trial:
 
     @contextlib.contextmanager
     def _limit(self) -> Iterator[None]:
-        """Whoever hangs dies, which ends the wait for them."""
+        """Kill the processes that hang, which ends the wait for them."""
         timer = threading.Timer(LONGEST_STAGE_S, self._kill)
         try:
             timer.start()  # waits for the thread: here, too, a signal may come
