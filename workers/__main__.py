@@ -1,4 +1,4 @@
-"""Entry of a worker process: load the model, say so, serve until the gateway goes away."""
+"""Entry of a worker process: load the model, report it, serve until the gateway goes away."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ OTHER = "--chat-template or --chat-template-file gives it another"
 
 
 class Compiled(NamedTuple):
-    """What renders, and why it renders no chats, if so."""
+    """A sandbox with its template, and the reason if it can't render chats."""
 
     renderer: TemplateSandbox
     broken: str | None
@@ -52,7 +52,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     inbox: Inbox = Inbox()
     link = Link(sock, inbox)
     threading.excepthook = _die_loudly
-    # From now on: loading may take long, and the gateway wants to know us alive, or may go away.
+    # Before loading, which may take long: the gateway needs heartbeats, or may go away.
     threading.Thread(target=link.serve, args=(spec.beat,), name="link", daemon=True).start()
     llama.initialise()
     try:
@@ -91,7 +91,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     )
 
     def prompter() -> Prompter:
-        """One more, for another thread."""
+        """Make one more prompter, for another thread."""
         renderer, reason = compiled(TemplateSandbox(), model, spec)
         return Prompter(model, renderer, speech, reason)
 
@@ -106,7 +106,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
 
 
 def compiled(renderer: TemplateSandbox, model: llama.Model, spec: WorkerSpec) -> Compiled:
-    """``renderer`` with the model's template. A broken one of its own costs only its chats.
+    """Compile the model's template in ``renderer``. A broken one of its own costs only its chats.
 
     Raises TemplateFailed for one that the operator gave, or RendererFailed.
     """
@@ -122,13 +122,13 @@ def compiled(renderer: TemplateSandbox, model: llama.Model, spec: WorkerSpec) ->
     except SandboxFailed:
         renderer.close()
         raise
-    renderer = TemplateSandbox()  # for grammars, which are no less wanted
+    renderer = TemplateSandbox()  # for grammars, which are needed all the same
     renderer.compile(None, **tokens)
     return Compiled(renderer, reason)
 
 
 def notes(model: llama.Model, broken: str | None) -> list[str]:
-    """What of a model's template its operator should know."""
+    """Return notes for the operator about a model's template."""
     if broken is not None:
         return [f"chats are refused, since {broken}; {OTHER}"]
     if model.chat_template is None:
@@ -137,7 +137,7 @@ def notes(model: llama.Model, broken: str | None) -> list[str]:
 
 
 def _die_loudly(failure: threading.ExceptHookArgs) -> None:
-    """A worker one of whose threads broke would be deaf: end it, the supervisor starts another."""
+    """End a worker that lost a thread, which would be deaf; the supervisor starts another."""
     name = failure.thread.name if failure.thread is not None else "?"
     log.critical("the thread %s failed: %r", name, failure.exc_value, exc_info=failure.exc_value)
     os._exit(1)

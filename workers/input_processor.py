@@ -34,7 +34,7 @@ from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import GrammarFailed, SandboxFailed
 
 STRICT_PARAM = "response_format"
-"""The one field whose schemas say themselves how strict they are."""
+"""The only field whose schemas state their own strictness."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
@@ -42,7 +42,7 @@ class InputRefused(Exception):
     """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
-        """``param`` is the field to blame, in OpenAI's names."""
+        """``param`` is the faulty field, in OpenAI's names."""
         super().__init__(message)
         self.code = code
         self.param = param
@@ -64,7 +64,9 @@ def check_token_ids(
 
 
 class Sandbox(Protocol):
-    """Where texts of others run: :class:`workers.template.sandbox.TemplateSandbox` in a worker."""
+    """The runtime of untrusted texts; a worker's is
+    :class:`workers.template.sandbox.TemplateSandbox`.
+    """
 
     def render(
         self,
@@ -73,7 +75,7 @@ class Sandbox(Protocol):
         tools: list[dict[str, Any]] | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> str:
-        """Raises :class:`TemplateFailed`, or :class:`SandboxFailed` if nobody could try."""
+        """Raises :class:`TemplateFailed`, or :class:`SandboxFailed` if the sandbox is gone."""
         ...
 
     def to_lark(self, source: str) -> str:
@@ -82,19 +84,19 @@ class Sandbox(Protocol):
 
 
 class Prompter:
-    """Writes a conversation as the model's template wants it. For one thread."""
+    """Writes a conversation with the model's template. For one thread."""
 
     def __init__(
         self, model: Model, sandbox: Sandbox, speech: Speech, broken: str | None = None
     ) -> None:
-        """``broken``: why there is no template that could write any."""
+        """``broken``: the reason why no template can write a conversation, if so."""
         self._model = model
         self._sandbox = sandbox
         self._speech = speech
         self._broken = broken
 
     def write(self, chat: Chat, now: float) -> str:
-        """The prompt; ``now`` (Unix s) is the date that templates see.
+        """Return the prompt; ``now`` (Unix s) is the date that templates see.
 
         Raises :class:`InputRefused`.
         """
@@ -145,7 +147,7 @@ class InputProcessor:
         self._compiler = Compiler(model.guide_tokenizer)
         control = {text: model.control_token(text) for text in speech.preserved}
         self._control = {text: token for text, token in control.items() if token is not None}
-        """Control tokens that say where a call or a thought is."""
+        """Control tokens that delimit calls and thoughts."""
 
     def prepare(self, request: Generate) -> EngineSequence | Input:
         """Raises :class:`InputRefused`. Runs in a thread of its own while the engine decodes."""
@@ -177,7 +179,7 @@ class InputProcessor:
         return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo)
 
     def _with_stops(self, request: Generate) -> Generate:
-        """``request`` with the texts that end an answer of the model's template."""
+        """Return ``request`` with the texts that end an answer of the model's template."""
         if not self._stops:
             return request
         params = request.params
@@ -185,7 +187,10 @@ class InputProcessor:
         return msgspec.structs.replace(request, params=params)
 
     def _check_bias(self, request: Generate) -> None:
-        """llama.cpp skips ids that it does not have, and chooses anything if all are banned."""
+        """Refuse unknown ids, which llama.cpp skips, and a ban of all tokens.
+
+        llama.cpp samples an arbitrary token if all are banned.
+        """
         n_vocab, params = self._model.n_vocab, request.params
         given = params.sampling.logit_bias
         biased = [token for token, _ in given]
@@ -198,7 +203,7 @@ class InputProcessor:
         if self._embeddings is None:
             message = f"{self._name} ranks texts and gives no embeddings"
             raise InputRefused(NOT_SUPPORTED, message, "model")
-        assert isinstance(request.prompt, Text | Tokens), "nothing else can be asked for"
+        assert isinstance(request.prompt, Text | Tokens), "embeddings take only texts and tokens"
         tokens = self._tokens(request.prompt, "input")
         if not tokens:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
@@ -229,7 +234,7 @@ class InputProcessor:
         return [*self._model.tokenize(""), fim.pre, *prefix, fim.suf, *suffix, fim.mid]
 
     def _echo(self, request: Generate, tokens: list[int]) -> Echo:
-        """The prompt as it was given, without the BOS and the space that tokenisers put before."""
+        """Return the prompt as given, without the BOS and the space that tokenisers put first."""
         prompt = request.prompt
         hidden = int(self._model.adds_bos and not isinstance(prompt, Tokens))
         pieces = [self._model.shown(token) for token in tokens[hidden:]]
@@ -242,7 +247,7 @@ class InputProcessor:
     # ------------------------------------------------------------------ the answer's form
 
     def _guide(self, request: Generate, thinking: bool) -> Guide | None:
-        """What enforces the answer's form, if any is asked for."""
+        """Return the constraint on the answer's form, if the request has one."""
         constraint, prompt = request.params.constraint, request.prompt
         use = prompt.tools if isinstance(prompt, Chat) else None
         if constraint is None and use is None:
@@ -266,7 +271,7 @@ class InputProcessor:
             raise InputRefused(COMPUTE_FAILED, str(error)) from error
 
     def _answer(self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool) -> str:
-        """The grammar of the whole answer: text, calls and thoughts."""
+        """Return the grammar of the whole answer: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
             return answer(content)
         use, thoughts = prompt.tools or NO_TOOLS, self._speech.thoughts
@@ -280,12 +285,12 @@ class InputProcessor:
         )
 
     def _special(self, text: str) -> str:
-        """A text in a Lark grammar, or the control token of that name."""
+        """Return a text in a Lark grammar, or the control token of that name."""
         token = self._control.get(text)
         return json.dumps(text) if token is None else f"<[{token}]>"
 
     def _voice(self, prompt: Chat, thinking: bool) -> Voice | None:
-        """What takes the answer apart, if there may be more to it than text."""
+        """Return the parser of the answer, if it may hold more than text."""
         if prompt.tools is None and self._speech.plain:
             return None
         shown = {token: text.encode() for text, token in self._control.items()}

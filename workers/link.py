@@ -35,14 +35,14 @@ from workers.protocol import (
 from workers.token_service import TokenService
 
 READ_BYTES = 1 << 18
-"""As much as a socketpair usually holds."""
+"""The usual capacity of a socketpair."""
 
 
 class Link:
     """One connected stream socket to the gateway."""
 
     def __init__(self, sock: socket.socket, inbox: Inbox) -> None:
-        """``inbox`` is where the engine finds what came."""
+        """``inbox``: the queue from which the engine takes messages."""
         self._sock = sock
         self._inbox = inbox
         self._write = threading.Lock()
@@ -51,7 +51,7 @@ class Link:
         self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._unprepared: queue.SimpleQueue[Generate | Cancel | Park] = queue.SimpleQueue()
         self._behind: Counter[int] = Counter()
-        """Messages in ``_unprepared`` by generation: what concerns one must stay in order."""
+        """Messages in ``_unprepared`` by generation; those of one generation must stay in order."""
 
     def send(self, message: msgspec.Struct) -> None:
         """Write one frame, from any thread. Ends the process if the gateway is gone."""
@@ -65,7 +65,7 @@ class Link:
     def serve(self, beat: float) -> None:
         """Read for ever, in a thread of its own; end the process when the gateway goes away.
 
-        Every ``beat`` seconds the gateway is told that this process lives.
+        Every ``beat`` seconds it sends a heartbeat.
         """
         readable = select.poll()
         readable.register(self._sock, select.POLLIN)
@@ -78,7 +78,7 @@ class Link:
                 due = time.monotonic() + beat
 
     def receive(self) -> None:
-        """Take what lies in the socket, if anything; from any thread.
+        """Read what the socket holds, if anything; from any thread.
 
         The gateway may be gone. Then there is no clean-up: the engine may be in the middle of a
         long llama_decode.
@@ -100,7 +100,7 @@ class Link:
         return bool(data)
 
     def _sort(self, message: ToWorker) -> None:
-        """What needs no preparation goes past all prompts that wait for theirs."""
+        """Queue a message; those without preparation overtake prompts that wait for theirs."""
         if isinstance(message, Ask):
             self._questions.put(message)
         elif isinstance(message, Generate) or message.id in self._behind:
@@ -127,7 +127,7 @@ class Link:
     def _prepare(self, message: Generate | Cancel | Park, preparer: InputProcessor) -> None:
         ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
         with self._read:
-            # What was refused may have been parked here, and will not be asked for again.
+            # A refused generation may have been parked here, and will not come again.
             self._inbox.put(ready or Cancel(message.id))
             self._behind[message.id] -= 1
             if not self._behind[message.id]:
@@ -136,7 +136,7 @@ class Link:
     def _sequence(
         self, request: Generate, preparer: InputProcessor
     ) -> EngineSequence | Input | None:
-        """None if the prompt can't be served, which the gateway is told."""
+        """Prepare a prompt; if it can't be served, tell the gateway and return None."""
         try:
             return preparer.prepare(request)
         except InputRefused as refused:

@@ -1,6 +1,6 @@
-"""No process of ours outlives the one that started it.
+"""Processes that do not outlive their parents.
 
-``python -m workers.parent COMMAND ...`` is a command that does not, either.
+``python -m workers.parent COMMAND ...`` runs a command in such a process.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """On Linux the kernel kills this process with the thread that started it, even a stopped one.
+    """Have the kernel (Linux) kill this process, even if stopped, with the thread that started it.
 
     Elsewhere EOF on the socket to the parent must do, which a stopped process sees when it goes on.
     """

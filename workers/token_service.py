@@ -1,4 +1,4 @@
-"""Questions beside the generations: a text's tokens, tokens' text, what a conversation becomes.
+"""Questions beside the generations: tokens of a text, text of tokens, prompt of a chat.
 
 A thread of its own answers them, one after the other, and waits neither for the engine nor for the
 prompts that are being prepared. So it has a template of its own too.
@@ -31,7 +31,7 @@ class TokenService:
     """Answers questions. For one thread."""
 
     def __init__(self, model: Model, prompter: Callable[[], Prompter]) -> None:
-        """``prompter`` makes one that nobody else uses, when it is first needed.
+        """``prompter`` makes a prompter of this thread's own, when it is first needed.
 
         It may raise TemplateFailed or RendererFailed; the next question that needs it tries again.
         """
@@ -39,17 +39,17 @@ class TokenService:
         self._make_prompter = prompter
         self._prompter: Prompter | None = None
         self._pieces: dict[int, msgspec.Raw] = {}
-        """What is told of each token that was met so far: a long text has few different ones."""
+        """Answers' JSON for each token met so far: a long text has few different ones."""
 
     def answer(self, ask: Ask) -> Answer:
-        """Whatever is asked gets an answer."""
+        """Answer a question, if only with a failure."""
         try:
             return Answered(ask.id, msgspec.json.encode(self._consider(ask.question)))
         except InputRefused as refused:
             return QuestionFailed(ask.id, refused.code, str(refused), refused.param)
 
     def _consider(self, question: Question) -> dict[str, Any]:
-        """The answer before it is JSON. Raises :class:`InputRefused`."""
+        """Return the answer before it is JSON. Raises :class:`InputRefused`."""
         match question:
             case Tokenize():
                 return {"tokens": self._tokens(question)}
@@ -67,7 +67,7 @@ class TokenService:
         return [self._piece(id_) for id_ in ids] if question.pieces else ids
 
     def _piece(self, id_: int) -> msgspec.Raw:
-        """A token with its text as JSON; with its bytes if they are only a part of a character."""
+        """Return a token with its text as JSON, or its bytes if they are part of a character."""
         if id_ not in self._pieces:
             data = self._model.shown(id_)
             try:
@@ -78,7 +78,7 @@ class TokenService:
         return self._pieces[id_]
 
     def _content(self, ids: list[int]) -> str:
-        """What is no UTF-8 becomes U+FFFD."""
+        """Return the text of tokens; invalid UTF-8 becomes U+FFFD."""
         check_token_ids(ids, self._model.n_vocab, "tokens", indexed=True)
         return b"".join(map(self._model.shown, ids)).decode("utf-8", "replace")
 

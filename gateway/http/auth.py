@@ -45,7 +45,7 @@ class Authentication:
         await self._app(scope, receive, send)
 
     def _key(self, scope: Scope) -> ApiKey:
-        """The key of a request. Raises :class:`InvalidKey`, which does not repeat the secret."""
+        """Return the key of a request. Raises InvalidKey, which does not repeat the secret."""
         if self._keyring.open:
             return ANYONE
         if scope["path"] in self._open_paths and scope["method"] in ("GET", "HEAD"):
@@ -62,7 +62,7 @@ class Authentication:
 
 
 def presented(headers: Headers) -> str | None:
-    """The secret in a request's headers; None if there is none."""
+    """Return the secret in a request's headers; None if there is none."""
     scheme, _, secret = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return secret.strip()

@@ -48,14 +48,14 @@ from gateway.http.response_headers import without_ticket
 MAX_URL = 8 * 1024
 MAX_HEADERS = 256
 MAX_HEAD = 64 * 1024
-"""Bytes of a request's head, and of whatever else is not body: chunk extensions, trailers."""
+"""Bytes of a request's head, and of other framing: chunk extensions, trailers."""
 MAX_PIPELINED = 256
 """Requests that may wait on one connection: each costs the client 18 bytes, and us kilobytes."""
 LINGER_S = 2
 """Seconds for a client to read the reason of a refusal; what it sends meanwhile is dropped."""
 MAX_LINGERING = 128
 DISCARD_S = 30
-"""How long the rest of a body may take whose request was answered before all of it was here."""
+"""Time for the rest of a body whose request was answered before all of it was here."""
 WARN_EVERY_S = 60
 
 log = logging.getLogger("forge.connection")
@@ -63,7 +63,7 @@ log = logging.getLogger("forge.connection")
 
 @dataclass(slots=True)
 class Terms:
-    """On what terms a server takes connections; all of them share this object. Times in seconds."""
+    """A server's limits on connections, which all of them share. Times in seconds."""
 
     header_timeout: float
     idle_timeout: float
@@ -74,7 +74,7 @@ class Terms:
     warned_at: float = float("-inf")
 
     def warn(self) -> None:
-        """Say that connections are refused; not for each, which would fill the disk instead."""
+        """Log that connections are refused, once a minute: a line for each would fill the disk."""
         if time.monotonic() - self.warned_at >= WARN_EVERY_S:
             self.warned_at = time.monotonic()
             log.warning("all %d connections are in use; refusing more", self.max_connections)
@@ -104,11 +104,11 @@ class Connection(HttpToolsProtocol):
         self._terms = terms
         self._reading = Reading.NOTHING
         self._unread = 0
-        """Bytes since the parser last handed over a piece of a body, or began a request."""
+        """Bytes since the parser last returned a piece of a body, or began a request."""
         self._running: RequestResponseCycle | None = None
-        """Whose turn it is to be answered; ``self.cycle`` is the newest request."""
+        """The request that is being answered; ``self.cycle`` is the newest."""
         self._failure: ForgeError | None = None
-        """Why nothing more is read."""
+        """The reason why reading has stopped."""
         self._timer: asyncio.TimerHandle | None = None
 
     # The connection.
@@ -118,7 +118,7 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._terms.max_connections:
             self._terms.warn()
             self._refuse(
-                TooManyConnections("this server has no connection to spare", retry_after=1)
+                TooManyConnections("all connections of this server are in use", retry_after=1)
             )
         else:
             self._expect_request()
@@ -138,7 +138,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._fail(_explain(error))
             return
-        if self._reading is Reading.HEAD and self._timer is None:  # not for one that is here whole
+        if self._reading is Reading.HEAD and self._timer is None:  # the head is not here whole
             self._set_timer(self._terms.header_timeout, self._headers_are_late)
         if self._unread > MAX_HEAD:
             what = "framing of the body is" if self._reading is Reading.BODY else "headers are"
@@ -196,7 +196,7 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _check_head(self) -> None:
-        """Raises the ForgeError that answers a head which is not served."""
+        """Raise the ForgeError that answers a head which is refused."""
         if sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD:
             raise HeadersTooLarge(f"the headers are larger than {MAX_HEAD} bytes")
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -231,7 +231,7 @@ class Connection(HttpToolsProtocol):
         return self._running is not None and not self._running.response_complete
 
     def on_response_complete(self) -> None:
-        """Who waits behind this answer is next. Instead of uvicorn's, which arms its own timer."""
+        """Start the next pipelined request. Replaces uvicorn's method, which sets its own timer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -246,7 +246,7 @@ class Connection(HttpToolsProtocol):
             self._expect_request()
 
     def _fail(self, error: ForgeError) -> None:
-        """Read no further: ``error`` answers what came last, when it is its turn."""
+        """Stop reading: ``error`` answers the newest request, when it is its turn."""
         if self.transport.is_closing():
             return
         self._failure = error
@@ -257,7 +257,7 @@ class Connection(HttpToolsProtocol):
         elif culprit is not None and culprit.response_complete:
             self._linger()
         elif culprit is not None and culprit.response_started:
-            self._close()  # too late to say anything
+            self._close()  # too late for an error
         elif culprit is not None or not self._busy:
             self._refuse(error)
 
@@ -269,7 +269,7 @@ class Connection(HttpToolsProtocol):
         self._linger()
 
     def _path(self) -> str:
-        """What is spoken to, as far as that is known."""
+        """Return the path of the newest request, as far as it is known."""
         if self._reading is Reading.BODY:
             return str(self.scope["path"])
         if self._reading is Reading.HEAD:
@@ -278,7 +278,7 @@ class Connection(HttpToolsProtocol):
         return ""
 
     def _encode(self, response: Response) -> bytes:
-        """A whole response, the last of its connection."""
+        """Return a whole response, the last of its connection."""
         response.headers.update({**without_ticket(), "Connection": "close"})
         headers = (*self.server_state.default_headers, *response.raw_headers)
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
@@ -299,7 +299,7 @@ class Connection(HttpToolsProtocol):
         self._set_timer(LINGER_S, self._close)
 
     def _close(self) -> None:
-        """End it; without ceremony if the client does not even read what it was sent."""
+        """Close the connection; abort it if the client does not read what it was sent."""
         self._set_timer(None)
         if self.transport.get_write_buffer_size():
             self.transport.abort()
@@ -316,7 +316,7 @@ class Connection(HttpToolsProtocol):
         self._fail(HeadersTimeout(f"the headers were not complete after {limit:g} seconds"))
 
     def _set_timer(self, seconds: float | None, late: Callable[[], None] | None = None) -> None:
-        """Replace what is waited for."""
+        """Replace the timer; None only stops it."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -332,7 +332,7 @@ def _abandon(cycle: RequestResponseCycle | None) -> None:
 
 
 def _explain(error: httptools.HttpParserError) -> ForgeError:
-    """The error for the client: what a callback raised, or what the parser says."""
+    """Return the error for the client: a callback's own, or one with the parser's message."""
     if isinstance(error.__context__, ForgeError):
         return error.__context__
-    return BadRequest(f"this is not HTTP/1.1: {error}")
+    return BadRequest(f"malformed HTTP/1.1: {error}")

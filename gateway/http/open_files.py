@@ -1,4 +1,4 @@
-"""The system's limit on open files, which is one on connections too."""
+"""The system's limit on open files, which also limits connections."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ from typing import Literal
 
 AUTO_CONNECTIONS = 16384
 RESERVED = 256
-"""Descriptors for all else: workers, listeners, logs, and clients that are being refused."""
+"""Descriptors for everything else: workers, listeners, logs, and clients that are being refused."""
 
 log = logging.getLogger("forge.descriptors")
 
@@ -15,14 +15,14 @@ log = logging.getLogger("forge.descriptors")
 def connections_allowed(wanted: int | Literal["auto"]) -> int:
     """Return how many connections there may be: ``wanted``, or less if the system allows no more.
 
-    Raises the soft limit of this process (which its workers inherit) as far as that needs.
+    Raises the soft limit of this process (which its workers inherit) as far as needed.
     """
     most = AUTO_CONNECTIONS if wanted == "auto" else wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = most + RESERVED
     if soft != resource.RLIM_INFINITY and soft < needed:
         goal = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        # macOS may call its limit infinite, and refuse more than another one says.
+        # macOS may call its limit infinite, and yet refuse more than another limit of it.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (goal, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -37,5 +37,5 @@ def connections_allowed(wanted: int | Literal["auto"]) -> int:
 
 
 def fitting(files: int) -> int:
-    """Connections that fit a limit of so many open files, half of them at least."""
+    """Return the connections that fit a limit of ``files`` open files, half of it at least."""
     return max(files - RESERVED, files // 2, 1)

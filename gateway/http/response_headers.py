@@ -1,4 +1,4 @@
-"""What every response tells: X-Request-Id, X-Queue-Wait, what its key may still use, and more."""
+"""Headers of every response: X-Request-Id, X-Queue-Wait, the key's remaining quota, and more."""
 
 from collections.abc import Callable
 
@@ -38,17 +38,17 @@ class TicketHeaders:
 
 
 def seconds(nanoseconds: int) -> str:
-    """A time as headers tell it."""
+    """Return a time as headers give it: in seconds, to the microsecond."""
     return f"{nanoseconds / NANO:.6f}"
 
 
 def without_ticket() -> dict[str, str]:
-    """The headers of a response to what never was a job."""
+    """Return the headers of a response to a request that never became a job."""
     return {"X-Request-Id": new_name(), "X-Queue-Wait": seconds(0)}
 
 
 def describe(ticket: Ticket, now_ns: int) -> dict[str, str]:
-    """Who the request is, what its priority and seed are, and how long it waited, maybe so far."""
+    """Return a request's id, priority, seed and its wait for a worker (so far, if it waits)."""
     moments = (ticket.dispatched_ns, ticket.ended_ns, now_ns)
     until = next(moment for moment in moments if moment is not None)
     job = ticket.job

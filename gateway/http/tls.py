@@ -8,7 +8,7 @@ from gateway.config.config import ConfigError
 
 
 def server_context(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:
-    """A context for a certificate chain and its key, both PEM; None without them.
+    """Return a context for a certificate chain and its key, both PEM; None without them.
 
     Raises :class:`ConfigError`.
     """
@@ -39,7 +39,7 @@ def server_context(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContex
 
 
 def _check_readable(option: str, file: Path) -> None:
-    """OpenSSL's own errors do not tell which of the two it means."""
+    """Name the unreadable file, which OpenSSL's own errors do not."""
     try:
         with file.open("rb") as stream:
             stream.read(1)

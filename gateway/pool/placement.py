@@ -21,8 +21,9 @@ from gateway.core.prompt_size import BYTES_PER_TOKEN
 from workers.protocol import Generate
 
 Reason = Literal["home", "prefix", "spill", "load"]
-"""Why it goes there: it was parked there; most of its prompt is there; most of it is elsewhere, but
-there is too much to do, or no credit; no worker has a part of it, and there is least to do."""
+"""The reason for a worker: the job was parked there; most of its prompt is cached there; another
+worker has cached more of it, but has too much to do or no credit; no worker has cached any of it,
+and this one has least to do."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 USUAL_ANSWER = 128
@@ -31,17 +32,17 @@ USUAL_ANSWER = 128
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The case for giving a job to one worker."""
+    """A worker's offer to a job."""
 
     worker: int
     credits: int
-    """Generations that it could take."""
+    """Generations that the worker could take now."""
     spared: int = 0
     """Bytes of the job's prompt that need not be computed there."""
     worth: float = 0.0
     """Worth of that, in bytes to compute."""
     backlog: int = 0
-    """Bytes of other prompts that are to be computed there."""
+    """Bytes of other prompts that are still to be computed there."""
 
 
 def neighbour(request: Generate) -> int:
@@ -58,12 +59,12 @@ def neighbour(request: Generate) -> int:
 def choose(
     offers: Sequence[Offer], neighbour: int = 1, home: int | None = None
 ) -> tuple[int, Reason] | None:
-    """A worker with a credit, and why that one; None if all are full.
+    """Return a worker with a credit, and the reason for it; None if all are full.
 
     ``home`` has the job's own cells: it comes first. Otherwise what a worker spares is weighed
     against what there is to do: a generation more counts like ``neighbour`` bytes to compute. Among
-    equals the one with most credits comes first, and then the lowest id. No job waits for a full
-    worker.
+    equals the one with most credits comes first, and then the lowest id. A job never waits for a
+    full worker while another has a credit.
     """
     open_ = [offer for offer in offers if offer.credits > 0]
     if not open_:

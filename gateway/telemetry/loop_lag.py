@@ -1,31 +1,31 @@
-"""How late the event loop is: everything that it serves waits at least as long."""
+"""The lag of the event loop: all requests and streams wait at least as long."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 
 PERIOD_S = 0.1
-"""Between two looks. Each costs some microseconds."""
+"""Time between two looks. Each costs some microseconds."""
 KEPT = 600
 """Looks remembered for :attr:`LoopLag.worst_s`: those of a minute."""
 
 
 class LoopLag:
-    """A timer that comes round for ever, and how late it comes.
+    """A timer that recurs for ever, and its delay.
 
-    Late is the loop when a callback runs for long, when many are due at once, or when the process
+    The loop is late when a callback runs for long, when many are due at once, or when the process
     does not get a core. Timers of the loop are exact to a millisecond.
     """
 
     def __init__(self, clock_s: Callable[[], float], observe: Callable[[float], None]) -> None:
-        """``observe`` is told of each look, in seconds."""
+        """``observe`` is called with the lag of each look, in seconds."""
         self._clock_s = clock_s
         self._observe = observe
         self._recent: deque[float] = deque(maxlen=KEPT)
 
     @property
     def worst_s(self) -> float:
-        """The longest lag of the last minute, in seconds."""
+        """Return the longest lag of the last minute, in seconds."""
         return max(self._recent, default=0.0)
 
     async def run(self) -> None:
@@ -36,7 +36,7 @@ class LoopLag:
             self.look(due)
 
     def look(self, due: float) -> None:
-        """The timer that was due then has come round."""
+        """Record the lag of the timer that was due at ``due`` and fires now."""
         late = max(0.0, self._clock_s() - due)
         self._recent.append(late)
         self._observe(late)

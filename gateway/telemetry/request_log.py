@@ -17,12 +17,15 @@ log = logging.getLogger("forge.requests")
 
 
 class RequestLog:
-    """Writes it at the end. Implements :class:`gateway.dispatch.observer.Observer`."""
+    """Writes a line when a request ends.
+
+    Implements :class:`gateway.dispatch.observer.Observer`.
+    """
 
     def __init__(self, model: str, prompts: bool) -> None:
-        """``model``: that of requests which name none.
+        """``model``: the model of requests that name none.
 
-        ``prompts``: whether what clients wrote may be logged.
+        ``prompts``: log the texts that clients wrote, too.
         """
         self._model = model
         self._prompts = prompts
@@ -39,10 +42,10 @@ class RequestLog:
             log.info(outcome.of_error(error, started=False), extra=fields(**values))
 
     def on_unparked(self, seconds: float) -> None:
-        """The request's line has all its pauses."""
+        """Ignore it: the request's line has all its pauses."""
 
     def on_violation(self, what: str) -> None:
-        """The dispatcher logs it."""
+        """Ignore it: the dispatcher logs it."""
 
     def _who(self, job: Job) -> dict[str, Any]:
         return {
@@ -55,7 +58,7 @@ class RequestLog:
     def _error(self, error: ForgeError | None) -> dict[str, Any]:
         if error is None:
             return {}
-        # What is wrong with a request may be said in its own words.
+        # The message of a BadRequest may quote the request.
         told = self._prompts or not isinstance(error, BadRequest)
         return {"error": error.code, "reason": error.message if told else None}
 
@@ -64,7 +67,7 @@ class RequestLog:
 
 
 def _course(ticket: Ticket) -> dict[str, Any]:
-    """What became of a ticket that has ended. Times are in seconds since its arrival."""
+    """Return the times, counts and speeds of a ticket that has ended. Times are in seconds."""
     usage, arrived = ticket.usage, ticket.arrived_ns
     started, first, ended = ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns
     prefill = None

@@ -1,4 +1,4 @@
-"""`python -m workers.llama`: whether llama.cpp finds a GPU here, as JSON.
+"""`python -m workers.llama`: print as JSON if llama.cpp finds a GPU here.
 
 For the gateway, which estimates memory before a worker starts and must not load llama.cpp itself.
 """

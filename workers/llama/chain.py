@@ -13,7 +13,7 @@ from workers.sampling.stages import RENEWED, Stage, draw_seed, stages
 
 
 class Sampler:
-    """One request's chain of samplers in C, and what of it is made anew for each token."""
+    """One request's chain of samplers in C; some stages are made anew for each token."""
 
     def __init__(self, model: Model, sampling: Sampling, *, ignore_eos: bool, window: int) -> None:
         """``window``: the most tokens that the sequence can hold."""
@@ -23,18 +23,18 @@ class Sampler:
         self._stages = stages(sampling, ignore_eos=ignore_eos, window=window)
         renewed = [stage.name in RENEWED for stage in self._stages]
         self._fixed = [*renewed, True].index(True)
-        """How many stages come before the first that is renewed."""
+        """The number of stages before the first that is renewed."""
         names = [stage.name for stage in self._stages]
         self._banned = list(model.eog) if ignore_eos else []
         self._greedy = names in (["greedy"], ["ban_eog", "greedy"])
-        """Then there is nothing to be sorted: a chain in C would write a list of all tokens."""
+        """Nothing has to be sorted then, while a chain in C would write a list of all tokens."""
         params = llama_cpp.llama_sampler_chain_default_params()
         self._chain = llama_cpp.llama_sampler_chain_init(params)
         for stage in self._stages:
             llama_cpp.llama_sampler_chain_add(self._chain, self._make(stage, 0))
 
     def _make(self, stage: Stage, position: int) -> object:
-        """The C object for a stage; ``position`` matters to those that are renewed."""
+        """Return the C object for a stage; ``position`` matters to those that are renewed."""
         n_vocab = self._model.n_vocab
         given = stage.arguments
         match stage.name:
@@ -62,7 +62,10 @@ class Sampler:
         return _SIMPLE[stage.name](*given)
 
     def sample(self, context: Context, row: int, position: int) -> int:
-        """The token after batch row ``row``; ``position`` counts the completion's tokens from 0."""
+        """Sample the token after batch row ``row``.
+
+        ``position`` counts the completion's tokens from 0.
+        """
         if self._greedy:
             return context.likeliest(row, self._banned)
         self._renew(position)
@@ -72,7 +75,7 @@ class Sampler:
         return token
 
     def _renew(self, position: int) -> None:
-        """Make anew what depends on ``position``; a chain can only be changed from its end."""
+        """Renew the stages that depend on ``position``; a chain changes only at its end."""
         last = [
             llama_cpp.llama_sampler_chain_remove(self._chain, self._fixed)
             for _ in self._stages[self._fixed :]

@@ -46,11 +46,11 @@ LOGITS_BYTES = 64 << 20
 """llama.cpp makes a row of logits for every token it embeds; no caller wants them."""
 
 STEP_LOGITS_BYTES = 32 << 20
-"""What the rows of logits of a step may take, if one for each sequence takes less: a prompt whose
-own tokens are judged is computed in steps of what fits."""
+"""Bytes of a step's rows of logits, unless one row for each sequence takes more: a prompt whose own
+tokens are scored is computed in steps that fit."""
 
 FLASH_TILE = 64
-"""From so many tokens on, ggml's flash attention computes on a CPU in tiles of as many tokens by as
+"""Tokens from which on ggml's flash attention computes on a CPU in tiles of as many tokens by as
 many cells (ggml_compute_forward_flash_attn_ext_f16). A tile whose tokens are of many streams
 computes nearly all cells for all of them, those of others too; in a narrower step each token passes
 over those. 32 streams of 90 tokens and 31 tokens of a prompt took 785 ms, one more 1,270 ms."""
@@ -62,7 +62,7 @@ OK, NO_CELLS = 0, 1
 
 
 class EmbeddingShape(NamedTuple):
-    """How a model embeds, and how much of it at once."""
+    """A model's way of embedding, and the sizes of inputs and steps."""
 
     pooling: Pooling
     whole: bool
@@ -83,7 +83,7 @@ class Context:
         params.n_ctx = spec.n_ctx or auto
         params.n_batch = params.n_ubatch = spec.batch
         self.narrow = narrow_step(spec)
-        """Tokens that a step beside streams had better not exceed."""
+        """Tokens that a step beside streams should not exceed."""
         if self.narrow is not None and not stay_narrow(spec.slots, self.narrow):
             params.n_ubatch = min(spec.batch, self.narrow)  # llama.cpp cuts wider ones then
         self._scratch = n_seq
@@ -117,7 +117,7 @@ class Context:
         self._fill_batch(params.n_batch)
 
     def embeddings(self, model: Model, spec: WorkerSpec) -> EmbeddingShape | None:
-        """How ``model`` embeds; None if it ranks pairs of texts instead."""
+        """Return the way in which ``model`` embeds; None if it ranks pairs of texts instead."""
         if self._pooling == llama_cpp.LLAMA_POOLING_TYPE_RANK:
             return None
         kinds = {
@@ -172,7 +172,7 @@ class Context:
         return self._compute(at)
 
     def _put(self, at: int, sequence: int, first: int, tokens: Sequence[int]) -> int:
-        """Tokens into the batch from ``at`` on, without results; where the next ones go."""
+        """Write tokens into the batch from ``at`` on, without results; return the next ``at``."""
         end = at + len(tokens)
         self._token[at:end] = tokens
         self._pos[at:end] = range(first, first + len(tokens))
@@ -185,7 +185,7 @@ class Context:
         return int(llama_cpp.llama_decode(self.handle, self._batch))
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """Logits after batch row ``row``, one for each token: llama.cpp's own memory, not a copy.
+        """Return the logits of all tokens after batch row ``row``: llama.cpp's memory, not a copy.
 
         Valid until the next :meth:`decode`.
         """
@@ -193,7 +193,7 @@ class Context:
         return np.frombuffer(self._row.from_address(ctypes.addressof(first)), np.float32)
 
     def likeliest(self, row: int, banned: Sequence[int]) -> int:
-        """The token with the largest logit after batch row ``row``, but for the ``banned`` ones.
+        """Return the token with the largest logit after row ``row``, except ``banned`` ones.
 
         Among equals the first. :meth:`chances` must have been asked before.
         """
@@ -203,7 +203,7 @@ class Context:
         return int(logits.argmax())
 
     def chances(self, row: int, top: int) -> LogprobReader:
-        """How likely each token is after batch row ``row``, and which ``top`` are the likeliest.
+        """Return the logprobs of tokens after batch row ``row``, and the ``top`` likeliest.
 
         To be asked before :meth:`allow`; valid until the next :meth:`decode`.
         """
@@ -228,11 +228,11 @@ class Context:
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
     def drop(self, sequence: int) -> None:
-        """Give up the cells of ``sequence``; shared ones stay with the others."""
+        """Free the cells of ``sequence``; shared ones stay with the others."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
     def save(self, sequence: int, first: int, end: int) -> bytearray:
-        """What the cells of some tokens of ``sequence`` hold, for :meth:`restore`."""
+        """Return the state of some cells of ``sequence``, for :meth:`restore`."""
         llama_cpp.llama_memory_seq_cp(self._memory, sequence, self._scratch, first, end)
         state = bytearray(llama_cpp.llama_state_seq_get_size(self.handle, self._scratch))
         llama_cpp.llama_state_seq_get_data(self.handle, _as_bytes(state), len(state), self._scratch)
@@ -240,7 +240,7 @@ class Context:
         return state
 
     def restore(self, sequence: int, first: int, end: int, state: bytearray) -> bool:
-        """Cells for tokens ``first`` to ``end`` of ``sequence``, from a state that ends there.
+        """Restore the cells of tokens ``first`` to ``end`` from a state that ends there.
 
         It must hold those before ``first``. There must be cells for all of the state; False if
         llama.cpp finds none, and then nothing has changed.
@@ -254,7 +254,7 @@ class Context:
 
 
 def stretch(params: llama_cpp.llama_context_params, spec: WorkerSpec) -> None:
-    """How positions become angles: RoPE, and what makes its context longer."""
+    """Set the options of RoPE, and those of longer contexts."""
     params.rope_freq_base, params.rope_freq_scale = spec.rope_freq_base, spec.rope_freq_scale
     params.rope_scaling_type = ROPE_SCALING[spec.rope_scaling]
     params.yarn_orig_ctx = spec.yarn_orig_ctx
@@ -263,19 +263,19 @@ def stretch(params: llama_cpp.llama_context_params, spec: WorkerSpec) -> None:
 
 
 def narrow_step(spec: WorkerSpec) -> int | None:
-    """Tokens of the widest good step in which streams do not pay for each other; None: of any."""
+    """Return the most tokens of a step in which streams do not slow each other; None: any."""
     floats = spec.type_k == spec.type_v and spec.type_k in ("f16", "f32")
     tiled = on_cpu(spec) and spec.flash_attn != "off" and floats
     return FLASH_TILE - BLOCK if tiled else None
 
 
 def affordable_rows(model: Model, spec: WorkerSpec) -> int:
-    """Rows of logits that are cheap: context buffers hold a row for each sequence at least."""
+    """Return the rows of logits that are cheap: buffers hold a row for each sequence anyway."""
     return min(spec.batch, STEP_LOGITS_BYTES // (4 * int(model.n_vocab)))
 
 
 def sequences(model: Model, spec: WorkerSpec) -> int:
-    """How many sequences a context is made for: running ones, and finished ones that are kept.
+    """Return the number of sequences of a context: running ones, and finished ones that are kept.
 
     Kept ones cost what a row of logits does, so there are many with a small vocabulary. A model
     with a state for each sequence, however short, has as many kept ones as slots.

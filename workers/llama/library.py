@@ -1,4 +1,4 @@
-"""llama.cpp's backend and log, and what went wrong when it could not load something."""
+"""llama.cpp's backend and log, and the reasons of its failures to load."""
 
 import contextlib
 import ctypes
@@ -17,14 +17,14 @@ class LoadFailed(Exception):
 
 
 def readable(path: str) -> str:
-    """A path fit for messages: names of files need not be UTF-8."""
+    """Return a path fit for messages: names of files need not be UTF-8."""
     return path.encode("utf-8", "replace").decode()
 
 
 _LEVELS = {3: logging.INFO, 4: logging.ERROR}
 """By GGML log level; llama.cpp is chatty, so the others are debug lines here."""
 _TOLD = ("failed to mlock", "Bad metadata override type")
-"""In warnings about what the operator asked for and does not get; llama.cpp goes on without."""
+"""Texts in warnings about options that fail; llama.cpp goes on without them."""
 _errors: list[str] = []
 _loading = False
 
@@ -42,7 +42,7 @@ def _forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
 
 @contextlib.contextmanager
 def loading(what: str) -> Iterator[None]:
-    """Turn what llama.cpp logs as errors meanwhile into the reason of a :class:`LoadFailed`."""
+    """Turn errors that llama.cpp logs meanwhile into the reason of a :class:`LoadFailed`."""
     global _loading
     _loading = True
     try:
@@ -69,7 +69,7 @@ def initialise() -> None:
 
 
 def _load_backends(folder: Path) -> None:
-    """Load what llama.cpp computes with, if it was built to have that in libraries of their own.
+    """Load llama.cpp's compute backends, if it was built with these as separate libraries.
 
     A portable build (``GGML_BACKEND_DL``) has one for each generation of CPUs, and ggml takes the
     best for this one. By itself it looks beside the executable, which is Python, and in the working

@@ -1,4 +1,4 @@
-"""How a model is loaded: what of a :class:`WorkerSpec` becomes llama.cpp's model parameters."""
+"""Loading of a model: llama.cpp's model parameters from a :class:`WorkerSpec`."""
 
 import ctypes
 import logging
@@ -58,7 +58,7 @@ def on_cpu(spec: WorkerSpec) -> bool:
 
 
 def warn_of_missing_gpu(spec: WorkerSpec) -> None:
-    """Say which options are for a GPU, where llama.cpp finds none."""
+    """Warn of options that need a GPU, where llama.cpp finds none."""
     if has_gpu():
         return
     shares = ",".join(f"{share:g}" for share in spec.tensor_split)
@@ -83,11 +83,11 @@ def _shares(split: tuple[float, ...]) -> ctypes.Array[ctypes.c_float]:
 
 
 def _overrides(values: Mapping[str, Value]) -> ctypes.Array[llama_cpp.llama_model_kv_override]:
-    """Ended by one without a key."""
+    """Return the array of overrides, ended by one without a key."""
     array = (llama_cpp.llama_model_kv_override * (len(values) + 1))()
     for entry, (key, value) in zip(array, values.items(), strict=False):
         entry.key = key.encode()
-        if isinstance(value, bool):  # before int, which it is too
+        if isinstance(value, bool):  # before int, as a bool is an int, too
             entry.tag, entry.value.val_bool = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_BOOL, value
         elif isinstance(value, int):
             entry.tag, entry.value.val_i64 = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT, value

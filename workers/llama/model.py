@@ -17,7 +17,7 @@ UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 
 
 class FIMTokens(NamedTuple):
-    """What stands before the prefix, before the suffix and before what is wanted."""
+    """The tokens before the prefix, before the suffix and before the text to be filled in."""
 
     pre: int
     suf: int
@@ -65,7 +65,7 @@ class Model:
 
     @property
     def n_ctx_train(self) -> int:
-        """The context that the model was made for; a context with YaRN makes it longer."""
+        """Return the context that the model was trained for; YaRN makes it longer."""
         return int(llama_cpp.llama_model_n_ctx_train(self.handle))
 
     def close(self) -> None:
@@ -81,16 +81,16 @@ class Model:
             size = -got
 
     def shown(self, token: int) -> bytes:
-        """The bytes of a token, of a control token its name."""
+        """Return the bytes of a token, of a control token its name."""
         return self.pieces[token] or self._piece(token, special=True)
 
     def control_token(self, text: str) -> int | None:
-        """The control token of that name, if the vocabulary has one."""
+        """Return the control token of that name, if the vocabulary has one."""
         found = self.tokenize(text)[int(self.adds_bos) :]
         return found[0] if len(found) == 1 and self.is_control(found[0]) else None
 
     def special_text(self, which: str) -> str:
-        """The text of the "bos" or "eos" token, as templates write it; "" if the model has none."""
+        """Return the text of "bos" or "eos", as templates write it; "" if the model has none."""
         getter = {"bos": llama_cpp.llama_vocab_bos, "eos": llama_cpp.llama_vocab_eos}[which]
         token = int(getter(self._vocab))
         return self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
@@ -106,8 +106,8 @@ class Model:
         return self._metadata(f"{architecture}.attention.causal") != "false"
 
     def _metadata(self, key: str) -> str:
-        """A short value as text; "" if there is none."""
-        if key in self._overridden:  # llama.cpp tells what is in the file
+        """Return a short value as text; "" if there is none."""
+        if key in self._overridden:  # llama.cpp returns the value in the file
             value = self._overridden[key]
             return str(value).lower() if isinstance(value, bool) else str(value)
         text = ctypes.create_string_buffer(64)
@@ -116,7 +116,7 @@ class Model:
 
     @property
     def chat_template(self) -> str | None:
-        """The one that the operator wants, or the model's own; None if there is neither."""
+        """Return the operator's template, or the model's own; None if there is neither."""
         if self._template is not None:
             return self._template
         usual, for_tools = self._own_template(None), self._own_template(b"tool_use")
@@ -129,7 +129,7 @@ class Model:
 
     @property
     def fim(self) -> FIMTokens | None:
-        """The tokens for infilling, if the model has all three."""
+        """Return the tokens for infilling, if the model has all three."""
         getters = (
             llama_cpp.llama_vocab_fim_pre,
             llama_cpp.llama_vocab_fim_suf,
@@ -175,7 +175,7 @@ class Model:
         llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))
         return ModelInfo(
             name=name,
-            # llama.cpp names sizes it does not know "?B"
+            # llama.cpp calls unknown sizes "?B"
             description=buffer.value.decode("utf-8", "replace").replace(" ?B", ""),
             n_params=llama_cpp.llama_model_n_params(self.handle),
             size_bytes=llama_cpp.llama_model_size(self.handle),
@@ -193,7 +193,7 @@ class _Vocabulary:
     """A vocabulary as llguidance's TokenizerWrapper wants it."""
 
     def __init__(self, model: Model) -> None:
-        # A control token's text would be taken for what a text token may say.
+        # The text of a control token would be taken for the text of a normal one.
         self.special_token_ids = [t for t in range(model.n_vocab) if model.is_control(t)]
         self.tokens = list(model.pieces)
         for token in self.special_token_ids:

@@ -1,6 +1,6 @@
 """One vector for an input, from the vectors of its tokens. Pure.
 
-A long input is computed in several steps, and only what this keeps of each is there at the end.
+A long input is computed in several steps; of each only what is kept here remains at the end.
 """
 
 from enum import Enum, auto
@@ -12,7 +12,7 @@ Rows = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 class Pooling(Enum):
-    """Which tokens speak for an input."""
+    """The tokens that represent an input."""
 
     MEAN = auto()
     CLS = auto()
@@ -20,7 +20,10 @@ class Pooling(Enum):
     LAST = auto()
 
     def wanted(self, first: int, count: int, known: int) -> range:
-        """Which of ``count`` tokens from position ``first`` on it needs, of ``known`` in all."""
+        """Return the offsets needed of ``count`` tokens from position ``first`` on.
+
+        The input has ``known`` tokens in all.
+        """
         if self is Pooling.MEAN:
             return range(count)
         at = (0 if self is Pooling.CLS else known - 1) - first
@@ -34,14 +37,14 @@ class Pooled:
         self._sum: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None = None
 
     def add(self, rows: Rows) -> None:
-        """Take the vectors of some tokens."""
+        """Add the vectors of some tokens."""
         total = rows.sum(axis=0, dtype=np.float64)
         self._sum = total if self._sum is None else self._sum + total
 
     def vector(self, dimensions: int | None) -> bytes | None:
-        """Its first components, scaled to length 1, as little-endian float32; all if None.
+        """Return the first ``dimensions`` components (None: all), scaled to length 1.
 
-        None if the model gave no numbers.
+        They are little-endian float32; None if the model gave no numbers.
         """
         assert self._sum is not None
         part = self._sum[:dimensions]

@@ -14,12 +14,12 @@ from workers.llama.library import initialise
 from workers.protocol.jobs import Shrink
 
 TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]\s+(\S+)")
-"""How llama.cpp begins to tell of each."""
+"""The start of llama.cpp's log line for each tensor."""
 ERROR_LEVEL = 4
 
 
 class ShrinkFailed(Exception):
-    """Why a model can't be written as another type, in one line."""
+    """A model can't be written as another type; the text is the reason, in one line."""
 
 
 def shrink(job: Shrink, tick: Callable[[int, int, str], None]) -> None:
@@ -46,7 +46,7 @@ def shrink(job: Shrink, tick: Callable[[int, int, str], None]) -> None:
     llama_cpp.llama_log_set(hear, ctypes.c_void_p(0))
     source, target = os.fsencode(job.source), os.fsencode(job.target)
     status = llama_cpp.llama_model_quantize(source, target, ctypes.byref(params))
-    initialise()  # or the log would go to what is gone with this function
+    initialise()  # or the log would go to a callback that is gone
     if status:
         said = errors[-1] if errors else f"llama.cpp gave up with {status}"
         raise ShrinkFailed(said.partition("failed to quantize: ")[2] or said)
@@ -66,10 +66,10 @@ class _Traits(ctypes.Structure):
 
 
 class Packing:
-    """How a type of tensors packs weights: blocks of so many in so many bytes."""
+    """A tensor type's packing of weights: blocks of ``block`` weights in ``size`` bytes."""
 
     def __init__(self, type_: int) -> None:
-        """``type_``: ggml's number of it."""
+        """``type_``: ggml's number of the type."""
         # llama_cpp does not declare it; it is found through what libllama is linked to.
         get = llama_cpp.llama_cpp._lib.ggml_get_type_traits
         get.argtypes, get.restype = [ctypes.c_int], ctypes.POINTER(_Traits)
@@ -78,7 +78,7 @@ class Packing:
         self.size = int(self._traits.type_size)
 
     def floats(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What whole blocks hold."""
+        """Return the weights of whole blocks."""
         if not self._traits.to_float:  # they are floats
             return packed.view(np.float32)
         count = len(packed) // self.size * self.block

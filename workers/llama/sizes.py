@@ -57,7 +57,7 @@ class Planner:
         self._model.close()
 
     def plan(self, spec: WorkerSpec) -> ContextMemory:
-        """The sizes of a context as ``spec`` wants it. Raises :class:`workers.llama.LoadFailed`."""
+        """Return the sizes of a context for ``spec``. Raises :class:`workers.llama.LoadFailed`."""
         cells = spec.n_ctx or 0
         if cells <= MOST_CELLS:
             return self._planned(spec)
@@ -88,7 +88,7 @@ class Planner:
 
 @contextmanager
 def _account() -> Iterator[_Account]:
-    """Listen to llama.cpp's log, and to nothing else of it."""
+    """Collect llama.cpp's log lines, which are kept out of ours meanwhile."""
     account = _Account()
     level, propagate = log.level, log.propagate
     log.setLevel(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""``python -m workers.tools.measure``: what one worker's llama.cpp can do, for ``forge tune``.
+"""``python -m workers.tools.measure``: the speed of one worker's llama.cpp, for ``forge tune``.
 
 Lines of JSON on stdin and stdout: first a WorkerSpec, answered by Loaded or Unable; then each
 Measure is answered by Measured. Several of these processes that get the same line at the same time
@@ -46,11 +46,11 @@ from workers.protocol import (
 )
 
 NICENESS = 5
-"""As that of a worker."""
+"""The niceness of a worker."""
 LARGEST_BATCH = 32
 """Streams that "decode" may be asked about, where there are no more slots."""
 MOST_STEPS = 32
-"""Of each size: enough for a median, and streams stay short."""
+"""Steps of each size: enough for a median, and streams stay short."""
 PATIENCE = 4.0
 """A single step of more than so many times the time allowed is the last of its kind."""
 
@@ -72,7 +72,7 @@ class Bench:
             raise llama.LoadFailed("the model can't generate, and nothing else is measured")
         self._random = random.Random(0)
         self._budget = StepBudget(spec.batch, spec.target_itl_ms, self.context.narrow)
-        """It learns, so it stays."""
+        """Kept from one measurement to the next, since it learns."""
 
     def close(self) -> None:
         """Free what llama.cpp holds."""
@@ -80,16 +80,16 @@ class Bench:
         self.model.close()
 
     def prompt(self, count: int) -> list[int]:
-        """Tokens that no other prompt begins with."""
+        """Return random tokens, unlike the start of any other prompt."""
         return self._random.choices(range(self.model.n_vocab), k=count)
 
     def clear(self) -> None:
-        """Leave no cells in use."""
+        """Free all cells."""
         for seq in range(self.n_seq):
             self.context.drop(seq)
 
     def decode(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
-        """Steps of one token for each of so many streams."""
+        """Measure steps of one token for each of ``size`` streams, for each size."""
         first = self.prompt(min(MIX_PROMPT, self.context.n_ctx // 2))
         for size in sizes:
             room = (self.context.n_ctx - len(first)) // size
@@ -114,7 +114,7 @@ class Bench:
                 return
 
     def prefill(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
-        """One prompt at a time, of so many tokens in one step."""
+        """Measure one prompt at a time, of ``size`` tokens in one step, for each size."""
         for size in sizes:
             if size > min(self.spec.batch, self.context.n_ctx):
                 return
@@ -136,7 +136,7 @@ class Bench:
         return time.perf_counter() - begin
 
     def mix(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
-        """The engine with so many clients, each of which sends its next request at once."""
+        """Measure the engine with ``size`` clients that send their next requests at once."""
         for size in sizes:
             self.clear()
             crowd = MeasuredClients(self, size, seconds)
@@ -163,7 +163,7 @@ class Bench:
 
 
 class MeasuredClients:
-    """Clients of an engine, and what they get together.
+    """Clients of an engine, and their throughput together.
 
     They begin with one prompt, computed once, and answers of different lengths, so that from then
     on their requests end one after the other. What is measured begins when all have their first
@@ -182,16 +182,16 @@ class MeasuredClients:
         self._began: float | None = None
         self._tokens = 0
         self.rate = 0.0
-        """Tokens of output per second."""
+        """Return tokens of output per second."""
         first = bench.prompt(min(MIX_PROMPT, self._limit // 2))
         for index in range(size):
             self._send(first, 1 + max(1, MIX_OUTPUT * (index + 1) // size))
 
     def come(self) -> None:
-        """The engine looks for messages; they are there."""
+        """Do nothing: the engine finds its messages in the inbox."""
 
     def hear(self, step: Step) -> None:
-        """One step's events. Raises Enough, or LoadFailed if something went wrong."""
+        """Take one step's events. Raises Enough, or LoadFailed after a failed step."""
         newcomers = False
         for event in step.events:
             if isinstance(event, Failed):
@@ -232,7 +232,7 @@ class MeasuredClients:
 
 
 def memory() -> int:
-    """Bytes that this process takes: PSS where the system tells, else the most it ever had."""
+    """Return this process's memory in bytes: PSS where it is known, else its peak RSS."""
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
@@ -242,7 +242,7 @@ def memory() -> int:
 
 
 def serve(read: BinaryIO, write: Callable[[msgspec.Struct], None]) -> None:
-    """Load what the first line says and measure what the others ask for, until there are none."""
+    """Load the model of the first line and answer the other lines, until there are none."""
     spec = msgspec.json.decode(read.readline(), type=WorkerSpec)
     llama.initialise()
     bench: Bench | None = None
@@ -265,12 +265,12 @@ def main() -> None:
     """Entry of the process."""
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the one who asks ends us
+        signal.signal(number, signal.SIG_IGN)  # the parent ends this process
     os.nice(NICENESS)
     if sys.platform == "linux":
-        # A candidate may want more memory than there is; nobody else should pay for that.
+        # A candidate may need more memory than there is; no other process should be killed for it.
         Path("/proc/self/oom_score_adj").write_text("1000")
-    # Whatever a library prints must not get between our lines.
+    # Output of libraries must not get between our lines.
     with os.fdopen(os.dup(1), "wb") as ours:
         os.dup2(2, 1)
 

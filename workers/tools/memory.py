@@ -22,18 +22,18 @@ from workers.protocol import (
 )
 
 UNRELATED = ("n_ctx", "slots", "batch", "repack", "type_k", "type_v", "flash_attn", "threads")
-"""Fields that a context depends on, or nothing planned: a model is loaded once for all of them."""
+"""Fields that do not concern the model: it is loaded once for all their values."""
 
 
 class Planners:
-    """The planner of the model that was asked for last."""
+    """The planner of the last model."""
 
     def __init__(self) -> None:
         self._planner: Planner | None = None
         self._model = b""
 
     def answer(self, spec: WorkerSpec) -> FromMemoryProbe:
-        """Plan the context that ``spec`` wants."""
+        """Plan the context of ``spec``."""
         try:
             return self._of(spec).plan(spec)
         except LoadFailed as error:

@@ -1,6 +1,6 @@
-"""``python -m workers.tools.quantize``: llama.cpp's quantiser, and what is lost by it.
+"""``python -m workers.tools.quantize``: llama.cpp's quantiser, and its loss of quality.
 
-A process for each job: the quantiser blocks, and what it dislikes may end the process.
+A process for each job: the quantiser blocks, and some files make it end the process.
 """
 
 import os
@@ -38,10 +38,10 @@ SHORTEST = 32
 
 
 class Impossible(Exception):
-    """Why a job can't be done, in one line."""
+    """A job can't be done; the text is the reason, in one line."""
 
 
-# ---------------------------------------------------------------------- how far from it
+# ---------------------------------------------------------------------- errors of weights
 
 
 class Weights:
@@ -52,7 +52,7 @@ class Weights:
         self._bytes = np.memmap(where.file, np.uint8, "r", where.offset)
 
     def floats(self, first: int, count: int) -> NDArray[np.float32]:
-        """``count`` of them from the one with number ``first``; both at a block's border."""
+        """Return ``count`` weights from number ``first`` on; both at a block's border."""
         size, block = self._packing.size, self._packing.block
         return self._packing.floats(
             self._bytes[first // block * size : (first + count) // block * size]
@@ -60,7 +60,7 @@ class Weights:
 
 
 def error_of(pair: Pair) -> Error:
-    """In pieces of whole rows, so that no tensor is too large for it."""
+    """Sum a tensor's errors in pieces of whole rows, so that no tensor is too large."""
     before, after = Weights(pair.before), Weights(pair.after)
     step = max(1, PIECE // pair.row) * pair.row
     absolute = squared = power = 0.0
@@ -74,11 +74,11 @@ def error_of(pair: Pair) -> Error:
     return Error(pair.name, absolute, squared, power)
 
 
-# ---------------------------------------------------------------------- how well it foretells
+# ---------------------------------------------------------------------- perplexity
 
 
 def windows(tokens: list[int], size: int) -> Iterator[list[int]]:
-    """Whole ones that follow each other; of a shorter text all of it."""
+    """Yield whole consecutive windows; of a shorter text all of it."""
     if len(tokens) < size:
         yield tokens
     for first in range(0, len(tokens) - size + 1, size):
@@ -86,7 +86,7 @@ def windows(tokens: list[int], size: int) -> Iterator[list[int]]:
 
 
 def score(job: Score, write: Write) -> Scored:
-    """As llama-perplexity: of each window the second half, which has the first before it.
+    """Score the second half of each window given the first, as llama-perplexity does.
 
     Raises :class:`Impossible` and :class:`workers.llama.LoadFailed`.
     """
@@ -102,7 +102,7 @@ def score(job: Score, write: Write) -> Scored:
     for at, window in enumerate(all_windows):
         write(Tick(at, len(all_windows)))
         if model.adds_bos:
-            window[0] = tokens[0]  # what the model takes for the beginning of a text
+            window[0] = tokens[0]  # BOS, the beginning of a text
         found = _nats(context, window)
         nats += float(found.sum())
         scored += len(found)
@@ -110,7 +110,7 @@ def score(job: Score, write: Write) -> Scored:
 
 
 def _nats(context: llama.Context, window: list[int]) -> NDArray[np.float64]:
-    """Of each token of the second half, minus its log probability."""
+    """Return minus the log probability of each token of the second half."""
     half, step = len(window) // 2, min(context.rows, len(window))
     context.drop(0)
     _decode(context, 0, window[: half - 1], 1)
@@ -135,7 +135,7 @@ def _decode(context: llama.Context, first: int, tokens: list[int], rows: int) ->
 
 
 def serve(job: Job, write: Write) -> None:
-    """Do it and say how it ended."""
+    """Do the job and write its result."""
     llama.initialise()
     try:
         if isinstance(job, Shrink):
@@ -153,8 +153,8 @@ def serve(job: Job, write: Write) -> None:
 def main() -> None:
     """Entry of the process."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who asks ends us
-    # Whatever a library prints must not get between our lines.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    # Output of libraries must not get between our lines.
     with os.fdopen(os.dup(1), "wb") as ours:
         os.dup2(2, 1)
 

@@ -1,6 +1,6 @@
-"""What happened so far, in constant memory however many requests came.
+"""Metrics of all requests so far, in constant memory however many came.
 
-Quantiles come from a DDSketch (1 % relative error, bounded bins); what Prometheus scrapes from
+Quantiles come from a DDSketch (1 % relative error, bounded bins); the Prometheus text from
 counters and histograms of our own, and from the queue and the pool as they stand at that moment.
 """
 
@@ -32,7 +32,7 @@ class Outcomes(TypedDict):
     finished: int
     failed: int
     cancelled: int
-    """Their clients hung up."""
+    """Requests whose clients hung up."""
     total: int
 
 
@@ -44,10 +44,10 @@ class Summary(TypedDict):
     running: int
     """Sequences with a slot."""
     p50_latency_ms: float
-    """Of finished requests, from arrival to the end; 0 before the first."""
+    """From arrival to the end, of finished requests; 0 before the first."""
     p99_latency_ms: float
     event_loop_lag_max_ms: float
-    """How late the event loop was at worst in the last minute."""
+    """The longest lag of the event loop in the last minute."""
     requests: Outcomes
 
 
@@ -55,7 +55,7 @@ class Metrics:
     """Counts tickets as they end. Implements :class:`gateway.dispatch.observer.Observer`."""
 
     def __init__(self, *models: str) -> None:
-        """``models``: the names that clients know them by; the first is that of who names none."""
+        """``models``: the names that clients know them by; the first is the default."""
         self.registry = Registry()
         self._latency_ms = Sketch(0.01, _MAX_BINS)
         self._outcomes: Tally[Outcome] = Tally()
@@ -66,7 +66,7 @@ class Metrics:
         )
         text = "Time for which a sequence was parked"
         self._parked = self.registry.seconds("request_parked_time", text, SECONDS, {}).of()
-        text = "How late timers of the event loop come"
+        text = "Delay of timers of the event loop"
         looks = self.registry.seconds("event_loop_lag", text, LAGS, {}).of()
         self.lag = LoopLag(time.monotonic, lambda late_s: looks.observe(nanoseconds(late_s)))
         text = "The longest lag of the last minute"
@@ -76,7 +76,7 @@ class Metrics:
     # ------------------------------------------------------------------ what happens
 
     def meter(self, job: Job) -> Meter:
-        """Return the function to call with a job's tokens."""
+        """Return the meter that counts a job's tokens."""
         return self._requests.meter(job)
 
     def gaps(self) -> tuple[tuple[float, ...], list[int]]:
@@ -84,7 +84,7 @@ class Metrics:
         return GAPS, self._requests.gaps()
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
-        """Count a request that was not let in."""
+        """Count a request that was refused."""
         self._requests.refused(job, error)
 
     def on_end(self, ticket: Ticket) -> None:
@@ -109,12 +109,12 @@ class Metrics:
     # ------------------------------------------------------ the study project's view of it
 
     def quantile_ms(self, q: float) -> float:
-        """End-to-end latency of finished requests in milliseconds; 0 before the first."""
+        """Return the end-to-end latency of finished requests in ms; 0 before the first."""
         value = self._latency_ms.quantile(q)
         return round(value, 3) if value is not None else 0.0
 
     def summary(self, queue_depth: int, running: int) -> Summary:
-        """The answer to ``GET /metrics``."""
+        """Return the answer to ``GET /metrics``."""
         total = self._outcomes.total()
         return {
             "queue_depth": queue_depth,

@@ -1,8 +1,7 @@
-"""What Prometheus scrapes, in a twentieth of the time that prometheus_client takes to write it.
+"""The Prometheus text, in a twentieth of the time that prometheus_client takes to write it.
 
 That took 4 ms for 600 lines, 12 where all cores compute, and no client gets a token meanwhile.
-Series never change: their lines are made once, and a scrape only puts the numbers behind them.
-Pure.
+Series never change: their lines are made once, and a scrape only appends the numbers. Pure.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/ and OpenMetrics 1.0.
 """
@@ -13,7 +12,7 @@ from itertools import product
 from typing import Literal
 
 Labels = Mapping[str, Iterable[str]]
-"""By name, the values that each label may have."""
+"""The values that each label may have, by the label's name."""
 Kind = Literal["counter", "gauge", "histogram"]
 
 
@@ -22,16 +21,16 @@ class Family:
     """A metric, with all its series as of now."""
 
     name: str
-    """A counter's without _total."""
+    """The metric's name; a counter's without _total."""
     kind: Kind
     text: str
-    """What it means."""
+    """The help text."""
     samples: Iterable[tuple[str, float]]
     """A series, as :func:`series` writes it, and its value."""
 
 
 def series(name: str, labels: Mapping[str, str]) -> str:
-    """A line without its value."""
+    """Return a line without its value."""
     pairs = ",".join(f'{label}="{_quoted(value)}"' for label, value in labels.items())
     return f"{name}{{{pairs}}}" if pairs else name
 
@@ -41,15 +40,15 @@ def _quoted(value: str) -> str:
 
 
 def combinations(labels: Labels) -> Iterator[dict[str, str]]:
-    """All that the labels' values allow; one without labels."""
+    """Return all combinations of the labels' values; a single empty one without labels."""
     return (dict(zip(labels, values, strict=True)) for values in product(*labels.values()))
 
 
 def render(families: Iterable[Family], *, openmetrics: bool) -> bytes:
-    """The whole body, as OpenMetrics or as Prometheus' older text; they differ but little."""
+    """Return the whole body, as OpenMetrics or as Prometheus' older text, which differ little."""
     parts = []
     for family in families:
-        # The older text names what it describes as the samples do.
+        # The older text describes a metric under the name of its samples.
         total = family.kind == "counter" and not openmetrics
         name = f"{family.name}_total" if total else family.name
         parts.append(f"# HELP {name} {family.text}\n# TYPE {name} {family.kind}\n")

@@ -27,31 +27,31 @@ class Counter:
         self._counts[values] += by
 
     def collect(self) -> Iterator[Family]:
-        """What is scraped."""
+        """Yield the family to scrape."""
         samples = zip(self._lines, self._counts.values(), strict=True)
         yield Family(self._name, "counter", self._text, samples)
 
 
 class Gauge:
-    """A number that is asked for at each scrape."""
+    """A number that is read at each scrape."""
 
     def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
         self._name, self._text, self._read = name, text, read
 
     def collect(self) -> Iterator[Family]:
-        """What is scraped."""
+        """Yield the family to scrape."""
         yield Family(self._name, "gauge", self._text, [(self._name, self._read())])
 
 
 class Buckets:
-    """How many values were at most each bound, and above the last; and their sum."""
+    """Counts of values per bucket (at most each bound, and above the last), and their sum."""
 
     __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: tuple[int, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """Of each bucket alone, without those below it."""
+        """Values in each bucket alone, without those below it."""
         self.sum = 0
 
     def observe(self, value: int) -> None:
@@ -66,7 +66,7 @@ class Histogram:
     def __init__(
         self, name: str, text: str, bounds: tuple[float, ...], labels: Labels, *, scale: int = 1
     ) -> None:
-        """What is observed is ``scale`` times what bounds and scrapes say: NANO for seconds."""
+        """Observed values are ``scale`` times those of bounds and scrapes: NANO for seconds."""
         self._name, self._text, self._scale = name, text, scale
         fine = tuple(round(bound * scale) for bound in bounds)
         chosen = list(combinations(labels))
@@ -75,11 +75,11 @@ class Histogram:
         self._lines = [line for each in chosen for line in _lines(name, each, ends)]
 
     def of(self, *values: str) -> Buckets:
-        """The buckets for these values of the labels, in their order. Raises KeyError."""
+        """Return the buckets for these values of the labels, in their order. Raises KeyError."""
         return self._children[values]
 
     def collect(self) -> Iterator[Family]:
-        """What is scraped."""
+        """Yield the family to scrape."""
         values = chain.from_iterable(
             (*accumulate(child.counts), sum(child.counts), child.sum / self._scale)
             for child in self._children.values()
@@ -88,7 +88,7 @@ class Histogram:
 
 
 def _lines(name: str, labels: dict[str, str], ends: list[str]) -> Iterator[str]:
-    """Of one child: its buckets, their count and their sum."""
+    """Yield the lines of one child: its buckets, their count and their sum."""
     for end in ends:
         yield series(f"{name}_bucket", {**labels, "le": end})
     yield series(f"{name}_count", labels)
@@ -96,17 +96,17 @@ def _lines(name: str, labels: dict[str, str], ends: list[str]) -> Iterator[str]:
 
 
 class TokenMeter:
-    """What is counted for each token of one class: one call, and nothing to look up."""
+    """The counts of one class, written for each token: one call, and no lookup."""
 
     __slots__ = ("_gaps", "tokens")
 
     def __init__(self, gaps: Buckets) -> None:
         self._gaps = gaps
         self.tokens = 0
-        """How many were sampled."""
+        """Tokens sampled so far."""
 
     def __call__(self, tokens: int, gap_ns: int | None) -> None:
-        """A sequence got ``tokens``, so long after those before; None: they are its first."""
+        """Count ``tokens`` of a sequence, ``gap_ns`` after its last ones; None: its first."""
         self.tokens += tokens
         if gap_ns is not None:
             gaps = self._gaps  # as observe(), without the call
@@ -115,5 +115,5 @@ class TokenMeter:
 
 
 def nanoseconds(seconds: float) -> int:
-    """For a histogram of seconds."""
+    """Return ``seconds`` as a histogram of seconds takes them."""
     return round(seconds * NANO)

@@ -1,4 +1,4 @@
-"""Which models are loaded, and how often and how long they were."""
+"""Metrics of models: their states, loads and unloads, and the time that loading took."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import get_args
@@ -30,21 +30,21 @@ class Loads:
         self._seconds = registry.seconds("model_load", text, SECONDS, of_model)
 
     def loaded(self, name: str, took_ns: int) -> None:
-        """A model was loaded."""
+        """Count a model that was loaded."""
         self._loads.add((name,))
         self._seconds.of(name).observe(took_ns)
 
     def failed(self, name: str) -> None:
-        """A model could not be loaded."""
+        """Count a model that could not be loaded."""
         self._failures.add((name,))
 
     def unloaded(self, name: str, reason: Reason) -> None:
-        """A model was unloaded."""
+        """Count a model that was unloaded."""
         self._unloads.add((name, reason))
 
 
 class States:
-    """How the models stand now.
+    """The state of each model.
 
     Implements :class:`gateway.telemetry.metrics.registry.Collector`.
     """
@@ -53,7 +53,7 @@ class States:
         self._look = look
 
     def collect(self) -> Iterator[Family]:
-        """1 for the state that each model is in, 0 for the others."""
+        """Yield 1 for the state that each model is in, 0 for the others."""
         samples = [
             (series("forge_model_state", {"model": name, "state": state}), float(state == now))
             for name, now in self._look().items()

@@ -1,4 +1,4 @@
-"""All that is scraped, in one place: instruments are made here, and read here."""
+"""The registry of metrics: instruments are made here, and read here."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
@@ -9,10 +9,10 @@ from gateway.telemetry.metrics.instruments import Counter, Gauge, Histogram
 
 
 class Collector(Protocol):
-    """Something that is scraped."""
+    """A source of metrics."""
 
     def collect(self) -> Iterable[Family]:
-        """How it stands now."""
+        """Yield its families as of now."""
         ...
 
 
@@ -22,32 +22,32 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class Registry:
-    """What is scraped, in the order in which it was added. Names get the prefix here."""
+    """All metrics, in the order in which they were added. Names get the prefix here."""
 
     def __init__(self) -> None:
         self._collectors: list[Collector] = []
 
     def add(self, collector: C) -> C:
-        """Have it scraped, too."""
+        """Add a collector, and return it."""
         self._collectors.append(collector)
         return collector
 
     def counter(self, name: str, text: str, labels: Labels) -> Counter:
-        """A new one; its name is without _total."""
+        """Add a counter; its name is without _total."""
         return self.add(Counter(f"forge_{name}", text, labels))
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """One whose value is read at each scrape."""
+        """Add a gauge whose value is read at each scrape."""
         self.add(Gauge(f"forge_{name}", text, read))
 
     def histogram(
         self, name: str, text: str, bounds: tuple[float, ...], labels: Labels
     ) -> Histogram:
-        """A new one, of whole numbers."""
+        """Add a histogram of whole numbers."""
         return self.add(Histogram(f"forge_{name}", text, bounds, labels))
 
     def seconds(self, name: str, text: str, bounds: tuple[float, ...], labels: Labels) -> Histogram:
-        """A new one, which is told nanoseconds; its name is without _seconds."""
+        """Add a histogram that observes nanoseconds; its name is without _seconds."""
         return self.add(Histogram(f"forge_{name}_seconds", text, bounds, labels, scale=NANO))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
@@ -69,7 +69,7 @@ def _wants_openmetrics(accept: str) -> bool:
 
 
 def wants_exposition(accept: str) -> bool:
-    """Whether an Accept header asks for Prometheus text rather than the study project's JSON."""
+    """Tell if an Accept header asks for Prometheus text rather than the study project's JSON."""
     kinds = (part.split(";")[0].strip().lower() for part in accept.split(","))
     text = ("text/plain", "application/openmetrics-text")
     known = (kind for kind in kinds if kind in (*text, "application/json", "*/*"))

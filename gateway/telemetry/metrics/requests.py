@@ -1,4 +1,4 @@
-"""What is counted and timed of requests, by their class."""
+"""Counts and times of requests, by their class."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -19,10 +19,10 @@ TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50
 
 
 class Requests:
-    """Counted when they are refused, when they end, and when a token comes."""
+    """Requests, counted when they are refused, when they end, and when a token comes."""
 
     def __init__(self, registry: Registry, models: Sequence[str]) -> None:
-        """``models``: the names that clients know them by; the first is that of who names none."""
+        """``models``: the names that clients know them by; the first is the default."""
         self._models = models
         of_model: Labels = {"model": models}
         by_class: Labels = {"class": CLASSES, **of_model}
@@ -41,11 +41,11 @@ class Requests:
         registry.add(self)
 
     def meter(self, job: Job) -> TokenMeter:
-        """Return the function to call with a job's tokens."""
+        """Return the meter that counts a job's tokens."""
         return self._meters[self._kind(job)]
 
     def _kind(self, job: Job) -> tuple[str, str]:
-        """The labels of a request: its class and its model."""
+        """Return the labels of a request: its class and its model."""
         return class_of(job.priority), job.model or self._models[0]
 
     def gaps(self) -> list[int]:
@@ -56,16 +56,16 @@ class Requests:
         ]
 
     def refused(self, job: Job, error: ForgeError) -> None:
-        """A request was not let in."""
+        """Count a request that was refused."""
         ending = of_error(error, started=False)
         self._ended.add((*self._kind(job), ending))
 
     def answered(self, error: ForgeError) -> None:
-        """An error was answered, be it to a request or to what never became one."""
+        """Count an error that was answered, also where no job ever began."""
         self._errors.add((error.code,))
 
     def ended(self, ticket: Ticket) -> Outcome:
-        """A ticket has just ended; in which way."""
+        """Count a ticket that has just ended; return how it ended."""
         kind = self._kind(ticket.job)
         ending = of_ticket(ticket)
         self._ended.add((*kind, ending))
@@ -78,8 +78,8 @@ class Requests:
         return ending
 
     def collect(self) -> Iterator[Family]:
-        """What the meters count."""
-        name, text = "forge_generation_tokens", "Tokens sampled, by requests that run too"
+        """Yield the tokens that the meters count."""
+        name, text = "forge_generation_tokens", "Tokens sampled, those of running requests included"
         totals = dict.fromkeys(self._models, 0)
         for (_, model), meter in self._meters.items():
             totals[model] += meter.tokens
@@ -88,12 +88,12 @@ class Requests:
 
 
 class _Tokens:
-    """Of prompts; those of answers are counted one by one."""
+    """Tokens of prompts; those of answers are counted one by one."""
 
     def __init__(self, registry: Registry, labels: Labels) -> None:
         text = "Prompt tokens of requests that ended"
         self._prompt = registry.counter("prompt_tokens", text, labels)
-        text = "Prompt tokens that might have been cached"
+        text = "Prompt tokens that were looked up in the prefix cache"
         self._queried = registry.counter("prefix_cache_queried_tokens", text, labels)
         text = "Prompt tokens whose KV cells were already computed"
         self._hit = registry.counter("prefix_cache_hit_tokens", text, labels)
@@ -106,7 +106,7 @@ class _Tokens:
 
 
 class _Waits:
-    """How long what took of a request, and how large it was."""
+    """Durations of a request's parts, and its size in tokens."""
 
     def __init__(self, registry: Registry, labels: Labels) -> None:
         text = "Time from arrival to a worker"

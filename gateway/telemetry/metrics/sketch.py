@@ -2,7 +2,7 @@
 
 Bin ``k`` counts the values in (g^(k-1), g^k], where g = (1 + e) / (1 - e); its middle,
 2 g^k / (1 + g), is within the error e of each of them. At 1 %, g is 1.0202: values of 1 ms to 60 s
-fall into 551 bins, and 250 ms is reported as something from 247.5 to 252.5 ms. Where more bins than
+fall into 551 bins, and 250 ms is reported as a value from 247.5 to 252.5 ms. Where more bins than
 allowed are used, the lowest two become one: p99 stays within e, p1 may not. Pure.
 
 Masson, Rim, Lee: DDSketch, http://www.vldb.org/pvldb/vol12/p2195-masson.pdf
@@ -12,7 +12,7 @@ from math import ceil, log
 
 
 class Sketch:
-    """How many values fell into each bin of equal relative width."""
+    """Counts of values in bins of equal relative width."""
 
     def __init__(self, error: float, max_bins: int) -> None:
         """Answer within ``error`` (0.01 is 1 %) from at most ``max_bins`` bins."""

@@ -1,4 +1,4 @@
-"""Gauges of queue, pool and process: read at each scrape, and not before."""
+"""Gauges of queues, pools and the process, read at each scrape and not before."""
 
 import contextlib
 import mmap
@@ -20,13 +20,13 @@ UP = ("ready", "draining")
 
 
 class QueueGauges:
-    """Queues and pools. One look is O(n) in what waits."""
+    """Queues and pools. One scrape is O(n) in the sequences that wait."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Family]:
-        """All of it."""
+        """Yield all gauges of queues and pools."""
         yield from self._queue()
         yield from self._work()
         found = self._registry.workers()
@@ -37,14 +37,15 @@ class QueueGauges:
         yield _labelled(
             "counter",
             "placements",
-            "Sequences given to a worker, by why to that one: it was parked there; most of its "
-            "prompt is there; that is elsewhere, where there is too much to do; least to do",
+            "Sequences given to a worker, by the reason for that worker: the sequence was parked "
+            "there; most of its prompt is cached there; the worker with most of it has too much "
+            "to do; it has least to do",
             "reason",
             self._registry.placements(),
         )
 
     def _queue(self) -> Iterator[Family]:
-        """The waiting sequences, by class."""
+        """Yield the length of the queue and its oldest wait, by class."""
         now = self._registry.now_ns()
         arrivals: dict[str, list[int]] = {kind: [] for kind in CLASSES}
         for sequence in self._registry.waiting():
@@ -73,13 +74,13 @@ class QueueGauges:
 
 
 class Process:
-    """The gateway's own, under the names that all programs use.
+    """Metrics of the gateway's process, under the names that all programs use.
 
     prometheus_client also counts open files: half a millisecond for each thousand connections.
     """
 
     def collect(self) -> Iterator[Family]:
-        """Its CPU time and, on Linux, its memory."""
+        """Yield the CPU time of the process and, on Linux, its memory."""
         name, text = "process_cpu_seconds", "CPU time of the gateway, user and system"
         yield Family(name, "counter", text, [(f"{name}_total", time.process_time())])
         with contextlib.suppress(OSError):
@@ -96,16 +97,16 @@ def _slots(workers: list[WorkerStatus]) -> Iterator[Family]:
 
 
 def _cells(workers: list[tuple[ServedModel, WorkerStatus]]) -> Iterator[Family]:
-    """The KV cache, and what lies behind it."""
+    """Yield the use of the KV cache and of the host cache behind it."""
     models = [served.pool.model for served, worker in workers if worker.state in UP]
     loads = [worker.load for _, worker in workers]
     cells = sum(model.n_ctx for model in models if model is not None)
     yield _gauge("kv_cells", "KV cells, of one token each", cells)
     text = "KV cells of sequences that run or are parked"
     yield _gauge("kv_cells_used", text, sum(load.cells_used for load in loads))
-    text = "KV cells kept for prompts to come"
+    text = "KV cells that cache prefixes for later prompts"
     yield _gauge("kv_cells_cached", text, sum(load.cells_cached for load in loads))
-    text = "Host memory of prefixes that lost their KV cells"
+    text = "Host memory of prefixes whose KV cells were evicted"
     yield _gauge("host_cache_bytes", text, sum(load.host_bytes for load in loads))
     text = "Tokens copied back from host memory since the workers' start"
     restored = sum(load.restored_tokens for load in loads)
@@ -116,12 +117,12 @@ def _workers(workers: list[WorkerStatus], registry: ModelRegistry) -> Iterator[F
     states = dict.fromkeys(STATES, 0)
     for worker in workers:
         states[worker.state] += 1
-    yield _labelled("gauge", "workers", "Workers by what they do", "state", states)
+    yield _labelled("gauge", "workers", "Workers by state", "state", states)
     text = "Workers that can serve"
     yield _gauge("workers_ready", text, states["ready"] + states["draining"])
-    text = "Worker processes started in the place of others"
+    text = "Worker processes started to replace others"
     yield _counter("worker_restarts", text, registry.restarts())
-    text = "What each worker's last decode step took"
+    text = "Duration of each worker's last decode step"
     steps = {str(number): 0.0 for number in registry.worker_numbers()}
     steps |= {str(worker.id): worker.load.step_ms / 1000 for worker in workers}
     yield _labelled("gauge", "step_seconds", text, "worker", steps)
