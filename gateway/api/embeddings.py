@@ -70,7 +70,7 @@ _Inputs = Annotated[
 
 
 class EmbeddingBody(BaseModel):
-    """What OpenAI's API takes, and Forge's own ``priority`` and ``timeout``."""
+    """The fields of OpenAI's API, and Forge's own ``priority`` and ``timeout``."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -81,9 +81,9 @@ class EmbeddingBody(BaseModel):
     encoding_format: Literal["float", "base64"] | None = None
     """Default `float`; `base64` is that of the floats' bytes, little-endian float32."""
     dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
-    """How many of the model's to keep. Default: all."""
+    """Number of the model's dimensions to keep. Default: all."""
     user: str | None = None
-    """Who the end user is; asks for nothing."""
+    """Name of the end user; accepted, without effect."""
     priority: body.Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=body.MAX_TIMEOUT_S, allow_inf_nan=False)
@@ -138,7 +138,7 @@ class Embeddings:
         ]
 
     async def embeddings(self, request: Request) -> Response:
-        """What texts mean, as vectors."""
+        """Return the meaning of texts as vectors."""
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         served, given = self._service.parse(EmbeddingBody, raw, {})
@@ -176,7 +176,7 @@ def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
 
 
 def _check(job: Job, model: ModelInfo) -> None:
-    """What is refused sooner when the model is known: nobody should wait for that."""
+    """Refuse early, with the model known: no request should wait for that."""
     for index, prompt in enumerate(job.prompts):
         if isinstance(prompt, Tokens):
             param = f"input.{index}" if len(job.prompts) > 1 else "input"
@@ -196,7 +196,7 @@ async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
     """The answer's data, in the order of the inputs. Raises the ticket's error.
 
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
-    everybody.
+    all requests.
     """
     assert ticket.job.params.embedding is not None
     found: dict[int, orjson.Fragment] = {}

@@ -1,4 +1,4 @@
-"""Whether a request is from this machine."""
+"""The test that a request is from this machine."""
 
 import ipaddress
 
@@ -9,7 +9,7 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 def from_here(request: Request) -> bool:
-    """Whether a request is certain to come from this machine, and not from somebody's web page."""
+    """Tell if a request is certain to come from this machine, and not from a foreign web page."""
     headers, client = request.headers, request.client
     if client is None or any(name in headers for name in FORWARDED):
         return False
@@ -20,7 +20,7 @@ def from_here(request: Request) -> bool:
 
 
 def _named_here(host: str) -> bool:
-    """Whether the browser's user meant this machine: any name may be made to lead here."""
+    """Tell if the browser's user meant this machine: any name may be made to lead here."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     return name == "localhost" or _loopback(name.strip("[]"))
 

@@ -36,7 +36,7 @@ class ModelBody(BaseModel):
 
 
 class Models:
-    """For who runs the server: a key is needed, or to sit at the machine where there are none."""
+    """For the operator: needs a key, or a client on this machine if there are no keys."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -72,8 +72,8 @@ class Models:
     async def unload(self, request: Request) -> Response:
         """Unload a model.
 
-        The answer comes when it is unloaded. What it computes is finished first; who waits for it
-        goes on waiting, and it is loaded again when it is their turn.
+        The answer comes when it is unloaded. What it computes is finished first; requests that
+        wait for it go on waiting, and it is loaded again when it is their turn.
         """
         served = await self._served(request)
         return await self._done(request, served, served.unload)
