@@ -37,8 +37,6 @@ def raised(path: Path) -> Iterator[str]:
                     yield part.value
 
 
-UNCLEAN = {"gateway/dispatch/queue.py"}
-"""Files with such errors still: none may join them, and those that are cleaned leave."""
 PARSERS = list(commands(build_parser()))
 
 
@@ -54,6 +52,4 @@ def test_help(parser: argparse.ArgumentParser) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_errors(path: Path) -> None:
-    if str(path.relative_to(ROOT)) in UNCLEAN:
-        return
     assert [text for text in raised(path) if NAMELESS.search(text)] == []

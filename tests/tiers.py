@@ -41,17 +41,16 @@ SERVER: Final = (
     "packaging",
 )
 SERVERS: Final = frozenset({"server", "exact_server", "start_server"})
-"""Fixtures: a test that uses one is at least in the tier *server*.
-
-The gateway in this process, ``front``, makes a contract test a unit test.
-"""
+"""Fixtures: a test that uses one is at least in the tier *server*."""
+FRONTS: Final = frozenset({"front", "answering"})
+"""Fixtures: the gateway in this process, which makes a contract test a unit test."""
 
 
 def tier(path: PurePath, fixtures: frozenset[str]) -> Tier:
     """The tier of a test in ``path``, which is relative to tests/, that uses ``fixtures``."""
     if any(path.is_relative_to(each) for each in SLOW):
         return "slow"
-    if "front" in fixtures and not fixtures & SERVERS:
+    if fixtures & FRONTS and not fixtures & SERVERS:
         return "unit"
     in_folder = any(path.is_relative_to(each) for each in SERVER)
     return "server" if in_folder or fixtures & SERVERS else "unit"

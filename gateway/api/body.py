@@ -215,8 +215,8 @@ def priority(
 ) -> float:
     """The base priority: from the body, else the X-Priority header, else the service tier.
 
-    Raises PriorityNotAllowed if that is above ``highest``; a request for none gets what is allowed.
-    A header that makes no sense is a BadRequest even where the body overrules it.
+    Raises PriorityNotAllowed if that is above ``highest``; a request without one gets what is
+    allowed. A header that makes no sense is a BadRequest even where the body overrules it.
     """
     header = headers.get("x-priority")
     of_header = None if header is None else _priority(header.strip(), "X-Priority")

@@ -83,7 +83,7 @@ class EmbeddingBody(BaseModel):
     dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
     """Number of the model's dimensions to keep. Default: all."""
     user: str | None = None
-    """Name of the end user; accepted, without effect."""
+    """The end user's name; changes nothing."""
     priority: body.Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=body.MAX_TIMEOUT_S, allow_inf_nan=False)
@@ -176,7 +176,7 @@ def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
 
 
 def _check(job: Job, model: ModelInfo) -> None:
-    """Refuse early, with the model known: no request should wait for that."""
+    """Refuse, once the model is known, what no wait can help."""
     for index, prompt in enumerate(job.prompts):
         if isinstance(prompt, Tokens):
             param = f"input.{index}" if len(job.prompts) > 1 else "input"
@@ -196,7 +196,7 @@ async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
     """The answer's data, in the order of the inputs. Raises the ticket's error.
 
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
-    all requests.
+    all clients.
     """
     assert ticket.job.params.embedding is not None
     found: dict[int, orjson.Fragment] = {}

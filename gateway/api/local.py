@@ -9,7 +9,7 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 def from_here(request: Request) -> bool:
-    """Tell if a request is certain to come from this machine, and not from a foreign web page."""
+    """Tell whether a request certainly comes from this machine, and not from a web page."""
     headers, client = request.headers, request.client
     if client is None or any(name in headers for name in FORWARDED):
         return False

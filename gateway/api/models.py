@@ -36,7 +36,7 @@ class ModelBody(BaseModel):
 
 
 class Models:
-    """For the operator: needs a key, or a client on this machine if there are no keys."""
+    """For the operator: needs a key or, without keys, a request from the server's own machine."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -72,8 +72,8 @@ class Models:
     async def unload(self, request: Request) -> Response:
         """Unload a model.
 
-        The answer comes when it is unloaded. What it computes is finished first; requests that
-        wait for it go on waiting, and it is loaded again when it is their turn.
+        The answer comes when it is unloaded. What it computes is finished first; a request that
+        waits for it goes on waiting, and it is loaded again when it is their turn.
         """
         served = await self._served(request)
         return await self._done(request, served, served.unload)

@@ -64,7 +64,7 @@ class WorkerItem(TypedDict):
     cells_used: int
     """KV cells, of one token each."""
     cells_cached: int
-    """Cells among them that no request uses now, kept for prompts to come."""
+    """Cells that no sequence uses now, kept for prompts to come."""
     step_ms: float
     """Duration of the last step."""
     host_bytes: int
@@ -166,7 +166,7 @@ class Ops:
         )
 
     async def queue(self, request: Request) -> Response:
-        """List the waiting requests."""
+        """The waiting requests, in the order in which they would be served."""
         registry = self._service.registry
         now = registry.now_ns()
         waiting = registry.waiting()
@@ -206,7 +206,7 @@ class Ops:
 def _placed(
     order: Iterable[tuple[ServedModel, Entry, Sequence]],
 ) -> Iterator[tuple[int, int, ServedModel, Entry, Sequence]]:
-    """With each, how many are before it: of all, and of those that wait for the same model."""
+    """With each, how many are before it: of all, and of those for the same model."""
     before = Counter[str]()
     for ahead, (served, place, sequence) in enumerate(order):
         yield ahead, before[served.name], served, place, sequence

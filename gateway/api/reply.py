@@ -153,7 +153,7 @@ async def serve_ticket(
 ) -> T:
     """Do as :func:`unless_hung_up` does.
 
-    However this ends, the ticket is ended too: nothing is computed without a reader.
+    However this ends, the ticket is ended too: nothing is computed without a client.
     """
     try:
         return await unless_hung_up(receive, work)
@@ -164,7 +164,7 @@ async def serve_ticket(
 async def unless_hung_up(receive: Callable[[], Awaitable[Message]], work: Awaitable[T]) -> T:
     """The result of ``work``, unless the client goes away first (ClientDisconnect).
 
-    The work stays in the task that calls; only the watch on the client needs one. As in
+    The work stays in the task that calls; only the watch over the client needs one. As in
     :func:`asyncio.timeout`, what ends the work is a cancellation that is taken back here.
     """
     worker = asyncio.current_task()

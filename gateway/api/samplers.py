@@ -28,7 +28,7 @@ STATEFUL = {
 _STATEFUL_FIELDS = frozenset(name for names in STATEFUL.values() for name in names)
 
 _random = random.Random()
-"""Our own: other code may seed the module's, and all would get the same seeds."""
+"""Our own: other code may seed the module's, and all requests would get the same seeds."""
 _SAMPLER_NAMES = {**{name: name for name in SAMPLERS}, "typical_p": "typ_p"}
 
 

@@ -20,4 +20,4 @@ class ApiKey:
 
 
 ANYONE = ApiKey("", b"")
-"""Who asks a server that has no keys."""
+"""The client of a server that has no keys."""

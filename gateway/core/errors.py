@@ -45,7 +45,7 @@ class UnsupportedParameter(BadRequest):
 
 
 class UnknownParameter(BadRequest):
-    """A parameter that nobody knows here."""
+    """A parameter that Forge does not know."""
 
     code = "unknown_parameter"
 
@@ -75,7 +75,7 @@ class ModelNotSupported(BadRequest):
 
 
 class InvalidKey(ForgeError):
-    """No API key, or one that nobody has."""
+    """No API key, or an unknown one."""
 
     status, code, type = 401, "invalid_api_key", "invalid_request_error"
 
@@ -153,7 +153,7 @@ class QueueFull(ForgeError):
 
 
 class Displaced(QueueFull):
-    """It had to make way for somebody more urgent before it was started."""
+    """A more urgent request displaced it before it was started."""
 
     code = "displaced"
 

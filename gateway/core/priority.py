@@ -10,7 +10,7 @@ _NAMES = {value: name for name, value in PRIORITIES.items()}
 
 
 def class_of(priority: float) -> str:
-    """The name of a priority, or OTHER: nobody can say what a 7 means to those who send it."""
+    """Return the name of a priority, or OTHER: a 7 means what its clients agree on."""
     return _NAMES.get(priority, OTHER)
 
 

@@ -147,7 +147,7 @@ class Queue:
         """Take the suspect that would be served first. Raises IndexError when there is none."""
         entry = self._suspects.first()
         if entry is None:
-            raise IndexError("nobody is suspected")
+            raise IndexError("no sequence is suspected")
         self._suspects.discard(entry)
         return entry.item
 

@@ -1,9 +1,18 @@
-"""One HTTP connection: uvicorn's, with the patience and the bounds that it lacks.
+"""One HTTP connection: uvicorn's, with the deadlines and the bounds that it lacks.
 
 uvicorn waits for ever for the rest of a request's head, takes heads of any size and any number of
-connections, and answers what is no HTTP with plain text, in the middle of a response if need be.
-Here a client that does not keep to the terms is told so in JSON, after the answers that it still
-has to get, and the connection ends. How long a body may take is :mod:`gateway.api.body`'s to say.
+connections, and answers malformed HTTP with plain text, in the middle of a response if need be.
+Here each part of a request has a bound, and a client that exceeds one gets an error in JSON, after
+the answers that are still due, and the connection ends. :mod:`gateway.api.body` bounds the time of
+a body.
+
+An example with --header-timeout 10. At 0 s a client connects and sends "POST /infer HTTP/1.1": the
+part that is read is the HEAD, and a timer of 10 s runs. A byte a second does not extend it: at 10 s
+the answer is 408 headers_timeout. Had the head been complete at 3 s, its BODY would be read without
+this timer. A head of more than 64 KiB or 256 headers is 431 at once, a URL of more than 8 KiB 414.
+After an error the connection lingers for 2 s, in which what the client sends is dropped, so that
+the client can read the answer before a reset; at most 128 connections linger at a time. A
+connection beyond --max-connections is answered with 503, and closed.
 """
 
 import asyncio
@@ -43,7 +52,7 @@ MAX_HEAD = 64 * 1024
 MAX_PIPELINED = 256
 """Requests that may wait on one connection: each costs the client 18 bytes, and us kilobytes."""
 LINGER_S = 2
-"""How long a client may take to read why it was refused; what it sends meanwhile is dropped."""
+"""Seconds for a client to read the reason of a refusal; what it sends meanwhile is dropped."""
 MAX_LINGERING = 128
 DISCARD_S = 30
 """How long the rest of a body may take whose request was answered before all of it was here."""

@@ -1,4 +1,17 @@
-"""Which worker takes the next job. Pure."""
+"""The choice of the worker that takes the next job. Pure.
+
+A worker that has computed the beginning of a prompt spares that work, but a busy worker makes the
+job wait. Both are measured in bytes of prompts to compute, so they can be added: the worth of the
+spared prefix, minus the prompts that the worker has yet to compute, plus a generation's cost for
+each of its free slots. The worker with the largest sum gets the job.
+
+An example: a job has a prompt of 8,000 bytes and may sample 100 tokens, so a neighbour counts 400
+bytes. Worker 0 has 6,000 bytes of the prompt and 1 free slot, and 5,000 bytes of other prompts to
+compute: 6,000 - 5,000 + 400 * 1 = 1,400. Worker 1 has nothing of it, no backlog and 4 free slots:
+0 - 0 + 400 * 4 = 1,600. The job goes to worker 1, and the reason is "spill": the prefix was
+elsewhere, but computing 6,000 bytes anew is faster than waiting. With a backlog of 4,000 bytes
+worker 0 would have 2,400, and the reason would be "prefix". A parked job goes home to its cells.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +22,7 @@ from workers.protocol import Generate
 
 Reason = Literal["home", "prefix", "spill", "load"]
 """Why it goes there: it was parked there; most of its prompt is there; most of it is elsewhere, but
-there is too much to do, or no credit; nobody has anything of it, and there is least to do."""
+there is too much to do, or no credit; no worker has a part of it, and there is least to do."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 USUAL_ANSWER = 128
@@ -18,7 +31,7 @@ USUAL_ANSWER = 128
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a worker has to offer to a job."""
+    """The case for giving a job to one worker."""
 
     worker: int
     credits: int
@@ -49,7 +62,7 @@ def choose(
 
     ``home`` has the job's own cells: it comes first. Otherwise what a worker spares is weighed
     against what there is to do: a generation more counts like ``neighbour`` bytes to compute. Among
-    equals the one with most credits comes first, and then the lowest id. Nobody waits for a full
+    equals the one with most credits comes first, and then the lowest id. No job waits for a full
     worker.
     """
     open_ = [offer for offer in offers if offer.credits > 0]

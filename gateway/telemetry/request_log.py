@@ -1,4 +1,4 @@
-"""The log's line for each request: who, how long, how much, how fast, and how it ended."""
+"""The log's line for each request: its key, times, tokens, rates, and how it ended."""
 
 import logging
 from typing import Any

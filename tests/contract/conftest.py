@@ -2,13 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import httpx
 import pytest
 
+from gateway.config.api_keys import Keyring
+from gateway.config.config import Config
 from tests.support.dialects import DIALECTS, OPENAI, Dialect
 from tests.support.front import blocking_front
-from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually
+from tests.tiers import FRONTS
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +26,50 @@ def http(server: ForgeServer) -> Iterator[httpx.Client]:
     assert server.pids() == pids, server.stderr
 
 
+@dataclass(frozen=True)
+class Gate:
+    """What the gateway in this process is configured with."""
+
+    config: Config = field(default_factory=lambda: Config(alias=ALIAS))
+    keyring: Keyring | None = None
+
+
 @pytest.fixture(scope="module")
-def front(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    """A gateway that refuses: in this process, and for every tenth case on the shared server."""
+def gate() -> Gate:
+    """The shared server's; a module whose server has other options says so here."""
+    return Gate()
+
+
+@pytest.fixture(scope="module")
+def front(request: pytest.FixtureRequest, gate: Gate) -> Iterator[httpx.Client]:
+    """A gateway that refuses: in this process, and for every tenth case on the real server."""
+    yield from _front(request, gate, answers=False)
+
+
+@pytest.fixture(scope="module")
+def answering(request: pytest.FixtureRequest, gate: Gate) -> Iterator[httpx.Client]:
+    """A gateway that answers, with a text that says nothing: as ``front``."""
+    yield from _front(request, gate, answers=True)
+
+
+def _front(request: pytest.FixtureRequest, gate: Gate, *, answers: bool) -> Iterator[httpx.Client]:
     if request.param == "served":
         yield request.getfixturevalue("http")
     else:
-        with blocking_front() as client:
+        with blocking_front(gate.config, gate.keyring, answers=answers) as client:
             yield client
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "front" in metafunc.fixturenames:
-        metafunc.parametrize("front", ["memory", "served"], indirect=True, scope="module")
+    for name in FRONTS & set(metafunc.fixturenames):
+        metafunc.parametrize(name, ["memory", "served"], indirect=True, scope="module")
 
 
 def on(item: pytest.Item) -> str | None:
-    """Return what the fixture ``front`` is for a test, if it has it."""
+    """Return what the gateway of a test is, ``memory`` or ``served``, if it has a front."""
     callspec = getattr(item, "callspec", None)
-    found = None if callspec is None else callspec.params.get("front")
+    params = {} if callspec is None else callspec.params
+    (found,) = [params[name] for name in FRONTS & params.keys()] or [None]
     return found if isinstance(found, str) else None
 
 

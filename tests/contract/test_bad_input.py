@@ -130,12 +130,12 @@ def test_text_parts_are_joined(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
-def test_known_roles(http: httpx.Client, role: str) -> None:
+def test_known_roles(answering: httpx.Client, role: str) -> None:
     first = {"role": role, "content": "Be brief."}
     if role == "tool":
         first["tool_call_id"] = "call_1"
     body = {"messages": [first, {"role": "user", "content": "hi"}], "max_tokens": 1}
-    response = http.post(CHAT.path, json=body)
+    response = answering.post(CHAT.path, json=body)
     assert response.status_code == 200, response.text
 
 

@@ -127,13 +127,13 @@ def test_a_long_input(exact_http: httpx.Client, direct: Reference) -> None:
     assert same(vector, direct.vector(ids))
 
 
-def test_headers(http: httpx.Client) -> None:
+def test_headers(answering: httpx.Client) -> None:
     headers = {"X-Priority": "urgent"}
-    response = http.post(URL, json={"input": "x"}, headers=headers)
+    response = answering.post(URL, json={"input": "x"}, headers=headers)
     assert response.headers["x-priority"] == "2"
     assert "x-seed" not in response.headers, "nothing is drawn"
     body = {"input": "x", "priority": 0.5, "timeout": 60}
-    assert http.post(URL, json=body, headers=headers).headers["x-priority"] == "0.5"
+    assert answering.post(URL, json=body, headers=headers).headers["x-priority"] == "0.5"
 
 
 # ------------------------------------------------------------------ what is refused

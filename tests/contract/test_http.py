@@ -90,11 +90,11 @@ def test_one_connection_survives_errors(http: httpx.Client, dialect: Dialect) ->
         assert http.get("/nowhere").status_code == 404
 
 
-def test_content_types_do_not_matter(http: httpx.Client) -> None:
+def test_content_types_do_not_matter(answering: httpx.Client) -> None:
     """``curl -d`` says that JSON is a form; the seed's clients say nothing."""
     for dialect in DIALECTS:
         content = json.dumps(dialect.body(max_tokens=1)).encode()
         for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
             headers = {"Content-Type": kind} if kind else {}
-            response = http.post(dialect.path, content=content, headers=headers)
+            response = answering.post(dialect.path, content=content, headers=headers)
             assert response.status_code == 200, response.text

@@ -6,13 +6,18 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from pydantic import SecretStr
 
+from gateway.config.api_keys import Keyring
+from gateway.config.config import Config
 from tests.conftest import Start
+from tests.contract.conftest import Gate
 from tests.support.dialects import CHAT, INFER, Dialect
 from tests.support.server import ALIAS, DEADLINE_S, ForgeServer
 
@@ -44,17 +49,27 @@ SHORT: dict[str, Any] = {"max_tokens": 1}
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
-    """A server with a key from the environment and others from a file, that logs all it can."""
-    directory = tmp_path_factory.mktemp("keyed")
-    file = directory / "keys.toml"
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("keyed") / "keys.toml"
     file.write_text(KEYS)
     file.chmod(0o600)
+    return file
+
+
+@pytest.fixture(scope="module")
+def gate(key_file: Path) -> Gate:
+    keyring = Keyring.load(SecretStr(SECRETS["default"]), key_file)
+    return Gate(Config(alias=ALIAS), keyring)
+
+
+@pytest.fixture(scope="module")
+def keyed(key_file: Path) -> Iterator[ForgeServer]:
+    """A server with a key from the environment and others from a file, that logs all it can."""
     shape = ("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS)
     server = ForgeServer(
-        directory,
+        key_file.parent,
         *shape,
-        *("--api-key-file", str(file), "--log-level", "debug"),
+        *("--api-key-file", str(key_file), "--log-level", "debug"),
         env={"FORGE_API_KEY": SECRETS["default"]},
         key=SECRETS["default"],
     )
@@ -108,8 +123,8 @@ STRANGERS = [
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 @pytest.mark.parametrize("headers", STRANGERS)
-def test_strangers(http: httpx.Client, method: str, path: str, headers: dict[str, str]) -> None:
-    response = http.request(method, path, headers=headers)
+def test_strangers(front: httpx.Client, method: str, path: str, headers: dict[str, str]) -> None:
+    response = front.request(method, path, headers=headers)
     dialect = INFER if path == "/infer" else CHAT
     failure = dialect.refusal(response)
     assert (failure.status, failure.code, failure.param) == (401, "invalid_api_key", None)
@@ -118,38 +133,38 @@ def test_strangers(http: httpx.Client, method: str, path: str, headers: dict[str
     assert "sk-" not in response.text
 
 
-def test_health_is_open(http: httpx.Client) -> None:
-    assert http.get("/health").json() == {"status": "ok"}
-    assert http.head("/health").status_code == 200
-    assert http.get("/health", headers={"X-API-Key": WRONG}).status_code == 200
+def test_health_is_open(front: httpx.Client) -> None:
+    assert front.get("/health").json() == {"status": "ok"}
+    assert front.head("/health").status_code == 200
+    assert front.get("/health", headers={"X-API-Key": WRONG}).status_code == 200
 
 
-def test_the_description_is_open(http: httpx.Client) -> None:
+def test_the_description_is_open(front: httpx.Client) -> None:
     """Nothing in it is secret, and it says how to show a key."""
-    assert http.get("/openapi.json").json()["security"] == [{"bearer": []}, {"header": []}]
+    assert front.get("/openapi.json").json()["security"] == [{"bearer": []}, {"header": []}]
     for path in ("/docs", "/docs/page.js", "/docs/page.css", "/docs/swagger-ui-bundle.js"):
-        assert http.get(path).status_code == 200
+        assert front.get(path).status_code == 200
     for method, path in (("GET", "/docs/"), ("GET", "/docs/x"), ("POST", "/docs")):
-        assert http.request(method, path).status_code == 401
+        assert front.request(method, path).status_code == 401
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
-def test_a_key_as_bearer_token(http: httpx.Client, dialect: Dialect, scheme: str) -> None:
-    dialect.ask(http, headers={"Authorization": scheme + SECRETS["app"]}, **SHORT)
+def test_a_key_as_bearer_token(answering: httpx.Client, dialect: Dialect, scheme: str) -> None:
+    dialect.ask(answering, headers={"Authorization": scheme + SECRETS["app"]}, **SHORT)
 
 
-def test_a_key_in_its_own_header(http: httpx.Client, dialect: Dialect) -> None:
-    dialect.ask(http, headers={"X-API-Key": SECRETS["app"]}, **SHORT)
+def test_a_key_in_its_own_header(answering: httpx.Client, dialect: Dialect) -> None:
+    dialect.ask(answering, headers={"X-API-Key": SECRETS["app"]}, **SHORT)
     basic = {"Authorization": "Basic YTpi", "X-API-Key": SECRETS["app"]}
-    dialect.ask(http, headers=basic, **SHORT)
+    dialect.ask(answering, headers=basic, **SHORT)
 
 
 @pytest.mark.parametrize("name", ["default", "app", "batch"])
-def test_every_key_opens_everything_there_is(http: httpx.Client, name: str) -> None:
+def test_every_key_opens_everything_there_is(answering: httpx.Client, name: str) -> None:
     for path in ("/metrics", "/workers", "/queue", "/v1/models", "/v1/models/forge-tiny"):
-        assert http.get(path, headers=bearer(name)).status_code == 200
-    assert http.get("/no/such/path", headers=bearer(name)).status_code == 404
-    assert http.get("/infer", headers=bearer(name)).status_code == 405
+        assert answering.get(path, headers=bearer(name)).status_code == 200
+    assert answering.get("/no/such/path", headers=bearer(name)).status_code == 404
+    assert answering.get("/infer", headers=bearer(name)).status_code == 405
 
 
 def test_the_body_of_a_stranger_is_not_read(keyed: ForgeServer) -> None:
@@ -220,14 +235,14 @@ ABOVE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
 
 @pytest.mark.parametrize(("param", "params", "headers"), ABOVE[:-1])
 def test_a_priority_above_the_highest(
-    http: httpx.Client,
+    front: httpx.Client,
     dialect: Dialect,
     param: str,
     params: dict[str, Any],
     headers: dict[str, str],
 ) -> None:
     body, headers = dialect.body(**params), bearer("app") | headers
-    failure = dialect.refusal(http.post(dialect.path, json=body, headers=headers))
+    failure = dialect.refusal(front.post(dialect.path, json=body, headers=headers))
     assert (failure.status, failure.code) == (403, "priority_not_allowed")
     assert failure.param == param
     assert "1 at most" in failure.message
@@ -235,30 +250,30 @@ def test_a_priority_above_the_highest(
 
 @pytest.mark.parametrize(("param", "params", "headers"), ABOVE)
 def test_a_stream_above_the_highest(
-    http: httpx.Client,
+    front: httpx.Client,
     streaming: Dialect,
     param: str,
     params: dict[str, Any],
     headers: dict[str, str],
 ) -> None:
     body, headers = streaming.body(stream=True, **params), bearer("app") | headers
-    failure = streaming.refusal(http.post(streaming.path, json=body, headers=headers))
+    failure = streaming.refusal(front.post(streaming.path, json=body, headers=headers))
     assert (failure.status, failure.param) == (403, param)
 
 
-def test_priorities_up_to_the_highest(http: httpx.Client, dialect: Dialect) -> None:
+def test_priorities_up_to_the_highest(answering: httpx.Client, dialect: Dialect) -> None:
     for priority, echoed in (("normal", "1"), (1, "1"), (0.5, "0.5"), (-5, "-5")):
-        answer = dialect.ask(http, headers=bearer("app"), priority=priority, **SHORT)
+        answer = dialect.ask(answering, headers=bearer("app"), priority=priority, **SHORT)
         assert answer.headers["x-priority"] == echoed
-    answer = dialect.ask(http, headers=bearer("default"), priority=10**6, **SHORT)
+    answer = dialect.ask(answering, headers=bearer("default"), priority=10**6, **SHORT)
     assert answer.headers["x-priority"] == "1000000"
 
 
 def test_who_asks_for_no_priority_gets_what_is_allowed(
-    http: httpx.Client, dialect: Dialect
+    answering: httpx.Client, dialect: Dialect
 ) -> None:
-    assert dialect.ask(http, headers=bearer("batch"), **SHORT).headers["x-priority"] == "0"
-    assert dialect.ask(http, headers=bearer("app"), **SHORT).headers["x-priority"] == "1"
+    assert dialect.ask(answering, headers=bearer("batch"), **SHORT).headers["x-priority"] == "0"
+    assert dialect.ask(answering, headers=bearer("app"), **SHORT).headers["x-priority"] == "1"
 
 
 # ------------------------------------------------------------------ how often
@@ -305,8 +320,10 @@ def test_tokens_per_minute(http: httpx.Client) -> None:
         assert 1 <= int(response.headers["retry-after"]) <= 300
 
 
-def test_keys_without_limits_have_no_such_headers(http: httpx.Client, dialect: Dialect) -> None:
-    headers = dialect.ask(http, headers=bearer("app"), **SHORT).headers
+def test_keys_without_limits_have_no_such_headers(
+    answering: httpx.Client, dialect: Dialect
+) -> None:
+    headers = dialect.ask(answering, headers=bearer("app"), **SHORT).headers
     assert not [name for name in headers if name.startswith("x-ratelimit")]
 
 

@@ -85,10 +85,10 @@ def test_largest_body(front: httpx.Client, dialect: Dialect) -> None:
     assert failure.status == 400
 
 
-def test_chunked_body(http: httpx.Client, dialect: Dialect) -> None:
+def test_chunked_body(answering: httpx.Client, dialect: Dialect) -> None:
     content = b'{"%s": ' % dialect.field.encode()
     content += b'[{"role": "user", "content": "hi"}]' if dialect.name == "chat" else b'"hi"'
-    response = http.post(dialect.path, content=iter([content, b', "max_tokens"', b": 1}"]))
+    response = answering.post(dialect.path, content=iter([content, b', "max_tokens"', b": 1}"]))
     assert response.status_code == 200, response.text
 
 

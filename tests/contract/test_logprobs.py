@@ -100,10 +100,10 @@ def test_a_streamed_chat(client: openai.OpenAI) -> None:
             assert len(one.top_logprobs) == 2
 
 
-def test_unasked(http: httpx.Client) -> None:
-    answer = CHAT.ask(http, max_tokens=2, logprobs=False)
+def test_unasked(answering: httpx.Client) -> None:
+    answer = CHAT.ask(answering, max_tokens=2, logprobs=False)
     assert answer.body["choices"][0]["logprobs"] is None
-    assert ask(http, max_tokens=2)[0]["logprobs"] is None
+    assert ask(answering, max_tokens=2)[0]["logprobs"] is None
 
 
 # ------------------------------------------------------------------ text completions

@@ -171,8 +171,8 @@ READ = ["/health", "/metrics", "/workers", "/queue", "/v1/models", "/v1/models/{
 
 
 @pytest.mark.parametrize("path", READ)
-def test_what_is_read(http: httpx.Client, path: str) -> None:
-    check(path, http.get(path.replace("{name}", "forge-tiny")))
+def test_what_is_read(answering: httpx.Client, path: str) -> None:
+    check(path, answering.get(path.replace("{name}", "forge-tiny")))
 
 
 TOOL: Object = {"tools": [WEATHER], "tool_choice": "required"}

@@ -68,18 +68,20 @@ NEUTRAL_FOR_COMPLETIONS: dict[str, Any] = {**NEUTRAL_BOTH, "best_of": 1, "echo":
     ("dialect", "params"), [(CHAT, NEUTRAL_FOR_CHAT), (COMPLETIONS, NEUTRAL_FOR_COMPLETIONS)]
 )
 def test_values_that_ask_for_nothing(
-    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+    answering: httpx.Client, dialect: Dialect, params: dict[str, Any]
 ) -> None:
-    assert dialect.ask(http, max_tokens=1, **params).usage["completion_tokens"] == 1
+    assert dialect.ask(answering, max_tokens=1, **params).usage["completion_tokens"] == 1
 
 
 @pytest.mark.parametrize(("dialect", "table"), TABLES)
-def test_null_asks_for_nothing(http: httpx.Client, dialect: Dialect, table: dict[str, Any]) -> None:
+def test_null_asks_for_nothing(
+    answering: httpx.Client, dialect: Dialect, table: dict[str, Any]
+) -> None:
     optional = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream", "priority")
     nothing: dict[str, Any] = dict.fromkeys(
         [*table, *optional, "stream_options", "service_tier", "model"]
     )
-    assert dialect.ask(http, max_tokens=1, **nothing).usage["completion_tokens"] == 1
+    assert dialect.ask(answering, max_tokens=1, **nothing).usage["completion_tokens"] == 1
 
 
 def test_equal_is_not_enough(front: httpx.Client) -> None:

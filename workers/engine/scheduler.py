@@ -1,8 +1,17 @@
-"""Who of a worker's generations has cells, who waits for some, and who lends theirs.
+"""Track which sequences hold KV cells, which wait for them, and which are parked.
 
-A sequence is in one of three places: it runs, it waits, or it is parked. Those that run have cells;
-those that are parked keep theirs as long as nobody needs them. This is the only owner of these
-places; it changes the KV cache as sequences go from one to the other, and computes nothing.
+A sequence is in one of three places. *Running*: it has cells, and each step may compute it.
+*Waiting*: it has none, because it is new or because cells ran out; the line is ordered by base
+priority, and a sequence that was put back stands first among its equals. *Parked*: the gateway took
+its slot; it keeps its cells until a running sequence needs them. The scheduler is the only owner of
+these places. It changes the KV cache as sequences move, and computes nothing.
+
+An example with 1,024 cells. A (600 tokens, batch) runs; B (300 tokens, urgent) arrives and is
+admitted, for 600 + 300 fits. The gateway parks A, whose 600 cells stay. C needs 500: 124 are free,
+kept prefixes give none, so parked A gives up its cells (to host memory, if there is some) and C is
+admitted. Later B and C grow beyond 1,024 cells together: of the running ones the least urgent and
+youngest, C, is put back. It waits first in line and computes its tokens again when B has ended. The
+one sequence that is left always goes on, so that every step computes something.
 """
 
 from collections.abc import Iterator

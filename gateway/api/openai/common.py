@@ -32,7 +32,7 @@ class StreamOptions(Nested):
     include_usage: bool | None = None
     """True: a last chunk tells the token counts."""
     include_obfuscation: bool | None = None
-    """Padding against eavesdroppers that count bytes: accepted, and none is added."""
+    """Padding that hides sizes from eavesdroppers: accepted, and none is added."""
 
 
 class OpenAIBody(SamplingBody):
@@ -51,7 +51,7 @@ class OpenAIBody(SamplingBody):
     timings: bool | None = None
     """True: the answer ends with llama-server's timings."""
     user: str | None = None
-    """Name of the end user; accepted, without effect."""
+    """The end user's name; changes nothing."""
     metadata: (
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
     ) = Field(None, max_length=16)
@@ -59,7 +59,7 @@ class OpenAIBody(SamplingBody):
     safety_identifier: str | None = None
     """Accepted; asks for nothing."""
     prompt_cache_key: str | None = None
-    """Accepted; prompts are shared between all clients."""
+    """Accepted; prompts are shared by all clients."""
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     """Accepted; asks for nothing."""
 

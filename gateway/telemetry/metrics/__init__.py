@@ -76,7 +76,7 @@ class Metrics:
     # ------------------------------------------------------------------ what happens
 
     def meter(self, job: Job) -> Meter:
-        """Who is to be told of a job's tokens."""
+        """Return the function to call with a job's tokens."""
         return self._requests.meter(job)
 
     def gaps(self) -> tuple[tuple[float, ...], list[int]]:

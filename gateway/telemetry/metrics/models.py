@@ -21,8 +21,8 @@ class Loads:
         text = "Times that a model could not be loaded"
         self._failures = registry.counter("model_load_failures", text, of_model)
         text = (
-            "Times that a model was unloaded: nobody had used it for long; to make room, without "
-            "work, or although somebody waited for it; by request"
+            "Times that a model was unloaded: unused for long; for the memory of another, idle or "
+            "while requests waited for it; by request"
         )
         labels = {"model": names, "reason": REASONS}
         self._unloads = registry.counter("model_unloads", text, labels)

@@ -41,7 +41,7 @@ class Requests:
         registry.add(self)
 
     def meter(self, job: Job) -> TokenMeter:
-        """Who is to be told of a job's tokens."""
+        """Return the function to call with a job's tokens."""
         return self._meters[self._kind(job)]
 
     def _kind(self, job: Job) -> tuple[str, str]:

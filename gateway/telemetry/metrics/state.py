@@ -1,4 +1,4 @@
-"""How things stand: read when somebody scrapes, and not before."""
+"""Gauges of queue, pool and process: read at each scrape, and not before."""
 
 import contextlib
 import mmap
@@ -44,7 +44,7 @@ class QueueGauges:
         )
 
     def _queue(self) -> Iterator[Family]:
-        """Who waits, by class."""
+        """The waiting sequences, by class."""
         now = self._registry.now_ns()
         arrivals: dict[str, list[int]] = {kind: [] for kind in CLASSES}
         for sequence in self._registry.waiting():
@@ -56,7 +56,7 @@ class QueueGauges:
         }
         text = "Sequences in the queue; a request with n > 1 has n"
         yield _labelled("gauge", "queue_depth", text, "class", depth)
-        text = "How long the oldest in the queue has waited; 0 if nobody waits"
+        text = "How long the oldest in the queue has waited; 0 if the queue is empty"
         yield _labelled("gauge", "oldest_wait_seconds", text, "class", waits)
         text = "Sequences in the queue, whatever their class"
         yield _gauge("requests_waiting", text, sum(depth.values()))
