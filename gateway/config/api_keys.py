@@ -1,4 +1,4 @@
-"""Who may use the server, and how much of it.
+"""The API keys: the clients that may use the server, and how much of it.
 
 A secret is forgotten as soon as it is read: what stays is its SHA-256, so that no log, repr or
 traceback can show it.
@@ -56,7 +56,7 @@ class Keyring:
 
     @property
     def open(self) -> bool:
-        """Whether nobody needs a key."""
+        """Tell if clients need no key."""
         return not self._keys
 
     def find(self, secret: str) -> ApiKey | None:

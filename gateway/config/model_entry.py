@@ -9,12 +9,12 @@ from gateway.config.config import Config
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """What one model is served with."""
+    """The settings that one model is served with."""
 
     config: Config
     """The server's, with what is said of this model alone."""
     preload: bool = False
-    """Whether it is loaded at the start, or by whoever first wants it."""
+    """True: loaded at the start; False: by the first request for it."""
     keep_alive: float | None = None
     """Seconds without work after which it is unloaded; None: never."""
     system: str | None = None
@@ -24,5 +24,5 @@ class ModelEntry:
 
     @property
     def name(self) -> str:
-        """What clients call it."""
+        """Return the name that clients give it."""
         return self.config.model_name

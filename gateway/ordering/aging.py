@@ -1,4 +1,4 @@
-"""The aging heap: the largest effective priority is served first, and nobody starves.
+"""The aging heap: the largest effective priority is served first, and no job starves.
 
 A waiting job of priority ``p`` that arrived at ``t`` has the effective priority
 ``p + r * (now - t)``. All waiting jobs age at the same rate ``r``, so which of two comes first
@@ -53,7 +53,7 @@ class QueueEntry(Generic[T]):
         self.queued = False
         self.cancelled = False
         self.inside = False
-        """Whether the heap holds it physically, dead or alive."""
+        """Tell if the heap holds it physically, dead or alive."""
 
     def waited(self, now_ns: int) -> float:
         """Seconds since arrival."""

@@ -32,7 +32,7 @@ UNIT = 1000
 
 
 def charge(tokens: float, weight: float) -> int:
-    """What so many tokens cost an owner of that weight, in tags."""
+    """Return the cost of so many tokens for an owner of that weight, in tags."""
     return round(tokens * UNIT / weight)
 
 
@@ -70,7 +70,7 @@ class _Class(Generic[T]):
         self._empty.discard(lane)
         if lane.waiting:
             _, number = next(iter(lane.waiting.values()))
-            self._heads.set(lane, (lane.start, number))  # a tie goes to who came first
+            self._heads.set(lane, (lane.start, number))  # a tie goes to the first to come
             return
         self._heads.discard(lane)
         if not lane.serving:
@@ -94,7 +94,7 @@ class _Class(Generic[T]):
 
 
 class Turns(Generic[T]):
-    """Who of a class is next. O(log owners), where nothing else is said."""
+    """The turns of a class's owners. O(log owners), where nothing else is said."""
 
     def __init__(self) -> None:
         self._classes: dict[float, _Class[T]] = {}
@@ -144,7 +144,7 @@ class Turns(Generic[T]):
         self._changed(priority, class_, lane)
 
     def last(self, priority: float, may: Callable[[T], bool]) -> T | None:
-        """Who makes way first: the last job of the longest line, of those whose last one ``may``.
+        """Find the last job of the longest line, of the lines whose last one ``may`` yield.
 
         O(owners that wait). The line is as long as the virtual time at which it would end.
         """

@@ -1,8 +1,8 @@
 """Items by rank, where ranks change and items go at any time: a heap with lazy deletion.
 
 The queue asks "which is first?" by several orders at once: the worst that waits, the most urgent,
-the owner whose turn it is. Each of them is one of these. As long as nobody asks, as in a queue that
-is empty most of the time, an item costs an entry in a dictionary. Pure.
+the owner whose turn it is. Each of them is one of these. As long as no caller asks, as in a queue
+that is empty most of the time, an item costs an entry in a dictionary. Pure.
 """
 
 import heapq
@@ -25,7 +25,7 @@ class IndexedHeap(Generic[T]):
         self._heap: list[tuple[Any, int, T]] = []
         """Entries; those that are not the item's own any more are dead."""
         self._new: list[tuple[Any, int, T]] = []
-        """Entries that came since somebody last asked; then they go into the heap."""
+        """Entries that came since a caller last asked; then they go into the heap."""
         self._next_stamp = count()
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class IndexedHeap(Generic[T]):
             self._sweep()
 
     def _sweep(self) -> None:
-        """What is dead would keep its item alive: drop it when it outnumbers the living."""
+        """Drop dead entries when they outnumber the living: each would keep its item alive."""
         if not self._entries:
             self._heap.clear()
             self._new.clear()

@@ -1,7 +1,7 @@
-"""When a running job must make way for a more urgent one. Pure: the clock is an argument.
+"""Preemption: when a running job yields to a more urgent one. Pure: the clock is an argument.
 
-Age decides who gets a free slot, but it is no reason to take a slot away: an older batch job would
-then never yield. Only a strictly higher base priority preempts, after the running job had its
+Age decides which job gets a free slot, but it is no reason to take a slot away: an older batch job
+would then never yield. Only a strictly higher base priority preempts, after the running job had its
 quantum; and a job that was parked for d/r seconds in total is immune, because after d/r seconds of
 waiting it would have been served before the other anyway.
 """
@@ -15,7 +15,7 @@ from gateway.core.clock import NANO
 
 
 class Running(Protocol):
-    """What is asked about a job that holds a slot."""
+    """The state of a job that holds a slot."""
 
     @property
     def priority(self) -> float: ...
@@ -28,7 +28,7 @@ class Running(Protocol):
 
     @property
     def parked_ns(self) -> int:
-        """How long it was parked so far."""
+        """Return the time that it was parked so far, in ns."""
         ...
 
 
@@ -44,12 +44,12 @@ class PreemptionRules:
     aging_rate: float
 
     def immune(self, job: Running, urgent: float) -> bool:
-        """Whether ``job`` was parked for so long that priority ``urgent`` can't park it again."""
+        """Tell if ``job`` was parked for so long that priority ``urgent`` can't park it again."""
         bound_ns = self._bound_ns(job, urgent)
         return bound_ns is not None and job.parked_ns >= bound_ns
 
     def overdue_ns(self, job: Running, urgent: float, now_ns: int) -> int | None:
-        """From when a job that priority ``urgent`` parks now goes before everybody; None: never.
+        """From when a job that priority ``urgent`` parks now goes before all; None: never.
 
         Immunity alone would not bound one long pause; this does, up to the next slot that frees.
         """
@@ -62,7 +62,7 @@ class PreemptionRules:
         return math.ceil(lead / self.aging_rate * NANO) if self.aging_rate else None
 
     def victim(self, running: Iterable[R], urgent: float, now_ns: int) -> tuple[R | None, int]:
-        """Who must yield to a waiting job of base priority ``urgent``: the lowest, then youngest.
+        """Find the job to yield to base priority ``urgent``: the lowest, then youngest.
 
         Returns (job, 0), or (None, ns until one may be asked; 0 if none ever may).
         """

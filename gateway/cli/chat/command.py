@@ -16,7 +16,7 @@ from gateway.config.config import ConfigError
 
 
 class Wrong(Exception):
-    """What the user gave can't be used; nothing was asked."""
+    """The user's input can't be used; nothing was asked."""
 
 
 def run(command: str, given: dict[str, Any]) -> int:
@@ -55,7 +55,7 @@ def once(given: dict[str, Any]) -> None:
 
 
 def _answer(client: Client, body: dict[str, Any], *, show: bool) -> Answer:
-    """Ask; what comes is shown as it comes, raw if nobody but a program sees it."""
+    """Ask, and show the answer as it comes, raw if only a program sees it."""
     answer, out = Answer(), sys.stdout
     seen = out.isatty()
 

@@ -20,7 +20,7 @@ USUAL = f"http://127.0.0.1:{Config.model_fields['port'].default}"
 READY = "Forge is ready at "
 POLL_S = 0.05
 ENDING_S = 10.0
-"""How long our server may take to end its workers."""
+"""Seconds that our server may take to end its workers."""
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 @contextlib.contextmanager
 def _waiting(what: str) -> Iterator[None]:
-    """Say what goes on, where somebody sees it."""
+    """Show the progress, where a person can see it."""
     if not sys.stderr.isatty():
         yield
         return

@@ -1,4 +1,4 @@
-"""The results as a picture, by matplotlib, which not everybody has."""
+"""The results as a picture, by matplotlib, which is optional."""
 
 from pathlib import Path
 

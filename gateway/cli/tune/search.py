@@ -23,7 +23,7 @@ class NothingMeasured(Exception):
 
 
 class Measurer(Protocol):
-    """Who measures."""
+    """A function that measures a setting."""
 
     def __call__(self, setting: Setting, *, curves: bool) -> Visit:
         """One measurement; ``curves``: by sizes of batches too. Raises :class:`VisitFailed`."""
@@ -31,14 +31,14 @@ class Measurer(Protocol):
 
 
 class Teller(Protocol):
-    """Who is told how far it is."""
+    """A function that is told the progress."""
 
     def __call__(self, done_s: float, total_s: float, what: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class SearchStage:
-    """What a stage found. The incumbent is the first result."""
+    """The results of a stage. The incumbent is the first result."""
 
     name: str
     results: list[Result]
