@@ -51,7 +51,7 @@ class SamplingBody(SamplersBody):
     max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
     """The most tokens of an answer. Default: what the context holds."""
     stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
-    """What ends an answer when it appears; it is left out."""
+    """Texts that end an answer when they appear; they are left out."""
     ignore_eos: bool | None = None
     """True: do not end before `max_tokens`."""
     json_schema: Schema | None = None

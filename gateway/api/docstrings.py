@@ -1,4 +1,4 @@
-"""What the docstrings below a class's fields say; Python itself does not keep them."""
+"""The docstrings below a class's fields; Python itself does not keep them."""
 
 import ast
 import inspect

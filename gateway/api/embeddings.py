@@ -70,7 +70,7 @@ _Inputs = Annotated[
 
 
 class EmbeddingBody(BaseModel):
-    """What OpenAI's API takes, and Forge's own ``priority`` and ``timeout``."""
+    """The fields of OpenAI's API, and Forge's own ``priority`` and ``timeout``."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -81,7 +81,7 @@ class EmbeddingBody(BaseModel):
     encoding_format: Literal["float", "base64"] | None = None
     """Default `float`; `base64` is that of the floats' bytes, little-endian float32."""
     dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
-    """How many of the model's to keep. Default: all."""
+    """Number of the model's dimensions to keep. Default: all."""
     user: str | None = None
     """The end user's name; changes nothing."""
     priority: body.Priority | None = None
@@ -138,7 +138,7 @@ class Embeddings:
         ]
 
     async def embeddings(self, request: Request) -> Response:
-        """What texts mean, as vectors."""
+        """Return the meaning of texts as vectors."""
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         served, given = self._service.parse(EmbeddingBody, raw, {})

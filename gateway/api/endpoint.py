@@ -65,7 +65,7 @@ WORK: tuple[type[ForgeError], ...] = (
     errors.Unavailable,
     errors.WorkerFailed,
 )
-"""What may become of a request that waits for a slot."""
+"""Errors of a request that waits for a slot."""
 GENERATION: tuple[type[ForgeError], ...] = (*WORK, errors.InvalidConstraint)
 
 
@@ -75,7 +75,7 @@ class Body:
 
     type: type[BaseModel]
     example: Mapping[str, Any]
-    """It is answered with 200, by a server that has what it names."""
+    """A request that is answered with 200, by a server that has what it names."""
     refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Parameters that are known and not served, with the values that ask for nothing."""
 
@@ -97,11 +97,11 @@ class Endpoint:
     fails: tuple[type[ForgeError], ...] = ()
     """Errors beside those that any request may meet."""
     queued: Literal["no", "yes", "seeded"] = "no"
-    """Whether it waits for a slot, and whether what it does there depends on a seed."""
+    """Its use of a slot: if it waits for one, and if its work there depends on a seed."""
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """What those of the path mean."""
+    """Meanings of the path's parameters."""
     open: bool = False
-    """Whether it needs no API key."""
+    """True: it needs no API key."""
 
     def route(self) -> Route:
         return Route(self.path, _Application(self.handler), methods=[self.method])

@@ -34,7 +34,7 @@ HEADERS = {
 
 
 class File:
-    """What does not change while the server runs."""
+    """A file that does not change while the server runs."""
 
     def __init__(self, content: bytes, media: str) -> None:
         self._content, self._media = content, media

@@ -49,7 +49,7 @@ class Problem(TypedDict):
     param: NotRequired[str]
     """The field that is at fault."""
     usage: NotRequired[OpenAIUsage]
-    """What was computed in vain."""
+    """Tokens that were computed in vain."""
 
 
 def error_response(error: ForgeError) -> Response:

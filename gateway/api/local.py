@@ -1,4 +1,4 @@
-"""Whether a request is from this machine."""
+"""The test that a request is from this machine."""
 
 import ipaddress
 
@@ -20,7 +20,7 @@ def from_here(request: Request) -> bool:
 
 
 def _named_here(host: str) -> bool:
-    """Whether the browser's user meant this machine: any name may be made to lead here."""
+    """Tell if the browser's user meant this machine: any name may be made to lead here."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     return name == "localhost" or _loopback(name.strip("[]"))
 

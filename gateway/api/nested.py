@@ -1,4 +1,4 @@
-"""What all objects inside a body have in common."""
+"""The common base of all objects inside a body."""
 
 from typing import Any
 

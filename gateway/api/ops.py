@@ -66,9 +66,9 @@ class WorkerItem(TypedDict):
     cells_cached: int
     """Cells that no sequence uses now, kept for prompts to come."""
     step_ms: float
-    """What the last step took."""
+    """Duration of the last step."""
     host_bytes: int
-    """Memory outside of the KV cache that prefixes take which lost their cells."""
+    """Memory outside of the KV cache, for prefixes that lost their cells."""
     restored_tokens: int
     """Tokens that came back from there since its start, instead of being computed."""
 
@@ -91,7 +91,7 @@ class QueueItem(TypedDict):
     """With what waiting has added."""
     waited_s: float
     parked: bool
-    """Whether it has run before and was made to wait."""
+    """True: it has run before and was made to wait."""
     deaths: int
     """Workers that died with it since its last token."""
     estimated_wait_s: float | None
@@ -139,7 +139,7 @@ class Ops:
         return _get("/metrics", self.metrics, kinds)
 
     async def health(self, request: Request) -> Response:
-        """Whether requests are served.
+        """Tell if requests are served.
 
         Needs no API key.
         """
@@ -148,7 +148,7 @@ class Ops:
         return json_response(answer)
 
     async def metrics(self, request: Request) -> Response:
-        """What happened so far.
+        """Return the metrics so far.
 
         JSON, or Prometheus' and OpenMetrics' text for an `Accept` that asks for it.
         """
@@ -191,7 +191,7 @@ class Ops:
         return json_response(answer)
 
     async def queued(self, request: Request) -> Response:
-        """Where one waiting request stands.
+        """Return one waiting request's place in the queue.
 
         Of several sequences it is the first. A request that does not wait is a 404.
         """

@@ -67,7 +67,7 @@ class Completion:
     logprobs: list[Logprob] = field(default_factory=list)
 
     def take(self, event: Delta | Finished) -> None:
-        """What the next event brings."""
+        """Add what the next event brings."""
         self.text += event.text
         if event.extra is not None:
             self.reasoning += event.extra.reasoning
@@ -81,7 +81,7 @@ class Completion:
 
 
 def pace(ticket: Ticket) -> Pace:
-    """How long what took of a request that has ended."""
+    """Return the durations of the parts of a request that has ended."""
     arrived, ended, first = ticket.arrived_ns, ticket.ended_ns, ticket.first_token_ns
 
     def since_arrival(moment_ns: int | None) -> float | None:
@@ -151,7 +151,7 @@ async def serve_ticket(
     receive: Callable[[], Awaitable[Message]],
     work: Awaitable[T],
 ) -> T:
-    """As :func:`unless_hung_up`.
+    """Do as :func:`unless_hung_up` does.
 
     However this ends, the ticket is ended too: nothing is computed without a client.
     """

@@ -1,4 +1,4 @@
-"""How a token is chosen: the fields for it that every generating endpoint takes.
+"""The choice of a token: the fields for it that every generating endpoint takes.
 
 Names, defaults and meanings are llama-server's, or OpenAI's where it has the parameter too.
 """
@@ -168,7 +168,7 @@ class SamplersBody(BaseModel):
     dynatemp_range: float | None = Field(None, ge=0, le=100)
     """The temperature varies by so much with the entropy. Default 0: it does not."""
     dynatemp_exponent: float | None = Field(None, ge=0, le=100)
-    """How the entropy becomes a temperature. Default 1."""
+    """Exponent that turns the entropy into a temperature. Default 1."""
     top_k: int | None = Field(None, ge=-1, le=MAX_INT)
     """Only the k likeliest tokens. Default 0: all; -1 too."""
     top_p: float | None = Field(None, ge=0, le=1)
@@ -180,9 +180,9 @@ class SamplersBody(BaseModel):
     top_n_sigma: float | None = Field(None, ge=-1, le=100)
     """Only tokens within so many standard deviations of the likeliest. Default 0: off."""
     xtc_probability: float | None = Field(None, ge=0, le=1)
-    """How often to leave out all of the likely tokens but the last. Default 0."""
+    """Probability of leaving out all of the likely tokens but the last. Default 0."""
     xtc_threshold: float | None = Field(None, ge=0, le=1)
-    """How likely a token is that XTC may leave out. Default 0.1."""
+    """Least probability of a token that XTC may leave out. Default 0.1."""
     min_keep: int | None = Field(None, ge=0, le=MAX_INT)
     """Tokens that the stages leave at least. Default 0."""
     presence_penalty: float | None = Field(None, ge=-2, le=2)
@@ -194,11 +194,11 @@ class SamplersBody(BaseModel):
     repeat_last_n: int | None = Field(None, ge=-1, le=MAX_INT)
     """Sampled tokens that penalties count; -1: all. Default 64 for `repeat_penalty`, else all."""
     dry_multiplier: float | None = Field(None, ge=0, le=100)
-    """How much to punish what continues a repetition. Default 0: off."""
+    """Penalty of a token that continues a repetition. Default 0: off."""
     dry_base: float | None = Field(None, ge=1, le=100)
-    """How much more for each token of the repetition. Default 1.75."""
+    """Factor of the penalty for each token of the repetition. Default 1.75."""
     dry_allowed_length: int | None = Field(None, ge=1, le=MAX_INT)
-    """How long a repetition may get. Default 2."""
+    """Length that a repetition may have, in tokens. Default 2."""
     dry_penalty_last_n: int | None = Field(None, ge=-1, le=MAX_INT)
     """Sampled tokens to look back for one; -1: 1,024. Default 64."""
     dry_sequence_breakers: list[Breaker] | None = Field(None, max_length=16, fail_fast=True)

@@ -76,7 +76,7 @@ def constraint(
     json_schema: dict[str, Any] | None,
     grammar: str | None,
 ) -> Constraint | None:
-    """What the answer must look like. Raises BadRequest if it is asked for twice."""
+    """Return the constraint on the answer. Raises BadRequest if it is asked for twice."""
     asked: dict[str, Constraint] = {}
     if isinstance(response_format, JsonObjectFormat):
         schema = response_format.json_schema

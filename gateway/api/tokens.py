@@ -34,7 +34,7 @@ class _QuestionBody(BaseModel):
     """The model's id; the first one if none is named."""
 
     def question(self, served: ServedModel) -> Question:
-        """What a worker of that model is asked."""
+        """Return the question for a worker of that model."""
         raise NotImplementedError
 
 
@@ -42,11 +42,11 @@ class TokenizeBody(_QuestionBody):
     content: str
     """The text."""
     add_special: bool | None = None
-    """Whether to begin as the model's prompts do. Default false."""
+    """True: begin as the model's prompts do. Default false."""
     parse_special: bool | None = None
-    """False: what looks like a special token is text. Default true."""
+    """False: text that looks like a special token is text. Default true."""
     with_pieces: bool | None = None
-    """Whether to tell each token's text too."""
+    """True: return each token's text too."""
 
     def question(self, served: ServedModel) -> Question:
         return Tokenize(

@@ -1,4 +1,4 @@
-"""What all commands share: the line that tells an error, the exit codes, how a signal ends them.
+"""The common part of all commands: the line of an error, the exit codes, the end by a signal.
 
 0 success; of ``forge serve`` its end by SIGTERM or SIGINT.
 1 no answer from the server (``forge run`` and ``forge chat``).

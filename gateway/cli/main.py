@@ -237,7 +237,7 @@ class _Joined(argparse.Action):
 
 
 def describe(field: FieldInfo) -> str:
-    """What the option means, with its values where they are a list."""
+    """Return the option's help, with its values where they are a list."""
     if get_origin(field.annotation) is not Literal:
         return str(field.description)
     return f"{field.description}: {', '.join(get_args(field.annotation))}"

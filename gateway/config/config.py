@@ -61,7 +61,7 @@ KeepAlive = Annotated[float, BeforeValidator(_duration), Field(ge=-1, le=1e9, al
 
 
 class Config(EngineOptions):
-    """What ``forge serve`` can be told."""
+    """The options of ``forge serve``."""
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
@@ -206,7 +206,7 @@ class Config(EngineOptions):
 
     @property
     def model_name(self) -> str:
-        """What clients call the model; names of files need not be UTF-8."""
+        """Return the name that clients give the model; names of files need not be UTF-8."""
         name = re.sub(r"-00001-of-\d{5}$", "", self.model.stem)
         return self.alias or name.encode("utf-8", "replace").decode()
 
@@ -226,7 +226,7 @@ class Config(EngineOptions):
         return PoolShape(workers, slots, threads)
 
     def worker_spec(self) -> WorkerSpec:
-        """What each worker is told."""
+        """Return the settings of each worker."""
         shape = self.shape()
         return WorkerSpec(
             model_path=str(self.model),
@@ -291,7 +291,7 @@ def _origin(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PoolShape:
-    """How the machine is divided."""
+    """The division of the machine."""
 
     workers: int
     slots: int

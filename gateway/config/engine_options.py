@@ -31,7 +31,7 @@ YarnFactor = Annotated[float, Field(ge=-1, le=1e6, allow_inf_nan=False)]
 
 
 class EngineOptions(BaseModel):
-    """What can be told of a model."""
+    """The options that one model has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 

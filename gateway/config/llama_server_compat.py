@@ -125,11 +125,11 @@ ELSEWHERE = (
                "--n-cpu-moe", "--rpc", "--reasoning-budget"),
               "nothing: this is not there"),
 )  # fmt: skip
-"""What there is in place of it."""
+"""The option or feature in place of it."""
 
 
 def hint(arguments: Iterable[str]) -> str | None:
-    """What to say of the first of ``arguments`` that is llama-server's and is not taken."""
+    """Return the message for the first of llama-server's ``arguments`` that is not taken."""
     instead = {flag: row.instead for row in ELSEWHERE for flag in row.flags}
     for argument in arguments:
         flag = argument.partition("=")[0]

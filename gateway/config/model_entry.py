@@ -9,7 +9,7 @@ from gateway.config.config import Config
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """What one model is served with."""
+    """The settings that one model is served with."""
 
     config: Config
     """The server's, with what is said of this model alone."""
@@ -24,5 +24,5 @@ class ModelEntry:
 
     @property
     def name(self) -> str:
-        """What clients call it."""
+        """Return the name that clients give it."""
         return self.config.model_name

@@ -27,7 +27,7 @@ OF_THE_SERVER = frozenset({
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
 
 OWN = ("preload", "system", "sampling")
-"""What a table may say beside options."""
+"""The keys that a table may have beside options."""
 SamplingCheck = Callable[[dict[str, Any]], None]
 """Raises :class:`BadRequest` for defaults that a request could not have either."""
 NOT_SAMPLING = frozenset({"json_schema", "grammar", "priority", "timeout"})

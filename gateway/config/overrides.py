@@ -24,7 +24,7 @@ class Override(NamedTuple):
 
     @property
     def said(self) -> str:
-        """As it is written."""
+        """Return the override as it is written."""
         return f"{self.key}={self.kind}:{self.text}"
 
     def value(self) -> Value:
@@ -33,7 +33,7 @@ class Override(NamedTuple):
 
 
 def parse(value: Any) -> list[Override]:
-    """What is in a text with commas, or in a list of texts. Raises ValueError."""
+    """Return the overrides in a text with commas, or in a list of texts. Raises ValueError."""
     lines = [value] if isinstance(value, str) else value
     if not isinstance(lines, Sequence) or not all(isinstance(line, str) for line in lines):
         raise ValueError("expected KEY=TYPE:VALUE")

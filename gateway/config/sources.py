@@ -31,7 +31,7 @@ def load(
 def said(
     arguments: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the sources say together, and of each option where it was said."""
+    """Return what the sources say together, and of each option where it was said."""
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     if file is not None:
@@ -89,7 +89,7 @@ def _reason(name: str, problem: ValidationProblem) -> str:
 
 
 def read_toml(file: Path, option: str) -> dict[str, Any]:
-    """What is in a TOML file that ``option`` names. Raises :class:`ConfigError`."""
+    """Return the content of a TOML file that ``option`` names. Raises :class:`ConfigError`."""
     try:
         with file.open("rb") as stream:
             return tomllib.load(stream)

@@ -1,4 +1,4 @@
-"""What ``forge tune`` found, in a file that ``forge serve`` finds again.
+"""The results of ``forge tune``, in a file that ``forge serve`` finds again.
 
 ``~/.config/forge/tuned/NAME-FINGERPRINT.toml``. It counts below everything that a person has set,
 and only while the model, the machine and llama.cpp are those that were measured.
@@ -56,7 +56,7 @@ def fingerprint(model: Path) -> Fingerprint:
 
 
 def folder(environment: Mapping[str, str]) -> Path:
-    """Where the files are. Raises RuntimeError if this user has no home."""
+    """Return the folder of the files. Raises RuntimeError if this user has no home."""
     return config_folder(environment) / "tuned"
 
 
@@ -77,7 +77,7 @@ class Tuned:
     """Under the names of :class:`Config`'s fields."""
 
     def differs(self, machine: Machine, config: Config) -> str | None:
-        """What is not as it was measured; None if nothing is."""
+        """Return the first difference from what was measured; None if there is none."""
         for now, then, what in (
             (machine.cpu, self.machine.cpu, "CPU"),
             (machine.cores, self.machine.cores, "number of cores"),
@@ -167,7 +167,7 @@ def fitting(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_set(config: Config, name: str) -> bool:
-    """Whether a person decided this option; "auto" is no decision."""
+    """Tell if a person decided this option; "auto" is no decision."""
     return name in config.model_fields_set and getattr(config, name) != "auto"
 
 

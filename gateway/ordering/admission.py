@@ -1,4 +1,4 @@
-"""How much may wait: bounds on the queue, and when to come back.
+"""Admission: bounds on the queue, and when to come back.
 
 Only jobs that were never started count here. A parked or failed-over job was accepted and has
 cost compute: it is served, whatever the bounds say. Pure: the clock is an argument.
@@ -18,7 +18,7 @@ RETRY_MIN_S, RETRY_MAX_S = 1, 300
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What may wait at once."""
+    """Bounds on what may wait at once."""
 
     requests: int
     size: int
@@ -56,7 +56,7 @@ class Admission(Generic[T]):
 
 
 class ServiceRate:
-    """How many jobs per second get a worker, from the last ones that did."""
+    """The rate of jobs that get a worker per second, from the last ones that did."""
 
     def __init__(self, window: int = 256) -> None:
         """``window``: several times the slots, which may all be given at one instant."""

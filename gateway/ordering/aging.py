@@ -53,7 +53,7 @@ class QueueEntry(Generic[T]):
         self.queued = False
         self.cancelled = False
         self.inside = False
-        """Whether the heap holds it physically, dead or alive."""
+        """Tell if the heap holds it physically, dead or alive."""
 
     def waited(self, now_ns: int) -> float:
         """Seconds since arrival."""

@@ -32,7 +32,7 @@ UNIT = 1000
 
 
 def charge(tokens: float, weight: float) -> int:
-    """What so many tokens cost an owner of that weight, in tags."""
+    """Return the cost of so many tokens for an owner of that weight, in tags."""
     return round(tokens * UNIT / weight)
 
 

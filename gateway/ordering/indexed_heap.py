@@ -49,7 +49,7 @@ class IndexedHeap(Generic[T]):
             self._sweep()
 
     def _sweep(self) -> None:
-        """What is dead would keep its item alive: drop it when it outnumbers the living."""
+        """Drop dead entries when they outnumber the living: each would keep its item alive."""
         if not self._entries:
             self._heap.clear()
             self._new.clear()

@@ -1,4 +1,4 @@
-"""When a running job must make way for a more urgent one. Pure: the clock is an argument.
+"""Preemption: when a running job yields to a more urgent one. Pure: the clock is an argument.
 
 Age decides which job gets a free slot, but it is no reason to take a slot away: an older batch job
 would then never yield. Only a strictly higher base priority preempts, after the running job had its
@@ -15,7 +15,7 @@ from gateway.core.clock import NANO
 
 
 class Running(Protocol):
-    """What is asked about a job that holds a slot."""
+    """The state of a job that holds a slot."""
 
     @property
     def priority(self) -> float: ...
@@ -28,7 +28,7 @@ class Running(Protocol):
 
     @property
     def parked_ns(self) -> int:
-        """How long it was parked so far."""
+        """Return the time that it was parked so far, in ns."""
         ...
 
 
@@ -44,7 +44,7 @@ class PreemptionRules:
     aging_rate: float
 
     def immune(self, job: Running, urgent: float) -> bool:
-        """Whether ``job`` was parked for so long that priority ``urgent`` can't park it again."""
+        """Tell if ``job`` was parked for so long that priority ``urgent`` can't park it again."""
         bound_ns = self._bound_ns(job, urgent)
         return bound_ns is not None and job.parked_ns >= bound_ns
 

@@ -1,4 +1,4 @@
-"""What is told of a model."""
+"""The description of a model."""
 
 from gateway.api.openai.types import ModelCard, ModelMeta
 from gateway.served.served_model import ServedModel

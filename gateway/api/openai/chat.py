@@ -39,11 +39,11 @@ class ChatBody(Conversation, OpenAIBody):
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
     """The newer name of `max_tokens`."""
     logprobs: bool | None = None
-    """Whether to tell the log probability of each token."""
+    """True: return the log probability of each token."""
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    """How many alternatives of each token to tell too; needs `logprobs`."""
+    """Number of alternatives of each token to tell too; needs `logprobs`."""
     response_format: ResponseFormat | None = None
-    """What the answer must look like."""
+    """Format that the answer must have."""
     store: bool | None = None
     """Accepted; nothing is stored."""
 

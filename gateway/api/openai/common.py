@@ -1,4 +1,4 @@
-"""What chat and text completions have in common: their bodies' fields, and their answers' frame."""
+"""The common part of chat and text completions: bodies' fields, and answers' frame."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ FLOOR = -9999.0
 
 class StreamOptions(Nested):
     include_usage: bool | None = None
-    """Whether a last chunk tells the token counts."""
+    """True: a last chunk tells the token counts."""
     include_obfuscation: bool | None = None
     """Padding that hides sizes from eavesdroppers: accepted, and none is added."""
 
@@ -41,7 +41,7 @@ class OpenAIBody(SamplingBody):
     model: str | None = None
     """The model's id; the first one if none is named."""
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
-    """How many answers. Default 1; number i is sampled with `seed` + i."""
+    """Number of answers. Default 1; number i is sampled with `seed` + i."""
     stream: bool | None = None
     """True: the answer comes as server-sent events."""
     stream_options: StreamOptions | None = None
@@ -49,7 +49,7 @@ class OpenAIBody(SamplingBody):
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     """A priority in OpenAI's words: flex is batch, priority urgent."""
     timings: bool | None = None
-    """Whether the answer ends with llama-server's timings."""
+    """True: the answer ends with llama-server's timings."""
     user: str | None = None
     """The end user's name; changes nothing."""
     metadata: (
@@ -77,7 +77,7 @@ class OpenAIBody(SamplingBody):
         raise NotImplementedError
 
     def alternatives(self) -> int | None:
-        """How many alternatives of each token to tell with their probabilities, if any."""
+        """Return the number of alternatives of each token to tell with probabilities, if any."""
         raise NotImplementedError
 
     @property
@@ -171,7 +171,7 @@ class Envelope(ABC):
         return b"" if choice is None else self._head + orjson.dumps(choice) + self._tail
 
     def _close(self) -> bytes:
-        """What follows the last chunk of a choice: nothing, unless it was the last choice."""
+        """Return what follows a choice's last chunk: nothing, unless it was the last choice."""
         self._open -= 1
         if self._open:
             return b""

@@ -30,11 +30,11 @@ class CompletionBody(OpenAIBody):
     max_tokens: int | None = Field(None, ge=0, le=2**31 - 1)
     """The most tokens of an answer. Default 16; 0 only with `echo`."""
     echo: bool | None = None
-    """Whether the answer begins with the prompt."""
+    """True: the answer begins with the prompt."""
     suffix: str | None = None
-    """What comes after the answer: needs a model that was trained to fill in."""
+    """Text after the answer: needs a model that was trained to fill in."""
     logprobs: int | None = Field(None, ge=0, le=20)
-    """How many alternatives of each token to tell, with log probabilities."""
+    """Number of alternatives of each token to tell, with log probabilities."""
 
     def check(self) -> None:
         super().check()

@@ -1,4 +1,4 @@
-"""What of a chat makes its prompt; /apply-template takes the same."""
+"""The fields of a chat that make its prompt; /apply-template takes the same."""
 
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ class Conversation(BaseModel):
     tools: Tools | None = None
     """Functions that the model may call."""
     tool_choice: Choice | None = None
-    """Whether it calls one, must, or must call a certain one."""
+    """Choice of the model: call one or none, call any, or call a certain one."""
     parallel_tool_calls: bool | None = None
     """False: one call at most. Default true."""
     reasoning_effort: Effort | None = None
@@ -34,7 +34,7 @@ class Conversation(BaseModel):
         return Chat([message.plain() for message in self.messages], use, self._template_arguments())
 
     def _template_arguments(self) -> dict[str, Any]:
-        """What families of models read of an effort: the word itself, or whether to think."""
+        """Return an effort as families of models read it: the word itself, or whether to think."""
         arguments: dict[str, Any] = {}
         if self.reasoning_effort is not None:
             arguments["reasoning_effort"] = self.reasoning_effort

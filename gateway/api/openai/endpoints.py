@@ -86,7 +86,7 @@ class OpenAI:
         return await self._generate(request, served, given, size, ChatEnvelope)
 
     async def completions(self, request: Request) -> Response:
-        """How a text goes on; several texts if several are given."""
+        """Continue a text; several texts if several are given."""
         raw, size = await self._read(request)
         served, given = self._service.parse(CompletionBody, raw, completions.REFUSED)
         return await self._generate(request, served, given, size, CompletionEnvelope)

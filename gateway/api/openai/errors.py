@@ -20,7 +20,7 @@ class ErrorDetail(TypedDict):
 class ErrorBody(TypedDict):
     error: ErrorDetail
     usage: NotRequired[OpenAIUsage]
-    """What was computed in vain."""
+    """Tokens that were computed in vain."""
 
 
 def error_body(error: ForgeError) -> ErrorBody:

@@ -78,7 +78,7 @@ Choice = (
 def tool_use(
     tools: list[Tool] | None, choice: Choice | None, parallel: bool | None
 ) -> ToolUse | None:
-    """What the model may call; None if nothing. Raises BadRequest if the choice is not offered."""
+    """Return the callable tools; None if none. Raises BadRequest if the choice is not offered."""
     names = [tool.function.name for tool in tools or []]
     twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
     if twice is not None:
@@ -101,7 +101,7 @@ def tool_use(
 
 
 def _allowed(names: list[str], choice: Choice | None) -> tuple[bool, list[str]]:
-    """Whether a call is required, and which functions may be called."""
+    """Return (if a call is required, the functions that may be called)."""
     if isinstance(choice, NamedTool):
         return True, [choice.function.name]
     if isinstance(choice, AllowedToolsChoice):

@@ -24,7 +24,7 @@ class Cut(RequestFailed):
 
 @dataclass(slots=True)
 class Answer:
-    """What came, and how fast. Times in seconds."""
+    """An answer as it came, and its speed. Times in seconds."""
 
     text: str = ""
     reasoning: str = ""
@@ -89,7 +89,7 @@ class Client:
         self._http.close()
 
     def models(self) -> list[ServerModel]:
-        """Those that the server has. Raises :class:`RequestFailed`."""
+        """Return the models that the server has. Raises :class:`RequestFailed`."""
         try:
             response = self._http.get("/v1/models", timeout=CONNECT_S)
         except httpx2.HTTPError as error:

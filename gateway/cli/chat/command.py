@@ -16,7 +16,7 @@ from gateway.config.config import ConfigError
 
 
 class Wrong(Exception):
-    """What the user gave can't be used; nothing was asked."""
+    """The user's input can't be used; nothing was asked."""
 
 
 def run(command: str, given: dict[str, Any]) -> int:

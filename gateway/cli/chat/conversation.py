@@ -1,4 +1,4 @@
-"""What was said so far, by whom; saved and loaded as JSON. Pure."""
+"""The messages so far and their roles; saved and loaded as JSON. Pure."""
 
 import json
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Transcript:
 
     @property
     def pending(self) -> bool:
-        """Whether the user's last words have no answer."""
+        """Tell if the user's last words have no answer."""
         return bool(self.messages) and self.messages[-1].role == "user"
 
     def undo(self) -> str | None:
@@ -66,7 +66,7 @@ class Transcript:
     # ------------------------------------------------------------------ files
 
     def saved(self) -> str:
-        """As a JSON document, an object with ``messages`` as OpenAI's API takes them."""
+        """Return a JSON document, an object with ``messages`` as OpenAI's API takes them."""
         messages: list[dict[str, Any]] = [*self.request()]
         for shown, each in zip(reversed(messages), reversed(self.messages), strict=False):
             if each.cut:
@@ -75,7 +75,7 @@ class Transcript:
 
     @classmethod
     def load(cls, text: str) -> "Transcript":
-        """What :meth:`saved` wrote. Raises :class:`NotATranscript`."""
+        """Read what :meth:`saved` wrote. Raises :class:`NotATranscript`."""
         try:
             document = json.loads(text)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""What ``forge chat`` and ``forge run`` can be told. Light: every command reads it."""
+"""The options of ``forge chat`` and ``forge run``. Light: every command reads it."""
 
 import argparse
 from pathlib import Path

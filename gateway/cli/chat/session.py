@@ -14,7 +14,7 @@ from gateway.cli.chat.terminal import Screen
 
 @dataclass(slots=True)
 class ChatOptions:
-    """What requests ask for beside an answer."""
+    """The parameters of requests beside the messages."""
 
     model: str | None = None
     priority: str | None = None
@@ -176,7 +176,7 @@ class ChatSession:
 
 
 def figures(answer: Answer) -> str:
-    """What an answer took, in a line."""
+    """Return the cost of an answer, in a line."""
     parts = []
     if answer.tokens is not None:
         parts.append(f"{answer.tokens} tokens")

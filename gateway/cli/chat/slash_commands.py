@@ -1,4 +1,4 @@
-"""What is typed into a chat: words for the model, or a command. Pure."""
+"""The input of a chat: words for the model, or a command. Pure."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ COMMANDS = {
     "reset": ("", "forget everything but the system message"),
     "exit": ("", "leave; so does Ctrl-D"),
 }
-"""What each takes, and what it does."""
+"""The arguments of each, and its effect."""
 _ALSO = {"quit": "exit", "bye": "exit", "clear": "reset", "?": "help", "sys": "system"}
 FENCE = '"""'
 """Stands around words of several lines."""
@@ -56,7 +56,7 @@ def parse(text: str) -> Command | str:
 
 
 def unfinished(text: str) -> bool:
-    """Whether more lines follow: the last one ends with a backslash, or a fence is open."""
+    """Tell if more lines follow: the last one ends with a backslash, or a fence is open."""
     return text.count(FENCE) % 2 == 1 or text.endswith("\\")
 
 

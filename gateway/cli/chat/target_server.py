@@ -20,7 +20,7 @@ USUAL = f"http://127.0.0.1:{Config.model_fields['port'].default}"
 READY = "Forge is ready at "
 POLL_S = 0.05
 ENDING_S = 10.0
-"""How long our server may take to end its workers."""
+"""Seconds that our server may take to end its workers."""
 
 
 @contextlib.contextmanager

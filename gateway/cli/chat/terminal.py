@@ -29,14 +29,14 @@ def harmless(text: str) -> str:
 
 
 class Screen:
-    """Where answers are shown as they come. Thoughts and notes are dim where that can be seen."""
+    """The output that shows answers as they come; thoughts and notes are dim where possible."""
 
     def __init__(self, out: TextIO, environment: Mapping[str, str] = os.environ) -> None:
         self._out = out
         self._styled = out.isatty() and not environment.get("NO_COLOR")
         self._thinking = False
         self._at_start = True
-        """Whether the cursor is at the beginning of a line."""
+        """True: the cursor is at the beginning of a line."""
 
     def text(self, text: str, thought: str) -> None:
         """A piece of an answer, and of what was thought before it."""

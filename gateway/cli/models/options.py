@@ -1,4 +1,4 @@
-"""What the commands about models can be told. Light, for the command line reads it every time."""
+"""The options of the commands about models. Light: the command line reads it every time."""
 
 import argparse
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a model is, what it can do, and what memory it will need; nothing is loaded."""
+"""A model's description, abilities and memory need; nothing is loaded."""
 
 import json
 import subprocess
@@ -72,7 +72,7 @@ def described(entry: CatalogEntry, model: gguf.Gguf) -> dict[str, Any]:
 def supports(
     model: gguf.Gguf, said: HeaderValues, sizes: ModelShape, templates: list[str | None]
 ) -> dict[str, Any]:
-    """What the API can be asked for; ``broken``: what is wrong with its templates, if anything."""
+    """Return the model's abilities in the API; ``broken``: the fault of its templates, if any."""
     generates = not sizes.encoder and said.value("attention.causal") is not False
     told = speech(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
     return {
@@ -84,7 +84,7 @@ def supports(
 
 
 def speech(templates: list[str | None]) -> dict[str, Any]:
-    """How it calls tools and thinks. The workers know; this process must not know templates."""
+    """Return how it calls tools and thinks. The workers know; this process has no templates."""
     done = subprocess.run(
         children.command("workers.chat_format"),
         env=children.environment(),
@@ -98,7 +98,7 @@ def speech(templates: list[str | None]) -> dict[str, Any]:
 
 
 def infills(model: gguf.Gguf) -> bool:
-    """Whether it has the three tokens for filling in the middle."""
+    """Tell if it has the three tokens for filling in the middle."""
     tokens = model.metadata.get("tokenizer.ggml.tokens") or ()
     there = set(tokens)
     return all(
@@ -168,7 +168,7 @@ def _shares(types: dict[str, int]) -> list[tuple[str, float]]:
 
 
 def memory_rows(asked: MemoryEstimate) -> list[tuple[str, str, str]]:
-    """What takes memory: a name, for each worker, in all."""
+    """Return the parts of the memory: a name, for each worker, in all."""
     each = asked.worker
 
     def row(name: str, size: int) -> tuple[str, str, str]:

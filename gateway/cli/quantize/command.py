@@ -22,7 +22,7 @@ from gateway.system.host import available_cores
 from workers.protocol import Compare, Error, Pair, Score, Scored, Shrink, Tick, Where
 
 ROOM = 1.05
-"""How much more than reckoned the new file may take."""
+"""Room above the estimate that the new file may take."""
 _NUMBERS = {kind.name: number for number, kind in TYPES.items()}
 
 

@@ -1,4 +1,4 @@
-"""What is lost, added up: of each type, of each kind of tensor, of all. Pure."""
+"""The loss, added up: of each type, of each kind of tensor, of all. Pure."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What ``forge quantize`` can be told. Light: every command reads it."""
+"""The options of ``forge quantize``. Light: every command reads it."""
 
 import argparse
 from pathlib import Path

@@ -18,7 +18,7 @@ class QuantizeJobError(Exception):
 
 
 def run(job: Job) -> Iterator[Tick | Error | Scored]:
-    """What it tells while it is done.
+    """Do a job, and yield what it tells meanwhile.
 
     Left early, it ends early. Raises :class:`QuantizeJobError`.
     """

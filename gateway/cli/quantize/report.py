@@ -1,4 +1,4 @@
-"""What ``forge quantize`` tells at its end."""
+"""The report of ``forge quantize`` at its end."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -18,7 +18,7 @@ _MOSTLY = {
     "Q3_K_S": "Q3_K", "Q3_K_M": "Q3_K", "Q3_K_L": "Q3_K", "Q4_K_S": "Q4_K", "Q4_K_M": "Q4_K",
     "Q5_K_S": "Q5_K", "Q5_K_M": "Q5_K", "Q2_K_S": "Q2_K", "IQ3_XS": "IQ3_S", "IQ3_M": "IQ3_S",
 }  # fmt: skip
-"""What most of a mixture's matrices are, where its name does not say."""
+"""The type of most of a mixture's matrices, where its name does not say."""
 NEEDS_MATRIX = (
     "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S",
 )  # fmt: skip

@@ -78,7 +78,7 @@ def start(config: Config, cores: int) -> tuple[Setting, frozenset[str]]:
 
 
 def check_outputs(config: Config, wishes: TuneOptions) -> Path:
-    """Where the result will go; not to be found impossible after minutes of measuring.
+    """Return the result's path, checked here rather than after minutes of measuring.
 
     Raises :class:`ConfigError`.
     """

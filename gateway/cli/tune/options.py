@@ -1,4 +1,4 @@
-"""What ``forge tune`` can be told. Light, for the command line reads it every time."""
+"""The options of ``forge tune``. Light, for the command line reads it every time."""
 
 import argparse
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SHARED = ("model", *SHAPE, "batch", *CACHE, "n_gpu_layers")
 
 @dataclass(frozen=True, slots=True)
 class TuneOptions:
-    """What only ``forge tune`` can be told."""
+    """The options that only ``forge tune`` has."""
 
     seconds: float
     allow_kv_quant: bool

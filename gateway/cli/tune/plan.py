@@ -1,4 +1,4 @@
-"""What is worth measuring, and what the results say. Pure.
+"""The plan: what is worth measuring, and what the results say. Pure.
 
 No grid, but three stages, each of which starts from the winner of the one before, its incumbent:
 how the cores are divided, with weights repacked or not; flash attention and the KV cache's type;
@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 BEHIND = 0.85
-"""What reaches less than this part of the best is not measured again."""
+"""Part of the best that a setting must reach to be measured again."""
 WORTH = 1.05
-"""So much faster than the incumbent something must be, or the incumbent stays."""
+"""Factor by which a setting must be faster, or the incumbent stays."""
 MORE_SLOTS = 1.10
-"""So much each doubling of the slots must bring: it halves the speed of every stream."""
+"""Factor that each doubling of the slots must bring: it halves every stream's speed."""
 UNSURE = 1.2
-"""So much more any change must bring if it, or the incumbent, was measured only once."""
+"""Factor by which a change must bring more if it, or the incumbent, was measured only once."""
 FEWER_SLOTS = 0.97
-"""So much of the output half of the slots must keep: it makes every stream faster."""
+"""Part of the output that half of the slots must keep: it makes every stream faster."""
 MOST_SLOTS = 128
 LOSSY = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "bf16")
 """KV types that may change what a model says, compared with f16."""
@@ -50,7 +50,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What one measurement of a setting found; rates are tokens a second of all workers."""
+    """One measurement of a setting; rates are tokens a second of all workers."""
 
     output: float
     """Under full load."""
@@ -85,13 +85,13 @@ class Result:
 
     @property
     def spread(self) -> float:
-        """How far the visits lie apart, as a part of the median."""
+        """Return the distance between the visits, as a part of the median."""
         outputs = [visit.output for visit in self.visits]
         return (max(outputs) - min(outputs)) / self.output if self.output else 0.0
 
     @property
     def stream(self) -> float:
-        """What one stream gets under full load."""
+        """Return the rate of one stream under full load."""
         return self.output / (self.setting.workers * self.setting.slots)
 
     @property
@@ -159,7 +159,7 @@ def crowds(base: Setting, fixed: frozenset[str], cells: int) -> list[Setting]:
 
 
 def survivors(results: Sequence[Result]) -> list[Result]:
-    """Those worth another turn; the incumbent, the first, among them."""
+    """Return the results worth another turn; the incumbent, the first, among them."""
     best = max((result.output for result in results), default=0.0)
     return [
         result
@@ -169,7 +169,7 @@ def survivors(results: Sequence[Result]) -> list[Result]:
 
 
 def lossy(setting: Setting, than: Setting) -> bool:
-    """Whether its KV cache may change what the model says, and that of ``than`` does not."""
+    """Tell if its KV cache may change the model's words, and that of ``than`` does not."""
     types = {setting.cache_type_k, setting.cache_type_v}
     return bool((types - {than.cache_type_k, than.cache_type_v}) & set(LOSSY))
 
@@ -192,7 +192,7 @@ def _doubt(results: Sequence[Result]) -> float:
 
 
 def enough_slots(results: Sequence[Result]) -> Result:
-    """As many slots as are worth it; the incumbent is the first."""
+    """Choose as many slots as are worth it; the incumbent is the first."""
     chosen, doubt = results[0], _doubt(results)
     by_slots = sorted((r for r in results if r.failure is None), key=lambda r: r.setting.slots)
     for result in reversed(by_slots):

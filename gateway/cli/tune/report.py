@@ -1,4 +1,4 @@
-"""What was measured, for people: tables and bars in a terminal, plain lines elsewhere."""
+"""The measurements, for people: tables and bars in a terminal, plain lines elsewhere."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -154,17 +154,17 @@ def _bar(part: float) -> str:
 
 
 def short(setting: Setting) -> str:
-    """What differs in the first stage."""
+    """Return what differs in the first stage."""
     return f"{setting.workers} x {setting.threads} {weights(setting)}"
 
 
 def weights(setting: Setting) -> str:
-    """Whose layout they have."""
+    """Return the layout of the weights."""
     return "repacked" if setting.repack else "mapped"
 
 
 def summary(found: Found) -> Iterator[str]:
-    """What was chosen, and what that brings and costs."""
+    """Yield the choice, and what it brings and costs."""
     chosen = found.chosen
     yield f"Best: {chosen.setting}."
     gain = "" if found.gain is None else f", {found.gain:.2f}x of what the automatic shape gives"

@@ -38,7 +38,7 @@ class Teller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SearchStage:
-    """What a stage found. The incumbent is the first result."""
+    """The results of a stage. The incumbent is the first result."""
 
     name: str
     results: list[Result]

@@ -177,7 +177,7 @@ class TrialMeasurer:
 
 
 def spec_of(config: Config, setting: Setting) -> WorkerSpec:
-    """What each worker of ``setting`` is told, as :meth:`Config.worker_spec` would."""
+    """Return the settings of each worker of ``setting``, as :meth:`Config.worker_spec` would."""
     return msgspec.structs.replace(
         config.worker_spec(),
         slots=setting.slots,
