@@ -108,7 +108,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
 def compiled(renderer: TemplateSandbox, model: llama.Model, spec: WorkerSpec) -> Compiled:
     """Compile the model's template in ``renderer``. A broken one of its own costs only its chats.
 
-    Raises TemplateFailed for one that the operator gave, or RendererFailed.
+    Raises TemplateFailed for one that the operator gave, or SandboxFailed.
     """
     tokens = {"bos": model.special_text("bos"), "eos": model.special_text("eos")}
     try:

@@ -33,7 +33,7 @@ class TokenService:
     def __init__(self, model: Model, prompter: Callable[[], Prompter]) -> None:
         """``prompter`` makes a prompter of this thread's own, when it is first needed.
 
-        It may raise TemplateFailed or RendererFailed; the next question that needs it tries again.
+        It may raise TemplateFailed or SandboxFailed; the next question that needs it tries again.
         """
         self._model = model
         self._make_prompter = prompter

@@ -1,6 +1,6 @@
 """What ``forge quantize`` asks of a process, and what that says; a part of :mod:`workers.protocol`.
 
-One line of JSON on stdin, the job; lines of JSON on stdout. The last one is Done or Hopeless.
+One line of JSON on stdin, the job; lines of JSON on stdout. The last one is Done or JobFailed.
 """
 
 import msgspec

@@ -1,6 +1,6 @@
 """``python -m workers.tools.measure``: the speed of one worker's llama.cpp, for ``forge tune``.
 
-Lines of JSON on stdin and stdout: first a WorkerSpec, answered by Loaded or Unable; then each
+Lines of JSON on stdin and stdout: a WorkerSpec, answered by Loaded or MeasureFailed; then each
 Measure is answered by Measured. Several of these processes that get the same line at the same time
 measure what as many workers do side by side.
 """
