@@ -14,7 +14,7 @@ class ModelEntry:
     config: Config
     """The server's, with what is said of this model alone."""
     preload: bool = False
-    """Whether it is loaded at the start, or by the first request for it."""
+    """True if it is loaded at the start, or by the first request for it."""
     keep_alive: float | None = None
     """Seconds without work after which it is unloaded; None: never."""
     system: str | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What the holder of one secret may do."""
+    """The rights of the holder of one secret."""
 
     name: str
     digest: bytes = field(repr=False)

@@ -198,7 +198,7 @@ class InternalError(ForgeError):
 
 
 def codes() -> list[str]:
-    """Those of the whole tree."""
+    """The codes of the whole tree."""
 
     def below(kind: type[ForgeError]) -> list[str]:
         return [kind.code, *(code for child in kind.__subclasses__() for code in below(child))]

@@ -5,7 +5,7 @@ NORMAL = PRIORITIES["normal"]
 
 OTHER = "other"
 CLASSES = (*PRIORITIES, OTHER)
-"""What metrics and logs tell apart: any number may be a priority, but no number of series."""
+"""The classes of metrics and logs: any number may be a priority, but no number of series."""
 _NAMES = {value: name for name, value in PRIORITIES.items()}
 
 

@@ -3,7 +3,7 @@
 from workers.protocol import Chat, Infill, Prompt, Tokens
 
 BYTES_PER_TOKEN = 4
-"""What a token of a prompt is expected to take, until a worker has counted."""
+"""The expected size of a token of a prompt, until a worker has counted."""
 
 
 def usual_bytes(prompt: Prompt) -> int:

@@ -25,7 +25,7 @@ class ValidationProblem:
     message: str
     """pydantic's, or one sentence for several of them. It does not show the value."""
     value: Any = field(repr=False)
-    """What stands at the path; it may be a secret."""
+    """The value at the path; it may be a secret."""
 
     @property
     def reason(self) -> str:
@@ -82,7 +82,7 @@ def _place(loc: tuple[int | str, ...], value: Any, missing: bool) -> tuple[tuple
 
 
 def _holds(value: Any, part: int | str) -> bool:
-    """Whether ``part`` is a key or an index of the value."""
+    """Return whether ``part`` is a key or an index of the value."""
     if isinstance(value, Mapping):
         return part in value
     return isinstance(value, list) and isinstance(part, int) and part < len(value)

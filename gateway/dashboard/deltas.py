@@ -25,7 +25,7 @@ class Snapshot:
 
 
 def difference(before: Snapshot, after: Snapshot) -> Delta:
-    """What a viewer of ``before`` must be told to see ``after``; empty if that is nothing.
+    """The changes that take a viewer from ``before`` to ``after``; empty without any.
 
     Both have the same tables, or ``before`` has none yet. Facts never go away.
     """
@@ -72,7 +72,7 @@ class Broadcast:
         """Made when the first viewer needs it."""
 
     def show(self, snapshot: Snapshot, now_s: float) -> bool:
-        """Whether there is anything new to tell. ``now_s`` is the time on the snapshot's clock."""
+        """Tell whether there are news. ``now_s`` is the time on the snapshot's clock."""
         delta = difference(self._snapshot, snapshot)
         if not delta:
             return False
@@ -83,7 +83,7 @@ class Broadcast:
         return True
 
     def since(self, version: int, now_s: float) -> bytes:
-        """What brings a viewer of ``version`` (0: nothing) up to date; empty if it is."""
+        """The changes that bring a viewer of ``version`` (0: nothing) up to date, if any."""
         if version == self.version:
             return b""
         if version and version == self.version - 1:

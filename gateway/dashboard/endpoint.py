@@ -71,7 +71,7 @@ class Dashboard:
         ]
 
     async def events(self, request: Request) -> Response:
-        """What the page shows: everything, then what changes."""
+        """The page's stream: everything, then the changes."""
         if request.method == "HEAD":
             return Response(media_type=EVENTS)
         config = self._service.config

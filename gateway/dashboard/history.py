@@ -1,4 +1,4 @@
-"""What the page knows of the past: requests that ended, and a point of its charts each second.
+"""The past, as the page shows it: requests that ended, and a point of its charts each second.
 
 Requests are remembered also without viewers, a few numbers each, so that a viewer that comes
 finds some. Everything else begins with the first look. Pure.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REMEMBERED = 512
 """Requests of which quantiles are made, at most."""
 WINDOW_S = 30
-"""What quantiles look back on."""
+"""The time that quantiles look back on."""
 POINTS = 120
 """Points of the charts that are kept, one a second."""
 
@@ -47,7 +47,7 @@ class Ended(NamedTuple):
 
 
 def ended(ticket: Ticket) -> Ended:
-    """What is remembered of a ticket that just ended."""
+    """The record of a ticket that just ended."""
     assert ticket.ended_ns is not None
     usage, job = ticket.usage, ticket.job
     return Ended(
@@ -119,7 +119,7 @@ class Recorder:
         self.requests.append(ended(ticket))
 
     def due(self, now_ns: int) -> bool:
-        """Whether it is time for the next point."""
+        """Return whether it is time for the next point."""
         return self._at_ns is None or now_ns - self._at_ns >= NANO
 
     def point(

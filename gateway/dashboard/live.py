@@ -86,7 +86,10 @@ class Live:
             self._task.cancel()
 
     async def _wait(self) -> bool:
-        """Whether news came before it had been silent for long. Raises what ended the looking."""
+        """Return whether news came before it had been silent for long.
+
+        Raises what ended the looking.
+        """
         try:
             async with asyncio.timeout(self._silence_s):
                 await self._news.wait()

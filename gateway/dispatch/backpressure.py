@@ -46,7 +46,7 @@ class Backpressure:
             self._pool.park(sequence.id)
 
     def parked(self, sequence: Sequence) -> bool:
-        """Whether a sequence that left its slot pauses; else it waits in the queue."""
+        """Return whether a sequence that left its slot pauses; else it waits in the queue."""
         self._asked.discard(sequence.id)
         if not self._full(sequence.ticket):
             return False

@@ -95,7 +95,7 @@ class Dispatcher:
         self._rate = ServiceRate()
         self._running: dict[int, Sequence] = {}
         self._held = False
-        """Whether nothing gets a slot for now."""
+        """True if nothing gets a slot for now."""
         self._totals = Totals()
         parts = Parts(
             pool,
@@ -350,7 +350,10 @@ class Dispatcher:
         self._wake.set()
 
     def on_violation(self, what: str) -> None:
-        """What must hold does not: a bug. Nothing can be done now but to say so, loudly."""
+        """Report a broken invariant, which is a bug.
+
+        Nothing can be done now but to say so, loudly.
+        """
         log.critical("INVARIANT VIOLATED, please report this bug: %s", what)
         self._observer.on_violation(what)
 

@@ -25,7 +25,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 def of_error(error: ForgeError, *, started: bool) -> Outcome:
-    """What an error makes of a request; ``started``: whether it ever had a slot."""
+    """The outcome of a request that ends with an error; ``started``: it ever had a slot."""
     if isinstance(error, DeadlineExceeded):
         return "expired"
     if isinstance(error, BadRequest):

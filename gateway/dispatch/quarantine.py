@@ -84,11 +84,11 @@ class Quarantine:
         return True
 
     def holds(self, sequence: Sequence) -> bool:
-        """Whether it runs alone: it is not to be parked before it has proven harmless."""
+        """Return whether it runs alone: it is not to be parked before it has proven harmless."""
         return sequence is self._alone
 
     def suspected(self, sequence: Sequence) -> bool:
-        """Whether it must run alone next time."""
+        """Return whether it must run alone next time."""
         return self.deaths(sequence) >= MAX_DEATHS
 
     def deaths(self, sequence: Sequence) -> int:

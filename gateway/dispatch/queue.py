@@ -83,11 +83,11 @@ class Queue:
     # ------------------------------------------------------------------ in
 
     def full(self, job: Job) -> bool:
-        """Whether ``job`` can wait only if another request is displaced."""
+        """Return whether ``job`` can wait only if another request is displaced."""
         return self._shared.full(job.size)
 
     def can_displace(self, job: Job, now_ns: int) -> bool:
-        """Whether ``job`` fits once requests are displaced whose entries are behind its own."""
+        """True if ``job`` fits once requests are displaced whose entries are behind its own."""
         return self._shared.can_displace(job.size, self._heap.key(job.priority, now_ns))
 
     def worst_first(self) -> Iterator[Entry]:
@@ -110,7 +110,7 @@ class Queue:
         return found.ticket
 
     def _may_go(self, sequence: Sequence) -> bool:
-        """Whether its request was never started: work that has begun is not thrown away."""
+        """Return whether its request was never started: work that has begun is not thrown away."""
         return sequence.ticket in self.admission
 
     def enter(self, ticket: Ticket) -> None:
@@ -248,7 +248,7 @@ class Queue:
         return self._heap.effective(entry, now_ns)
 
     def leaks(self) -> list[str]:
-        """What the books still hold, in words; nothing when nothing waits or runs."""
+        """The entries that are still held, in words; none when nothing waits or runs."""
         books = {
             "places in the heap": len(self._heap),
             "requests admitted": len(self.admission),

@@ -62,7 +62,7 @@ class Bucket:
 
 
 class KeyQuota:
-    """What one key may still use. Without limits everything is allowed and nothing is counted."""
+    """The remaining quota of one key. Without limits nothing is refused and nothing is counted."""
 
     def __init__(self, key: ApiKey, clock_ns: Callable[[], int]) -> None:
         self._clock_ns = clock_ns

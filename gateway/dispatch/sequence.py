@@ -84,7 +84,7 @@ class Sequence:
         self.last_token_ns: int | None = None
         """When the last of them came."""
         self.echoed = False
-        """Whether the client was given the prompt's text, if it asked for that."""
+        """True if the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
 
     @property
@@ -102,7 +102,7 @@ class Sequence:
 
     @property
     def fresh(self) -> bool:
-        """Whether no worker ever had it."""
+        """Return whether no worker ever had it."""
         return self.attempt == 0
 
     def move(self, move: Move) -> None:

@@ -57,11 +57,11 @@ class SharedAdmission:
         self._last_id += sequences
 
     def full(self, size: int) -> bool:
-        """Whether a job of ``size`` bytes can wait only if another request is displaced."""
+        """Return whether a job of ``size`` bytes can wait only if another request is displaced."""
         return self._over(size, 0, 0)
 
     def can_displace(self, size: int, key: int) -> bool:
-        """Whether a job fits once requests are displaced whose entries are behind its ``key``."""
+        """True if a job fits once requests are displaced whose entries are behind its ``key``."""
         displaced: set[Ticket] = set()
         freed = 0
         entries = merge(*(queue.worst_first() for queue in self._ends), key=_last_first)
@@ -88,7 +88,7 @@ class SharedAdmission:
         return victims
 
     def _over(self, size: int, fewer: int, smaller: int) -> bool:
-        """Whether the bounds are exceeded once ``fewer`` jobs of ``smaller`` bytes are gone."""
+        """True if the bounds are exceeded once ``fewer`` jobs of ``smaller`` bytes are gone."""
         count, total = -fewer, size - smaller
         for queue in self._ends:
             count += len(queue.admission)

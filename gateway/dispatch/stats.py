@@ -41,7 +41,7 @@ class Parts:
 
 
 class DispatcherStats:
-    """What waits, runs and pauses at a dispatcher. Changes nothing."""
+    """A view of the sequences that wait, run and pause at a dispatcher. Changes nothing."""
 
     def __init__(self, parts: Parts, totals: Totals) -> None:
         """``parts`` and ``totals`` go on changing: each method reads their present state."""

@@ -105,7 +105,7 @@ class Ticket:
 
     @property
     def pending(self) -> bool:
-        """Whether :meth:`take` would still give events or an error."""
+        """Return whether :meth:`take` would still give events or an error."""
         return bool(self._events) or self.error is not None
 
     @property

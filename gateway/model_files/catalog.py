@@ -17,7 +17,7 @@ class CatalogEntry:
     """One model, all of it."""
 
     name: str
-    """What to give to --model."""
+    """The value for --model."""
     files: tuple[Path, ...]
     size: int
     modified: float
@@ -54,7 +54,7 @@ def embedded() -> Iterator[CatalogEntry]:
 
 
 def hub() -> Iterator[CatalogEntry]:
-    """What the hub's cache has: of each repository the newest state that is there."""
+    """The models of the hub's cache: of each repository the newest state that is there."""
     for repository, snapshot in snapshots():
         files = {
             str(path.relative_to(snapshot)): path.stat().st_size
@@ -88,7 +88,7 @@ def snapshots() -> Iterator[tuple[str, Path]]:
 
 
 def unfinished() -> list[Path]:
-    """What came of models that are not whole."""
+    """The parts of downloads that are not complete."""
     places = (
         hub_cache().glob("models--*/blobs/*.incomplete"),
         url_cache.cache().glob("*/*.incomplete"),

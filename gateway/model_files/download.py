@@ -102,7 +102,7 @@ def _alone(part: Path, target: Path) -> Iterator[BinaryIO | None]:
 
 
 def _is(part: Path, stream: BinaryIO) -> bool:
-    """Whether ``stream`` still is the file of that name."""
+    """Return whether ``stream`` still is the file of that name."""
     try:
         return os.path.samestat(part.stat(), os.fstat(stream.fileno()))
     except FileNotFoundError:
@@ -127,7 +127,7 @@ class _Download:
         self._note = part.with_name(f"{part.name}.validator")
         """Beside the part: which version of the file it belongs to."""
         self._unsure = False
-        """Whether nothing but the end of the connection says that this is the whole file."""
+        """True if nothing but the end of the connection says that this is the whole file."""
 
     def run(self) -> None:
         failures = 0

@@ -11,7 +11,7 @@ class TensorType(NamedTuple):
     size: int
 
     def bytes_for(self, count: int) -> int:
-        """What ``count`` values take; a row is a whole number of blocks."""
+        """Return the bytes of ``count`` values; a row is a whole number of blocks."""
         return -(-count // self.values) * self.size
 
 

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, without its weights.
+"""The header of a GGUF file: all but its weights.
 
 The format is described in ggml's docs/gguf.md: a header, keys with values, a list of tensors, and
 the weights. Only the first three are read: milliseconds, also for a file of 100 GB.
@@ -86,7 +86,7 @@ def part_name(stem: str, number: int, count: int) -> str:
 
 
 def read(path: Path) -> Gguf:
-    """What the file says, and its other parts. Raises :class:`Unreadable`."""
+    """Read the header of a file and of its other parts. Raises :class:`Unreadable`."""
     files = parts(path)
     metadata: dict[str, Any] = {}
     tensors = list[Tensor]()
@@ -103,7 +103,7 @@ def contents(path: Path) -> list[Tensor]:
 
 
 def head(path: Path) -> dict[str, Any]:
-    """What the file says before it comes to its vocabulary, which is quick to read.
+    """Read the header up to the vocabulary, which is quick.
 
     Raises :class:`Unreadable`.
     """
@@ -143,7 +143,7 @@ _Contents = tuple[dict[str, Any], list[Tensor]]
 
 
 class _Wrong(Exception):
-    """What a file is instead of a good GGUF."""
+    """The fault of a file that is no good GGUF."""
 
 
 class _Reader:

@@ -10,7 +10,7 @@ PATIENCE = 60.0
 
 
 def takes_layers(n_gpu_layers: int) -> bool:
-    """Whether some layers will be on a GPU, as it is asked with --n-gpu-layers."""
+    """Return whether some layers will be on a GPU, as it is asked with --n-gpu-layers."""
     return n_gpu_layers != 0 and there()
 
 

@@ -85,7 +85,7 @@ def blobs(repository: str) -> Path:
 
 
 def _from_cache(source: Hub, error: Exception, note: Callable[[str], None]) -> Path:
-    """What the cache has of the model. Raises :class:`Unreachable`."""
+    """Find the model in the cache. Raises :class:`Unreachable`."""
     why = f"can't reach {constants.ENDPOINT} ({_line(error)})"
     if isinstance(error, OfflineModeIsEnabled):
         why = "HF_HUB_OFFLINE is set"

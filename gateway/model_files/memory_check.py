@@ -31,7 +31,7 @@ def check(config: Config) -> str | None:
 
 
 def on_gpu(config: Config) -> bool:
-    """Whether there is a GPU that takes layers of the model."""
+    """Return whether there is a GPU that takes layers of the model."""
     return gpu_probe.takes_layers(config.n_gpu_layers)
 
 

@@ -61,7 +61,7 @@ class MemoryEstimate:
     n_ctx: int
     """Cells of a worker."""
     saved: int = 0
-    """What prefixes without cells may come to take: --cache-ram."""
+    """Bytes that prefixes without cells may come to take: --cache-ram."""
 
     @property
     def total(self) -> int:

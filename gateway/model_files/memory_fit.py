@@ -1,4 +1,4 @@
-"""Whether there is room for a model; if not, the figures and what would help. Pure."""
+"""True if there is room for a model; if not, the figures and what would help. Pure."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class RequestedShape:
     plan: Callable[[WorkerSpec], ContextMemory]
     """Asks llama.cpp for the sizes of a context."""
     gpu: bool = False
-    """Whether layers that are offloaded find a GPU."""
+    """True if layers that are offloaded find a GPU."""
 
     def need(self) -> MemoryEstimate:
         """The estimate. Raises what ``plan`` raises."""
@@ -76,7 +76,7 @@ def refusal(wanted: RequestedShape, free: int, are: str = "are free") -> str | N
 
 
 def warning(wanted: RequestedShape, free: int) -> str | None:
-    """What to say of a model that fits, if --cache-ram may later take more than there is."""
+    """The warning about a model that fits, if --cache-ram may later take more than there is."""
     asked = wanted.need()
     left = free - asked.total
     if asked.saved <= left:
@@ -89,7 +89,7 @@ def warning(wanted: RequestedShape, free: int) -> str | None:
 
 
 def figures(asked: MemoryEstimate) -> str:
-    """What takes the memory, in words."""
+    """The parts of the memory, in words."""
     each = asked.worker
     rows = [
         ("weights", asked.mapped, "shared"),

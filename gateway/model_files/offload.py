@@ -1,4 +1,4 @@
-"""What of a model is on a GPU, and so not in the machine's memory. Pure.
+"""The part of a model that is on a GPU, and so not in the machine's memory. Pure.
 
 llama.cpp offloads the last layers first, and what comes after them (the output) before all; the
 embeddings stay.
@@ -12,14 +12,14 @@ from workers.protocol import WorkerSpec
 
 
 class Kept(NamedTuple):
-    """What stays."""
+    """The part that stays in the machine's memory."""
 
     layers: int
     """So many of the first ones."""
     output: bool
 
     def has(self, tensor: Tensor) -> bool:
-        """Whether a matrix stays."""
+        """Return whether a matrix stays."""
         layer = re.match(r"blk\.(\d+)\.", tensor.name)
         if layer is not None:
             return int(layer[1]) < self.layers
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
 
 
 def kept(layers: int, spec: WorkerSpec, *, gpu: bool) -> Kept:
-    """What of a model with so many ``layers`` stays, if there is a ``gpu`` or if there is none."""
+    """Return the part of a model of ``layers`` that stays, with a ``gpu`` or without one."""
     if not gpu or spec.n_gpu_layers == 0:
         return Kept(layers, output=True)
     if spec.n_gpu_layers < 0:

@@ -1,4 +1,4 @@
-"""What a server's answer says of a file: how long it is, where it begins, which one it is. Pure."""
+"""The facts in a server's answer about a file: its length, its begin, its version. Pure."""
 
 import base64
 import contextlib
@@ -12,7 +12,7 @@ HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(slots=True)
 class ResponseFacts:
-    """What a server's answer says of the file."""
+    """The facts in a server's answer about the file."""
 
     size: int | None
     sha256: str | None

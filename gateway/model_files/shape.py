@@ -25,9 +25,9 @@ class ModelShape:
     window: int
     """Tokens that a layer with a sliding window sees; 0: there is none."""
     recurrent: bool
-    """Whether a sequence has a state, which can be neither cut nor shared."""
+    """True if a sequence has a state, which can be neither cut nor shared."""
     encoder: bool
-    """Whether it only embeds."""
+    """True if it only embeds."""
 
 
 def shape(model: Gguf) -> ModelShape:

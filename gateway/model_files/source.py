@@ -64,7 +64,7 @@ class Variant:
 
 
 def parse(text: str) -> Hub | Url | None:
-    """What ``text`` names; None: a local path. Raises :class:`BadSource`."""
+    """Return the source that ``text`` names; None: a local path. Raises :class:`BadSource`."""
     if text.startswith("hf:"):
         repository, _, wanted = text.removeprefix("hf:").partition(":")
         if not REPOSITORY.fullmatch(repository):
@@ -104,7 +104,7 @@ def variants(files: Mapping[str, int]) -> list[Variant]:
 
 
 def quantisation(name: str) -> str | None:
-    """What the name of a file says of its quantisation, in capitals; else that of its folder."""
+    """The quantisation in the name of a file, in capitals; else in that of its folder."""
     for text in reversed(name.split("/")):
         if found := QUANT.findall(text):
             return str(found[-1]).upper()

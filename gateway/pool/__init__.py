@@ -24,7 +24,7 @@ class WorkerStatus:
     restarts: int
     load: Load
     questions: int = 0
-    """Those that it has not answered."""
+    """The questions that it has not answered."""
     held: Sequence[int] = ()
     """Ids of the generations in its slots."""
 
@@ -127,7 +127,7 @@ class Pool(Protocol):
         ...
 
     def leaks(self) -> list[str]:
-        """What is held for generations, in words; nothing when none runs or is parked."""
+        """The resources held for generations, in words; none when no generation is here."""
         ...
 
     async def stop(self) -> None:

@@ -55,7 +55,7 @@ class WorkerLink(asyncio.Protocol):
         self.parked: dict[int, int] = {}
         """Attempt by id of each generation whose cells are kept there, without a credit."""
         self._holdings = Holdings()
-        """What it is believed to have of prompts; that ends with the process, as the cells do."""
+        """The prompts that it is believed to have; they end with the process, as the cells do."""
         self.load = Load()
         self._reports = 0
         """Frames of the engine so far."""
@@ -71,7 +71,7 @@ class WorkerLink(asyncio.Protocol):
         return self.ready.slots - len(self.in_flight) if self.ready else 0
 
     def offer(self, worker: int, prompt: Chain) -> Offer:
-        """What it can do for a prompt, under the name ``worker``."""
+        """Return its offer for a prompt, under the name ``worker``."""
         return Offer(worker, self.credits, *self._holdings.appraise(prompt))
 
     def generate(self, request: Generate, prompt: Chain = UNKNOWN) -> None:

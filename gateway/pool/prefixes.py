@@ -114,7 +114,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Holdings:
-    """What one worker has computed or is about to, as far as it can be told from what it was sent.
+    """The prompts that one worker has computed or is about to, as far as requests tell.
 
     A worker drops what was not used for longest when it needs the room; so does this.
     """
@@ -137,7 +137,7 @@ class Holdings:
         return prompt.until(lambda at: marks[at] not in self._marks, len(marks))
 
     def appraise(self, prompt: Chain) -> tuple[int, float, int]:
-        """What speaks for this worker and what against it, in bytes of prompts to compute.
+        """Return the pros and cons of this worker, in bytes of prompts to compute.
 
         First :meth:`spared`. Then what that is worth: bytes that others use here at the same time
         are divided by the number of their users, because to compute them on one more worker will

@@ -23,7 +23,7 @@ _spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threa
 
 
 Main = Callable[[socket.socket, WorkerSpec], None]
-"""What a worker process does, on its end of a stream socketpair. It crosses to it by name."""
+"""The function that a worker process runs, on its end of a socketpair. It crosses by name."""
 
 
 def engine(sock: socket.socket, spec: WorkerSpec) -> None:

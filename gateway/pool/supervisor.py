@@ -134,7 +134,7 @@ class LocalPool:
         return next((w for w in linked if w.link is not None and id_ in w.link.parked), None)
 
     def _prompt(self, request: Generate) -> Chain:
-        """What its prompt begins with, where there is a choice."""
+        """The beginning of its prompt, where there is a choice."""
         return self._chains.of(request) if len(self._workers) > 1 else UNKNOWN
 
     def _give(self, request: Generate, worker: Worker, home: Worker | None) -> None:

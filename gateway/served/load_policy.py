@@ -38,9 +38,9 @@ class Facts:
     first: int | None = None
     """The key of the first request that waits for it; None: none waits."""
     running: bool = False
-    """Whether anything is computed."""
+    """True if anything is computed."""
     held: bool = False
-    """Whether a paused request counts on it: its keep_alive does not run then."""
+    """True if a paused request counts on it: its keep_alive does not run then."""
 
 
 @dataclass(slots=True)
@@ -67,12 +67,12 @@ class _Model:
         self.keep_alive_ns = keep_alive_ns
         self.state: State = "unloaded"
         self.leaves = False
-        """Whether its unloading was asked for."""
+        """True if its unloading was asked for."""
         self.began_ns = 0
         """When its loading began."""
         self.stays_until_ns = 0
         self.worked = False
-        """Whether it had work at the last look."""
+        """True if it had work at the last look."""
         self.used_ns = 0
         """When it last had work."""
         self.retry_ns = 0

@@ -109,7 +109,7 @@ class ModelLoader:
         self._news.set()
 
     def state(self, name: str) -> State:
-        """Whether a model is loaded."""
+        """Return whether a model is loaded."""
         return self._policy.state(name)
 
     # ------------------------------------------------------------------ the loop

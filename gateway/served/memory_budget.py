@@ -20,7 +20,7 @@ class MemoryShare:
     need: int
     """Bytes without the gateway's; 0 where it is unknown."""
     figures: str = ""
-    """What takes them."""
+    """The parts that add up to them."""
 
     def check(self) -> None:
         """Raises :class:`ConfigError` if what is free now is too little."""

@@ -36,12 +36,12 @@ class ServedModel:
 
     @property
     def state(self) -> State:
-        """Whether it is loaded."""
+        """Return whether it is loaded."""
         return self._loader.state(self.name)
 
     @property
     def on_demand(self) -> bool:
-        """Whether a request may wait for it to be loaded."""
+        """Return whether a request may wait for it to be loaded."""
         return self._loader.on_demand
 
     @property
@@ -52,7 +52,7 @@ class ServedModel:
 
     @property
     def numbers(self) -> Sequence[int]:
-        """Those of workers that may come, where they come and go."""
+        """The numbers of all workers that may come, where they come and go."""
         return self.pool.numbers if isinstance(self.pool, SwappablePool) else ()
 
     def workers(self) -> list[WorkerStatus]:

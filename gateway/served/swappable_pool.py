@@ -62,12 +62,12 @@ class SwappablePool:
 
     @property
     def loaded(self) -> bool:
-        """Whether there are, or may be, processes."""
+        """Return whether there are, or may be, processes."""
         return self._pool is not None
 
     @property
     def busy(self) -> bool:
-        """Whether a worker still holds a slot for anything, or is asked something."""
+        """Return whether a worker still holds a slot for anything, or is asked something."""
         return any(status.busy or status.questions for status in self.workers())
 
     # ------------------------------------------------------------------ gateway.pool.Pool

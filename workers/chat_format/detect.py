@@ -40,7 +40,7 @@ _TAGS = (
 
 
 def detect(template: str | None) -> Speech:
-    """What the source of a chat template tells; None: the model has none."""
+    """Read the habits from the source of a chat template; None: the model has none."""
     source = re.sub(r"\{#.*?#\}", "", template or "", flags=re.DOTALL)
     calls = _native(source) or _generic(source)
     thoughts = _thoughts(source)
@@ -50,7 +50,7 @@ def detect(template: str | None) -> Speech:
 
 
 def starts_thinking(speech: Speech, prompt: str) -> bool:
-    """Whether a rendered prompt ends inside an open thought, which templates begin with the tag."""
+    """True if a rendered prompt ends inside an open thought, which templates begin with the tag."""
     return speech.thoughts is not None and prompt.rstrip().endswith(
         speech.thoughts.opening.rstrip()
     )
@@ -85,7 +85,7 @@ def _native(source: str) -> CallFormat | None:
 
 
 def _habits(source: str) -> dict[str, Any]:
-    """What templates of one family do differently."""
+    """The differences between templates of one family."""
     piped = re.search(
         r"(arguments|calls?|call(\.|\[['\"])function)(['\"]\])?\s*\)?\s*\|\s*(tojson|items)", source
     )

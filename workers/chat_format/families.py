@@ -1,4 +1,4 @@
-"""What the well-known families of models write around their calls. Pure: values of Layout."""
+"""The texts that well-known families of models write around their calls. Pure: values of Layout."""
 
 from dataclasses import replace
 

@@ -53,7 +53,7 @@ class CallFormat:
 
 @dataclass(frozen=True)
 class Speech:
-    """What a template tells of its model's habits."""
+    """The habits of a model, as its template tells them."""
 
     calls: CallFormat
     thoughts: Thoughts | None

@@ -35,7 +35,7 @@ def arguments_schema(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sayings(layout: Layout, special: Callable[[str], str]) -> str:
-    """What announces text, with a space behind it; or nothing."""
+    """The mark that announces text, with a space behind it; or nothing."""
     ways = [literal(says, layout.controls, special) for says in layout.says]
     return f"({' | '.join(ways)}) " if ways else ""
 

@@ -1,4 +1,4 @@
-"""What stands around the name and the arguments of a call, for the formats that are literals. Pure.
+"""The texts around the name and the arguments of a call, for formats that are literals. Pure.
 
 One value of :class:`Layout` is read three ways: :mod:`workers.chat_format.grammar` makes the rules
 that bind a model to it, :mod:`workers.chat_format.parser` finds the calls in what the model wrote,
@@ -33,7 +33,7 @@ class Layout:
     says: tuple[str, ...] = ()
     """Ways to begin an answer that is text, if they have to be written at all."""
     controls: tuple[str, ...] = ()
-    """What of all this may be a control token in the model's vocabulary."""
+    """The texts that may be control tokens in the model's vocabulary."""
 
     def heads(self, prefixes: Iterable[str], names: Iterable[str]) -> dict[str, str]:
         """All there is from a prefix to where the arguments begin, and whose they are."""

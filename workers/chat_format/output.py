@@ -1,4 +1,4 @@
-"""What a model wrote, told apart as it comes: thought, text and calls. Pure."""
+"""The output of a model, split as it comes: thought, text and calls. Pure."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from workers.protocol import CallDelta, ToolUse
 
 
 class ParsedOutput(NamedTuple):
-    """What some text brought."""
+    """The parts that some text brought."""
 
     content: str
     reasoning: str

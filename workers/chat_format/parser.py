@@ -44,7 +44,7 @@ class CallParser:
         """How many calls have begun."""
 
     def push(self, text: str) -> list[str | CallDelta]:
-        """What the text released; strings are content."""
+        """The parts that the text released; strings are content."""
         self._held += text
         out: list[str | CallDelta] = []
         while self._advance(out):

@@ -1,4 +1,4 @@
-"""What of OpenAI's messages a chat template takes in another shape, calls apart. Pure."""
+"""The parts of OpenAI's messages that a template takes in another shape, calls apart. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class TemplateQuirks:
 
 
 def manners(source: str) -> TemplateQuirks:
-    """What the source of a template, without its comments, tells of them."""
+    """Read them from the source of a template without its comments."""
     refused = re.search(r"[Ss]ystem (role|messages?) (is |are )?not supported", source)
     # A template that never looks at the system's role writes whichever it gets, or refuses it.
     ignored = "system" not in source and re.search(r"""["']user["']""", source)

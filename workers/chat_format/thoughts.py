@@ -18,7 +18,7 @@ class Thoughts:
 
     @property
     def marks(self) -> list[str]:
-        """What of the tags may be control tokens: "<a>b" is one and text."""
+        """The parts of the tags that may be control tokens: "<a>b" is one and text."""
         return re.findall(r"<[^<>]+>|\[[^\[\]]+\]", self.opening + self.closing)
 
     def grammar(self, special: Callable[[str], str], *, thinking: bool) -> str:
@@ -64,7 +64,7 @@ class ThoughtSplitter:
         self._held = ""
 
     def push(self, text: str) -> tuple[str, str]:
-        """What the text released."""
+        """The parts that the text released."""
         self._held += text
         reasoning, before = "", None
         while before is not self._state:

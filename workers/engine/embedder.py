@@ -68,7 +68,7 @@ Chunk = tuple[Input, int]
 
 
 class Computer(Memory, Protocol):
-    """What is asked of llama.cpp: :class:`workers.llama.EmbeddingContext`."""
+    """The operations of llama.cpp: :class:`workers.llama.EmbeddingContext`."""
 
     @property
     def n_ctx(self) -> int: ...

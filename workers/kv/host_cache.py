@@ -28,7 +28,7 @@ class HostCache:
 
     @property
     def bytes(self) -> int:
-        """What the states take."""
+        """The size of the states."""
         return self._bytes
 
     def save(

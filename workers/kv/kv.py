@@ -86,7 +86,7 @@ class KVCache:
 
     @property
     def host_bytes(self) -> int:
-        """What saved prefixes take of the host's memory."""
+        """The host memory that saved prefixes take."""
         return 0 if self._host is None else self._host.bytes
 
     def room(self, *, parked: bool) -> int:

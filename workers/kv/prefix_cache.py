@@ -21,7 +21,7 @@ class PrefixCache:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
         self._tree = RadixTree()
-        """What a running sequence says is added when it stops: till then it has its prompt here."""
+        """The texts. An answer is added when its sequence stops: till then the prompt is here."""
         self._running: dict[int, Sequence[int]] = {}
         self._kept: dict[int, Sequence[int]] = {}
         """Finished sequences, least recently used first."""
@@ -86,7 +86,7 @@ class PrefixCache:
         return [other for other in within if other != sequence]
 
     def covered(self, sequence: int) -> bool:
-        """Whether another sequence holds all tokens of a kept one: a look-up finds that, too."""
+        """True if another sequence holds all tokens of a kept one: a look-up finds that, too."""
         tokens = self._kept[sequence]
         holders = dict(self._tree.path(tokens)).get(len(tokens), ())
         return any(s != sequence and self._cells(s) >= len(tokens) for s in holders)

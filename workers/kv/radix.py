@@ -21,7 +21,7 @@ class _Node:
         self.children[child.text[child.start]] = child
 
     def split(self, at: int) -> None:
-        """What comes after position ``at`` becomes a child."""
+        """Make the tokens after position ``at`` a child."""
         tail = _Node(self.text, at, self.end, set(self.keys))
         tail.children, self.children = self.children, {}
         self.end = at

@@ -1,4 +1,4 @@
-"""What an answer must look like, enforced token by token by llguidance.
+"""The form of an answer, enforced token by token by llguidance.
 
 A constraint allows a set of tokens at each position; the others' logits are masked before a token
 is drawn. llama.cpp has a grammar sampler of its own, which never sees a request's grammar: nested

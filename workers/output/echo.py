@@ -39,5 +39,5 @@ class Echo:
 
     @property
     def extra(self) -> Extra:
-        """What is told beside the text."""
+        """The extras beside the text."""
         return Extra(logprobs=self._found, echo=True)

@@ -17,7 +17,7 @@ from typing import Protocol
 
 
 class Computable(Protocol):
-    """What the batcher needs to see of a generation."""
+    """A generation, as far as the batcher sees it."""
 
     @property
     def computed(self) -> int:

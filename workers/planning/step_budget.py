@@ -58,7 +58,7 @@ def stay_narrow(streams: int, narrow: int) -> bool:
 
 
 class StepTimes:
-    """What steps take: a fixed part, one for each decoding sequence, one for each prompt token.
+    """The time of a step: a fixed part, one for each decoding sequence, one for each prompt token.
 
     A least-squares fit to the last steps, whose errors count relative to their lengths, because a
     step of 512 tokens may take a hundred times longer than one of a single token.
@@ -66,7 +66,7 @@ class StepTimes:
 
     def __init__(self) -> None:
         self._steps: deque[tuple[float, float, float]] = deque(maxlen=MEMORY)
-        """What each step consisted of, by its duration: the costs of such a row sum up to 1."""
+        """The parts of each step, by its duration: the costs of such a row sum up to 1."""
         self._costs = np.zeros(3)
         self._unfitted = 0
         """Steps that the costs do not know of."""
@@ -130,7 +130,7 @@ class StepBudget:
         return tokens if tokens >= max(WORTHWHILE, self._allowed(decodes, prompts) + 1) else 0
 
     def _allowed(self, decodes: int, prompts: int) -> int:
-        """What the target and the batch allow."""
+        """The tokens that the target and the batch allow."""
         room = max(1, self._widest(decodes) - decodes)
         if not self._knows_prefill:
             return min(room, FIRST_CHUNK)

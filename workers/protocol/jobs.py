@@ -1,4 +1,4 @@
-"""What ``forge quantize`` asks of a process, and what that says; a part of :mod:`workers.protocol`.
+"""The jobs of ``forge quantize`` for a process, and its answers; a part of :mod:`workers.protocol`.
 
 One line of JSON on stdin, the job; lines of JSON on stdout. The last one is Done or JobFailed.
 """

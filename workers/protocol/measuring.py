@@ -1,4 +1,4 @@
-"""What ``forge tune`` asks of a process that measures, and what that answers."""
+"""The questions of ``forge tune`` to a process that measures, and its answers."""
 
 import msgspec
 

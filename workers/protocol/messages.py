@@ -55,7 +55,7 @@ ToWorker = Generate | Cancel | Park | Ask
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """What a worker learned about its model while loading it."""
+    """The facts about a model that a worker learned while loading it."""
 
     name: str
     description: str
@@ -141,7 +141,7 @@ class CallDelta(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Extra(msgspec.Struct, frozen=True, array_like=True):
-    """What a step brought beside plain text; most requests never have any."""
+    """The results of a step beside plain text; most requests never have any."""
 
     reasoning: str = ""
     calls: list[CallDelta] = []
@@ -232,7 +232,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """What one decode step brought, for all sequences together; maybe only that it was done.
+    """The results of one decode step, for all sequences together; maybe only that it was done.
 
     ``load`` is None in the frame that refuses a prompt: that is not the engine speaking.
     """

@@ -1,4 +1,4 @@
-"""What a generation starts from: a conversation, a text, tokens or a gap to fill."""
+"""The start of a generation: a conversation, a text, tokens or a gap to fill."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
 
 
 class Infill(msgspec.Struct, frozen=True, tag="infill"):
-    """What stands before and after the text that is wanted, for models with FIM tokens."""
+    """The text before and after the one that is wanted, for models with FIM tokens."""
 
     prefix: str
     suffix: str

@@ -10,11 +10,11 @@ class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
 
     text: str
     add_special: bool
-    """Whether to add what the model wants around a text, such as BOS."""
+    """True if to add what the model wants around a text, such as BOS."""
     parse_special: bool
     """True if special tokens written in the text count as such."""
     pieces: bool
-    """Whether to tell each token's text too, or its bytes where they are no UTF-8."""
+    """True if to tell each token's text too, or its bytes where they are no UTF-8."""
 
 
 class Detokenize(msgspec.Struct, frozen=True, tag="detokenize"):

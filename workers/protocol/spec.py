@@ -1,4 +1,4 @@
-"""What a worker is told before it starts; a part of :mod:`workers.protocol`."""
+"""The specification of a worker, given before it starts; a part of :mod:`workers.protocol`."""
 
 from typing import Literal
 
@@ -55,4 +55,4 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     override_kv: dict[str, Value] = {}
     """In place of what the model's file says."""
     name: str = "this model"
-    """What clients call it, for those that ask it for what it can't do."""
+    """The name that clients know it by, for refusals."""

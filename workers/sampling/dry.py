@@ -22,7 +22,7 @@ MAX_TOKENS = 64
 
 
 class Repetitions:
-    """What repeats in the tokens sampled so far, and what each next token would cost for it."""
+    """The repetitions in the tokens sampled so far, and the cost of each next token."""
 
     def __init__(self, dry: Dry, pieces: Sequence[bytes]) -> None:
         """``pieces``: the bytes of every token."""

@@ -33,7 +33,7 @@ NAMED = {
     "[INST]{{ message.content }}[/INST]{% else %}{{ message.content }}{{ eos_token }}{% endif %}"
     "{% endfor %}"
 }
-"""What llama_model_chat_template says by a name: Mistral Small 2503 brings no template."""
+"""The templates that llama_model_chat_template names: Mistral Small 2503 brings none."""
 
 MARKS = (
     "<|im_end|>",
@@ -102,7 +102,7 @@ def _to_json(
 
 
 def _listed(value: Any) -> list[Any]:
-    """What filters such as ``map`` give, before it became a list."""
+    """The result of filters such as ``map``, before it became a list."""
     if isinstance(value, Iterator):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -28,7 +28,7 @@ NO_MEMORY = 3
 
 
 class SandboxLimits(msgspec.Struct, frozen=True):
-    """What one rendering may use. A conversation of 100 messages takes a millisecond."""
+    """The limits of one rendering. A conversation of 100 messages takes a millisecond."""
 
     cpu_s: float = 2.0
     """CPU seconds of the process, the kernel's work for it included."""
@@ -76,7 +76,7 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
 
 
 class GrammarFailed(Exception):
-    """What a client sent is no grammar; the text is one line fit for the client."""
+    """A client sent an invalid grammar; the text is one line fit for the client."""
 
 
 class SandboxFailed(Exception):
