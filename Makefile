@@ -42,11 +42,11 @@ test-slow: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
 	$(BIN)/coverage run $(PYTEST) -m slow --cover-children $(ARGS)
 
 test-all:
-	$(MAKE) --no-print-directory test EXTRAS=test,train,clients,load,browser,docs
+	$(MAKE) --no-print-directory test ARGS=--cover-children EXTRAS=test,train,clients,load,browser,docs
 	$(MAKE) --no-print-directory test-slow EXTRAS=test,train,clients,load,browser,docs
 	$(MAKE) --no-print-directory coverage
 
-# Of both: of this process in the first tiers, and of all processes in the slow one.
+# Of make test-all, which measures the processes that tests start, too: in `make test` that takes too long.
 coverage:
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
