@@ -10,8 +10,9 @@ Its 500 cells stay as a cache ("kept"). A second chat with the same system promp
 its own attaches: the tree finds 400 tokens in common, sequence 1 shares their cells without
 copying, and only 50 are computed: ``attach`` returns ``(1, 400)``, and 550 cells are in use, not
 950. When cells run short, the least recently used kept sequence is evicted: 100 cells become free,
-for the 400 are sequence 1's as well. With host memory (--cache-ram) they are saved there first, and
-a later prompt that begins alike gets them back in about a millisecond for 1,000 tokens.
+for the 400 are sequence 1's as well. With host memory (--cache-ram) whole blocks of 64 tokens that
+reach past the shared prefix are saved there first, here one, and a later prompt that begins alike
+gets them back instead of computing them.
 """
 
 from collections.abc import Iterable, Sequence
