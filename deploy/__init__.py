@@ -1,1 +1,1 @@
-"""What the containers run beside Forge; the makers of the dashboard and of the site of docs/."""
+"""Programs of the containers; the makers of the dashboard and of the site of docs/."""

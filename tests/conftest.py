@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def is_controller(config: pytest.Config) -> bool:
-    """Whether this process only hands tests to others, which are to be measured."""
+    """Tell whether this process only hands tests to others, which are to be measured."""
     return not hasattr(config, "workerinput") and bool(config.getoption("numprocesses", None))
 
 

@@ -1,4 +1,4 @@
-"""What users read has a subject with a name: a request, a client, a worker; never "who"."""
+"""Texts for users have a subject with a name: a request, a client, a worker; never "who"."""
 
 import argparse
 import ast

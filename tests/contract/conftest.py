@@ -28,7 +28,7 @@ def http(server: ForgeServer) -> Iterator[httpx.Client]:
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gateway in this process is configured with."""
+    """The configuration of the gateway in this process."""
 
     config: Config = field(default_factory=lambda: Config(alias=ALIAS))
     keyring: Keyring | None = None

@@ -86,7 +86,7 @@ OF_THE_MODEL = {
     "echo", "grammar", "json_schema", "logprobs", "parallel_tool_calls", "response_format",
     "tool_choice", "tools", "top_logprobs", "stop",
 }  # fmt: skip
-"""What changes the form of an answer: only a model shows that it fits."""
+"""Parameters that change the form of an answer: only a model shows that it fits."""
 ELSEWHERE = {"messages", "prompt", "stream", "stream_options", "suffix"}
 """In every request here, or, like a suffix, refused by this model: see test_other_models."""
 

@@ -38,7 +38,7 @@ def defined(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
 
 
 def has(source: Path, dotted: str) -> bool:
-    """Whether a file defines ``Class``, ``Class.method``, ``function`` or ``CONSTANT``."""
+    """Tell whether a file defines ``Class``, ``Class.method``, ``function`` or ``CONSTANT``."""
     body = ast.parse(source.read_text("utf-8")).body
     for name in dotted.split("."):
         scope = defined(body)

@@ -16,7 +16,7 @@ from tests.packaging.conftest import OFFLINE, ROOT, build
 from tests.support.server import environment
 
 MODEL_FILES = {"__init__.py", "README.md", "forge-tiny.gguf", "template.jinja"}
-"""What is installed of ``workers/forge_tiny``; its trainer and its corpus stay in the tree."""
+"""The installed part of ``workers/forge_tiny``; its trainer and its corpus stay in the tree."""
 TRAP = "raise SystemExit('a module of another package was executed')\n"
 
 

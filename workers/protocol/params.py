@@ -101,7 +101,7 @@ class GenerationParams(msgspec.Struct, frozen=True):
     stop: tuple[str, ...] = ()
     """Texts that end the answer; they are no part of it."""
     ignore_eos: bool = False
-    """True if to go on after the model's end-of-sequence token."""
+    """True: go on after the model's end-of-sequence token."""
     constraint: Constraint | None = None
     """The form of the answer, beside the form that tools and reasoning ask for."""
     logprobs: int | None = None

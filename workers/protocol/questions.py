@@ -6,25 +6,25 @@ from workers.protocol.prompts import Chat
 
 
 class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
-    """Which tokens are in a text? Answered with {"tokens": [...]}."""
+    """The tokens of a text. Answered with {"tokens": [...]}."""
 
     text: str
     add_special: bool
-    """True if to add what the model wants around a text, such as BOS."""
+    """True: add what the model wants around a text, such as BOS."""
     parse_special: bool
     """True if special tokens written in the text count as such."""
     pieces: bool
-    """True if to tell each token's text too, or its bytes where they are no UTF-8."""
+    """True: tell each token's text too, or its bytes where they are no UTF-8."""
 
 
 class Detokenize(msgspec.Struct, frozen=True, tag="detokenize"):
-    """What do these tokens say? Answered with {"content": "..."}."""
+    """The text of these tokens. Answered with {"content": "..."}."""
 
     ids: list[int]
 
 
 class ApplyTemplate(msgspec.Struct, frozen=True, tag="template"):
-    """What prompt does this conversation become? Answered with {"prompt": "..."}."""
+    """The prompt that this conversation becomes. Answered with {"prompt": "..."}."""
 
     chat: Chat
     now: float
