@@ -26,6 +26,8 @@ from workers.protocol import (
 
 PATIENCE = 120.0
 """Seconds for the metadata of a model; drivers of GPUs may take some to wake up, too."""
+ENDING_S = 2.0
+"""Seconds for the process to end by itself."""
 
 
 class NotPlanned(Exception):
@@ -48,8 +50,11 @@ class MemoryProbe:
     def close(self) -> None:
         """End the process; another question would start a new one."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            try:
+                self._process.communicate(timeout=ENDING_S)  # it ends with its input
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.communicate()
             self._process = None
 
     def plan(self, spec: WorkerSpec) -> ContextMemory:
