@@ -74,7 +74,9 @@ def supports(
 ) -> dict[str, Any]:
     """Return the model's abilities in the API; ``broken``: the fault of its templates, if any."""
     generates = not sizes.encoder and said.value("attention.causal") is not False
-    told = chat_format(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
+    told = (
+        chat_format(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
+    )
     return {
         "chat": generates and told["broken"] is None,
         **told,
