@@ -10,8 +10,9 @@ import msgspec
 from workers.chat_format import ChatFormat, OutputParser, starts_thinking
 from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence, Voice
+from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
-from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer
+from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
 from workers.protocol import (
     BAD_CONSTRAINT,
@@ -20,7 +21,9 @@ from workers.protocol import (
     COMPUTE_FAILED,
     CONTEXT_OVERFLOW,
     NOT_SUPPORTED,
+    STRICT_SCHEMA,
     Chat,
+    Constraint,
     Generate,
     Grammar,
     Infill,
@@ -33,8 +36,6 @@ from workers.protocol import (
 from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import GrammarFailed, SandboxFailed
 
-STRICT_PARAM = "response_format"
-"""The only field whose schemas state their own strictness."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
@@ -247,41 +248,77 @@ class InputProcessor:
     # ------------------------------------------------------------------ the answer's form
 
     def _guide(self, request: Generate, thinking: bool) -> Guide | None:
-        """Return the constraint on the answer's form, if the request has one."""
+        """Return the constraint on the answer's form, if the request has one.
+
+        What llguidance makes of a schema is asked only where it refuses the whole. Schemas that are
+        not strict lose what is in the way then, or all that they say.
+        """
         constraint, prompt = request.params.constraint, request.prompt
         use = prompt.tools if isinstance(prompt, Chat) else None
         if constraint is None and use is None:
             return None
         param = "tools" if constraint is None else constraint.param
+        source = self._lark(constraint) if isinstance(constraint, Grammar) else None
+        content = constraint if isinstance(constraint, JsonSchema) else source
+        failed = ""
+        for judge in (None, self._compiler.judge(), only_anything):
+            try:
+                grammar = self._answer(content, prompt, thinking, judge)
+                return self._compiler.compile(grammar, probe=source is not None)
+            except ConstraintFailed as error:
+                failed = failed or f"'{param}' can't be enforced: {error}"
+            except Unenforceable as error:
+                if judge is not only_anything:
+                    param = error.path
+                    failed = f"'{param}' can't be enforced: {error}"
+                break
+            if not _has_lenient(content, use) and judge is not None:
+                break
+        raise InputRefused(BAD_CONSTRAINT, failed + self._hint(constraint, param), param)
+
+    def _hint(self, constraint: Constraint | None, param: str) -> str:
+        """Return the way out, if the answer's schema is the trouble and there is one."""
+        if not isinstance(constraint, JsonSchema) or not param.startswith(constraint.param):
+            return ""
+        if constraint.within != STRICT_SCHEMA or not constraint.strict:
+            return ""
         try:
-            content = constraint if isinstance(constraint, JsonSchema) else None
-            source = self._lark(constraint) if isinstance(constraint, Grammar) else None
-            grammar = self._answer(content or source, prompt, thinking)
-            return self._compiler.compile(grammar, probe=source is not None)
-        except (ConstraintFailed, GrammarFailed) as error:
-            message = f"'{param}' can't be enforced: {error}"
-            if isinstance(constraint, JsonSchema) and constraint.strict and param == STRICT_PARAM:
-                message += "; with 'strict': false the rest of it is"
-            raise InputRefused(BAD_CONSTRAINT, message, param) from error
+            lenient = msgspec.structs.replace(constraint, strict=False)
+            self._compiler.compile(answer(lenient, judge=self._compiler.judge()), probe=False)
+        except ConstraintFailed:
+            return ""
+        return "; with 'strict': false the rest of it is"
 
     def _lark(self, grammar: Grammar) -> str:
         try:
             return self._sandbox.to_lark(grammar.source)
+        except GrammarFailed as error:
+            message = f"'{grammar.param}' can't be enforced: {error}"
+            raise InputRefused(BAD_CONSTRAINT, message, grammar.param) from error
         except SandboxFailed as error:
             raise InputRefused(COMPUTE_FAILED, str(error)) from error
 
-    def _answer(self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool) -> str:
+    def _answer(
+        self,
+        content: JsonSchema | str | None,
+        prompt: Prompt,
+        thinking: bool,
+        judge: Judge | None,
+    ) -> str:
         """Return the grammar of the whole answer: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
-            return answer(content)
+            return answer(content, judge=judge)
         use, thoughts = prompt.tools or NO_TOOLS, self._chat_format.thoughts
         free = content is None
         return answer(
             content,
-            calls=self._chat_format.calls.grammar(use, "content", self._special, free=free),
+            calls=self._chat_format.calls.grammar(
+                use, "content", self._special, free=free, judge=judge
+            ),
             thought=None
             if thoughts is None
             else thoughts.grammar(self._special, thinking=thinking),
+            judge=judge,
         )
 
     def _special(self, text: str) -> str:
@@ -295,3 +332,10 @@ class InputProcessor:
             return None
         shown = {token: text.encode() for text, token in self._delimiters.items()}
         return Voice(OutputParser(self._chat_format, use=prompt.tools, thinking=thinking), shown)
+
+
+def _has_lenient(content: JsonSchema | str | None, use: ToolUse | None) -> bool:
+    """Return whether a schema may lose what can't be enforced."""
+    if isinstance(content, JsonSchema) and not content.strict:
+        return True
+    return use is not None and any(not tool["function"].get("strict") for tool in use.tools)

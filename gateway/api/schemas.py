@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.api.nested import Nested
 from gateway.core.errors import BadRequest
-from workers.protocol import Constraint, Grammar, JsonSchema
+from workers.protocol import STRICT_SCHEMA, Constraint, Grammar, JsonSchema
 
 MAX_DEPTH = 64
 MAX_NODES = 5000
@@ -81,11 +81,14 @@ def constraint(
     if isinstance(response_format, JsonObjectFormat):
         schema = response_format.json_schema
         schema = {"type": "object"} if schema is None else schema
-        asked["response_format"] = JsonSchema(schema, param="response_format")
+        asked["response_format"] = JsonSchema(schema, param="response_format", within=("schema",))
     elif isinstance(response_format, JsonSchemaFormat):
         given = response_format.json_schema
         asked["response_format"] = JsonSchema(
-            given.json_schema or {}, given.strict is not False, param="response_format"
+            given.json_schema or {},
+            given.strict is not False,
+            param="response_format",
+            within=STRICT_SCHEMA,
         )
     if json_schema is not None:
         asked["json_schema"] = JsonSchema(json_schema, param="json_schema")

@@ -255,4 +255,34 @@ def test_a_strict_schema_that_cannot_be_enforced(http: httpx.Client) -> None:
     function = {"name": "f", "strict": True, "parameters": {"not": {}}}
     body = {**CHAT.body(), "tools": [{"type": "function", "function": function}]}
     failure = CHAT.refusal(http.post(CHAT.path, json=body))
-    assert (failure.status, failure.param) == (400, "tools"), failure.message
+    param = "tools.0.function.parameters.not"
+    assert (failure.status, failure.param) == (400, param), failure.message
+
+
+ODD: dict[str, Any] = {
+    "sibling definitions": {
+        "filters": {
+            "type": "array",
+            "items": {"$ref": "#/$defs/F", "$defs": {"F": {"type": "object"}}},
+        }
+    },
+    "dangling": {"a": {"$ref": "#/$defs/F"}},
+    "remote": {"a": {"$ref": "https://example.com/schema.json"}},
+    "look-around": {"a": {"type": "string", "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}},
+    "no pattern": {"a": {"type": "string", "pattern": "("}},
+    "unknown type": {"a": {"type": "any"}},
+    "no schema": {"a": 5},
+    "unknown format": {"a": {"type": "string", "format": "odd"}},
+}
+
+
+@pytest.mark.parametrize("properties", ODD.values(), ids=ODD)
+def test_one_odd_tool_costs_nothing(http: httpx.Client, properties: dict[str, Any]) -> None:
+    parameters = {"type": "object", "properties": properties, "required": None}
+    odd = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
+    for choice in ("auto", {"type": "function", "function": {"name": "odd"}}):
+        answer = http.post(
+            CHAT.path,
+            json=CHAT.body(tools=[WEATHER, odd], tool_choice=choice, max_tokens=5),
+        )
+        assert answer.status_code == 200, answer.text

@@ -10,6 +10,7 @@ from workers.chat_format.layout import Layout
 from workers.chat_format.parser import CallParser
 from workers.chat_format.template_quirks import TemplateQuirks
 from workers.chat_format.thoughts import Thoughts
+from workers.json_schema import Judge
 from workers.protocol import ToolUse
 
 
@@ -34,7 +35,13 @@ class CallFormat:
         return self.quirks.adapt(adapted), tools or None
 
     def grammar(
-        self, use: ToolUse, content: str, special: Callable[[str], str], *, free: bool = True
+        self,
+        use: ToolUse,
+        content: str,
+        special: Callable[[str], str],
+        *,
+        free: bool = True,
+        judge: Judge | None = None,
     ) -> str:
         """Rules of a Lark grammar in llguidance's dialect; they define ``answer``.
 
@@ -42,9 +49,10 @@ class CallFormat:
         that is text. ``free``: that rule takes any text, so calls may follow some; otherwise an
         answer is one or the other. ``special`` gives how the grammar writes a control token
         (``<[id]>``), or the quoted text if that is none: a token whose bytes are plain text to
-        llguidance is no control token here.
+        llguidance is no control token here. ``judge``: see
+        :func:`workers.json_schema.enforceable`. Raises :class:`workers.json_schema.Unenforceable`.
         """
-        return call_rules(self.layout, use, content, special, free=free)
+        return call_rules(self.layout, use, content, special, free=free, judge=judge)
 
     def parser(self, use: ToolUse | None) -> CallParser:
         """For one answer. Without functions to call, all is content."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from workers.chat_format.lark import is_token, literal, quoted, until
 from workers.chat_format.layout import Layout, in_json
+from workers.json_schema import Judge, Unenforceable, enforceable
 from workers.protocol import ToolUse
 
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -13,25 +14,33 @@ SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator"
 
 
 def call_rules(
-    layout: Layout, use: ToolUse, content: str, special: Callable[[str], str], *, free: bool
+    layout: Layout,
+    use: ToolUse,
+    content: str,
+    special: Callable[[str], str],
+    *,
+    free: bool,
+    judge: Judge | None = None,
 ) -> str:
     """Rules that define ``answer``; the others begin with ``call_``. See CallFormat.grammar."""
     if not use.callable:
         return f"answer: {_sayings(layout, special)}{content}\n"
-    return _Rules(layout, use, special).answer(content, free=free)
+    return _Rules(layout, use, special, judge).answer(content, free=free)
 
 
-def arguments_schema(function: dict[str, Any]) -> dict[str, Any]:
+def arguments_schema(function: dict[str, Any], judge: Judge | None = None) -> dict[str, Any]:
     """The schema of a function's arguments, which are an object, written with SPACING.
 
     A function without ``parameters`` takes none. What can't be enforced is left to the model,
-    unless the function is declared as ``strict``.
+    unless the function is declared as ``strict``: then it is an
+    :class:`workers.json_schema.Unenforceable`.
     """
     parameters = function.get("parameters")
     if parameters is None:
-        parameters = {"type": "object", "properties": {}, "additionalProperties": False}
-    guidance = {**SPACING, "lenient": not function.get("strict")}
-    return {"type": "object", **parameters, "x-guidance": guidance}
+        parameters = {"properties": {}}
+    schema = {**parameters, "type": "object"}
+    schema = enforceable(schema, strict=bool(function.get("strict")), judge=judge)
+    return {"type": "object", **schema, "x-guidance": SPACING}
 
 
 def _sayings(layout: Layout, special: Callable[[str], str]) -> str:
@@ -41,10 +50,13 @@ def _sayings(layout: Layout, special: Callable[[str], str]) -> str:
 
 
 class _Rules:
-    def __init__(self, layout: Layout, use: ToolUse, special: Callable[[str], str]) -> None:
+    def __init__(
+        self, layout: Layout, use: ToolUse, special: Callable[[str], str], judge: Judge | None
+    ) -> None:
         self._layout = layout
         self._use = use
         self._special = special
+        self._judge = judge
         self._rules: list[str] = []
 
     def answer(self, content: str, *, free: bool) -> str:
@@ -116,12 +128,17 @@ class _Rules:
         )
 
     def _arguments(self) -> str:
-        functions = {tool["function"]["name"]: tool["function"] for tool in self._use.tools}
-        schemas = [arguments_schema(functions[name]) for name in self._use.callable]
+        places = {tool["function"]["name"]: at for at, tool in enumerate(self._use.tools)}
         return "".join(
-            f"call_arguments_{index}: %json {json.dumps(schema, ensure_ascii=False)}\n"
-            for index, schema in enumerate(schemas)
+            f"call_arguments_{index}: %json {json.dumps(self._schema(places[name]))}\n"
+            for index, name in enumerate(self._use.callable)
         )
+
+    def _schema(self, at: int) -> dict[str, Any]:
+        try:
+            return arguments_schema(self._use.tools[at]["function"], self._judge)
+        except Unenforceable as error:
+            raise error.within("tools", str(at), "function", "parameters") from error
 
     def _add(self, name: str, body: str) -> str:
         self._rules.append(f"{name}: {body}\n")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
+from workers.json_schema import Judge, Unenforceable, enforceable
 from workers.protocol import JsonSchema
 
 LIMITS = LLParserLimits(step_max_items=4000)
@@ -30,6 +31,8 @@ MEAN_S, BURST_S = 0.001, 0.1
 """CPU time that masks may take: for each token, and beyond that in all."""
 SHOWN = 300
 """Characters of an error that a client is told."""
+JUDGED = 2000
+"""Parts of a request's schemas that are looked at one by one, where the whole can't be enforced."""
 
 
 T = TypeVar("T")
@@ -121,6 +124,23 @@ class Compiler:
             self._kept.popitem(last=False)
         return Guide(matcher.deep_copy())
 
+    def judge(self) -> Judge:
+        """Return a judge of the schemas of one request."""
+        known: dict[str, str | None] = {}
+
+        def judged(schema: dict[str, Any]) -> str | None:
+            text = json.dumps(schema)
+            if text not in known:
+                if len(known) >= JUDGED:
+                    return "the schema is too large"
+                grammar = json.dumps({"grammars": [styled(schema)]})
+                known[text] = _told(
+                    LLMatcher.validate_grammar(grammar, self._tokenizer, limits=LIMITS)
+                )
+            return known[text] or None
+
+        return judged
+
     def _walk(self, guide: Guide) -> None:
         """Meet the trouble that a grammar makes later on, such as work that grows with the text."""
         random = Random(0)
@@ -140,14 +160,24 @@ def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
 
 
+def only_anything(schema: dict[str, Any]) -> str | None:
+    """A judge who finds that no schema can be enforced but the one that allows all."""
+    return "all schemas together are too large" if schema else None
+
+
 def answer(
-    content: JsonSchema | str | None, *, calls: str | None = None, thought: str | None = None
+    content: JsonSchema | str | None,
+    *,
+    calls: str | None = None,
+    thought: str | None = None,
+    judge: Judge | None = None,
 ) -> str:
     """The grammar of a whole answer, in llguidance's JSON form.
 
     ``content``: what its text may be, where a string is a Lark grammar and None any text. ``calls``
     and ``thought`` are Lark rules that define ``answer``, of ``content`` and tool calls, and
-    ``thought``, which comes first; see :mod:`workers.chat_format`.
+    ``thought``, which comes first; see :mod:`workers.chat_format`. ``judge``: see
+    :func:`workers.json_schema.enforceable`. Raises :class:`workers.json_schema.Unenforceable`.
     """
     rules = [
         "start: answer" if thought is None else "start: thought answer",
@@ -155,14 +185,22 @@ def answer(
         "content: @content",
         thought or "",
     ]
-    return json.dumps({"grammars": [{"lark_grammar": "\n".join(rules)}, _content(content)]})
+    return json.dumps({"grammars": [{"lark_grammar": "\n".join(rules)}, _content(content, judge)]})
 
 
-def _content(content: JsonSchema | str | None) -> dict[str, Any]:
-    if isinstance(content, JsonSchema):
-        options = JSON_STYLE if content.strict else {**JSON_STYLE, "lenient": True}
-        return {"name": "content", "json_schema": {**content.schema, "x-guidance": options}}
-    return {"name": "content", "lark_grammar": content or "start: /(.|\\n)*/"}
+def _content(content: JsonSchema | str | None, judge: Judge | None) -> dict[str, Any]:
+    if not isinstance(content, JsonSchema):
+        return {"name": "content", "lark_grammar": content or "start: /(.|\\n)*/"}
+    try:
+        schema = enforceable(content.schema, strict=content.strict, judge=judge)
+    except Unenforceable as error:
+        raise error.within(content.param, *content.within) from error
+    return {"name": "content", **styled(schema)}
+
+
+def styled(schema: dict[str, Any]) -> dict[str, Any]:
+    """A grammar of llguidance's for a schema."""
+    return {"json_schema": {**schema, "x-guidance": JSON_STYLE}}
 
 
 def _told(error: str) -> str:

@@ -63,6 +63,7 @@ from workers.protocol.messages import TokenChance as TokenChance
 from workers.protocol.messages import ToWorker as ToWorker
 from workers.protocol.messages import Violated as Violated
 from workers.protocol.params import SAMPLERS as SAMPLERS
+from workers.protocol.params import STRICT_SCHEMA as STRICT_SCHEMA
 from workers.protocol.params import Constraint as Constraint
 from workers.protocol.params import Dry as Dry
 from workers.protocol.params import Embedding as Embedding

@@ -4,6 +4,9 @@ from typing import Any
 
 import msgspec
 
+STRICT_SCHEMA = ("json_schema", "schema")
+"""The steps to the only schemas of answers that state their own strictness."""
+
 
 class JsonSchema(msgspec.Struct, frozen=True, tag="schema"):
     """The answer must be JSON of this schema."""
@@ -13,6 +16,8 @@ class JsonSchema(msgspec.Struct, frozen=True, tag="schema"):
     """False: what of the schema can't be enforced is left to the model."""
     param: str = "response_format"
     """The field of the request it came from, to be named if it can't be enforced."""
+    within: tuple[str, ...] = ()
+    """The steps from that field to the schema."""
 
 
 class Grammar(msgspec.Struct, frozen=True, tag="grammar"):

@@ -21,12 +21,13 @@ from workers.chat_format import ChatFormat, detect
 from workers.forge_tiny.corpus import structured
 from workers.forge_tiny.corpus.message import CorpusConversation
 from workers.forge_tiny.rendering import render
+from workers.json_schema import Unenforceable
 from workers.output.constraint import answer
 from workers.protocol import JsonSchema, ToolUse
 
 JSON = JsonSchema({"type": "object", "properties": {"x": {"type": "integer"}}})
 ODD = {"type": "string", "format": "odd"}
-"""Nobody knows this format, so llguidance can't enforce it."""
+"""An unknown format is an annotation."""
 
 
 @pytest.fixture(params=["tokens", "plain"])
@@ -209,14 +210,14 @@ def test_schemas_of_arguments(parameters: dict[str, object] | None, good: str, b
 
 
 def test_strict_functions_are_taken_at_their_word() -> None:
-    """What llguidance can't enforce is an error then."""
+    """What can't be enforced is an error then."""
     chat_format, vocabulary = bound("forge-tiny", False)
-    parameters = {"properties": {"x": ODD}}
+    parameters = {"properties": {"x": {"not": ODD}}}
     function = {"name": "f", "strict": True, "parameters": parameters}
     tools = [{"type": "function", "function": function}]
-    grammar = rules(chat_format, vocabulary, ToolUse(tools, ["f"], True, False))
-    with pytest.raises(AssertionError, match="odd"):
-        vocabulary.judge(grammar, "")
+    with pytest.raises(Unenforceable, match="not supported") as refused:
+        rules(chat_format, vocabulary, ToolUse(tools, ["f"], True, False))
+    assert refused.value.path == "tools.0.function.parameters.properties.x.not"
 
 
 @pytest.mark.parametrize("tags", ["tokens", "plain"])

@@ -11,6 +11,7 @@ from tests.support.engine_driver import Driver, generate, with_params
 from workers.input_processor import InputRefused
 from workers.protocol import (
     BAD_CONSTRAINT,
+    STRICT_SCHEMA,
     CallDelta,
     Chat,
     Constraint,
@@ -140,8 +141,9 @@ def test_neighbours_do_not_notice(exact: Driver) -> None:
 @pytest.mark.parametrize(
     ("constraint", "param"),
     [
-        (JsonSchema({"not": {}}), "response_format"),
-        (JsonSchema({"type": "strin"}, param="json_schema"), "json_schema"),
+        (JsonSchema({"not": {}}), "response_format.not"),
+        (JsonSchema({"pattern": "("}, within=("schema",)), "response_format.schema.pattern"),
+        (JsonSchema({"type": "strin"}, param="json_schema"), "json_schema.type"),
         (Grammar("root ::= ("), "grammar"),
         (Grammar('start: s\ns: s s | "a" | "b" | s "c"'), "grammar"),
     ],
@@ -157,7 +159,46 @@ def test_tools_that_cant_be_enforced(f16: Driver) -> None:
     use = ToolUse([{"type": "function", "function": function}], ["f"], True, True)
     with pytest.raises(InputRefused) as refused:
         f16.submit(bound(1, Chat(ASK.messages, use), None))
-    assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, "tools")
+    param = "tools.0.function.parameters.not"
+    assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, param)
+
+
+ODD_TOOLS: list[dict[str, Any]] = [
+    {"properties": {"a": {"$ref": "#/$defs/F"}}},
+    {"properties": {"a": {"pattern": "^(?!x)"}}},
+    {"properties": {"a": {"pattern": "("}}, "required": None},
+    {"properties": {"a": {"type": "foo"}}},
+    {"properties": {"a": False}, "required": ["a"]},
+    {"allOf": [{"$ref": "#"}]},
+]
+
+
+@pytest.mark.parametrize("parameters", ODD_TOOLS)
+def test_one_odd_tool_costs_nothing(exact: Driver, parameters: dict[str, Any]) -> None:
+    """The call to the other one is bound as ever."""
+    assert CALLING.tools is not None
+    odd = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
+    use = ToolUse([odd, *CALLING.tools.tools], ["odd", *CALLING.tools.callable], True, False)
+    exact.alone(bound(1, Chat(CALLING.messages, use), None))
+    _, _, calls, reason = heard(exact, 1)
+    if reason == "tool_calls":
+        assert isinstance(json.loads(arguments(calls)), dict)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"pattern": "^(?!x)"}, {"$ref": "#/x"}, {"type": "x"}, {"enum": []}]
+)
+def test_the_hint_is_true(f16: Driver, schema: dict[str, Any]) -> None:
+    prepare = f16.input_processor.prepare
+    strict = JsonSchema(schema, within=STRICT_SCHEMA)
+    with pytest.raises(InputRefused, match="'strict': false") as refused:
+        prepare(bound(1, ASK, strict))
+    assert str(refused.value.param).startswith("response_format.json_schema.schema.")
+    assert prepare(bound(2, ASK, msgspec.structs.replace(strict, strict=False)))
+    elsewhere = msgspec.structs.replace(strict, within=("schema",))
+    with pytest.raises(InputRefused) as refused:
+        prepare(bound(3, ASK, elsewhere))
+    assert "'strict'" not in str(refused.value)
 
 
 def test_when_no_token_is_left(exact: Driver) -> None:
