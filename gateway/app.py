@@ -66,6 +66,7 @@ EXPOSED = [
     "X-Queue-Wait",
     "X-Priority",
     "X-Seed",
+    "X-Ignored-Parameters",
     "Retry-After",
     "X-RateLimit-Limit-Requests",
     "X-RateLimit-Remaining-Requests",
@@ -207,7 +208,9 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
-        service = Service(self.config, self.registry, self.limits, self._observer)
+        service = Service(
+            self.config, self.registry, self.limits, self._observer, self.metrics.on_ignored
+        )
         described = [
             *OpenAI(service).endpoints(),
             *Embeddings(service).endpoints(),
