@@ -37,7 +37,7 @@ OTHER = "--chat-template or --chat-template-file gives it another"
 class Compiled(NamedTuple):
     """A sandbox with its template, and the reason if it can't render chats."""
 
-    renderer: TemplateSandbox
+    sandbox: TemplateSandbox
     broken: str | None
 
 
@@ -53,7 +53,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     link = Link(sock, inbox)
     threading.excepthook = _die_loudly
     # Before loading, which may take long: the gateway needs heartbeats, or may go away.
-    threading.Thread(target=link.serve, args=(spec.beat,), name="link", daemon=True).start()
+    threading.Thread(target=link.serve, args=(spec.heartbeat_s,), name="link", daemon=True).start()
     llama.initialise()
     try:
         sandbox = TemplateSandbox()  # first: it starts while the model is loaded
@@ -78,11 +78,11 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         embeds=shape is not None,
         notes=notes(model, broken) if generates else [],
     )
-    speech = detect(model.chat_template)
-    preparer = InputProcessor(
+    chat_format = detect(model.chat_template)
+    input_processor = InputProcessor(
         model,
         sandbox,
-        speech,
+        chat_format,
         info.n_ctx_seq,
         shape,
         generates=generates,
@@ -92,12 +92,16 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
 
     def prompter() -> Prompter:
         """Make one more prompter, for another thread."""
-        renderer, reason = compiled(TemplateSandbox(), model, spec)
-        return Prompter(model, renderer, speech, reason)
+        sandbox, reason = compiled(TemplateSandbox(), model, spec)
+        return Prompter(model, sandbox, chat_format, reason)
 
-    control = TokenService(model, prompter)
-    threading.Thread(target=link.prepare, args=(preparer,), name="prepare", daemon=True).start()
-    threading.Thread(target=link.answer, args=(control,), name="control", daemon=True).start()
+    token_service = TokenService(model, prompter)
+    threading.Thread(
+        target=link.prepare, args=(input_processor,), name="prepare", daemon=True
+    ).start()
+    threading.Thread(
+        target=link.answer, args=(token_service,), name="token_service", daemon=True
+    ).start()
     link.send(Ready(os.getpid(), spec.slots, info))
     try:
         engine.run()
@@ -105,26 +109,26 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         link.send(Violated(f"worker {os.getpid()}: {violation}"))
 
 
-def compiled(renderer: TemplateSandbox, model: llama.Model, spec: WorkerSpec) -> Compiled:
-    """Compile the model's template in ``renderer``. A broken one of its own costs only its chats.
+def compiled(sandbox: TemplateSandbox, model: llama.Model, spec: WorkerSpec) -> Compiled:
+    """Compile the model's template in ``sandbox``. A broken one of its own costs only its chats.
 
     Raises TemplateFailed for one that the operator gave, or SandboxFailed.
     """
     tokens = {"bos": model.special_text("bos"), "eos": model.special_text("eos")}
     try:
-        renderer.compile(model.chat_template, **tokens)
-        return Compiled(renderer, None)
+        sandbox.compile(model.chat_template, **tokens)
+        return Compiled(sandbox, None)
     except TemplateFailed as error:
-        renderer.close()
+        sandbox.close()
         if spec.chat_template is not None:
             raise
         reason = str(error)
     except SandboxFailed:
-        renderer.close()
+        sandbox.close()
         raise
-    renderer = TemplateSandbox()  # for grammars, which are needed all the same
-    renderer.compile(None, **tokens)
-    return Compiled(renderer, reason)
+    sandbox = TemplateSandbox()  # for grammars, which are needed all the same
+    sandbox.compile(None, **tokens)
+    return Compiled(sandbox, reason)
 
 
 def notes(model: llama.Model, broken: str | None) -> list[str]:

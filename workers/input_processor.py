@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from workers.chat_format import OutputParser, Speech, starts_thinking
+from workers.chat_format import ChatFormat, OutputParser, starts_thinking
 from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence, Voice
 from workers.llama import EmbeddingShape, Model
@@ -87,12 +87,12 @@ class Prompter:
     """Writes a conversation with the model's template. For one thread."""
 
     def __init__(
-        self, model: Model, sandbox: Sandbox, speech: Speech, broken: str | None = None
+        self, model: Model, sandbox: Sandbox, chat_format: ChatFormat, broken: str | None = None
     ) -> None:
         """``broken``: the reason why no template can write a conversation, if so."""
         self._model = model
         self._sandbox = sandbox
-        self._speech = speech
+        self._chat_format = chat_format
         self._broken = broken
 
     def write(self, chat: Chat, now: float) -> str:
@@ -102,7 +102,7 @@ class Prompter:
         """
         if self._broken is not None:
             raise InputRefused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
-        messages, tools = self._speech.calls.adapt(chat.messages, chat.tools)
+        messages, tools = self._chat_format.calls.adapt(chat.messages, chat.tools)
         try:
             text = self._sandbox.render(messages, now, tools, chat.arguments)
         except TemplateFailed as error:
@@ -121,7 +121,7 @@ class InputProcessor:
         self,
         model: Model,
         sandbox: Sandbox,
-        speech: Speech,
+        chat_format: ChatFormat,
         limit: int,
         embeddings: EmbeddingShape | None = None,
         *,
@@ -140,13 +140,13 @@ class InputProcessor:
         self._name = name
         self._model = model
         self._sandbox = sandbox
-        self._speech = speech
-        self._prompter = Prompter(model, sandbox, speech, broken)
+        self._chat_format = chat_format
+        self._prompter = Prompter(model, sandbox, chat_format, broken)
         self._stops = stops(model.chat_template, lambda mark: model.control_token(mark) is not None)
         self._limit = limit
         self._compiler = Compiler(model.guide_tokenizer)
-        control = {text: model.control_token(text) for text in speech.preserved}
-        self._control = {text: token for text, token in control.items() if token is not None}
+        delimiters = {text: model.control_token(text) for text in chat_format.preserved}
+        self._delimiters = {text: token for text, token in delimiters.items() if token is not None}
         """Control tokens that delimit calls and thoughts."""
 
     def prepare(self, request: Generate) -> EngineSequence | Input:
@@ -160,7 +160,7 @@ class InputProcessor:
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
             rendered = self._prompter.write(prompt, request.now)
-            thinking = starts_thinking(self._speech, rendered)
+            thinking = starts_thinking(self._chat_format, rendered)
             tokens = self._model.tokenize(rendered)
             request = self._with_stops(request)
         else:
@@ -274,11 +274,11 @@ class InputProcessor:
         """Return the grammar of the whole answer: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
             return answer(content)
-        use, thoughts = prompt.tools or NO_TOOLS, self._speech.thoughts
+        use, thoughts = prompt.tools or NO_TOOLS, self._chat_format.thoughts
         free = content is None
         return answer(
             content,
-            calls=self._speech.calls.grammar(use, "content", self._special, free=free),
+            calls=self._chat_format.calls.grammar(use, "content", self._special, free=free),
             thought=None
             if thoughts is None
             else thoughts.grammar(self._special, thinking=thinking),
@@ -286,12 +286,12 @@ class InputProcessor:
 
     def _special(self, text: str) -> str:
         """Return a text in a Lark grammar, or the control token of that name."""
-        token = self._control.get(text)
+        token = self._delimiters.get(text)
         return json.dumps(text) if token is None else f"<[{token}]>"
 
     def _voice(self, prompt: Chat, thinking: bool) -> Voice | None:
         """Return the parser of the answer, if it may hold more than text."""
-        if prompt.tools is None and self._speech.plain:
+        if prompt.tools is None and self._chat_format.plain:
             return None
-        shown = {token: text.encode() for text, token in self._control.items()}
-        return Voice(OutputParser(self._speech, use=prompt.tools, thinking=thinking), shown)
+        shown = {token: text.encode() for text, token in self._delimiters.items()}
+        return Voice(OutputParser(self._chat_format, use=prompt.tools, thinking=thinking), shown)

@@ -62,20 +62,20 @@ class Link:
             except OSError:
                 os._exit(0)
 
-    def serve(self, beat: float) -> None:
+    def serve(self, heartbeat_s: float) -> None:
         """Read for ever, in a thread of its own; end the process when the gateway goes away.
 
-        Every ``beat`` seconds it sends a heartbeat.
+        Every ``heartbeat_s`` seconds it sends a heartbeat.
         """
         readable = select.poll()
         readable.register(self._sock, select.POLLIN)
-        due = time.monotonic() + beat
+        due = time.monotonic() + heartbeat_s
         while True:
             if readable.poll(max(0, due - time.monotonic()) * 1000):
                 self.receive()
             if time.monotonic() >= due:
                 self.send(Heartbeat())
-                due = time.monotonic() + beat
+                due = time.monotonic() + heartbeat_s
 
     def receive(self) -> None:
         """Read what the socket holds, if anything; from any thread.
@@ -109,12 +109,12 @@ class Link:
         else:
             self._inbox.put(message)
 
-    def answer(self, control: TokenService) -> None:
+    def answer(self, token_service: TokenService) -> None:
         """Answer questions for ever, in a thread of its own."""
         while True:
-            self.send(control.answer(self._questions.get()))
+            self.send(token_service.answer(self._questions.get()))
 
-    def prepare(self, preparer: InputProcessor) -> None:
+    def prepare(self, input_processor: InputProcessor) -> None:
         """Prepare prompts for ever, in a thread of its own.
 
         Tokenising runs here and templates in a process of their own: both without the GIL, so the
@@ -122,10 +122,12 @@ class Link:
         a step.
         """
         while True:
-            self._prepare(self._unprepared.get(), preparer)
+            self._prepare(self._unprepared.get(), input_processor)
 
-    def _prepare(self, message: Generate | Cancel | Park, preparer: InputProcessor) -> None:
-        ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
+    def _prepare(self, message: Generate | Cancel | Park, input_processor: InputProcessor) -> None:
+        ready = (
+            self._sequence(message, input_processor) if isinstance(message, Generate) else message
+        )
         with self._read:
             # A refused generation may have been parked here, and will not come again.
             self._inbox.put(ready or Cancel(message.id))
@@ -134,11 +136,11 @@ class Link:
                 del self._behind[message.id]
 
     def _sequence(
-        self, request: Generate, preparer: InputProcessor
+        self, request: Generate, input_processor: InputProcessor
     ) -> EngineSequence | Input | None:
         """Prepare a prompt; if it can't be served, tell the gateway and return None."""
         try:
-            return preparer.prepare(request)
+            return input_processor.prepare(request)
         except InputRefused as refused:
             failed = Failed(request.id, request.attempt, refused.code, str(refused), refused.param)
             self.send(Step([failed], None))

@@ -137,4 +137,4 @@ def main(sock: socket.socket, spec: WorkerSpec, *, slots: int, pace_s: float) ->
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     sock.sendall(encode(Ready(os.getpid(), slots, MODEL)))
-    NullWorker(sock, pace_s).run(spec.beat)
+    NullWorker(sock, pace_s).run(spec.heartbeat_s)

@@ -258,7 +258,7 @@ class Config(EngineOptions):
             chat_template=self._template_source(),
             log_level=self.log_level,
             log_format=self.log_format,
-            beat=min(1.0, self.stuck_timeout / 5),
+            heartbeat_s=min(1.0, self.stuck_timeout / 5),
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
             cache_bytes=self.cache_bytes() // shape.workers,
             name=f"'{self.model_name}'",

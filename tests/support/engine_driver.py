@@ -70,7 +70,7 @@ def spec(
         repack=False,
         n_gpu_layers=0,
         log_level="warning",
-        beat=1.0,
+        heartbeat_s=1.0,
     )
 
 
@@ -203,9 +203,9 @@ class Driver:
             eos=model.special_text("eos"),
         )
         limit = model.info("m", context.n_ctx).n_ctx_seq
-        speech, generates = detect(model.chat_template), context.generates
-        self.preparer = InputProcessor(
-            model, template, speech, limit, self.shape, generates=generates
+        chat_format, generates = detect(model.chat_template), context.generates
+        self.input_processor = InputProcessor(
+            model, template, chat_format, limit, self.shape, generates=generates
         )
 
     def close(self) -> None:
@@ -245,7 +245,7 @@ class Driver:
         """Raises Refused, as in the link's thread."""
         for request in requests:
             self.outcomes[request.id] = Outcome()
-            self.inbox.put(self.preparer.prepare(request))
+            self.inbox.put(self.input_processor.prepare(request))
         return [self.outcomes[request.id] for request in requests]
 
     def cancel(self, id_: int) -> None:
@@ -262,7 +262,7 @@ class Driver:
         )
         if outcome.echo is not None:
             resumed = with_params(resumed, echo=False)
-        self.inbox.put(self.preparer.prepare(resumed))
+        self.inbox.put(self.input_processor.prepare(resumed))
 
     @property
     def busy(self) -> bool:

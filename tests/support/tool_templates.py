@@ -256,7 +256,7 @@ HARMONY = """\
 {%- set channels = ['analysis', 'commentary', 'final'] %}
 {%- if add_generation_prompt %}{{- '<|start|>assistant' }}{%- endif %}
 """
-"""As gpt-oss: a channel for each kind of speech."""
+"""As gpt-oss: a channel for each kind of chat_format."""
 
 TEMPLATES = {
     "forge-tiny": source(),

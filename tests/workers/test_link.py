@@ -53,7 +53,7 @@ class Wire:
     def prepare(self, made: Driver) -> None:
         """Prepare the prompts that wait for it."""
         while not self.link._unprepared.empty():
-            self.link._prepare(self.link._unprepared.get(), made.preparer)
+            self.link._prepare(self.link._unprepared.get(), made.input_processor)
 
     def came(self) -> list[EngineSequence | Input | Cancel | Park]:
         """What lies in the inbox."""
@@ -108,7 +108,7 @@ def test_without_a_renderer_only_chats_fail(
     def render(*_: object) -> str:
         raise SandboxFailed("no process")
 
-    monkeypatch.setattr(f16.preparer._sandbox, "render", render)
+    monkeypatch.setattr(f16.input_processor._sandbox, "render", render)
     chat = generate(1, Chat([{"role": "user", "content": "a"}]))
     assert wire.read(encode(chat) + encode(generate(2, "text")))
     wire.prepare(f16)
@@ -170,7 +170,7 @@ def test_frames_are_whole(wire: Wire) -> None:
 
 def test_questions_wait_behind_no_prompt(wire: Wire, f16: Driver, f16_model: Model) -> None:
     """Nobody prepares anything here, nor decodes; and nothing reaches the engine."""
-    control = TokenService(f16_model, lambda: f16.preparer._prompter)
+    control = TokenService(f16_model, lambda: f16.input_processor._prompter)
     threading.Thread(target=wire.link.answer, args=(control,), daemon=True).start()
     asked = [Ask(1, Tokenize("hello", False, True, False)), Ask(1000, Detokenize([9999]))]
     assert wire.read(encode(generate(1, "hello")) + b"".join(map(encode, asked)))

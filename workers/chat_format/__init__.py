@@ -1,18 +1,18 @@
 """How a model writes its thoughts and tool calls: told from its chat template. Pure.
 
-:func:`detect` reads the template's source. The :class:`Speech` that it gives adapts messages to the
+:func:`detect` reads the template's source. Its :class:`ChatFormat` adapts messages to the
 template, writes the grammar that binds the model to valid calls, and parses what the model wrote.
 """
 
 from workers.chat_format.detect import detect, starts_thinking
-from workers.chat_format.formats import CallFormat, Speech
+from workers.chat_format.formats import CallFormat, ChatFormat
 from workers.chat_format.output import OutputParser, ParsedOutput
 from workers.chat_format.thoughts import Thoughts
 
 __all__ = [
     "CallFormat",
     "OutputParser",
-    "Speech",
+    "ChatFormat",
     "ParsedOutput",
     "Thoughts",
     "detect",

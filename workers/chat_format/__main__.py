@@ -16,11 +16,11 @@ from workers.template.sandbox import TemplateSandbox
 
 def told(template: str) -> dict[str, object]:
     """How a model with this template calls tools and thinks; what is wrong with it, if anything."""
-    speech = detect(template or None)
-    native = not isinstance(speech.calls.history, PromptedTools)
-    thoughts = speech.thoughts
+    chat_format = detect(template or None)
+    native = not isinstance(chat_format.calls.history, PromptedTools)
+    thoughts = chat_format.thoughts
     return {
-        "tools": speech.calls.name if native else "told in the system message",
+        "tools": chat_format.calls.name if native else "told in the system message",
         "reasoning": None if thoughts is None else [thoughts.opening, thoughts.closing],
         "broken": broken(template) if template else None,
     }
@@ -28,13 +28,13 @@ def told(template: str) -> dict[str, object]:
 
 def broken(template: str) -> str | None:
     """Why workers refuse chats with this template, which is compiled as they do it."""
-    renderer = TemplateSandbox()
+    sandbox = TemplateSandbox()
     try:
-        renderer.compile(template, bos="", eos="")
+        sandbox.compile(template, bos="", eos="")
     except TemplateFailed as error:
         return str(error)
     finally:
-        renderer.close()
+        sandbox.close()
     return None
 
 

@@ -20,11 +20,11 @@ from workers.chat_format.families import (
     RECIPIENT,
     array,
 )
-from workers.chat_format.formats import CallFormat, Speech
+from workers.chat_format.formats import CallFormat, ChatFormat
 from workers.chat_format.generic import PromptedTools
 from workers.chat_format.history import TemplateTools
 from workers.chat_format.layout import Layout
-from workers.chat_format.template_quirks import manners
+from workers.chat_format.template_quirks import template_quirks
 from workers.chat_format.thoughts import Thoughts
 
 _HARMONY_THOUGHTS = Thoughts("<|channel|>analysis<|message|>", "<|end|>")
@@ -39,20 +39,20 @@ _TAGS = (
 )
 
 
-def detect(template: str | None) -> Speech:
+def detect(template: str | None) -> ChatFormat:
     """Read the habits from the source of a chat template; None: the model has none."""
     source = re.sub(r"\{#.*?#\}", "", template or "", flags=re.DOTALL)
     calls = _native(source) or _generic(source)
     thoughts = _thoughts(source)
     tags = thoughts.marks if thoughts else []
     marks = calls.layout.controls
-    return Speech(calls, thoughts, tuple(dict.fromkeys([*marks, *tags])))
+    return ChatFormat(calls, thoughts, tuple(dict.fromkeys([*marks, *tags])))
 
 
-def starts_thinking(speech: Speech, prompt: str) -> bool:
+def starts_thinking(chat_format: ChatFormat, prompt: str) -> bool:
     """True if a rendered prompt ends inside an open thought, which templates begin with the tag."""
-    return speech.thoughts is not None and prompt.rstrip().endswith(
-        speech.thoughts.opening.rstrip()
+    return chat_format.thoughts is not None and prompt.rstrip().endswith(
+        chat_format.thoughts.opening.rstrip()
     )
 
 
@@ -69,7 +69,7 @@ def _is_harmony(source: str) -> bool:
 
 
 def _generic(source: str) -> CallFormat:
-    return CallFormat("generic", HERMES, PromptedTools(HERMES), manners(source))
+    return CallFormat("generic", HERMES, PromptedTools(HERMES), template_quirks(source))
 
 
 def _native(source: str) -> CallFormat | None:
@@ -81,7 +81,7 @@ def _native(source: str) -> CallFormat | None:
     if found is None:
         return None
     name, layout, history = found
-    return CallFormat(name, layout, replace(history, **_habits(source)), manners(source))
+    return CallFormat(name, layout, replace(history, **_habits(source)), template_quirks(source))
 
 
 def _habits(source: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class CallFormat:
     name: str
     layout: Layout
     history: TemplateTools | PromptedTools
-    manners: TemplateQuirks
+    quirks: TemplateQuirks
 
     def adapt(
         self, messages: list[Message], use: ToolUse | None
@@ -31,7 +31,7 @@ class CallFormat:
         that may call nothing is shown no tools, yet sees earlier calls and their results.
         """
         adapted, tools = self.history.adapt(messages, use)
-        return self.manners.adapt(adapted), tools or None
+        return self.quirks.adapt(adapted), tools or None
 
     def grammar(
         self, use: ToolUse, content: str, special: Callable[[str], str], *, free: bool = True
@@ -52,7 +52,7 @@ class CallFormat:
 
 
 @dataclass(frozen=True)
-class Speech:
+class ChatFormat:
     """The habits of a model, as its template tells them."""
 
     calls: CallFormat

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from workers.chat_format.formats import Speech
+from workers.chat_format.formats import ChatFormat
 from workers.chat_format.thoughts import ThoughtSplitter
 from workers.protocol import CallDelta, ToolUse
 
@@ -18,10 +18,10 @@ class ParsedOutput(NamedTuple):
 class OutputParser:
     """One answer's text in, its parts out. The text may be cut anywhere: the parts add up alike."""
 
-    def __init__(self, speech: Speech, *, use: ToolUse | None, thinking: bool) -> None:
+    def __init__(self, chat_format: ChatFormat, *, use: ToolUse | None, thinking: bool) -> None:
         """``use`` None: nothing can be called. ``thinking``: the prompt ended inside a thought."""
-        self._thoughts = ThoughtSplitter(speech.thoughts, thinking=thinking)
-        self._calls = speech.calls.parser(use)
+        self._thoughts = ThoughtSplitter(chat_format.thoughts, thinking=thinking)
+        self._calls = chat_format.calls.parser(use)
 
     @property
     def called(self) -> bool:

@@ -39,7 +39,7 @@ class TemplateQuirks:
         return {**message, **dict.fromkeys(THOUGHTS, thought)}
 
 
-def manners(source: str) -> TemplateQuirks:
+def template_quirks(source: str) -> TemplateQuirks:
     """Read them from the source of a template without its comments."""
     refused = re.search(r"[Ss]ystem (role|messages?) (is |are )?not supported", source)
     # A template that never looks at the system's role writes whichever it gets, or refuses it.

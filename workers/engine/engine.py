@@ -67,7 +67,7 @@ class Engine:
         self._send = send
         self._budget = budget
         # Changes with every request.
-        self.seats = Scheduler(kv)
+        self.scheduler = Scheduler(kv)
         self._prompts_next = False
         """True if it is the prompts' turn, where they and the streams have steps of their own."""
         # Step lifetime.
@@ -89,7 +89,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Return whether there is anything to compute."""
-        return self.seats.busy or self._embedder.load > 0
+        return self.scheduler.busy or self._embedder.load > 0
 
     # ------------------------------------------------------------------ requests come and go
 
@@ -105,22 +105,22 @@ class Engine:
 
     def _take(self, message: EngineSequence | Input | Cancel | Park) -> None:
         if isinstance(message, EngineSequence):
-            self.seats.arrive(message)
+            self.scheduler.arrive(message)
             return
         if isinstance(message, Input):
             self._embedder.arrive(message)
             return
         self._events += self._embedder.withdraw(message)
-        sequence = self.seats.of(message.id)
+        sequence = self.scheduler.of(message.id)
         if sequence is None:
             return
         if isinstance(message, Cancel):
             self._finish(sequence, "cancelled", [], "")
-        elif self.seats.park(sequence):
+        elif self.scheduler.park(sequence):
             self._events.append(Parked(sequence.request.id, sequence.request.attempt))
 
     def _admit(self) -> None:
-        for sequence in self.seats.admit():
+        for sequence in self.scheduler.admit():
             if not sequence.started:
                 sequence.started = True
                 cached = min(sequence.computed, sequence.prompt_tokens)
@@ -150,12 +150,12 @@ class Engine:
     ) -> None:
         request = sequence.request
         self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra))
-        self.seats.leave(sequence, sound=True)
+        self.scheduler.leave(sequence, sound=True)
 
     def _fail(self, sequence: EngineSequence, code: str, message: str) -> None:
         request = sequence.request
         self._events.append(Failed(request.id, request.attempt, code, message))
-        self.seats.leave(sequence, sound=False)
+        self.scheduler.leave(sequence, sound=False)
 
     # ------------------------------------------------------------------ one step
 
@@ -168,13 +168,13 @@ class Engine:
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
-        self._kv.trim(len(self.seats.running))
+        self._kv.trim(len(self.scheduler.running))
         started = time.perf_counter()
         chunks, left = self._plan()
         if not chunks:
             return left
         status = self._decode(chunks)
-        while status == NO_CELLS and self.seats.make_room():
+        while status == NO_CELLS and self.scheduler.make_room():
             # Nothing was computed. Tried again at once: else what was put back would come back.
             chunks, left = self._plan()
             status = self._decode(chunks)
@@ -189,20 +189,20 @@ class Engine:
         else:
             # One by one, so that only the sequence that fails alone is failed.
             log.warning("llama_decode failed with %d on %d sequences", status, len(chunks))
-            self.seats.doubt(chunks)
+            self.scheduler.doubt(chunks)
         return left
 
     def _plan(self) -> tuple[list[Chunk], int]:
         """The next batch, after making room for it, and tokens to embed beside it."""
         while True:
-            candidates = self.seats.next
+            candidates = self.scheduler.next
             streams = [s for s in candidates if s.lacks == 1]
             prompts = [s for s in candidates if s.lacks > 1]
             if len(prompts) > 1:
                 prompts.sort(key=partial(turn, token_s=self._budget.token_s))
             served, prefill, inputs = self._shares(streams, prompts)
             counts = plan(served, self._budget.batch, prefill, self._context.rows)
-            if sum(counts) <= self._kv.free or not self.seats.make_room():
+            if sum(counts) <= self._kv.free or not self.scheduler.make_room():
                 return [(s, n) for s, n in zip(served, counts, strict=True) if n], inputs
 
     def _shares(
@@ -256,7 +256,7 @@ class Engine:
             if sequence.computed < sequence.known:
                 self._prefilled += count
                 continue
-            self.seats.clear(sequence)
+            self.scheduler.clear(sequence)
             self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
             try:
                 token, logprob = sequence.choose(self._context, row)
@@ -280,8 +280,10 @@ class Engine:
                 steps=self._steps,
                 prefill_tokens=self._prefilled,
                 decode_tokens=self._decoded,
-                running=len(self.seats.running) + len(self.seats.waiting) + self._embedder.load,
-                parked=len(self.seats.parked),
+                running=len(self.scheduler.running)
+                + len(self.scheduler.waiting)
+                + self._embedder.load,
+                parked=len(self.scheduler.parked),
                 cells_used=self._kv.used + self._embedder.cells,
                 cells_cached=self._kv.cached,
                 step_ms=step_ms,

@@ -101,7 +101,7 @@ class Scheduler:
         """A batch failed, which may have left any of its cells: its sequences start over alone."""
         self.suspects = [sequence for sequence, _ in chunks]
         for sequence in reversed(self.suspects):
-            self.put_back(sequence)
+            self.evict_running(sequence)
 
     def clear(self, sequence: EngineSequence) -> None:
         """All its tokens were computed without a failure."""
@@ -131,11 +131,11 @@ class Scheduler:
             if self.running and need + growth > self._kv.room(parked=True):
                 return
             while self.running and need + growth > self._kv.room(parked=False):
-                self.unseat()
+                self.evict_parked()
             self.waiting.remove(sequence)
             self.running.append(sequence)
             if not self._kv.has_id:
-                self.unseat()
+                self.evict_parked()
             sequence.seq, sequence.computed = self._kv.attach(sequence.tokens, share=share)
             yield sequence
 
@@ -154,32 +154,32 @@ class Scheduler:
 
     def make_room(self) -> bool:
         """Free some cells: of a cached sequence, a parked one, the least urgent and youngest."""
-        if self._kv.evict() or self.unseat():
+        if self._kv.evict() or self.evict_parked():
             return True
         if len(self.running) < 2:
             return False
-        self.put_back(min(reversed(self.running), key=lambda s: s.request.priority))
+        self.evict_running(min(reversed(self.running), key=lambda s: s.request.priority))
         return True
 
-    def put_back(self, sequence: EngineSequence) -> None:
+    def evict_running(self, sequence: EngineSequence) -> None:
         """Take a running sequence's cells; it waits, and computes its tokens again later."""
         self.running.remove(sequence)
-        self._give_way(sequence)
+        self._evict(sequence)
         self._wait(sequence, first=True)
 
-    def unseat(self) -> bool:
+    def evict_parked(self) -> bool:
         """Take the cells of the parked sequence that came last; it computes them again one day."""
         for sequence in reversed(self.parked.values()):
             if sequence.seq is not None:
-                self._give_way(sequence)
+                self._evict(sequence)
                 return True
         return False
 
-    def _give_way(self, sequence: EngineSequence) -> None:
+    def _evict(self, sequence: EngineSequence) -> None:
         """Others need its cells. What a suspect's hold is not known: that is never used again."""
         assert sequence.seq is not None
         if sequence in self.suspects:
             self._kv.drop(sequence.seq)
         else:
-            self._kv.give_way(sequence.seq, sequence.tokens[: sequence.computed])
+            self._kv.evict_sequence(sequence.seq, sequence.tokens[: sequence.computed])
         sequence.seq, sequence.computed = None, 0

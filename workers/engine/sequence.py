@@ -106,8 +106,8 @@ class EngineSequence:
         """Judge tokens of the prompt after a step whose last row for this sequence is ``row``."""
         assert self._echo is not None
         while (index := self._echo.lacks) is not None and index <= self.computed:
-            chances = self._chances(context, row - self.computed + index)
-            self._echo.add(self._logprob(self.tokens[index], chances))
+            reader = self._logprob_reader(context, row - self.computed + index)
+            self._echo.add(self._logprob(self.tokens[index], reader))
 
     def take_echo(self) -> Echo | None:
         """The prompt to be given back now, if all about it is known: once."""
@@ -141,20 +141,22 @@ class EngineSequence:
         """
         sampler = self.sampler
         # Read before the guide masks the row: what is told is the model's own opinion.
-        chances = None if self.request.params.logprobs is None else self._chances(context, row)
+        reader = (
+            None if self.request.params.logprobs is None else self._logprob_reader(context, row)
+        )
         if self._guide is not None:
             context.allow(row, self._guide.allowed())
         token = sampler.sample(context, row, self.sampled)
-        return token, None if chances is None else self._logprob(token, chances)
+        return token, None if reader is None else self._logprob(token, reader)
 
-    def _chances(self, context: Context, row: int) -> LogprobReader:
-        return context.chances(row, self.request.params.logprobs or 0)
+    def _logprob_reader(self, context: Context, row: int) -> LogprobReader:
+        return context.logprobs(row, self.request.params.logprobs or 0)
 
-    def _logprob(self, token: int, chances: LogprobReader) -> Logprob:
+    def _logprob(self, token: int, reader: LogprobReader) -> Logprob:
         shown = self._model.shown
-        chosen = TokenChance(token, shown(token), chances.of(token))
+        chosen = TokenChance(token, shown(token), reader.of(token))
         return Logprob(
-            chosen, [TokenChance(id_, shown(id_), chance) for id_, chance in chances.top]
+            chosen, [TokenChance(id_, shown(id_), logprob) for id_, logprob in reader.top]
         )
 
     def append(

@@ -232,9 +232,9 @@ class KVCache:
         return True
 
     def _evict(self, seq: int) -> None:
-        self.give_way(seq, self._prefixes.kept[seq])
+        self.evict_sequence(seq, self._prefixes.kept[seq])
 
-    def give_way(self, seq: int, tokens: Sequence[int]) -> None:
+    def evict_sequence(self, seq: int, tokens: Sequence[int]) -> None:
         """Drop ``seq`` because others need its cells, which hold ``tokens``; save them if possible.
 
         What others hold too need not be saved: that is done when they go.

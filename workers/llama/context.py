@@ -93,7 +93,7 @@ class Context:
         self.rows = params.n_outputs_max = max(params.n_seq_max, affordable_rows(model, spec))
         """The most rows of logits that a step may bring."""
         self._weights = np.empty(model.n_vocab, np.float32)
-        """Room for :meth:`chances`."""
+        """Room for :meth:`logprobs`."""
         self._open(model, spec, params)
         self.generates = self._memory is not None and model.causal
         self._pooling = llama_cpp.llama_pooling_type(self.handle)
@@ -195,14 +195,14 @@ class Context:
     def likeliest(self, row: int, banned: Sequence[int]) -> int:
         """Return the token with the largest logit after row ``row``, except ``banned`` ones.
 
-        Among equals the first. :meth:`chances` must have been asked before.
+        Among equals the first. :meth:`logprobs` must have been asked before.
         """
         logits = self.logits(row)
         if banned:
             logits[banned] = -np.inf
         return int(logits.argmax())
 
-    def chances(self, row: int, top: int) -> LogprobReader:
+    def logprobs(self, row: int, top: int) -> LogprobReader:
         """Return the logprobs of tokens after batch row ``row``, and the ``top`` likeliest.
 
         To be asked before :meth:`allow`; valid until the next :meth:`decode`.

@@ -25,7 +25,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     repack: bool
     n_gpu_layers: int
     log_level: str
-    beat: float
+    heartbeat_s: float
     """Seconds between two signs of life."""
     target_itl_ms: float | None = None
     """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""

@@ -74,7 +74,9 @@ def supports(
 ) -> dict[str, Any]:
     """Return the model's abilities in the API; ``broken``: the fault of its templates, if any."""
     generates = not sizes.encoder and said.value("attention.causal") is not False
-    told = speech(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
+    told = (
+        chat_format(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
+    )
     return {
         "chat": generates and told["broken"] is None,
         **told,
@@ -83,7 +85,7 @@ def supports(
     }
 
 
-def speech(templates: list[str | None]) -> dict[str, Any]:
+def chat_format(templates: list[str | None]) -> dict[str, Any]:
     """Return how it calls tools and thinks. The workers know; this process has no templates."""
     done = subprocess.run(
         children.command("workers.chat_format"),

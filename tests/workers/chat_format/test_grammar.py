@@ -17,7 +17,7 @@ from tests.support.family_answers import (
 )
 from tests.support.grammar_matcher import Bound
 from tests.support.tool_templates import TEMPLATES
-from workers.chat_format import Speech, detect
+from workers.chat_format import ChatFormat, detect
 from workers.forge_tiny.corpus import structured
 from workers.forge_tiny.corpus.message import CorpusConversation
 from workers.forge_tiny.rendering import render
@@ -35,24 +35,24 @@ def tokens(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "tokens")
 
 
-def bound(family: str, tokens: bool) -> tuple[Speech, Bound]:
-    speech = detect(TEMPLATES[family])
-    return speech, Bound.over(speech.preserved if tokens else ())
+def bound(family: str, tokens: bool) -> tuple[ChatFormat, Bound]:
+    chat_format = detect(TEMPLATES[family])
+    return chat_format, Bound.over(chat_format.preserved if tokens else ())
 
 
 def rules(
-    speech: Speech, vocabulary: Bound, use: ToolUse, content: JsonSchema | None = None
+    chat_format: ChatFormat, vocabulary: Bound, use: ToolUse, content: JsonSchema | None = None
 ) -> str:
     """The grammar of the whole answer, as a worker puts it together."""
-    calls = speech.calls.grammar(use, "content", vocabulary.special, free=content is None)
+    calls = chat_format.calls.grammar(use, "content", vocabulary.special, free=content is None)
     return answer(content, calls=calls)
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_calls(family: str, tokens: bool) -> None:
-    speech, vocabulary = bound(family, tokens)
+    chat_format, vocabulary = bound(family, tokens)
     for required in (True, False):
-        grammar = rules(speech, vocabulary, use(required=required))
+        grammar = rules(chat_format, vocabulary, use(required=required))
         assert vocabulary.judge(grammar, ONE_CALL[family]) == "whole"
         if family in TWO_CALLS:
             assert vocabulary.judge(grammar, TWO_CALLS[family]) == "whole"
@@ -73,20 +73,22 @@ def test_calls(family: str, tokens: bool) -> None:
     ],
 )
 def test_what_is_no_valid_call(family: str, right: str, wrong: str, tokens: bool) -> None:
-    speech, vocabulary = bound(family, tokens)
+    chat_format, vocabulary = bound(family, tokens)
     bad = ONE_CALL[family].replace(right, wrong)
     assert bad != ONE_CALL[family]
-    assert vocabulary.judge(rules(speech, vocabulary, use(required=True)), bad).startswith("ref")
-    assert vocabulary.judge(rules(speech, vocabulary, use()), bad).startswith("ref")
+    assert vocabulary.judge(rules(chat_format, vocabulary, use(required=True)), bad).startswith(
+        "ref"
+    )
+    assert vocabulary.judge(rules(chat_format, vocabulary, use()), bad).startswith("ref")
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_text(family: str, tokens: bool) -> None:
-    speech, vocabulary = bound(family, tokens)
-    free = rules(speech, vocabulary, use())
+    chat_format, vocabulary = bound(family, tokens)
+    free = rules(chat_format, vocabulary, use())
     for content in ("", "hello", "<too", '{"n', "a\n\n>>> 1 + 1\n[TOOL", "ü\U0001f600"):
         assert vocabulary.judge(free, text(family, content)) == "whole"
-        refused = vocabulary.judge(rules(speech, vocabulary, use(required=True)), content)
+        refused = vocabulary.judge(rules(chat_format, vocabulary, use(required=True)), content)
         assert refused != "whole"
     if family in ANNOUNCED:
         assert vocabulary.judge(free, "hello").startswith("ref")
@@ -94,8 +96,8 @@ def test_text(family: str, tokens: bool) -> None:
 
 @pytest.mark.parametrize("family", sorted({*TEMPLATES} - ALONE))
 def test_text_and_then_a_call(family: str, tokens: bool) -> None:
-    speech, vocabulary = bound(family, tokens)
-    grammar = rules(speech, vocabulary, use())
+    chat_format, vocabulary = bound(family, tokens)
+    grammar = rules(chat_format, vocabulary, use())
     assert vocabulary.judge(grammar, text_and_call(family, "Let's see.\n")) == "whole"
     bad = text_and_call(family, "Let's see.\n").replace("city", "town")
     assert vocabulary.judge(grammar, bad).startswith("ref")
@@ -105,9 +107,9 @@ def test_text_and_then_a_call(family: str, tokens: bool) -> None:
 
 @pytest.mark.parametrize("family", TWO_CALLS)
 def test_one_call_alone(family: str, tokens: bool) -> None:
-    speech, vocabulary = bound(family, tokens)
+    chat_format, vocabulary = bound(family, tokens)
     for required in (True, False):
-        grammar = rules(speech, vocabulary, use(required=required, parallel=False))
+        grammar = rules(chat_format, vocabulary, use(required=required, parallel=False))
         assert vocabulary.judge(grammar, ONE_CALL[family]) == "whole"
         assert vocabulary.judge(grammar, TWO_CALLS[family]).startswith("ref")
 
@@ -115,8 +117,8 @@ def test_one_call_alone(family: str, tokens: bool) -> None:
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_either_json_or_calls(family: str, tokens: bool) -> None:
     """With a response format there is no text before a call."""
-    speech, vocabulary = bound(family, tokens)
-    grammar = rules(speech, vocabulary, use(), JSON)
+    chat_format, vocabulary = bound(family, tokens)
+    grammar = rules(chat_format, vocabulary, use(), JSON)
     assert vocabulary.judge(grammar, text(family, '{"x": 1}')) == "whole"
     assert vocabulary.judge(grammar, text(family, '{"x": "1"}')).startswith("ref")
     assert vocabulary.judge(grammar, text(family, "hello")).startswith("ref")
@@ -128,32 +130,35 @@ def test_either_json_or_calls(family: str, tokens: bool) -> None:
 
 
 def test_the_space_that_mistrals_first_template_writes() -> None:
-    speech = detect(TEMPLATES["mistral"].replace("[TOOL_CALLS][", "[TOOL_CALLS] ["))
-    vocabulary = Bound.over(speech.preserved)
-    grammar = rules(speech, vocabulary, use(required=True))
+    chat_format = detect(TEMPLATES["mistral"].replace("[TOOL_CALLS][", "[TOOL_CALLS] ["))
+    vocabulary = Bound.over(chat_format.preserved)
+    grammar = rules(chat_format, vocabulary, use(required=True))
     assert vocabulary.judge(grammar, ONE_CALL["mistral"].replace("][", "] [")) == "whole"
     assert vocabulary.judge(grammar, ONE_CALL["mistral"]).startswith("ref")
 
 
 def test_llamas_tag_keeps_calls_from_json() -> None:
-    speech, vocabulary = bound("llama", True)
+    chat_format, vocabulary = bound("llama", True)
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-    grammar = rules(speech, vocabulary, use(), JsonSchema(schema))
+    grammar = rules(chat_format, vocabulary, use(), JsonSchema(schema))
     assert vocabulary.judge(grammar, '{"name": "weather"}') == "whole"
-    free = rules(speech, vocabulary, use())
+    free = rules(chat_format, vocabulary, use())
     assert vocabulary.judge(free, "<|python_tag|>" + ONE_CALL["llama"]) == "whole"
     assert vocabulary.judge(free, "<|python_tag|>hello").startswith("ref")
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_nothing_to_call(family: str, tokens: bool) -> None:
-    speech, vocabulary = bound(family, tokens)
-    assert vocabulary.judge(rules(speech, vocabulary, use(names=[])), text(family, "a")) == "whole"
+    chat_format, vocabulary = bound(family, tokens)
+    assert (
+        vocabulary.judge(rules(chat_format, vocabulary, use(names=[])), text(family, "a"))
+        == "whole"
+    )
 
 
 def test_a_named_function() -> None:
-    speech, vocabulary = bound("forge-tiny", False)
-    grammar = rules(speech, vocabulary, use(required=True, names=["add"], parallel=False))
+    chat_format, vocabulary = bound("forge-tiny", False)
+    grammar = rules(chat_format, vocabulary, use(required=True, names=["add"], parallel=False))
     sum_ = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
     assert vocabulary.judge(grammar, sum_) == "whole"
     assert vocabulary.judge(grammar, ONE_CALL["forge-tiny"]).startswith("ref")
@@ -167,9 +172,9 @@ def test_as_the_embedded_model_was_trained(declared: dict[str, Any], ask: struct
     written = (
         render(CorpusConversation([turn], [])).split("assistant\n", 1)[1].split("<|im_end|>")[0]
     )
-    speech, vocabulary = bound("forge-tiny", False)
+    chat_format, vocabulary = bound("forge-tiny", False)
     for required in (True, False):
-        grammar = rules(speech, vocabulary, ToolUse([declared], [name], required, True))
+        grammar = rules(chat_format, vocabulary, ToolUse([declared], [name], required, True))
         assert vocabulary.judge(grammar, written) == "whole"
 
 
@@ -194,10 +199,10 @@ def test_as_the_embedded_model_was_trained(declared: dict[str, Any], ask: struct
     ],
 )
 def test_schemas_of_arguments(parameters: dict[str, object] | None, good: str, bad: str) -> None:
-    speech, vocabulary = bound("forge-tiny", False)
+    chat_format, vocabulary = bound("forge-tiny", False)
     function = {"name": "f"} if parameters is None else {"name": "f", "parameters": parameters}
     tools = [{"type": "function", "function": function}]
-    grammar = rules(speech, vocabulary, ToolUse(tools, ["f"], True, False))
+    grammar = rules(chat_format, vocabulary, ToolUse(tools, ["f"], True, False))
     call = '<tool_call>\n{"name": "f", "arguments": %s}\n</tool_call>'
     assert vocabulary.judge(grammar, call % good) == "whole"
     assert vocabulary.judge(grammar, call % bad).startswith("ref")
@@ -205,11 +210,11 @@ def test_schemas_of_arguments(parameters: dict[str, object] | None, good: str, b
 
 def test_strict_functions_are_taken_at_their_word() -> None:
     """What llguidance can't enforce is an error then."""
-    speech, vocabulary = bound("forge-tiny", False)
+    chat_format, vocabulary = bound("forge-tiny", False)
     parameters = {"properties": {"x": ODD}}
     function = {"name": "f", "strict": True, "parameters": parameters}
     tools = [{"type": "function", "function": function}]
-    grammar = rules(speech, vocabulary, ToolUse(tools, ["f"], True, False))
+    grammar = rules(chat_format, vocabulary, ToolUse(tools, ["f"], True, False))
     with pytest.raises(AssertionError, match="odd"):
         vocabulary.judge(grammar, "")
 
@@ -217,12 +222,12 @@ def test_strict_functions_are_taken_at_their_word() -> None:
 @pytest.mark.parametrize("tags", ["tokens", "plain"])
 @pytest.mark.parametrize("content", [None, JSON], ids=["text", "json"])
 def test_thought_and_answer(tags: str, content: JsonSchema | None) -> None:
-    speech, vocabulary = bound("qwen", tags == "tokens")
-    assert speech.thoughts is not None
-    calls = speech.calls.grammar(use(), "content", vocabulary.special, free=content is None)
+    chat_format, vocabulary = bound("qwen", tags == "tokens")
+    assert chat_format.thoughts is not None
+    calls = chat_format.calls.grammar(use(), "content", vocabulary.special, free=content is None)
     said = "hello" if content is None else '{"x": 1}'
     for thinking, opening in ((True, ""), (False, "<think>"), (False, None)):
-        thought = speech.thoughts.grammar(vocabulary.special, thinking=thinking)
+        thought = chat_format.thoughts.grammar(vocabulary.special, thinking=thinking)
         grammar = answer(content, calls=calls, thought=thought)
         before = "" if opening is None else opening + "\nI <tool_call> or not?\n</think>\n\n"
         if opening is not None and tags == "tokens":
@@ -235,11 +240,11 @@ def test_thought_and_answer(tags: str, content: JsonSchema | None) -> None:
 
 def test_a_tag_that_is_a_token_and_text(tokens: bool) -> None:
     """As Gemma 4's."""
-    speech = detect("{{ '<|channel>thought\\n<channel|>' }}")
-    vocabulary = Bound.over(speech.preserved if tokens else ())
-    assert speech.thoughts is not None
-    thought = speech.thoughts.grammar(vocabulary.special, thinking=False)
-    calls = speech.calls.grammar(use(names=[]), "content", vocabulary.special, free=False)
+    chat_format = detect("{{ '<|channel>thought\\n<channel|>' }}")
+    vocabulary = Bound.over(chat_format.preserved if tokens else ())
+    assert chat_format.thoughts is not None
+    thought = chat_format.thoughts.grammar(vocabulary.special, thinking=False)
+    calls = chat_format.calls.grammar(use(names=[]), "content", vocabulary.special, free=False)
     grammar = answer(JSON, calls=calls, thought=thought)
     assert vocabulary.judge(grammar, '<|channel>thought\nI {see}.\n<channel|>{"x": 1}') == "whole"
     assert vocabulary.judge(grammar, '{"x": 1}') == "whole"

@@ -103,11 +103,11 @@ def test_one_call_for_each_turn() -> None:
 
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_tools_are_shown_to_those_who_may_call(family: str) -> None:
-    speech = detect(TEMPLATES[family])
+    chat_format = detect(TEMPLATES[family])
     assert '"a"' in rendered(TEMPLATES[family], USER)
     assert '"a"' not in rendered(TEMPLATES[family], USER, tools=False)
-    assert speech.calls.adapt([USER], use(names=[])) == ([USER], None)
-    assert speech.calls.adapt([USER], use(names=["add"])) == ([USER], TOOLS)
+    assert chat_format.calls.adapt([USER], use(names=[])) == ([USER], None)
+    assert chat_format.calls.adapt([USER], use(names=["add"])) == ([USER], TOOLS)
 
 
 def test_ids_of_nine_characters() -> None:

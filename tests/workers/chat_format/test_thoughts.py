@@ -32,8 +32,8 @@ def parts(template: str, answer: str, *, thinking: bool = False) -> tuple[str, s
 @pytest.mark.parametrize(("opening", "closing"), TAGS)
 def test_tags(opening: str, closing: str) -> None:
     template = "{{ message.content.split('" + closing + "')[-1] }}"
-    speech = detect(template)
-    assert {opening.removesuffix("thought\n"), closing} <= {*speech.preserved}
+    chat_format = detect(template)
+    assert {opening.removesuffix("thought\n"), closing} <= {*chat_format.preserved}
     assert parts(template, f"{opening}\na <b>\n{closing}\n\nc\n") == ("a <b>", "c\n")
     assert parts(template, f"a\n{closing}\nb", thinking=True) == ("a", "b")
     assert detect("{{ message.content }}").thoughts is None
@@ -98,12 +98,12 @@ def test_a_thought_in_a_channel() -> None:
 
 def test_prompts_that_begin_a_thought() -> None:
     template = ChatTemplate(TEMPLATES["qwen"], bos="", eos="")
-    speech = detect(TEMPLATES["qwen"])
+    chat_format = detect(TEMPLATES["qwen"])
 
     def prompt(content: str, **arguments: object) -> str:
         return template.render([{"role": "user", "content": content}], 0.0, None, arguments)
 
-    assert starts_thinking(speech, prompt("a", enable_thinking=True))
-    assert not starts_thinking(speech, prompt("a", enable_thinking=False))
-    assert not starts_thinking(speech, prompt("what is <think>"))
+    assert starts_thinking(chat_format, prompt("a", enable_thinking=True))
+    assert not starts_thinking(chat_format, prompt("a", enable_thinking=False))
+    assert not starts_thinking(chat_format, prompt("what is <think>"))
     assert not starts_thinking(detect(None), "<think>\n")

@@ -133,7 +133,7 @@ def test_context_overflow(f16: Driver, f16_model: Model) -> None:
     unit = f16_model.tokenize(" a")
     text = " a" * (limit // len(unit) + 5)
     with pytest.raises(InputRefused, match=f"the context holds {limit} tokens") as refused:
-        f16.preparer.prepare(generate(1, text))
+        f16.input_processor.prepare(generate(1, text))
     assert refused.value.code == CONTEXT_OVERFLOW
 
 
@@ -145,18 +145,18 @@ def test_largest_prompt_leaves_room_for_one_token(f16: Driver, f16_model: Model)
     outcome = f16.alone(generate(1, text, max_tokens=None))
     assert len(outcome.ids) == f16.context.n_ctx - size >= 1
     with pytest.raises(InputRefused):
-        f16.preparer.prepare(generate(2, text + " a" * 9))
+        f16.input_processor.prepare(generate(2, text + " a" * 9))
 
 
 def test_empty_prompt(f16: Driver) -> None:
     with pytest.raises(InputRefused, match="no token") as refused:
-        f16.preparer.prepare(generate(1, ""))
+        f16.input_processor.prepare(generate(1, ""))
     assert refused.value.code == BAD_PROMPT
 
 
 def test_template_that_refuses(f16: Driver) -> None:
     with pytest.raises(InputRefused) as refused:
-        f16.preparer.prepare(generate(1, Chat([{"role": "user", "content": object()}])))
+        f16.input_processor.prepare(generate(1, Chat([{"role": "user", "content": object()}])))
     assert refused.value.code == BAD_PROMPT
 
 

@@ -162,7 +162,7 @@ def test_tools_that_cant_be_enforced(f16: Driver) -> None:
 
 def test_when_no_token_is_left(exact: Driver) -> None:
     """A bias and a grammar may leave nothing between them: that request alone fails."""
-    model = exact.preparer._model
+    model = exact.input_processor._model
     beginnings = [b"y", b"ye", b"yes"]
     banned = [(token, -math.inf) for token, piece in enumerate(model.pieces) if piece in beginnings]
     assert banned

@@ -63,7 +63,7 @@ def test_a_parked_generation_is_not_robbed_for_nothing(tight: Driver) -> None:
     tight.step()
     tight.submit(generate(3, " a" * 150, max_tokens=2))
     tight.step()
-    (parked,) = tight.engine.seats.parked.values()
+    (parked,) = tight.engine.scheduler.parked.values()
     assert parked.seq is not None
     tight.unpark(request)
     tight.run()
@@ -81,7 +81,7 @@ def test_a_parked_generation_that_is_cancelled_leaves_nothing(
     tight.cancel(1)
     tight.step()
     assert outcome.reason == "cancelled"
-    assert not tight.engine.seats.parked
+    assert not tight.engine.scheduler.parked
     assert tight.kv.used == 0
 
 
@@ -91,7 +91,7 @@ def test_parking_what_has_ended_is_nothing(tight: Driver) -> None:
     tight.park(7)
     tight.step()
     assert outcome.parked == 0
-    assert not tight.engine.seats.parked
+    assert not tight.engine.scheduler.parked
 
 
 def test_the_more_urgent_gets_cells_first(tight: Driver) -> None:
@@ -100,26 +100,26 @@ def test_the_more_urgent_gets_cells_first(tight: Driver) -> None:
     for id_, priority in ((2, 0.0), (3, 0.0), (4, 2.0), (5, 1.0), (6, 2.0)):
         tight.submit(generate(id_, " a" * 150, max_tokens=2, priority=priority))
     tight.step()
-    assert [s.request.id for s in tight.engine.seats.running] == [1, 4], "there is room for one"
-    assert [s.request.id for s in tight.engine.seats.waiting] == [6, 5, 2, 3]
+    assert [s.request.id for s in tight.engine.scheduler.running] == [1, 4], "there is room for one"
+    assert [s.request.id for s in tight.engine.scheduler.waiting] == [6, 5, 2, 3]
     tight.run()
 
 
 def test_the_least_urgent_and_youngest_is_put_back(
     tight: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_back: list[int] = []
-    real = tight.engine.seats.put_back
+    evict_running: list[int] = []
+    real = tight.engine.scheduler.evict_running
 
     def counted(sequence: EngineSequence) -> None:
-        put_back.append(sequence.request.id)
+        evict_running.append(sequence.request.id)
         real(sequence)
 
-    monkeypatch.setattr(tight.engine.seats, "put_back", counted)
+    monkeypatch.setattr(tight.engine.scheduler, "evict_running", counted)
     tight.run(
         generate(1, f"1 {PROMPT}", max_tokens=100, priority=0.0),
         generate(2, f"2 {PROMPT}", max_tokens=100, priority=0.0),
         generate(3, f"3 {PROMPT}", max_tokens=100, priority=2.0),
     )
-    assert put_back
-    assert set(put_back) == {2}, "the urgent one, or the oldest, lost its cells"
+    assert evict_running
+    assert set(evict_running) == {2}, "the urgent one, or the oldest, lost its cells"

@@ -38,19 +38,19 @@ def test_all_complete_when_cells_run_out(tight: Driver, monkeypatch: pytest.Monk
         for n in range(1, 5)
     ]
     alone = [tight.alone(request) for request in requests]
-    put_back: list[int] = []
-    real = tight.engine.seats.put_back
+    evict_running: list[int] = []
+    real = tight.engine.scheduler.evict_running
 
     def counted(sequence: EngineSequence) -> None:
-        put_back.append(sequence.request.id)
+        evict_running.append(sequence.request.id)
         real(sequence)
 
-    monkeypatch.setattr(tight.engine.seats, "put_back", counted)
+    monkeypatch.setattr(tight.engine.scheduler, "evict_running", counted)
     together = tight.run(*requests)
     for a, b in zip(alone, together, strict=True):
         same(a, b)
-    assert put_back, "the cells were enough: this tests nothing"
-    assert 1 not in put_back, "the oldest keeps its cells, so that there is always progress"
+    assert evict_running, "the cells were enough: this tests nothing"
+    assert 1 not in evict_running, "the oldest keeps its cells, so that there is always progress"
 
 
 def test_cached_cells_go_before_running_ones(
@@ -58,7 +58,7 @@ def test_cached_cells_go_before_running_ones(
 ) -> None:
     tight.run(generate(1, PROMPT, max_tokens=40))
     assert tight.kv.cached > 0
-    monkeypatch.setattr(tight.engine.seats, "put_back", lambda _: pytest.fail("put back"))
+    monkeypatch.setattr(tight.engine.scheduler, "evict_running", lambda _: pytest.fail("put back"))
     (outcome,) = tight.run(generate(2, f"2 {PROMPT}", max_tokens=None))
     assert outcome.reason == "length"
 
@@ -70,7 +70,7 @@ def test_prompt_that_does_not_fit_beside_others_waits(tight: Driver) -> None:
     (big,) = tight.submit(generate(2, " a" * 100, max_tokens=3))
     tight.step(2)
     if big.started is None:
-        assert len(tight.engine.seats.waiting) == 1
+        assert len(tight.engine.scheduler.waiting) == 1
     tight.run()
     assert (len(first.ids), len(big.ids)) == (100, 3)
 
@@ -115,7 +115,7 @@ def test_cancel_before_it_began(exact: Driver) -> None:
 def test_cancel_of_what_was_put_back(tight: Driver) -> None:
     requests = [generate(n, f"{n} {PROMPT}", max_tokens=150) for n in (1, 2)]
     first, second = tight.submit(*requests)
-    while not (tight.engine.seats.waiting and second.ids):
+    while not (tight.engine.scheduler.waiting and second.ids):
         tight.step()
     tight.cancel(2)
     tight.step()
@@ -161,7 +161,7 @@ def holds(token: int) -> Callable[[Chunks], bool]:
 
 def poison(made: Driver) -> tuple[str, int]:
     """A word, and a token of it that nothing else in these tests has."""
-    model = made.preparer._model
+    model = made.input_processor._model
     (token,) = model.tokenize("@")
     return "@", token
 
@@ -223,7 +223,7 @@ def test_cancel_of_a_suspect(exact: Driver, monkeypatch: pytest.MonkeyPatch) -> 
     fail_batches(exact, monkeypatch, holds(token))
     good, bad = exact.submit(generate(1, PROMPT), generate(2, word))
     exact.step()
-    assert exact.engine.seats.suspects
+    assert exact.engine.scheduler.suspects
     exact.cancel(2)
     exact.run()
     assert (good.reason, bad.reason, bad.failure) == ("length", "cancelled", None)

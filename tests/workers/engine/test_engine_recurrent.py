@@ -23,7 +23,7 @@ def mamba(tmp_path: Path) -> Iterator[Driver]:
 
 def test_a_chat_goes_on(mamba: Driver) -> None:
     """From the state after its last turn, taken over as it is; the text is that without it."""
-    ids = mamba.preparer._model.tokenize(LONG)
+    ids = mamba.input_processor._model.tokenize(LONG)
     for turn in range(3):
         request = generate(turn, Tokens(ids), max_tokens=12)
         (outcome,) = mamba.run(request)

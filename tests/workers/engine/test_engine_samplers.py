@@ -263,7 +263,7 @@ def test_a_bias_for_no_token(f16: Driver, f16_model: Model, token: int) -> None:
     assert f16_model.n_vocab == 2048
     sampling = Sampling(1, logit_bias=[(5, 1.0), (token, 1.0)])
     with pytest.raises(InputRefused, match=f"0 to 2047, not {token}") as refused:
-        f16.preparer.prepare(generate(1, PROMPT, sampling=sampling))
+        f16.input_processor.prepare(generate(1, PROMPT, sampling=sampling))
     assert (refused.value.code, refused.value.param) == (BAD_PARAMETER, "logit_bias")
 
 
@@ -274,7 +274,7 @@ def test_a_ban_of_every_token(f16: Driver, f16_model: Model) -> None:
     for bans, ignore_eos in ((most + rest, False), (most, True)):
         request = generate(1, PROMPT, sampling=Sampling(1, logit_bias=bans), ignore_eos=ignore_eos)
         with pytest.raises(InputRefused, match="every token is banned") as refused:
-            f16.preparer.prepare(request)
+            f16.input_processor.prepare(request)
         assert refused.value.code == BAD_PARAMETER
     only = generate(1, PROMPT, sampling=Sampling(1, logit_bias=most), ignore_eos=False)
     assert f16.alone(only).reason == "stop"

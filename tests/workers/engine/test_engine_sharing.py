@@ -22,7 +22,7 @@ def roomy(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
 
 
 def size(made: Driver, prompt: str) -> int:
-    return len(made.preparer._model.tokenize(prompt))
+    return len(made.input_processor._model.tokenize(prompt))
 
 
 def same(left: Outcome, right: Outcome) -> None:
@@ -42,7 +42,7 @@ def load(made: Driver) -> tuple[int, int]:
 
 
 def waiting(made: Driver) -> list[int]:
-    return [sequence.request.id for sequence in made.engine.seats.waiting]
+    return [sequence.request.id for sequence in made.engine.scheduler.waiting]
 
 
 def test_n_completions_compute_one_prompt(roomy: Driver) -> None:
@@ -134,7 +134,7 @@ def test_who_wants_its_prompt_computed_anew_waits_for_nobody(roomy: Driver) -> N
 
 def test_a_chat_is_cached_once(roomy: Driver) -> None:
     """Each turn starts from the tokens of the one before, and takes its place in the cache."""
-    ids = roomy.preparer._model.tokenize(LONG)
+    ids = roomy.input_processor._model.tokenize(LONG)
     for turn in range(3):
         (outcome,) = roomy.run(generate(turn, Tokens(ids), max_tokens=10))
         assert cached(outcome) == (len(ids) - 4 if turn else 0), "all but the token said last"
@@ -149,7 +149,7 @@ def test_a_parked_sequence_lends_what_it_said(roomy: Driver) -> None:
     roomy.step(20)
     roomy.park(1)
     roomy.step()
-    known = [*roomy.preparer._model.tokenize(LONG), *first.ids]
+    known = [*roomy.input_processor._model.tokenize(LONG), *first.ids]
     (second,) = roomy.run_beside(generate(2, Tokens([*known, 5]), max_tokens=4))
     assert cached(second) == len(known) - 1
     roomy.unpark(request)
@@ -165,9 +165,9 @@ def test_who_lost_its_cells_while_parked_finds_them_with_others(roomy: Driver) -
     roomy.step(20)
     roomy.park(1)
     roomy.step()
-    known = [*roomy.preparer._model.tokenize(LONG), *first.ids]
+    known = [*roomy.input_processor._model.tokenize(LONG), *first.ids]
     roomy.run_beside(generate(2, Tokens([*known, 5]), max_tokens=4))
-    assert roomy.engine.seats.unseat()
+    assert roomy.engine.scheduler.evict_parked()
     before = roomy.engine._prefilled
     roomy.unpark(request)
     roomy.run()
@@ -192,8 +192,8 @@ def test_the_other_goes_on_with_what_there_is(roomy: Driver, how: str, steps: in
     elif how == "park":
         roomy.park(1)
     else:
-        (running,) = roomy.engine.seats.running
-        roomy.engine.seats.put_back(running)
+        (running,) = roomy.engine.scheduler.running
+        roomy.engine.scheduler.evict_running(running)
     roomy.step(4)
     assert second.ids
     # Cells of who is parked or gone are shared; who was put back computes again, for both.
@@ -214,7 +214,7 @@ def test_nobody_counts_on_a_suspect(roomy: Driver, monkeypatch: pytest.MonkeyPat
     roomy.submit(generate(1, LONG), generate(2, "Two plus two"))
     (third,) = roomy.submit(request)
     roomy.step()
-    assert {s.request.id for s in roomy.engine.seats.suspects} == {1, 2}
+    assert {s.request.id for s in roomy.engine.scheduler.suspects} == {1, 2}
     roomy.step()
     assert waiting(roomy) == []
     assert cached(third) == 0
@@ -226,7 +226,7 @@ def test_a_donor_that_fails_takes_nobody_along(
     roomy: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails alone, by a token that only it has."""
-    model = roomy.preparer._model
+    model = roomy.input_processor._model
     (token,) = model.tokenize("@")
     request = generate(2, LONG)
     alone = roomy.alone(request)

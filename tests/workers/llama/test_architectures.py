@@ -68,7 +68,7 @@ def directly(model: Model, ids: list[int]) -> list[int]:
 
 def test_alone_and_together(made: Driver) -> None:
     """Short prompts, and such as exceed a step and the window."""
-    model = made.preparer._model
+    model = made.input_processor._model
     prompts = [prompt(seed, length) for seed, length in enumerate((5, 40, WINDOW + 90, 300))]
     expected = [directly(model, ids) for ids in prompts]
     assert len({tuple(ids) for ids in expected}) == len(prompts)
@@ -81,7 +81,7 @@ def test_alone_and_together(made: Driver) -> None:
 def test_what_is_cached_changes_no_text(made: Driver) -> None:
     """The same again, its extension, the next turn, and one that leaves it in the middle."""
     made.empty()
-    model, ids = made.preparer._model, prompt(9, 2 * WINDOW)
+    model, ids = made.input_processor._model, prompt(9, 2 * WINDOW)
     (first,) = made.run(generate(20, Tokens(ids), max_tokens=COUNT))
     turn = [*ids, *first.ids, 400, 401]
     whole = len(turn) - 3  # the last token of the answer was never computed
@@ -101,7 +101,7 @@ def test_what_is_cached_changes_no_text(made: Driver) -> None:
 
 def test_parked_and_resumed(made: Driver) -> None:
     """With its cells, and without them: others fit only in their place."""
-    model, ids = made.preparer._model, prompt(11, 200)
+    model, ids = made.input_processor._model, prompt(11, 200)
     expected = directly(model, ids)
     for at, evicted in enumerate((False, True)):
         request = generate(40 + at, Tokens(ids), max_tokens=COUNT)
@@ -123,7 +123,7 @@ def test_parked_and_resumed(made: Driver) -> None:
 
 def test_several_answers_to_one_prompt(made: Driver) -> None:
     """As n=3 with seeds of their own, and greedily."""
-    model, ids = made.preparer._model, prompt(12, 150)
+    model, ids = made.input_processor._model, prompt(12, 150)
     sampled = [
         generate(60 + seed, Tokens(ids), sampling=Sampling(seed=seed), max_tokens=COUNT)
         for seed in range(3)
@@ -146,7 +146,7 @@ def test_four_where_there_is_room_for_two(name: str, tmp_path: Path) -> None:
     ):
         requests = [generate(n, Tokens(prompt(n, 20)), max_tokens=100) for n in range(4)]
         alone = [tight.alone(request).ids for request in requests]
-        put_back = Mock(side_effect=tight.engine.seats.put_back)
-        patch.setattr(tight.engine.seats, "put_back", put_back)
+        evict_running = Mock(side_effect=tight.engine.scheduler.evict_running)
+        patch.setattr(tight.engine.scheduler, "evict_running", evict_running)
         assert [outcome.ids for outcome in tight.run(*requests)] == alone
-        assert put_back.called
+        assert evict_running.called

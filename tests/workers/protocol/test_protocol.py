@@ -181,7 +181,7 @@ SPECS = st.builds(
     yarn_orig_ctx=SMALL,
     main_gpu=SMALL,
     override_kv=st.dictionaries(TEXTS, st.booleans() | SMALL | NUMBERS | TEXTS, max_size=2),
-    beat=NUMBERS,
+    heartbeat_s=NUMBERS,
     target_itl_ms=st.none() | NUMBERS,
 )
 PLACES = st.builds(Where, TEXTS, IDS, SMALL)

@@ -35,7 +35,7 @@ def tight(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
 
 def reference(made: Driver, tokens: abc.Sequence[int]) -> list[NDArray[np.float64]]:
     """Log probabilities after each of ``tokens``, computed one token at a time."""
-    n_vocab, rows = made.preparer._model.n_vocab, []
+    n_vocab, rows = made.input_processor._model.n_vocab, []
     for position, token in enumerate(tokens):
         assert made.context.decode([(7, position, [token], 1)]) == 0
         row = llama_cpp.llama_get_logits_ith(made.context.handle, 0)
@@ -47,7 +47,7 @@ def reference(made: Driver, tokens: abc.Sequence[int]) -> list[NDArray[np.float6
 
 def check(made: Driver, found: Logprob, row: NDArray[np.float64], top: int) -> None:
     """``found`` says what ``row`` says."""
-    model = made.preparer._model
+    model = made.input_processor._model
     for one in (found.chosen, *found.top):
         assert one.logprob == pytest.approx(row[one.id], abs=CLOSE)
         assert one.piece == model.shown(one.id) != b""
@@ -62,7 +62,7 @@ def check(made: Driver, found: Logprob, row: NDArray[np.float64], top: int) -> N
 def check_answer(made: Driver, request: Generate, outcome: Outcome) -> None:
     """Each sampled token of an answer that has not ended by itself."""
     assert request.params.logprobs is not None
-    prompt = made.preparer.prepare(request).tokens
+    prompt = made.input_processor.prepare(request).tokens
     rows = reference(made, prompt + outcome.ids)[len(prompt) - 1 : -1]
     assert [one.chosen.id for one in outcome.logprobs] == outcome.ids
     for found, row in zip(outcome.logprobs, rows, strict=True):
@@ -78,7 +78,7 @@ def judged(outcome: Outcome) -> list[Logprob]:
 def check_echo(made: Driver, request: Generate, outcome: Outcome) -> None:
     """Each token of the prompt."""
     assert request.params.logprobs is not None
-    tokens = made.preparer.prepare(request).tokens
+    tokens = made.input_processor.prepare(request).tokens
     first, *others = judged(outcome)
     assert math.isnan(first.chosen.logprob)
     assert (first.chosen.id, first.top) == (tokens[0], [])
@@ -208,7 +208,7 @@ def test_the_prompt_comes_first(exact: Driver, text: str) -> None:
     assert outcome.echo is not None
     assert outcome.echo.text == text
     assert judged(outcome) == []
-    assert exact.engine._prefilled - before == len(exact.preparer.prepare(request).tokens)
+    assert exact.engine._prefilled - before == len(exact.input_processor.prepare(request).tokens)
     assert outcome.ids == exact.alone(generate(2, text, max_tokens=3)).ids
 
 
@@ -332,9 +332,9 @@ class Spaced:
 def test_what_the_tokeniser_added_is_not_given_back(
     exact: Driver, prompt: str | Tokens, ids: list[int], text: str, pieces: list[bytes]
 ) -> None:
-    exact.preparer._model = Spaced()  # type: ignore[assignment]
+    exact.input_processor._model = Spaced()  # type: ignore[assignment]
     request = generate(1, prompt, echo=True, logprobs=0)
-    echo = exact.preparer._echo(request, ids)
+    echo = exact.input_processor._echo(request, ids)
     assert echo.text == text
     while (index := echo.lacks) is not None:
         echo.add(Logprob(TokenChance(ids[index], b"?", -1.0), []))
@@ -356,16 +356,16 @@ def test_cells_run_out(tight: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = [
         generate(n, f"{n} {PROMPT}", echo=True, logprobs=2, max_tokens=90) for n in range(1, 5)
     ]
-    put_back: list[int] = []
-    real = tight.engine.seats.put_back
+    evict_running: list[int] = []
+    real = tight.engine.scheduler.evict_running
 
     def counted(sequence: EngineSequence) -> None:
-        put_back.append(sequence.request.id)
+        evict_running.append(sequence.request.id)
         real(sequence)
 
-    monkeypatch.setattr(tight.engine.seats, "put_back", counted)
+    monkeypatch.setattr(tight.engine.scheduler, "evict_running", counted)
     outcomes = tight.run(*requests)
-    assert put_back, "the cells were enough: this tests nothing"
+    assert evict_running, "the cells were enough: this tests nothing"
     for request, outcome in zip(requests, outcomes, strict=True):
         check_echo(tight, request, outcome)
         check_answer(tight, request, outcome)
@@ -378,10 +378,10 @@ def test_cells_lost_in_the_middle_of_a_prompt(
     request = generate(1, f"{PROMPT} {PROMPT}", echo=True, logprobs=1, max_tokens=3)
     (outcome,) = exact.submit(request)
     exact.step(2)
-    (sequence,) = exact.engine.seats.running
+    (sequence,) = exact.engine.scheduler.running
     assert 0 < sequence.computed < sequence.prompt_tokens - 1
     assert sequence.logits_from == sequence.computed
-    exact.engine.seats.put_back(sequence)
+    exact.engine.scheduler.evict_running(sequence)
     exact.run()
     check_echo(exact, request, outcome)
     check_answer(exact, request, outcome)
@@ -401,7 +401,7 @@ def test_parked_at_any_time(
     exact.step()
     assert outcome.parked == 1
     if robbed:
-        assert exact.engine.seats.unseat() == (steps > 0)
+        assert exact.engine.scheduler.evict_parked() == (steps > 0)
     exact.unpark(request)
     exact.run()
     check_echo(exact, request, outcome)

@@ -106,8 +106,8 @@ def source(family: str) -> str:
 def test_text(case: Case) -> None:
     messages = CONVERSATIONS[case.name]
     use = ToolUse(TOOLS, ["get_weather"], required=False, parallel=True)
-    speech = detect(source(case.family))
-    adapted, tools = speech.calls.adapt(messages, use if "called" in case.name else None)
+    chat_format = detect(source(case.family))
+    adapted, tools = chat_format.calls.adapt(messages, use if "called" in case.name else None)
     template = ChatTemplate(
         source(case.family), bos=case.tokens.get("bos", ""), eos=case.tokens.get("eos", "")
     )
@@ -141,8 +141,8 @@ THOUGHTS = {
 
 @pytest.mark.parametrize("family", sorted({case.family for case in CASES}))
 def test_habits_are_recognised(family: str) -> None:
-    speech = detect(source(family))
-    assert speech.calls.name == CALLS.get(family, "generic")
-    assert (speech.thoughts.opening if speech.thoughts else None) == THOUGHTS.get(family)
-    thinking = {starts_thinking(speech, case.text) for case in CASES if case.family == family}
+    chat_format = detect(source(family))
+    assert chat_format.calls.name == CALLS.get(family, "generic")
+    assert (chat_format.thoughts.opening if chat_format.thoughts else None) == THOUGHTS.get(family)
+    thinking = {starts_thinking(chat_format, case.text) for case in CASES if case.family == family}
     assert thinking == {family == "deepseek-r1"}

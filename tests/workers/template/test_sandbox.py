@@ -24,7 +24,7 @@ Open = Callable[..., TemplateSandbox]
 
 
 @pytest.fixture
-def renderer() -> Iterator[Open]:
+def sandbox() -> Iterator[Open]:
     made: list[TemplateSandbox] = []
 
     def start(source: str | None, limits: SandboxLimits = LIMITS) -> TemplateSandbox:
@@ -58,48 +58,48 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_templates_of_the_families(renderer: Open, family: str) -> None:
-    made = renderer(FAMILIES[family])
+def test_templates_of_the_families(sandbox: Open, family: str) -> None:
+    made = sandbox(FAMILIES[family])
     for _ in range(2):
         assert made.render(SHORT, NOW) == EXPECTED[family]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_as_in_this_process(renderer: Open, family: str) -> None:
+def test_as_in_this_process(sandbox: Open, family: str) -> None:
     """A conversation larger than a socket's buffer, with everything a text may hold."""
     text = "".join(map(chr, [*range(256), 0x2028, 0xFFFE, 0x10FFFF])) * 20
     turns = [(USER if n % 2 == 0 else ASSISTANT, f"{n} {text}") for n in range(99)]
     here = ChatTemplate(FAMILIES[family], bos="<s>", eos="</s>")
-    assert renderer(FAMILIES[family]).render(talk(*turns), NOW) == here.render(talk(*turns), NOW)
+    assert sandbox(FAMILIES[family]).render(talk(*turns), NOW) == here.render(talk(*turns), NOW)
 
 
-def test_tools_words(renderer: Open) -> None:
+def test_tools_words(sandbox: Open) -> None:
     messages = talk((USER, "a"), (ASSISTANT, "<think>b</think>\nc"), (TOOL, "d"), (TOOL, "e"))
-    assert renderer(FAMILIES["namespaces"]).render(messages, NOW) == (
+    assert sandbox(FAMILIES["namespaces"]).render(messages, NOW) == (
         "<|im_start|>user\na<|im_end|>\n"
         "<|im_start|>assistant\n<think>\n\n</think>\n\nc<|im_end|>\n"
         "<|im_start|>user\n<answer>\nd\n</answer>\n<answer>\ne\n</answer><|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    rendered = renderer(FAMILIES["headers"]).render(messages, NOW)
+    rendered = sandbox(FAMILIES["headers"]).render(messages, NOW)
     assert "<|head|>ipython<|tail|>\n\n" + json.dumps("d") + "<|eot|>" in rendered
 
 
-def test_tools_and_arguments(renderer: Open) -> None:
-    made = renderer("{{ tools[0].name }} {{ enable_thinking }} {{ messages | length }}")
+def test_tools_and_arguments(sandbox: Open) -> None:
+    made = sandbox("{{ tools[0].name }} {{ enable_thinking }} {{ messages | length }}")
     assert made.render(SHORT, NOW, [{"name": "f"}], {"enable_thinking": False}) == "f False 4"
 
 
-def test_refusal(renderer: Open) -> None:
-    made = renderer(FAMILIES["alternating"])
+def test_refusal(sandbox: Open) -> None:
+    made = sandbox(FAMILIES["alternating"])
     with pytest.raises(TemplateFailed, match="roles must alternate"):
         made.render(talk((USER, "a"), (USER, "b")), NOW)
     assert made.render(talk((USER, "a")), NOW) == "<s>[INST] a[/INST]"
 
 
-def test_no_template_is_chatml(renderer: Open) -> None:
+def test_no_template_is_chatml(sandbox: Open) -> None:
     here = ChatTemplate(FALLBACK, bos="", eos="")
-    assert renderer(None).render(SHORT, NOW) == here.render(SHORT, NOW)
+    assert sandbox(None).render(SHORT, NOW) == here.render(SHORT, NOW)
 
 
 # ------------------------------------------------------------------ hostile ones
@@ -129,9 +129,9 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("source", ENDLESS.values(), ids=ENDLESS.keys())
-def test_endless(renderer: Open, source: str) -> None:
+def test_endless(sandbox: Open, source: str) -> None:
     """Some need more memory than time; either way it ends, and the next request is served."""
-    made = renderer("{% if messages %}" + source + "{% endif %}ok", QUICK)
+    made = sandbox("{% if messages %}" + source + "{% endif %}ok", QUICK)
     with pytest.raises(TemplateFailed, match=r"took more than 0\.3 s|needed more than 256 MiB"):
         made.render(SHORT, NOW)
     assert made.render([], NOW) == "ok"
@@ -159,8 +159,8 @@ HUGE = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has no limit on address space")
 @pytest.mark.parametrize("source", HUGE.values(), ids=HUGE.keys())
-def test_huge(renderer: Open, source: str) -> None:
-    made = renderer("{% if messages %}" + source + "{% endif %}ok")
+def test_huge(sandbox: Open, source: str) -> None:
+    made = sandbox("{% if messages %}" + source + "{% endif %}ok")
     with pytest.raises(TemplateFailed, match=r"needed more than 256 MiB|took more than 1 s"):
         made.render(SHORT, NOW)
     assert made.render([], NOW) == "ok"
@@ -175,29 +175,29 @@ def test_huge(renderer: Open, source: str) -> None:
         "x" * (ROOM + 10_000),
     ],
 )
-def test_out_of_all_proportion(renderer: Open, source: str) -> None:
+def test_out_of_all_proportion(sandbox: Open, source: str) -> None:
     """Within all limits, but nobody asked for so much."""
-    made = renderer(source)
+    made = sandbox(source)
     with pytest.raises(TemplateFailed, match="out of all proportion"):
         made.render(SHORT, NOW)
 
 
-def test_constants_are_computed_under_the_same_limits(renderer: Open) -> None:
+def test_constants_are_computed_under_the_same_limits(sandbox: Open) -> None:
     """Jinja's optimiser runs them before anything is rendered."""
     with pytest.raises(TemplateFailed, match=r"took more than 0\.3 s"):
-        renderer("{{ 3 ** (3 ** 16) // 7 ** (3 ** 15) }}", QUICK)
+        sandbox("{{ 3 ** (3 ** 16) // 7 ** (3 ** 15) }}", QUICK)
 
 
-def test_a_long_conversation_is_in_proportion(renderer: Open) -> None:
+def test_a_long_conversation_is_in_proportion(sandbox: Open) -> None:
     content = "x" * ROOM
-    made = renderer("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}")
+    made = sandbox("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}")
     assert made.render(talk((USER, content), (USER, content)), NOW) == content * 4
 
 
-def test_surrogates_and_long_reasons(renderer: Open) -> None:
+def test_surrogates_and_long_reasons(sandbox: Open) -> None:
     """What nobody can encode must not end the worker; nor may a reason be a book."""
-    assert renderer(r"a{{ '\ud800' }}b").render(SHORT, NOW) == "a?b"
-    made = renderer(r"{{ raise_exception(messages[0].content ~ '\udfff ' * 10**6) }}")
+    assert sandbox(r"a{{ '\ud800' }}b").render(SHORT, NOW) == "a?b"
+    made = sandbox(r"{{ raise_exception(messages[0].content ~ '\udfff ' * 10**6) }}")
     with pytest.raises(TemplateFailed, match=r"refused: a .* b") as caught:
         made.render(talk((USER, "a\n\r\x1b[2J b")), NOW)
     assert str(caught.value).encode()
@@ -217,14 +217,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("source", BROKEN.values(), ids=BROKEN.keys())
-def test_broken_source(renderer: Open, source: str) -> None:
+def test_broken_source(sandbox: Open, source: str) -> None:
     with pytest.raises(TemplateFailed, match="chat template is broken: ") as caught:
-        renderer(source)
+        sandbox(source)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 600
 
 
-def test_nothing_is_rendered_by_what_did_not_compile(renderer: Open) -> None:
+def test_nothing_is_rendered_by_what_did_not_compile(sandbox: Open) -> None:
     made = TemplateSandbox(LIMITS)
     try:
         with pytest.raises(TemplateFailed):
@@ -238,17 +238,17 @@ def test_nothing_is_rendered_by_what_did_not_compile(renderer: Open) -> None:
 # ------------------------------------------------------------------ the process
 
 
-def test_one_that_was_killed_is_replaced(renderer: Open) -> None:
-    made = renderer("ok")
+def test_one_that_was_killed_is_replaced(sandbox: Open) -> None:
+    made = sandbox("ok")
     for number in (signal.SIGKILL, signal.SIGTERM):
         made._process.send_signal(number)
         made._process.wait()
         assert made.render(SHORT, NOW) == "ok"
 
 
-def test_one_that_is_killed_at_work_is_replaced(renderer: Open) -> None:
+def test_one_that_is_killed_at_work_is_replaced(sandbox: Open) -> None:
     """The request was sent and nobody will answer it: it is sent again."""
-    made = renderer("ok")
+    made = sandbox("ok")
     made._process.send_signal(signal.SIGSTOP)
     ask, asked = made._ask, []
 
@@ -263,8 +263,8 @@ def test_one_that_is_killed_at_work_is_replaced(renderer: Open) -> None:
     assert len(asked) == 3  # the one that was lost, the template, the request again
 
 
-def test_one_that_stands_still_is_ended(renderer: Open) -> None:
-    made = renderer("ok")
+def test_one_that_stands_still_is_ended(sandbox: Open) -> None:
+    made = sandbox("ok")
     made._process.send_signal(signal.SIGSTOP)
     made._socket.settimeout(0.5)  # this process's; another may be slow to start
     with pytest.raises(TemplateFailed, match="took more than 60 s"):
@@ -272,14 +272,14 @@ def test_one_that_stands_still_is_ended(renderer: Open) -> None:
     assert made.render(SHORT, NOW) == "ok"
 
 
-def test_it_ends_with_its_worker(renderer: Open) -> None:
-    made = renderer("ok")
+def test_it_ends_with_its_worker(sandbox: Open) -> None:
+    made = sandbox("ok")
     made._socket.close()
     assert made._process.wait(60) == 0
 
 
-def test_no_process_to_be_had(renderer: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = renderer("ok")
+def test_no_process_to_be_had(sandbox: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sandbox("ok")
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     made._process.kill()
     made._process.wait()
