@@ -39,7 +39,8 @@ class _Forgetful(StringIO):
 def _account(bench: Bench) -> Callable[[], Awaitable[None]]:
     """A token, through the dispatcher into the ticket and out of it. Needs a running request."""
     (sequence,) = bench.dispatcher._running.values()
-    delta, ticket = Delta(sequence.id, sequence.attempt, [TOKEN], PIECE), sequence.ticket
+    delta = Delta(sequence.id, sequence.attempt, [TOKEN], PIECE)
+    ticket = bench.dispatcher._tickets[sequence.ticket_id]
 
     async def work() -> None:
         bench.pool.tell(delta)

@@ -196,7 +196,7 @@ def _queue(n: int) -> tuple[float, float]:
     tickets = [Ticket(i, jobs[priority], at_ns) for i, (priority, at_ns) in enumerate(arrivals)]
     start = time.thread_time_ns()
     for ticket in tickets:
-        queue.enter(ticket)
+        queue.enter(ticket.sequences)
     full = time.thread_time_ns()
     for _ in range(n):
         queue.next(0)

@@ -171,7 +171,7 @@ class Ops:
         now = registry.now_ns()
         waiting = registry.waiting()
         by_priority = Counter(sequence.priority for sequence in waiting)
-        by_owner = Counter(sequence.ticket.job.owner or ANONYMOUS for sequence in waiting)
+        by_owner = Counter(sequence.job.owner or ANONYMOUS for sequence in waiting)
         oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
         first = islice(registry.order(), QUEUE_SHOWN)
         answer: QueueStatus = {
@@ -198,7 +198,7 @@ class Ops:
         registry = self._service.registry
         name, now = request.path_params["name"], registry.now_ns()
         for found in _placed(registry.order()):
-            if found[4].ticket.request_id == name:
+            if found[2].dispatcher.stats.request_id(found[4]) == name:
                 return json_response(_standing(*found, now))
         raise NotFound(f"no request {name} is waiting")
 
@@ -218,11 +218,11 @@ def _standing(
 ) -> QueueItem:
     dispatcher = served.dispatcher
     return {
-        "id": sequence.ticket.request_id,
+        "id": dispatcher.stats.request_id(sequence),
         "choice": sequence.index,
         "position": ahead + 1,
         "model": served.name,
-        "owner": sequence.ticket.job.owner or ANONYMOUS,
+        "owner": sequence.job.owner or ANONYMOUS,
         "priority": place.priority,
         "effective_priority": round(dispatcher.stats.effective(place, now_ns), 6),
         "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),

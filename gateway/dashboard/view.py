@@ -78,13 +78,13 @@ class View:
         """A sequence that waits. Between two looks it ages by the rate; the page does that."""
         return {
             "id": sequence.id,
-            "name": sequence.ticket.request_id,
+            "name": served.dispatcher.stats.request_id(sequence),
             "model": served.name,
             "class": class_of(place.priority),
             "priority": place.priority,
             "placed": self._s(place.arrived_ns),
             "arrived": self._s(sequence.arrived_ns),
-            "owner": sequence.ticket.job.owner,
+            "owner": sequence.job.owner,
             "parked": sequence.parked_since_ns is not None,
             "tokens": len(sequence.ids),
         }

@@ -39,16 +39,16 @@ class Backpressure:
     def _full(self, ticket: Ticket) -> bool:
         return ticket.unread > self._unread * max(1, len(ticket.sequences) / SHARING)
 
-    def delivered(self, sequence: Sequence) -> None:
-        """Ask a running sequence to pause if its client does not read."""
-        if self._full(sequence.ticket) and sequence.id not in self._asked:
+    def delivered(self, sequence: Sequence, ticket: Ticket) -> None:
+        """Ask a running sequence of ``ticket`` to pause if its client does not read."""
+        if self._full(ticket) and sequence.id not in self._asked:
             self._asked.add(sequence.id)
             self._pool.park(sequence.id)
 
-    def parked(self, sequence: Sequence) -> bool:
+    def parked(self, sequence: Sequence, ticket: Ticket) -> bool:
         """Return whether a sequence that left its slot pauses; else it waits in the queue."""
         self._asked.discard(sequence.id)
-        if not self._full(sequence.ticket):
+        if not self._full(ticket):
             return False
         self._paused[sequence.id] = sequence
         return True

@@ -2,8 +2,9 @@
 
 A sequence leaves the queue only when a worker holds a free credit (late binding), so its priority
 counts until the last moment. A request of several sequences ends with the last of them, or with the
-first that fails. The dispatcher alone writes sequences and tickets; its parts (queue, quarantine,
-backpressure, deadlines, preemptor) keep what they know by id.
+first that fails. The dispatcher alone writes sequences and tickets, and finds a sequence's ticket
+by its id; its parts (queue, quarantine, backpressure, deadlines, preemptor) keep what they know by
+id, too.
 
 An example with one slot and a quantum of 1 s: request 1 (priority 1) runs. Request 2 (priority 2)
 comes; after 1 s the preemptor asks 1 to yield. The worker answers Parked: 1 waits again with its
@@ -88,11 +89,13 @@ class Dispatcher:
         # Changes with every request.
         self._wake = asyncio.Event()
         self._queue = Queue(aging_rate, self._shared_admission)
-        self._shared_admission.join(self._queue, self._abort)
+        self._shared_admission.join(self._queue, self._displace)
         self._preemptor = Preemptor(pool, preemption, self._wake.set)
         self._quarantine = Quarantine(pool, self._queue, self._wake.set)
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
+        self._tickets: dict[int, Ticket] = {}
+        """Those that have not ended, by id."""
         self._running: dict[int, Sequence] = {}
         self._held = False
         """True if nothing gets a slot for now."""
@@ -100,6 +103,7 @@ class Dispatcher:
         parts = Parts(
             pool,
             self._queue,
+            self._tickets,
             self._running,
             self._preemptor,
             self._quarantine,
@@ -127,8 +131,8 @@ class Dispatcher:
         ticket = Ticket(self._shared_admission.next_id, job, now, meter)
         self._shared_admission.number(len(ticket.sequences))
         self._totals.accepted += len(ticket.sequences)
-        self._totals.open += 1
-        self._queue.enter(ticket)
+        self._tickets[ticket.id] = ticket
+        self._queue.enter(ticket.sequences)
         self.deadlines.set(ticket)
         self._idle.clear()
         self._wake.set()
@@ -160,6 +164,10 @@ class Dispatcher:
         ticket.fail(error)
         self._end(ticket)
 
+    def _displace(self, ticket_id: int, error: ForgeError) -> None:
+        """End a ticket that waits for a first start: a more urgent request needs its room."""
+        self._abort(self._tickets[ticket_id], error)
+
     def _withdraw(self, ticket: Ticket, move: Move) -> None:
         """Take the sequences that did not end from the queue or from their workers."""
         for sequence in ticket.sequences:
@@ -170,7 +178,7 @@ class Dispatcher:
             if not sequence.fresh:
                 self._pool.cancel(sequence.id)
             sequence.move(move)
-            self._leave_slot(sequence)
+            self._leave_slot(sequence, ticket)
 
     # ------------------------------------------------------------------ the end of it all
 
@@ -181,9 +189,7 @@ class Dispatcher:
 
     def abandon(self, reason: str, retry_after: int = 5) -> None:
         """End every ticket with :class:`Unavailable`: it can't be served."""
-        paused = self._backpressure.paused()
-        sequences = [*self._queue.waiting(), *self._running.values(), *paused]
-        for ticket in dict.fromkeys(sequence.ticket for sequence in sequences):
+        for ticket in list(self._tickets.values()):
             self._abort(ticket, Unavailable(reason, retry_after=retry_after))
 
     @property
@@ -235,8 +241,9 @@ class Dispatcher:
         sequence.move(Move.DISPATCH)
         sequence.attempt += 1
         sequence.slot_since_ns = now
-        if sequence.ticket.dispatched_ns is None:
-            sequence.ticket.dispatched_ns = now
+        ticket = self._tickets[sequence.ticket_id]
+        if ticket.dispatched_ns is None:
+            ticket.dispatched_ns = now
         self._unpark(sequence, now)
         self._running[sequence.id] = sequence
         request = sequence.generate(self._queue.rank(sequence))
@@ -251,9 +258,10 @@ class Dispatcher:
         """Give the slot to the sequence that it was freed for, not to the oldest."""
         del self._running[sequence.id]
         self._quarantine.leave(sequence)
-        if self._backpressure.parked(sequence):
+        ticket = self._tickets[sequence.ticket_id]
+        if self._backpressure.parked(sequence, ticket):
             sequence.move(Move.PAUSE)
-            sequence.ticket.on_read = self._backpressure.resume
+            ticket.on_read = self._backpressure.resume
             return
         now = self._clock_ns()
         sequence.parked_since_ns = now
@@ -301,28 +309,28 @@ class Dispatcher:
             self._progress(sequence, event)
 
     def _progress(self, sequence: Sequence, event: Started | Delta | Finished) -> None:
-        ticket = sequence.ticket
+        ticket = self._tickets[sequence.ticket_id]
         if isinstance(event, Started):
             if sequence.started is not None:
                 return  # a later attempt: the client has been told
             sequence.started = event
         else:
-            self._count_tokens(sequence, event)
+            self._count_tokens(sequence, ticket, event)
         if isinstance(event, Finished):
             sequence.move(Move.FINISH)
-            self._leave_slot(sequence)
+            self._leave_slot(sequence, ticket)
             if not ticket.open:
                 self._end(ticket)
         ticket.deliver(event)
         if not sequence.ended:
-            self._backpressure.delivered(sequence)
+            self._backpressure.delivered(sequence, ticket)
 
-    def _count_tokens(self, sequence: Sequence, event: Delta | Finished) -> None:
+    def _count_tokens(self, sequence: Sequence, ticket: Ticket, event: Delta | Finished) -> None:
         sequence.ids.extend(event.ids)
         sequence.echoed |= event.extra is not None and event.extra.echo
         if event.ids:
             self._quarantine.clear(sequence)
-            now, before, ticket = self._clock_ns(), sequence.last_token_ns, sequence.ticket
+            now, before = self._clock_ns(), sequence.last_token_ns
             sequence.last_token_ns = now
             if ticket.first_token_ns is None:
                 ticket.first_token_ns = now
@@ -369,31 +377,30 @@ class Dispatcher:
 
     def _fail(self, sequence: Sequence, error: ForgeError) -> None:
         """A sequence can't go on, and with it its request: half an answer is none."""
+        ticket = self._tickets[sequence.ticket_id]
         sequence.move(Move.FAIL)
-        self._leave_slot(sequence)
-        self._abort(sequence.ticket, error)
+        self._leave_slot(sequence, ticket)
+        self._abort(ticket, error)
 
-    def _leave_slot(self, sequence: Sequence) -> None:
+    def _leave_slot(self, sequence: Sequence, ticket: Ticket) -> None:
         """A sequence has ended, in whatever way."""
         self._running.pop(sequence.id, None)
         self._quarantine.ended(sequence)
         self._backpressure.leave(sequence)
         if not sequence.fresh:
             self._queue.settle(sequence)
-        sequence.ticket.open -= 1
+        ticket.open -= 1
         self._queue.forget(sequence)
         self._unpark(sequence, self._clock_ns())
 
     def _end(self, ticket: Ticket) -> None:
         """All sequences of the ticket have ended."""
-        self._totals.open -= 1
+        del self._tickets[ticket.id]
         self.deadlines.stop(ticket)
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
         ticket.on_read = None
-        for sequence in ticket.sequences:
-            del sequence.ticket
-        if not (self._running or len(self._queue) or len(self._backpressure)):
+        if not self._tickets:
             self._rate.pause(ticket.ended_ns)
             self._idle.set()
         self._changed()

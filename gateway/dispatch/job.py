@@ -28,6 +28,11 @@ class Job:
     model: str = ""
     """Which model it is for; "": the first."""
 
+    @property
+    def choices(self) -> int:
+        """Sequences that it becomes: ``n`` for each prompt."""
+        return len(self.prompts) * self.n
+
     def tokens(self, usual: float) -> float:
         """Tokens that one of its sequences is expected to take, if ``usual`` is a usual answer.
 

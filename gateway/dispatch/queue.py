@@ -16,10 +16,8 @@ come after 5 s, A1 would have gone first: 5 s of waiting weigh one of priority.
 The queue owns entries and costs, by the ids of sequences. Pure: the clock is an argument.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Sequence as Row
 
 from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Sequence
@@ -28,9 +26,6 @@ from gateway.ordering.admission import Admission
 from gateway.ordering.aging import AgingHeap, QueueEntry
 from gateway.ordering.fairness import Turns, charge
 from gateway.ordering.indexed_heap import IndexedHeap
-
-if TYPE_CHECKING:
-    from gateway.dispatch.ticket import Ticket
 
 Entry = QueueEntry[Sequence]
 
@@ -51,7 +46,8 @@ class Queue:
         self._shared = shared_admission
         self._heap: AgingHeap[Sequence] = AgingHeap(aging_rate)
         self._turns: Turns[Sequence] = Turns()
-        self.admission: Admission[Ticket] = Admission()
+        self.admission: Admission[int] = Admission()
+        """Ids of the tickets that were never started."""
         self._urgent: IndexedHeap[Entry] = IndexedHeap()
         """The oldest place of the highest base priority on top."""
         self._worst: IndexedHeap[Entry] = IndexedHeap()
@@ -94,32 +90,32 @@ class Queue:
         """Entries of requests that were never started, the one to be served last first."""
         return self._worst.walk()
 
-    def victim(self) -> Ticket:
-        """The request to displace next: the last entry goes, and the longest line loses it.
+    def victim(self) -> int:
+        """Id of the ticket to displace next: the last entry goes, and the longest line loses it.
 
         A request smaller than the one in that entry is no victim: too little might be freed.
         """
         entry = self._worst.first()
         assert entry is not None, "every waiting request was started before"
-        holder = entry.item.ticket
+        holder = entry.item
         found = self._turns.last(entry.priority, self._may_go)
-        if found is None or found.ticket.job.size < holder.job.size:
-            return holder
-        if found.ticket is not holder:
+        if found is None or found.job.size < holder.job.size:
+            return holder.ticket_id
+        if found.ticket_id != holder.ticket_id:
             self._swap(entry, self._entries[found.id])
-        return found.ticket
+        return found.ticket_id
 
     def _may_go(self, sequence: Sequence) -> bool:
         """Return whether its request was never started: work that has begun is not thrown away."""
-        return sequence.ticket in self.admission
+        return sequence.ticket_id in self.admission
 
-    def enter(self, ticket: Ticket) -> None:
-        """A new ticket waits with all its sequences."""
-        self.admission.enter(ticket, ticket.job.size)
-        job = ticket.job
+    def enter(self, sequences: Row[Sequence]) -> None:
+        """All sequences of a new ticket wait."""
+        job = sequences[0].job
+        self.admission.enter(sequences[0].ticket_id, job.size)
         cost = charge(job.tokens(self._usual), job.weight)
-        for sequence in ticket.sequences:
-            entry = self._heap.push(sequence, job.priority, ticket.arrived_ns)
+        for sequence in sequences:
+            entry = self._heap.push(sequence, job.priority, sequence.arrived_ns)
             self._entries[sequence.id] = entry
             self._costs[sequence.id] = cost
             self._turns.enter(sequence, job.priority, job.owner, cost)
@@ -175,12 +171,12 @@ class Queue:
         self._heap.cancel(entry)
         self._unindex(entry)
         if sequence.fresh:
-            self._turns.leave(sequence, sequence.priority, sequence.ticket.job.owner)
-        self.admission.leave(sequence.ticket)
+            self._turns.leave(sequence, sequence.priority, sequence.job.owner)
+        self.admission.leave(sequence.ticket_id)
 
     def settle(self, sequence: Sequence) -> None:
         """A sequence that had a slot has ended: its owner pays what it really took."""
-        job, started = sequence.ticket.job, sequence.started
+        job, started = sequence.job, sequence.started
         prompt = started.prompt_tokens - started.cached_tokens if started is not None else 0
         real = charge(prompt + len(sequence.ids), job.weight)
         self._turns.settle(job.priority, job.owner, real - self._costs[sequence.id])
@@ -200,9 +196,10 @@ class Queue:
         chosen = self._turns.take(entry.priority)
         if chosen is not holder:
             self._swap(entry, self._entries[chosen.id])
-        if self.admission.leave(chosen.ticket):
-            for sequence in chosen.ticket.sequences:
-                self._worst.discard(self._entries[sequence.id])
+        first = chosen.ticket_id
+        if self.admission.leave(first):
+            for id_ in range(first, first + chosen.job.choices):
+                self._worst.discard(self._entries[id_])
         return chosen
 
     # ------------------------------------------------------------------ seen from outside

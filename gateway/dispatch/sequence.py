@@ -4,17 +4,12 @@ A request with one prompt and n = 1 is one sequence. The transition table below 
 about what may follow what: a sequence ends exactly once, and an illegal move raises.
 """
 
-from __future__ import annotations
-
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.dispatch.job import Job
 from workers.protocol import Generate, GenerationParams, Sampling, Started
-
-if TYPE_CHECKING:
-    from gateway.dispatch.ticket import Ticket
 
 
 class State(Enum):
@@ -62,16 +57,21 @@ class IllegalMove(Exception):
 
 
 class Sequence:
-    """Written by the dispatcher alone; what others know of it they keep by its id."""
+    """Written by the dispatcher alone; what others know of it they keep by its id.
 
-    def __init__(self, ticket: Ticket, index: int) -> None:
+    Its ticket knows it, and it does not know its ticket: without a cycle, a prompt is freed as soon
+    as its request has ended.
+    """
+
+    def __init__(self, ticket_id: int, index: int, job: Job, arrived_ns: int) -> None:
         # For the sequence's life.
-        self.id = ticket.id + index
-        self.ticket = ticket
-        """Taken away when the request ends: the two refer to each other, and it should not take a
-        garbage collector to free a prompt."""
+        self.id = ticket_id + index
+        self.ticket_id = ticket_id
         self.index = index
         """Which choice of the answer it is."""
+        self.job = job
+        """The request's, shared by all of its sequences."""
+        self.arrived_ns = arrived_ns
         # Per attempt on a worker.
         self.state = State.WAITING
         self.attempt = 0
@@ -90,11 +90,7 @@ class Sequence:
     @property
     def priority(self) -> float:
         """The base priority."""
-        return self.ticket.job.priority
-
-    @property
-    def arrived_ns(self) -> int:
-        return self.ticket.arrived_ns
+        return self.job.priority
 
     @property
     def ended(self) -> bool:
@@ -118,7 +114,7 @@ class Sequence:
 
         ``rank``: its place in the queue, see :meth:`gateway.dispatch.queue.Queue.rank`.
         """
-        job = self.ticket.job
+        job = self.job
         return Generate(
             id=self.id,
             attempt=self.attempt,

@@ -17,20 +17,20 @@ from gateway.ordering.aging import QueueEntry
 
 if TYPE_CHECKING:
     from gateway.dispatch.sequence import Sequence
-    from gateway.dispatch.ticket import Ticket
 
 
 class AdmissionQueue(Protocol):
     """A model's queue, as far as admission is concerned."""
 
-    admission: Admission[Ticket]
+    admission: Admission[int]
+    """Ids of tickets."""
 
     def worst_first(self) -> Iterator[QueueEntry[Sequence]]:
         """Entries of requests that were never started, the one to be served last first."""
         ...
 
-    def victim(self) -> Ticket:
-        """The request to displace next. Some request must wait that was never started."""
+    def victim(self) -> int:
+        """Id of the ticket to displace next. Some request must wait that was never started."""
         ...
 
 
@@ -39,12 +39,12 @@ class SharedAdmission:
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self._ends: dict[AdmissionQueue, Callable[[Ticket, ForgeError], None]] = {}
-        """For each queue the way to end one of its requests."""
+        self._ends: dict[AdmissionQueue, Callable[[int, ForgeError], None]] = {}
+        """For each queue the way to end one of its tickets, by id."""
         self._last_id = 0
 
-    def join(self, queue: AdmissionQueue, end: Callable[[Ticket, ForgeError], None]) -> None:
-        """Count a further queue; ``end`` ends one of its requests, wherever its sequences are."""
+    def join(self, queue: AdmissionQueue, end: Callable[[int, ForgeError], None]) -> None:
+        """Count a further queue; ``end`` ends one of its tickets, wherever its sequences are."""
         self._ends[queue] = end
 
     @property
@@ -62,21 +62,21 @@ class SharedAdmission:
 
     def can_displace(self, size: int, key: int) -> bool:
         """True if a job fits once requests are displaced whose entries are behind its ``key``."""
-        displaced: set[Ticket] = set()
+        displaced: set[int] = set()
         freed = 0
         entries = merge(*(queue.worst_first() for queue in self._ends), key=_last_first)
         while self._over(size, len(displaced), freed):
             entry = next(entries, None)
             if entry is None or entry.key <= key:
                 return False
-            ticket = entry.item.ticket
-            if ticket not in displaced:
-                displaced.add(ticket)
-                freed += ticket.job.size
+            sequence = entry.item
+            if sequence.ticket_id not in displaced:
+                displaced.add(sequence.ticket_id)
+                freed += sequence.job.size
         return True
 
-    def displace(self, size: int, error: ForgeError) -> list[Ticket]:
-        """End requests with ``error`` until a job of ``size`` bytes fits; return them.
+    def displace(self, size: int, error: ForgeError) -> list[int]:
+        """End tickets with ``error`` until a job of ``size`` bytes fits; return their ids.
 
         :meth:`can_displace` must have said that this is possible.
         """

@@ -8,6 +8,7 @@ from gateway.dispatch.preemptor import Preemptor
 from gateway.dispatch.quarantine import Quarantine
 from gateway.dispatch.queue import Entry, Queue
 from gateway.dispatch.sequence import Sequence
+from gateway.dispatch.ticket import Ticket
 from gateway.ordering.admission import ServiceRate
 from gateway.pool import Pool
 
@@ -18,8 +19,6 @@ class Totals:
 
     accepted: int = 0
     """Sequences accepted since the start."""
-    open: int = 0
-    """Requests that have not ended."""
     preemptions: int = 0
     """Sequences parked for more urgent ones, since the start."""
     failovers: int = 0
@@ -32,6 +31,7 @@ class Parts:
 
     pool: Pool
     queue: Queue
+    tickets: Mapping[int, Ticket]
     running: Mapping[int, Sequence]
     preemptor: Preemptor
     quarantine: Quarantine
@@ -85,9 +85,13 @@ class DispatcherStats:
         found = [*self._parts.queue.leaks(), *self._parts.pool.leaks()]
         if not self._parts.preemptor.quiet:
             found.append("a sequence is still asked to yield")
-        if self._totals.open:
-            found.append(f"{self._totals.open} open requests without a sequence")
+        if self._parts.tickets:
+            found.append(f"{len(self._parts.tickets)} open requests without a sequence")
         return found
+
+    def request_id(self, sequence: Sequence) -> str:
+        """The name that clients see of the request to which an open sequence belongs."""
+        return self._parts.tickets[sequence.ticket_id].request_id
 
     def waiting(self) -> list[Sequence]:
         """All sequences that wait, in no order."""

@@ -43,7 +43,7 @@ class Ticket:
         self.job = job
         self.arrived_ns = arrived_ns
         self.meter = meter
-        self.sequences = [Sequence(self, index) for index in range(len(job.prompts) * job.n)]
+        self.sequences = [Sequence(id_, index, job, arrived_ns) for index in range(job.choices)]
         self.open = len(self.sequences)
         """Sequences that did not end."""
         # What came so far.

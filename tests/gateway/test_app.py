@@ -47,7 +47,7 @@ class Front:
         asking = asyncio.create_task(post)
         await until(lambda: bool(self.pool.running()))
         (id_,) = self.pool.running()
-        job = self.gateway.dispatcher._running[id_].ticket.job
+        job = self.gateway.dispatcher._running[id_].job
         self.pool.begin(id_)
         self.pool.progress(id_)
         self.pool.finish(id_)

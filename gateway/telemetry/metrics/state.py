@@ -49,8 +49,7 @@ class QueueGauges:
         now = self._registry.now_ns()
         arrivals: dict[str, list[int]] = {kind: [] for kind in CLASSES}
         for sequence in self._registry.waiting():
-            ticket = sequence.ticket
-            arrivals[class_of(ticket.job.priority)].append(ticket.arrived_ns)
+            arrivals[class_of(sequence.priority)].append(sequence.arrived_ns)
         depth = {kind: len(of_kind) for kind, of_kind in arrivals.items()}
         waits = {
             kind: (now - min(of_kind, default=now)) / NANO for kind, of_kind in arrivals.items()

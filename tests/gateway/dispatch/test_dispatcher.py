@@ -41,7 +41,7 @@ def test_aged_job_goes_before_a_fresh_urgent_one() -> None:
         desk.clock.now = 5 * NANO + 1
         urgent = desk.submit(2)
         order = list(desk.dispatcher.stats.order())
-        assert [sequence.ticket for _, sequence in order] == [normal, urgent]
+        assert [sequence.ticket_id for _, sequence in order] == [normal.id, urgent.id]
         effective = [desk.dispatcher.stats.effective(place, desk.clock.now) for place, _ in order]
         assert effective == [pytest.approx(2.0), 2.0]
         desk.pool.finish(running.id)

@@ -145,7 +145,7 @@ class Slow(Crowded):
         id_ = asked[pick % len(asked)]
         sequence = self.sequences[id_]
         had_ended = sequence.ended
-        unread = sequence.ticket.unread if not had_ended else 0
+        unread = self.ticket_of[sequence.id].unread if not had_ended else 0
         before = len(self.pool.submitted)
         self.pool.yield_slot(id_)
         for request in self.pool.submitted[before:]:
@@ -157,7 +157,7 @@ class Slow(Crowded):
     @invariant()
     def nobody_pauses_who_is_read(self) -> None:
         for sequence in self.expected(State.PAUSED):
-            assert sequence.ticket.unread
+            assert self.ticket_of[sequence.id].unread
         assert self.dispatcher.stats.paused() == len(self.expected(State.PAUSED))
 
     @invariant()

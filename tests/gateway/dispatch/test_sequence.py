@@ -57,7 +57,7 @@ def test_generate_carries_the_job_and_what_came_so_far() -> None:
     assert (request.id, request.attempt, request.resume) == (9, 2, [11, 12])
     params = request.params
     assert (params.max_tokens, params.stop, params.ignore_eos) == (40, ("a", "b"), True)
-    assert params is made.ticket.job.params, "one value from the body to the wire, no copy"
+    assert params is made.job.params, "one value from the body to the wire, no copy"
     assert request.prompt == Chat([{"role": "user", "content": "hello"}])
     assert (params.sampling, request.now) == (Sampling(seed=1), 1.5e9)
     made.ids.append(13)
