@@ -42,8 +42,8 @@ def explain(error: ValidationError, value: Any) -> ValidationProblem:
     same = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
     places = [_place(e["loc"], value, e["type"] == "missing") for e in same]
     furthest = max(_progress(path) for path, _ in places)
-    about = [e for e, (path, _) in zip(same, places, strict=True) if _progress(path) == furthest]
     path, wrong = next(place for place in places if _progress(place[0]) == furthest)
+    about = [e for e, place in zip(same, places, strict=True) if place[0] == path]
     first = next((e for e in about if not e["type"].endswith(("_type", "literal_error"))), about[0])
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
