@@ -166,7 +166,7 @@ async def _receive(request: Request, limit: int, timeout: float) -> bytearray:
 
 
 def upload_deadline(start: float, now: float, received: int, timeout: float) -> float:
-    """When a body is too late, of which ``received`` bytes came from ``start`` to ``now``.
+    """The time when a body is too late, of which ``received`` bytes came from ``start`` to ``now``.
 
     After a silence of ``timeout`` seconds, or when the whole, after as many seconds to begin with,
     fell behind MIN_UPLOAD_RATE: a byte now and then would keep the connection for ever.
