@@ -11,7 +11,7 @@ from gateway import __version__
 from gateway.api.body import MAX_TIMEOUT_S
 from gateway.api.docstrings import descriptions
 from gateway.api.endpoint import EVENTS, JSON, Body, Endpoint
-from gateway.core.errors import ForgeError
+from gateway.core.errors import ForgeError, UnsupportedEncoding
 from gateway.core.priority import PRIORITIES
 
 VERSION = "3.1.0"
@@ -25,6 +25,8 @@ from, and what operators want to know.
 
 A field that is `null` or absent has its default. A field that is not described here is a 400 that
 names it: nothing is ignored in silence.
+
+A body may be compressed, if its `Content-Encoding` says how: `gzip`, `zstd` or `deflate`.
 """
 
 SCHEMES: Object = {
@@ -64,6 +66,7 @@ HEADERS: Object = {
     "Retry-After": _header(
         "Seconds after which it is worth another try.", {"type": "integer", "minimum": 0}
     ),
+    "Accept-Encoding": _header("The encodings of bodies that are read.", {"type": "string"}),
     "X-RateLimit-Limit-Requests": _header("What the key may do in a minute.", {"type": "integer"}),
     "X-RateLimit-Remaining-Requests": _header("What is left of it.", {"type": "integer"}),
     "X-RateLimit-Limit-Tokens": _header("What the key may use in a minute.", {"type": "integer"}),
@@ -254,6 +257,8 @@ def _headers(endpoint: Endpoint, status: int) -> Object:
         names.append("X-Seed")
     if endpoint.queued != "no" and status in (200, 429):
         names += LIMITS
+    if status == UnsupportedEncoding.status:
+        names.append("Accept-Encoding")
     if status in RETRY:
         names.append("Retry-After")
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
