@@ -13,6 +13,7 @@ from tests.conftest import Start
 from tests.contract.conftest import Gate
 from tests.support.dialects import CHAT, INFER, Dialect
 from tests.support.server import ALIAS, DEADLINE_S, ForgeServer
+from tests.support.shared_servers import SharedServers
 
 ORIGIN = "https://app.example"
 OTHER = "https://other.example"
@@ -31,19 +32,10 @@ def gate() -> Gate:
 
 
 @pytest.fixture(scope="module")
-def crossed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def crossed(shared_servers: SharedServers) -> ForgeServer:
     """A server with a key, and two origins whose pages may use it."""
-    server = ForgeServer(
-        tmp_path_factory.mktemp("cors"),
-        *("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS),
-        *("--cors-origin", ", ".join(ORIGINS), "--api-key", SECRET),
-        key=SECRET,
-    )
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    options = ("--cors-origin", ", ".join(ORIGINS), "--api-key", SECRET)
+    return shared_servers("--workers", "1", "--slots", "4", *options, key=SECRET)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,14 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 
 import httpx
 import pytest
 
 from tests.support.dialects import CHAT
-from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.shared_servers import SharedServers
 from tests.support.traffic import Hanging, Queued, jobs_waiting, occupied
 
 RATE = 0.5
@@ -20,16 +20,10 @@ KEEPALIVE_S = 0.2
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def single(shared_servers: SharedServers) -> ForgeServer:
     """One worker with one slot."""
-    shape = ("--workers", "1", "--slots", "1", "--threads", "1", "--alias", ALIAS)
-    options = (*shape, "--aging-rate", str(RATE), "--keepalive", str(KEEPALIVE_S))
-    server = ForgeServer(tmp_path_factory.mktemp("single"), *options)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    options = ("--aging-rate", str(RATE), "--keepalive", str(KEEPALIVE_S))
+    return shared_servers("--workers", "1", "--slots", "1", *options)
 
 
 def test_a_normal_job_ages_past_later_urgent_ones(single: ForgeServer) -> None:

@@ -1,4 +1,4 @@
-"""SpecialMatch a text at its special tokens, in time that is linear in the text. Pure.
+"""Cut a text at its special tokens, in time that is linear in the text. Pure.
 
 llama.cpp does so before anything else, special token by special token, the longest first; what one
 has matched is closed to the next. It keeps the pieces in a list that it walks from its head at each

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import llama_cpp
 
-from workers.llama.partition import SpecialMatch, Partition, Special, Undecided
+from workers.llama.partition import Partition, Special, SpecialMatch, Undecided
 
 CONTROL = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 ADDED = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workers.llama.partition import SpecialMatch, Partition, Special, Undecided
+from workers.llama.partition import Partition, Special, SpecialMatch, Undecided
 
 SPACES = " \t\n\v\f\r"
 Fragment = tuple[int, int] | Special
