@@ -22,3 +22,12 @@ class Nested(BaseModel):
             message = f"an object may have {MAX_FIELDS} fields at most"
             raise PydanticCustomError("too_many_fields", message)
         return value
+
+
+class Extensible(BaseModel):
+    """An object inside a body that may have more fields than Forge knows.
+
+    They are kept as they are in ``model_extra``: the policy for them needs the object's place.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
