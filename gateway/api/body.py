@@ -7,14 +7,16 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.api.samplers import SamplersBody, without_stateful
+from gateway.api.field_policy import IgnoredFields, fields, sort
+from gateway.api.field_table import DEFAULTS
+from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
 from gateway.config.config import MIN_UPLOAD_RATE
 from gateway.core.api_key import ApiKey
@@ -47,6 +49,8 @@ Priority = Annotated[
 
 class SamplingBody(SamplersBody):
     """Fields that every generating endpoint takes; None (or absent) means the default."""
+
+    place: ClassVar[str] = DEFAULTS
 
     max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
     """The most tokens of an answer. Default: what the context holds."""
@@ -112,6 +116,7 @@ def job(
         owner=key.name,
         weight=key.weight,
         model=model,
+        ignored=getattr(request.state, "ignored", ""),
     )
 
 
@@ -169,32 +174,40 @@ def upload_deadline(start: float, now: float, received: int, timeout: float) -> 
     return min(now + timeout, start + timeout + received / MIN_UPLOAD_RATE)
 
 
-def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> Body:
+def parse(
+    type_: type[Body],
+    raw: dict[str, Any],
+    ignored: IgnoredFields | None = None,
+    defaults: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Body:
     """Validate ``raw``. Raises a BadRequest that names the field.
 
-    ``not_yet`` lists parameters that the dialect knows but this server can't serve, with the
-    values that ask for nothing (null always does): those are let through, others are refused.
+    Fields that ``type_`` does not have go by the policy of its ``place``. ``ignored`` gets the
+    names of those that are told; None: they are refused. ``defaults`` adds what ``raw`` does not
+    say, after others' names have been mapped.
     """
-    raw = without_stateful(raw)
-    if not raw.keys().isdisjoint(not_yet):
-        raw = _without(raw, not_yet)
-    known = type_.model_fields
-    unknown = next((name for name in raw if name not in known), None)
-    if unknown is not None:  # pydantic would make an error for each, and a body has room for many
-        raise UnknownParameter(f"unknown parameter '{unknown}'", param=unknown)
+    known, place = fields(type_)
+    if not raw.keys() <= known:
+        raw = _sorted(raw, known, place, ignored)
+    if defaults is not None:
+        raw = defaults(raw)
+        if not raw.keys() <= known:
+            raw = _sorted(raw, known, place, None)
     try:
-        return type_.model_validate(raw)
+        return type_.model_validate(raw, context=ignored)
     except ValidationError as error:
         raise _refusal(explain(error, raw)) from None
 
 
-def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """``raw`` without the fields that ask for nothing. Raises UnsupportedParameter for others."""
-    for name, neutral in not_yet.items():
-        value = raw.get(name)
-        if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
-            raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
-    return {name: value for name, value in raw.items() if name not in not_yet}
+def _sorted(
+    raw: dict[str, Any], known: frozenset[str], place: str, ignored: IgnoredFields | None
+) -> dict[str, Any]:
+    """Return ``raw`` without what ``known`` does not hold."""
+    found = sort(raw, known, place, strict=ignored is None)
+    if ignored is not None:
+        for name in found.ignored:
+            ignored.add(name)
+    return found.kept
 
 
 def _refusal(problem: ValidationProblem) -> BadRequest:
@@ -204,6 +217,8 @@ def _refusal(problem: ValidationProblem) -> BadRequest:
             return UnknownParameter(f"unknown parameter '{param}'", param=param)
         case "missing":
             return BadRequest(f"'{param}' is required", param=param)
+        case "refused":
+            return UnsupportedParameter(f"'{param}': {problem.message}", param=param)
     return BadRequest(f"'{param}': {problem.message}", param=param)
 
 

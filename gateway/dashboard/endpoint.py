@@ -92,7 +92,7 @@ class Dashboard:
             raise LoopbackOnly("a flood is only for clients on the server's own machine")
         config = self._service.config
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
-        given = body.parse(FloodBody, raw, {})
+        given = body.parse(FloodBody, raw)
         numbers = {"batch": given.batch, "normal": given.normal, "urgent": given.urgent}
         key: ApiKey = request.state.key
         for kind, number in numbers.items():

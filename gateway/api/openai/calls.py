@@ -47,7 +47,9 @@ def written(value: Any, path: tuple[str | int, ...]) -> str:
 def legacy_call(extra: Mapping[str, Any]) -> list[PastCall]:
     """Return the call in an assistant's ``function_call``, which is what calls were once."""
     given = extra.get("function_call")
-    name = given.get("name") if isinstance(given, dict) else None
+    if not isinstance(given, dict):
+        return []
+    name = given.get("name")
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         return []
     return [PastCall(function=CalledFunction(name=name, arguments=given.get("arguments")))]

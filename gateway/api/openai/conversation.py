@@ -1,6 +1,6 @@
 """The fields of a chat that make its prompt; /apply-template takes the same."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
@@ -21,9 +21,7 @@ def _plain(messages: list[Message], info: ValidationInfo) -> list[Any]:
 class Conversation(BaseModel):
     """Messages and tools, and what the model's template is told beside them."""
 
-    messages: Annotated[
-        list[Message], Field(min_length=1, fail_fast=True), AfterValidator(_plain)
-    ]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True), AfterValidator(_plain)]
     """The conversation so far."""
     tools: Tools | None = None
     """Functions that the model may call."""
@@ -39,7 +37,8 @@ class Conversation(BaseModel):
     def chat(self) -> Chat:
         """The prompt. Raises BadRequest for tools that contradict each other."""
         use = tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
-        return Chat(self.messages, use, self._template_arguments())
+        messages = cast(list[dict[str, Any]], self.messages)  # made of them by the validator
+        return Chat(messages, use, self._template_arguments())
 
     def _template_arguments(self) -> dict[str, Any]:
         """Return an effort as families of models read it: the word itself, or whether to think."""

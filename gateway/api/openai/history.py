@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from gateway.api.field_policy import IgnoredFields, asks_for_nothing, policy, unknown
+from gateway.api.field_table import CALLS, MESSAGES, PARTS
 from gateway.api.openai.calls import arguments, legacy_call, written
 from gateway.api.openai.messages import AssistantMessage, Message, PastCall, ToolMessage
 from gateway.api.openai.parts import MEDIA, THOUGHTS, OtherPart, Part, text_of, thought_of
@@ -17,7 +18,7 @@ from gateway.core.errors import ContentNotSupported
 
 OTHER_NAMES = ("reasoning", "thinking", "thinking_blocks", "reasoning_details")
 """Other servers' names for ``reasoning_content``, the plainest first."""
-CALLS = frozenset(("tool_use", "tool_call", "function_call", "server_tool_use"))
+REPEATED = frozenset(("tool_use", "tool_call", "function_call", "server_tool_use"))
 """Parts that repeat a message's calls."""
 
 Plain = dict[str, Any]
@@ -26,8 +27,8 @@ Plain = dict[str, Any]
 def plain(messages: list[Message], ignored: IgnoredFields | None) -> list[Plain]:
     """Return the messages as templates read them.
 
-    ``ignored`` learns of fields that are unknown; None: they are refused. Raises UnknownParameter,
-    ContentNotSupported or BadRequest.
+    ``ignored`` learns of what is left out; None: that is refused. Raises UnknownParameter,
+    ContentNotSupported, or BadRequest for values that are too deep.
     """
     return _History(messages, ignored).plain()
 
@@ -47,7 +48,7 @@ class _History:
     def _message(self, at: int, message: Message) -> Plain:
         # Told apart by their roles: isinstance is slow for pydantic's classes.
         if message.__pydantic_extra__:
-            self._unknown(message.__pydantic_extra__, "message", "messages", at)
+            self._unknown(message.__pydantic_extra__, MESSAGES, "messages", at)
         if message.role == "assistant":
             return self._assistant(at, message)
         if message.role == "tool" or message.role == "function":
@@ -82,9 +83,9 @@ class _History:
             function, id_ = call.function, call.id or f"call_{at}_{index}"
             path = ("messages", at, "tool_calls", index)
             if call.__pydantic_extra__:
-                self._unknown(call.__pydantic_extra__, "call", *path)
+                self._unknown(call.__pydantic_extra__, CALLS, *path)
             if function.__pydantic_extra__:
-                self._unknown(function.__pydantic_extra__, "called function", *path, "function")
+                self._unknown(function.__pydantic_extra__, CALLS, *path, "function")
             self._open[id_] = function.name
             given = arguments(function.arguments, path)
             written_call = {"name": function.name, "arguments": given}
@@ -120,13 +121,13 @@ class _History:
         for index, part in enumerate(content):
             if thoughts is not None and isinstance(part, OtherPart) and part.type in THOUGHTS:
                 thoughts.append(thought_of(part.model_extra or {}))
-            elif not (called and isinstance(part, OtherPart) and part.type in CALLS):
+            elif not (called and isinstance(part, OtherPart) and part.type in REPEATED):
                 text = text_of(part)
                 if text is None:
                     text = self._omitted(at, index, part)
                 elif not isinstance(part, str | OtherPart) and part.model_extra:
                     place = ("messages", at, "content", index)
-                    self._unknown(part.model_extra, "part", *place)
+                    self._unknown(part.model_extra, PARTS, *place)
                 texts.append(text)
         return "\n".join(text for text in texts if text)
 
@@ -134,11 +135,10 @@ class _History:
         """Return what stands for a part that is no text. Raises ContentNotSupported."""
         assert isinstance(part, OtherPart), "all others are texts"
         kind = MEDIA.get(part.type, ContentNotSupported)
-        if at == self._newest:
+        if at == self._newest or self._ignored is None:
             field = f"messages.{at}.content.{index}.type"
             raise kind(f"'{field}': this model does not take {kind.things}", param=field)
-        if self._ignored is not None:
-            self._ignored.add(str(index), "messages", at, "content")
+        self._ignored.add(str(index), "messages", at, "content")
         return f"[{kind.thing} omitted: this model does not take {kind.things}]"
 
     @cached_property
@@ -151,7 +151,7 @@ class _History:
         """Tell of the fields of an object that are not known. Raises UnknownParameter."""
         rules = policy(place)
         for name, value in extra.items():
-            if name in rules.harmless or asks_for_nothing(value, rules.told.get(name, ())):
+            if name in rules.harmless or name in rules.mapped or asks_for_nothing(value, ()):
                 continue
             if self._ignored is None:
                 raise unknown(".".join((*map(str, path), name)))
@@ -159,7 +159,7 @@ class _History:
 
 
 def _thought(extra: Mapping[str, Any], parts: list[str]) -> str | None:
-    """Return an assistant's thought under another name than ours, or in the parts of its content."""
+    """Return an assistant's thought under another server's name, or in parts of its content."""
     for name in OTHER_NAMES:
         value = extra.get(name)
         if isinstance(value, str):

@@ -50,9 +50,7 @@ class AssistantMessage(Extensible):
     refusal: str | None = None
     reasoning_content: str | None = None
     """The thought; `reasoning`, `thinking` and their lists of blocks are taken for it, too."""
-    tool_calls: (
-        Annotated[list[PastCall], Field(max_length=MAX_CALLS, fail_fast=True)] | None
-    ) = None
+    tool_calls: Annotated[list[PastCall], Field(max_length=MAX_CALLS, fail_fast=True)] | None = None
     name: str | None = None
 
 

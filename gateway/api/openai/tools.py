@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.api.field_table import TOOLS
 from gateway.api.nested import Nested
 from gateway.api.openai.messages import NAME
 from gateway.api.schemas import Schema
@@ -22,6 +23,8 @@ Name = Annotated[str, Field(pattern=NAME)]
 
 
 class FunctionTool(Nested):
+    place = TOOLS
+
     name: Name
     description: str | None = None
     parameters: Schema | None = None
@@ -45,6 +48,8 @@ def _without_nulls(parameters: dict[str, Any] | None) -> dict[str, Any]:
 
 
 class Tool(Nested):
+    place = TOOLS
+
     type: Literal["function"]
     function: FunctionTool
 

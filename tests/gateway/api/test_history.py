@@ -54,7 +54,10 @@ def test_texts_of_one_message_are_lines() -> None:
         {"type": "output_text", "text": "a\nb", "annotations": [], "logprobs": []},
         {"type": "text-plain", "text": "a\nb"},
         {"type": "refusal", "refusal": "a\nb"},
-        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a\nb"}},
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "a\nb"},
+        },
         {
             "type": "document",
             "source": {
@@ -91,7 +94,10 @@ def test_a_document_has_its_title_above_it() -> None:
 @pytest.mark.parametrize(
     ("part", "placeholder"),
     [
-        ({"type": "image_url", "image_url": {"url": "x"}}, "image omitted: this model does not take"),
+        (
+            {"type": "image_url", "image_url": {"url": "x"}},
+            "image omitted: this model does not take",
+        ),
         ({"type": "input_audio"}, "audio omitted: this model does not take audio"),
         ({"type": "document", "source": 5}, "file omitted: this model does not take files"),
         ({"type": "document", "source": {"type": "text"}}, "file omitted"),
@@ -122,7 +128,12 @@ def test_a_result_that_is_an_object_is_json() -> None:
         {"reasoning": "hm", "thinking": "other"},
         {"reasoning": {"content": "hm"}},
         {"thinking": "hm"},
-        {"thinking_blocks": [{"type": "thinking", "thinking": "hm"}, {"type": "redacted_thinking"}]},
+        {
+            "thinking_blocks": [
+                {"type": "thinking", "thinking": "hm"},
+                {"type": "redacted_thinking"},
+            ]
+        },
         {"reasoning_details": [{"type": "reasoning.text", "text": "hm", "index": 0}]},
         {"reasoning_details": [{"type": "reasoning.summary", "summary": "hm"}]},
         {"reasoning": None, "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
@@ -244,7 +255,8 @@ def test_the_older_api() -> None:
     assert made["function"] == {"name": "f", "arguments": {}}
     wanted = {"role": "tool", "content": "4", "name": "f", "tool_call_id": made["id"]}
     assert result == wanted
-    for nothing in (None, {}, {"name": ""}, {"name": 5}, []):
+    nothings: list[Any] = [None, {}, {"name": ""}, {"name": 5}, []]
+    for nothing in nothings:
         assert "tool_calls" not in turn(function_call=nothing)
 
 

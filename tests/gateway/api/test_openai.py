@@ -56,7 +56,7 @@ def test_messages_become_what_templates_read() -> None:
         Chat(
             [
                 {"role": "system", "content": "rules"},
-                {"role": "user", "content": "ab", "name": "ann"},
+                {"role": "user", "content": "a\nb", "name": "ann"},
                 {"role": "tool", "content": "4", "tool_call_id": "c1"},
             ]
         ),
@@ -305,7 +305,7 @@ def test_of_many_errors_only_one_is_made(path: str, raw: dict[str, Any], param: 
     tracemalloc.start()
     try:
         with pytest.raises(BadRequest) as refused:
-            parse(type_, raw, {})
+            parse(type_, raw)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
