@@ -164,9 +164,15 @@ class BodyTimeout(ForgeError):
 
 
 class BodyTooLarge(ForgeError):
-    """More bytes than the operator allows."""
+    """More bytes than the operator allows, as sent or decoded."""
 
     status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class UnsupportedEncoding(ForgeError):
+    """The body's Content-Encoding is none that is read; the header Accept-Encoding says which."""
+
+    status, code, type = 415, "unsupported_encoding", "invalid_request_error"
 
 
 class UrlTooLong(ForgeError):
