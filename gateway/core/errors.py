@@ -223,7 +223,7 @@ class Unavailable(ForgeError):
 
 
 class TooManyConnections(Unavailable):
-    """As many connections are open as the operator or the system allows."""
+    """The operator or the system allows no more connections than are open."""
 
     code = "too_many_connections"
 
