@@ -18,7 +18,7 @@ import msgspec
 from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
 from workers.engine.sequence import EngineSequence
-from workers.input_processor import InputProcessor, InputRefused
+from workers.input_processor import InputProcessor
 from workers.protocol import (
     Ask,
     Cancel,
@@ -32,6 +32,7 @@ from workers.protocol import (
     ToWorker,
     encode,
 )
+from workers.refused import InputRefused
 from workers.token_service import TokenService
 
 READ_BYTES = 1 << 18
