@@ -59,6 +59,7 @@ EXPOSED = [
     "X-Queue-Wait",
     "X-Priority",
     "X-Seed",
+    "X-Ignored-Parameters",
     "Retry-After",
     "X-RateLimit-Limit-Requests",
     "X-RateLimit-Remaining-Requests",
@@ -228,7 +229,9 @@ class Gateway:
 
     @cached_property
     def _endpoints(self) -> list[Endpoint]:
-        service = Service(self.config, self.registry, self.limits, self._observer)
+        service = Service(
+            self.config, self.registry, self.limits, self._observer, self.metrics.on_ignored
+        )
         described = [
             *OpenAI(service).endpoints(),
             *Embeddings(service).endpoints(),

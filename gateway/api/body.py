@@ -7,21 +7,22 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from gateway.api.samplers import SamplersBody, without_stateful
+from gateway.api.content_encoding import decoded, encodings
+from gateway.api.field_policy import IgnoredFields, fields, sort
+from gateway.api.field_table import DEFAULTS
+from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
-from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.api.upload import receive
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
     BadRequest,
-    BodyTimeout,
-    BodyTooLarge,
     PriorityNotAllowed,
     UnknownParameter,
     UnsupportedParameter,
@@ -47,6 +48,8 @@ Priority = Annotated[
 
 class SamplingBody(SamplersBody):
     """Fields that every generating endpoint takes; None (or absent) means the default."""
+
+    place: ClassVar[str] = DEFAULTS
 
     max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
     """The most tokens of an answer. Default: what the context holds."""
@@ -112,16 +115,20 @@ def job(
         owner=key.name,
         weight=key.weight,
         model=model,
+        ignored=getattr(request.state, "ignored", ""),
     )
 
 
 async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, Any], int]:
-    """The JSON object in the body, and the body's bytes.
+    """The JSON object in the body, and the body's bytes, decoded.
 
-    ``timeout`` is in seconds, see :func:`upload_deadline`. Raises BodyTooLarge, BodyTimeout,
-    BadRequest or ClientDisconnect.
+    ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
+    BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
     """
-    data = await _receive(request, limit, timeout)
+    names = encodings(request.headers.getlist("content-encoding"))
+    data: bytes | bytearray = await receive(request, limit, timeout)
+    if names:
+        data = await asyncio.to_thread(decoded, data, names, limit)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -131,70 +138,40 @@ async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, 
     return value, len(data)
 
 
-async def _receive(request: Request, limit: int, timeout: float) -> bytearray:
-    """All bytes of the body, ``limit`` at most, if they come in time."""
-    too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    data = bytearray()
-    clock = asyncio.get_running_loop().time
-    start = clock()
-    try:
-        async with asyncio.timeout_at(start + timeout) as late:
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                data += message.get("body", b"")
-                if len(data) > limit:
-                    raise too_large
-                if not message.get("more_body", False):
-                    break
-                late.reschedule(upload_deadline(start, clock(), len(data), timeout))
-    except TimeoutError:
-        raise BodyTimeout(
-            f"the body is too slow: {len(data)} bytes in {clock() - start:.1f} seconds; the next "
-            f"may take {timeout:g}, and after as many the average is {MIN_UPLOAD_RATE} a second"
-        ) from None
-    return data
-
-
-def upload_deadline(start: float, now: float, received: int, timeout: float) -> float:
-    """When a body is too late, of which ``received`` bytes came from ``start`` to ``now``.
-
-    After a silence of ``timeout`` seconds, or when the whole, after as many seconds to begin with,
-    fell behind MIN_UPLOAD_RATE: a byte now and then would keep the connection for ever.
-    """
-    return min(now + timeout, start + timeout + received / MIN_UPLOAD_RATE)
-
-
-def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> Body:
+def parse(
+    type_: type[Body],
+    raw: dict[str, Any],
+    ignored: IgnoredFields | None = None,
+    defaults: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Body:
     """Validate ``raw``. Raises a BadRequest that names the field.
 
-    ``not_yet`` lists parameters that the dialect knows but this server can't serve, with the
-    values that ask for nothing (null always does): those are let through, others are refused.
+    Fields that ``type_`` does not have go by the policy of its ``place``. ``ignored`` gets the
+    names of those that are told; None: they are refused. ``defaults`` adds what ``raw`` does not
+    say, after others' names have been mapped.
     """
-    raw = without_stateful(raw)
-    if not raw.keys().isdisjoint(not_yet):
-        raw = _without(raw, not_yet)
-    known = type_.model_fields
-    unknown = next((name for name in raw if name not in known), None)
-    if unknown is not None:  # pydantic would make an error for each, and a body has room for many
-        raise UnknownParameter(f"unknown parameter '{unknown}'", param=unknown)
+    known, place = fields(type_)
+    if not raw.keys() <= known:
+        raw = _sorted(raw, known, place, ignored)
+    if defaults is not None:
+        raw = defaults(raw)
+        if not raw.keys() <= known:
+            raw = _sorted(raw, known, place, None)
     try:
-        return type_.model_validate(raw)
+        return type_.model_validate(raw, context=ignored)
     except ValidationError as error:
         raise _refusal(explain(error, raw)) from None
 
 
-def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """``raw`` without the fields that ask for nothing. Raises UnsupportedParameter for others."""
-    for name, neutral in not_yet.items():
-        value = raw.get(name)
-        if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
-            raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
-    return {name: value for name, value in raw.items() if name not in not_yet}
+def _sorted(
+    raw: dict[str, Any], known: frozenset[str], place: str, ignored: IgnoredFields | None
+) -> dict[str, Any]:
+    """Return ``raw`` without what ``known`` does not hold."""
+    found = sort(raw, known, place, strict=ignored is None)
+    if ignored is not None:
+        for name in found.ignored:
+            ignored.add(name)
+    return found.kept
 
 
 def _refusal(problem: ValidationProblem) -> BadRequest:
@@ -204,6 +181,8 @@ def _refusal(problem: ValidationProblem) -> BadRequest:
             return UnknownParameter(f"unknown parameter '{param}'", param=param)
         case "missing":
             return BadRequest(f"'{param}' is required", param=param)
+        case "refused":
+            return UnsupportedParameter(f"'{param}': {problem.message}", param=param)
     return BadRequest(f"'{param}': {problem.message}", param=param)
 
 

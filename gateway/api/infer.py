@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from gateway.api import body
 from gateway.api.endpoint import GENERATION, JSON, Body, Endpoint
+from gateway.api.field_table import INFER
 from gateway.api.reply import Pace, collect, json_response, pace
 from gateway.api.schemas import constraint
 from gateway.api.service import Service
@@ -18,6 +19,8 @@ from workers.protocol import Chat, Text
 
 
 class InferBody(body.SamplingBody):
+    place = INFER
+
     query: str = Field(min_length=1)
     """The question."""
     model: str | None = None
@@ -89,7 +92,7 @@ class Infer:
         """
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
-        served, given = self._service.parse(InferBody, raw, {})
+        served, given = self._service.parse(request, InferBody, raw)
         question = {"role": "user", "content": given.query}
         job = body.job(
             request,

@@ -1,13 +1,14 @@
 """The service behind all dialects: models, configuration and limits."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
 
 from gateway.api import body, token_ids
+from gateway.api.field_policy import IgnoredFields
 from gateway.config.config import Config
 from gateway.core.errors import (
     ContextOverflow,
@@ -34,6 +35,8 @@ class Service:
     registry: ModelRegistry
     limits: RateLimiter
     observer: Observer
+    on_ignored: Callable[[], None] = lambda: None
+    """To be called when parameters of a request are ignored that it might want to know of."""
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
@@ -51,17 +54,21 @@ class Service:
             raise Unavailable("no worker is ready yet", retry_after=1)
 
     def parse(
-        self, type_: type[body.Body], raw: dict[str, Any], refused: Mapping[str, tuple[Any, ...]]
+        self, request: Request, type_: type[body.Body], raw: dict[str, Any]
     ) -> tuple[ServedModel, body.Body]:
         """Return the model that a body names, and the body; with the model's sampling defaults.
 
-        The only look-up of the model: it is passed on from here. ``refused`` as in
-        :func:`gateway.api.body.parse`. Raises a BadRequest, or UnknownModel for a valid body.
+        The only look-up of the model: it is passed on from here. Raises a BadRequest, or
+        UnknownModel for a valid body.
         """
         served = self.registry.get(raw.get("model"))
-        if served is not None and issubclass(type_, body.SamplingBody):
-            raw = served.completed(raw)
-        given = body.parse(type_, raw, refused)
+        completes = served is not None and issubclass(type_, body.SamplingBody)
+        ignored = None if self.config.unknown_parameters == "refuse" else IgnoredFields()
+        defaults = served.completed if served is not None and completes else None
+        given = body.parse(type_, raw, ignored, defaults)
+        if ignored is not None and ignored.count:
+            request.state.ignored = ignored.header(raw)  # for the response's headers, and the log
+            self.on_ignored()
         if served is None:
             raise self.registry.unknown(raw["model"])
         return served, given

@@ -5,7 +5,7 @@ behind no generation.
 """
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from gateway.api import body
 from gateway.api.endpoint import JSON, Body, Endpoint, Handler
+from gateway.api.field_table import TEMPLATE
 from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
@@ -66,6 +67,8 @@ class DetokenizeBody(_QuestionBody):
 
 
 class TemplateBody(Conversation, _QuestionBody):
+    place: ClassVar[str] = TEMPLATE
+
     def question(self, served: ServedModel) -> Question:
         return ApplyTemplate(served.with_system(self.chat()), time.time())
 
@@ -132,7 +135,7 @@ class TokenEndpoints:
     async def _answer(self, request: Request, type_: type[_QuestionBody]) -> Response:
         config = self._service.config
         raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
-        served, given = self._service.parse(type_, raw, {})
+        served, given = self._service.parse(request, type_, raw)
         self._service.check_serving(served)
         answer = await unless_hung_up(request.receive, served.ask(given.question(served)))
         return Response(answer, media_type="application/json")

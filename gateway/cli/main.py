@@ -62,7 +62,7 @@ def _check_sampling(defaults: dict[str, Any]) -> None:
     """A model's defaults are checked as the fields of a request are."""
     from gateway.api.body import SamplingBody, parse  # late: it is much to import
 
-    parse(SamplingBody, defaults, {})
+    parse(SamplingBody, defaults)
 
 
 def serve(given: dict[str, Any], file: Path | None) -> int:

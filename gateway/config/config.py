@@ -182,6 +182,11 @@ class Config(EngineOptions):
     log_format: Literal["console", "json"] = Field(
         "console", description="lines for people, or a JSON object each"
     )
+    unknown_parameters: Literal["ignore", "refuse"] = Field(
+        "ignore",
+        description="parameters of requests that are not known: ignore and name them in a header,"
+        " or refuse them",
+    )
     log_prompts: bool = Field(False, description="log the prompts of requests, too")
 
     @field_validator("*", mode="before")

@@ -107,9 +107,9 @@ POSTS = [operation for method, _, operation in operations() if method == "post"]
 
 @pytest.mark.parametrize("operation", POSTS, ids=lambda operation: operation["operationId"])
 def test_every_field_of_a_body_is_explained(operation: Object) -> None:
-    """And no other is let through."""
+    """Others are let through, and ignored."""
     body = body_of(operation)
-    assert body["additionalProperties"] is False
+    assert "additionalProperties" not in body
     fields = body["properties"].items()
     assert [name for name, field in fields if not field.get("description")] == []
 

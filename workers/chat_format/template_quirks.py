@@ -11,7 +11,7 @@ THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 @dataclass(frozen=True)
 class TemplateQuirks:
-    """How a template takes earlier thoughts."""
+    """A template's way to take earlier thoughts."""
 
     thought_parts: bool = False
     """True if a thought is a part of the content, beside a part of text."""

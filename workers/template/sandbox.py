@@ -131,7 +131,7 @@ class TemplateSandbox:
         *,
         opens: bool = True,
     ) -> str:
-        """As :meth:`workers.template.chat_template.ChatTemplate.render`.
+        """Render as :meth:`workers.template.chat_template.ChatTemplate.render` does.
 
         Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`SandboxFailed`.
         """

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from gateway.api.field_table import CHAT
 from gateway.api.openai.common import Envelope, OpenAIBody, alternative
 from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.types import AnswerMessage as AnswerMessage
@@ -21,21 +22,10 @@ from gateway.api.schemas import ResponseFormat, constraint
 from gateway.core.errors import BadRequest
 from workers.protocol import CallDelta, Constraint, Extra, Logprob, Prompt
 
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "audio": (),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "modalities": (["text"],),
-    "moderation": (),
-    "prediction": (),
-    "prompt_cache_options": ({}, {"mode": "implicit"}),
-    "verbosity": ("medium",),
-    "web_search_options": (),
-}
-"""Known to OpenAI's API and not served here, with the values that ask for nothing."""
-
 
 class ChatBody(Conversation, OpenAIBody):
+    place = CHAT
+
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
     """The newer name of `max_tokens`."""
     logprobs: bool | None = None
@@ -44,8 +34,6 @@ class ChatBody(Conversation, OpenAIBody):
     """Number of alternatives of each token to tell too; needs `logprobs`."""
     response_format: ResponseFormat | None = None
     """Format that the answer must have."""
-    store: bool | None = None
-    """Accepted; nothing is stored."""
 
     def check(self) -> None:
         super().check()

@@ -1,7 +1,7 @@
 """The common part of chat and text completions: bodies' fields, and answers' frame."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import orjson
 from pydantic import Field
@@ -50,18 +50,6 @@ class OpenAIBody(SamplingBody):
     """A priority in OpenAI's words: flex is batch, priority urgent."""
     timings: bool | None = None
     """True: the answer ends with llama-server's timings."""
-    user: str | None = None
-    """The end user's name; changes nothing."""
-    metadata: (
-        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
-    ) = Field(None, max_length=16)
-    """Accepted; nothing is stored."""
-    safety_identifier: str | None = None
-    """Accepted; asks for nothing."""
-    prompt_cache_key: str | None = None
-    """Accepted; prompts are shared by all clients."""
-    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
-    """Accepted; asks for nothing."""
 
     def check(self) -> None:
         """Raises BadRequest for fields that contradict each other."""

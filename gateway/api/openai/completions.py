@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from gateway.api.field_table import COMPLETIONS
 from gateway.api.openai.chat import finish_reason
 from gateway.api.openai.common import FLOOR, MAX_SEQUENCES, Envelope, OpenAIBody, token_text
 from gateway.api.openai.types import CompletionChoice, CompletionChunkChoice, CompletionLogprobs
@@ -16,15 +17,14 @@ from workers.protocol import Constraint, Extra, Infill, Logprob, Prompt, Text, T
 COMPLETION_TOKENS = 16
 """OpenAI's default for /v1/completions."""
 
-REFUSED: dict[str, tuple[Any, ...]] = {"best_of": (1,)}
-"""Known to OpenAI's API and not served here, with the values that ask for nothing."""
-
 Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 ListsOfIds = Annotated[list[Ids], Field(min_length=1, fail_fast=True)]
 
 
 class CompletionBody(OpenAIBody):
+    place = COMPLETIONS
+
     prompt: str | Texts | Ids | ListsOfIds
     """One text or several, or lists of token ids."""
     max_tokens: int | None = Field(None, ge=0, le=2**31 - 1)

@@ -305,7 +305,7 @@ def test_of_many_errors_only_one_is_made(path: str, raw: dict[str, Any], param: 
     tracemalloc.start()
     try:
         with pytest.raises(BadRequest) as refused:
-            parse(type_, raw, {})
+            parse(type_, raw)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
