@@ -138,7 +138,7 @@ class TemplateSandbox:
         return self._text(Render(messages, now, tools, arguments, opens))
 
     def probe(self, conversations: list[list[dict[str, Any]]], now: float) -> list[str | None]:
-        """As :meth:`workers.template.chat_template.ChatTemplate.probe`.
+        """Return what :meth:`workers.template.chat_template.ChatTemplate.probe` does.
 
         Raises :class:`TemplateFailed` when a limit was broken, or :class:`SandboxFailed`.
         """

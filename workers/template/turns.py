@@ -22,7 +22,7 @@ BETWEEN = "\n\n"
 
 @dataclass(frozen=True)
 class TurnRules:
-    """What a template takes; all that it would refuse or drop is False."""
+    """The turns that a template takes: False for all that it would refuse or drop."""
 
     system: bool = True
     """A system message at the head."""
@@ -37,6 +37,8 @@ class TurnRules:
     assistant_pairs: bool = True
     assistant_first: bool = True
     user_after_tool: bool = True
+    assistant_last: bool = True
+    """An assistant message at the end, with a system message at the head."""
     padding: str = ""
     """The text of a message that is put where one is missing."""
 
@@ -59,7 +61,13 @@ def strictest(rules: TurnRules) -> Iterable[TurnRules]:
 Ask = Callable[[list[list[Message]]], list[str | None]]
 
 _WORDS = "..."
-_FIRST, _SECOND, _THIRD, _FOURTH = "word one", "word two", "word three", "word four"
+_ZEROTH, _FIRST, _SECOND, _THIRD, _FOURTH = (
+    "word zero",
+    "word one",
+    "word two",
+    "word three",
+    "word four",
+)
 _CALL = {
     "id": "callabc12",
     "type": "function",
@@ -72,12 +80,13 @@ def learn(ask: Ask) -> TurnRules:
 
     ``ask`` renders conversations; None stands for one that the template refused.
     """
-    head = [_said(SYSTEM, "word zero")]
+    head = [_said(SYSTEM, _ZEROTH)]
     question = [_said(USER, _FIRST)]
     alone, led, only = ask([question, head + question, head])
-    if alone is None and led is None:
+    if not (_in_order(alone, _FIRST) or _in_order(led, _FIRST)):
         return TurnRules()  # it takes nothing of ours: maybe it wants arguments of the request
     lead = head if alone is None else []
+    system = _in_order(led, _ZEROTH)
     user, answer = lead + question, _said(ASSISTANT, _SECOND)
     later = [*user, answer, _said(SYSTEM, _THIRD), _said(USER, _FOURTH)]
     texts = ask(
@@ -90,20 +99,23 @@ def learn(ask: Ask) -> TurnRules:
             [*user, {**answer, "tool_calls": [_CALL]}, _result(), _said(USER, _FOURTH)],
             [*user, _said(ASSISTANT, ""), _said(USER, _SECOND)],
             [*lead, _said(USER, ""), answer, _said(USER, _THIRD)],
+            [*(head if system else lead), *question, answer],
         ]
     )
-    placed, unknown, spoken, asked_twice, answer_first, after_tool, unanswered, unasked = texts
+    placed, unknown, spoken, asked_twice, answer_first, after_tool, *more = texts
+    unanswered, unasked, answered = more
     all_words = (_FIRST, _SECOND, _THIRD, _FOURTH)
     return TurnRules(
-        system=led is not None and "word zero" in led,
-        # One that writes it as any other role that it has not heard of does not know it.
-        later_system=_in_order(placed, *all_words) and placed != unknown,
+        system=system,
+        # A template that writes any unheard-of role likewise does not know this one.
+        later_system=system and _in_order(placed, *all_words) and placed != unknown,
         no_system=alone is not None,
-        no_user=only is not None,
+        no_user=_in_order(only, _ZEROTH),
         user_pairs=_in_order(asked_twice, _FIRST, _SECOND),
         assistant_pairs=_in_order(spoken, *all_words),
         assistant_first=_in_order(answer_first, _FIRST, _SECOND),
         user_after_tool=after_tool is not None,
+        assistant_last=_in_order(answered, *((_ZEROTH,) if system else ()), _FIRST, _SECOND),
         padding="" if None not in (unanswered, unasked) else _WORDS,
     )
 
