@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -295,3 +295,21 @@ class InputProcessor:
             return None
         shown = {token: text.encode() for text, token in self._delimiters.items()}
         return Voice(OutputParser(self._chat_format, use=prompt.tools, thinking=thinking), shown)
+
+
+class LateInputProcessor:
+    """An input processor for requests that are rare, made with the first one. For one thread."""
+
+    def __init__(self, make: Callable[[], InputProcessor]) -> None:
+        """``make`` may raise TemplateFailed or SandboxFailed; the next request tries again."""
+        self._make = make
+        self._made: InputProcessor | None = None
+
+    def prepare(self, request: Generate) -> EngineSequence | Input:
+        """Raises :class:`InputRefused`."""
+        if self._made is None:
+            try:
+                self._made = self._make()
+            except (TemplateFailed, SandboxFailed) as error:
+                raise InputRefused(COMPUTE_FAILED, str(error)) from error
+        return self._made.prepare(request)
