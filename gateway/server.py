@@ -14,8 +14,9 @@ import uvicorn
 from gateway.app import Gateway
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from gateway.http.connection import LINGER_S, Connection, Terms
+from gateway.http.connection import Connection
 from gateway.http.open_files import connections_allowed
+from gateway.http.terms import LINGER_S, Terms
 from gateway.pool import Pool, PoolFailed
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.served_model import ServedModel
