@@ -35,6 +35,7 @@ SERVER: Final = (
     "docs/test_examples.py",
     "docs/test_reference.py",
     "e2e",
+    "gateway/cli/test_streams.py",
     "gateway/model_files/test_catalog.py",
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",

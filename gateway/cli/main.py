@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -30,6 +30,7 @@ from gateway.http.tls import server_context
 from gateway.model_files import memory_check
 from gateway.served import memory_budget
 from gateway.system import log_setup
+from gateway.system.log_setup import escaped
 
 SEND_BUFFER = 1 << 16
 """Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
@@ -38,8 +39,13 @@ client that does not read is noticed."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``forge`` command; returns the exit code."""
-    parser = build_parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    named = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    return console.main(named, lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    parser = build_parser()
     unknown = llama_server_compat.hint(arguments) if arguments[:1] == ["serve"] else None
     if unknown is not None:
         return console.fail("serve", unknown)
@@ -67,6 +73,7 @@ def _check_sampling(defaults: dict[str, Any]) -> None:
 
 def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
+    console.go_on_without_output()
     # Only while the model is downloaded can it be interrupted: later it has its own handlers.
     return console.run(
         "serve",
@@ -148,7 +155,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def build_parser() -> argparse.ArgumentParser:
     """Options come from :class:`gateway.config.config.Config`, which is their only list."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="forge",
         description="Forge: an inference gateway. Asyncio for I/O, processes for compute, "
         "and a queue that is fair and never starves.",
@@ -220,6 +227,13 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     if name == "model":
         hidden = {**shared, "help": argparse.SUPPRESS, "type": "hf:{}".format}
         parser.add_argument(*HUB, **hidden)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats what was typed only in a form that is harmless for a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
 
 
 class _Joined(argparse.Action):

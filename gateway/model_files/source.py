@@ -65,6 +65,8 @@ class Variant:
 
 def parse(text: str) -> Hub | Url | None:
     """Return the source that ``text`` names; None: a local path. Raises :class:`BadSource`."""
+    if re.match(r"hf:|https?://", text) and text.encode("utf-8", "replace").decode() != text:
+        raise BadSource(f"{shown(text)}: not UTF-8")
     if text.startswith("hf:"):
         repository, _, wanted = text.removeprefix("hf:").partition(":")
         if not REPOSITORY.fullmatch(repository):
