@@ -29,6 +29,7 @@ from workers.protocol import (
     Text,
     Tokens,
     ToolUse,
+    overflow_message,
 )
 from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import GrammarFailed, SandboxFailed
@@ -41,11 +42,18 @@ NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 class InputRefused(Exception):
     """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
 
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
-        """``param`` is the faulty field, in OpenAI's names."""
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        param: str | None = None,
+        overflow: tuple[int, int] | None = None,
+    ) -> None:
+        """``param`` is the faulty field, in OpenAI's names; ``overflow`` as in Failed."""
         super().__init__(message)
         self.code = code
         self.param = param
+        self.overflow = overflow
 
 
 def check_token_ids(
@@ -61,6 +69,11 @@ def check_token_ids(
         field = f"{param}.{wrong}" if indexed else param
         message = f"'{field}': token ids of this model are 0 to {n_vocab - 1}, not {ids[wrong]}"
         raise InputRefused(code, message, field)
+
+
+def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> InputRefused:
+    message = overflow_message(what, str(tokens), limit, param)
+    return InputRefused(CONTEXT_OVERFLOW, message, param, (tokens, limit))
 
 
 class Sandbox(Protocol):
@@ -168,11 +181,8 @@ class InputProcessor:
         if not tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         if len(tokens) + (request.params.max_tokens != 0) > self._limit:
-            raise InputRefused(
-                CONTEXT_OVERFLOW,
-                f"the prompt has {len(tokens)} tokens, the context holds {self._limit} tokens "
-                "for prompt and completion together",
-            )
+            what = "messages" if isinstance(prompt, Chat) else "prompt"
+            raise _overflow(len(tokens), self._limit, what)
         guide = self._guide(request, thinking)
         voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
@@ -187,7 +197,7 @@ class InputProcessor:
         return msgspec.structs.replace(request, params=params)
 
     def _check_bias(self, request: Generate) -> None:
-        """Refuse unknown ids, which llama.cpp skips, and a ban of all tokens.
+        """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.
 
         llama.cpp samples an arbitrary token if all are banned.
         """
@@ -195,8 +205,13 @@ class InputProcessor:
         given = params.sampling.logit_bias
         biased = [token for token, _ in given]
         check_token_ids(biased, n_vocab, "logit_bias", code=BAD_PARAMETER)
+        check_token_ids(params.stop_token_ids, n_vocab, "stop_token_ids", code=BAD_PARAMETER)
         banned = {token for token, bias in given if bias == -math.inf}
-        if banned and len(banned | self._model.eog if params.ignore_eos else banned) == n_vocab:
+        if banned and (params.ignore_eos or params.min_tokens):
+            banned |= self._model.eog
+        if banned and params.min_tokens:
+            banned.update(params.stop_token_ids)
+        if len(banned) == n_vocab:
             raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
     def _input(self, request: Generate) -> Input:
@@ -209,8 +224,7 @@ class InputProcessor:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
         longest = self._embeddings.longest
         if len(tokens) > longest:
-            message = f"'input': it has {len(tokens)} tokens, this model embeds {longest} at most"
-            raise InputRefused(CONTEXT_OVERFLOW, message, "input")
+            raise _overflow(len(tokens), longest, "input", "input")
         return Input(request, tokens)
 
     def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:

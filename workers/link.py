@@ -142,6 +142,13 @@ class Link:
         try:
             return input_processor.prepare(request)
         except InputRefused as refused:
-            failed = Failed(request.id, request.attempt, refused.code, str(refused), refused.param)
+            failed = Failed(
+                request.id,
+                request.attempt,
+                refused.code,
+                str(refused),
+                refused.param,
+                refused.overflow,
+            )
             self.send(Step([failed], None))
             return None

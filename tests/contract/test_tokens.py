@@ -157,13 +157,6 @@ def test_bad_message(front: httpx.Client, message: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("name", ["max_tokens", "stream", "priority", "Content", "text"])
-def test_unknown_parameter(front: httpx.Client, path: str, name: str) -> None:
-    failure = refusal(front, path, **{name: 1})
-    assert (failure.status, failure.code, failure.param) == (400, "unknown_parameter", name)
-
-
-@pytest.mark.parametrize("path", PATHS)
 def test_a_body_that_is_too_large(front: httpx.Client, path: str) -> None:
     failure = refusal(front, path, **{PATHS[path]: "x" * MAX_BODY})
     assert (failure.status, failure.code) == (413, "body_too_large")
