@@ -141,7 +141,7 @@ async def serve(
 
 
 def url(sock: socket.socket, tls: bool) -> str:
-    """Where clients on this machine reach the server."""
+    """Return the URL at which clients on this machine reach the server."""
     host, port = sock.getsockname()[:2]
     scheme = "https" if tls else "http"
     if host in ("0.0.0.0", "::"):

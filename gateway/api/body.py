@@ -12,18 +12,17 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from gateway.api.content_encoding import decoded, encodings
 from gateway.api.field_policy import IgnoredFields, fields, sort
 from gateway.api.field_table import DEFAULTS
 from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
-from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.api.upload import receive
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
     BadRequest,
-    BodyTimeout,
-    BodyTooLarge,
     PriorityNotAllowed,
     UnknownParameter,
     UnsupportedParameter,
@@ -121,12 +120,15 @@ def job(
 
 
 async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, Any], int]:
-    """The JSON object in the body, and the body's bytes.
+    """The JSON object in the body, and the body's bytes, decoded.
 
-    ``timeout`` is in seconds, see :func:`upload_deadline`. Raises BodyTooLarge, BodyTimeout,
-    BadRequest or ClientDisconnect.
+    ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
+    BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
     """
-    data = await _receive(request, limit, timeout)
+    names = encodings(request.headers.getlist("content-encoding"))
+    data: bytes | bytearray = await receive(request, limit, timeout)
+    if names:
+        data = await asyncio.to_thread(decoded, data, names, limit)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -134,44 +136,6 @@ async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, 
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     return value, len(data)
-
-
-async def _receive(request: Request, limit: int, timeout: float) -> bytearray:
-    """All bytes of the body, ``limit`` at most, if they come in time."""
-    too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    data = bytearray()
-    clock = asyncio.get_running_loop().time
-    start = clock()
-    try:
-        async with asyncio.timeout_at(start + timeout) as late:
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                data += message.get("body", b"")
-                if len(data) > limit:
-                    raise too_large
-                if not message.get("more_body", False):
-                    break
-                late.reschedule(upload_deadline(start, clock(), len(data), timeout))
-    except TimeoutError:
-        raise BodyTimeout(
-            f"the body is too slow: {len(data)} bytes in {clock() - start:.1f} seconds; the next "
-            f"may take {timeout:g}, and after as many the average is {MIN_UPLOAD_RATE} a second"
-        ) from None
-    return data
-
-
-def upload_deadline(start: float, now: float, received: int, timeout: float) -> float:
-    """When a body is too late, of which ``received`` bytes came from ``start`` to ``now``.
-
-    After a silence of ``timeout`` seconds, or when the whole, after as many seconds to begin with,
-    fell behind MIN_UPLOAD_RATE: a byte now and then would keep the connection for ever.
-    """
-    return min(now + timeout, start + timeout + received / MIN_UPLOAD_RATE)
 
 
 def parse(

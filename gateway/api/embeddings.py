@@ -46,7 +46,7 @@ _Many = Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)
 
 
 def _form(value: Any) -> str | None:
-    """Which of the four forms of input this is, told by its beginning; None if it is none."""
+    """The form of input, of the four, told by its beginning; None if it is none."""
     if isinstance(value, str):
         return "text"
     if not isinstance(value, list):

@@ -54,6 +54,7 @@ ANY_BODY: tuple[type[ForgeError], ...] = (
     errors.UnknownParameter,
     errors.BodyTimeout,
     errors.BodyTooLarge,
+    errors.UnsupportedEncoding,
 )
 WORK: tuple[type[ForgeError], ...] = (
     errors.InvalidPrompt,

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from gateway.api import infer, openai
+from gateway.api.content_encoding import ACCEPTED
 from gateway.core.errors import (
     BadRequest,
     BodyTimeout,
@@ -15,6 +16,7 @@ from gateway.core.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    UnsupportedEncoding,
 )
 
 MOST_TOLD = 200
@@ -54,6 +56,8 @@ class Failures:
         if isinstance(error, BodyTimeout):
             # What still comes would be taken for a request.
             response.headers["Connection"] = "close"
+        if isinstance(error, UnsupportedEncoding):
+            response.headers["Accept-Encoding"] = ACCEPTED
         return response
 
     async def _forge_error(self, request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from gateway.api.docstrings import descriptions
 from gateway.api.endpoint import EVENTS, JSON, Body, Endpoint
 from gateway.api.field_policy import fields, rows
 from gateway.api.field_table import Below, Row
-from gateway.core.errors import ForgeError
+from gateway.core.errors import ForgeError, UnsupportedEncoding
 from gateway.core.priority import PRIORITIES
 
 VERSION = "3.1.0"
@@ -27,6 +27,8 @@ from, and what operators want to know.
 
 A field that is `null` or absent has its default. A field that is not described here is ignored
 and named in the header `X-Ignored-Parameters`; with `--unknown-parameters refuse` it is a 400.
+
+A body may be compressed, if its `Content-Encoding` says how: `gzip`, `zstd` or `deflate`.
 """
 
 SCHEMES: Object = {
@@ -71,6 +73,7 @@ HEADERS: Object = {
     "Retry-After": _header(
         "Seconds after which it is worth another try.", {"type": "integer", "minimum": 0}
     ),
+    "Accept-Encoding": _header("The encodings of bodies that are read.", {"type": "string"}),
     "X-RateLimit-Limit-Requests": _header("What the key may do in a minute.", {"type": "integer"}),
     "X-RateLimit-Remaining-Requests": _header("What is left of it.", {"type": "integer"}),
     "X-RateLimit-Limit-Tokens": _header("What the key may use in a minute.", {"type": "integer"}),
@@ -274,6 +277,8 @@ def _headers(endpoint: Endpoint, status: int) -> Object:
         names.append("X-Seed")
     if endpoint.queued != "no" and status in (200, 429):
         names += LIMITS
+    if status == UnsupportedEncoding.status:
+        names.append("Accept-Encoding")
     if endpoint.body is not None and status == 200:
         names.append("X-Ignored-Parameters")
     if status in RETRY:

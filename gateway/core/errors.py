@@ -142,9 +142,15 @@ class BodyTimeout(ForgeError):
 
 
 class BodyTooLarge(ForgeError):
-    """More bytes than the operator allows."""
+    """More bytes than the operator allows, as sent or decoded."""
 
     status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class UnsupportedEncoding(ForgeError):
+    """The body's Content-Encoding is none that is read; the header Accept-Encoding says which."""
+
+    status, code, type = 415, "unsupported_encoding", "invalid_request_error"
 
 
 class UrlTooLong(ForgeError):
@@ -195,7 +201,7 @@ class Unavailable(ForgeError):
 
 
 class TooManyConnections(Unavailable):
-    """As many connections are open as the operator or the system allows."""
+    """The operator or the system allows no more connections than are open."""
 
     code = "too_many_connections"
 

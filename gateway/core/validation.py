@@ -65,7 +65,7 @@ def explain(error: ValidationError, value: Any) -> ValidationProblem:
 
 
 def _progress(path: tuple[str, ...]) -> tuple[int, int]:
-    """How far into a value an error is: its depth, and its place in a list."""
+    """Return an error's place in a value: its depth, and its index in a list."""
     return len(path), int(path[-1]) if path and path[-1].isdecimal() else 0
 
 

@@ -43,7 +43,7 @@ Number = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class FloodBody(BaseModel):
-    """How many requests of each class, and how long they shall be."""
+    """The number of requests of each class, and their length."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -43,7 +43,7 @@ class Live:
 
     @property
     def viewers(self) -> int:
-        """How many watch."""
+        """The number of viewers."""
         return self._viewers
 
     def join(self) -> None:

@@ -1,4 +1,4 @@
-"""Which models are on this machine: in the hub's cache, in our own, in folders that are named."""
+"""The models on this machine: in the hub's cache, in our own, in folders that are named."""
 
 import os
 import time
@@ -70,7 +70,7 @@ def hub() -> Iterator[CatalogEntry]:
 
 
 def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it got; its own rules, without importing it."""
+    """Return the folder where huggingface_hub keeps files; its own rules, without importing it."""
     home = os.environ.get("HF_HOME") or Path(
         os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
     )
@@ -197,7 +197,7 @@ def _remove_own(entry: CatalogEntry) -> int:
 
 
 def age(modified: float, now: float | None = None) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Return an age in the largest unit that fits."""
     seconds = max(0.0, (time.time() if now is None else now) - modified)
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if (count := int(seconds // length)) > 0:

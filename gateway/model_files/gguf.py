@@ -51,7 +51,7 @@ class Tensor(NamedTuple):
 
     @property
     def values(self) -> int:
-        """How many it has."""
+        """The number of its elements."""
         return prod(self.shape)
 
     @property

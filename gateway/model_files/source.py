@@ -1,4 +1,4 @@
-"""Where a model comes from, and which file of several is meant. Pure."""
+"""The source of a model, and the file that is meant among several. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from gateway.system.paths import cache_folder
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where models are kept. Raises RuntimeError if this user has no home."""
+    """Return the folder of models. Raises RuntimeError if this user has no home."""
     return cache_folder(environment) / "models"
 
 

@@ -61,7 +61,7 @@ class Pool(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be served for now, if so; None again as soon as a worker is ready."""
+        """The reason why nothing can be served for now; None again as soon as a worker is ready."""
         ...
 
     async def start(self, listener: Listener) -> None:

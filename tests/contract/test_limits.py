@@ -102,7 +102,7 @@ def test_unknown_model(front: httpx.Client, streaming: Dialect, name: str, strea
     assert f"'{name}'" in failure.message
 
 
-@pytest.mark.parametrize("path", ["/dashboard/", "/v1", "/v1/nothing", "/v2/chat/completions"])
+@pytest.mark.parametrize("path", ["/dashboard/x", "/v1", "/v1/nothing", "/v2/chat/completions"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_path(front: httpx.Client, method: str, path: str) -> None:
     response = front.request(method, path)

@@ -1,4 +1,4 @@
-"""How a model makes calls, and how its chat template reads earlier ones. Pure."""
+"""A model's way to make calls, and its chat template's way to read earlier ones. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from workers.protocol import ToolUse
 
 @dataclass(frozen=True)
 class CallFormat:
-    """How a model makes calls, and how its template reads them."""
+    """A model's way to make calls, and its template's way to read them."""
 
     name: str
     layout: Layout

@@ -11,7 +11,7 @@ THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 @dataclass(frozen=True)
 class TemplateQuirks:
-    """How a template takes system messages and earlier thoughts."""
+    """A template's way to take system messages and earlier thoughts."""
 
     system_role: bool = True
     """True if it has a place for system messages; else the user's turns tell them."""

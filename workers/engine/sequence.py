@@ -16,7 +16,7 @@ from workers.sampling.logprobs import LogprobReader
 
 
 class Voice(NamedTuple):
-    """How an answer is taken apart into text, thoughts and calls."""
+    """The way in which an answer is taken apart into text, thoughts and calls."""
 
     parser: OutputParser
     shown: Mapping[int, bytes]

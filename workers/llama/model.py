@@ -10,6 +10,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
+from workers.llama.tokenizer import Tokenizer
 from workers.protocol import ModelInfo, WorkerSpec
 from workers.template.chat_template import NAMED, joined
 
@@ -57,6 +58,7 @@ class Model:
         """Tokens that end a generation."""
         self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
         """The bytes of every token; empty for control tokens."""
+        self.tokenizer = Tokenizer(vocab)
         self.shares_prefixes = not (
             llama_cpp.llama_model_is_recurrent(handle)
             or llama_cpp.llama_model_is_hybrid(handle)
@@ -146,16 +148,7 @@ class Model:
         ``add_special``: what the model wants around a text, such as BOS, is added.
         ``parse_special``: special tokens written in it count as such.
         """
-        data = text.encode("utf-8", "replace")
-        size = len(data) + 8
-        while True:
-            buffer = (ctypes.c_int32 * size)()
-            got = llama_cpp.llama_tokenize(
-                self._vocab, data, len(data), buffer, size, add_special, parse_special
-            )
-            if got >= 0:
-                return buffer[:got]
-            size = -got
+        return self.tokenizer.tokenize(text, add_special=add_special, parse_special=parse_special)
 
     @functools.cached_property
     def guide_tokenizer(self) -> LLTokenizer:

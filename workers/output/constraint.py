@@ -57,7 +57,7 @@ class Guide:
         return bool(self._matcher.is_stopped())
 
     def allowed(self) -> bytes:
-        """Which tokens may come next: a bit for each, the least significant of a byte first.
+        """Return the tokens that may come next: a bit for each, the lowest of a byte first.
 
         Raises :class:`ConstraintFailed`.
         """

@@ -53,7 +53,7 @@ class IncrementalDetokenizer:
 
 
 def earliest(text: str, stops: Sequence[str]) -> int | None:
-    """Where the stop that is complete first begins in ``text`` (the longest of several), or None.
+    """Return where the stop that is complete first begins in ``text`` (the longest), or None.
 
     Not the first to begin: that would depend on how the text was cut into tokens.
     """

@@ -1,4 +1,4 @@
-"""How to generate: sampling, limits, the form of the answer, or an embedding instead."""
+"""The parameters of a generation: sampling, limits, the form of the answer, or an embedding."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ class Dry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
-    """How a token is chosen. Neutral values switch a stage off; temperature 0 is greedy."""
+    """The choice of a token. Neutral values switch a stage off; temperature 0 is greedy."""
 
     seed: int
     temperature: float = 1.0
@@ -89,7 +89,7 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class GenerationParams(msgspec.Struct, frozen=True):
-    """How to generate. One value from the request's body to the worker's sequence.
+    """The parameters of a generation: one value from the request's body to the worker's sequence.
 
     The gateway makes it once, shares it among a request's sequences and never changes it: a
     sequence that differs (its seed, an echo already delivered) gets a copy.

@@ -107,7 +107,7 @@ class TemplateSandbox:
         tools: list[dict[str, Any]] | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> str:
-        """As :meth:`workers.template.chat_template.ChatTemplate.render`.
+        """Render as :meth:`workers.template.chat_template.ChatTemplate.render` does.
 
         Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`SandboxFailed`.
         """

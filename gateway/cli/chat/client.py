@@ -15,7 +15,7 @@ SILENCE_S = 600.0
 
 
 class RequestFailed(Exception):
-    """Why there is no answer, in the server's words where it said something."""
+    """The reason why there is no answer, in the server's words where it gave some."""
 
 
 class Cut(RequestFailed):

@@ -1,4 +1,4 @@
-"""Which server is talked to: one that runs, or one of our own that ends with us."""
+"""The server that is talked to: one that runs, or one of our own that ends with us."""
 
 import contextlib
 import os

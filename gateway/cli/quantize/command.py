@@ -27,7 +27,7 @@ _NUMBERS = {kind.name: number for number, kind in TYPES.items()}
 
 
 class QuantizeRefused(Exception):
-    """Why nothing is written, in one line."""
+    """The reason why nothing is written, in one line."""
 
 
 REFUSED = (
@@ -174,7 +174,7 @@ def _compare(source: gguf.Gguf, result: gguf.Gguf) -> list[loss.Change]:
 
 
 def _files(model: gguf.Gguf) -> dict[str, Path]:
-    """Which part of a split model each tensor is in."""
+    """Return the part of a split model that each tensor is in."""
     if len(model.files) == 1:
         return {each.name: model.files[0] for each in model.tensors}
     return {each.name: file for file in model.files for each in gguf.contents(file)}

@@ -9,7 +9,8 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from gateway.api.body import read, upload_deadline
+from gateway.api.body import read
+from gateway.api.upload import upload_deadline
 from gateway.config.config import MIN_UPLOAD_RATE
 from gateway.core.errors import BadRequest, BodyTimeout, BodyTooLarge
 
