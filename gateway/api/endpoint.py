@@ -69,6 +69,14 @@ WORK: tuple[type[ForgeError], ...] = (
 )
 """Errors of a request that waits for a slot."""
 GENERATION: tuple[type[ForgeError], ...] = (*WORK, errors.InvalidConstraint)
+CONVERSATION: tuple[type[ForgeError], ...] = (
+    errors.ContentNotSupported,
+    errors.ImageNotSupported,
+    errors.AudioNotSupported,
+    errors.VideoNotSupported,
+    errors.FileNotSupported,
+)
+"""Errors of a request that brings a conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

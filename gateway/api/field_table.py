@@ -17,6 +17,8 @@ SAMPLED = (*GENERATING, DEFAULTS)
 BODIES = (*GENERATING, EMBEDDINGS)
 TALKS = (CHAT, TEMPLATE)
 """Bodies that hold a conversation."""
+MESSAGES, PARTS, CALLS, TOOLS = "messages", "parts", "calls", "tools"
+"""Objects inside one: contents' parts, and calls and tools with their functions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,34 @@ ROWS: tuple[Row, ...] = (
         "llama-server, Ollama",
         "of samplers that are refused where they are on",
     ),
+    # Inside conversations.
+    *_rows(
+        "reasoning thinking thinking_blocks reasoning_details",
+        "mapped",
+        (MESSAGES,),
+        "OpenRouter, vLLM, Ollama, litellm",
+        "`reasoning_content`, where the message has none",
+    ),
+    Row("function_call", "mapped", (MESSAGES,), "OpenAI, old code", "`tool_calls`, of one call"),
+    *_rows(
+        "annotations audio parsed",
+        "harmless",
+        (MESSAGES,),
+        "OpenAI's clients",
+        "a part of an answer that comes back",
+    ),
+    *_rows("index id", "harmless", (MESSAGES, CALLS, PARTS), "most", "a name or a place only"),
+    Row("parsed_arguments", "harmless", (CALLS,), "OpenAI's clients", "repeats the arguments"),
+    *_rows("annotations logprobs", "harmless", (PARTS,), "OpenAI's clients", "of an answer"),
+    Row(
+        "provider_specific_fields",
+        "harmless",
+        (MESSAGES, CALLS, PARTS),
+        "litellm",
+        "notes for other servers",
+    ),
+    *_rows("signature citations", "harmless", (PARTS,), "Anthropic's", "notes for other servers"),
     # Everywhere.
     Row("cache_control", "harmless", ("anywhere",), "Anthropic's, litellm", "caching is automatic"),
+    Row("prompt_cache_breakpoint", "harmless", ("anywhere",), "OpenAI", "caching is automatic"),
 )

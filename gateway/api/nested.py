@@ -45,3 +45,12 @@ class Nested(BaseModel):
             for name in found.ignored:
                 ignored.add_of(value, name)
         return found.kept
+
+
+class Extensible(BaseModel):
+    """An object inside a body that may have more fields than Forge knows.
+
+    They are kept as they are in ``model_extra``: the policy for them needs the object's place.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")

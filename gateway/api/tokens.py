@@ -13,14 +13,21 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api import body
-from gateway.api.endpoint import JSON, Body, Endpoint, Handler
+from gateway.api.endpoint import CONVERSATION, JSON, Body, Endpoint, Handler
 from gateway.api.field_table import TEMPLATE
 from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
 from gateway.api.token_ids import TokenId
-from gateway.core.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
+from gateway.core.errors import (
+    ForgeError,
+    InvalidPrompt,
+    QueueFull,
+    Unavailable,
+    UnknownModel,
+    WorkerFailed,
+)
 from gateway.served.served_model import ServedModel
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
@@ -117,6 +124,7 @@ class TokenEndpoints:
                 self.apply_template,
                 Body(type=TemplateBody, example={"messages": messages}),
                 Templated,
+                CONVERSATION,
             ),
         ]
 
@@ -141,7 +149,13 @@ class TokenEndpoints:
         return Response(answer, media_type="application/json")
 
 
-def _post(path: str, handler: Handler, body: Body, answer: Any) -> Endpoint:
+def _post(
+    path: str,
+    handler: Handler,
+    body: Body,
+    answer: Any,
+    fails: tuple[type[ForgeError], ...] = (),
+) -> Endpoint:
     return Endpoint(
         path=path,
         handler=handler,
@@ -150,5 +164,5 @@ def _post(path: str, handler: Handler, body: Body, answer: Any) -> Endpoint:
         body=body,
         answers={JSON: answer},
         failure=ErrorBody,
-        fails=(InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed),
+        fails=(*fails, InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed),
     )

@@ -50,6 +50,41 @@ class UnknownParameter(BadRequest):
     code = "unknown_parameter"
 
 
+class ContentNotSupported(BadRequest):
+    """A part of the newest user message that is of no known kind."""
+
+    code = "content_not_supported"
+    thing, things = "part", "content of this kind"
+
+
+class ImageNotSupported(ContentNotSupported):
+    """An image in the newest user message, and the model takes none."""
+
+    code = "image_not_supported"
+    thing, things = "image", "images"
+
+
+class AudioNotSupported(ContentNotSupported):
+    """Audio in the newest user message, and the model takes none."""
+
+    code = "audio_not_supported"
+    thing, things = "audio", "audio"
+
+
+class VideoNotSupported(ContentNotSupported):
+    """A video in the newest user message, and the model takes none."""
+
+    code = "video_not_supported"
+    thing, things = "video", "videos"
+
+
+class FileNotSupported(ContentNotSupported):
+    """A file in the newest user message that is not text."""
+
+    code = "file_not_supported"
+    thing, things = "file", "files that are not text"
+
+
 class InvalidPrompt(BadRequest):
     """The model's template or tokeniser can't take these messages."""
 

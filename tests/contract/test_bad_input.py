@@ -120,9 +120,9 @@ def test_only_text_parts(front: httpx.Client) -> None:
 
 
 def test_text_parts_are_joined(http: httpx.Client) -> None:
-    parts = [{"type": "text", "text": "what is "}, {"type": "text", "text": "2+2?"}]
+    parts = [{"type": "text", "text": "what is"}, {"type": "text", "text": "2+2?"}]
     body = {"messages": [{"role": "user", "content": parts}], "max_tokens": 1}
-    whole = CHAT.ask(http, "what is 2+2?", max_tokens=1)
+    whole = CHAT.ask(http, "what is\n2+2?", max_tokens=1)
     response = http.post(CHAT.path, json=body)
     assert response.json()["usage"]["prompt_tokens"] == whole.usage["prompt_tokens"]
 

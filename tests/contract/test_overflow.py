@@ -37,7 +37,7 @@ def test_generation(http: httpx.Client, dialect: Dialect, words: int) -> None:
     body[dialect.field] = [{"role": "user", "content": text}] if dialect is CHAT else text
     found = overflow(http.post(dialect.path, json=body))
     what = "prompt" if dialect is COMPLETIONS else "messages"
-    exact = "at least" not in found["message"]
+    exact = "resulted in at least" not in found["message"]
     limit, tokens = numbers(found["message"].replace("at least ", ""), what)
     assert (limit, tokens) == (found["n_ctx"], found["n_prompt_tokens"])
     assert tokens > limit

@@ -98,7 +98,7 @@ def _settle_tools(body: dict[str, Any]) -> None:
         asked = choice.get("allowed_tools", {"tools": [choice]})["tools"]
         names = dict.fromkeys(tool["function"]["name"] for tool in asked)
         body["tools"] = [{"type": "function", "function": {"name": name}} for name in names]
-    elif choice == "required" and not body.get("tools"):
+    elif choice in ("any", "required") and not body.get("tools"):
         body["tool_choice"] = None
     else:
         for at, tool in enumerate(body.get("tools") or []):

@@ -1,9 +1,10 @@
 """The fields of a chat that make its prompt; /apply-template takes the same."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
+from gateway.api.openai.history import plain
 from gateway.api.openai.messages import Message
 from gateway.api.openai.tools import Choice, Tools, tool_use
 from gateway.api.schemas import Json
@@ -12,10 +13,15 @@ from workers.protocol import Chat
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
+def _plain(messages: list[Message], info: ValidationInfo) -> list[Any]:
+    """Return the messages as templates read them; the context learns of what is ignored."""
+    return plain(messages, info.context)
+
+
 class Conversation(BaseModel):
     """Messages and tools, and what the model's template is told beside them."""
 
-    messages: list[Message] = Field(min_length=1, fail_fast=True)
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True), AfterValidator(_plain)]
     """The conversation so far."""
     tools: Tools | None = None
     """Functions that the model may call."""
@@ -31,7 +37,8 @@ class Conversation(BaseModel):
     def chat(self) -> Chat:
         """The prompt. Raises BadRequest for tools that contradict each other."""
         use = tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
-        return Chat([message.plain() for message in self.messages], use, self._template_arguments())
+        messages = cast(list[dict[str, Any]], self.messages)  # made of them by the validator
+        return Chat(messages, use, self._template_arguments())
 
     def _template_arguments(self) -> dict[str, Any]:
         """Return an effort as families of models read it: the word itself, or whether to think."""

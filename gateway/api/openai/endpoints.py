@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
-from gateway.api.endpoint import EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai.cards import model_card
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
@@ -44,7 +44,7 @@ class OpenAI:
                 body=Body(type=ChatBody, example=CHAT_EXAMPLE),
                 answers={JSON: ChatCompletion, EVENTS: ChatChunk},
                 failure=ErrorBody,
-                fails=(*GENERATION, ModelNotSupported, UnknownModel),
+                fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
                 queued="seeded",
             ),
             Endpoint(

@@ -56,7 +56,7 @@ def test_messages_become_what_templates_read() -> None:
         Chat(
             [
                 {"role": "system", "content": "rules"},
-                {"role": "user", "content": "ab", "name": "ann"},
+                {"role": "user", "content": "a\nb", "name": "ann"},
                 {"role": "tool", "content": "4", "tool_call_id": "c1"},
             ]
         ),
