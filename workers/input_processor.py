@@ -99,9 +99,9 @@ class InputProcessor:
         self._check_bias(request)
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
-            rendered = self._prompter.write(prompt, request.now)
-            thinking = starts_thinking(self._chat_format, rendered)
-            tokens = self._model.tokenize(rendered)
+            written = self._prompter.write(prompt, request.now)
+            thinking = starts_thinking(self._chat_format, written.text)
+            tokens = self._prompter.tokenize(written)
             request = self._with_stops(request)
         else:
             tokens = self._tokens(prompt)
