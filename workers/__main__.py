@@ -16,13 +16,14 @@ from workers import llama
 from workers.chat_format import detect
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
-from workers.input_processor import InputProcessor, LateInputProcessor, Prompter
+from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.kv.cells import LedgerMismatch
 from workers.kv.host_cache import HostCache
 from workers.kv.kv import KVCache
 from workers.link import Link
 from workers.parent import die_with_parent
 from workers.planning.step_budget import StepBudget
+from workers.prompter import Prompter
 from workers.protocol import Ready, StartupFailed, Violated, WorkerSpec
 from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed, TemplateSandbox

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 import msgspec
 
@@ -13,6 +12,7 @@ from workers.engine.sequence import EngineSequence, Voice
 from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer
 from workers.output.echo import Echo
+from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
     BAD_CONSTRAINT,
     BAD_PARAMETER,
@@ -30,22 +30,13 @@ from workers.protocol import (
     Tokens,
     ToolUse,
 )
+from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import GrammarFailed, SandboxFailed
 
 STRICT_PARAM = "response_format"
 """The only field whose schemas state their own strictness."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
-
-
-class InputRefused(Exception):
-    """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
-
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
-        """``param`` is the faulty field, in OpenAI's names."""
-        super().__init__(message)
-        self.code = code
-        self.param = param
 
 
 def check_token_ids(
@@ -61,57 +52,6 @@ def check_token_ids(
         field = f"{param}.{wrong}" if indexed else param
         message = f"'{field}': token ids of this model are 0 to {n_vocab - 1}, not {ids[wrong]}"
         raise InputRefused(code, message, field)
-
-
-class Sandbox(Protocol):
-    """The runtime of untrusted texts; a worker's is
-    :class:`workers.template.sandbox.TemplateSandbox`.
-    """
-
-    def render(
-        self,
-        messages: list[dict[str, Any]],
-        now: float,
-        tools: list[dict[str, Any]] | None = None,
-        arguments: dict[str, Any] | None = None,
-    ) -> str:
-        """Raises :class:`TemplateFailed`, or :class:`SandboxFailed` if the sandbox is gone."""
-        ...
-
-    def to_lark(self, source: str) -> str:
-        """Raises :class:`GrammarFailed` or :class:`SandboxFailed`."""
-        ...
-
-
-class Prompter:
-    """Writes a conversation with the model's template. For one thread."""
-
-    def __init__(
-        self, model: Model, sandbox: Sandbox, chat_format: ChatFormat, broken: str | None = None
-    ) -> None:
-        """``broken``: the reason why no template can write a conversation, if so."""
-        self._model = model
-        self._sandbox = sandbox
-        self._chat_format = chat_format
-        self._broken = broken
-
-    def write(self, chat: Chat, now: float) -> str:
-        """Return the prompt; ``now`` (Unix s) is the date that templates see.
-
-        Raises :class:`InputRefused`.
-        """
-        if self._broken is not None:
-            raise InputRefused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
-        messages, tools = self._chat_format.calls.adapt(chat.messages, chat.tools)
-        try:
-            text = self._sandbox.render(messages, now, tools, chat.arguments)
-        except TemplateFailed as error:
-            raise InputRefused(BAD_PROMPT, str(error)) from error
-        except SandboxFailed as error:
-            raise InputRefused(COMPUTE_FAILED, str(error)) from error
-        # Many templates write BOS themselves; the tokeniser would add a second one.
-        bos = self._model.special_text("bos")
-        return text.removeprefix(bos) if bos and self._model.adds_bos else text
 
 
 class InputProcessor:

@@ -20,7 +20,6 @@ import msgspec
 from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
 from workers.engine.sequence import EngineSequence
-from workers.input_processor import InputRefused
 from workers.protocol import (
     Ask,
     Cancel,
@@ -34,6 +33,7 @@ from workers.protocol import (
     ToWorker,
     encode,
 )
+from workers.refused import InputRefused
 from workers.token_service import TokenService
 
 READ_BYTES = 1 << 18

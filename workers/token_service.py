@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from workers.input_processor import InputRefused, Prompter, check_token_ids
+from workers.input_processor import check_token_ids
 from workers.llama import Model
+from workers.prompter import Prompter
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
@@ -23,6 +24,7 @@ from workers.protocol import (
     QuestionFailed,
     Tokenize,
 )
+from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed
 

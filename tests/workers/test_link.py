@@ -12,7 +12,7 @@ from tests.support.server import DEADLINE_S
 from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
 from workers.engine.sequence import EngineSequence
-from workers.input_processor import InputProcessor, InputRefused, LateInputProcessor
+from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.link import LONG_BYTES, Link
 from workers.llama import Model
 from workers.protocol import (
@@ -34,6 +34,7 @@ from workers.protocol import (
     Tokenize,
     encode,
 )
+from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed
 from workers.token_service import TokenService

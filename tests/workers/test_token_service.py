@@ -10,8 +10,8 @@ from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import DirectSandbox, loaded
 from tests.support.f32 import f32_copy
 from workers.chat_format import detect
-from workers.input_processor import Prompter
 from workers.llama import Model
+from workers.prompter import Prompter
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
