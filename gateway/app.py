@@ -50,7 +50,7 @@ from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.metrics.models import States
+from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
 
@@ -112,6 +112,7 @@ class Gateway:
         self._loader.begin({each.name: each.dispatcher for each in self.registry.models})
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.registry.states))
+        self.metrics.registry.add(FileStates(self.registry.file_states))
         self._view = View(self.registry, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:
@@ -267,6 +268,8 @@ class Gateway:
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
+            # A page in the world that calls into a private network: if it was meant by its name.
+            allow_private_network="*" not in self.config.cors_origin,
         )
 
 

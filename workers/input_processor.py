@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,6 +12,7 @@ from workers.engine.sequence import EngineSequence, Voice
 from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer
 from workers.output.echo import Echo
+from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
     BAD_CONSTRAINT,
     BAD_PARAMETER,
@@ -31,29 +31,13 @@ from workers.protocol import (
     ToolUse,
     overflow_message,
 )
+from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import GrammarFailed, SandboxFailed
 
 STRICT_PARAM = "response_format"
 """The only field whose schemas state their own strictness."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
-
-
-class InputRefused(Exception):
-    """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
-
-    def __init__(
-        self,
-        code: str,
-        message: str,
-        param: str | None = None,
-        overflow: tuple[int, int] | None = None,
-    ) -> None:
-        """``param`` is the faulty field, in OpenAI's names; ``overflow`` as in Failed."""
-        super().__init__(message)
-        self.code = code
-        self.param = param
-        self.overflow = overflow
 
 
 def check_token_ids(
@@ -74,57 +58,6 @@ def check_token_ids(
 def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> InputRefused:
     message = overflow_message(what, str(tokens), limit, param)
     return InputRefused(CONTEXT_OVERFLOW, message, param, (tokens, limit))
-
-
-class Sandbox(Protocol):
-    """The runtime of untrusted texts; a worker's is
-    :class:`workers.template.sandbox.TemplateSandbox`.
-    """
-
-    def render(
-        self,
-        messages: list[dict[str, Any]],
-        now: float,
-        tools: list[dict[str, Any]] | None = None,
-        arguments: dict[str, Any] | None = None,
-    ) -> str:
-        """Raises :class:`TemplateFailed`, or :class:`SandboxFailed` if the sandbox is gone."""
-        ...
-
-    def to_lark(self, source: str) -> str:
-        """Raises :class:`GrammarFailed` or :class:`SandboxFailed`."""
-        ...
-
-
-class Prompter:
-    """Writes a conversation with the model's template. For one thread."""
-
-    def __init__(
-        self, model: Model, sandbox: Sandbox, chat_format: ChatFormat, broken: str | None = None
-    ) -> None:
-        """``broken``: the reason why no template can write a conversation, if so."""
-        self._model = model
-        self._sandbox = sandbox
-        self._chat_format = chat_format
-        self._broken = broken
-
-    def write(self, chat: Chat, now: float) -> str:
-        """Return the prompt; ``now`` (Unix s) is the date that templates see.
-
-        Raises :class:`InputRefused`.
-        """
-        if self._broken is not None:
-            raise InputRefused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
-        messages, tools = self._chat_format.calls.adapt(chat.messages, chat.tools)
-        try:
-            text = self._sandbox.render(messages, now, tools, chat.arguments)
-        except TemplateFailed as error:
-            raise InputRefused(BAD_PROMPT, str(error)) from error
-        except SandboxFailed as error:
-            raise InputRefused(COMPUTE_FAILED, str(error)) from error
-        # Many templates write BOS themselves; the tokeniser would add a second one.
-        bos = self._model.special_text("bos")
-        return text.removeprefix(bos) if bos and self._model.adds_bos else text
 
 
 class InputProcessor:
@@ -172,9 +105,9 @@ class InputProcessor:
         self._check_bias(request)
         prompt, thinking = request.prompt, False
         if isinstance(prompt, Chat):
-            rendered = self._prompter.write(prompt, request.now)
-            thinking = starts_thinking(self._chat_format, rendered)
-            tokens = self._model.tokenize(rendered)
+            written = self._prompter.write(prompt, request.now)
+            thinking = starts_thinking(self._chat_format, written.text)
+            tokens = self._prompter.tokenize(written)
             request = self._with_stops(request)
         else:
             tokens = self._tokens(prompt)
@@ -309,3 +242,21 @@ class InputProcessor:
             return None
         shown = {token: text.encode() for text, token in self._delimiters.items()}
         return Voice(OutputParser(self._chat_format, use=prompt.tools, thinking=thinking), shown)
+
+
+class LateInputProcessor:
+    """An input processor for requests that are rare, made with the first one. For one thread."""
+
+    def __init__(self, make: Callable[[], InputProcessor]) -> None:
+        """``make`` may raise TemplateFailed or SandboxFailed; the next request tries again."""
+        self._make = make
+        self._made: InputProcessor | None = None
+
+    def prepare(self, request: Generate) -> EngineSequence | Input:
+        """Raises :class:`InputRefused`."""
+        if self._made is None:
+            try:
+                self._made = self._make()
+            except (TemplateFailed, SandboxFailed) as error:
+                raise InputRefused(COMPUTE_FAILED, str(error)) from error
+        return self._made.prepare(request)

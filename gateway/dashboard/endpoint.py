@@ -115,6 +115,7 @@ class Stream(Response):
         self._hello = hello
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["endless"] = True  # a connection that half closes has no answer to wait for
         try:
             await unless_hung_up(receive, self._follow(send))
         except ClientDisconnect:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.config import EMBEDDED_MODEL, ConfigError
+from gateway.core.split_files import parts
 from gateway.model_files import gguf, url_cache
 from gateway.model_files.ggml import FILE_TYPES
 from gateway.model_files.source import Hub, Url, choose, parse, quantisation, variants
@@ -120,13 +121,13 @@ def find(text: str) -> CatalogEntry:
     """
     path = Path(text)
     if path.is_file():
-        return _entry(text, tuple(gguf.parts(path)), _home(path))
+        return _entry(text, tuple(parts(path)), _home(path))
     source = parse(text)
     if isinstance(source, Url):
         path = url_cache.place(source.url, source.url)
         if not path.exists():
             raise ConfigError(f"{text} is not here; forge pull gets it")
-        return _entry(str(path), tuple(gguf.parts(path)), "web")
+        return _entry(str(path), tuple(parts(path)), "web")
     if isinstance(source, Hub):
         return _of_hub(text, source)
     matches = [entry for entry in everything() if text.lower() in entry.name.lower()]

@@ -60,6 +60,23 @@ def test_special_tokens(http: httpx.Client) -> None:
     assert end not in plain
 
 
+def test_texts_that_are_nothing_but_special_tokens(http: httpx.Client) -> None:
+    """One after the other, as many as a body may hold: they take longer the more there are."""
+    (end,) = ask(http, "/tokenize", content="<|im_end|>")["tokens"]
+    assert ask(http, "/tokenize", content="<|im_end|>" * 50_000)["tokens"] == [end] * 50_000
+
+
+def test_a_conversation_of_ten_thousand_tiny_messages(http: httpx.Client) -> None:
+    """Its prompt is made like any other, and is too long; what is short is served meanwhile."""
+    turn = [{"role": "user", "content": ""}, {"role": "assistant", "content": "x"}]
+    talk = [*turn * 5000, {"role": "user", "content": "hi"}]
+    prompt = ask(http, "/apply-template", messages=talk)["prompt"]
+    assert prompt == ChatTemplate(TEMPLATE, bos="", eos="").render(talk, 0)
+    answer = http.post(CHAT.path, json={"messages": talk})
+    assert CHAT.refusal(answer).code == "context_length_exceeded"
+    assert ask(http, "/tokenize", content="hello") == {"tokens": [1116]}
+
+
 def test_a_prompt_has_as_many_tokens_as_the_usage_says(http: httpx.Client) -> None:
     text = "Once upon a time there was"
     answer = COMPLETIONS.ask(http, text, max_tokens=1)

@@ -11,6 +11,10 @@ from workers.chat_format.parser import CallParser
 from workers.chat_format.template_quirks import TemplateQuirks
 from workers.chat_format.thoughts import Thoughts
 from workers.protocol import ToolUse
+from workers.template.turns import Ask, TurnRules, arrange, learn, with_one_head
+
+FREE = TurnRules()
+"""Rules of a template that takes turns in any order."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +27,27 @@ class CallFormat:
     quirks: TemplateQuirks
 
     def adapt(
-        self, messages: list[Message], use: ToolUse | None
+        self, messages: list[Message], use: ToolUse | None, rules: TurnRules = FREE
     ) -> tuple[list[Message], Tools | None]:
-        """Messages and tools as the template reads them.
+        """Messages and tools as the template reads them, in an order that it takes.
 
         ``messages`` are OpenAI's: content is text or None, a call's arguments are JSON. A model
         that may call nothing is shown no tools, yet sees earlier calls and their results.
         """
-        adapted, tools = self.history.adapt(messages, use)
-        return self.quirks.adapt(adapted), tools or None
+        messages = with_one_head(messages)
+        if isinstance(self.history, PromptedTools):  # it makes plain turns of calls and results
+            adapted, tools = self.history.adapt(messages, use)
+            return self.quirks.adapt(arrange(adapted, rules)), tools
+        adapted, shown = self.history.adapt(arrange(messages, rules), use)
+        return self.quirks.adapt(adapted), shown or None
+
+    def learn(self, ask: Ask) -> TurnRules:
+        """Return the rules of the template that ``ask`` renders with."""
+
+        def adapted(conversations: list[list[Message]]) -> list[str | None]:
+            return ask([self.adapt(messages, None)[0] for messages in conversations])
+
+        return learn(adapted)
 
     def grammar(
         self, use: ToolUse, content: str, special: Callable[[str], str], *, free: bool = True

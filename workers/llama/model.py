@@ -34,11 +34,15 @@ class Model:
         place_threads(spec.numa)
         self._template = spec.chat_template
         self._overridden = spec.override_kv
-        with loading(readable(spec.model_path)):
+        with loading(readable(spec.model_path), spec.files):
             params = model_params(spec)
             if not weights:
                 params.no_alloc, params.load_mode = True, llama_cpp.LLAMA_LOAD_MODE_NONE
-            handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
+            if spec.files:
+                paths = (ctypes.c_char_p * len(spec.files))(*map(os.fsencode, spec.files))
+                handle = llama_cpp.llama_model_load_from_splits(paths, len(paths), params)
+            else:
+                handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
             if handle is None:
                 raise LoadFailed("llama.cpp can't load this model")
         self.handle = handle

@@ -12,7 +12,6 @@ from tests.support.encoder import CONTEXT, WIDTH, encoder
 from tests.support.engine_driver import Driver, driver, embed, generate, loaded
 from tests.support.vectors import Reference, reference, same, unpacked
 from workers import llama
-from workers.input_processor import InputRefused
 from workers.llama import EmbeddingContext, LoadFailed, Model
 from workers.llama.pooling import Rows
 from workers.protocol import (
@@ -23,6 +22,7 @@ from workers.protocol import (
     Cancel,
     Started,
 )
+from workers.refused import InputRefused
 
 Chunks = list[tuple[int, int, list[int], range]]
 TEXTS = ["Once upon a time", "2 + 2 =", "x", "The queue is fair and nobody starves. " * 3]

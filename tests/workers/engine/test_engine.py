@@ -4,9 +4,9 @@ import pytest
 
 from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate
-from workers.input_processor import InputRefused
 from workers.llama import Model, Sampler
 from workers.protocol import BAD_PROMPT, CONTEXT_OVERFLOW, Chat, Sampling, Step
+from workers.refused import InputRefused
 
 PROMPT = "Once upon a time there was a little"
 HELLO = Chat([{"role": "user", "content": "What is 2+2?"}])

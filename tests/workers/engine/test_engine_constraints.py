@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from tests.support.engine_driver import Driver, generate, with_params
-from workers.input_processor import InputRefused
 from workers.protocol import (
     BAD_CONSTRAINT,
     CallDelta,
@@ -22,6 +21,7 @@ from workers.protocol import (
     Sampling,
     ToolUse,
 )
+from workers.refused import InputRefused
 
 SCHEMA = {
     "type": "object",

@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.engine_driver import Driver, generate, with_params
 from tests.workers.engine.test_engine import HELLO, PROMPT, SEEDED
-from workers.input_processor import InputRefused
 from workers.llama import Model
 from workers.protocol import BAD_CONSTRAINT, BAD_PARAMETER, Generate, Grammar, JsonSchema, Sampling
+from workers.refused import InputRefused
 
 WARM = Sampling(seed=5, temperature=1.2)
 

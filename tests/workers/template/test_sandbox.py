@@ -12,7 +12,13 @@ import pytest
 
 from tests.support.template_families import FAMILIES
 from workers.template.chat_template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
-from workers.template.sandbox import SandboxFailed, SandboxLimits, TemplateSandbox
+from workers.template.sandbox import (
+    Probed,
+    Rendered,
+    SandboxFailed,
+    SandboxLimits,
+    TemplateSandbox,
+)
 
 LIMITS = SandboxLimits(cpu_s=1, memory=256 << 20)
 QUICK = SandboxLimits(cpu_s=0.3, memory=256 << 20)
@@ -252,7 +258,7 @@ def test_one_that_is_killed_at_work_is_replaced(sandbox: Open) -> None:
     made._process.send_signal(signal.SIGSTOP)
     ask, asked = made._ask, []
 
-    def kill_first(request: Any) -> str:
+    def kill_first(request: Any) -> Rendered | Probed:
         asked.append(request)
         if len(asked) == 1:
             os.kill(made._process.pid, signal.SIGKILL)
