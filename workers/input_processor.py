@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from workers.chat_format import ChatFormat, OutputParser, starts_thinking
+from workers.chat_format import ChatFormat, OutputParser
 from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence, Voice
 from workers.llama import EmbeddingShape, Model
@@ -103,10 +103,10 @@ class InputProcessor:
             message = f"{self._name} embeds and does not generate text"
             raise InputRefused(NOT_SUPPORTED, message, "model")
         self._check_bias(request)
-        prompt, thinking = request.prompt, False
+        prompt, thinking, form = request.prompt, False, self._chat_format
         if isinstance(prompt, Chat):
             written = self._prompter.write(prompt, request.now)
-            thinking = starts_thinking(self._chat_format, written.text)
+            thinking, form = written.thinking, written.chat_format
             tokens = self._prompter.tokenize(written)
             request = self._with_stops(request)
         else:
@@ -116,8 +116,8 @@ class InputProcessor:
         if len(tokens) + (request.params.max_tokens != 0) > self._limit:
             what = "messages" if isinstance(prompt, Chat) else "prompt"
             raise _overflow(len(tokens), self._limit, what)
-        guide = self._guide(request, thinking)
-        voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
+        guide = self._guide(request, thinking, form)
+        voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
         return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo)
 
@@ -193,7 +193,7 @@ class InputProcessor:
 
     # ------------------------------------------------------------------ the answer's form
 
-    def _guide(self, request: Generate, thinking: bool) -> Guide | None:
+    def _guide(self, request: Generate, thinking: bool, form: ChatFormat) -> Guide | None:
         """Return the constraint on the answer's form, if the request has one."""
         constraint, prompt = request.params.constraint, request.prompt
         use = prompt.tools if isinstance(prompt, Chat) else None
@@ -203,7 +203,7 @@ class InputProcessor:
         try:
             content = constraint if isinstance(constraint, JsonSchema) else None
             source = self._lark(constraint) if isinstance(constraint, Grammar) else None
-            grammar = self._answer(content or source, prompt, thinking)
+            grammar = self._answer(content or source, prompt, thinking, form)
             return self._compiler.compile(grammar, probe=source is not None)
         except (ConstraintFailed, GrammarFailed) as error:
             message = f"'{param}' can't be enforced: {error}"
@@ -217,15 +217,17 @@ class InputProcessor:
         except SandboxFailed as error:
             raise InputRefused(COMPUTE_FAILED, str(error)) from error
 
-    def _answer(self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool) -> str:
-        """Return the grammar of the whole answer: text, calls and thoughts."""
+    def _answer(
+        self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool, form: ChatFormat
+    ) -> str:
+        """Return the grammar of the whole answer, or of its rest: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
             return answer(content)
-        use, thoughts = prompt.tools or NO_TOOLS, self._chat_format.thoughts
+        use, thoughts = prompt.tools or NO_TOOLS, form.thoughts
         free = content is None
         return answer(
             content,
-            calls=self._chat_format.calls.grammar(use, "content", self._special, free=free),
+            calls=form.calls.grammar(use, "content", self._special, free=free),
             thought=None
             if thoughts is None
             else thoughts.grammar(self._special, thinking=thinking),
@@ -236,12 +238,12 @@ class InputProcessor:
         token = self._delimiters.get(text)
         return json.dumps(text) if token is None else f"<[{token}]>"
 
-    def _voice(self, prompt: Chat, thinking: bool) -> Voice | None:
+    def _voice(self, prompt: Chat, thinking: bool, form: ChatFormat) -> Voice | None:
         """Return the parser of the answer, if it may hold more than text."""
-        if prompt.tools is None and self._chat_format.plain:
+        if prompt.tools is None and form.plain:
             return None
         shown = {token: text.encode() for text, token in self._delimiters.items()}
-        return Voice(OutputParser(self._chat_format, use=prompt.tools, thinking=thinking), shown)
+        return Voice(OutputParser(form, use=prompt.tools, thinking=thinking), shown)
 
 
 class LateInputProcessor:

@@ -7,7 +7,17 @@ from typing import Any, Protocol
 
 import msgspec
 
-from workers.chat_format import ChatFormat
+from workers.chat_format import ChatFormat, starts_thinking
+from workers.chat_format.continuation import (
+    THOUGHT,
+    Continuation,
+    NotContinued,
+    before_thought,
+    continuation,
+    opened,
+    parts_of,
+    thinks,
+)
 from workers.chat_format.history import as_object
 from workers.llama import Model
 from workers.llama.tokenizer import Part
@@ -50,6 +60,10 @@ class WrittenPrompt:
     """A conversation as the model reads it."""
 
     parts: list[Part]
+    chat_format: ChatFormat
+    """The habits of the model in what is left of its answer."""
+    thinking: bool
+    """True if the prompt ends inside a thought."""
 
     @property
     def text(self) -> str:
@@ -93,8 +107,12 @@ class Prompter:
         if self._broken is not None:
             raise InputRefused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
         try:
-            chat, stand_ins = self._guarded(chat)
-            text = self._in_any_order(chat, now)
+            continued = continuation(chat, self._chat_format.thoughts)
+            guarded, stand_ins = self._guarded(chat)
+            head = self._head(guarded, continued, now)
+        except NotContinued as error:
+            message = f"'continue_final_message': {error}"
+            raise InputRefused(BAD_PROMPT, message, "continue_final_message") from error
         except NoStandIn:
             message = "the messages use every private-use character of Unicode"
             raise InputRefused(BAD_PROMPT, message, "messages") from None
@@ -104,10 +122,26 @@ class Prompter:
             raise InputRefused(COMPUTE_FAILED, str(error)) from error
         # Many templates write BOS themselves; the tokeniser would add a second one.
         bos = self._model.special_text("bos")
-        text = text.removeprefix(bos) if bos and self._model.adds_bos else text
-        if stand_ins is None:
-            return WrittenPrompt([Part(text, control=True)])
-        return WrittenPrompt([Part(*piece) for piece in stand_ins.pieces(text)])
+        head = head.removeprefix(bos) if bos and self._model.adds_bos else head
+        pieces = [(head, True)] if stand_ins is None else stand_ins.pieces(head)
+        return self._begun([Part(*piece) for piece in pieces], continued)
+
+    def _begun(self, head: list[Part], continued: Continuation | None) -> WrittenPrompt:
+        """Return a prompt of what the template wrote and the beginning of the answer."""
+        form, thoughts = self._chat_format, self._chat_format.thoughts
+        open_ = starts_thinking(form, "".join(part.text for part in head))
+        if continued is None:
+            return WrittenPrompt(head, form, open_)
+        text = continued.text
+        if continued.thought:
+            return WrittenPrompt([*head, Part(text, False)], form, open_)
+        parts = [*head, *(Part(*piece) for piece in parts_of(text, thoughts))]
+        if thoughts is not None and open_:
+            thinking = thoughts.closing not in text
+        else:
+            thinking = thinks(text, thoughts)
+        answering = bool(text.strip()) and not thinking
+        return WrittenPrompt(parts, form.after_text if answering else form, thinking)
 
     def tokenize(self, prompt: WrittenPrompt) -> list[int]:
         """Return its tokens: control tokens are those that the template and Forge wrote."""
@@ -144,7 +178,40 @@ class Prompter:
             stand_ins,
         )
 
-    def _in_any_order(self, chat: Chat, now: float) -> str:
+    def _head(self, chat: Chat, continued: Continuation | None, now: float) -> str:
+        """Return what the template writes up to the answer, or to where that goes on."""
+        if continued is None:
+            opens = chat.add_generation_prompt is not False or chat.continue_final_message is True
+            return self._in_any_order(chat, now, opens=opens)
+        *earlier, last = chat.messages
+        head = None
+        if continued.text and self._rules.assistant_last:
+            head = self._cut(chat, continued.message(last, self._mark(chat)), now)
+        if head is None:  # Mistral's, whose turns of an assistant have no beginning
+            head = self._in_any_order(msgspec.structs.replace(chat, messages=earlier), now)
+        thoughts = self._chat_format.thoughts
+        if not continued.thought:
+            return before_thought(head, continued.text, thoughts)
+        return head if thoughts is None else opened(head, thoughts)
+
+    def _cut(self, chat: Chat, last: Message, now: float) -> str | None:
+        """Return the prompt up to the mark in the last message; None if it is not written."""
+        mark = last["content"] or last[THOUGHT]
+        marked = msgspec.structs.replace(chat, messages=[*chat.messages[:-1], last])
+        try:
+            before, found, _ = self._in_any_order(marked, now, opens=False).rpartition(mark)
+        except TemplateRefused:
+            return None
+        return before if found else None
+
+    def _mark(self, chat: Chat) -> str:
+        """Return a character that is nowhere in the conversation. Raises NoStandIn."""
+        tools = None if chat.tools is None else chat.tools.tools
+        for mark in self._control_text.unused([chat.messages, tools, chat.arguments]):
+            return mark
+        raise NoStandIn
+
+    def _in_any_order(self, chat: Chat, now: float, *, opens: bool = True) -> str:
         """Render the messages as they are; if the template refuses them, in a stricter order.
 
         Raises :class:`TemplateFailed` or :class:`SandboxFailed`.
@@ -157,12 +224,12 @@ class Prompter:
                 continue
             tried.append(messages)
             try:
-                return self._sandbox.render(messages, now, tools, chat.arguments)
+                return self._sandbox.render(messages, now, tools, chat.arguments, opens=opens)
             except TemplateRefused as error:
                 refused = refused or error
         assert refused is not None, "the first order is always tried"
         absent = [f"no {role} message" for role in missing(chat.messages)]
-        raise TemplateFailed("; ".join([str(refused), *absent])) from refused
+        raise TemplateRefused("; ".join([str(refused), *absent])) from refused
 
 
 def _read(message: Message) -> Message:

@@ -75,7 +75,7 @@ class ControlText:
         """
         if not any(map(self._concerns, set(strings(value)))):
             return value, None
-        stand_ins = StandIns(dict(zip(self._replaced, self._unused(value), strict=False)))
+        stand_ins = StandIns(dict(zip(self._replaced, self.unused(value), strict=False)))
         if len(stand_ins.table) < len(self._replaced):
             raise NoStandIn
         return mapped(value, lambda text: self._guarded(text, stand_ins.table)), stand_ins
@@ -135,7 +135,7 @@ class ControlText:
         }
         return fillings - {a or b for a, b in _WORD.findall(template)}
 
-    def _unused(self, value: Any) -> Iterator[str]:
+    def unused(self, value: Any) -> Iterator[str]:
         """Return private characters that are nowhere in a request, nor in the template."""
         used = set(self._template)
         for text in strings(value):
