@@ -71,6 +71,8 @@ CHAT_ONLY: dict[str, Any] = {
     "parallel_tool_calls": False,
     "reasoning_effort": "low",
     "chat_template_kwargs": {"enable_thinking": False},
+    "continue_final_message": False,
+    "add_generation_prompt": True,
     "store": True,
 }
 COMPLETIONS_ONLY: dict[str, Any] = {"echo": True, "logprobs": 2}

@@ -8,6 +8,7 @@ from gateway.api.openai.history import plain
 from gateway.api.openai.messages import Message
 from gateway.api.openai.tools import Choice, Tools, tool_use
 from gateway.api.schemas import Json
+from gateway.core.errors import BadRequest
 from workers.protocol import Chat
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -33,12 +34,28 @@ class Conversation(BaseModel):
     """For templates that know one; `none`: do not think."""
     chat_template_kwargs: Json | None = None
     """More variables for the model's template, as in llama-server and vLLM."""
+    continue_final_message: bool | None = None
+    """True: the answer goes on with the last message, an assistant's. Default: if it is one without
+    calls."""
+    add_generation_prompt: bool | None = None
+    """True: the answer is a new turn. False: the prompt ends as the template ends the last
+    message, unless that is continued."""
 
     def chat(self) -> Chat:
-        """The prompt. Raises BadRequest for tools that contradict each other."""
+        """The prompt. Raises BadRequest for tools or fields that contradict each other."""
+        if self.continue_final_message and self.add_generation_prompt:
+            name = "continue_final_message"
+            message = f"'{name}' and 'add_generation_prompt' contradict each other"
+            raise BadRequest(message, param=name)
         use = tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
         messages = cast(list[dict[str, Any]], self.messages)  # made of them by the validator
-        return Chat(messages, use, self._template_arguments())
+        return Chat(
+            messages,
+            use,
+            self._template_arguments(),
+            self.continue_final_message,
+            self.add_generation_prompt,
+        )
 
     def _template_arguments(self) -> dict[str, Any]:
         """Return an effort as families of models read it: the word itself, or whether to think."""
