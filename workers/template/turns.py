@@ -37,6 +37,8 @@ class TurnRules:
     assistant_pairs: bool = True
     assistant_first: bool = True
     user_after_tool: bool = True
+    lone_results: bool = True
+    """A tool's result without the call that it is of."""
     assistant_last: bool = True
     """An assistant message at the end, with a system message at the head."""
     padding: str = ""
@@ -54,6 +56,7 @@ def strictest(rules: TurnRules) -> Iterable[TurnRules]:
     yield replace(strict, user_after_tool=True)
     yield replace(strict, padding=_WORDS)
     yield replace(strict, system=False)
+    yield replace(strict, lone_results=False)
 
 
 # --------------------------------------------------------------------------- what a template takes
@@ -152,6 +155,8 @@ def with_one_head(messages: list[Message]) -> list[Message]:
 
 def arrange(messages: list[Message], rules: TurnRules) -> list[Message]:
     """Return the messages in an order that the template takes, as far as the rules tell."""
+    if not rules.lone_results:
+        messages = _without_lone_results(messages)
     turns = _paired(_told_by_users(messages, rules), rules)
     return _padded(turns, rules)
 
@@ -194,6 +199,19 @@ def _told_by_users(messages: list[Message], rules: TurnRules) -> list[Message]:
         else:
             turns.append(message)
         open_ = told
+    return turns
+
+
+def _without_lone_results(messages: list[Message]) -> list[Message]:
+    """Make user text of results without a call before them."""
+    turns: list[Message] = []
+    called = False
+    for message in messages:
+        if message["role"] != TOOL:
+            called = bool(message.get("tool_calls"))
+        elif not called:
+            message = _said(USER, message.get("content") or "")
+        turns.append(message)
     return turns
 
 
