@@ -37,6 +37,7 @@ class TurnRules:
     assistant_pairs: bool = True
     assistant_first: bool = True
     user_after_tool: bool = True
+    """A user message after a tool's result, or after a call that has none."""
     lone_results: bool = True
     """A tool's result without the call that it is of."""
     assistant_last: bool = True
@@ -172,6 +173,11 @@ def _instructs(message: Message) -> bool:
     return message["role"] in INSTRUCTING
 
 
+def _is_use(message: Message) -> bool:
+    """Return whether a message is a tool's result or calls one."""
+    return message["role"] == TOOL or bool(message.get("tool_calls"))
+
+
 def _joined(first: Message, second: Message) -> Message:
     """Return one message of two, of the first one's role."""
     texts = [each["content"] for each in (first, second) if each.get("content")]
@@ -240,7 +246,7 @@ def _padded(messages: list[Message], rules: TurnRules) -> list[Message]:
         if first and role == ASSISTANT and not (asked and rules.assistant_first):
             turns.append(_said(USER, rules.padding))
             asked = True
-        elif last == TOOL and role == USER and not rules.user_after_tool:
+        elif role == USER and turns and _is_use(turns[-1]) and not rules.user_after_tool:
             turns.append(_said(ASSISTANT, rules.padding))
         turns.append(message)
     return turns if asked else [*turns, _said(USER, rules.padding)]
