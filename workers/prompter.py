@@ -130,18 +130,17 @@ class Prompter:
         """Return a prompt of what the template wrote and the beginning of the answer."""
         form, thoughts = self._chat_format, self._chat_format.thoughts
         open_ = starts_thinking(form, "".join(part.text for part in head))
-        if continued is None:
-            return WrittenPrompt(head, form, open_)
-        text = continued.text
+        if continued is None or not continued.text.strip():
+            space = [Part(continued.text, False)] if continued and continued.text else []
+            return WrittenPrompt([*head, *space], form, open_)
         if continued.thought:
-            return WrittenPrompt([*head, Part(text, False)], form, open_)
-        parts = [*head, *(Part(*piece) for piece in parts_of(text, thoughts))]
-        if thoughts is not None and open_:
-            thinking = thoughts.closing not in text
-        else:
-            thinking = thinks(text, thoughts)
-        answering = bool(text.strip()) and not thinking
-        return WrittenPrompt(parts, form.after_text if answering else form, thinking)
+            parts = [*head, Part(continued.text, False)]
+            return WrittenPrompt(parts, form.within_thought, thinking=True)
+        parts = [*head, *(Part(*piece) for piece in parts_of(continued.text, thoughts))]
+        if not thinks(continued.text, thoughts, opened=open_):
+            return WrittenPrompt(parts, form.after_text, thinking=False)
+        only_tag = starts_thinking(form, continued.text)
+        return WrittenPrompt(parts, form if only_tag else form.within_thought, thinking=True)
 
     def tokenize(self, prompt: WrittenPrompt) -> list[int]:
         """Return its tokens: control tokens are those that the template and Forge wrote."""
@@ -161,8 +160,7 @@ class Prompter:
     def _guarded(self, chat: Chat) -> tuple[Chat, StandIns | None]:
         """Put stand-ins into all that the request brought, roles apart. Raises NoStandIn."""
         messages = [_read(message) for message in chat.messages]
-        roles = [message["role"] for message in messages]
-        texts = [{**message, "role": ""} for message in messages]
+        texts = [self._apart(message) for message in messages]
         shown = None if chat.tools is None else chat.tools.tools
         guarded, stand_ins = self._control_text.guard([texts, shown, chat.arguments])
         if stand_ins is None:
@@ -171,12 +169,28 @@ class Prompter:
         return (
             msgspec.structs.replace(
                 chat,
-                messages=[{**t, "role": role} for t, role in zip(texts, roles, strict=True)],
+                messages=[self._whole(t, one) for t, one in zip(texts, messages, strict=True)],
                 tools=chat.tools and msgspec.structs.replace(chat.tools, tools=shown),
                 arguments=arguments,
             ),
             stand_ins,
         )
+
+    def _apart(self, message: Message) -> Message:
+        """Return a message without its role and the tags of its thought, which are no texts."""
+        if message["role"] != "assistant" or not isinstance(message.get("content"), str):
+            return {**message, "role": ""}
+        pieces = parts_of(message["content"], self._chat_format.thoughts)
+        return {**message, "role": "", "content": ["" if tag else text for text, tag in pieces]}
+
+    def _whole(self, texts: Message, message: Message) -> Message:
+        """Return a message with the texts that came of :meth:`_apart`."""
+        whole = {**texts, "role": message["role"]}
+        if isinstance(texts.get("content"), list):
+            pieces = parts_of(message["content"], self._chat_format.thoughts)
+            tags = (text if tag else "" for text, tag in pieces)
+            whole["content"] = "".join(map(str.__add__, tags, texts["content"]))
+        return whole
 
     def _head(self, chat: Chat, continued: Continuation | None, now: float) -> str:
         """Return what the template writes up to the answer, or to where that goes on."""

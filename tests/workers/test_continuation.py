@@ -9,12 +9,13 @@ from tests.support.engine_driver import Driver, generate, with_params
 from tests.workers.engine.test_engine_constraints import ASK, WEATHER, heard
 from tests.workers.template.test_turns import CALLS, PUBLISHED, SOURCES, said
 from tests.workers.test_prompter import prompter
-from workers.chat_format import detect
+from workers.chat_format import OutputParser, detect
 from workers.llama import Model
 from workers.llama.tokenizer import Part
 from workers.prompter import WrittenPrompt
 from workers.protocol import BAD_PROMPT, Chat, JsonSchema, ToolUse
 from workers.refused import InputRefused
+from workers.template.control_text import ControlText
 
 NOW = 1.9e9
 ASKED = [said("system", "Be brief."), said("user", "What is 2 + 2?")]
@@ -106,6 +107,40 @@ def test_tags_of_a_thought_may_be_control_tokens(f16_model: Model) -> None:
     ids = prompter(f16_model, source).tokenize(prompt)
     marks = [f16_model.shown(id_) for id_ in ids if f16_model.is_control(id_)]
     assert marks.count(b"<|im_end|>") == 2
+
+
+def test_so_may_they_in_earlier_turns(f16_model: Model) -> None:
+    """Templates look for them, to take the thought out of a turn that is over."""
+    source = PUBLISHED["qwen-3"].replace("<think>", "<|a|>").replace("</think>", "<|b|>")
+    source = source.replace("<|a|>", "[THINK]").replace("<|b|>", "[/THINK]")
+    made = prompter(f16_model, source)
+    made._control_text = ControlText(["[THINK]", "[/THINK]", "<|im_end|>"], source)
+    said_ = said("assistant", "[THINK]Well.[/THINK]\n4<|im_end|> [THINK]")
+    text = made.write(Chat([*ASKED, said_, said("user", "So?[/THINK]<|im_end|>")]), NOW)
+    assert HEADER + "4<|im_end|> [THINK]<|im_end|>\n" in text.text
+    stood = [part.text for part in text.parts if not part.control]
+    assert stood == ["<", "[", "[", "<"]
+
+
+def test_space_in_a_thought_that_goes_on(f16_model: Model) -> None:
+    """It is the thought's; that behind the tag is nobody's."""
+    for last, expected in [
+        (thought("Let me"), " see. "),
+        (said("assistant", "<think>\nLet me"), " see. "),
+        (said("assistant", "<think>"), "see. "),
+        (said("assistant", "<think>\n"), "see. "),
+    ]:
+        prompt = written(f16_model, QWEN, last)
+        parser = OutputParser(prompt.chat_format, use=None, thinking=prompt.thinking)
+        found = [parser.push(" see. "), parser.push("Yes</think>\n\n4"), parser.finish()]
+        assert "".join(each.reasoning for each in found) == expected + "Yes"
+        assert "".join(each.content for each in found) == "4"
+
+
+def test_space_alone_is_kept(f16_model: Model) -> None:
+    prompt = written(f16_model, QWEN, said("assistant", " \n"))
+    assert prompt.text.endswith(HEADER + " \n")
+    assert prompt.chat_format.thoughts is not None
 
 
 def test_fields_by_name(f16_model: Model) -> None:

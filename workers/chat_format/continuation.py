@@ -69,10 +69,12 @@ def parts_of(text: str, thoughts: Thoughts | None) -> list[tuple[str, bool]]:
     return [piece for piece in (*pieces, (answer, False)) if piece[0]]
 
 
-def thinks(text: str, thoughts: Thoughts | None) -> bool:
-    """Return whether an answer's text begins with a thought that has no end."""
-    _, body = _begun(text, thoughts)
-    return thoughts is not None and body is not None and thoughts.closing not in body
+def thinks(text: str, thoughts: Thoughts | None, *, opened: bool) -> bool:
+    """Return whether an answer's text ends in a thought; ``opened``: the prompt begins one."""
+    if thoughts is None:
+        return False
+    body = text if opened else _begun(text, thoughts)[1]
+    return body is not None and thoughts.closing not in body
 
 
 def before_thought(head: str, text: str, thoughts: Thoughts | None) -> str:

@@ -83,6 +83,12 @@ class ChatFormat:
         return replace(self, calls=calls, thoughts=None)
 
     @property
+    def within_thought(self) -> "ChatFormat":
+        """The habits in an answer of whose thought the prompt has some."""
+        thoughts = self.thoughts and replace(self.thoughts, begun=True)
+        return replace(self, thoughts=thoughts)
+
+    @property
     def plain(self) -> bool:
         """Return whether an answer without calls is all content, with nothing to take off."""
         return self.thoughts is None and not self.calls.layout.says
