@@ -59,7 +59,11 @@ Stop = Annotated[
         {
             "anyOf": [
                 {"type": "string"},
-                {"type": "array", "items": {"type": ["string", "null"]}, "maxItems": 16},
+                {
+                    "type": "array",
+                    "items": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                    "maxItems": 16,
+                },
                 {"type": "null"},
             ]
         }
