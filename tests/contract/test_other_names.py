@@ -29,19 +29,19 @@ def test_the_table_has_every_name(body: type[SamplingBody | TemplateBody]) -> No
 @pytest.mark.parametrize(
     ("fields", "texts"),
     [
-        ({"guided_choice": ["red", 'b"lue/']}, {"red", 'b"lue/'}),
+        ({"guided_choice": ["red", 'b"lue/']}, ["red", 'b"lue/']),
         ({"guided_regex": r"^[0-9]{3}/[ab]$"}, None),
-        ({"guided_grammar": 'root ::= "yes" | "no"'}, {"yes", "no"}),
-        ({"guided_json": {"const": "x"}}, {'"x"'}),
-        ({"guided_json": '{"const": "x"}'}, {'"x"'}),
-        ({"structured_outputs": {"choice": ["red", "blue"]}}, {"red", "blue"}),
-        ({"structured_outputs": {"regex": "a{4}"}}, {"aaaa"}),
-        ({"structured_outputs": {"grammar": 'root ::= "yes"'}}, {"yes"}),
-        ({"structured_outputs": {"json": {"const": 5}}}, {"5"}),
+        ({"guided_grammar": 'root ::= "yes" | "no"'}, ["yes", "no"]),
+        ({"guided_json": {"const": "x"}}, ['"x"']),
+        ({"guided_json": '{"const": "x"}'}, ['"x"']),
+        ({"structured_outputs": {"choice": ["red", "blue"]}}, ["red", "blue"]),
+        ({"structured_outputs": {"regex": "a{4}"}}, ["aaaa"]),
+        ({"structured_outputs": {"grammar": 'root ::= "yes"'}}, ["yes"]),
+        ({"structured_outputs": {"json": {"const": 5}}}, ["5"]),
     ],
     ids=str,
 )
-def test_forms(http: httpx.Client, dialect: Dialect, fields: Any, texts: set[str] | None) -> None:
+def test_forms(http: httpx.Client, dialect: Dialect, fields: Any, texts: list[str] | None) -> None:
     answer = dialect.ask(http, max_tokens=40, temperature=1, **fields)
     assert answer.reason == "stop"
     if texts is None:
