@@ -39,6 +39,7 @@ from workers.protocol import Constraint, GenerationParams, Prompt
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
 MAX_TIMEOUT_S = 86400
+ENCODING = b"content-encoding"
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -180,7 +181,8 @@ async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, 
     ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
     BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
     """
-    names = encodings(request.headers.getlist("content-encoding"))
+    raw = request.headers.raw
+    names = encodings([value.decode("latin-1") for name, value in raw if name == ENCODING])
     data: bytes | bytearray = await receive(request, limit, timeout)
     if names:
         data = await asyncio.to_thread(decoded, data, names, limit)

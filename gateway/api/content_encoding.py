@@ -8,7 +8,7 @@ as they fill it. Pure; :func:`decoded` computes for milliseconds, so it belongs 
 
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.core.errors import BadRequest, BodyTooLarge, UnsupportedEncoding
@@ -43,11 +43,13 @@ class _Decoder(Protocol):
     def decompress(self, data: memoryview, max_length: int, /) -> bytes: ...
 
 
-def encodings(values: Iterable[str]) -> list[str]:
+def encodings(values: Sequence[str]) -> list[str]:
     """Return the encodings that a request's Content-Encoding headers name, the innermost first.
 
     Raises UnsupportedEncoding.
     """
+    if not values:
+        return []
     names = [name.strip().lower() for value in values for name in value.split(",")]
     found = [name.removeprefix("x-") for name in names if name not in PLAIN]
     if len(found) > MOST_ENCODINGS:
