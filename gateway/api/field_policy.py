@@ -68,7 +68,7 @@ def known_fields(type_: type[BaseModel]) -> frozenset[str]:
 @cache
 def fields(type_: type[BaseModel]) -> tuple[frozenset[str], str]:
     """Return the names of a body's fields, and its place in the table."""
-    return known_fields(type_), str(getattr(type_, "place", ""))
+    return known_fields(type_) - {"others"}, str(getattr(type_, "place", ""))
 
 
 def asks_for_nothing(value: Any, neutral: Iterable[Any]) -> bool:

@@ -107,8 +107,8 @@ class Infer:
             model=served.name,
             size=size,
             temperature=0.0,
-            max_tokens=given.max_tokens,
-            constraint=constraint(None, given.json_schema, given.grammar),
+            max_tokens=given.limit(),
+            constraint=constraint(None, given.json_schema, given.grammar, given.asked()),
         )
         ticket = self._service.submit(request, job, served)
         (completion,) = await collect(served.dispatcher, ticket, request.receive)
