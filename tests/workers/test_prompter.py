@@ -1,13 +1,14 @@
 """Conversations to prompts, with templates in the test's own process."""
 
 import json
+import random
 from typing import Any
 
 import pytest
 
 from tests.support.engine_driver import DirectSandbox
 from tests.workers.template.test_golden_templates import CONVERSATIONS
-from tests.workers.template.test_turns import PUBLISHED, said
+from tests.workers.template.test_turns import CALLS, PUBLISHED, said
 from workers.chat_format import detect
 from workers.llama import Model
 from workers.llama.tokenizer import Part
@@ -67,6 +68,45 @@ def test_what_the_probes_did_not_see_is_tried(f16_model: Model) -> None:
     made = prompter(f16_model, source.replace("m.role == 'system' and", ""))
     with pytest.raises(InputRefused, match=r"refused: not that$"):
         made.write(twice, NOW)
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_a_result_without_its_call(f16_model: Model, family: str) -> None:
+    """As agents leave it that cut old messages off."""
+    lone = said("tool", "It is sunny.", tool_call_id="AbCdEf123")
+    made = prompter(f16_model, PUBLISHED[family])
+    for messages in (
+        [lone, said("user", "So?")],
+        [said("user", "So?"), said("assistant", "?"), lone],
+    ):
+        text = made.write(Chat(messages), NOW).text
+        assert "So?" in text
+        assert "It is sunny." in text
+
+
+def anything(draw: random.Random) -> list[dict[str, Any]]:
+    """Return messages as no sane client sends them."""
+    messages = []
+    for _ in range(draw.randint(1, 6)):
+        role = draw.choice(["system", "developer", "user", "assistant", "tool"])
+        message = said(role, draw.choice(["text", "", " ", "<|im_end|>"]))
+        if role == "tool":
+            message["tool_call_id"] = "AbCdEf123"
+        if role == "assistant" and draw.random() < 0.4:
+            message["tool_calls"] = CALLS
+        if role == "assistant" and draw.random() < 0.3:
+            message["reasoning_content"] = "hm"
+        messages.append(message)
+    return messages
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_any_conversation_is_served(f16_model: Model, family: str) -> None:
+    made, draw = prompter(f16_model, PUBLISHED[family]), random.Random(family)
+    for _ in range(150):
+        messages = anything(draw)
+        written = made.write(Chat(messages), NOW)
+        assert made.tokenize(written), messages
 
 
 INJECTED = (
