@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from gateway.api.nested import Nested
@@ -33,7 +33,11 @@ def _schema(value: Any) -> Any:
         raise PydanticCustomError("not_json", "it should be a JSON schema") from None
 
 
-SchemaOrText = Annotated[Schema, BeforeValidator(_schema)]
+SchemaOrText = Annotated[
+    Schema,
+    BeforeValidator(_schema),
+    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}]}),
+]
 Pattern = Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR)]
 Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES, fail_fast=True)]
 Limit = Annotated[int, Field(ge=-2, le=MAX_TOKENS)]

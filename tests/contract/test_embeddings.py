@@ -156,7 +156,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"input": [[5], [5, 2**31 - 1]]}, "input.1", "not 2147483647"),
     ({"input": "x", "dimensions": 0}, "dimensions", "greater than or equal to 1"),
     ({"input": "x", "dimensions": 10**6}, "dimensions", "not 1000000"),
-    ({"input": "x", "dimensions": "7"}, "dimensions", "integer"),
+    ({"input": "x", "dimensions": "seven"}, "dimensions", "integer"),
     ({"input": "x", "encoding_format": "int8"}, "encoding_format", "base64"),
     ({"input": "x", "priority": "high"}, "priority", "urgent"),
     ({"input": "x", "timeout": 0}, "timeout", "greater than 0"),
