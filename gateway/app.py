@@ -268,6 +268,8 @@ class Gateway:
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
+            # A page in the world that calls into a private network: if it was meant by its name.
+            allow_private_network="*" not in self.config.cors_origin,
         )
 
 

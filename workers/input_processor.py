@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from workers.chat_format import ChatFormat, OutputParser, starts_thinking
+from workers.chat_format import ChatFormat, OutputParser
 from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence, Voice
 from workers.llama import EmbeddingShape, Model
@@ -29,6 +29,7 @@ from workers.protocol import (
     Text,
     Tokens,
     ToolUse,
+    overflow_message,
 )
 from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
@@ -52,6 +53,11 @@ def check_token_ids(
         field = f"{param}.{wrong}" if indexed else param
         message = f"'{field}': token ids of this model are 0 to {n_vocab - 1}, not {ids[wrong]}"
         raise InputRefused(code, message, field)
+
+
+def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> InputRefused:
+    message = overflow_message(what, str(tokens), limit, param)
+    return InputRefused(CONTEXT_OVERFLOW, message, param, (tokens, limit))
 
 
 class InputProcessor:
@@ -97,24 +103,21 @@ class InputProcessor:
             message = f"{self._name} embeds and does not generate text"
             raise InputRefused(NOT_SUPPORTED, message, "model")
         self._check_bias(request)
-        prompt, thinking = request.prompt, False
+        prompt, thinking, form = request.prompt, False, self._chat_format
         if isinstance(prompt, Chat):
-            rendered = self._prompter.write(prompt, request.now)
-            thinking = starts_thinking(self._chat_format, rendered)
-            tokens = self._model.tokenize(rendered)
+            written = self._prompter.write(prompt, request.now)
+            thinking, form = written.thinking, written.chat_format
+            tokens = self._prompter.tokenize(written)
             request = self._with_stops(request)
         else:
             tokens = self._tokens(prompt)
         if not tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         if len(tokens) + (request.params.max_tokens != 0) > self._limit:
-            raise InputRefused(
-                CONTEXT_OVERFLOW,
-                f"the prompt has {len(tokens)} tokens, the context holds {self._limit} tokens "
-                "for prompt and completion together",
-            )
-        guide = self._guide(request, thinking)
-        voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
+            what = "messages" if isinstance(prompt, Chat) else "prompt"
+            raise _overflow(len(tokens), self._limit, what)
+        guide = self._guide(request, thinking, form)
+        voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
         return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo)
 
@@ -127,7 +130,7 @@ class InputProcessor:
         return msgspec.structs.replace(request, params=params)
 
     def _check_bias(self, request: Generate) -> None:
-        """Refuse unknown ids, which llama.cpp skips, and a ban of all tokens.
+        """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.
 
         llama.cpp samples an arbitrary token if all are banned.
         """
@@ -135,8 +138,13 @@ class InputProcessor:
         given = params.sampling.logit_bias
         biased = [token for token, _ in given]
         check_token_ids(biased, n_vocab, "logit_bias", code=BAD_PARAMETER)
+        check_token_ids(params.stop_token_ids, n_vocab, "stop_token_ids", code=BAD_PARAMETER)
         banned = {token for token, bias in given if bias == -math.inf}
-        if banned and len(banned | self._model.eog if params.ignore_eos else banned) == n_vocab:
+        if banned and (params.ignore_eos or params.min_tokens):
+            banned |= self._model.eog
+        if banned and params.min_tokens:
+            banned.update(params.stop_token_ids)
+        if len(banned) == n_vocab:
             raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
     def _input(self, request: Generate) -> Input:
@@ -149,8 +157,7 @@ class InputProcessor:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
         longest = self._embeddings.longest
         if len(tokens) > longest:
-            message = f"'input': it has {len(tokens)} tokens, this model embeds {longest} at most"
-            raise InputRefused(CONTEXT_OVERFLOW, message, "input")
+            raise _overflow(len(tokens), longest, "input", "input")
         return Input(request, tokens)
 
     def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:
@@ -186,7 +193,7 @@ class InputProcessor:
 
     # ------------------------------------------------------------------ the answer's form
 
-    def _guide(self, request: Generate, thinking: bool) -> Guide | None:
+    def _guide(self, request: Generate, thinking: bool, form: ChatFormat) -> Guide | None:
         """Return the constraint on the answer's form, if the request has one."""
         constraint, prompt = request.params.constraint, request.prompt
         use = prompt.tools if isinstance(prompt, Chat) else None
@@ -196,7 +203,7 @@ class InputProcessor:
         try:
             content = constraint if isinstance(constraint, JsonSchema) else None
             source = self._lark(constraint) if isinstance(constraint, Grammar) else None
-            grammar = self._answer(content or source, prompt, thinking)
+            grammar = self._answer(content or source, prompt, thinking, form)
             return self._compiler.compile(grammar, probe=source is not None)
         except (ConstraintFailed, GrammarFailed) as error:
             message = f"'{param}' can't be enforced: {error}"
@@ -210,15 +217,17 @@ class InputProcessor:
         except SandboxFailed as error:
             raise InputRefused(COMPUTE_FAILED, str(error)) from error
 
-    def _answer(self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool) -> str:
-        """Return the grammar of the whole answer: text, calls and thoughts."""
+    def _answer(
+        self, content: JsonSchema | str | None, prompt: Prompt, thinking: bool, form: ChatFormat
+    ) -> str:
+        """Return the grammar of the whole answer, or of its rest: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
             return answer(content)
-        use, thoughts = prompt.tools or NO_TOOLS, self._chat_format.thoughts
+        use, thoughts = prompt.tools or NO_TOOLS, form.thoughts
         free = content is None
         return answer(
             content,
-            calls=self._chat_format.calls.grammar(use, "content", self._special, free=free),
+            calls=form.calls.grammar(use, "content", self._special, free=free),
             thought=None
             if thoughts is None
             else thoughts.grammar(self._special, thinking=thinking),
@@ -229,12 +238,12 @@ class InputProcessor:
         token = self._delimiters.get(text)
         return json.dumps(text) if token is None else f"<[{token}]>"
 
-    def _voice(self, prompt: Chat, thinking: bool) -> Voice | None:
+    def _voice(self, prompt: Chat, thinking: bool, form: ChatFormat) -> Voice | None:
         """Return the parser of the answer, if it may hold more than text."""
-        if prompt.tools is None and self._chat_format.plain:
+        if prompt.tools is None and form.plain:
             return None
         shown = {token: text.encode() for text, token in self._delimiters.items()}
-        return Voice(OutputParser(self._chat_format, use=prompt.tools, thinking=thinking), shown)
+        return Voice(OutputParser(form, use=prompt.tools, thinking=thinking), shown)
 
 
 class LateInputProcessor:

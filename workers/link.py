@@ -167,6 +167,13 @@ class Link:
         try:
             return preparer.prepare(request)
         except InputRefused as refused:
-            failed = Failed(request.id, request.attempt, refused.code, str(refused), refused.param)
+            failed = Failed(
+                request.id,
+                request.attempt,
+                refused.code,
+                str(refused),
+                refused.param,
+                refused.overflow,
+            )
             self.send(Step([failed], None))
             return None

@@ -19,6 +19,7 @@ from workers.protocol import (
     Answered,
     ApplyTemplate,
     Ask,
+    Chat,
     Detokenize,
     Question,
     QuestionFailed,
@@ -58,7 +59,14 @@ class TokenService:
             case Detokenize(ids):
                 return {"content": self._content(ids)}
             case ApplyTemplate(chat, now):
-                return {"prompt": self._own_prompter().write(chat, now)}
+                return self._prompt(chat, now)
+
+    def _prompt(self, chat: Chat, now: float) -> dict[str, Any]:
+        """Return a conversation's prompt, and the control tokens that are mere text in it."""
+        prompter = self._own_prompter()
+        written = prompter.write(chat, now)
+        mistaken = prompter.mistaken(written)
+        return {"prompt": written.text} | ({"text_not_tokens": mistaken} if mistaken else {})
 
     def _tokens(self, question: Tokenize) -> list[int] | list[msgspec.Raw]:
         ids = self._model.tokenize(

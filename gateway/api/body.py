@@ -10,15 +10,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
-import orjson
-from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
+from gateway.api import json_text
 from gateway.api.content_encoding import decoded, encodings
 from gateway.api.field_policy import IgnoredFields, fields, sort
 from gateway.api.field_table import DEFAULTS
+from gateway.api.lenient import corrected
+from gateway.api.other_names import MAX_TOKENS, Names, SamplingNames, ours
 from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
+from gateway.api.token_ids import TokenId
 from gateway.api.upload import receive
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
@@ -35,11 +39,37 @@ from workers.protocol import Constraint, GenerationParams, Prompt
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
 MAX_TIMEOUT_S = 86400
+ENCODING = b"content-encoding"
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-Stop = Annotated[str, Field(min_length=1)]
+def _stops(value: Any) -> Any:
+    """Take away the texts that can't end anything: empty ones, and null."""
+    if value == "":
+        return None
+    if isinstance(value, list):
+        return [text for text in value if text is not None and text != ""]
+    return value
+
+
+Stop = Annotated[
+    str | Annotated[list[str], Field(max_length=16, fail_fast=True)] | None,
+    BeforeValidator(_stops),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                    "maxItems": 16,
+                },
+                {"type": "null"},
+            ]
+        }
+    ),
+]
 Priority = Annotated[
     int | float | str,
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),
@@ -51,10 +81,14 @@ class SamplingBody(SamplersBody):
 
     place: ClassVar[str] = DEFAULTS
 
-    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
-    """The most tokens of an answer. Default: what the context holds."""
-    stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
+    max_tokens: int | None = Field(None, ge=-1, le=MAX_TOKENS)
+    """The most tokens of an answer. Default, and -1: what the context holds. 0: none."""
+    min_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS)
+    """Before so many neither the model nor `stop` ends the answer. Default 0."""
+    stop: Stop = None
     """Texts that end an answer when they appear; they are left out."""
+    stop_token_ids: list[TokenId] | None = Field(None, max_length=1024, fail_fast=True)
+    """Tokens that end an answer, beside the model's own; they are left out."""
     ignore_eos: bool | None = None
     """True: do not end before `max_tokens`."""
     json_schema: Schema | None = None
@@ -68,10 +102,27 @@ class SamplingBody(SamplersBody):
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
     """Seconds that the request may take, waiting included."""
 
+    others: SkipJsonSchema[SamplingNames | None] = None
+    # Made of what the body has under other programs' names; no client can say it.
+    others_type: ClassVar[type[Names]] = SamplingNames
+
+    def limit(self) -> int | None:
+        """The most tokens of an answer."""
+        return unlimited(self.max_tokens)
+
+    def asked(self) -> dict[str, Constraint]:
+        """Return the forms of the answer that are asked for under other programs' names."""
+        return {} if self.others is None else self.others.constraints()
+
     def stops(self) -> tuple[str, ...]:
         if isinstance(self.stop, str):
             return (self.stop,)
         return tuple(self.stop or ())
+
+
+def unlimited(limit: int | None) -> int | None:
+    """Return a limit in tokens, where -1 is none."""
+    return None if limit == -1 else limit
 
 
 def job(
@@ -95,6 +146,9 @@ def job(
     bytes; the others are as in :class:`workers.protocol.GenerationParams`.
     """
     key: ApiKey = request.state.key
+    if given.min_tokens and max_tokens is not None and given.min_tokens > max_tokens:
+        message = f"'min_tokens' is above the {max_tokens} tokens that the answer may have"
+        raise BadRequest(message, param="min_tokens")
     return Job(
         prompts=prompts,
         n=n,
@@ -103,6 +157,8 @@ def job(
             max_tokens=max_tokens,
             stop=given.stops(),
             ignore_eos=bool(given.ignore_eos),
+            min_tokens=given.min_tokens or 0,
+            stop_token_ids=tuple(given.stop_token_ids or ()),
             constraint=constraint,
             logprobs=logprobs,
             echo=echo,
@@ -125,14 +181,12 @@ async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, 
     ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
     BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
     """
-    names = encodings(request.headers.getlist("content-encoding"))
+    raw = request.headers.raw
+    names = encodings([value.decode("latin-1") for name, value in raw if name == ENCODING])
     data: bytes | bytearray = await receive(request, limit, timeout)
     if names:
         data = await asyncio.to_thread(decoded, data, names, limit)
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from error
+    value = json_text.load(data)
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     return value, len(data)
@@ -151,27 +205,49 @@ def parse(
     say, after others' names have been mapped.
     """
     known, place = fields(type_)
+    others = None
     if not raw.keys() <= known:
-        raw = _sorted(raw, known, place, ignored)
+        raw, others = _sorted(type_, raw, ignored)
     if defaults is not None:
         raw = defaults(raw)
         if not raw.keys() <= known:
-            raw = _sorted(raw, known, place, None)
-    try:
-        return type_.model_validate(raw, context=ignored)
-    except ValidationError as error:
-        raise _refusal(explain(error, raw)) from None
+            raw = sort(raw, known, place, strict=True).kept
+    if others is not None:
+        raw = {**raw, "others": others}
+    return _validated(type_, raw, ignored)
 
 
 def _sorted(
-    raw: dict[str, Any], known: frozenset[str], place: str, ignored: IgnoredFields | None
-) -> dict[str, Any]:
-    """Return ``raw`` without what ``known`` does not hold."""
+    type_: type[BaseModel], raw: dict[str, Any], ignored: IgnoredFields | None
+) -> tuple[dict[str, Any], BaseModel | None]:
+    """Return the fields that ``type_`` has, and what others' names mean that has none of its own.
+
+    Raises BadRequest.
+    """
+    known, place = fields(type_)
     found = sort(raw, known, place, strict=ignored is None)
     if ignored is not None:
         for name in found.ignored:
             ignored.add(name)
-    return found.kept
+    if not found.mapped:
+        return found.kept, None
+    others_type: type[Names] = type_.others_type  # type: ignore[attr-defined]
+    others = _validated(others_type, found.mapped, ignored)
+    return ours(others, found.kept), others
+
+
+def _validated(type_: type[Body], raw: dict[str, Any], ignored: IgnoredFields | None) -> Body:
+    """Raises BadRequest about the first field that is wrong, if it can't be read leniently."""
+    try:
+        return type_.model_validate(raw, context=ignored)
+    except ValidationError as error:
+        lenient = corrected(raw, error)
+        if lenient is None:
+            raise _refusal(explain(error, raw)) from None
+    try:
+        return type_.model_validate(lenient, context=ignored)
+    except ValidationError as error:
+        raise _refusal(explain(error, lenient)) from None
 
 
 def _refusal(problem: ValidationProblem) -> BadRequest:

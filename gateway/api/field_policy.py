@@ -68,7 +68,7 @@ def known_fields(type_: type[BaseModel]) -> frozenset[str]:
 @cache
 def fields(type_: type[BaseModel]) -> tuple[frozenset[str], str]:
     """Return the names of a body's fields, and its place in the table."""
-    return known_fields(type_), str(getattr(type_, "place", ""))
+    return known_fields(type_) - {"others"}, str(getattr(type_, "place", ""))
 
 
 def asks_for_nothing(value: Any, neutral: Iterable[Any]) -> bool:
@@ -100,11 +100,11 @@ class IgnoredFields:
 
     def add_of(self, owner: dict[str, Any], name: str) -> None:
         """Add a field of an object in the body whose place the caller does not know."""
-        if any(one is owner and known == name for one, known in self._found):
-            return  # of another branch of a union
-        self.count += 1
         if len(self._found) < MAX_NAMES:
+            if any(one is owner and known == name for one, known in self._found):
+                return  # of another branch of a union
             self._found.append((owner, name))
+        self.count += 1
 
     def header(self, raw: Mapping[str, Any]) -> str:
         """Return their paths in the body ``raw`` as ASCII, within the header's bounds."""

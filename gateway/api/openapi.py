@@ -13,6 +13,7 @@ from gateway.api.docstrings import descriptions
 from gateway.api.endpoint import EVENTS, JSON, Body, Endpoint
 from gateway.api.field_policy import fields, rows
 from gateway.api.field_table import Below, Row
+from gateway.api.other_names import Names
 from gateway.core.errors import ForgeError, UnsupportedEncoding
 from gateway.core.priority import PRIORITIES
 
@@ -157,24 +158,38 @@ def _schemas(endpoints: list[Endpoint]) -> tuple[dict[int, Object], Object]:
             types[id(type_)] = type_
         if endpoint.body is not None:
             types[id(endpoint.body.type)] = endpoint.body.type
+            if (others := _others(endpoint.body)) is not None:
+                types[id(others)] = others
     mode: JsonSchemaMode = "validation"
     inputs = [(key, mode, TypeAdapter[Any](type_)) for key, type_ in types.items()]
     found, rest = TypeAdapter.json_schemas(inputs, ref_template=REFS, schema_generator=_Schemas)
     components = rest["$defs"]
-    for endpoint in endpoints:
-        if endpoint.body is not None:
-            _tell_policy(components[endpoint.body.type.__name__], endpoint.body)
+    bodies = [endpoint.body for endpoint in endpoints if endpoint.body is not None]
+    for body in bodies:
+        others = _others(body)
+        names = {} if others is None else components[others.__name__]["properties"]
+        _tell_policy(components[body.type.__name__], body, names)
+    for others in filter(None, map(_others, bodies)):
+        components.pop(others.__name__, None)  # its fields are in the bodies
     return {key: schema for (key, _), schema in found.items()}, components
 
 
-def _tell_policy(schema: Object, body: Body) -> None:
-    """Add the fields that are known and not served under their names."""
+def _others(body: Body) -> type[Names] | None:
+    """Return the type of what a body may have under other programs' names."""
+    found: type[Names] | None = getattr(body.type, "others_type", None)
+    return found
+
+
+def _tell_policy(schema: Object, body: Body, names: Mapping[str, Object]) -> None:
+    """Add the fields that are not served under their names; ``names`` are those of others."""
     for row in rows(fields(body.type)[1]):
-        schema["properties"].setdefault(row.name, _policy(row))
+        schema["properties"].setdefault(row.name, _policy(row, names))
 
 
-def _policy(row: Row) -> Object:
+def _policy(row: Row, names: Mapping[str, Object]) -> Object:
     """Return the schema of a field that is not served: of one refused, what is let through."""
+    if row.kind == "mapped":
+        return {**names[row.name], "description": f"{row.clients}: {row.note}."}
     if row.kind != "refused":
         return {"description": f"Ignored: {row.note}.", "deprecated": True}
     values = [value for value in row.neutral if not isinstance(value, Below)]

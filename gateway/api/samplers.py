@@ -140,7 +140,7 @@ class SamplersBody(BaseModel):
     )
 
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    """The same one gives the same text. Random by default; the one used is in `X-Seed`."""
+    """The same one gives the same text. Default, and -1: random; the one used is in `X-Seed`."""
     temperature: float | None = Field(None, ge=0, le=100)
     """0 is greedy. Default 1; of /infer 0."""
     dynatemp_range: float | None = Field(None, ge=0, le=100)
@@ -188,7 +188,8 @@ class SamplersBody(BaseModel):
 
     def sampling(self, *, temperature: float) -> Sampling:
         """The sampling asked for; ``temperature`` is the dialect's default."""
-        seed = _random.getrandbits(32) if self.seed is None else self.seed
+        seed = _random.getrandbits(32) if self.seed in (None, -1) else self.seed
+        assert seed is not None
         if self.model_fields_set.isdisjoint(_STAGES):  # nearly always
             return Sampling(seed, _default(self.temperature, temperature))
         return Sampling(

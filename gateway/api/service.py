@@ -24,7 +24,7 @@ from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Ticket
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
-from workers.protocol import ModelInfo
+from workers.protocol import Chat, ModelInfo, overflow_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +92,28 @@ class Service:
         model = served.pool.model
         if model is not None:
             _check_kind(job, model, served.name)
-            size = max(least_bytes(prompt, model.longest_piece) for prompt in job.prompts)
-            if size > model.n_ctx_seq * model.longest_piece:
-                raise ContextOverflow(
-                    f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens",
-                    param=None if job.params.embedding is None else "input",
-                )
+            _check_size(job, model)
             biased = [id_ for id_, _ in job.params.sampling.logit_bias]
             token_ids.check(biased, model.n_vocab, "logit_bias")
+            token_ids.check(job.params.stop_token_ids, model.n_vocab, "stop_token_ids")
         allowance.check()
         ticket = served.dispatcher.submit(job)
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
+
+
+def _check_size(job: Job, model: ModelInfo) -> None:
+    """The bytes alone may show that a prompt can't fit."""
+    for index, prompt in enumerate(job.prompts):
+        tokens = -(-least_bytes(prompt, model.longest_piece) // model.longest_piece)
+        if tokens <= model.n_ctx_seq:
+            continue
+        what, param = "messages" if isinstance(prompt, Chat) else "prompt", None
+        if job.params.embedding is not None:
+            what, param = "input", f"input.{index}" if len(job.prompts) > 1 else "input"
+        message = overflow_message(what, f"at least {tokens}", model.n_ctx_seq, param)
+        raise ContextOverflow(message, n_prompt_tokens=tokens, n_ctx=model.n_ctx_seq, param=param)
 
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:

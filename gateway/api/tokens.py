@@ -5,7 +5,7 @@ behind no generation.
 """
 
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -96,6 +96,8 @@ class Detokenized(TypedDict):
 
 class Templated(TypedDict):
     prompt: str
+    text_not_tokens: NotRequired[list[str]]
+    """Control tokens whose text the conversation brought: a tokeniser takes it for the tokens."""
 
 
 class TokenEndpoints:

@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
@@ -26,15 +26,12 @@ from gateway.config import llama_server_compat, model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES
+from gateway.http.listening import bind
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
 from gateway.served import memory_budget
 from gateway.system import log_setup
 from gateway.system.log_setup import escaped
-
-SEND_BUFFER = 1 << 16
-"""Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
-client that does not read is noticed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +94,7 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
     else:
         config, note = tuning_profile.apply(config, os.environ)
         notes, plan = [note, memory_check.check(config)], None
-    sock = bind(config.host, config.port)
+    socks = bind(config.host, config.port)
     for note in filter(None, notes):
         _tell(note, config.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -107,8 +104,11 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
 
     from gateway.server import serve
 
-    with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        failure = runner.run(serve(config, sock, keyring, tls, plan=plan))
+    with contextlib.ExitStack() as stack:
+        for sock in socks:
+            stack.enter_context(sock)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        failure = runner.run(serve(config, socks, keyring, tls, plan=plan))
     return Exit.OK if failure is None else console.fail("serve", failure)
 
 
@@ -131,26 +131,6 @@ def _tell(note: str, form: log_setup.Format) -> None:
         logging.getLogger("forge").warning("%s", note)
     else:
         console.say("serve", note)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address. Raises :class:`ConfigError` if that can't be had."""
-    try:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = infos[0]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            sock.bind(address)
-        except OSError:
-            sock.close()
-            raise
-    except (OSError, UnicodeError) as error:  # UnicodeError: no host name by IDNA's rules
-        option = "--host" if isinstance(error, socket.gaierror | UnicodeError) else "--port"
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{option}: can't listen on {host}:{port}: {reason}") from error
-    return sock
 
 
 def build_parser() -> argparse.ArgumentParser:

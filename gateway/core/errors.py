@@ -102,6 +102,19 @@ class ContextOverflow(BadRequest):
 
     code = "context_length_exceeded"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        n_prompt_tokens: int | None = None,
+        n_ctx: int | None = None,
+    ) -> None:
+        """``n_prompt_tokens``: or so many at least; ``n_ctx``: the most that there may be."""
+        super().__init__(message, param=param)
+        self.n_prompt_tokens = n_prompt_tokens
+        self.n_ctx = n_ctx
+
 
 class ModelNotSupported(BadRequest):
     """The model that is served can't do this: embed, or generate."""
@@ -257,6 +270,15 @@ _FROM_WORKER: dict[str, type[ForgeError]] = {
 }
 
 
-def from_worker(failed: protocol.Failed | protocol.QuestionFailed) -> ForgeError:
-    """The error for a worker's failure code."""
-    return _FROM_WORKER[failed.code](failed.message, param=failed.param)
+def from_worker(
+    failed: protocol.Failed | protocol.QuestionFailed, which: int | None = None
+) -> ForgeError:
+    """The error for a worker's failure code; ``which``: of a request's several prompts."""
+    message, param = failed.message, failed.param
+    if which is not None and param in ("input", "prompt"):
+        message = message.replace(f"'{param}'", f"'{param}.{which}'", 1)
+        param = f"{param}.{which}"
+    if isinstance(failed, protocol.Failed) and failed.overflow is not None:
+        tokens, limit = failed.overflow
+        return ContextOverflow(message, n_prompt_tokens=tokens, n_ctx=limit, param=param)
+    return _FROM_WORKER[failed.code](message, param=param)

@@ -85,6 +85,22 @@ def test_a_preflight_of_others(page: httpx.Client, origin: str) -> None:
     assert "access-control-allow-origin" not in response.headers
 
 
+PRIVATE = {"Access-Control-Request-Private-Network": "true"}
+
+
+def test_a_page_in_the_world_may_call_into_a_private_network(page: httpx.Client) -> None:
+    """If its origin is named: its user's browser asks first."""
+    response = preflight(page, CHAT.path, **PRIVATE)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-private-network"] == "true"
+    assert "Access-Control-Request-Private-Network" in response.headers["vary"]
+    unasked = preflight(page, CHAT.path)
+    assert "access-control-allow-private-network" not in unasked.headers
+    other = preflight(page, CHAT.path, Origin=OTHER, **PRIVATE)
+    assert other.status_code == 400
+    assert "access-control-allow-origin" not in other.headers
+
+
 def test_an_answer_can_be_read_by_the_page(page: httpx.Client, dialect: Dialect) -> None:
     answer = dialect.ask(page, headers=KEY, max_tokens=1)
     assert answer.headers["access-control-allow-origin"] == ORIGIN
@@ -130,6 +146,9 @@ def test_all_origins(start_server: Start) -> None:
     server = start_server("--workers", "1", "--slots", "1", "--cors-origin", "*")
     with server.client(Origin=OTHER) as client:
         assert crossing(preflight(client, CHAT.path))["access-control-allow-origin"] == "*"
+        private = preflight(client, CHAT.path, **PRIVATE)
+        assert private.status_code == 400, "not for all pages of the world"
+        assert "access-control-allow-private-network" not in private.headers
         answer = INFER.ask(client, max_tokens=1)
         assert answer.headers["access-control-allow-origin"] == "*"
     server.stop()

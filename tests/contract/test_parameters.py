@@ -56,6 +56,8 @@ BOTH: dict[str, Any] = {
     "seed": 7,
     "stop": ["END", "\n\n\n"],
     "ignore_eos": True,
+    "min_tokens": 2,
+    "stop_token_ids": [5, 6],
     "json_schema": SCHEMA,
     "grammar": 'root ::= "yes"',
     "priority": "urgent",
@@ -71,6 +73,8 @@ CHAT_ONLY: dict[str, Any] = {
     "parallel_tool_calls": False,
     "reasoning_effort": "low",
     "chat_template_kwargs": {"enable_thinking": False},
+    "continue_final_message": False,
+    "add_generation_prompt": True,
     "store": True,
 }
 COMPLETIONS_ONLY: dict[str, Any] = {"echo": True, "logprobs": 2}
@@ -86,7 +90,7 @@ OF_THE_MODEL = {
     "tool_choice", "tools", "top_logprobs", "stop",
 }  # fmt: skip
 """Parameters that change the form of an answer: only a model shows that it fits."""
-ELSEWHERE = {"messages", "prompt", "stream", "stream_options", "suffix"}
+ELSEWHERE = {"messages", "prompt", "stream", "stream_options", "suffix", "others"}
 """In every request here, or, like a suffix, refused by this model: see test_other_models."""
 
 

@@ -109,7 +109,7 @@ def test_without_a_renderer_only_chats_fail(
 ) -> None:
     """The server's fault, not the client's."""
 
-    def render(*_: object) -> str:
+    def render(*_: object, **__: object) -> str:
         raise SandboxFailed("no process")
 
     monkeypatch.setattr(f16.input_processor._sandbox, "render", render)

@@ -1,7 +1,7 @@
 """A model's way to make calls, and its chat template's way to read earlier ones. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.chat_format.generic import PromptedTools
 from workers.chat_format.grammar import call_rules
@@ -75,6 +75,18 @@ class ChatFormat:
     thoughts: Thoughts | None
     preserved: tuple[str, ...]
     """Texts that have to be seen in the output, even if they are control tokens."""
+
+    @property
+    def after_text(self) -> "ChatFormat":
+        """The habits in an answer whose text has begun: no thought comes any more."""
+        calls = replace(self.calls, layout=self.calls.layout.after_text)
+        return replace(self, calls=calls, thoughts=None)
+
+    @property
+    def within_thought(self) -> "ChatFormat":
+        """The habits in an answer of whose thought the prompt has some."""
+        thoughts = self.thoughts and replace(self.thoughts, begun=True)
+        return replace(self, thoughts=thoughts)
 
     @property
     def plain(self) -> bool:

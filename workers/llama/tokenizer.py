@@ -43,6 +43,10 @@ class Tokenizer:
         begins = int(wordpiece or llama_cpp.llama_vocab_get_add_bos(vocab))
         self._head, self._tail = around[:begins], around[begins:]
         """What the model wants around a text."""
+        self.control_texts = [
+            special.mark.decode() for special in specials if special.control and _is_text(special)
+        ]
+        """The texts of the control tokens."""
 
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
@@ -125,6 +129,14 @@ class Tokenizer:
                 control, lstrip, rstrip = (bool(attributes & x) for x in (CONTROL, LSTRIP, RSTRIP))
                 specials.append(Special(token, mark, control, lstrip, rstrip))
         return specials
+
+
+def _is_text(special: Special) -> bool:
+    """Return whether a token's mark can be written in a text."""
+    try:
+        return bool(special.mark.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 class _Regions:

@@ -9,7 +9,7 @@ thread that prepares prompts; llguidance lets go of the GIL meanwhile, so the en
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from time import perf_counter, thread_time
 from typing import Any, TypeVar
@@ -37,6 +37,10 @@ T = TypeVar("T")
 
 class ConstraintFailed(Exception):
     """The constraint can't be enforced, or not any longer; the text is fit for the client."""
+
+
+class BiasedAway(ConstraintFailed):
+    """A bias bans every token that the constraint allows."""
 
 
 class Guide:
@@ -90,6 +94,14 @@ class Guide:
             self._clock = thread_time
             self._spent_s, self._tokens = 0.0, 0
         return result
+
+
+def without(allowed: bytes, tokens: Iterable[int]) -> bytes:
+    """Return a mask without some tokens. As in :meth:`Guide.allowed`."""
+    left = bytearray(allowed)
+    for token in tokens:
+        left[token >> 3] &= ~(1 << (token & 7))
+    return bytes(left)
 
 
 class Compiler:

@@ -37,6 +37,9 @@ class TurnRules:
     assistant_pairs: bool = True
     assistant_first: bool = True
     user_after_tool: bool = True
+    """A user message after a tool's result, or after a call that has none."""
+    lone_results: bool = True
+    """A tool's result without the call that it is of."""
     assistant_last: bool = True
     """An assistant message at the end, with a system message at the head."""
     padding: str = ""
@@ -54,6 +57,7 @@ def strictest(rules: TurnRules) -> Iterable[TurnRules]:
     yield replace(strict, user_after_tool=True)
     yield replace(strict, padding=_WORDS)
     yield replace(strict, system=False)
+    yield replace(strict, lone_results=False)
 
 
 # --------------------------------------------------------------------------- what a template takes
@@ -152,6 +156,8 @@ def with_one_head(messages: list[Message]) -> list[Message]:
 
 def arrange(messages: list[Message], rules: TurnRules) -> list[Message]:
     """Return the messages in an order that the template takes, as far as the rules tell."""
+    if not rules.lone_results:
+        messages = _without_lone_results(messages)
     turns = _paired(_told_by_users(messages, rules), rules)
     return _padded(turns, rules)
 
@@ -165,6 +171,11 @@ def missing(messages: list[Message]) -> list[str]:
 
 def _instructs(message: Message) -> bool:
     return message["role"] in INSTRUCTING
+
+
+def _is_use(message: Message) -> bool:
+    """Return whether a message is a tool's result or calls one."""
+    return message["role"] == TOOL or bool(message.get("tool_calls"))
 
 
 def _joined(first: Message, second: Message) -> Message:
@@ -197,6 +208,19 @@ def _told_by_users(messages: list[Message], rules: TurnRules) -> list[Message]:
     return turns
 
 
+def _without_lone_results(messages: list[Message]) -> list[Message]:
+    """Make user text of results without a call before them."""
+    turns: list[Message] = []
+    called = False
+    for message in messages:
+        if message["role"] != TOOL:
+            called = bool(message.get("tool_calls"))
+        elif not called:
+            message = _said(USER, message.get("content") or "")
+        turns.append(message)
+    return turns
+
+
 def _paired(messages: list[Message], rules: TurnRules) -> list[Message]:
     """Join neighbours of one role where the template would refuse or drop one."""
     apart = {USER: rules.user_pairs, ASSISTANT: rules.assistant_pairs}
@@ -222,7 +246,7 @@ def _padded(messages: list[Message], rules: TurnRules) -> list[Message]:
         if first and role == ASSISTANT and not (asked and rules.assistant_first):
             turns.append(_said(USER, rules.padding))
             asked = True
-        elif last == TOOL and role == USER and not rules.user_after_tool:
+        elif role == USER and turns and _is_use(turns[-1]) and not rules.user_after_tool:
             turns.append(_said(ASSISTANT, rules.padding))
         turns.append(message)
     return turns if asked else [*turns, _said(USER, rules.padding)]

@@ -96,6 +96,16 @@ def test_each_format_is_read(data: bytes) -> None:
         assert decoded(pack(data), [name], LIMIT) == data
 
 
+def test_a_body_of_many_steps_is_read(packer: Packer) -> None:
+    """What a decoder keeps to itself when a step is full comes with the next one."""
+    name, pack = packer
+    for data in (TEXT * 150_000, bytes(4 * MIB), os.urandom(9) * 400_000):
+        assert decoded(pack(data), [name], 4 * MIB) == data
+        if name != "deflate":
+            parts = pack(data[:MIB]) + pack(b"") + pack(data[MIB:])
+            assert decoded(parts, [name], 4 * MIB) == data
+
+
 def test_a_body_of_the_limit_is_read(packer: Packer) -> None:
     name, pack = packer
     for data in (os.urandom(LIMIT), bytes(LIMIT)):

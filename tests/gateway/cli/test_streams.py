@@ -54,8 +54,8 @@ class Shell:
         return Done(done.returncode, done.stdout, err)
 
     def environment(self, more: dict[str, str]) -> dict[str, str]:
-        homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME"), self.folder)
-        homes = {name: str(path) for name, path in homes.items()}
+        names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME")
+        homes = dict.fromkeys(names, str(self.folder))
         return environment({**homes, "PYTHONPATH": os.pathsep.join(sys.path), **more})
 
 

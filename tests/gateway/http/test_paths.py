@@ -1,10 +1,20 @@
 """The path that a request means, and what there is near one that means nothing."""
 
+import asyncio
+from functools import cache
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
+from starlette.types import Message, Scope
 
+from gateway.app import Gateway
+from gateway.config.api_keys import Keyring
+from gateway.config.config import Config
 from gateway.http.paths import MAX_COMPARED, MOST_NEAR, PathTable
+from tests.support.answering_pool import AnsweringPool
 
 SHOWN = {
     "/v1/chat/completions": "POST /v1/chat/completions",
@@ -112,6 +122,60 @@ def test_near(path: str, first: str) -> None:
 @pytest.mark.parametrize("path", ["", "*", "/", "/zzz", "/.env", "/wp-login.php", "/\0", "/v11"])
 def test_nothing_near(path: str) -> None:
     assert TABLE.near(path) == []
+
+
+class Guarded:
+    """A whole gateway with a key, and what it says to clients that have none."""
+
+    def __init__(self) -> None:
+        keyring = Keyring.load(SecretStr("sk-guarded"), None)
+        self._gateway = Gateway(Config(), keyring, AnsweringPool(1))
+        self._app = self._gateway.app()
+        self.open = {each.path for each in self._gateway._endpoints if each.open}
+        self.find = self._gateway._paths.find
+
+    def status(self, method: str, raw: str) -> int:
+        """The status of a request without a key, whose path is sent as it is."""
+        return asyncio.run(self._status(method, raw))
+
+    async def _status(self, method: str, raw: str) -> int:
+        found: list[int] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message: Message) -> None:
+            found.extend([message["status"]] if "status" in message else [])
+
+        scope: Scope = {
+            "type": "http", "http_version": "1.1", "method": method, "scheme": "http",
+            "path": unquote(raw), "raw_path": raw.encode(), "query_string": b"", "headers": [],
+            "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+        }  # fmt: skip
+        await self._app(scope, receive, send)
+        (status,) = found
+        return status
+
+
+guarded = cache(Guarded)
+odd = st.sampled_from(
+    [
+        *("", "v1", "%76%31", "%2F", "%2f%2F", ".", "..", "%2e%2e", "health", "docs", "HEALTH"),
+        *("infer", "metrics", "models", "chat", "completions", "%00", "health%2F", ";", "%3F"),
+        *("openapi.json", "queue", "dashboard", "events", "page.js"),
+    ]
+)
+
+
+@given(
+    raw=st.lists(odd, max_size=6).map(lambda parts: "/" + "/".join(parts)),
+    method=st.sampled_from(["GET", "HEAD", "POST", "OPTIONS"]),
+)
+def test_no_spelling_gets_past_the_key(raw: str, method: str) -> None:
+    """Whatever it is, it is refused, or the path that is served is one of the open ones."""
+    reading = method in ("GET", "HEAD")
+    expected = reading and guarded().find(raw) in guarded().open
+    assert (guarded().status(method, raw) != 401) == expected
 
 
 @given(st.text(max_size=2 * MAX_COMPARED))

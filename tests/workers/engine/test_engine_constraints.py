@@ -171,5 +171,5 @@ def test_when_no_token_is_left(exact: Driver) -> None:
     impossible = with_params(impossible, sampling=sampling)
     failed, fine = exact.run(impossible, generate(2, ASK, max_tokens=8))
     assert failed.failure is not None
-    assert failed.failure.code == BAD_CONSTRAINT
+    assert (failed.failure.code, failed.failure.param) == (BAD_CONSTRAINT, "logit_bias")
     assert fine.reason == "length"

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from tests.support.template_families import FAMILIES
-from workers.template.chat_template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
-from workers.template.sandbox import (
-    Probed,
-    Rendered,
-    SandboxFailed,
-    SandboxLimits,
-    TemplateSandbox,
+from workers.template.chat_template import (
+    FALLBACK,
+    ROOM,
+    ChatTemplate,
+    TemplateFailed,
+    TemplateRefused,
 )
+from workers.template.sandbox import SandboxFailed, TemplateSandbox
+from workers.template.sandbox_messages import Probed, Rendered, SandboxLimits
 
 LIMITS = SandboxLimits(cpu_s=1, memory=256 << 20)
 QUICK = SandboxLimits(cpu_s=0.3, memory=256 << 20)
@@ -141,6 +142,20 @@ def test_endless(sandbox: Open, source: str) -> None:
     with pytest.raises(TemplateFailed, match=r"took more than 0\.3 s|needed more than 256 MiB"):
         made.render(SHORT, NOW)
     assert made.render([], NOW) == "ok"
+
+
+def test_probes_have_the_limits_of_one_rendering(sandbox: Open) -> None:
+    """All of them together: a worker's start waits for them."""
+    source = "{% if messages[0].content == 'slow' %}{% for a in range(99999) %}"
+    source += "{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
+    source += "{% if messages[0].content == 'no' %}{{ raise_exception('no') }}{% endif %}ok"
+    made = sandbox(source, QUICK)
+    assert made.probe([talk((USER, "no")), talk((USER, "yes")), []], NOW) == [None, "ok", None]
+    with pytest.raises(TemplateFailed, match=r"took more than 0\.3 s"):
+        made.probe([talk((USER, "slow"))] * 99, NOW)
+    assert made.render(talk((USER, "yes")), NOW) == "ok"
+    with pytest.raises(TemplateRefused, match="refused: no"):
+        made.render(talk((USER, "no")), NOW)
 
 
 HUGE = {

@@ -90,6 +90,21 @@ def test_a_question_after_a_result(family: str) -> None:
     assert "And the sea?" in template.render(adapted, NOW)
 
 
+@pytest.mark.parametrize("family", ["mistral-v3", "mistral-v3-tekken"])
+def test_a_question_after_a_call_without_a_result(family: str) -> None:
+    """As agents send it whose user broke in."""
+    template, rules = compiled(PUBLISHED[family])
+    asked = [
+        said("user", "Is it blue?"),
+        said("assistant", "", tool_calls=CALLS),
+        said("user", "Never mind."),
+    ]
+    adapted, _ = detect(PUBLISHED[family]).calls.adapt(asked, None, rules)
+    assert "Never mind." in template.render(adapted, NOW)
+    adapted, _ = detect(PUBLISHED[family]).calls.adapt(asked[1:], None, rules)
+    assert "Never mind." in template.render(adapted, NOW)
+
+
 def test_calls_and_thoughts_are_joined_too() -> None:
     rules = TurnRules(assistant_pairs=False)
     one = said("assistant", "Well.", reasoning_content="Hm.", tool_calls=CALLS)
