@@ -3,19 +3,18 @@
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, ExceptionHandler
+from starlette.types import ASGIApp
 
-from gateway.api import infer, openai
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
+from gateway.api.endpoint import Endpoint
+from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
@@ -26,14 +25,7 @@ from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry
-from gateway.core.errors import (
-    BadRequest,
-    BodyTimeout,
-    ForgeError,
-    InternalError,
-    MethodNotAllowed,
-    NotFound,
-)
+from gateway.core.errors import ForgeError
 from gateway.dashboard.endpoint import Dashboard
 from gateway.dashboard.history import Gaps
 from gateway.dashboard.live import Live
@@ -44,6 +36,7 @@ from gateway.dispatch.observer import Observer, Observers
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.http.auth import Authentication
+from gateway.http.paths import NormalisedPaths, PathTable
 from gateway.http.response_headers import TicketHeaders
 from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
@@ -57,7 +50,7 @@ from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.metrics.models import States
+from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
 
@@ -66,6 +59,7 @@ EXPOSED = [
     "X-Queue-Wait",
     "X-Priority",
     "X-Seed",
+    "X-Ignored-Parameters",
     "Retry-After",
     "X-RateLimit-Limit-Requests",
     "X-RateLimit-Remaining-Requests",
@@ -73,6 +67,8 @@ EXPOSED = [
     "X-RateLimit-Remaining-Tokens",
 ]
 """Headers that a web page may read; without CORS's consent browsers hide them."""
+PAGES = ("/openapi.json", "/docs", "/dashboard")
+"""Paths beside the API's that an error may name."""
 
 
 class Gateway:
@@ -116,6 +112,7 @@ class Gateway:
         self._loader.begin({each.name: each.dispatcher for each in self.registry.models})
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.registry.states))
+        self.metrics.registry.add(FileStates(self.registry.file_states))
         self._view = View(self.registry, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:
@@ -207,7 +204,35 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
-        service = Service(self.config, self.registry, self.limits, self._observer)
+        endpoints = self._endpoints
+        failures = Failures(self.metrics.on_error, self._paths.near)
+        # Inside starlette's net for bugs, before the router: without a key no client learns paths.
+        authentication = Middleware(
+            Authentication,
+            keyring=self.keyring,
+            open_paths={endpoint.path for endpoint in endpoints if endpoint.open},
+            respond=failures.answer,
+        )
+        app = Starlette(
+            routes=[endpoint.route() for endpoint in endpoints],
+            middleware=[authentication],
+            exception_handlers=failures.handlers(),
+        )
+        app.router.redirect_slashes = False  # the path table knows better, without a detour
+        # These three around everything, the answer to a bug included.
+        headed = TicketHeaders(self._with_cors(app), time.monotonic_ns)
+        return NormalisedPaths(headed, self._paths)
+
+    def respond(self, path: str, error: ForgeError) -> Response:
+        """An error for what is not even a request, in the shape of the dialect at ``path``."""
+        self.metrics.on_error(error)
+        return respond(self._paths.find(path), error)
+
+    @cached_property
+    def _endpoints(self) -> list[Endpoint]:
+        service = Service(
+            self.config, self.registry, self.limits, self._observer, self.metrics.on_ignored
+        )
         described = [
             *OpenAI(service).endpoints(),
             *Embeddings(service).endpoints(),
@@ -219,31 +244,16 @@ class Gateway:
         keyed = not self.keyring.open
         page = Dashboard(service, self.live).endpoints() if self.config.page else []
         docs = Docs(partial(document, described, keyed=keyed)).endpoints()
-        endpoints = [*described, *docs, *page]
-        handlers: dict[int | type[Exception], ExceptionHandler] = {
-            ForgeError: _forge_error,
-            HTTPException: _http_error,
-            ClientDisconnect: _gone,
-            Exception: _bug,
-        }
-        # Inside starlette's net for bugs, before the router: without a key no client learns paths.
-        authentication = Middleware(
-            Authentication,
-            keyring=self.keyring,
-            open_paths={endpoint.path for endpoint in endpoints if endpoint.open},
-            respond=_answer,
-        )
-        routes = [endpoint.route() for endpoint in endpoints]
-        app = Starlette(routes=routes, middleware=[authentication], exception_handlers=handlers)
-        app.state.on_error = self.metrics.on_error
-        app.router.redirect_slashes = False  # a path that is not there is a 404, not a detour
-        # These two around everything, the answer to a bug included.
-        return TicketHeaders(self._with_cors(app), time.monotonic_ns)
+        return [*described, *docs, *page]
 
-    def respond(self, path: str, error: ForgeError) -> Response:
-        """An error for what is not even a request, in the shape of the dialect at ``path``."""
-        self.metrics.on_error(error)
-        return respond(path, error)
+    @cached_property
+    def _paths(self) -> PathTable:
+        """All paths; errors name those of the API and of the pages, not those of pages' parts."""
+        shown = [each for each in self._endpoints if each.group or each.path in PAGES]
+        return PathTable(
+            [each.path for each in self._endpoints],
+            {each.template: f"{each.method} {each.template}" for each in shown},
+        )
 
     def _gaps(self) -> Gaps:
         return Gaps(*self.metrics.gaps())
@@ -258,6 +268,8 @@ class Gateway:
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
+            # A page in the world that calls into a private network: if it was meant by its name.
+            allow_private_network="*" not in self.config.cors_origin,
         )
 
 
@@ -282,45 +294,3 @@ def local_pool(config: Config, first: int = 0) -> LocalPool:
         step_s=config.step_timeout,
         first=first,
     )
-
-
-def respond(path: str, error: ForgeError) -> Response:
-    """An error in the shape of the dialect that is spoken at ``path``."""
-    if path == "/infer":
-        return infer.error_response(error)
-    return openai.error_response(error)
-
-
-def _answer(request: Request, error: ForgeError) -> Response:
-    request.app.state.on_error(error)
-    response = respond(request.scope["path"], error)
-    if isinstance(error, BodyTimeout):
-        response.headers["Connection"] = "close"  # what still comes would be taken for a request
-    return response
-
-
-async def _forge_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ForgeError)
-    return _answer(request, error)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    """Answer for starlette's own refusals: unknown paths and methods."""
-    assert isinstance(error, HTTPException)
-    # Not request.url: that is put together with the Host header and taken apart again.
-    method, path = request.method, request.scope["path"]
-    if error.status_code == 405:
-        response = _answer(request, MethodNotAllowed(f"{method} is not allowed on {path}"))
-        response.headers.update(error.headers or {})
-        return response
-    known = NotFound(f"there is nothing at {path}") if error.status_code == 404 else None
-    return _answer(request, known or BadRequest(error.detail))
-
-
-async def _gone(request: Request, error: Exception) -> Response:
-    """The client hung up, so this is never read. 499 is nginx's number for it."""
-    return Response(status_code=499)
-
-
-async def _bug(request: Request, error: Exception) -> Response:
-    return _answer(request, InternalError("internal error"))

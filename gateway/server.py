@@ -14,8 +14,9 @@ import uvicorn
 from gateway.app import Gateway
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from gateway.http.connection import LINGER_S, Connection, Terms
+from gateway.http.connection import Connection
 from gateway.http.open_files import connections_allowed
+from gateway.http.terms import LINGER_S, Terms
 from gateway.pool import Pool, PoolFailed
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.served_model import ServedModel
@@ -83,13 +84,13 @@ class Server(uvicorn.Server):
 
 async def serve(
     config: Config,
-    sock: socket.socket,
+    socks: Sequence[socket.socket],
     keyring: Keyring,
     tls: ssl.SSLContext | None,
     pool: Pool | None = None,
     plan: MemoryBudget | None = None,
 ) -> str | None:
-    """Serve on a bound socket until a signal. Returns None, or why no worker could start.
+    """Serve on bound sockets until a signal. Returns None, or why no worker could start.
 
     ``pool`` replaces the local pool of processes; ``plan``: several models, instead of the one.
     """
@@ -114,7 +115,7 @@ async def serve(
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )
     server = Server(settings, gateway, terms)
-    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    serving = asyncio.create_task(server.serve(sockets=list(socks)))
     starting = asyncio.create_task(gateway.start())
     try:
         await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -127,7 +128,7 @@ async def serve(
                 return None if gateway.registry.draining else str(failure)
             gc.collect()
             gc.freeze()  # what is there by now stays: the collector need not look at it again
-            print(banner(gateway, sock), flush=True)
+            print(banner(gateway, socks[0]), flush=True)
             broken = asyncio.create_task(gateway.broken())
             await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
@@ -141,7 +142,7 @@ async def serve(
 
 
 def url(sock: socket.socket, tls: bool) -> str:
-    """Where clients on this machine reach the server."""
+    """Return the URL at which clients on this machine reach the server."""
     host, port = sock.getsockname()[:2]
     scheme = "https" if tls else "http"
     if host in ("0.0.0.0", "::"):

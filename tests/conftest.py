@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from tests.support.f32 import f32_copy
 from tests.support.server import ALIAS, MODEL, ForgeServer
+from tests.support.shared_servers import SharedServers
 from tests.tiers import Tier, tier
 
 TESTS = Path(__file__).parent
@@ -102,15 +103,20 @@ def unmeasured() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
-    """The embedded model on two workers."""
-    options = ("--workers", "2", "--slots", "4", "--threads", "1", "--alias", ALIAS)
-    server = ForgeServer(tmp_path_factory.mktemp("server"), *options)
+def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServers]:
+    """Servers by their options, for all tests that leave them as they were."""
+    servers = SharedServers(lambda: tmp_path_factory.mktemp("server"))
     try:
-        yield server.wait_ready()
-        server.stop()
+        yield servers
+        servers.stop()
     finally:
-        server.kill()
+        servers.kill()
+
+
+@pytest.fixture(scope="module")
+def server(shared_servers: SharedServers) -> ForgeServer:
+    """The embedded model on two workers."""
+    return shared_servers("--workers", "2", "--slots", "4")
 
 
 @pytest.fixture(scope="session")
@@ -122,19 +128,11 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ..
     return model, ("--threads", "1", "--alias", ALIAS, *kv)
 
 
-@pytest.fixture(scope="session")
-def exact_server(
-    exact: tuple[Path, tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ForgeServer]:
+@pytest.fixture(scope="module")
+def exact_server(exact: tuple[Path, tuple[str, ...]], shared_servers: SharedServers) -> ForgeServer:
     """Two workers that give the same text whatever runs beside it."""
     model, options = exact
-    directory = tmp_path_factory.mktemp("exact-server")
-    server = ForgeServer(directory, "--workers", "2", "--slots", "8", *options, model=model)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers("--workers", "2", "--slots", "8", *options, model=model)
 
 
 @pytest.fixture

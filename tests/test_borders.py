@@ -49,13 +49,16 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "llama": {"planning", "protocol", "sampling", "template"},
         "chat_format": {"json_schema", "output", "protocol", "template"},
         "engine": {"chat_format", "kv", "llama", "output", "planning", "protocol", "sampling"},
-        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "protocol"}
+        "refused": set(),
+        "prompter": {"chat_format", "llama", "protocol", "refused", "template"},
+        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "prompter"}
+        | {"protocol", "refused", "template"},
+        "token_service": {"input_processor", "llama", "prompter", "protocol", "refused"}
         | {"template"},
-        "token_service": {"input_processor", "llama", "protocol", "template"},
-        "link": {"engine", "input_processor", "protocol", "token_service"},
+        "link": {"engine", "input_processor", "protocol", "refused", "token_service"},
         "tools": {"engine", "kv", "llama", "parent", "planning", "protocol"},
         "__main__": {"chat_format", "engine", "input_processor", "kv", "link", "llama", "parent"}
-        | {"planning", "protocol", "template", "token_service"},
+        | {"planning", "prompter", "protocol", "template", "token_service"},
         "forge_tiny": {"llama"},
     },
 }

@@ -37,6 +37,19 @@ def raised(path: Path) -> Iterator[str]:
                     yield part.value
 
 
+CLAUSE = re.compile(
+    r"(?:How|What|Whether|Where|When|Who|Why|Which|While|Until|Because|It|They|If|As)\b"
+)
+"""The beginning of a sub-clause or of a sentence without a named subject."""
+
+
+def docstrings(path: Path) -> Iterator[str]:
+    """The docstrings of a file's module, classes and functions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
 PARSERS = list(commands(build_parser()))
 
 
@@ -53,3 +66,8 @@ def test_help(parser: argparse.ArgumentParser) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_errors(path: Path) -> None:
     assert [text for text in raised(path) if NAMELESS.search(text)] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_begin_with_a_verb_or_a_noun_phrase(path: Path) -> None:
+    assert [text for text in docstrings(path) if CLAUSE.match(text)] == []

@@ -35,12 +35,13 @@ SERVER: Final = (
     "docs/test_examples.py",
     "docs/test_reference.py",
     "e2e",
+    "gateway/cli/test_streams.py",
     "gateway/model_files/test_catalog.py",
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",
     "packaging",
 )
-SERVERS: Final = frozenset({"server", "exact_server", "start_server"})
+SERVERS: Final = frozenset({"server", "exact_server", "start_server", "shared_servers"})
 """Fixtures: a test that uses one is at least in the tier *server*."""
 FRONTS: Final = frozenset({"front", "answering"})
 """Fixtures: the gateway in this process, which makes a contract test a unit test."""

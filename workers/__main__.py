@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +16,14 @@ from workers import llama
 from workers.chat_format import detect
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
-from workers.input_processor import InputProcessor, Prompter
+from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.kv.cells import LedgerMismatch
 from workers.kv.host_cache import HostCache
 from workers.kv.kv import KVCache
 from workers.link import Link
 from workers.parent import die_with_parent
 from workers.planning.step_budget import StepBudget
+from workers.prompter import Prompter
 from workers.protocol import Ready, StartupFailed, Violated, WorkerSpec
 from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed, TemplateSandbox
@@ -53,7 +55,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     link = Link(sock, inbox)
     threading.excepthook = _die_loudly
     # Before loading, which may take long: the gateway needs heartbeats, or may go away.
-    threading.Thread(target=link.serve, args=(spec.heartbeat_s,), name="link", daemon=True).start()
+    _start("link", partial(link.serve, spec.heartbeat_s))
     llama.initialise()
     try:
         sandbox = TemplateSandbox()  # first: it starts while the model is loaded
@@ -79,29 +81,32 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         notes=notes(model, broken) if generates else [],
     )
     chat_format = detect(model.chat_template)
-    input_processor = InputProcessor(
-        model,
-        sandbox,
-        chat_format,
-        info.n_ctx_seq,
-        shape,
-        generates=generates,
-        broken=broken,
-        name=spec.name,
-    )
+
+    def input_processor(sandbox: TemplateSandbox) -> InputProcessor:
+        return InputProcessor(
+            model,
+            sandbox,
+            chat_format,
+            info.n_ctx_seq,
+            shape,
+            generates=generates,
+            broken=broken,
+            name=spec.name,
+        )
 
     def prompter() -> Prompter:
         """Make one more prompter, for another thread."""
-        sandbox, reason = compiled(TemplateSandbox(), model, spec)
-        return Prompter(model, sandbox, chat_format, reason)
+        return Prompter(
+            model, compiled(TemplateSandbox(), model, spec).sandbox, chat_format, broken
+        )
 
-    token_service = TokenService(model, prompter)
-    threading.Thread(
-        target=link.prepare, args=(input_processor,), name="prepare", daemon=True
-    ).start()
-    threading.Thread(
-        target=link.answer, args=(token_service,), name="token_service", daemon=True
-    ).start()
+    late = LateInputProcessor(
+        lambda: input_processor(compiled(TemplateSandbox(), model, spec).sandbox)
+    )
+    _start("prepare", partial(link.prepare, input_processor(sandbox)))
+    _start("prepare_long", partial(link.prepare, late, long=True))
+    _start("answer", partial(link.answer, TokenService(model, prompter)))
+    _start("answer_long", partial(link.answer, TokenService(model, prompter), long=True))
     link.send(Ready(os.getpid(), spec.slots, info))
     try:
         engine.run()
@@ -138,6 +143,10 @@ def notes(model: llama.Model, broken: str | None) -> list[str]:
     if model.chat_template is None:
         return [f"it brings no chat template, so chats are written as ChatML; {OTHER}"]
     return []
+
+
+def _start(name: str, work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name=name, daemon=True).start()
 
 
 def _die_loudly(failure: threading.ExceptHookArgs) -> None:

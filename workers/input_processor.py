@@ -2,18 +2,18 @@
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from workers.chat_format import ChatFormat, OutputParser, starts_thinking
+from workers.chat_format import ChatFormat, OutputParser
 from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence, Voice
 from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
+from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
     BAD_CONSTRAINT,
     BAD_PARAMETER,
@@ -32,21 +32,13 @@ from workers.protocol import (
     Text,
     Tokens,
     ToolUse,
+    overflow_message,
 )
+from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import GrammarFailed, SandboxFailed
 
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
-
-
-class InputRefused(Exception):
-    """The prompt can't be served; ``code`` is one of the protocol's FAILURES."""
-
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
-        """``param`` is the faulty field, in OpenAI's names."""
-        super().__init__(message)
-        self.code = code
-        self.param = param
 
 
 def check_token_ids(
@@ -64,55 +56,9 @@ def check_token_ids(
         raise InputRefused(code, message, field)
 
 
-class Sandbox(Protocol):
-    """The runtime of untrusted texts; a worker's is
-    :class:`workers.template.sandbox.TemplateSandbox`.
-    """
-
-    def render(
-        self,
-        messages: list[dict[str, Any]],
-        now: float,
-        tools: list[dict[str, Any]] | None = None,
-        arguments: dict[str, Any] | None = None,
-    ) -> str:
-        """Raises :class:`TemplateFailed`, or :class:`SandboxFailed` if the sandbox is gone."""
-        ...
-
-    def to_lark(self, source: str) -> str:
-        """Raises :class:`GrammarFailed` or :class:`SandboxFailed`."""
-        ...
-
-
-class Prompter:
-    """Writes a conversation with the model's template. For one thread."""
-
-    def __init__(
-        self, model: Model, sandbox: Sandbox, chat_format: ChatFormat, broken: str | None = None
-    ) -> None:
-        """``broken``: the reason why no template can write a conversation, if so."""
-        self._model = model
-        self._sandbox = sandbox
-        self._chat_format = chat_format
-        self._broken = broken
-
-    def write(self, chat: Chat, now: float) -> str:
-        """Return the prompt; ``now`` (Unix s) is the date that templates see.
-
-        Raises :class:`InputRefused`.
-        """
-        if self._broken is not None:
-            raise InputRefused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
-        messages, tools = self._chat_format.calls.adapt(chat.messages, chat.tools)
-        try:
-            text = self._sandbox.render(messages, now, tools, chat.arguments)
-        except TemplateFailed as error:
-            raise InputRefused(BAD_PROMPT, str(error)) from error
-        except SandboxFailed as error:
-            raise InputRefused(COMPUTE_FAILED, str(error)) from error
-        # Many templates write BOS themselves; the tokeniser would add a second one.
-        bos = self._model.special_text("bos")
-        return text.removeprefix(bos) if bos and self._model.adds_bos else text
+def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> InputRefused:
+    message = overflow_message(what, str(tokens), limit, param)
+    return InputRefused(CONTEXT_OVERFLOW, message, param, (tokens, limit))
 
 
 class InputProcessor:
@@ -158,24 +104,21 @@ class InputProcessor:
             message = f"{self._name} embeds and does not generate text"
             raise InputRefused(NOT_SUPPORTED, message, "model")
         self._check_bias(request)
-        prompt, thinking = request.prompt, False
+        prompt, thinking, form = request.prompt, False, self._chat_format
         if isinstance(prompt, Chat):
-            rendered = self._prompter.write(prompt, request.now)
-            thinking = starts_thinking(self._chat_format, rendered)
-            tokens = self._model.tokenize(rendered)
+            written = self._prompter.write(prompt, request.now)
+            thinking, form = written.thinking, written.chat_format
+            tokens = self._prompter.tokenize(written)
             request = self._with_stops(request)
         else:
             tokens = self._tokens(prompt)
         if not tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         if len(tokens) + (request.params.max_tokens != 0) > self._limit:
-            raise InputRefused(
-                CONTEXT_OVERFLOW,
-                f"the prompt has {len(tokens)} tokens, the context holds {self._limit} tokens "
-                "for prompt and completion together",
-            )
-        guide = self._guide(request, thinking)
-        voice = self._voice(prompt, thinking) if isinstance(prompt, Chat) else None
+            what = "messages" if isinstance(prompt, Chat) else "prompt"
+            raise _overflow(len(tokens), self._limit, what)
+        guide = self._guide(request, thinking, form)
+        voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
         return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo)
 
@@ -188,7 +131,7 @@ class InputProcessor:
         return msgspec.structs.replace(request, params=params)
 
     def _check_bias(self, request: Generate) -> None:
-        """Refuse unknown ids, which llama.cpp skips, and a ban of all tokens.
+        """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.
 
         llama.cpp samples an arbitrary token if all are banned.
         """
@@ -196,8 +139,13 @@ class InputProcessor:
         given = params.sampling.logit_bias
         biased = [token for token, _ in given]
         check_token_ids(biased, n_vocab, "logit_bias", code=BAD_PARAMETER)
+        check_token_ids(params.stop_token_ids, n_vocab, "stop_token_ids", code=BAD_PARAMETER)
         banned = {token for token, bias in given if bias == -math.inf}
-        if banned and len(banned | self._model.eog if params.ignore_eos else banned) == n_vocab:
+        if banned and (params.ignore_eos or params.min_tokens):
+            banned |= self._model.eog
+        if banned and params.min_tokens:
+            banned.update(params.stop_token_ids)
+        if len(banned) == n_vocab:
             raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
     def _input(self, request: Generate) -> Input:
@@ -210,8 +158,7 @@ class InputProcessor:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
         longest = self._embeddings.longest
         if len(tokens) > longest:
-            message = f"'input': it has {len(tokens)} tokens, this model embeds {longest} at most"
-            raise InputRefused(CONTEXT_OVERFLOW, message, "input")
+            raise _overflow(len(tokens), longest, "input", "input")
         return Input(request, tokens)
 
     def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:
@@ -247,7 +194,7 @@ class InputProcessor:
 
     # ------------------------------------------------------------------ the answer's form
 
-    def _guide(self, request: Generate, thinking: bool) -> Guide | None:
+    def _guide(self, request: Generate, thinking: bool, form: ChatFormat) -> Guide | None:
         """Return the constraint on the answer's form, if the request has one.
 
         What llguidance makes of a schema is asked only where it refuses the whole. Schemas that are
@@ -263,7 +210,7 @@ class InputProcessor:
         failed = ""
         for judge in (None, self._compiler.judge(), only_anything):
             try:
-                grammar = self._answer(content, prompt, thinking, judge)
+                grammar = self._answer(content, prompt, thinking, form, judge)
                 return self._compiler.compile(grammar, probe=source is not None)
             except ConstraintFailed as error:
                 failed = failed or f"'{param}' can't be enforced: {error}"
@@ -303,18 +250,17 @@ class InputProcessor:
         content: JsonSchema | str | None,
         prompt: Prompt,
         thinking: bool,
+        form: ChatFormat,
         judge: Judge | None,
     ) -> str:
-        """Return the grammar of the whole answer: text, calls and thoughts."""
+        """Return the grammar of the whole answer, or of its rest: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
             return answer(content, judge=judge)
-        use, thoughts = prompt.tools or NO_TOOLS, self._chat_format.thoughts
+        use, thoughts = prompt.tools or NO_TOOLS, form.thoughts
         free = content is None
         return answer(
             content,
-            calls=self._chat_format.calls.grammar(
-                use, "content", self._special, free=free, judge=judge
-            ),
+            calls=form.calls.grammar(use, "content", self._special, free=free, judge=judge),
             thought=None
             if thoughts is None
             else thoughts.grammar(self._special, thinking=thinking),
@@ -326,12 +272,12 @@ class InputProcessor:
         token = self._delimiters.get(text)
         return json.dumps(text) if token is None else f"<[{token}]>"
 
-    def _voice(self, prompt: Chat, thinking: bool) -> Voice | None:
+    def _voice(self, prompt: Chat, thinking: bool, form: ChatFormat) -> Voice | None:
         """Return the parser of the answer, if it may hold more than text."""
-        if prompt.tools is None and self._chat_format.plain:
+        if prompt.tools is None and form.plain:
             return None
         shown = {token: text.encode() for text, token in self._delimiters.items()}
-        return Voice(OutputParser(self._chat_format, use=prompt.tools, thinking=thinking), shown)
+        return Voice(OutputParser(form, use=prompt.tools, thinking=thinking), shown)
 
 
 def _has_lenient(content: JsonSchema | str | None, use: ToolUse | None) -> bool:
@@ -339,3 +285,21 @@ def _has_lenient(content: JsonSchema | str | None, use: ToolUse | None) -> bool:
     if isinstance(content, JsonSchema) and not content.strict:
         return True
     return use is not None and any(not tool["function"].get("strict") for tool in use.tools)
+
+
+class LateInputProcessor:
+    """An input processor for requests that are rare, made with the first one. For one thread."""
+
+    def __init__(self, make: Callable[[], InputProcessor]) -> None:
+        """``make`` may raise TemplateFailed or SandboxFailed; the next request tries again."""
+        self._make = make
+        self._made: InputProcessor | None = None
+
+    def prepare(self, request: Generate) -> EngineSequence | Input:
+        """Raises :class:`InputRefused`."""
+        if self._made is None:
+            try:
+                self._made = self._make()
+            except (TemplateFailed, SandboxFailed) as error:
+                raise InputRefused(COMPUTE_FAILED, str(error)) from error
+        return self._made.prepare(request)

@@ -1,8 +1,9 @@
 """The worker's end of the link: frames in, frames out.
 
-Four threads use it. One waits for bytes, one prepares prompts, one answers questions, and the
-engine's own reads between two steps what lies in the socket: a cancellation must not wait until a
-waiting thread gets a core.
+Six threads use it. One waits for bytes, and the engine's own reads between two steps what lies in
+the socket: a cancellation must not wait until a waiting thread gets a core. Two prepare prompts and
+two answer questions, of which one each takes what is long: a prompt of a megabyte can take seconds,
+and the short ones of others don't wait for it.
 """
 
 import os
@@ -12,13 +13,13 @@ import socket
 import threading
 import time
 from collections import Counter
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
 from workers.engine.sequence import EngineSequence
-from workers.input_processor import InputProcessor, InputRefused
 from workers.protocol import (
     Ask,
     Cancel,
@@ -32,10 +33,34 @@ from workers.protocol import (
     ToWorker,
     encode,
 )
+from workers.refused import InputRefused
 from workers.token_service import TokenService
 
 READ_BYTES = 1 << 18
 """The usual capacity of a socketpair."""
+LONG_BYTES = 1 << 16
+"""The size of a message from which on it is long: up to there a prompt takes some 0.1 s."""
+
+T = TypeVar("T")
+
+
+class Preparer(Protocol):
+    """Turns a request into what the engine takes."""
+
+    def prepare(self, request: Generate) -> EngineSequence | Input:
+        """Raises :class:`InputRefused`."""
+        ...
+
+
+class _Lanes(Generic[T]):
+    """Two queues, so that the short does not wait for the long."""
+
+    def __init__(self) -> None:
+        self.short: queue.SimpleQueue[T] = queue.SimpleQueue()
+        self.long: queue.SimpleQueue[T] = queue.SimpleQueue()
+
+    def of(self, *, long: bool) -> queue.SimpleQueue[T]:
+        return self.long if long else self.short
 
 
 class Link:
@@ -48,10 +73,12 @@ class Link:
         self._write = threading.Lock()
         self._read = threading.Lock()
         self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
-        self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
-        self._unprepared: queue.SimpleQueue[Generate | Cancel | Park] = queue.SimpleQueue()
+        self._questions: _Lanes[Ask] = _Lanes()
+        self._unprepared: _Lanes[Generate | Cancel | Park] = _Lanes()
         self._behind: Counter[int] = Counter()
         """Messages in ``_unprepared`` by generation; those of one generation must stay in order."""
+        self._lane: dict[int, queue.SimpleQueue[Generate | Cancel | Park]] = {}
+        """Where they are."""
 
     def send(self, message: msgspec.Struct) -> None:
         """Write one frame, from any thread. Ends the process if the gateway is gone."""
@@ -92,56 +119,61 @@ class Link:
             try:
                 data = self._sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
                 for message in self._decoder.feed(data):
-                    self._sort(message)
+                    self._sort(message, long=self._decoder.size >= LONG_BYTES)
             except BlockingIOError:
                 return True
             except (OSError, ProtocolError):
                 return False
         return bool(data)
 
-    def _sort(self, message: ToWorker) -> None:
+    def _sort(self, message: ToWorker, *, long: bool) -> None:
         """Queue a message; those without preparation overtake prompts that wait for theirs."""
         if isinstance(message, Ask):
-            self._questions.put(message)
+            self._questions.of(long=long).put(message)
         elif isinstance(message, Generate) or message.id in self._behind:
             self._behind[message.id] += 1
-            self._unprepared.put(message)
+            self._lane.setdefault(message.id, self._unprepared.of(long=long)).put(message)
         else:
             self._inbox.put(message)
 
-    def answer(self, token_service: TokenService) -> None:
-        """Answer questions for ever, in a thread of its own."""
+    def answer(self, token_service: TokenService, *, long: bool = False) -> None:
+        """Answer the short or the long questions for ever, in a thread of its own."""
+        questions = self._questions.of(long=long)
         while True:
-            self.send(token_service.answer(self._questions.get()))
+            self.send(token_service.answer(questions.get()))
 
-    def prepare(self, input_processor: InputProcessor) -> None:
-        """Prepare prompts for ever, in a thread of its own.
+    def prepare(self, preparer: Preparer, *, long: bool = False) -> None:
+        """Prepare the short or the long prompts for ever, in a thread of its own.
 
         Tokenising runs here and templates in a process of their own: both without the GIL, so the
         engine decodes meanwhile. A prompt that can't be served is refused before it costs a slot or
         a step.
         """
+        unprepared = self._unprepared.of(long=long)
         while True:
-            self._prepare(self._unprepared.get(), input_processor)
+            self._prepare(unprepared.get(), preparer)
 
-    def _prepare(self, message: Generate | Cancel | Park, input_processor: InputProcessor) -> None:
-        ready = (
-            self._sequence(message, input_processor) if isinstance(message, Generate) else message
-        )
+    def _prepare(self, message: Generate | Cancel | Park, preparer: Preparer) -> None:
+        ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
         with self._read:
             # A refused generation may have been parked here, and will not come again.
             self._inbox.put(ready or Cancel(message.id))
             self._behind[message.id] -= 1
             if not self._behind[message.id]:
-                del self._behind[message.id]
+                del self._behind[message.id], self._lane[message.id]
 
-    def _sequence(
-        self, request: Generate, input_processor: InputProcessor
-    ) -> EngineSequence | Input | None:
+    def _sequence(self, request: Generate, preparer: Preparer) -> EngineSequence | Input | None:
         """Prepare a prompt; if it can't be served, tell the gateway and return None."""
         try:
-            return input_processor.prepare(request)
+            return preparer.prepare(request)
         except InputRefused as refused:
-            failed = Failed(request.id, request.attempt, refused.code, str(refused), refused.param)
+            failed = Failed(
+                request.id,
+                request.attempt,
+                refused.code,
+                str(refused),
+                refused.param,
+                refused.overflow,
+            )
             self.send(Step([failed], None))
             return None

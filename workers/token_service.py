@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from workers.input_processor import InputRefused, Prompter, check_token_ids
+from workers.input_processor import check_token_ids
 from workers.llama import Model
+from workers.prompter import Prompter
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
@@ -18,11 +19,13 @@ from workers.protocol import (
     Answered,
     ApplyTemplate,
     Ask,
+    Chat,
     Detokenize,
     Question,
     QuestionFailed,
     Tokenize,
 )
+from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed
 
@@ -56,7 +59,14 @@ class TokenService:
             case Detokenize(ids):
                 return {"content": self._content(ids)}
             case ApplyTemplate(chat, now):
-                return {"prompt": self._own_prompter().write(chat, now)}
+                return self._prompt(chat, now)
+
+    def _prompt(self, chat: Chat, now: float) -> dict[str, Any]:
+        """Return a conversation's prompt, and the control tokens that are mere text in it."""
+        prompter = self._own_prompter()
+        written = prompter.write(chat, now)
+        mistaken = prompter.mistaken(written)
+        return {"prompt": written.text} | ({"text_not_tokens": mistaken} if mistaken else {})
 
     def _tokens(self, question: Tokenize) -> list[int] | list[msgspec.Raw]:
         ids = self._model.tokenize(

@@ -1,1 +1,1 @@
-"""The seeds' argument in four experiments: threads, event loop, processes, order of work."""
+"""The study project's argument in four experiments: threads, event loop, processes, order."""

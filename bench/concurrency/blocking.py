@@ -41,17 +41,17 @@ def conversation(path: str, work: Work, *, keep: bool) -> Serve:
     return serve
 
 
-def seeds_way(path: str, work: Work) -> Serve:
+def study_way(path: str, work: Work) -> Serve:
     """One read of 1,024 bytes is the request, the end of the connection that of the answer."""
 
     def serve(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, ValueError, IndexError):
-            connection.sendall(seeds_answer(connection.recv(1024), path, work))
+            connection.sendall(study_answer(connection.recv(1024), path, work))
 
     return serve
 
 
-def seeds_answer(data: bytes, path: str, work: Work) -> bytes:
+def study_answer(data: bytes, path: str, work: Work) -> bytes:
     """Raises ValueError or IndexError if the request did not come in one piece."""
     text = data.decode()
     if not text.startswith(f"POST {path}"):

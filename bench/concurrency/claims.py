@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .compute import CLIENTS, Compute
-from .connections import SEED_RATES, Connections
+from .connections import STUDY_RATES, Connections
 from .order import Order
-from .sites import SEED_S, Sites
+from .sites import STUDY_S, Sites
 
 MANY = 2.0
 """A ratio that can't be noise."""
@@ -35,13 +35,13 @@ def of_sites(sites: Sites) -> list[Claim]:
     total, longest = sum(sites.delays), max(sites.delays)
     alone = sites.seconds("one after another")
     threads, loop = sites.seconds("a thread each"), sites.seconds("asyncio")
-    seed = " and ".join(f"{seconds:.1f} s" for seconds in SEED_S.values())
+    study = " and ".join(f"{seconds:.1f} s" for seconds in STUDY_S.values())
     return [
         Claim(
             "one after another takes the sum of the delays, a thread each the longest of them.",
             alone <= CLOSE * total + OVERHEAD_S and threads <= CLOSE * longest + OVERHEAD_S,
             f"Expected {total:.1f} s and {longest:.1f} s, measured {alone:.1f} s and "
-            f"{threads:.1f} s; the study project, over the internet, measured {seed}.",
+            f"{threads:.1f} s; the study project, over the internet, measured {study}.",
         ),
         Claim(
             "one event loop waits for ten sites as well as ten threads do.",
@@ -57,14 +57,14 @@ def of_connections(found: Connections) -> list[Claim]:
     waits = sorted({rate.wait_s for rate in found.rates})
     loop, threads = (found.rate(name, most, waits[0]) for name in ("asyncio", "threads"))
     ratio = loop.requests_s / max(1e-9, threads.requests_s)
-    seed = SEED_RATES["asyncio"] / SEED_RATES["threads"]
+    study = STUDY_RATES["asyncio"] / STUDY_RATES["threads"]
     claims = [
         Claim(
             f"with {most:,} connections asyncio serves more than a thread for each does.",
             ratio > CLOSE,
             f"{loop.requests_s:,.0f} against {threads.requests_s:,.0f} requests/s, {ratio:.1f}x "
             f"(p99 {loop.p99:,.0f} against {threads.p99:,.0f} ms), where both keep connections "
-            f"open; the study project, which made a thread for every request, saw {seed:.1f}x.",
+            f"open; the study project, which made a thread for every request, saw {study:.1f}x.",
         )
     ]
     if len(waits) > 1:
@@ -82,14 +82,14 @@ def of_connections(found: Connections) -> list[Claim]:
                 f"{others[1].requests_s:,.0f} requests/s.",
             )
         )
-    seeds = [e for e in found.errors if e.server.startswith("seed")]
-    ours = [e for e in found.errors if not e.server.startswith("seed")]
-    good = sum(e.found.answered for e in seeds)
+    theirs = [e for e in found.errors if e.server.startswith("study")]
+    ours = [e for e in found.errors if not e.server.startswith("study")]
+    good = sum(e.found.answered for e in theirs)
     claims.append(
         Claim(
             "one read of 1,024 bytes and no Content-Length is no HTTP.",
             good == 0 and all(e.found.errors == 0 for e in ours),
-            f"Of {sum(e.found.answered + e.found.errors for e in seeds):,} requests to the study "
+            f"Of {sum(e.found.answered + e.found.errors for e in theirs):,} requests to the study "
             "project's "
             f"servers {good:,} were answered so that a client can be sure; of "
             f"{sum(e.found.answered + e.found.errors for e in ours):,} to the ones that keep to "

@@ -217,8 +217,8 @@ def _computing(way: str, server: Server) -> int:
 def _wait(name: str, crowd: int, seconds: float) -> Waiting:
     """So many clients of a server that serves one at a time, each for a long time."""
     forge = ("--workers", "1", "--slots", "1", "--threads", "1", "--max-queue", str(crowd))
-    seed = {"command": (HOST, "infer-seed")}
-    with running(*forge) if name == "Forge" else running(**seed) as server:
+    study = {"command": (HOST, "infer-study")}
+    with running(*forge) if name == "Forge" else running(**study) as server:
         with httpx.Client(timeout=PATIENCE_S) as client:
             client.post(f"{server.url}/infer", content=body(1)).raise_for_status()
         before = memory(server.pid).rss

@@ -18,13 +18,13 @@ from bench.server import running
 from .client import Found
 
 SERVERS = ("sequential", "threads", "asyncio", "starlette")
-SEEDS = {"seed-threads": "threads", "seed-asyncio": "asyncio"}
-"""The seed's servers, and ours that differ from them in keeping to HTTP."""
-SEED_RATES = {"threads": 1650, "asyncio": 11326}
-"""Requests a second of the seed's servers at 1,000 connections, as its author measured."""
+STUDY_SERVERS = {"study-threads": "threads", "study-asyncio": "asyncio"}
+"""The study project's servers, and ours that differ from them in keeping to HTTP."""
+STUDY_RATES = {"threads": 1650, "asyncio": 11326}
+"""Requests a second of the study project's servers at 1,000 connections, as its author measured."""
 BODY = json.dumps({"text": "forge keeps its promises"}).encode()
 LONG_BODY = json.dumps({"text": "forge " * 400}).encode()
-"""More than the seed reads."""
+"""More than the study project reads."""
 FEW = 8
 """Connections where it is errors that count."""
 SCRIPT = Path(__file__).parent.parent / "reverse.lua"
@@ -100,14 +100,14 @@ def _rate(
 
 
 def _errors(seconds: float, tick: Callable[[], None]) -> list[Errors]:
-    """The same requests to the seed's servers and to ours."""
+    """The same requests to the study project's servers and to ours."""
     requests = {
         "a short body": (BODY, 1),
         f"a body of {len(LONG_BODY):,} bytes": (LONG_BODY, 1),
         "head and body in two packets": (BODY, 2),
     }
     found = []
-    for name in (*SEEDS, *SEEDS.values()):
+    for name in (*STUDY_SERVERS, *STUDY_SERVERS.values()):
         with running(command=_host(name)) as server:
             for words, (body, parts) in requests.items():
                 url = f"{server.url}/reverse"
@@ -118,7 +118,7 @@ def _errors(seconds: float, tick: Callable[[], None]) -> list[Errors]:
 
 def steps(counts: list[int], waits: list[float]) -> int:
     """How often :func:`measure` ticks."""
-    return len(SERVERS) * len(counts) * len(waits) + 3 * 2 * len(SEEDS)
+    return len(SERVERS) * len(counts) * len(waits) + 3 * 2 * len(STUDY_SERVERS)
 
 
 def _host(name: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .blocking import BACKLOG, seeds_answer
+from .blocking import BACKLOG, study_answer
 from .http import HEAD_END, Work, parse, respond
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -38,14 +38,14 @@ def conversation(path: str, work: Work, wait_s: float) -> Talk:
     return talk
 
 
-def seeds_way(path: str, work: Work, wait_s: float) -> Talk:
+def study_way(path: str, work: Work, wait_s: float) -> Talk:
     """One read of 1,024 bytes is the request, the end of the connection that of the answer."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, IndexError):
             data = await reader.read(1024)
             await asyncio.sleep(wait_s)
-            writer.write(seeds_answer(data, path, work))
+            writer.write(study_answer(data, path, work))
             await writer.drain()
 
     return talk

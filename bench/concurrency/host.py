@@ -56,12 +56,12 @@ def _starlette(listener: socket.socket, wait_s: float) -> None:
     asyncio.run(evented.serve_application(listener, app))
 
 
-def _seed_threads(listener: socket.socket, wait_s: float) -> None:
-    blocking.thread_each(listener, blocking.seeds_way(REVERSE, _slow(wait_s)))
+def _study_threads(listener: socket.socket, wait_s: float) -> None:
+    blocking.thread_each(listener, blocking.study_way(REVERSE, _slow(wait_s)))
 
 
-def _seed_asyncio(listener: socket.socket, wait_s: float) -> None:
-    talk = evented.seeds_way(REVERSE, reverse, wait_s)
+def _study_asyncio(listener: socket.socket, wait_s: float) -> None:
+    talk = evented.study_way(REVERSE, reverse, wait_s)
     asyncio.run(evented.serve_streams(listener, talk))
 
 
@@ -84,10 +84,10 @@ def _infer(where: str) -> Host:
     return serve
 
 
-def _infer_seed(listener: socket.socket, wait_s: float) -> None:
+def _infer_study(listener: socket.socket, wait_s: float) -> None:
     from . import inference
 
-    work = inference.seeds()
+    work = inference.study()
     blocking.thread_each(listener, blocking.conversation(INFER, work, keep=True))
 
 
@@ -97,12 +97,12 @@ HOSTS: dict[str, Host] = {
     "threads": _threads,
     "asyncio": _asyncio,
     "starlette": _starlette,
-    "seed-threads": _seed_threads,
-    "seed-asyncio": _seed_asyncio,
+    "study-threads": _study_threads,
+    "study-asyncio": _study_asyncio,
     "infer-inline": _infer("inline"),
     "infer-threads": _infer("threads"),
     "infer-processes": _infer("processes"),
-    "infer-seed": _infer_seed,
+    "infer-study": _infer_study,
 }
 
 

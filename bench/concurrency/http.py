@@ -1,7 +1,7 @@
 """As much of HTTP/1.1 as the small servers of the experiments need. Pure.
 
 A request ends where its Content-Length says, an answer says how long it is, and the connection
-stays: what the seed's servers left out, and what a client can't do without.
+stays: what the study project's servers left out, and what a client can't do without.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def respond(request: Request, body: bytes, path: str, work: Work, *, keep: bool)
 
 
 def reverse(body: bytes) -> bytes:
-    """The seed's work: every value of a JSON object, backwards. Raises ValueError."""
+    """The study project's work: every value of a JSON object, backwards. Raises ValueError."""
     given = json.loads(body)
     if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
         raise ValueError("expected a JSON object of strings")

@@ -101,9 +101,9 @@ def _answer(body: bytes) -> bytes:
     return _generator[0].answer(body)
 
 
-def seeds() -> Work:
-    """The seed's design: each connection's thread puts a job into a queue and waits for a promise,
-    which a thread of the pool keeps."""
+def study() -> Work:
+    """The study project's design: each connection's thread puts a job into a queue and
+    waits for a promise, which a thread of the pool keeps."""
     jobs: queue.SimpleQueue[tuple[bytes, Future[bytes]]] = queue.SimpleQueue()
     model = Generator().model
 

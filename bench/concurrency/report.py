@@ -11,11 +11,11 @@ from bench.environment import commit, machine, versions
 from . import claims
 from .claims import Claim
 from .compute import CLIENTS, Compute
-from .connections import SEED_RATES, Connections
+from .connections import STUDY_RATES, Connections
 from .inference import WORKERS
 from .order import OVERLOAD, Order, summary
 from .order import TOKENS as ORDER_TOKENS
-from .sites import SEED_S, Sites
+from .sites import STUDY_S, Sites
 
 INTRO = (
     "Threads or async? The study project's author measured the first on ten web sites and the "
@@ -80,7 +80,7 @@ def _sites(found: Sites) -> list[str]:
         [
             way.way, f"{way.seconds:.2f}", f"{way.seconds / max(found.delays):.2f}x",
             f"{way.seconds / sum(found.delays):.2f}x", str(way.failed),
-            f"{SEED_S[way.way]:.1f}" if way.way in SEED_S else "",
+            f"{STUDY_S[way.way]:.1f}" if way.way in STUDY_S else "",
         ]
         for way in found.ways
     ]  # fmt: skip
@@ -99,9 +99,9 @@ def _connections(found: Connections) -> list[str]:
         f"The study project's `POST /reverse`, load by {found.tool}. All servers keep to "
         "HTTP; *sequential* hangs up after each answer, for a client that stays would keep all "
         "others waiting. The study project "
-        f"measured {SEED_RATES['threads']:,} requests/s with threads and "
-        f"{SEED_RATES['asyncio']:,} with asyncio at 1,000 connections, in his way of HTTP. Latency "
-        "in milliseconds; by the built-in client it includes the requests that were never "
+        f"measured {STUDY_RATES['threads']:,} requests/s with threads and "
+        f"{STUDY_RATES['asyncio']:,} with asyncio at 1,000 connections, in its way of HTTP. "
+        "Latency in milliseconds; by the built-in client it includes the requests that were never "
         "answered.", "",
     ]  # fmt: skip
     for wait_s in sorted({rate.wait_s for rate in found.rates}):

@@ -1,7 +1,7 @@
 """Ten sites, fetched one after another, by a thread each, and by one event loop.
 
-The seed fetched httpbin.org and Wikipedia; here a server of our own keeps each of them waiting for
-as long, so the figures are those of waiting and of nothing else.
+The study project fetched httpbin.org and Wikipedia; here a server of our own keeps each of them
+waiting for as long, so the figures are those of waiting and of nothing else.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bench.server import running
 from .evented import application, serve_application
 
 DELAYS = (2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 0.3, 0.3)
-"""Seconds: the seed's list, whose last two were pages of Wikipedia."""
-SEED_S = {"one after another": 25.756, "a thread each": 3.787}
-"""What the seed's author measured, over the internet."""
+"""Seconds: the study project's list, whose last two were pages of Wikipedia."""
+STUDY_S = {"one after another": 25.756, "a thread each": 3.787}
+"""What the study project's author measured, over the internet."""
 PATIENCE_S = 60
 
 
@@ -78,7 +78,7 @@ def one_by_one(url: str, delays: list[float]) -> list[int]:
 
 
 def thread_each(url: str, delays: list[float]) -> list[int]:
-    """The same; the results have a lock, as in the seed, though a list's append needs none."""
+    """The same; the results have a lock, as the study project's, though append needs none."""
     found, lock = list[int](), threading.Lock()
 
     def fetch(delay: float) -> None:

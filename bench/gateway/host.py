@@ -39,7 +39,7 @@ async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) ->
     worker = partial(null_worker.main, slots=slots, pace_s=pace_s)
     silence_s, step_s = config.stuck_timeout, config.step_timeout
     pool = LocalPool(config.worker_spec(), 1, silence_s=silence_s, step_s=step_s, main=worker)
-    failure = await serve(config, sock, Keyring(), None, pool)
+    failure = await serve(config, [sock], Keyring(), None, pool)
     assert failure is None, failure
 
 
@@ -67,7 +67,7 @@ def main() -> None:
     """The command line."""
     import uvloop
 
-    from gateway.cli.main import bind
+    from gateway.http.listening import bind
 
     parser = argparse.ArgumentParser(prog="python -m bench.gateway.host")
     parser.add_argument("what", choices=("forge", "echo"))
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--observe", choices=OBSERVE, default="metrics")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
-    sock = bind(HOST, 0)
+    (sock,) = bind(HOST, 0)
     serving = (
         echo(sock) if args.what == "echo" else forge(sock, args.slots, args.pace, args.observe)
     )

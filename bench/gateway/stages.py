@@ -21,7 +21,6 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.api import body
-from gateway.api.openai import chat
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.reply import Completion
 from gateway.app import Gateway
@@ -196,7 +195,7 @@ class Bench:
         self.gateway = Gateway(config or Config(alias="null"), pool=self.pool)
         self.request = Request(scope(CHAT, self.raw))
         self.request.state.key = ANYONE
-        self.given = body.parse(ChatBody, orjson.loads(self.raw), chat.REFUSED)
+        self.given = body.parse(ChatBody, orjson.loads(self.raw))
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -243,7 +242,7 @@ async def of_a_request(bench: Bench, repeats: int) -> list[Stage]:
     bare = Starlette(routes=[Route("/", echo, methods=["POST"])])
     work: dict[str, Callable[[], Awaitable[None]]] = {
         "parse JSON": plain(lambda: orjson.loads(bench.raw)),
-        "validate": plain(lambda: body.parse(ChatBody, orjson.loads(bench.raw), chat.REFUSED)),
+        "validate": plain(lambda: body.parse(ChatBody, orjson.loads(bench.raw))),
         "make the job": plain(bench.job),
         "queue, dispatch, end": queue,
         "encode for the worker": plain(lambda: encode(generate)),

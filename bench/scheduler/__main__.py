@@ -11,8 +11,8 @@ from rich.progress import Progress
 
 from bench.scheduler import cost, plots, report, traces
 from bench.scheduler.policies import POLICIES
-from bench.scheduler.seed_cpp import compiled
 from bench.scheduler.simulator import Outcome, simulate
+from bench.scheduler.study_cpp import compiled
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -89,11 +89,11 @@ def measure(scale: Scale, progress: Progress) -> tuple[list[cost.Cost], float]:
     task = progress.add_task("measuring", total=sum(scale.sizes))
     measured = []
     baseline = asyncio.run(cost.idle_share(0, scale.idle_s))
-    with compiled() as seed_cpp:
+    with compiled() as study_cpp:
         for size in scale.sizes:
             text = f"measuring with {size:,} waiting"
             progress.update(task, description=text, refresh=True)
-            measured.append(cost.measure(size, seed_cpp, scale.idle_s))
+            measured.append(cost.measure(size, study_cpp, scale.idle_s))
             progress.update(task, advance=size, refresh=True)
     return measured, baseline
 

@@ -1,4 +1,4 @@
-"""What a push, a pop and aging cost while n jobs wait: our heap, and the seed's loop beside it.
+"""What a push, a pop and aging cost while n jobs wait: our heap beside the study project's loop.
 
 Times are CPU times, so that other processes don't count, and medians over batches at a steady size,
 with Python's garbage collector off, as ``timeit`` has it. Priorities are spread as widely as
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from bench.scheduler.policies import job
 from bench.scheduler.pool import SimulatedPool
-from bench.scheduler.seed import PERIOD_S, RATE, SeedQueue
-from bench.scheduler.seed_cpp import SeedCpp
+from bench.scheduler.study import PERIOD_S, RATE, StudyQueue
+from bench.scheduler.study_cpp import StudyCpp
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
@@ -51,10 +51,10 @@ class Cost:
     """Of the whole queue, drained from n to nothing, per job."""
     idle_share: float
     """CPU that the real dispatcher burns while n jobs wait and age; share of a core."""
-    seed_pass_ms: float
-    """One pass of the seed's loop, in Python on the same heapq."""
-    seed_cpp_pass_ms: float | None
-    """The same in C++, as the seed has it; None without a compiler."""
+    study_pass_ms: float
+    """One pass of the study project's loop, in Python on the same heapq."""
+    study_cpp_pass_ms: float | None
+    """The same in C++, as the study project has it; None without a compiler."""
 
 
 def share(pass_ms: float) -> float:
@@ -62,15 +62,15 @@ def share(pass_ms: float) -> float:
     return pass_ms / (pass_ms + 1000 * PERIOD_S)
 
 
-def measure(n: int, seed_cpp: SeedCpp | None, idle_s: float = 2.0) -> Cost:
+def measure(n: int, study_cpp: StudyCpp | None, idle_s: float = 2.0) -> Cost:
     """Everything of size ``n``; one structure at a time is in memory."""
     with _uncollected():
         push, push_top, pop = _heap(n)
         comparisons = count_comparisons(n)
         enter, next_ = _queue(n)
-        seed_pass = _seed_pass(n)
+        study_pass = _study_pass(n)
         idle = asyncio.run(idle_share(n, idle_s))
-    in_cpp = None if seed_cpp is None else seed_cpp.pass_ms(n, PASSES)
+    in_cpp = None if study_cpp is None else study_cpp.pass_ms(n, PASSES)
     return Cost(
         n=n,
         push_ns=push,
@@ -80,8 +80,8 @@ def measure(n: int, seed_cpp: SeedCpp | None, idle_s: float = 2.0) -> Cost:
         enter_ns=enter,
         next_ns=next_,
         idle_share=idle,
-        seed_pass_ms=seed_pass,
-        seed_cpp_pass_ms=in_cpp,
+        study_pass_ms=study_pass,
+        study_cpp_pass_ms=in_cpp,
     )
 
 
@@ -203,9 +203,9 @@ def _queue(n: int) -> tuple[float, float]:
     return (full - start) / n, (time.thread_time_ns() - full) / n
 
 
-def _seed_pass(n: int) -> float:
-    """ms; the fastest of some, because the seed gets the benefit of every doubt."""
-    queue: SeedQueue[None] = SeedQueue(RATE * PERIOD_S)
+def _study_pass(n: int) -> float:
+    """ms; the fastest of some, because the study project gets the benefit of every doubt."""
+    queue: StudyQueue[None] = StudyQueue(RATE * PERIOD_S)
     for priority, _ in _Arrivals(n)(n):
         queue.push(None, priority)
     passes = []

@@ -13,9 +13,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.scheduler.cost import Cost, share
 from bench.scheduler.measure import leads, summarise
-from bench.scheduler.policies import FIFO, FORGE, FORGE_PREEMPT, SEED, SEED_INT, STRICT
-from bench.scheduler.seed import RATE
+from bench.scheduler.policies import FIFO, FORGE, FORGE_PREEMPT, STRICT, STUDY, STUDY_INT
 from bench.scheduler.simulator import Outcome
+from bench.scheduler.study import RATE
 from bench.scheduler.traces import BATCH, CLASSES, NORMAL, URGENT
 from gateway.core.clock import NANO
 
@@ -24,8 +24,8 @@ CLASS_COLOURS = {BATCH: "#56B4E9", NORMAL: "#009E73", URGENT: "#D55E00"}
 POLICY_COLOURS = {
     FIFO: "#999999",
     STRICT: "#000000",
-    SEED_INT: "#CC79A7",
-    SEED: "#E69F00",
+    STUDY_INT: "#CC79A7",
+    STUDY: "#E69F00",
     FORGE: "#0072B2",
     FORGE_PREEMPT: "#009E73",
 }
@@ -77,7 +77,7 @@ def turns(outcomes: Sequence[Outcome], path: Path) -> Path:
 
 def lead(outcomes: Sequence[Outcome], path: Path) -> Path:
     """How long after each job those arrived that overtook it, against d/r."""
-    shown = [outcome for outcome in outcomes if outcome.policy in (STRICT, SEED, FORGE)]
+    shown = [outcome for outcome in outcomes if outcome.policy in (STRICT, STUDY, FORGE)]
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), sharex=True)
     for axes, low in zip(panels, (NORMAL, BATCH), strict=True):
         levels = URGENT - low
@@ -144,11 +144,11 @@ def costs(measured: Sequence[Cost], path: Path) -> Path:
     left.set_ylabel("µs per operation")
     left.set_ylim(0, None)
     left.set_title("Forge: push and pop")
-    seeds = [("study project's loop, Python", SEED, [cost.seed_pass_ms for cost in measured])]
-    in_cpp = [cost.seed_cpp_pass_ms for cost in measured if cost.seed_cpp_pass_ms is not None]
+    loops = [("study project's loop, Python", STUDY, [cost.study_pass_ms for cost in measured])]
+    in_cpp = [cost.study_cpp_pass_ms for cost in measured if cost.study_cpp_pass_ms is not None]
     if len(in_cpp) == len(measured):
-        seeds.append(("study project's loop, C++", SEED_INT, in_cpp))
-    for name, policy, passes in seeds:
+        loops.append(("study project's loop, C++", STUDY_INT, in_cpp))
+    for name, policy, passes in loops:
         right.plot(
             sizes,
             [100 * share(ms) for ms in passes],

@@ -1,11 +1,11 @@
-"""The policies that are compared: all but the seed's are the gateway's own dispatcher."""
+"""The policies that are compared: all but the study project's are the gateway's own dispatcher."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from bench.scheduler.pool import prompt
-from bench.scheduler.seed import RATE, SeedScheduler
+from bench.scheduler.study import RATE, StudyScheduler
 from bench.scheduler.virtual import now_ns
 from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import Dispatcher
@@ -74,11 +74,11 @@ def _forge(
     return open_
 
 
-def _seed(*, integer: bool) -> Callable[[Pool], Desk]:
-    """The seed's loop; a request is what the dispatcher would make of a job."""
+def _study(*, integer: bool) -> Callable[[Pool], Desk]:
+    """The study project's loop; a request is what the dispatcher would make of a job."""
 
     def open_(pool: Pool) -> Desk:
-        scheduler = SeedScheduler(pool, integer=integer)
+        scheduler = StudyScheduler(pool, integer=integer)
 
         def submit(number: int, priority: float) -> None:
             params = GenerationParams(Sampling(seed=0))
@@ -92,11 +92,11 @@ def _seed(*, integer: bool) -> Callable[[Pool], Desk]:
 
 FIFO = Policy("FIFO", _forge(0.0, level=True))
 STRICT = Policy("strict priority", _forge(0.0))
-SEED_INT = Policy("study project, as published (int)", _seed(integer=True))
-SEED = Policy("study project, as described", _seed(integer=False))
+STUDY_INT = Policy("study project, as published (int)", _study(integer=True))
+STUDY = Policy("study project, as described", _study(integer=False))
 FORGE = Policy("Forge, preempt off", _forge(RATE))
 FORGE_PREEMPT = Policy(
     "Forge, preempt on", _forge(RATE, preemption=PreemptionRules(QUANTUM_S, RATE))
 )
 
-POLICIES = (FIFO, STRICT, SEED_INT, SEED, FORGE, FORGE_PREEMPT)
+POLICIES = (FIFO, STRICT, STUDY_INT, STUDY, FORGE, FORGE_PREEMPT)

@@ -18,8 +18,8 @@ from bench.scheduler.measure import (
     summarise,
 )
 from bench.scheduler.policies import QUANTUM_S
-from bench.scheduler.seed import PERIOD_S, RATE
 from bench.scheduler.simulator import Outcome
+from bench.scheduler.study import PERIOD_S, RATE
 from bench.scheduler.traces import BATCH, CLASSES, NORMAL, URGENT, percent
 
 
@@ -114,8 +114,8 @@ def costs(measured: Sequence[Cost], baseline: float) -> Table:
             f"{cost.comparisons:.1f}",
             f"{cost.enter_ns / 1000:.1f} / {cost.next_ns / 1000:.1f}",
             percent(cost.idle_share, 2),
-            _pass(cost.seed_pass_ms),
-            "no compiler" if cost.seed_cpp_pass_ms is None else _pass(cost.seed_cpp_pass_ms),
+            _pass(cost.study_pass_ms),
+            "no compiler" if cost.study_cpp_pass_ms is None else _pass(cost.study_cpp_pass_ms),
         ]
         for cost in measured
     ]

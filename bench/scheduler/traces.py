@@ -15,7 +15,7 @@ CLASSES = {BATCH: "batch", NORMAL: "normal", URGENT: "urgent"}
 MIX = {BATCH: 0.2, NORMAL: 0.6, URGENT: 0.2}
 """Shares of the load where nothing else is said."""
 SLOTS = 4
-"""The seed's default: four workers, one job each."""
+"""The study project's default: four workers, one job each."""
 MEAN_S = 1.0
 """Mean time a job holds its slot. Waits scale with it, but the lead d/r doesn't."""
 SIGMA = 0.8
@@ -69,7 +69,7 @@ def endless_urgent(seconds: int, seed: int = 3) -> Trace:
 
 
 def twenty_urgent(gap_s: float = 0.9) -> Trace:
-    """The seed's question: "20 urgent requests and 1 normal", on one slot, one second each.
+    """The study project's question: "20 urgent requests and 1 normal", one slot, a second each.
 
     The normal job and the first urgent one come together, the others ``gap_s`` apart: sooner than
     the slot can serve them, so that there is always an urgent job waiting.

@@ -7,21 +7,26 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
-import orjson
-from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
-from starlette.requests import ClientDisconnect, Request
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+from starlette.requests import Request
 
-from gateway.api.samplers import SamplersBody, without_stateful
+from gateway.api import json_text
+from gateway.api.content_encoding import decoded, encodings
+from gateway.api.field_policy import IgnoredFields, fields, sort
+from gateway.api.field_table import DEFAULTS
+from gateway.api.lenient import corrected
+from gateway.api.other_names import MAX_TOKENS, Names, SamplingNames, ours
+from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
-from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.api.token_ids import TokenId
+from gateway.api.upload import receive
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
     BadRequest,
-    BodyTimeout,
-    BodyTooLarge,
     PriorityNotAllowed,
     UnknownParameter,
     UnsupportedParameter,
@@ -34,11 +39,37 @@ from workers.protocol import Constraint, GenerationParams, Prompt
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
 MAX_TIMEOUT_S = 86400
+ENCODING = b"content-encoding"
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-Stop = Annotated[str, Field(min_length=1)]
+def _stops(value: Any) -> Any:
+    """Take away the texts that can't end anything: empty ones, and null."""
+    if value == "":
+        return None
+    if isinstance(value, list):
+        return [text for text in value if text is not None and text != ""]
+    return value
+
+
+Stop = Annotated[
+    str | Annotated[list[str], Field(max_length=16, fail_fast=True)] | None,
+    BeforeValidator(_stops),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                    "maxItems": 16,
+                },
+                {"type": "null"},
+            ]
+        }
+    ),
+]
 Priority = Annotated[
     int | float | str,
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),
@@ -48,10 +79,16 @@ Priority = Annotated[
 class SamplingBody(SamplersBody):
     """Fields that every generating endpoint takes; None (or absent) means the default."""
 
-    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
-    """The most tokens of an answer. Default: what the context holds."""
-    stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
+    place: ClassVar[str] = DEFAULTS
+
+    max_tokens: int | None = Field(None, ge=-1, le=MAX_TOKENS)
+    """The most tokens of an answer. Default, and -1: what the context holds. 0: none."""
+    min_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS)
+    """Before so many neither the model nor `stop` ends the answer. Default 0."""
+    stop: Stop = None
     """Texts that end an answer when they appear; they are left out."""
+    stop_token_ids: list[TokenId] | None = Field(None, max_length=1024, fail_fast=True)
+    """Tokens that end an answer, beside the model's own; they are left out."""
     ignore_eos: bool | None = None
     """True: do not end before `max_tokens`."""
     json_schema: Schema | None = None
@@ -65,10 +102,27 @@ class SamplingBody(SamplersBody):
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
     """Seconds that the request may take, waiting included."""
 
+    others: SkipJsonSchema[SamplingNames | None] = None
+    # Made of what the body has under other programs' names; no client can say it.
+    others_type: ClassVar[type[Names]] = SamplingNames
+
+    def limit(self) -> int | None:
+        """The most tokens of an answer."""
+        return unlimited(self.max_tokens)
+
+    def asked(self) -> dict[str, Constraint]:
+        """Return the forms of the answer that are asked for under other programs' names."""
+        return {} if self.others is None else self.others.constraints()
+
     def stops(self) -> tuple[str, ...]:
         if isinstance(self.stop, str):
             return (self.stop,)
         return tuple(self.stop or ())
+
+
+def unlimited(limit: int | None) -> int | None:
+    """Return a limit in tokens, where -1 is none."""
+    return None if limit == -1 else limit
 
 
 def job(
@@ -92,6 +146,9 @@ def job(
     bytes; the others are as in :class:`workers.protocol.GenerationParams`.
     """
     key: ApiKey = request.state.key
+    if given.min_tokens and max_tokens is not None and given.min_tokens > max_tokens:
+        message = f"'min_tokens' is above the {max_tokens} tokens that the answer may have"
+        raise BadRequest(message, param="min_tokens")
     return Job(
         prompts=prompts,
         n=n,
@@ -100,6 +157,8 @@ def job(
             max_tokens=max_tokens,
             stop=given.stops(),
             ignore_eos=bool(given.ignore_eos),
+            min_tokens=given.min_tokens or 0,
+            stop_token_ids=tuple(given.stop_token_ids or ()),
             constraint=constraint,
             logprobs=logprobs,
             echo=echo,
@@ -112,89 +171,83 @@ def job(
         owner=key.name,
         weight=key.weight,
         model=model,
+        ignored=getattr(request.state, "ignored", ""),
     )
 
 
 async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, Any], int]:
-    """The JSON object in the body, and the body's bytes.
+    """The JSON object in the body, and the body's bytes, decoded.
 
-    ``timeout`` is in seconds, see :func:`upload_deadline`. Raises BodyTooLarge, BodyTimeout,
-    BadRequest or ClientDisconnect.
+    ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
+    BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
     """
-    data = await _receive(request, limit, timeout)
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from error
+    raw = request.headers.raw
+    names = encodings([value.decode("latin-1") for name, value in raw if name == ENCODING])
+    data: bytes | bytearray = await receive(request, limit, timeout)
+    if names:
+        data = await asyncio.to_thread(decoded, data, names, limit)
+    value = json_text.load(data)
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     return value, len(data)
 
 
-async def _receive(request: Request, limit: int, timeout: float) -> bytearray:
-    """All bytes of the body, ``limit`` at most, if they come in time."""
-    too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    data = bytearray()
-    clock = asyncio.get_running_loop().time
-    start = clock()
-    try:
-        async with asyncio.timeout_at(start + timeout) as late:
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                data += message.get("body", b"")
-                if len(data) > limit:
-                    raise too_large
-                if not message.get("more_body", False):
-                    break
-                late.reschedule(upload_deadline(start, clock(), len(data), timeout))
-    except TimeoutError:
-        raise BodyTimeout(
-            f"the body is too slow: {len(data)} bytes in {clock() - start:.1f} seconds; the next "
-            f"may take {timeout:g}, and after as many the average is {MIN_UPLOAD_RATE} a second"
-        ) from None
-    return data
-
-
-def upload_deadline(start: float, now: float, received: int, timeout: float) -> float:
-    """When a body is too late, of which ``received`` bytes came from ``start`` to ``now``.
-
-    After a silence of ``timeout`` seconds, or when the whole, after as many seconds to begin with,
-    fell behind MIN_UPLOAD_RATE: a byte now and then would keep the connection for ever.
-    """
-    return min(now + timeout, start + timeout + received / MIN_UPLOAD_RATE)
-
-
-def parse(type_: type[Body], raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> Body:
+def parse(
+    type_: type[Body],
+    raw: dict[str, Any],
+    ignored: IgnoredFields | None = None,
+    defaults: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Body:
     """Validate ``raw``. Raises a BadRequest that names the field.
 
-    ``not_yet`` lists parameters that the dialect knows but this server can't serve, with the
-    values that ask for nothing (null always does): those are let through, others are refused.
+    Fields that ``type_`` does not have go by the policy of its ``place``. ``ignored`` gets the
+    names of those that are told; None: they are refused. ``defaults`` adds what ``raw`` does not
+    say, after others' names have been mapped.
     """
-    raw = without_stateful(raw)
-    if not raw.keys().isdisjoint(not_yet):
-        raw = _without(raw, not_yet)
-    known = type_.model_fields
-    unknown = next((name for name in raw if name not in known), None)
-    if unknown is not None:  # pydantic would make an error for each, and a body has room for many
-        raise UnknownParameter(f"unknown parameter '{unknown}'", param=unknown)
+    known, place = fields(type_)
+    others = None
+    if not raw.keys() <= known:
+        raw, others = _sorted(type_, raw, ignored)
+    if defaults is not None:
+        raw = defaults(raw)
+        if not raw.keys() <= known:
+            raw = sort(raw, known, place, strict=True).kept
+    if others is not None:
+        raw = {**raw, "others": others}
+    return _validated(type_, raw, ignored)
+
+
+def _sorted(
+    type_: type[BaseModel], raw: dict[str, Any], ignored: IgnoredFields | None
+) -> tuple[dict[str, Any], BaseModel | None]:
+    """Return the fields that ``type_`` has, and what others' names mean that has none of its own.
+
+    Raises BadRequest.
+    """
+    known, place = fields(type_)
+    found = sort(raw, known, place, strict=ignored is None)
+    if ignored is not None:
+        for name in found.ignored:
+            ignored.add(name)
+    if not found.mapped:
+        return found.kept, None
+    others_type: type[Names] = type_.others_type  # type: ignore[attr-defined]
+    others = _validated(others_type, found.mapped, ignored)
+    return ours(others, found.kept), others
+
+
+def _validated(type_: type[Body], raw: dict[str, Any], ignored: IgnoredFields | None) -> Body:
+    """Raises BadRequest about the first field that is wrong, if it can't be read leniently."""
     try:
-        return type_.model_validate(raw)
+        return type_.model_validate(raw, context=ignored)
     except ValidationError as error:
-        raise _refusal(explain(error, raw)) from None
-
-
-def _without(raw: dict[str, Any], not_yet: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """``raw`` without the fields that ask for nothing. Raises UnsupportedParameter for others."""
-    for name, neutral in not_yet.items():
-        value = raw.get(name)
-        if value is not None and not any(type(value) is type(n) and value == n for n in neutral):
-            raise UnsupportedParameter(f"'{name}' is not supported by this server", param=name)
-    return {name: value for name, value in raw.items() if name not in not_yet}
+        lenient = corrected(raw, error)
+        if lenient is None:
+            raise _refusal(explain(error, raw)) from None
+    try:
+        return type_.model_validate(lenient, context=ignored)
+    except ValidationError as error:
+        raise _refusal(explain(error, lenient)) from None
 
 
 def _refusal(problem: ValidationProblem) -> BadRequest:
@@ -204,6 +257,8 @@ def _refusal(problem: ValidationProblem) -> BadRequest:
             return UnknownParameter(f"unknown parameter '{param}'", param=param)
         case "missing":
             return BadRequest(f"'{param}' is required", param=param)
+        case "refused":
+            return UnsupportedParameter(f"'{param}': {problem.message}", param=param)
     return BadRequest(f"'{param}': {problem.message}", param=param)
 
 

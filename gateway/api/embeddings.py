@@ -4,7 +4,7 @@ import array
 import base64
 import sys
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from gateway.api import body, token_ids
 from gateway.api.endpoint import JSON, WORK, Body, Endpoint
+from gateway.api.field_table import EMBEDDINGS
 from gateway.api.openai.endpoints import GROUP
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
@@ -45,7 +46,7 @@ _Many = Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)
 
 
 def _form(value: Any) -> str | None:
-    """Which of the four forms of input this is, told by its beginning; None if it is none."""
+    """The form of input, of the four, told by its beginning; None if it is none."""
     if isinstance(value, str):
         return "text"
     if not isinstance(value, list):
@@ -73,6 +74,7 @@ class EmbeddingBody(BaseModel):
     """The fields of OpenAI's API, and Forge's own ``priority`` and ``timeout``."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+    place: ClassVar[str] = EMBEDDINGS
 
     input: _Inputs
     """One text or several, or lists of token ids."""
@@ -82,8 +84,6 @@ class EmbeddingBody(BaseModel):
     """Default `float`; `base64` is that of the floats' bytes, little-endian float32."""
     dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
     """Number of the model's dimensions to keep. Default: all."""
-    user: str | None = None
-    """The end user's name; changes nothing."""
     priority: body.Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=body.MAX_TIMEOUT_S, allow_inf_nan=False)
@@ -141,7 +141,7 @@ class Embeddings:
         """Return the meaning of texts as vectors."""
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
-        served, given = self._service.parse(EmbeddingBody, raw, {})
+        served, given = self._service.parse(request, EmbeddingBody, raw)
         job = _job(request, given, size, served.name)
         model = served.pool.model
         if model is not None:
@@ -172,6 +172,7 @@ def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
         owner=key.name,
         weight=key.weight,
         model=model,
+        ignored=getattr(request.state, "ignored", ""),
     )
 
 

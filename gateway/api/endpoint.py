@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from gateway.api.field_policy import fields, policy
 from gateway.core import errors
 from gateway.core.errors import ForgeError
 
@@ -53,6 +54,7 @@ ANY_BODY: tuple[type[ForgeError], ...] = (
     errors.UnknownParameter,
     errors.BodyTimeout,
     errors.BodyTooLarge,
+    errors.UnsupportedEncoding,
 )
 WORK: tuple[type[ForgeError], ...] = (
     errors.InvalidPrompt,
@@ -67,6 +69,14 @@ WORK: tuple[type[ForgeError], ...] = (
 )
 """Errors of a request that waits for a slot."""
 GENERATION: tuple[type[ForgeError], ...] = (*WORK, errors.InvalidConstraint)
+CONVERSATION: tuple[type[ForgeError], ...] = (
+    errors.ContentNotSupported,
+    errors.ImageNotSupported,
+    errors.AudioNotSupported,
+    errors.VideoNotSupported,
+    errors.FileNotSupported,
+)
+"""Errors of a request that brings a conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +86,6 @@ class Body:
     type: type[BaseModel]
     example: Mapping[str, Any]
     """A request that is answered with 200, by a server that has what it names."""
-    refused: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Parameters that are known and not served, with the values that ask for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +130,9 @@ class Endpoint:
         kinds = [*ANY_REQUEST, *self.fails]
         if self.body is not None:
             kinds += ANY_BODY
-            kinds += [errors.UnsupportedParameter] if self.body.refused else []
+            kinds += (
+                [errors.UnsupportedParameter] if policy(fields(self.body.type)[1]).refused else []
+            )
         if not self.open:
             kinds.append(errors.InvalidKey)
         found: dict[int, list[type[ForgeError]]] = {}

@@ -68,6 +68,23 @@ def _serve(package: str, name: str, media: str) -> Handler:
         return File(files(package).joinpath(name).read_bytes(), media)
 
     async def serve(request: Request) -> Response:
+        where = _without_slash(request) if media == "text/html" else None
+        if where is not None:
+            return Response(status_code=308, headers={"Location": where})
         return file().response(request)
 
     return serve
+
+
+def _without_slash(request: Request) -> str | None:
+    """Return where a page is whose address was given a slash at its end; None without one.
+
+    A page names its parts relative to its folder, so that a proxy may put it into another; with
+    the slash it would look for them in itself. This, too, is relative for that reason.
+    """
+    raw: bytes | None = request.scope.get("raw_path")
+    path: str = request.scope["path"]
+    given = path if raw is None else raw.decode("latin-1")
+    if not given.endswith("/") or not given.strip("/"):
+        return None
+    return "../" * (given.count("/") - 1) + path.rpartition("/")[2]

@@ -9,15 +9,18 @@ from typing_extensions import TypedDict
 
 from gateway.api import body
 from gateway.api.endpoint import GENERATION, JSON, Body, Endpoint
+from gateway.api.field_table import INFER
 from gateway.api.reply import Pace, collect, json_response, pace
 from gateway.api.schemas import constraint
 from gateway.api.service import Service
-from gateway.core.errors import ForgeError, ModelNotSupported, UnknownModel
+from gateway.core.errors import ContextOverflow, ForgeError, ModelNotSupported, UnknownModel
 from gateway.core.usage import OpenAIUsage
 from workers.protocol import Chat, Text
 
 
 class InferBody(body.SamplingBody):
+    place = INFER
+
     query: str = Field(min_length=1)
     """The question."""
     model: str | None = None
@@ -48,6 +51,10 @@ class Problem(TypedDict):
     code: str
     param: NotRequired[str]
     """The field that is at fault."""
+    n_prompt_tokens: NotRequired[int]
+    """Of a prompt that is too long: its tokens, or so many at least."""
+    n_ctx: NotRequired[int]
+    """Of a prompt that is too long: the most tokens that the context holds."""
     usage: NotRequired[OpenAIUsage]
     """Tokens that were computed in vain."""
 
@@ -56,6 +63,8 @@ def error_response(error: ForgeError) -> Response:
     content: Problem = {"error": error.message, "code": error.code}
     if error.param is not None:
         content["param"] = error.param
+    if isinstance(error, ContextOverflow) and error.n_prompt_tokens and error.n_ctx:
+        content["n_prompt_tokens"], content["n_ctx"] = error.n_prompt_tokens, error.n_ctx
     if error.usage is not None:
         content["usage"] = error.usage.openai()
     return json_response(content, error.status, error.retry_after)
@@ -89,7 +98,7 @@ class Infer:
         """
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
-        served, given = self._service.parse(InferBody, raw, {})
+        served, given = self._service.parse(request, InferBody, raw)
         question = {"role": "user", "content": given.query}
         job = body.job(
             request,
@@ -98,8 +107,8 @@ class Infer:
             model=served.name,
             size=size,
             temperature=0.0,
-            max_tokens=given.max_tokens,
-            constraint=constraint(None, given.json_schema, given.grammar),
+            max_tokens=given.limit(),
+            constraint=constraint(None, given.json_schema, given.grammar, given.asked()),
         )
         ticket = self._service.submit(request, job, served)
         (completion,) = await collect(served.dispatcher, ticket, request.receive)

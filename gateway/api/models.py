@@ -85,7 +85,7 @@ class Models:
             message = "without API keys models are loaded and unloaded from the server's own "
             raise LoopbackOnly(message + "machine alone; --api-key opens this to others")
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
-        served, _ = self._service.parse(ModelBody, raw, {})
+        served, _ = self._service.parse(request, ModelBody, raw)
         return served
 
     async def _done(

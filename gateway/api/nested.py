@@ -1,24 +1,56 @@
 """The common base of all objects inside a body."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-MAX_FIELDS = 64
-"""Most fields of an object inside a body."""
+from gateway.api.field_policy import IgnoredFields, known_fields, sort
+from gateway.core.errors import UnknownParameter, UnsupportedParameter
 
 
 class Nested(BaseModel):
-    """An object inside a body."""
+    """An object inside a body.
+
+    Its unknown fields go by what the table of fields says of its ``place``; ``known`` are those
+    that it has, as clients write them. The validation's context is the
+    :class:`gateway.api.field_policy.IgnoredFields` of the request; without one they are refused.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
+    place: ClassVar[str] = ""
+    known: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        cls.known = known_fields(cls)
+
     @model_validator(mode="before")
     @classmethod
-    def _few(cls, value: Any) -> Any:
-        """Each unknown field would become an error of its own, and a body has room for many."""
-        if isinstance(value, dict) and len(value) > MAX_FIELDS:
-            message = f"an object may have {MAX_FIELDS} fields at most"
-            raise PydanticCustomError("too_many_fields", message)
-        return value
+    def _by_policy(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take away what is not known here, so that it is one error at most, or none."""
+        if not isinstance(value, dict) or value.keys() <= cls.known:
+            return value
+        ignored: IgnoredFields | None = info.context
+        try:
+            found = sort(value, cls.known, cls.place, strict=ignored is None)
+        except UnsupportedParameter as error:
+            message = {"name": error.param, "message": error.message}
+            raise PydanticCustomError("refused_field", "{message}", message) from None
+        except UnknownParameter as error:
+            kept = {name: each for name, each in value.items() if name in cls.known}
+            return {**kept, error.param: None}  # one error, which pydantic makes, with its path
+        if ignored is not None:
+            for name in found.ignored:
+                ignored.add_of(value, name)
+        return found.kept
+
+
+class Extensible(BaseModel):
+    """An object inside a body that may have more fields than Forge knows.
+
+    They are kept as they are in ``model_extra``: the policy for them needs the object's place.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")

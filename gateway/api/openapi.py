@@ -11,7 +11,10 @@ from gateway import __version__
 from gateway.api.body import MAX_TIMEOUT_S
 from gateway.api.docstrings import descriptions
 from gateway.api.endpoint import EVENTS, JSON, Body, Endpoint
-from gateway.core.errors import ForgeError
+from gateway.api.field_policy import fields, rows
+from gateway.api.field_table import Below, Row
+from gateway.api.other_names import Names
+from gateway.core.errors import ForgeError, UnsupportedEncoding
 from gateway.core.priority import PRIORITIES
 
 VERSION = "3.1.0"
@@ -23,8 +26,10 @@ ABOUT = """\
 An inference gateway: OpenAI's API, `/infer` of the study project that Forge grew
 from, and what operators want to know.
 
-A field that is `null` or absent has its default. A field that is not described here is a 400 that
-names it: nothing is ignored in silence.
+A field that is `null` or absent has its default. A field that is not described here is ignored
+and named in the header `X-Ignored-Parameters`; with `--unknown-parameters refuse` it is a 400.
+
+A body may be compressed, if its `Content-Encoding` says how: `gzip`, `zstd` or `deflate`.
 """
 
 SCHEMES: Object = {
@@ -61,9 +66,15 @@ HEADERS: Object = {
     ),
     "X-Priority": _header("The priority that counted.", {"type": "number"}),
     "X-Seed": _header("The seed that was used.", {"type": "integer"}),
+    "X-Ignored-Parameters": _header(
+        "Fields of the body that were ignored: 20 names and 1 KiB at most, separated by commas, "
+        "non-ASCII characters as `\\uXXXX`, and `...` for the rest.",
+        {"type": "string"},
+    ),
     "Retry-After": _header(
         "Seconds after which it is worth another try.", {"type": "integer", "minimum": 0}
     ),
+    "Accept-Encoding": _header("The encodings of bodies that are read.", {"type": "string"}),
     "X-RateLimit-Limit-Requests": _header("What the key may do in a minute.", {"type": "integer"}),
     "X-RateLimit-Remaining-Requests": _header("What is left of it.", {"type": "integer"}),
     "X-RateLimit-Limit-Tokens": _header("What the key may use in a minute.", {"type": "integer"}),
@@ -121,6 +132,7 @@ class _Schemas(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         found, cls = super().model_schema(schema), schema["cls"]
+        found.pop("additionalProperties", None)  # what is not known is ignored
         aliases = {name: field.alias or name for name, field in cls.model_fields.items()}
         return _explain(found, cls, aliases)
 
@@ -146,24 +158,50 @@ def _schemas(endpoints: list[Endpoint]) -> tuple[dict[int, Object], Object]:
             types[id(type_)] = type_
         if endpoint.body is not None:
             types[id(endpoint.body.type)] = endpoint.body.type
+            if (others := _others(endpoint.body)) is not None:
+                types[id(others)] = others
     mode: JsonSchemaMode = "validation"
     inputs = [(key, mode, TypeAdapter[Any](type_)) for key, type_ in types.items()]
     found, rest = TypeAdapter.json_schemas(inputs, ref_template=REFS, schema_generator=_Schemas)
     components = rest["$defs"]
-    for endpoint in endpoints:
-        if endpoint.body is not None:
-            _tell_refused(components[endpoint.body.type.__name__], endpoint.body)
+    bodies = [endpoint.body for endpoint in endpoints if endpoint.body is not None]
+    for body in bodies:
+        others = _others(body)
+        names = {} if others is None else components[others.__name__]["properties"]
+        _tell_policy(components[body.type.__name__], body, names)
+    for others in filter(None, map(_others, bodies)):
+        components.pop(others.__name__, None)  # its fields are in the bodies
     return {key: schema for (key, _), schema in found.items()}, components
 
 
-def _tell_refused(schema: Object, body: Body) -> None:
-    """Add the parameters that are refused by name: with the values that are let through."""
-    for name, neutral in body.refused.items():
-        schema["properties"][name] = {
-            "enum": [None, *neutral],
-            "description": "Not served: other values are a 400 `unsupported_parameter`.",
-            "deprecated": True,
-        }
+def _others(body: Body) -> type[Names] | None:
+    """Return the type of what a body may have under other programs' names."""
+    found: type[Names] | None = getattr(body.type, "others_type", None)
+    return found
+
+
+def _tell_policy(schema: Object, body: Body, names: Mapping[str, Object]) -> None:
+    """Add the fields that are not served under their names; ``names`` are those of others."""
+    for row in rows(fields(body.type)[1]):
+        schema["properties"].setdefault(row.name, _policy(row, names))
+
+
+def _policy(row: Row, names: Mapping[str, Object]) -> Object:
+    """Return the schema of a field that is not served: of one refused, what is let through."""
+    if row.kind == "mapped":
+        return {**names[row.name], "description": f"{row.clients}: {row.note}."}
+    if row.kind != "refused":
+        return {"description": f"Ignored: {row.note}.", "deprecated": True}
+    values = [value for value in row.neutral if not isinstance(value, Below)]
+    below = [each.bound for each in row.neutral if isinstance(each, Below)]
+    return {
+        "anyOf": [
+            {"enum": [None, *values]},
+            *({"type": "number", "exclusiveMaximum": bound} for bound in below),
+        ],
+        "description": f"Other values are a 400 `unsupported_parameter`: {row.note}.",
+        "deprecated": True,
+    }
 
 
 # Operations.
@@ -254,6 +292,10 @@ def _headers(endpoint: Endpoint, status: int) -> Object:
         names.append("X-Seed")
     if endpoint.queued != "no" and status in (200, 429):
         names += LIMITS
+    if status == UnsupportedEncoding.status:
+        names.append("Accept-Encoding")
+    if endpoint.body is not None and status == 200:
+        names.append("X-Ignored-Parameters")
     if status in RETRY:
         names.append("Retry-After")
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -19,6 +19,7 @@ from gateway.core.priority import priority_text
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence
 from gateway.pool import WorkerState, WorkerStatus
+from gateway.pool.held_files import FileState
 from gateway.served.served_model import ServedModel
 from gateway.telemetry.metrics import Metrics, Summary
 from gateway.telemetry.metrics.registry import wants_exposition
@@ -71,6 +72,9 @@ class WorkerItem(TypedDict):
     """Memory outside of the KV cache, for prefixes that lost their cells."""
     restored_tokens: int
     """Tokens that came back from there since its start, instead of being computed."""
+    model_file: FileState
+    """Its model's file: unless it is the same as when the model was loaded, the old one is served
+    until the model is unloaded and loaded."""
 
 
 class QueueItem(TypedDict):
@@ -264,4 +268,5 @@ def _worker(model: str, status: WorkerStatus) -> WorkerItem:
         "step_ms": load.step_ms,
         "host_bytes": load.host_bytes,
         "restored_tokens": load.restored_tokens,
+        "model_file": status.model_file,
     }

@@ -13,19 +13,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from gateway.api.token_ids import MAX_ID
-from gateway.core.errors import UnsupportedParameter
 from workers.protocol import SAMPLERS, Dry, Sampling
 
 MAX_INT = 2**31 - 1
 MAX_BIAS = 100
 """OpenAI's bound; the negative one is a ban."""
 MAX_BIASES = 1024
-STATEFUL = {
-    "mirostat": ("mirostat", "mirostat_tau", "mirostat_eta"),
-    "adaptive_target": ("adaptive_target", "adaptive_decay"),
-}
-"""Samplers that are refused: the field that turns one on, and all of its fields."""
-_STATEFUL_FIELDS = frozenset(name for names in STATEFUL.values() for name in names)
 
 _random = random.Random()
 """Our own: other code may seed the module's, and all requests would get the same seeds."""
@@ -136,20 +129,6 @@ Order = Annotated[list[str], BeforeValidator(_order), WithJsonSchema(_ORDER_SCHE
 Breaker = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-_OFF: dict[str, Any] = {
-    "mirostat": {"enum": [None, 0]},
-    "adaptive_target": {"anyOf": [{"type": "number", "exclusiveMaximum": 0}, {"type": "null"}]},
-}
-
-
-def _tell_stateful(schema: dict[str, Any]) -> None:
-    """Describe the fields of samplers that are refused unless they are off."""
-    for switch, names in STATEFUL.items():
-        for name in names:
-            about = f"Not served: a 400 unless `{switch}` says off."
-            schema["properties"][name] = {"description": about, **_OFF.get(name, {})}
-
-
 class SamplersBody(BaseModel):
     """None (or absent) means the default."""
 
@@ -158,11 +137,10 @@ class SamplersBody(BaseModel):
         extra="forbid",
         protected_namespaces=(),
         allow_inf_nan=False,
-        json_schema_extra=_tell_stateful,
     )
 
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    """The same one gives the same text. Random by default; the one used is in `X-Seed`."""
+    """The same one gives the same text. Default, and -1: random; the one used is in `X-Seed`."""
     temperature: float | None = Field(None, ge=0, le=100)
     """0 is greedy. Default 1; of /infer 0."""
     dynatemp_range: float | None = Field(None, ge=0, le=100)
@@ -210,7 +188,8 @@ class SamplersBody(BaseModel):
 
     def sampling(self, *, temperature: float) -> Sampling:
         """The sampling asked for; ``temperature`` is the dialect's default."""
-        seed = _random.getrandbits(32) if self.seed is None else self.seed
+        seed = _random.getrandbits(32) if self.seed in (None, -1) else self.seed
+        assert seed is not None
         if self.model_fields_set.isdisjoint(_STAGES):  # nearly always
             return Sampling(seed, _default(self.temperature, temperature))
         return Sampling(
@@ -255,30 +234,3 @@ _STAGES = frozenset(SamplersBody.model_fields) - {"seed", "temperature"}
 
 def _default(value: float | None, default: float) -> float:
     return default if value is None else float(value)
-
-
-def without_stateful(raw: dict[str, Any]) -> dict[str, Any]:
-    """``raw`` without the fields of samplers that can't be served, where they ask for nothing.
-
-    Mirostat and adaptive-p learn from every token in a way that can't be read out, so a generation
-    could not go on elsewhere with the same text. Raises UnsupportedParameter if one is asked for.
-    """
-    if raw.keys().isdisjoint(_STATEFUL_FIELDS):
-        return raw
-    kept = dict(raw)
-    for switch, names in STATEFUL.items():
-        given = [name for name in names if kept.pop(name, None) is not None]
-        if given and not _is_off(switch, raw.get(switch)):
-            raise UnsupportedParameter(
-                f"'{given[0]}' is not supported by this server: the inner state of this sampler "
-                "can't be carried to another worker, where a generation may have to go on",
-                param=given[0],
-            )
-    return kept
-
-
-def _is_off(switch: str, value: Any) -> bool:
-    """Mirostat is off at 0, adaptive-p below 0."""
-    if type(value) not in (int, float):
-        return False
-    return bool(value == 0 if switch == "mirostat" else value < 0)

@@ -4,6 +4,7 @@ Whether a schema can be enforced is the worker's to say. What would be expensive
 refused here.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -55,7 +56,7 @@ class JsonObjectFormat(Nested):
 
 
 class SchemaFormat(Nested):
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    name: str | None = None
     description: str | None = None
     json_schema: Schema | None = Field(None, alias="schema")
     strict: bool | None = None
@@ -63,7 +64,9 @@ class SchemaFormat(Nested):
 
 class JsonSchemaFormat(Nested):
     type: Literal["json_schema"]
-    json_schema: SchemaFormat
+    json_schema: SchemaFormat | None = None
+    flat: Schema | None = Field(None, alias="schema")
+    """llama-server's way to give one."""
 
 
 ResponseFormat = Annotated[
@@ -75,15 +78,22 @@ def constraint(
     response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None,
     json_schema: dict[str, Any] | None,
     grammar: str | None,
+    others: Mapping[str, Constraint] | None = None,
 ) -> Constraint | None:
-    """Return the constraint on the answer. Raises BadRequest if it is asked for twice."""
-    asked: dict[str, Constraint] = {}
+    """Return the constraint on the answer. Raises BadRequest if it is asked for twice.
+
+    ``others``: those that have other programs' names.
+    """
+    asked: dict[str, Constraint] = dict(others or {})
     if isinstance(response_format, JsonObjectFormat):
         schema = response_format.json_schema
         schema = {"type": "object"} if schema is None else schema
         asked["response_format"] = JsonSchema(schema, param="response_format", within=("schema",))
     elif isinstance(response_format, JsonSchemaFormat):
-        given = response_format.json_schema
+        if response_format.json_schema is None and response_format.flat is None:
+            param = "response_format.json_schema"
+            raise BadRequest(f"'{param}' is required", param=param)
+        given = response_format.json_schema or SchemaFormat(schema=response_format.flat)
         asked["response_format"] = JsonSchema(
             given.json_schema or {},
             given.strict is not False,

@@ -1,13 +1,14 @@
 """The service behind all dialects: models, configuration and limits."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
 
 from gateway.api import body, token_ids
+from gateway.api.field_policy import IgnoredFields
 from gateway.config.config import Config
 from gateway.core.errors import (
     ContextOverflow,
@@ -23,7 +24,7 @@ from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Ticket
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
-from workers.protocol import ModelInfo
+from workers.protocol import Chat, ModelInfo, overflow_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Service:
     registry: ModelRegistry
     limits: RateLimiter
     observer: Observer
+    on_ignored: Callable[[], None] = lambda: None
+    """To be called when parameters of a request are ignored that it might want to know of."""
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
@@ -51,17 +54,21 @@ class Service:
             raise Unavailable("no worker is ready yet", retry_after=1)
 
     def parse(
-        self, type_: type[body.Body], raw: dict[str, Any], refused: Mapping[str, tuple[Any, ...]]
+        self, request: Request, type_: type[body.Body], raw: dict[str, Any]
     ) -> tuple[ServedModel, body.Body]:
         """Return the model that a body names, and the body; with the model's sampling defaults.
 
-        The only look-up of the model: it is passed on from here. ``refused`` as in
-        :func:`gateway.api.body.parse`. Raises a BadRequest, or UnknownModel for a valid body.
+        The only look-up of the model: it is passed on from here. Raises a BadRequest, or
+        UnknownModel for a valid body.
         """
         served = self.registry.get(raw.get("model"))
-        if served is not None and issubclass(type_, body.SamplingBody):
-            raw = served.completed(raw)
-        given = body.parse(type_, raw, refused)
+        completes = served is not None and issubclass(type_, body.SamplingBody)
+        ignored = None if self.config.unknown_parameters == "refuse" else IgnoredFields()
+        defaults = served.completed if served is not None and completes else None
+        given = body.parse(type_, raw, ignored, defaults)
+        if ignored is not None and ignored.count:
+            request.state.ignored = ignored.header(raw)  # for the response's headers, and the log
+            self.on_ignored()
         if served is None:
             raise self.registry.unknown(raw["model"])
         return served, given
@@ -85,19 +92,28 @@ class Service:
         model = served.pool.model
         if model is not None:
             _check_kind(job, model, served.name)
-            size = max(least_bytes(prompt, model.longest_piece) for prompt in job.prompts)
-            if size > model.n_ctx_seq * model.longest_piece:
-                raise ContextOverflow(
-                    f"a prompt of {size} bytes can't fit the context of {model.n_ctx_seq} tokens",
-                    param=None if job.params.embedding is None else "input",
-                )
+            _check_size(job, model)
             biased = [id_ for id_, _ in job.params.sampling.logit_bias]
             token_ids.check(biased, model.n_vocab, "logit_bias")
+            token_ids.check(job.params.stop_token_ids, model.n_vocab, "stop_token_ids")
         allowance.check()
         ticket = served.dispatcher.submit(job)
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
+
+
+def _check_size(job: Job, model: ModelInfo) -> None:
+    """The bytes alone may show that a prompt can't fit."""
+    for index, prompt in enumerate(job.prompts):
+        tokens = -(-least_bytes(prompt, model.longest_piece) // model.longest_piece)
+        if tokens <= model.n_ctx_seq:
+            continue
+        what, param = "messages" if isinstance(prompt, Chat) else "prompt", None
+        if job.params.embedding is not None:
+            what, param = "input", f"input.{index}" if len(job.prompts) > 1 else "input"
+        message = overflow_message(what, f"at least {tokens}", model.n_ctx_seq, param)
+        raise ContextOverflow(message, n_prompt_tokens=tokens, n_ctx=model.n_ctx_seq, param=param)
 
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:

@@ -4,6 +4,10 @@ The headers wait for the ticket's first event, so that an error before the first
 HTTP status. A stream that waits in the queue for long gets its headers all the same, and comments
 from then on, because proxies and clients drop connections that stay silent; how long it waited in
 all is then told in a comment too.
+
+A comment is a line without a blank one behind it, and stands before an event, never in one. The
+standard has a blank line dispatch nothing where there is no data, but several clients (those of Go
+and older ones of Python among them) take it for an event without data, and fail to parse that.
 """
 
 from typing import Protocol
@@ -18,7 +22,7 @@ from gateway.core.errors import ForgeError
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.ticket import ClientEvent, Ticket
 
-COMMENT = b": waiting\n\n"
+COMMENT = b": waiting\n"
 
 
 class ChunkRenderer(Protocol):
@@ -88,4 +92,4 @@ class EventStream(Response):
     def _queue_wait(self) -> bytes:
         started = self._ticket.dispatched_ns or self._ticket.ended_ns
         assert started is not None, "neither started nor ended"
-        return f": queue-wait {(started - self._ticket.arrived_ns) / NANO:.6f}\n\n".encode()
+        return f": queue-wait {(started - self._ticket.arrived_ns) / NANO:.6f}\n".encode()

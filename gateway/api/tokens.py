@@ -5,7 +5,7 @@ behind no generation.
 """
 
 import time
-from typing import Any
+from typing import Any, ClassVar, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -13,13 +13,21 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api import body
-from gateway.api.endpoint import JSON, Body, Endpoint, Handler
+from gateway.api.endpoint import CONVERSATION, JSON, Body, Endpoint, Handler
+from gateway.api.field_table import TEMPLATE
 from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
 from gateway.api.token_ids import TokenId
-from gateway.core.errors import InvalidPrompt, QueueFull, Unavailable, UnknownModel, WorkerFailed
+from gateway.core.errors import (
+    ForgeError,
+    InvalidPrompt,
+    QueueFull,
+    Unavailable,
+    UnknownModel,
+    WorkerFailed,
+)
 from gateway.served.served_model import ServedModel
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
@@ -66,6 +74,8 @@ class DetokenizeBody(_QuestionBody):
 
 
 class TemplateBody(Conversation, _QuestionBody):
+    place: ClassVar[str] = TEMPLATE
+
     def question(self, served: ServedModel) -> Question:
         return ApplyTemplate(served.with_system(self.chat()), time.time())
 
@@ -86,6 +96,8 @@ class Detokenized(TypedDict):
 
 class Templated(TypedDict):
     prompt: str
+    text_not_tokens: NotRequired[list[str]]
+    """Control tokens whose text the conversation brought: a tokeniser takes it for the tokens."""
 
 
 class TokenEndpoints:
@@ -114,6 +126,7 @@ class TokenEndpoints:
                 self.apply_template,
                 Body(type=TemplateBody, example={"messages": messages}),
                 Templated,
+                CONVERSATION,
             ),
         ]
 
@@ -132,13 +145,19 @@ class TokenEndpoints:
     async def _answer(self, request: Request, type_: type[_QuestionBody]) -> Response:
         config = self._service.config
         raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
-        served, given = self._service.parse(type_, raw, {})
+        served, given = self._service.parse(request, type_, raw)
         self._service.check_serving(served)
         answer = await unless_hung_up(request.receive, served.ask(given.question(served)))
         return Response(answer, media_type="application/json")
 
 
-def _post(path: str, handler: Handler, body: Body, answer: Any) -> Endpoint:
+def _post(
+    path: str,
+    handler: Handler,
+    body: Body,
+    answer: Any,
+    fails: tuple[type[ForgeError], ...] = (),
+) -> Endpoint:
     return Endpoint(
         path=path,
         handler=handler,
@@ -147,5 +166,5 @@ def _post(path: str, handler: Handler, body: Body, answer: Any) -> Endpoint:
         body=body,
         answers={JSON: answer},
         failure=ErrorBody,
-        fails=(InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed),
+        fails=(*fails, InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed),
     )

@@ -2,15 +2,15 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -26,20 +26,23 @@ from gateway.config import llama_server_compat, model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES
+from gateway.http.listening import bind
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
 from gateway.served import memory_budget
 from gateway.system import log_setup
-
-SEND_BUFFER = 1 << 16
-"""Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
-client that does not read is noticed."""
+from gateway.system.log_setup import escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The ``forge`` command; returns the exit code."""
-    parser = build_parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    named = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    return console.main(named, lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    parser = build_parser()
     unknown = llama_server_compat.hint(arguments) if arguments[:1] == ["serve"] else None
     if unknown is not None:
         return console.fail("serve", unknown)
@@ -62,11 +65,12 @@ def _check_sampling(defaults: dict[str, Any]) -> None:
     """A model's defaults are checked as the fields of a request are."""
     from gateway.api.body import SamplingBody, parse  # late: it is much to import
 
-    parse(SamplingBody, defaults, {})
+    parse(SamplingBody, defaults)
 
 
 def serve(given: dict[str, Any], file: Path | None) -> int:
     """``forge serve`` with the options ``given`` on the command line; the exit code."""
+    console.go_on_without_output()
     # Only while the model is downloaded can it be interrupted: later it has its own handlers.
     return console.run(
         "serve",
@@ -90,7 +94,7 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
     else:
         config, note = tuning_profile.apply(config, os.environ)
         notes, plan = [note, memory_check.check(config)], None
-    sock = bind(config.host, config.port)
+    socks = bind(config.host, config.port)
     for note in filter(None, notes):
         _tell(note, config.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -100,8 +104,11 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
 
     from gateway.server import serve
 
-    with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        failure = runner.run(serve(config, sock, keyring, tls, plan=plan))
+    with contextlib.ExitStack() as stack:
+        for sock in socks:
+            stack.enter_context(sock)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        failure = runner.run(serve(config, socks, keyring, tls, plan=plan))
     return Exit.OK if failure is None else console.fail("serve", failure)
 
 
@@ -126,29 +133,9 @@ def _tell(note: str, form: log_setup.Format) -> None:
         console.say("serve", note)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address. Raises :class:`ConfigError` if that can't be had."""
-    try:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = infos[0]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            sock.bind(address)
-        except OSError:
-            sock.close()
-            raise
-    except (OSError, UnicodeError) as error:  # UnicodeError: no host name by IDNA's rules
-        option = "--host" if isinstance(error, socket.gaierror | UnicodeError) else "--port"
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{option}: can't listen on {host}:{port}: {reason}") from error
-    return sock
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Options come from :class:`gateway.config.config.Config`, which is their only list."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="forge",
         description="Forge: an inference gateway. Asyncio for I/O, processes for compute, "
         "and a queue that is fair and never starves.",
@@ -220,6 +207,13 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     if name == "model":
         hidden = {**shared, "help": argparse.SUPPRESS, "type": "hf:{}".format}
         parser.add_argument(*HUB, **hidden)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats what was typed only in a form that is harmless for a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
 
 
 class _Joined(argparse.Action):

@@ -63,7 +63,11 @@ KeepAlive = Annotated[float, BeforeValidator(_duration), Field(ge=-1, le=1e9, al
 class Config(EngineOptions):
     """The options of ``forge serve``."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="address to listen on; localhost is 127.0.0.1 and ::1",
+    )
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
     force: bool = Field(False, description="load the model even if memory is too small")
     tuned: Literal["auto", "off"] = Field(
@@ -181,6 +185,11 @@ class Config(EngineOptions):
     )
     log_format: Literal["console", "json"] = Field(
         "console", description="lines for people, or a JSON object each"
+    )
+    unknown_parameters: Literal["ignore", "refuse"] = Field(
+        "ignore",
+        description="parameters of requests that are not known: ignore and name them in a header,"
+        " or refuse them",
     )
     log_prompts: bool = Field(False, description="log the prompts of requests, too")
 

@@ -151,7 +151,7 @@ class EngineOptions(BaseModel):
     @field_validator("rope_freq_scale")
     @classmethod
     def _one_scale(cls, value: float, info: ValidationInfo) -> float:
-        """They say the same in two ways."""
+        """Options that say the same in two ways."""
         if value and info.data.get("rope_scale"):
             raise ValueError("expected none beside --rope-scale")
         return value

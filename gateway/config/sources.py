@@ -1,5 +1,6 @@
 """The configuration's four sources: command line > environment > config file (TOML) > defaults."""
 
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -101,11 +102,17 @@ def read_toml(file: Path, option: str) -> dict[str, Any]:
 
 def check_model(path: Path, origin: str = "--model") -> None:
     """Raises :class:`ConfigError` unless ``path`` is a readable file that begins like a GGUF."""
+    magic = b""
     try:
-        with path.open("rb") as stream:
-            magic = stream.read(4)
+        # A FIFO or a device is not opened: it would be waited for.
+        odd = not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode))
+        if not odd:
+            with path.open("rb") as stream:
+                magic = stream.read(4)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{origin}: can't read {path}: {reason}") from error
+    if odd:
+        raise ConfigError(f"{origin}: {path} is not a regular file")
     if magic != b"GGUF":
         raise ConfigError(f"{origin}: {path} is not a GGUF file")

@@ -33,7 +33,7 @@ ALONE = ("ctx",)
 
 
 class Fingerprint(NamedTuple):
-    """Which model it is, as far as speed goes."""
+    """The identity of a model, as far as speed goes."""
 
     size: int
     head: str

@@ -50,6 +50,41 @@ class UnknownParameter(BadRequest):
     code = "unknown_parameter"
 
 
+class ContentNotSupported(BadRequest):
+    """A part of the newest user message that is of no known kind."""
+
+    code = "content_not_supported"
+    thing, things = "part", "content of this kind"
+
+
+class ImageNotSupported(ContentNotSupported):
+    """An image in the newest user message, and the model takes none."""
+
+    code = "image_not_supported"
+    thing, things = "image", "images"
+
+
+class AudioNotSupported(ContentNotSupported):
+    """Audio in the newest user message, and the model takes none."""
+
+    code = "audio_not_supported"
+    thing, things = "audio", "audio"
+
+
+class VideoNotSupported(ContentNotSupported):
+    """A video in the newest user message, and the model takes none."""
+
+    code = "video_not_supported"
+    thing, things = "video", "videos"
+
+
+class FileNotSupported(ContentNotSupported):
+    """A file in the newest user message that is not text."""
+
+    code = "file_not_supported"
+    thing, things = "file", "files that are not text"
+
+
 class InvalidPrompt(BadRequest):
     """The model's template or tokeniser can't take these messages."""
 
@@ -66,6 +101,19 @@ class ContextOverflow(BadRequest):
     """Prompt and one token of completion do not fit the context."""
 
     code = "context_length_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        n_prompt_tokens: int | None = None,
+        n_ctx: int | None = None,
+    ) -> None:
+        """``n_prompt_tokens``: or so many at least; ``n_ctx``: the most that there may be."""
+        super().__init__(message, param=param)
+        self.n_prompt_tokens = n_prompt_tokens
+        self.n_ctx = n_ctx
 
 
 class ModelNotSupported(BadRequest):
@@ -129,9 +177,15 @@ class BodyTimeout(ForgeError):
 
 
 class BodyTooLarge(ForgeError):
-    """More bytes than the operator allows."""
+    """More bytes than the operator allows, as sent or decoded."""
 
     status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class UnsupportedEncoding(ForgeError):
+    """The body's Content-Encoding is none that is read; the header Accept-Encoding says which."""
+
+    status, code, type = 415, "unsupported_encoding", "invalid_request_error"
 
 
 class UrlTooLong(ForgeError):
@@ -182,7 +236,7 @@ class Unavailable(ForgeError):
 
 
 class TooManyConnections(Unavailable):
-    """As many connections are open as the operator or the system allows."""
+    """The operator or the system allows no more connections than are open."""
 
     code = "too_many_connections"
 
@@ -216,6 +270,15 @@ _FROM_WORKER: dict[str, type[ForgeError]] = {
 }
 
 
-def from_worker(failed: protocol.Failed | protocol.QuestionFailed) -> ForgeError:
-    """The error for a worker's failure code."""
-    return _FROM_WORKER[failed.code](failed.message, param=failed.param)
+def from_worker(
+    failed: protocol.Failed | protocol.QuestionFailed, which: int | None = None
+) -> ForgeError:
+    """The error for a worker's failure code; ``which``: of a request's several prompts."""
+    message, param = failed.message, failed.param
+    if which is not None and param in ("input", "prompt"):
+        message = message.replace(f"'{param}'", f"'{param}.{which}'", 1)
+        param = f"{param}.{which}"
+    if isinstance(failed, protocol.Failed) and failed.overflow is not None:
+        tokens, limit = failed.overflow
+        return ContextOverflow(message, n_prompt_tokens=tokens, n_ctx=limit, param=param)
+    return _FROM_WORKER[failed.code](message, param=param)

@@ -1,4 +1,4 @@
-"""How large a prompt is, as far as its bytes tell before a worker has counted its tokens. Pure."""
+"""The size of a prompt, as far as its bytes tell before a worker has counted its tokens. Pure."""
 
 from workers.protocol import Chat, Infill, Prompt, Tokens
 

@@ -20,8 +20,9 @@ class ValidationProblem:
 
     path: tuple[str, ...]
     """Keys and indices from the whole value to the wrong part."""
-    kind: Literal["unknown", "missing", "wrong"]
-    """``unknown``: there is no such key; ``missing``: a key that is required."""
+    kind: Literal["unknown", "missing", "refused", "wrong"]
+    """``unknown``: there is no such key; ``missing``: a key that is required; ``refused``: one that
+    is known and not served."""
     message: str
     """pydantic's, or one sentence for several of them. It does not show the value."""
     value: Any = field(repr=False)
@@ -41,12 +42,14 @@ def explain(error: ValidationError, value: Any) -> ValidationProblem:
     same = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
     places = [_place(e["loc"], value, e["type"] == "missing") for e in same]
     furthest = max(_progress(path) for path, _ in places)
-    about = [e for e, (path, _) in zip(same, places, strict=True) if _progress(path) == furthest]
     path, wrong = next(place for place in places if _progress(place[0]) == furthest)
+    about = [e for e, place in zip(same, places, strict=True) if place[0] == path]
     first = next((e for e in about if not e["type"].endswith(("_type", "literal_error"))), about[0])
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         path += (first["ctx"]["discriminator"].strip("'"),)
+    if kind == "refused_field":
+        return ValidationProblem((*path, first["ctx"]["name"]), "refused", message, wrong)
     if kind == "extra_forbidden":
         return ValidationProblem(path, "unknown", message, wrong)
     if kind in ("missing", "union_tag_not_found"):
@@ -62,7 +65,7 @@ def explain(error: ValidationError, value: Any) -> ValidationProblem:
 
 
 def _progress(path: tuple[str, ...]) -> tuple[int, int]:
-    """How far into a value an error is: its depth, and its place in a list."""
+    """Return an error's place in a value: its depth, and its index in a list."""
     return len(path), int(path[-1]) if path and path[-1].isdecimal() else 0
 
 

@@ -18,7 +18,7 @@ Delta = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How things stand: values that JSON has."""
+    """A state of things, in values that JSON has."""
 
     facts: Row = field(default_factory=dict)
     tables: Mapping[str, list[Row]] = field(default_factory=dict)

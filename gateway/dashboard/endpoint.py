@@ -43,7 +43,7 @@ Number = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class FloodBody(BaseModel):
-    """How many requests of each class, and how long they shall be."""
+    """The number of requests of each class, and their length."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -92,7 +92,7 @@ class Dashboard:
             raise LoopbackOnly("a flood is only for clients on the server's own machine")
         config = self._service.config
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
-        given = body.parse(FloodBody, raw, {})
+        given = body.parse(FloodBody, raw)
         numbers = {"batch": given.batch, "normal": given.normal, "urgent": given.urgent}
         key: ApiKey = request.state.key
         for kind, number in numbers.items():
@@ -115,6 +115,7 @@ class Stream(Response):
         self._hello = hello
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["endless"] = True  # a connection that half closes has no answer to wait for
         try:
             await unless_hung_up(receive, self._follow(send))
         except ClientDisconnect:

@@ -13,7 +13,7 @@ REST = 50
 """The pause between looks, in durations of a look: a long queue costs the loop 2 % at most."""
 SILENCE_S = 10.0
 """After as many seconds without news a comment is sent: proxies drop connections that are still."""
-COMMENT = b": nothing new\n\n"
+COMMENT = b": nothing new\n"
 
 
 class Live:
@@ -43,7 +43,7 @@ class Live:
 
     @property
     def viewers(self) -> int:
-        """How many watch."""
+        """The number of viewers."""
         return self._viewers
 
     def join(self) -> None:

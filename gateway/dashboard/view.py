@@ -42,7 +42,7 @@ class View:
         return self._s(self._registry.now_ns())
 
     def look(self) -> Snapshot:
-        """How things stand; O(n log n) in what waits."""
+        """Return the present state; O(n log n) in what waits."""
         now = self._registry.now_ns()
         workers = self._registry.workers()
         if self._recorder.due(now):
@@ -99,10 +99,10 @@ class View:
         self._recorder.add(ticket)
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
-        """It never was a request with a number."""
+        """Ignore it: it never was a request with a number."""
 
     def on_unparked(self, seconds: float) -> None:
-        """It is seen in the queue while it lasts."""
+        """Ignore it: it is seen in the queue while it lasts."""
 
     def on_violation(self, what: str) -> None:
         """The dispatcher logs it."""

@@ -1,4 +1,4 @@
-"""When a request's time is over: timers, and what its client is told."""
+"""The end of a request's time: timers, and the error that its client gets."""
 
 import asyncio
 from collections.abc import Callable

@@ -304,9 +304,15 @@ class Dispatcher:
             self._totals.preemptions += asked
             self._on_parked(sequence)
         elif isinstance(event, Failed):
-            self._fail(sequence, from_worker(event))
+            self._fail(sequence, from_worker(event, self._which(sequence)))
         else:
             self._progress(sequence, event)
+
+    def _which(self, sequence: Sequence) -> int | None:
+        """Return the number of a sequence's prompt, if its request has several."""
+        job = self._tickets[sequence.ticket_id].job
+        index = sequence.id - sequence.ticket_id
+        return index // job.n if len(job.prompts) > 1 else None
 
     def _progress(self, sequence: Sequence, event: Started | Delta | Finished) -> None:
         ticket = self._tickets[sequence.ticket_id]

@@ -36,7 +36,7 @@ class InvariantChecker:
         self._found, self._accepted = found, accepted
 
     async def last_look(self) -> None:
-        """When the end is near: as :meth:`look`, without waiting for long."""
+        """Look once more before the end, as :meth:`look`, without waiting for long."""
         for _ in range(20):
             if not self._dispatcher.stats.leaks():
                 break

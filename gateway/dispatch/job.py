@@ -27,6 +27,8 @@ class Job:
     """The owner's share, relative to other owners."""
     model: str = ""
     """Which model it is for; "": the first."""
+    ignored: str = ""
+    """The fields of the body that were ignored, as the client is told of them."""
 
     @property
     def choices(self) -> int:
@@ -41,4 +43,5 @@ class Job:
         prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
         if self.params.embedding is not None:
             return prompt
-        return prompt + min(usual, self.params.max_tokens or usual)
+        limit = self.params.max_tokens
+        return prompt + (usual if limit is None else min(usual, limit))

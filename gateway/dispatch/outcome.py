@@ -1,4 +1,4 @@
-"""How a request ended, in the few words that metrics and logs have for it."""
+"""The end of a request, in the few words that metrics and logs have for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def of_error(error: ForgeError, *, started: bool) -> Outcome:
 
 
 def of_ticket(ticket: Ticket) -> Outcome:
-    """How a ticket ended that has ended."""
+    """Return the outcome of a ticket that has ended."""
     state = ticket.state
     if state is State.FINISHED:
         return "finished"

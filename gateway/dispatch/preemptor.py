@@ -52,7 +52,7 @@ class Preemptor:
         return True
 
     def lost(self, id_: int) -> None:
-        """Its worker died: there will be no answer."""
+        """Note that its worker died: there will be no answer."""
         if self._asked is not None and self._asked.id == id_:
             self._asked = None
 

@@ -68,7 +68,7 @@ class Quarantine:
         self._deaths.append(_Death(now_ns, frozenset(ids)))
 
     def lost(self, sequence: Sequence, now_ns: int) -> bool:
-        """Its worker died. Whether it must be taken for the cause."""
+        """Return whether a sequence must be taken for the cause of its worker's death."""
         seen = self._seen.setdefault(sequence.id, _Seen(now_ns))
         seen.count += 1
         if sequence is not self._alone:
@@ -104,7 +104,7 @@ class Quarantine:
         return None
 
     def clear(self, sequence: Sequence) -> None:
-        """It gave a token. If others wait for its worker, it goes on elsewhere, or later."""
+        """Note that it gave a token. If others wait for its worker, it goes on elsewhere."""
         if self._seen:
             self._seen.pop(sequence.id, None)
         if sequence is not self._alone:
@@ -114,12 +114,12 @@ class Quarantine:
         self.leave(sequence)
 
     def ended(self, sequence: Sequence) -> None:
-        """It has ended, in whatever way."""
+        """Note that it has ended, in whatever way."""
         self._seen.pop(sequence.id, None)
         self.leave(sequence)
 
     def leave(self, sequence: Sequence) -> None:
-        """It left its slot, or needs no worker of its own any more."""
+        """Note that it left its slot, or needs no worker of its own any more."""
         was_alone = sequence is self._alone
         if was_alone:
             self._alone = None

@@ -68,12 +68,12 @@ class Queue:
 
     @property
     def ready(self) -> int:
-        """How many could use any free slot."""
+        """The number of sequences that could use any free slot."""
         return len(self._heap)
 
     @property
     def suspects(self) -> int:
-        """How many need a worker of their own."""
+        """The number of sequences that need a worker of their own."""
         return len(self._suspects)
 
     # ------------------------------------------------------------------ in

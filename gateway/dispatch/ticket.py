@@ -114,7 +114,7 @@ class Ticket:
         return len(self._events)
 
     def index(self, event: ClientEvent) -> int:
-        """Which choice an event belongs to."""
+        """Return the index of the choice that an event belongs to."""
         return event.id - self.id
 
     def deliver(self, event: ClientEvent) -> None:
@@ -151,7 +151,7 @@ class Ticket:
         return events
 
     async def _wait(self, timeout: float | None) -> None:
-        """Until something comes, or the time is over: once for each token of a fast stream.
+        """Wait until something comes, or the time is over: once for each token of a fast stream.
 
         So no ``asyncio.timeout``, which costs as much as all else that is done for a token.
         """

@@ -3,8 +3,8 @@
 uvicorn waits for ever for the rest of a request's head, takes heads of any size and any number of
 connections, and answers malformed HTTP with plain text, in the middle of a response if need be.
 Here each part of a request has a bound, and a client that exceeds one gets an error in JSON, after
-the answers that are still due, and the connection ends. :mod:`gateway.api.body` bounds the time of
-a body.
+the answers that are still due, and the connection ends. :mod:`gateway.api.upload` bounds the time
+of a body.
 
 An example with --header-timeout 10. At 0 s a client connects and sends "POST /infer HTTP/1.1": the
 part that is read is the HEAD, and a timer of 10 s runs. A byte a second does not extend it: at 10 s
@@ -13,14 +13,14 @@ this timer. A head of more than 64 KiB or 256 headers is 431 at once, a URL of m
 After an error the connection lingers for 2 s, in which what the client sends is dropped, so that
 the client can read the answer before a reset; at most 128 connections linger at a time. A
 connection beyond --max-connections is answered with 503, and closed.
+
+A client that closes its sending half behind its requests is answered all the same if it spoke
+HTTP/1.0 or said "Connection: close", and within 1 s otherwise: then it is taken for gone.
 """
 
 import asyncio
 import contextlib
-import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -43,41 +43,19 @@ from gateway.core.errors import (
     TooManyConnections,
     UrlTooLong,
 )
+from gateway.http.close_delimited import CloseDelimited
 from gateway.http.response_headers import without_ticket
-
-MAX_URL = 8 * 1024
-MAX_HEADERS = 256
-MAX_HEAD = 64 * 1024
-"""Bytes of a request's head, and of other framing: chunk extensions, trailers."""
-MAX_PIPELINED = 256
-"""Requests that may wait on one connection: each costs the client 18 bytes, and us kilobytes."""
-LINGER_S = 2
-"""Seconds for a client to read the reason of a refusal; what it sends meanwhile is dropped."""
-MAX_LINGERING = 128
-DISCARD_S = 30
-"""Time for the rest of a body whose request was answered before all of it was here."""
-WARN_EVERY_S = 60
-
-log = logging.getLogger("forge.connection")
-
-
-@dataclass(slots=True)
-class Terms:
-    """A server's limits on connections, which all of them share. Times in seconds."""
-
-    header_timeout: float
-    idle_timeout: float
-    max_connections: int
-    respond: Callable[[str, ForgeError], Response]
-    """The response for an error, in the shape of the dialect at a path ("" if there is none)."""
-    lingering: set["Connection"] = field(default_factory=set)
-    warned_at: float = float("-inf")
-
-    def warn(self) -> None:
-        """Log that connections are refused, once a minute: a line for each would fill the disk."""
-        if time.monotonic() - self.warned_at >= WARN_EVERY_S:
-            self.warned_at = time.monotonic()
-            log.warning("all %d connections are in use; refusing more", self.max_connections)
+from gateway.http.terms import (
+    DISCARD_S,
+    HALF_CLOSED_S,
+    LINGER_S,
+    MAX_HEAD,
+    MAX_HEADERS,
+    MAX_LINGERING,
+    MAX_PIPELINED,
+    MAX_URL,
+    Terms,
+)
 
 
 class Reading(Enum):
@@ -110,6 +88,9 @@ class Connection(HttpToolsProtocol):
         self._failure: ForgeError | None = None
         """The reason why reading has stopped."""
         self._timer: asyncio.TimerHandle | None = None
+        self._last = False
+        """The newest request is the last one, by its own words."""
+        self._half_closed = False
 
     # The connection.
 
@@ -128,6 +109,23 @@ class Connection(HttpToolsProtocol):
         self._terms.lingering.discard(self)
         _abandon(self._running)  # uvicorn tells only the newest of pipelined requests
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: it waits for the rest of its answers, or it is gone.
+
+        TCP does not tell which. A client that has announced its last request (HTTP/1.0,
+        ``Connection: close``) may well do so, and waits; another has hung up, unless its answers
+        come so soon that finishing them costs little. TLS ends as a whole. True: stay open.
+        """
+        if not self._busy or not self.transport.can_write_eof():
+            return False
+        if self._endless and not self._last:
+            return False
+        if self._reading is Reading.BODY and not self._withdraw():
+            return False
+        self._half_closed = True
+        self._set_timer(None if self._last else HALF_CLOSED_S, self._close)
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self._failure is not None:
@@ -190,6 +188,7 @@ class Connection(HttpToolsProtocol):
             return  # it comes again without the offer
         self._check_head()
         super().on_headers_complete()
+        self._last = not self.cycle.keep_alive
         self._set_timer(None)
         self._reading = Reading.BODY
         # uvicorn stops reading when a request waits behind another, and so misses hang-ups.
@@ -224,11 +223,18 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = CloseDelimited(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     @property
     def _busy(self) -> bool:
         return self._running is not None and not self._running.response_complete
+
+    @property
+    def _endless(self) -> bool:
+        """The answer has no end, by the word that its endpoint left in the request's state."""
+        return self._running is not None and "endless" in self._running.scope.get("state", ())
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request. Replaces uvicorn's method, which sets its own timer."""
@@ -240,6 +246,9 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._failure is not None:
             self._refuse(self._failure)
+        elif self._half_closed:
+            self._set_timer(None)
+            self.transport.close()
         elif self._reading is Reading.BODY:
             self._set_timer(DISCARD_S, self._close)
         elif self._reading is Reading.NOTHING:
@@ -252,14 +261,23 @@ class Connection(HttpToolsProtocol):
         self._failure = error
         self._set_timer(None)
         culprit = self.cycle if self._reading is Reading.BODY else None
-        if culprit is not None and self.pipeline and self.pipeline[0][0] is culprit:
-            self.pipeline.popleft()
-        elif culprit is not None and culprit.response_complete:
+        if self._withdraw():
+            return
+        if culprit is not None and culprit.response_complete:
             self._linger()
         elif culprit is not None and culprit.response_started:
             self._close()  # too late for an error
         elif culprit is not None or not self._busy:
             self._refuse(error)
+
+    def _withdraw(self) -> bool:
+        """Take back the request whose body is not all here; False if it is being answered."""
+        if self._reading is not Reading.BODY:
+            return False
+        waits = bool(self.pipeline) and self.pipeline[0][0] is self.cycle
+        if waits:
+            self.pipeline.popleft()
+        return waits
 
     def _refuse(self, error: ForgeError) -> None:
         """Answer without the application, and close."""

@@ -30,6 +30,8 @@ class TicketHeaders:
                 allowance: KeyQuota | None = state.get("allowance")
                 if allowance is not None:
                     fields |= allowance.headers()
+                if "ignored" in state:
+                    fields["X-Ignored-Parameters"] = state["ignored"]
                 ours = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
                 message = {**message, "headers": [*message["headers"], *ours]}
             await send(message)

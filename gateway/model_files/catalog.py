@@ -1,4 +1,4 @@
-"""Which models are on this machine: in the hub's cache, in our own, in folders that are named."""
+"""The models on this machine: in the hub's cache, in our own, in folders that are named."""
 
 import os
 import time
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.config import EMBEDDED_MODEL, ConfigError
+from gateway.core.split_files import parts
 from gateway.model_files import gguf, url_cache
 from gateway.model_files.ggml import FILE_TYPES
 from gateway.model_files.source import Hub, Url, choose, parse, quantisation, variants
@@ -70,7 +71,7 @@ def hub() -> Iterator[CatalogEntry]:
 
 
 def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it got; its own rules, without importing it."""
+    """Return the folder where huggingface_hub keeps files; its own rules, without importing it."""
     home = os.environ.get("HF_HOME") or Path(
         os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
     )
@@ -120,13 +121,13 @@ def find(text: str) -> CatalogEntry:
     """
     path = Path(text)
     if path.is_file():
-        return _entry(text, tuple(gguf.parts(path)), _home(path))
+        return _entry(text, tuple(parts(path)), _home(path))
     source = parse(text)
     if isinstance(source, Url):
         path = url_cache.place(source.url, source.url)
         if not path.exists():
             raise ConfigError(f"{text} is not here; forge pull gets it")
-        return _entry(str(path), tuple(gguf.parts(path)), "web")
+        return _entry(str(path), tuple(parts(path)), "web")
     if isinstance(source, Hub):
         return _of_hub(text, source)
     matches = [entry for entry in everything() if text.lower() in entry.name.lower()]
@@ -197,7 +198,7 @@ def _remove_own(entry: CatalogEntry) -> int:
 
 
 def age(modified: float, now: float | None = None) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Return an age in the largest unit that fits."""
     seconds = max(0.0, (time.time() if now is None else now) - modified)
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if (count := int(seconds // length)) > 0:

@@ -30,7 +30,7 @@ TIMEOUT_S = 20.0
 
 
 class FetchFailed(Exception):
-    """Why a file did not come, in one line."""
+    """The reason why a file did not come, in one line."""
 
 
 class Unreachable(FetchFailed):
@@ -145,7 +145,7 @@ class _Download:
         self._note.unlink(missing_ok=True)
 
     def _request_or_reason(self, have: int) -> str | None:
-        """Why what came is not all of it, if one request told."""
+        """Return the reason why what came is not all of it, if one request told."""
         try:
             self._request(have)
         except (httpx2.TransportError, httpx2.StreamError) as error:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class TensorType(NamedTuple):
-    """How weights are stored: so many values take so many bytes."""
+    """A way to store weights: so many values take so many bytes."""
 
     name: str
     values: int

@@ -6,7 +6,6 @@ the weights. Only the first three are read: milliseconds, also for a file of 100
 
 import contextlib
 import mmap
-import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.core.split_files import parts
 from gateway.model_files.ggml import TYPES, TensorType
 
 MAGIC = b"GGUF"
@@ -32,8 +32,6 @@ NUMBERS = {
     12: "d",
 }
 """Types of values, by struct's letters."""
-PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-"""The name of one file of a model that was split."""
 
 
 class Unreadable(Exception):
@@ -51,7 +49,7 @@ class Tensor(NamedTuple):
 
     @property
     def values(self) -> int:
-        """How many it has."""
+        """The number of its elements."""
         return prod(self.shape)
 
     @property
@@ -69,20 +67,6 @@ class Gguf:
     size: int
     """Bytes of all files."""
     files: tuple[Path, ...]
-
-
-def parts(path: Path) -> list[Path]:
-    """All files of the model that ``path`` is the first of, or ``path`` alone."""
-    match = PART.fullmatch(path.name)
-    if match is None:
-        return [path]
-    count = int(match["count"])
-    return [path.with_name(part_name(match["stem"], at, count)) for at in range(1, count + 1)]
-
-
-def part_name(stem: str, number: int, count: int) -> str:
-    """The name that llama.cpp gives a part; the first has number 1."""
-    return f"{stem}-{number:05}-of-{count:05}.gguf"
 
 
 def read(path: Path) -> Gguf:

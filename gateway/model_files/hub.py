@@ -79,7 +79,7 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProg
 
 
 def blobs(repository: str) -> Path:
-    """Where the cache has the contents of a repository's files, under their hashes."""
+    """Return the cache's folder with the contents of a repository's files, under their hashes."""
     folder = repo_folder_name(repo_id=repository, repo_type="model")
     return Path(constants.HF_HUB_CACHE) / folder / "blobs"
 
@@ -107,7 +107,7 @@ def _from_cache(source: Hub, error: Exception, note: Callable[[str], None]) -> P
 
 
 def _explain(source: Hub, error: Exception) -> str:
-    """Why the hub refuses, in one line."""
+    """Return the reason why the hub refuses, in one line."""
     name, endpoint = f"hf:{source.repository}", constants.ENDPOINT
     if isinstance(error, GatedRepoError):
         return (

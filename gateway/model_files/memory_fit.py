@@ -59,7 +59,7 @@ class RequestedShape:
 
 
 def refusal(wanted: RequestedShape, free: int, are: str = "are free") -> str | None:
-    """Why it does not fit into ``free`` bytes, in one line; None if it does.
+    """Return why it does not fit into ``free`` bytes, in one line; None if it does.
 
     ``are``: what these bytes are.
     """

@@ -21,7 +21,7 @@ class ResponseFacts:
 
 
 def begin(response: httpx2.Response) -> int:
-    """Where in the file an answer begins."""
+    """Return the offset in the file at which an answer begins."""
     match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
     return int(match[1]) if response.status_code == 206 and match else 0
 

@@ -1,11 +1,11 @@
-"""Where a model comes from, and which file of several is meant. Pure."""
+"""The source of a model, and the file that is meant among several. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core.byte_sizes import readable
-from gateway.model_files.gguf import PART, part_name
+from gateway.core.split_files import PART, part_name
 
 NEAREST = (
     "Q4_K_M", "Q4_K_L", "Q4_K_XL", "Q4_K_S", "Q4_K", "IQ4_NL", "IQ4_XS", "Q4_1", "Q4_0",
@@ -65,6 +65,8 @@ class Variant:
 
 def parse(text: str) -> Hub | Url | None:
     """Return the source that ``text`` names; None: a local path. Raises :class:`BadSource`."""
+    if re.match(r"hf:|https?://", text) and text.encode("utf-8", "replace").decode() != text:
+        raise BadSource(f"{shown(text)}: not UTF-8")
     if text.startswith("hf:"):
         repository, _, wanted = text.removeprefix("hf:").partition(":")
         if not REPOSITORY.fullmatch(repository):

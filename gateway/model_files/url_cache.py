@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from gateway.core.split_files import PART, part_name
 from gateway.model_files.download import FileToFetch, client, fetch
-from gateway.model_files.gguf import PART, part_name
 from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import Url, shown
 from gateway.system.paths import cache_folder
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where models are kept. Raises RuntimeError if this user has no home."""
+    """Return the folder of models. Raises RuntimeError if this user has no home."""
     return cache_folder(environment) / "models"
 
 

@@ -23,7 +23,7 @@ class Running(Protocol):
     def arrived_ns(self) -> int: ...
     @property
     def slot_since_ns(self) -> int:
-        """When it got the slot it holds now."""
+        """The time when it got the slot it holds now."""
         ...
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from gateway.pool.held_files import FileState
 from workers.protocol import Event, Generate, Load, ModelInfo, Question
 
 WorkerState = Literal["starting", "ready", "draining", "dead"]
@@ -27,6 +28,8 @@ class WorkerStatus:
     """The questions that it has not answered."""
     held: Sequence[int] = ()
     """Ids of the generations in its slots."""
+    model_file: FileState = "same"
+    """The file of its model, beside what its name leads to now."""
 
 
 class Listener(Protocol):
@@ -61,7 +64,7 @@ class Pool(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be served for now, if so; None again as soon as a worker is ready."""
+        """The reason why nothing can be served for now; None again as soon as a worker is ready."""
         ...
 
     async def start(self, listener: Listener) -> None:

@@ -1,4 +1,4 @@
-"""Which prompts begin alike, and what of them a worker has. Pure.
+"""The prompts that begin alike, and the part of them that a worker has. Pure.
 
 The gateway has no tokens, so it compares bytes: a prompt is a chain of marks, each of them a hash
 of all bytes up to some place. Two prompts that begin alike have the same first marks.

@@ -7,8 +7,11 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
+
+from gateway.pool.held_files import Inherited, paths_of
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
 from gateway.system import log_setup
@@ -31,8 +34,11 @@ def engine(sock: socket.socket, spec: WorkerSpec) -> None:
     importlib.import_module("workers.__main__").main(sock, spec)
 
 
-def _enter(main: Main, sock: socket.socket, spec: WorkerSpec) -> None:
+def _enter(
+    main: Main, sock: socket.socket, spec: WorkerSpec, inherited: Sequence[Inherited]
+) -> None:
     """Runs in the child."""
+    spec = msgspec.structs.replace(spec, files=paths_of(inherited))
     log_setup.configure(spec.log_level, spec.log_format, "worker %(process)d")
     main(sock, spec)
 
@@ -73,12 +79,18 @@ class WorkerProcess:
         watchdog: Watchdog,
         on_message: Callable[[WorkerLink, Report], None],
         on_closed: Callable[[WorkerLink], None],
+        inherited: Sequence[Inherited] = (),
     ) -> None:
-        """``on_closed`` is called after everything that the worker wrote has been handed over."""
+        """``on_closed`` is called after everything that the worker wrote has been handed over.
+
+        ``inherited``: the model's files, if not to be opened by name.
+        """
         self.link = WorkerLink(on_message, self._on_eof, watchdog)
         self._on_closed = on_closed
         self._ours, self._theirs = socket.socketpair()
-        self._process = _spawn.Process(target=_enter, args=(main, self._theirs, spec), name=name)
+        self._process = _spawn.Process(
+            target=_enter, args=(main, self._theirs, spec, inherited), name=name
+        )
         self.killed = False
         """True if :meth:`kill` was called."""
         self._died = asyncio.Event()

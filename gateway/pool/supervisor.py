@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from gateway.pool import Listener, PoolFailed, WorkerState, WorkerStatus, questions
+from gateway.pool.held_files import HeldFiles
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import REASONS, choose, neighbour
 from gateway.pool.prefixes import UNKNOWN, Chain, Chains
@@ -31,6 +32,8 @@ MAX_FAILURES = 5
 """Starts that may fail in a row before waiting requests are told."""
 MAX_TICK_S = 1.0
 """Between two looks at the workers' watchdogs."""
+FILES_S = 2.0
+"""Between two looks at the model's files."""
 
 
 class Worker:
@@ -90,6 +93,7 @@ class LocalPool:
         self._first_ready: asyncio.Future[None] | None = None
         self._draining = False
         self._stopping = asyncio.Event()
+        self._files = HeldFiles()
         self._reserved: Worker | None = None
         """The worker that takes no new work but one generation that must run alone."""
         self._chains = Chains()
@@ -103,8 +107,12 @@ class LocalPool:
         """Returns when the first worker is ready. Raises :class:`PoolFailed`."""
         self._listener = listener
         self._first_ready = asyncio.get_running_loop().create_future()
+        await self._files.open(self._spec.model_path)
         self._tasks = [asyncio.create_task(self._supervise(w)) for w in self._workers]
-        self._tasks.append(asyncio.create_task(self._watch()))
+        self._tasks += [
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._watch_files()),
+        ]
         await self._first_ready
 
     def ready(self) -> bool:
@@ -204,6 +212,7 @@ class LocalPool:
             if worker.link is not None:
                 worker.link.close()
         await asyncio.gather(*self._tasks)
+        self._files.close()
 
     def _status(self, worker: Worker) -> WorkerStatus:
         link, process = worker.link, worker.process
@@ -224,6 +233,7 @@ class LocalPool:
             load=link.load if link else Load(),
             questions=link.questions if link else 0,
             held=tuple(link.in_flight) if link else (),
+            model_file=self._files.state,
         )
 
     # ------------------------------------------------------------------ one worker's life
@@ -262,6 +272,9 @@ class LocalPool:
 
     async def _live(self, worker: Worker) -> tuple[WorkerLink | None, str]:
         """One process from its start to its end: its link, if it had one, and how it ended."""
+        await self._files.look()
+        if self._files.refusal is not None:
+            return None, self._files.refusal
         try:
             process = worker.process = WorkerProcess(
                 f"forge-worker-{worker.id}",
@@ -270,6 +283,7 @@ class LocalPool:
                 Watchdog(self._tick_s, self._silence_s, self._step_s),
                 lambda link, message: self._on_message(worker, link, message),
                 self._on_closed,
+                self._files.inherited(),
             )
             await process.start()
         except OSError as error:
@@ -294,6 +308,11 @@ class LocalPool:
                 if reason is not None and not worker.process.killed:
                     log.error("worker %d (pid %s): %s", worker.id, worker.process.pid, reason)
                     worker.process.kill()
+
+    async def _watch_files(self) -> None:
+        while not self._stopping.is_set():
+            await self._pause(FILES_S)
+            await self._files.look()
 
     # ------------------------------------------------------------------ what a worker says
 

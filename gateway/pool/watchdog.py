@@ -30,16 +30,16 @@ class Watchdog:
         self._silent = self._stepless = self._answerless = 0
 
     def beat(self) -> None:
-        """It said something."""
+        """Note that it sent something."""
         self._spoken = True
         self._silent = 0
 
     def step(self) -> None:
-        """It ended a step."""
+        """Note that it ended a step."""
         self._silent = self._stepless = 0
 
     def answer(self) -> None:
-        """It answered a question."""
+        """Note that it answered a question."""
         self._answerless = 0
 
     def tick(self, busy: bool, asked: bool = False) -> str | None:

@@ -8,6 +8,7 @@ from gateway.core.errors import UnknownModel
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence as Generation
 from gateway.pool import WorkerStatus
+from gateway.pool.held_files import FileState
 from gateway.served.load_policy import State
 from gateway.served.served_model import ServedModel
 
@@ -46,6 +47,11 @@ class ModelRegistry:
     def states(self) -> dict[str, State]:
         """Return the load state of each model, by name."""
         return {model.name: model.state for model in self.models}
+
+    def file_states(self) -> dict[str, FileState]:
+        """Return what became of the file of each model since it was loaded, by name."""
+        states: dict[str, FileState] = dict.fromkeys(self._by_name, "same")
+        return states | {model.name: status.model_file for model, status in self.workers()}
 
     def restarts(self) -> int:
         """Worker processes started in the place of others."""

@@ -60,7 +60,7 @@ class ServedModel:
         return self.pool.workers()
 
     async def ask(self, question: Question) -> bytes:
-        """As :meth:`gateway.pool.Pool.ask`; a model that is not there is loaded first."""
+        """Ask as :meth:`gateway.pool.Pool.ask` does; a model that is not there is loaded first."""
         async with self._loader.needed(self.name):
             return await self.pool.ask(question)
 

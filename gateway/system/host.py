@@ -1,4 +1,4 @@
-"""What this machine has to compute with."""
+"""The machine's means to compute."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ SYSTEM = Path("/")
 
 
 class Machine(NamedTuple):
-    """What decides how fast a model runs, beside the model."""
+    """The facts that decide how fast a model runs, beside the model."""
 
     cpu: str
     cores: int

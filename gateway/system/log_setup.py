@@ -1,4 +1,4 @@
-"""How the gateway and its workers write logs: no record can pretend to be two.
+"""Logs of the gateway and its workers: no record can pretend to be two.
 
 Messages and exceptions may hold what clients or model files sent: line breaks, terminal escapes.
 A record may carry named values besides its message: ``extra=fields(id=..., tokens=...)``.

@@ -53,6 +53,7 @@ class RequestLog:
             "owner": job.owner or None,
             "class": class_of(job.priority),
             "priority": job.priority,
+            **({"ignored": job.ignored} if job.ignored else {}),
         }
 
     def _error(self, error: ForgeError | None) -> dict[str, Any]:

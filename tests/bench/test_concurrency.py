@@ -41,8 +41,8 @@ def test_all_in_their_smallest_form(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [rate.errors for rate in results.connections.rates] == [0] * 8
     assert all(rate.requests_s > 0 for rate in results.connections.rates)
     by_server = {(e.server, e.request.split()[-1]): e.found for e in results.connections.errors}
-    assert by_server["seed-threads", "body"].answered == 0, "nobody can know that it was whole"
-    assert by_server["seed-asyncio", "bytes"].unsure == 0, "it reads 1,024 bytes"
+    assert by_server["study-threads", "body"].answered == 0, "nobody can know that it was whole"
+    assert by_server["study-asyncio", "bytes"].unsure == 0, "it reads 1,024 bytes"
     for name in ("threads", "asyncio"):
         for request in ("body", "bytes", "packets"):
             assert by_server[name, request].answered > 0

@@ -45,8 +45,8 @@ def test_locust_loads_it(server: Server, tmp_path: Path) -> None:
     assert server.get("/metrics")["requests"]["failed"] == 0
 
 
-def test_the_seeds_line(server: Server) -> None:
-    """Fewer connections and seconds, on another port; else it is as the seed has it."""
+def test_the_study_projects_line(server: Server) -> None:
+    """Fewer connections and seconds, on another port; else it is as the study project has it."""
     wrk = shutil.which("wrk")
     if wrk is None:
         pytest.skip("wrk is not installed")

@@ -14,15 +14,15 @@ from bench.scheduler.policies import (
     FORGE,
     FORGE_PREEMPT,
     POLICIES,
-    SEED,
-    SEED_INT,
     STRICT,
+    STUDY,
+    STUDY_INT,
     Desk,
     Policy,
 )
-from bench.scheduler.seed import PERIOD_S, RATE, SeedQueue
-from bench.scheduler.seed_cpp import compiled
 from bench.scheduler.simulator import Outcome, simulate
+from bench.scheduler.study import PERIOD_S, RATE, StudyQueue
+from bench.scheduler.study_cpp import compiled
 from bench.scheduler.traces import BATCH, NORMAL, URGENT, Trace
 from bench.scheduler.virtual import VirtualLoop, now_ns
 from gateway.core.clock import NANO
@@ -164,10 +164,10 @@ def test_twenty_urgent_and_one_normal() -> None:
     # u5 came less than d/r = 5 s after n, u6 later.
     assert turns(FORGE) == after(6)
     # An int never ages.
-    assert turns(SEED_INT) == after(20)
+    assert turns(STUDY_INT) == after(20)
     # Five passes before u6 came should have made n its equal, but five times 0.2 added to 1.0 is a
     # little less than 2.0; u7 came after six passes.
-    assert turns(SEED) == after(7)
+    assert turns(STUDY) == after(7)
 
 
 def test_twenty_urgent_and_one_normal_with_preemption() -> None:
@@ -200,20 +200,20 @@ def test_others_break_the_bound() -> None:
     """So the test above can fail."""
     trace = traces.endless_urgent(120)
     assert violations(simulate(trace, STRICT)) > 100
-    assert violations(simulate(trace, SEED)) > 100
+    assert violations(simulate(trace, STUDY)) > 100
 
 
 def test_strict_priority_starves_and_aging_does_not() -> None:
     trace = traces.endless_urgent(300)
     starved = {policy: summarise(simulate(trace, policy)).starved for policy in POLICIES}
-    assert min(starved[STRICT], starved[SEED_INT]) > 30
-    assert starved[FIFO] == starved[SEED] == starved[FORGE] == starved[FORGE_PREEMPT] == 0
+    assert min(starved[STRICT], starved[STUDY_INT]) > 30
+    assert starved[FIFO] == starved[STUDY] == starved[FORGE] == starved[FORGE_PREEMPT] == 0
 
 
 def test_lead_settles_at_d_over_r() -> None:
     """The seed's also, plus its period; but it doesn't keep the order within a class."""
     outcome = simulate(traces.endless_urgent(300), FORGE)
-    seed = simulate(traces.endless_urgent(300), SEED)
+    seed = simulate(traces.endless_urgent(300), STUDY)
     for low in (NORMAL, BATCH):
         bound = (URGENT - low) / RATE
         assert bound - 0.5 < largest_lead(outcome, low, URGENT) < bound
@@ -234,7 +234,7 @@ def test_urgent_work_waits_under_fifo() -> None:
 
 def drained(priorities: list[float], passes: int) -> list[int]:
     """Numbers of the jobs, in the order in which they come out after some passes."""
-    queue: SeedQueue[int] = SeedQueue(RATE)
+    queue: StudyQueue[int] = StudyQueue(RATE)
     for number, priority in enumerate(priorities):
         queue.push(number, priority)
     for _ in range(passes):
@@ -245,17 +245,17 @@ def drained(priorities: list[float], passes: int) -> list[int]:
 def test_seed_queue_does_what_the_seed_does() -> None:
     """Ties too: they come out as in libstdc++'s std::priority_queue."""
     rng = random.Random(1)
-    with compiled() as seed_cpp:
-        if seed_cpp is None or sys.platform != "linux":
+    with compiled() as study_cpp:
+        if study_cpp is None or sys.platform != "linux":
             pytest.skip("needs a C++ compiler with libstdc++")
         for passes in (0, 1, 7):
             priorities = [float(rng.randint(0, 2)) for _ in range(300)]
-            assert drained(priorities, passes) == seed_cpp.order(priorities, passes)
+            assert drained(priorities, passes) == study_cpp.order(priorities, passes)
 
 
 def test_seed_queue_ages() -> None:
-    described: SeedQueue[str] = SeedQueue(RATE)
-    published: SeedQueue[str] = SeedQueue(RATE, integer=True)
+    described: StudyQueue[str] = StudyQueue(RATE)
+    published: StudyQueue[str] = StudyQueue(RATE, integer=True)
     for queue in (described, published):
         queue.push("normal", 1)
         for _ in range(6):

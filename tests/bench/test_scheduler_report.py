@@ -28,9 +28,9 @@ def test_comparisons_per_pop_are_logarithmic() -> None:
 def test_costs_are_measured() -> None:
     """That they come out, not how large they are."""
     cost = measure(1000, None, idle_s=0.01)
-    assert min(cost.push_ns, cost.push_top_ns, cost.pop_ns, cost.seed_pass_ms) > 0
+    assert min(cost.push_ns, cost.push_top_ns, cost.pop_ns, cost.study_pass_ms) > 0
     assert min(cost.enter_ns, cost.next_ns) > 0
-    assert cost.seed_cpp_pass_ms is None
+    assert cost.study_cpp_pass_ms is None
     assert asyncio.run(idle_share(10, 0.01)) >= 0
 
 

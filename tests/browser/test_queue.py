@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 from tests.browser.conftest import Open
 from tests.support.killing import stopped
 from tests.support.server import ForgeServer, eventually
+from tests.support.shared_servers import SharedServers
 
 if TYPE_CHECKING:
     from tests.support.chromium import Page
@@ -41,16 +41,10 @@ return [...document.querySelectorAll("#requests > tr")].map((row) => Number(row.
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def slow(shared_servers: SharedServers) -> ForgeServer:
     """One slot, in which time passes only when a test says so; and everybody ages fast."""
-    options = ("--workers", "1", "--slots", "1", "--threads", "1", "--preempt", "off")
     ages = ("--aging-rate", "1", "--stuck-timeout", "3600", "--step-timeout", "3600")
-    server = ForgeServer(tmp_path_factory.mktemp("slow"), *options, *ages)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers("--workers", "1", "--slots", "1", "--preempt", "off", *ages)
 
 
 def flood(page: Page, **numbers: int) -> None:

@@ -16,10 +16,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 PROGRAM = '''
-import json, sys
-from langchain_core.messages import HumanMessage
+import asyncio, json, sys
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langgraph.graph import MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel, Field
 
 base = dict(base_url=sys.argv[1] + "/v1", api_key="any")
@@ -42,6 +44,27 @@ for chunk in bound.stream([question]):
     streamed = chunk if streamed is None else streamed + chunk
 result = get_weather.invoke(answer.tool_calls[0])
 plain = model.invoke("what is 2+2?")
+
+cut = {"name": "get_weather", "args": '{"city": "Pa', "id": "c1", "error": "it was cut"}
+invalid = [
+    question,
+    AIMessage("", invalid_tool_calls=[cut]),
+    ToolMessage("the arguments are no JSON", tool_call_id="c1"),
+    HumanMessage("Try again."),
+]
+
+async def agent():
+    free = model.bind_tools([get_weather])
+    def think(state):
+        first = not any(isinstance(each, ToolMessage) for each in state["messages"])
+        return {"messages": [(bound if first else free).invoke(state["messages"])]}
+    graph = StateGraph(MessagesState)
+    graph.add_node("think", think)
+    graph.add_node("tools", ToolNode([get_weather]))
+    graph.set_entry_point("think")
+    graph.add_conditional_edges("think", tools_condition)
+    graph.add_edge("tools", "think")
+    return await graph.compile().ainvoke({"messages": [question]})
 embeddings = OpenAIEmbeddings(
     model="forge-tiny", check_embedding_ctx_length=False, **base
 ).embed_documents(["one", "two"])
@@ -53,6 +76,8 @@ print(json.dumps({
     "streamed call": streamed.tool_calls[0],
     "after": model.bind_tools([get_weather]).invoke([question, answer, result]).content,
     "person": model.with_structured_output(Person).invoke("Who?").model_dump(),
+    "after a cut call": model.bind_tools([get_weather]).invoke(invalid).type,
+    "agent": [message.type for message in asyncio.run(agent())["messages"]],
     "embeddings": [len(vector) for vector in embeddings],
 }))
 '''
@@ -80,6 +105,16 @@ def test_tools(output: dict[str, Any]) -> None:
         assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
         assert call["id"]
     assert output["after"]
+
+
+def test_a_call_that_was_cut(output: dict[str, Any]) -> None:
+    """LangChain sends it back as it came, for the model to try again."""
+    assert output["after a cut call"] == "ai"
+
+
+def test_an_agent(output: dict[str, Any]) -> None:
+    """LangGraph's loop: the second request brings the call and its result, by name."""
+    assert output["agent"] == ["human", "ai", "tool", "ai"]
 
 
 def test_structured_output(output: dict[str, Any]) -> None:

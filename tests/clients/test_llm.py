@@ -66,6 +66,12 @@ def test_tools(home: Path) -> None:
     assert llm(home, *asked)
 
 
+def test_its_own_tools(home: Path) -> None:
+    """Tools without parameters: a model that invents some would make llm fail."""
+    asked = ("-m", "forge", "-T", "llm_version", "-T", "llm_time", "--td", "What time is it?")
+    assert llm(home, *asked, "-o", "temperature", "0", "-o", "max_tokens", "200")
+
+
 def test_the_readmes_commands(home: Path) -> None:
     assert COMMANDS
     for command in COMMANDS:

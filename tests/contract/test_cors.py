@@ -13,6 +13,7 @@ from tests.conftest import Start
 from tests.contract.conftest import Gate
 from tests.support.dialects import CHAT, INFER, Dialect
 from tests.support.server import ALIAS, DEADLINE_S, ForgeServer
+from tests.support.shared_servers import SharedServers
 
 ORIGIN = "https://app.example"
 OTHER = "https://other.example"
@@ -31,19 +32,10 @@ def gate() -> Gate:
 
 
 @pytest.fixture(scope="module")
-def crossed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def crossed(shared_servers: SharedServers) -> ForgeServer:
     """A server with a key, and two origins whose pages may use it."""
-    server = ForgeServer(
-        tmp_path_factory.mktemp("cors"),
-        *("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS),
-        *("--cors-origin", ", ".join(ORIGINS), "--api-key", SECRET),
-        key=SECRET,
-    )
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    options = ("--cors-origin", ", ".join(ORIGINS), "--api-key", SECRET)
+    return shared_servers("--workers", "1", "--slots", "4", *options, key=SECRET)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +85,22 @@ def test_a_preflight_of_others(page: httpx.Client, origin: str) -> None:
     assert "access-control-allow-origin" not in response.headers
 
 
+PRIVATE = {"Access-Control-Request-Private-Network": "true"}
+
+
+def test_a_page_in_the_world_may_call_into_a_private_network(page: httpx.Client) -> None:
+    """If its origin is named: its user's browser asks first."""
+    response = preflight(page, CHAT.path, **PRIVATE)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-private-network"] == "true"
+    assert "Access-Control-Request-Private-Network" in response.headers["vary"]
+    unasked = preflight(page, CHAT.path)
+    assert "access-control-allow-private-network" not in unasked.headers
+    other = preflight(page, CHAT.path, Origin=OTHER, **PRIVATE)
+    assert other.status_code == 400
+    assert "access-control-allow-origin" not in other.headers
+
+
 def test_an_answer_can_be_read_by_the_page(page: httpx.Client, dialect: Dialect) -> None:
     answer = dialect.ask(page, headers=KEY, max_tokens=1)
     assert answer.headers["access-control-allow-origin"] == ORIGIN
@@ -138,6 +146,9 @@ def test_all_origins(start_server: Start) -> None:
     server = start_server("--workers", "1", "--slots", "1", "--cors-origin", "*")
     with server.client(Origin=OTHER) as client:
         assert crossing(preflight(client, CHAT.path))["access-control-allow-origin"] == "*"
+        private = preflight(client, CHAT.path, **PRIVATE)
+        assert private.status_code == 400, "not for all pages of the world"
+        assert "access-control-allow-private-network" not in private.headers
         answer = INFER.ask(client, max_tokens=1)
         assert answer.headers["access-control-allow-origin"] == "*"
     server.stop()

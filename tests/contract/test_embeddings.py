@@ -156,11 +156,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"input": [[5], [5, 2**31 - 1]]}, "input.1", "not 2147483647"),
     ({"input": "x", "dimensions": 0}, "dimensions", "greater than or equal to 1"),
     ({"input": "x", "dimensions": 10**6}, "dimensions", "not 1000000"),
-    ({"input": "x", "dimensions": "7"}, "dimensions", "integer"),
+    ({"input": "x", "dimensions": "seven"}, "dimensions", "integer"),
     ({"input": "x", "encoding_format": "int8"}, "encoding_format", "base64"),
     ({"input": "x", "priority": "high"}, "priority", "urgent"),
     ({"input": "x", "timeout": 0}, "timeout", "greater than 0"),
-    ({"input": "x", "user": 7}, "user", "string"),
 ]
 
 
@@ -170,12 +169,6 @@ def test_bad_input(front: httpx.Client, body: dict[str, Any], param: str, words:
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", param)
     assert f"'{param}'" in failure.message
     assert words in failure.message
-
-
-@pytest.mark.parametrize("name", ["messages", "temperature", "stream", "service_tier", "seed"])
-def test_unknown_parameters(front: httpx.Client, name: str) -> None:
-    failure = refusal(front, {"input": "x", name: 1})
-    assert (failure.status, failure.code, failure.param) == (400, "unknown_parameter", name)
 
 
 @pytest.mark.parametrize("given", ["hello " * 3000, "hello " * 300_000, [5] * 2049])
@@ -219,5 +212,5 @@ def test_an_encoder_embeds_and_does_nothing_else(start_server: Start, tmp_path: 
             assert failure.param == "model"
             assert "embeds" in failure.message
         too_long = refusal(http, {"input": ["x", "x" * 63]})
-        assert (too_long.code, too_long.param) == ("context_length_exceeded", "input")
+        assert (too_long.code, too_long.param) == ("context_length_exceeded", "input.1")
     server.stop()

@@ -80,7 +80,7 @@ def test_errors_name_the_path_as_it_was_sent(wire: socket.socket, host: bytes) -
     head = b"POST /in%0afer%3fa HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n"
     wire.sendall(head + b"Host: " + host + b"\r\n\r\n")
     body = json.loads(read(wire, b"}}").partition(b"\r\n\r\n")[2])
-    assert body["error"]["message"] == "there is nothing at /in\nfer?a"
+    assert body["error"]["message"] == "there is nothing at /in\nfer?a; near it: POST /infer"
 
 
 def test_one_connection_survives_errors(http: httpx.Client, dialect: Dialect) -> None:

@@ -43,7 +43,7 @@ def test_more_bytes_than_the_context(
     failure = dialect.refusal(front.post(dialect.path, json=dialect.body(HUGE, **params)))
     assert (failure.status, failure.code) == (400, "context_length_exceeded")
     # The gateway's own answer: no tokeniser saw this.
-    assert f"{len(HUGE)} bytes" in failure.message
+    assert "resulted in at least" in failure.message
 
 
 def test_the_longest_prompt_that_fits(http: httpx.Client, dialect: Dialect) -> None:
@@ -102,7 +102,7 @@ def test_unknown_model(front: httpx.Client, streaming: Dialect, name: str, strea
     assert f"'{name}'" in failure.message
 
 
-@pytest.mark.parametrize("path", ["/dashboard/", "/v1", "/v1/nothing", "/v2/chat/completions"])
+@pytest.mark.parametrize("path", ["/dashboard/x", "/v1", "/v1/nothing", "/v2/chat/completions"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_path(front: httpx.Client, method: str, path: str) -> None:
     response = front.request(method, path)

@@ -123,8 +123,8 @@ def test_unknown_model(client: openai.OpenAI) -> None:
 
 def test_bad_requests(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model=ALIAS, messages=QUESTION, verbosity="low")
-    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "verbosity")
+        client.chat.completions.create(model=ALIAS, messages=QUESTION, functions=[{"name": "f"}])
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "functions")
     assert caught.value.type == "invalid_request_error"
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(model=ALIAS, prompt="7 + 7. " * 1000, stream=True)

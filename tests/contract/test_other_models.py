@@ -10,6 +10,7 @@ import pytest
 from tests.support.dialects import CHAT, COMPLETIONS
 from tests.support.f32 import f32_copy
 from tests.support.server import ALIAS, DEADLINE_S, MODEL, ForgeServer
+from tests.support.shared_servers import SharedServers
 
 FIM = {"fim_pre_token_id": 300, "fim_suf_token_id": 301, "fim_mid_token_id": 302}
 THINKING = """\
@@ -23,17 +24,11 @@ THINKING = """\
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def other(tmp_path_factory: pytest.TempPathFactory, shared_servers: SharedServers) -> ForgeServer:
     """The embedded model with both."""
     folder = tmp_path_factory.mktemp("other")
     f32_copy(MODEL, folder / "other.gguf", THINKING, token_ids=FIM)
-    options = ("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS)
-    server = ForgeServer(folder, *options, model=folder / "other.gguf")
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers("--workers", "1", "--slots", "4", model=folder / "other.gguf")
 
 
 @pytest.fixture(scope="module")

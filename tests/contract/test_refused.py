@@ -1,4 +1,4 @@
-"""Parameters of OpenAI's that are not served are refused by name, never silently ignored."""
+"""Parameters that would change the answer in a way that can't be honoured are refused by name."""
 
 from typing import Any
 
@@ -14,9 +14,6 @@ FOR_CHAT: dict[str, Any] = {
     "functions": [FUNCTION],
     "modalities": ["text", "audio"],
     "moderation": {"model": "omni-moderation-latest"},
-    "prediction": {"type": "content", "content": "x"},
-    "prompt_cache_options": {"mode": "explicit"},
-    "verbosity": "low",
     "web_search_options": {"search_context_size": "low"},
 }
 FOR_COMPLETIONS: dict[str, Any] = {"best_of": 2}
@@ -42,7 +39,7 @@ def test_refused_by_name(
 NEUTRAL_BOTH: dict[str, Any] = {
     "logit_bias": {},
     "metadata": {"a": "b"},
-    "user": "someone",
+    "user": 5,
     "safety_identifier": "someone",
     "prompt_cache_key": "k",
     "prompt_cache_retention": "24h",
@@ -57,6 +54,8 @@ NEUTRAL_FOR_CHAT: dict[str, Any] = {
     "reasoning_effort": "low",
     "response_format": {"type": "text"},
     "store": True,
+    "prediction": {"type": "content", "content": "x"},
+    "prompt_cache_options": {"mode": "explicit"},
     "tool_choice": "none",
     "tools": [],
     "verbosity": "medium",

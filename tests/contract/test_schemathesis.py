@@ -14,6 +14,7 @@ from schemathesis.core.failures import Failure
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from gateway.api.endpoint import CONVERSATION
 from tests.support.api_description import description
 from tests.support.server import ForgeServer
 from tests.support.settling import settle
@@ -30,7 +31,9 @@ CONFIG: dict[str, Any] = {
     },
     "phases": {"stateful": {"enabled": False}},  # no endpoint makes what another one takes
 }
-MODEL_SAYS = {"invalid_prompt", "invalid_constraint", "context_length_exceeded", "model_stays"}
+MODEL_SAYS = {"invalid_prompt", "invalid_constraint", "context_length_exceeded", "model_stays"} | {
+    kind.code for kind in CONVERSATION
+}
 """Codes of refusals that a description can't foresee."""
 
 api = schemathesis.openapi.from_dict(description(), config=SchemathesisConfig.from_dict(CONFIG))

@@ -240,7 +240,7 @@ def test_grammars_that_are_refused(http: httpx.Client, grammar: str) -> None:
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
+            {"response_format": {"type": "json_schema", "json_schema": {"name": 5}}},
             "response_format.json_schema.name",
         ),
         ({**schema_format({}), "grammar": 'root ::= "a"'}, "grammar"),

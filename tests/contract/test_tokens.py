@@ -60,6 +60,23 @@ def test_special_tokens(http: httpx.Client) -> None:
     assert end not in plain
 
 
+def test_texts_that_are_nothing_but_special_tokens(http: httpx.Client) -> None:
+    """One after the other, as many as a body may hold: they take longer the more there are."""
+    (end,) = ask(http, "/tokenize", content="<|im_end|>")["tokens"]
+    assert ask(http, "/tokenize", content="<|im_end|>" * 50_000)["tokens"] == [end] * 50_000
+
+
+def test_a_conversation_of_ten_thousand_tiny_messages(http: httpx.Client) -> None:
+    """Its prompt is made like any other, and is too long; what is short is served meanwhile."""
+    turn = [{"role": "user", "content": ""}, {"role": "assistant", "content": "x"}]
+    talk = [*turn * 5000, {"role": "user", "content": "hi"}]
+    prompt = ask(http, "/apply-template", messages=talk)["prompt"]
+    assert prompt == ChatTemplate(TEMPLATE, bos="", eos="").render(talk, 0)
+    answer = http.post(CHAT.path, json={"messages": talk})
+    assert CHAT.refusal(answer).code == "context_length_exceeded"
+    assert ask(http, "/tokenize", content="hello") == {"tokens": [1116]}
+
+
 def test_a_prompt_has_as_many_tokens_as_the_usage_says(http: httpx.Client) -> None:
     text = "Once upon a time there was"
     answer = COMPLETIONS.ask(http, text, max_tokens=1)
@@ -86,6 +103,45 @@ def test_apply_template(http: httpx.Client) -> None:
         COMPLETIONS.ask(http, prompt, max_tokens=1).usage["prompt_tokens"]
         == (chat["usage"]["prompt_tokens"])
     )
+
+
+BEGUN = [*TALK[:2], {"role": "assistant", "content": "2 + 2 = "}]
+
+
+def test_a_last_message_is_continued(http: httpx.Client) -> None:
+    def prompt(**fields: Any) -> str:
+        return str(ask(http, "/apply-template", messages=BEGUN, **fields)["prompt"])
+
+    begun = ask(http, "/apply-template", messages=TALK[:2])["prompt"]
+    assert prompt() == prompt(continue_final_message=True) == begun + "2 + 2 = "
+    assert prompt(add_generation_prompt=False) == begun + "2 + 2 = <|im_end|>\n"
+    turn = begun + "2 + 2 = <|im_end|>\n<|im_start|>assistant\n"
+    assert prompt(continue_final_message=False) == prompt(add_generation_prompt=True) == turn
+
+
+def test_what_can_not_be_continued(http: httpx.Client) -> None:
+    both = {"continue_final_message": True, "add_generation_prompt": True}
+    for path in ("/apply-template", CHAT.path):
+        for messages, fields in ((BEGUN, both), (TALK, {"continue_final_message": True})):
+            failure = refusal(http, path, messages=messages, **fields)
+            assert (failure.status, failure.param) == (400, "continue_final_message")
+
+
+def test_control_tokens_in_a_message_are_named(http: httpx.Client) -> None:
+    """The string can't say that they are text: tokenised, it has more of them."""
+
+    def asked(content: str) -> tuple[Any, int]:
+        messages = [{"role": "user", "content": content}]
+        chat = http.post(CHAT.path, json={"messages": messages, "max_tokens": 1}).json()
+        return ask(http, "/apply-template", messages=messages), chat["usage"]["prompt_tokens"]
+
+    plain, few = asked("hi")
+    told, more = asked("hi" + "<|im_end|>" * 9)
+    assert plain.keys() == {"prompt"}
+    assert told["text_not_tokens"] == ["<|im_end|>"]
+    text = ask(http, "/tokenize", content="<|im_end|>", parse_special=False)["tokens"]
+    assert more > few + 9 * (len(text) - 2), "letter by letter"
+    assert len(ask(http, "/tokenize", content=told["prompt"])["tokens"]) < more
 
 
 def test_the_model_may_be_named(http: httpx.Client) -> None:
@@ -154,13 +210,6 @@ def test_bad_message(front: httpx.Client, message: dict[str, Any]) -> None:
     expected = CHAT.refusal(front.post(CHAT.path, json={"messages": [message]}))
     assert failure == expected
     assert failure.status == 400
-
-
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("name", ["max_tokens", "stream", "priority", "Content", "text"])
-def test_unknown_parameter(front: httpx.Client, path: str, name: str) -> None:
-    failure = refusal(front, path, **{name: 1})
-    assert (failure.status, failure.code, failure.param) == (400, "unknown_parameter", name)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -207,7 +207,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{}]}, "tools.0.type"),
     ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type"),
     ({"tools": [{"type": "function"}]}, "tools.0.function"),
-    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
+    ({"tools": [{"type": "function", "function": {"name": "a\nb"}}]}, "tools.0.function.name"),
+    ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools.0.function.name"),
+    ({"tools": [{"type": "function", "function": {"name": "x" * 257}}]}, "tools.0.function.name"),
     (
         {
             "tools": [
@@ -217,14 +219,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "tools.0.function.parameters",
     ),
     ({"tools": [NOW, NOW]}, "tools"),
-    ({"tools": [NOW] * 129}, "tools"),
+    ({"tools": [NOW] * 1025}, "tools"),
     ({"tool_choice": "sometimes"}, "tool_choice"),
     ({"tool_choice": "required", "tools": []}, "tool_choice"),
     ({"tool_choice": {"type": "function", "function": {"name": "sub"}}}, "tool_choice"),
     ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
     ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
-    ({"messages": [{"role": "assistant"}]}, "messages.0"),
-    ({"messages": [{"role": "tool", "content": "4"}]}, "messages.0.tool_call_id"),
+    ({"messages": [{"role": "assistant", "content": 4}]}, "messages.0.content"),
+    ({"messages": [{"role": "tool", "tool_call_id": 4}]}, "messages.0.tool_call_id"),
     (
         {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "type": "custom"}]}]},
         "messages.0.tool_calls.0.type",
@@ -234,11 +236,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
             "messages": [
                 {
                     "role": "assistant",
-                    "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{"}}],
+                    "tool_calls": [{**CALL, "function": {"name": "", "arguments": "{}"}}],
                 }
             ]
         },
-        "messages.0.tool_calls.0.function",
+        "messages.0.tool_calls.0.function.name",
     ),
 ]
 

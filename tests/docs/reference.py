@@ -4,6 +4,7 @@ Each part stands between ``<!-- NAME: ... -->`` and ``<!-- /NAME -->`` on its pa
 around it is written by hand.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -11,14 +12,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import BaseModel
 
+from gateway.api import field_policy
+from gateway.api.body import SamplingBody
 from gateway.api.embeddings import EmbeddingBody
+from gateway.api.field_table import ROWS, Below, Row
 from gateway.api.infer import InferBody
-from gateway.api.openai import chat, completions
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
 from gateway.cli.main import default_text, describe
@@ -51,23 +52,63 @@ def options_table() -> str:
 
 def parameters_table() -> str:
     """Return which endpoint takes each parameter, from the types that validate."""
-    endpoints: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
-        "chat": (ChatBody, chat.REFUSED),
-        "completions": (CompletionBody, completions.REFUSED),
-        "embeddings": (EmbeddingBody, {}),
-        "/infer": (InferBody, {}),
+    bodies: dict[str, type[SamplingBody | EmbeddingBody]] = {
+        "chat": ChatBody,
+        "completions": CompletionBody,
+        "embeddings": EmbeddingBody,
+        "/infer": InferBody,
     }
-    names = dict.fromkeys(
-        name for body, refused in endpoints.values() for name in (*body.model_fields, *refused)
-    )
-    rows = [f"| Parameter | {' | '.join(endpoints)} |", "|---|" + "---|" * len(endpoints)]
-    for name in sorted(names):
-        cells = [
-            "yes" if name in body.model_fields else "refused" if name in refused else "-"
-            for body, refused in endpoints.values()
-        ]
+    kinds = {name: _kinds(body) for name, body in bodies.items()}
+    names = sorted({name for each in kinds.values() for name in each})
+    rows = [f"| Parameter | {' | '.join(bodies)} |", "|---|" + "---|" * len(bodies)]
+    for name in names:
+        cells = [kinds[body].get(name, "-") for body in bodies]
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _kinds(body: type[SamplingBody | EmbeddingBody]) -> dict[str, str]:
+    """Return what is done with each field that an endpoint knows."""
+    shown = {"mapped": "yes", "harmless": "ignored", "told": "ignored, named", "refused": "refused"}
+    rows = {row.name: shown[row.kind] for row in field_policy.rows(body.place)}
+    return rows | dict.fromkeys(field_policy.known_fields(body), "yes")
+
+
+def fields_tables() -> str:
+    """Return the table of fields that are not served under their names, a part for each class."""
+    parts: list[str] = []
+    for kind, title in KINDS.items():
+        found = sorted(
+            (row for row in ROWS if row.kind == kind), key=lambda row: (row.clients, row.name)
+        )
+        if not found:
+            continue
+        heads = ["Sent by", "Field", "In", "Comment"]
+        lines = [f"## {title}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+        for row in found:
+            comment = row.note.replace("|", "\\|") + _let_through(row)
+            places = ", ".join(row.places)
+            lines.append(f"| {row.clients} | `{row.name}` | {places} | {comment} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+KINDS = {
+    "mapped": "Mapped",
+    "harmless": "Harmless",
+    "told": "Ignored and named",
+    "refused": "Refused",
+}
+"""The title of each class of fields."""
+
+
+def _let_through(row: Row) -> str:
+    """Return the values of a field that ask for nothing."""
+    values = [
+        f"below {each.bound:g}" if isinstance(each, Below) else f"`{json.dumps(each)}`"
+        for each in row.neutral
+    ]
+    return f"; {', '.join(values)} asks for nothing" if values else ""
 
 
 def errors_table() -> str:
@@ -147,6 +188,7 @@ def commands_page() -> str:
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "api": ("reference/api.md", api_page),
     "parameters": ("reference/parameters.md", parameters_table),
+    "fields": ("reference/clients.md", fields_tables),
     "errors": ("reference/errors.md", errors_table),
     "commands": ("reference/commands.md", commands_page),
     "options": ("reference/configuration.md", options_table),

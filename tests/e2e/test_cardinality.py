@@ -37,7 +37,7 @@ def request(number: int) -> tuple[int, bytes]:
         (200, "/infer", {"query": name, "priority": number / 8, "max_tokens": 1}),
         (200, "/infer", {"query": name, "max_tokens": number % 50 + 1, "seed": number}),
         (404, "/v1/completions", {"model": name, "prompt": name}),
-        (400, "/infer", {"query": name, name: number}),
+        (200, "/infer", {"query": name, name: number, "max_tokens": 1}),
         (400, "/infer", {"query": name, "priority": name}),
         (404, f"/{name}", {}),
         (504, "/infer", {"query": name, "max_tokens": 10**5, "timeout": 1e-3 + number * 1e-9}),

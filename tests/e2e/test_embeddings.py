@@ -3,16 +3,15 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import Start
 from tests.support.dialects import CHAT
 from tests.support.killing import healthy, stopped
-from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually, gone
+from tests.support.server import DEADLINE_S, ForgeServer, eventually, gone
+from tests.support.shared_servers import SharedServers
 from tests.support.traffic import ENDLESS, HOLD_PRIORITY, Hanging, Streaming, jobs_waiting, occupied
 
 URL = "/v1/embeddings"
@@ -42,15 +41,9 @@ class Asking:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def small(shared_servers: SharedServers) -> ForgeServer:
     """One worker with two slots."""
-    shape = ("--workers", "1", "--slots", str(SLOTS), "--threads", "1", "--alias", ALIAS)
-    server = ForgeServer(tmp_path_factory.mktemp("small"), *shape, "--quantum", "0.1")
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers("--workers", "1", "--slots", str(SLOTS), "--quantum", "0.1")
 
 
 def test_beside_a_stream(small: ForgeServer) -> None:
@@ -112,9 +105,9 @@ def test_hanging_up(small: ForgeServer) -> None:
     assert [worker["cells_used"] for worker in small.workers()] == [0]
 
 
-def test_a_killed_worker(start_server: Start) -> None:
+def test_a_killed_worker(shared_servers: SharedServers) -> None:
     """In the middle of embeddings: the answer comes all the same, and is the same."""
-    server = start_server("--workers", "2", "--slots", "2")
+    server = shared_servers("--workers", "2", "--slots", "2")
     expected = Asking(server, MANY).vectors()
     victim, other = server.pids()
     with stopped(victim, other):

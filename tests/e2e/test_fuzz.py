@@ -27,8 +27,9 @@ from tests.support.fuzzing import (
 from tests.support.server import ForgeServer, eventually
 
 many = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-REFUSALS = {400, 404, 413, 504}
-"""413: a prompt can be larger than everything that may wait. 504: `timeout` is fuzzed too."""
+REFUSALS = {400, 404, 413, 415, 504}
+"""413: a prompt can be larger than everything that may wait. 415: headers may name an encoding.
+504: `timeout` is fuzzed too."""
 
 
 @pytest.fixture(scope="module")

@@ -9,22 +9,17 @@ from typing import Any
 import pytest
 
 from tests.support.dialects import CHAT, COMPLETIONS, INFER, Dialect
-from tests.support.server import ALIAS, ForgeServer, eventually, freeze
+from tests.support.server import ForgeServer, eventually, freeze
+from tests.support.shared_servers import SharedServers
 from tests.support.traffic import ENDLESS, Hanging, jobs_waiting, occupied
 
 CASES = [(INFER, False), (CHAT, False), (CHAT, True), (COMPLETIONS, False), (COMPLETIONS, True)]
 
 
 @pytest.fixture(scope="module")
-def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def double(shared_servers: SharedServers) -> ForgeServer:
     """One worker with two slots: one may be left running beside the one that ends."""
-    shape = ("--workers", "1", "--slots", "2", "--threads", "1", "--alias", ALIAS)
-    server = ForgeServer(tmp_path_factory.mktemp("double"), *shape)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers("--workers", "1", "--slots", "2")
 
 
 def hanging(server: ForgeServer, dialect: Dialect, stream: bool) -> Hanging:
@@ -57,7 +52,7 @@ def test_while_generating(double: ForgeServer, dialect: Dialect, stream: bool) -
     if stream:
         request.read_until(b"data: ")
     eventually(lambda: double.decoded() > decoded, "it generates")
-    request.hang_up()
+    request.reset()  # the other way it would have a second to end
     eventually(lambda: double.busy() == 0, "its slot is free")
     assert cancelled(double) == before + 1
     stopped = double.decoded()
@@ -74,15 +69,9 @@ STEP = 128
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def slow(shared_servers: SharedServers) -> ForgeServer:
     """Small steps, so that a long prompt takes many of them."""
-    shape = ("--workers", "1", "--slots", "1", "--threads", "1", "--batch", str(STEP))
-    server = ForgeServer(tmp_path_factory.mktemp("slow"), *shape)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers("--workers", "1", "--slots", "1", "--batch", str(STEP))
 
 
 @contextmanager

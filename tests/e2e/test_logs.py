@@ -1,8 +1,6 @@
 """What clients and model files send can't forge a line of the log, nor reach a terminal."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 from tests.conftest import Start
 from tests.support.dialects import INFER
 from tests.support.fuzzing import dumped, exchange, request, usual
-from tests.support.server import DEADLINE_S, MODEL, ForgeServer, environment, eventually
+from tests.support.server import DEADLINE_S, MODEL, ForgeServer, environment
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 FORGED = "2020-01-01 00:00:00,000 ERROR forge.pool all is lost"
@@ -85,16 +83,20 @@ def test_a_model_file_at_the_start(tmp_path: Path) -> None:
     assert r"'\n\x1b[2J'" in line
 
 
-def test_a_model_file_that_was_replaced(start_server: Start, tmp_path: Path) -> None:
-    """The running server logs why its worker does not come back, in one line."""
-    model = tmp_path / "m.gguf"
-    model.symlink_to(MODEL.resolve())
-    server = start_server("--workers", "1", "--slots", "1", model=model)
-    (pid,) = server.pids()
-    hostile(tmp_path / "other.gguf", b"\n\x1b[2J").replace(model)
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: "can't serve" in server.stderr, "the worker can't load it")
-    (line,) = {line.partition(" ERROR ")[2] for line in lines(server) if "can't serve" in line}
+def test_a_model_file_that_is_loaded_later(start_server: Start, tmp_path: Path) -> None:
+    """The running server logs why no worker can load it, in one line."""
+    model = tmp_path / "later.gguf"
+    model.write_bytes(MODEL.read_bytes())
+    config = tmp_path / "forge.toml"
+    tables = "".join(
+        f"[models.{name}]\nmodel = '{path}'\n" for name, path in (("m", MODEL), ("later", model))
+    )
+    config.write_text(f"workers = 1\nslots = 1\nctx = 512\n{tables}")
+    server = start_server("--config", str(config), model=None)
+    hostile(model, b"\n\x1b[2J")
+    with server.client() as client:
+        assert client.post(INFER.path, json=INFER.body(model="later")).status_code == 503
+    (line,) = {line.partition(" ERROR ")[2] for line in lines(server) if " ERROR " in line}
     assert r"'\n\x1b[2J'" in line
 
 

@@ -3,14 +3,17 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from tests.support.dialects import CHAT
-from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.shared_servers import SharedServers
 from tests.support.traffic import Hanging, Queued, jobs_waiting, occupied
 
 RATE = 0.5
@@ -20,16 +23,10 @@ KEEPALIVE_S = 0.2
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def single(shared_servers: SharedServers) -> ForgeServer:
     """One worker with one slot."""
-    shape = ("--workers", "1", "--slots", "1", "--threads", "1", "--alias", ALIAS)
-    options = (*shape, "--aging-rate", str(RATE), "--keepalive", str(KEEPALIVE_S))
-    server = ForgeServer(tmp_path_factory.mktemp("single"), *options)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    options = ("--aging-rate", str(RATE), "--keepalive", str(KEEPALIVE_S))
+    return shared_servers("--workers", "1", "--slots", "1", *options)
 
 
 def test_a_normal_job_ages_past_later_urgent_ones(single: ForgeServer) -> None:
@@ -98,26 +95,69 @@ def test_a_waiting_stream_is_kept_alive(single: ForgeServer) -> None:
     body = CHAT.body(stream=True, temperature=0, ignore_eos=True, max_tokens=5)
     with occupied(single) as release:
         stream = Hanging(single, CHAT.path, body)
-        early = stream.read_until(b": waiting\n\n")
+        early = stream.read_until(b": waiting\n")
         assert early.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"data:" not in early
-        assert stream.read_until(b": waiting\n\n")  # and another
+        assert stream.read_until(b": waiting\n")  # and another
         assert len(jobs_waiting(single)) == 1
         release()
         rest = stream.read_until(b"data: [DONE]\n\n")
         stream.hang_up()
     assert b'"finish_reason":"length"' in rest
-    told = re.search(rb": queue-wait ([0-9.]+)\n\n", rest)
+    told = re.search(rb": queue-wait ([0-9.]+)\n", rest)
     assert told is not None
     assert float(told[1]) >= 2 * KEEPALIVE_S
     assert rest.index(b": queue-wait") < rest.index(b"data:")
+    assert b"\n\n:" not in early + rest, "after an event"
+    assert re.search(rb"\n: waiting\n[0-9a-f\r\n]+: queue-wait [0-9.]+\ndata: ", early + rest)
+
+
+def test_clients_read_a_stream_that_waited(single: ForgeServer) -> None:
+    """One that takes each blank line for the end of an event with data, and the official one."""
+    params: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 5}
+    with occupied(single) as release, ThreadPoolExecutor() as threads:
+        plain = threads.submit(events_at_blank_lines, single, CHAT.body(stream=True, **params))
+        official = threads.submit(official_events, single, params)
+        eventually(lambda: len(jobs_waiting(single)) == 2, "both wait")
+        time.sleep(3 * KEEPALIVE_S)
+        release()
+        for found in (plain.result(DEADLINE_S), official.result(DEADLINE_S)):
+            assert len(found) > 5
+            assert found[-1]["choices"][0]["finish_reason"] == "length"
+
+
+def events_at_blank_lines(server: ForgeServer, body: dict[str, Any]) -> list[Any]:
+    found, data = [], ""
+    with server.client() as client, client.stream("POST", CHAT.path, json=body) as response:
+        for line in response.iter_lines():
+            if line.startswith("data:"):
+                data = line.removeprefix("data:").strip()
+            elif line == "":
+                if data != "[DONE]":
+                    found.append(json.loads(data))  # of an event without data: an error
+                data = ""
+    return found
+
+
+def official_events(server: ForgeServer, params: dict[str, Any]) -> list[Any]:
+    extra = {"ignore_eos": params["ignore_eos"]}
+    given = {key: value for key, value in params.items() if key not in extra}
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model=server.get("/v1/models")["data"][0]["id"],
+            messages=[{"role": "user", "content": "hello"}],
+            stream=True,
+            extra_body=extra,
+            **given,
+        )
+        return [chunk.model_dump() for chunk in stream]
 
 
 def test_an_error_after_the_headers(single: ForgeServer) -> None:
     """Too late for a status: the stream ends with an error event instead."""
     with occupied(single) as release:
         stream = Hanging(single, CHAT.path, CHAT.body("7 + 7. " * 1000, stream=True))
-        stream.read_until(b": waiting\n\n")
+        stream.read_until(b": waiting\n")
         release()
         rest = stream.read_until(b"}}\n\n")
         stream.hang_up()

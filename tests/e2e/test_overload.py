@@ -1,6 +1,5 @@
 """More work than slots: bounds, deadlines and preemption, with real processes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import Start
 from tests.support.dialects import CHAT, INFER
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.shared_servers import SharedServers
 from tests.support.traffic import Queued, Streaming, occupied
 
 ONE_SLOT = ("--workers", "1", "--slots", "1")
@@ -20,15 +20,9 @@ GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
 
 
 @pytest.fixture(scope="module")
-def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def tight(shared_servers: SharedServers) -> ForgeServer:
     """One slot, room for four in the queue beside those that hold the slot."""
-    options = ("--threads", "1", "--max-queue", str(HOLDERS + 4), "--aging-rate", "0.01")
-    server = ForgeServer(tmp_path_factory.mktemp("tight"), *ONE_SLOT, *options)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers(*ONE_SLOT, "--max-queue", str(HOLDERS + 4), "--aging-rate", "0.01")
 
 
 def post(server: ForgeServer, **params: Any) -> httpx.Response:

@@ -12,21 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.pool.placement import REASONS
 from tests.support.dialects import CHAT
 from tests.support.server import ForgeServer, eventually
+from tests.support.shared_servers import SharedServers
 from tests.support.traffic import Hanging
 
 TOKENS = 4
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
+def pair(shared_servers: SharedServers) -> ForgeServer:
     """Two workers of which one may be killed."""
-    shape = ("--workers", "2", "--slots", "4", "--threads", "1")
-    server = ForgeServer(tmp_path_factory.mktemp("pair"), *shape)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers("--workers", "2", "--slots", "4")
 
 
 class Conversation:

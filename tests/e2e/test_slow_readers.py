@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from tests.e2e.test_same_text import alone
 from tests.support.dialects import CHAT, DONE, data_of
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.shared_servers import SharedServers
 from tests.support.traffic import ENDLESS
 
 CHOICES = 4
@@ -24,19 +24,11 @@ PROMPT = "tell me a story about a fox"
 
 
 @pytest.fixture(scope="module")
-def patient(
-    exact: tuple[Path, tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ForgeServer]:
+def patient(exact: tuple[Path, tuple[str, ...]], shared_servers: SharedServers) -> ForgeServer:
     """One worker; all its slots would be taken by one request of many choices."""
     model, options = exact
     shape = ("--workers", "1", "--slots", str(CHOICES), "--ctx", "16384")
-    directory = tmp_path_factory.mktemp("patient")
-    server = ForgeServer(directory, *shape, *options, "--alias", ALIAS, model=model)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    return shared_servers(*shape, *options, "--alias", ALIAS, model=model)
 
 
 class Unread:

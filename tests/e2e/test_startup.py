@@ -16,7 +16,15 @@ import pytest
 from gateway import __version__
 from tests.conftest import Start
 from tests.support.dialects import CHAT, INFER
-from tests.support.server import ALIAS, DEADLINE_S, MODEL, environment, eventually, free_port
+from tests.support.server import (
+    ALIAS,
+    DEADLINE_S,
+    MODEL,
+    environment,
+    eventually,
+    free_port,
+    needs_ipv6,
+)
 
 
 def forge(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -75,6 +83,30 @@ def test_the_banner(start_server: Start) -> None:
     assert command is not None
     answer = subprocess.run(command[1], shell=True, capture_output=True, timeout=60, check=True)
     assert b'"response"' in answer.stdout
+    server.stop()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["[::1]", "::1"])
+def test_the_banner_of_ipv6(start_server: Start, host: str) -> None:
+    server = start_server("--workers", "1", "--slots", "1", "--host", host)
+    assert re.fullmatch(r"http://\[::1\]:[1-9]\d{3,4}", server.url)
+    command = re.search(r"try +(curl .*)", server.stdout)
+    assert command is not None
+    answer = subprocess.run(command[1], shell=True, capture_output=True, timeout=60, check=True)
+    assert b'"response"' in answer.stdout
+    server.stop()
+
+
+@needs_ipv6
+def test_localhost_is_both_families(start_server: Start) -> None:
+    server = start_server("--workers", "1", "--slots", "1", "--host", "localhost")
+    port = httpx.URL(server.url).port
+    for name in ("127.0.0.1", "[::1]", "localhost"):
+        with httpx.Client(base_url=f"http://{name}:{port}", timeout=DEADLINE_S) as client:
+            assert INFER.ask(client, max_tokens=2)
+            # Each of them is this machine for what is offered to this machine alone.
+            assert client.post("/dashboard/flood", json={}).status_code == 200
     server.stop()
 
 

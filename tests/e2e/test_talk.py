@@ -244,6 +244,20 @@ def test_nobody_at_the_address() -> None:
     assert b"does not answer" in done.stderr
 
 
+def test_this_machine_is_not_asked_for_through_a_proxy(start_server: Start) -> None:
+    """Nothing listens where the proxy of the environment is said to be."""
+    server = start_server("--workers", "1", "--slots", "1", "--host", "0.0.0.0")
+    port = httpx.URL(server.url).port
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+    hosts = ["127.0.0.1", "localhost", "0.0.0.0", "127.1"]
+    for host in hosts + ["127.0.0.2"] * (sys.platform == "linux"):
+        url = f"http://{host}:{port}"
+        done = forge("run", "--url", url, "--max-tokens", "2", "hi", env=proxies)
+        assert done.returncode == 0, (host, done.stderr)
+        assert done.stdout.strip()
+    server.stop()
+
+
 def test_a_server_with_keys(start_server: Start) -> None:
     server = start_server("--workers", "1", "--slots", "1", "--api-key", "secret", key="secret")
     done = forge("run", "--url", server.url, "x")

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 
 DONE = "[DONE]"
+OVERFLOW = {"n_prompt_tokens", "n_ctx"}
+"""Beside the message about a prompt that is too long."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,20 @@ class Dialect:
         assert response.headers["content-type"] == "application/json"
         body = response.json()
         if self.name == "infer":
-            assert body.keys() - {"param"} == {"error", "code"}
+            numbers = body.keys() & OVERFLOW
+            assert body.keys() - {"param"} - numbers == {"error", "code"}
             failure = Failure(response.status_code, body["code"], body.get("param"), body["error"])
         else:
             assert body.keys() == {"error"}
             error = body["error"]
-            assert error.keys() == {"message", "type", "param", "code"}
+            numbers = error.keys() & OVERFLOW
+            assert error.keys() - numbers == {"message", "type", "param", "code"}
             kinds = {429: ("requests", "tokens", "rate_limit_exceeded")}
             usual = "server_error" if response.status_code >= 500 else "invalid_request_error"
             assert error["type"] in kinds.get(response.status_code, (usual,))
             failure = Failure(response.status_code, error["code"], error["param"], error["message"])
         assert failure.message
+        assert numbers == (OVERFLOW if failure.code == "context_length_exceeded" else set())
         return failure
 
     def stream(self, client: httpx.Client, prompt: str = "hello", **params: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 from gateway.config.config import EMBEDDED_MODEL
 
@@ -84,6 +85,16 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without settings for Forge, plus ``extra``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
     return {**kept, **(extra or {})}
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
 
 
 class ForgeServer:

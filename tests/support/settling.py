@@ -19,6 +19,7 @@ def settle(path: str, body: dict[str, Any]) -> None:
     _settle(body)
     if path in (CHAT.path, "/apply-template"):
         _settle_tools(body)
+        _keep_one(body, "reasoning_effort", "think", "enable_thinking", "thinking", "reasoning")
     if path == COMPLETIONS.path:
         _settle_completion(body)
     if path in (CHAT.path, COMPLETIONS.path, INFER.path):
@@ -74,22 +75,45 @@ def _settle_sampling(body: dict[str, Any]) -> None:
     body.update(mirostat=0, adaptive_target=-1)
     if body.get("stream_options") is not None:
         body["stream"] = True
-    if body.get("max_completion_tokens") is not None:
-        body["max_tokens"] = None
-    forms = ("response_format", "json_schema", "grammar")
-    for name in [name for name in forms if body.get(name) is not None][1:]:
-        body[name] = None
+    if body.get("min_tokens") is not None:
+        body["min_tokens"] = 0
+    if body.get("stop_token_ids") is not None:
+        body["stop_token_ids"] = _known(body["stop_token_ids"])
+    _keep_one(body, "max_completion_tokens", "max_tokens", "n_predict", "num_predict")
+    _keep_one(body, "repeat_penalty", "repetition_penalty")
+    _settle_forms(body)
     _shorten(body)
 
 
+def _settle_forms(body: dict[str, Any]) -> None:
+    simple = {
+        "guided_regex": "a+",
+        "guided_grammar": 'root ::= "a"',
+        "guided_json": "{}",
+        "structured_outputs": {"choice": ["a"]},
+    }
+    body.update({name: form for name, form in simple.items() if body.get(name) is not None})
+    given = body.get("response_format") or {}
+    if given.get("type") == "json_schema" and not (given.get("json_schema") or given.get("schema")):
+        body["response_format"] = None
+    _keep_one(body, "response_format", "json_schema", "grammar", "guided_choice", *simple)
+
+
+def _keep_one(body: dict[str, Any], *names: str) -> None:
+    """Leave the first of several fields that contradict each other."""
+    for name in [name for name in names if body.get(name) is not None][1:]:
+        body[name] = None
+
+
 def _shorten(body: dict[str, Any]) -> None:
-    for name in ("max_tokens", "max_completion_tokens"):
+    limits = ("max_tokens", "max_completion_tokens", "n_predict", "num_predict")
+    for name in limits:
         if type(body.get(name)) is int:
-            body[name] = min(body[name], TOKENS)
+            body[name] = min(body[name], TOKENS) if body[name] >= 0 else TOKENS
     if type(body.get("n")) is int:
         body["n"] = min(body["n"], 2)
-    if "max_completion_tokens" not in body:
-        body.setdefault("max_tokens", TOKENS)
+    if all(body.get(name) is None for name in limits):
+        body["max_tokens"] = TOKENS
 
 
 def _settle_tools(body: dict[str, Any]) -> None:
@@ -98,7 +122,7 @@ def _settle_tools(body: dict[str, Any]) -> None:
         asked = choice.get("allowed_tools", {"tools": [choice]})["tools"]
         names = dict.fromkeys(tool["function"]["name"] for tool in asked)
         body["tools"] = [{"type": "function", "function": {"name": name}} for name in names]
-    elif choice == "required" and not body.get("tools"):
+    elif choice in ("any", "required") and not body.get("tools"):
         body["tool_choice"] = None
     else:
         for at, tool in enumerate(body.get("tools") or []):

@@ -12,6 +12,7 @@ import httpx
 
 from tests.support.dialects import CHAT, INFER, data_of
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.wire import reset
 
 ENDLESS: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
 """Runs to the end of the context: as long as a generation can be."""
@@ -41,6 +42,10 @@ class Hanging:
     def hang_up(self) -> None:
         self.socket.close()
 
+    def reset(self) -> None:
+        """Hang up in a way that can't be taken for half a connection."""
+        reset(self.socket)
+
 
 @contextmanager
 def occupied(server: ForgeServer, slots: int = 1) -> Iterator[Callable[[], None]]:
@@ -55,7 +60,7 @@ def occupied(server: ForgeServer, slots: int = 1) -> Iterator[Callable[[], None]
 
     def release() -> None:
         while holders:
-            holders.pop().hang_up()
+            holders.pop().reset()
 
     try:
         yield release

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -90,6 +91,12 @@ class Wire:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection so that the other side is told at once that nothing reads from it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 @contextmanager

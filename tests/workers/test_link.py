@@ -12,7 +12,8 @@ from tests.support.server import DEADLINE_S
 from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
 from workers.engine.sequence import EngineSequence
-from workers.link import Link
+from workers.input_processor import InputProcessor, LateInputProcessor
+from workers.link import LONG_BYTES, Link
 from workers.llama import Model
 from workers.protocol import (
     COMPUTE_FAILED,
@@ -33,6 +34,8 @@ from workers.protocol import (
     Tokenize,
     encode,
 )
+from workers.refused import InputRefused
+from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed
 from workers.token_service import TokenService
 
@@ -50,10 +53,11 @@ class Wire:
         self.gateway.sendall(data)
         return self.link._take()
 
-    def prepare(self, made: Driver) -> None:
-        """Prepare the prompts that wait for it."""
-        while not self.link._unprepared.empty():
-            self.link._prepare(self.link._unprepared.get(), made.input_processor)
+    def prepare(self, made: Driver, *, long: bool = False) -> None:
+        """Prepare the short or the long prompts that wait for it."""
+        unprepared = self.link._unprepared.of(long=long)
+        while not unprepared.empty():
+            self.link._prepare(unprepared.get(), made.input_processor)
 
     def came(self) -> list[EngineSequence | Input | Cancel | Park]:
         """What lies in the inbox."""
@@ -105,7 +109,7 @@ def test_without_a_renderer_only_chats_fail(
 ) -> None:
     """The server's fault, not the client's."""
 
-    def render(*_: object) -> str:
+    def render(*_: object, **__: object) -> str:
         raise SandboxFailed("no process")
 
     monkeypatch.setattr(f16.input_processor._sandbox, "render", render)
@@ -136,6 +140,51 @@ def test_what_concerns_one_generation_stays_in_order(wire: Wire, f16: Driver) ->
     assert rest == [Park(1), Cancel(1)]
     assert wire.read(encode(Park(1)))
     assert wire.came() == [Park(1)], "nothing is prepared any more"
+
+
+def test_short_prompts_go_past_long_ones(wire: Wire, f16: Driver) -> None:
+    """A message about a long one stays behind it, however short it is itself."""
+    long = generate(1, "a" * LONG_BYTES)
+    assert wire.read(encode(long) + encode(Cancel(1)) + encode(generate(2, "short")))
+    wire.prepare(f16)
+    assert [s.request.id for s in wire.came() if isinstance(s, EngineSequence)] == [2]
+    assert wire.read(encode(generate(1, "a", attempt=2)))
+    wire.prepare(f16)
+    assert wire.came() == [], "it follows the earlier attempt"
+    wire.prepare(f16, long=True)
+    refused, cancel, again = wire.came()
+    assert (refused, cancel) == (Cancel(1), Cancel(1))
+    assert isinstance(again, EngineSequence)
+    (step,) = wire.heard()
+    assert isinstance(step, Step)
+    (failed,) = step.events
+    assert isinstance(failed, Failed)
+    assert (failed.id, failed.attempt, failed.code) == (1, 1, CONTEXT_OVERFLOW)
+    assert wire.read(encode(generate(1, "a", attempt=3)))
+    wire.prepare(f16)
+    assert len(wire.came()) == 1, "the long one is forgotten"
+
+
+def test_what_long_prompts_need_is_made_with_the_first_one(f16: Driver) -> None:
+    """And once; but if there was no process to be had, the next one tries again."""
+    calls: list[str] = []
+    failures: list[Exception] = [SandboxFailed("no process"), TemplateFailed("broken")]
+
+    def make() -> InputProcessor:
+        calls.append("made")
+        if failures:
+            raise failures.pop(0)
+        return f16.input_processor
+
+    late = LateInputProcessor(make)
+    assert calls == []
+    for reason in ("no process", "broken"):
+        with pytest.raises(InputRefused, match=reason) as refused:
+            late.prepare(generate(1, "hello"))
+        assert refused.value.code == COMPUTE_FAILED
+    for _ in range(2):
+        assert isinstance(late.prepare(generate(1, "hello")), EngineSequence)
+    assert len(calls) == 3
 
 
 def test_nothing_to_read_is_no_end(wire: Wire) -> None:
@@ -183,5 +232,11 @@ def test_questions_wait_behind_no_prompt(wire: Wire, f16: Driver, f16_model: Mod
     assert first == Answered(1, b'{"tokens":[1116]}')
     assert isinstance(second, QuestionFailed)
     assert (second.id, second.param) == (1000, "tokens.0")
+    long = Ask(1001, Tokenize("a" * LONG_BYTES, False, True, False))
+    assert wire.read(encode(long) + encode(Ask(1002, Tokenize("hello", False, True, False))))
+    answers.clear()
+    while not answers:
+        answers += wire.decode(wire.gateway.recv(1 << 16))
+    assert answers == [Answered(1002, b'{"tokens":[1116]}')], "a long one has a thread of its own"
     assert wire.read(encode(Cancel(1))), "an id of a question is not one of a generation"
     assert wire.came() == [], "it is behind its own prompt"

@@ -10,8 +10,8 @@ from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import DirectSandbox, loaded
 from tests.support.f32 import f32_copy
 from workers.chat_format import detect
-from workers.input_processor import Prompter
 from workers.llama import Model
+from workers.prompter import Prompter
 from workers.protocol import (
     BAD_PROMPT,
     COMPUTE_FAILED,
@@ -36,7 +36,7 @@ TEXTS = ["hello", " Once upon\n a time ", "ünï 🙂🙃", "a\0b", "<|im_start|
 def prompter(model: Model, source: str | None = None) -> Prompter:
     source = source or model.chat_template or ""
     bos, eos = model.special_text("bos"), model.special_text("eos")
-    return Prompter(model, DirectSandbox(source, bos=bos, eos=eos), detect(source))
+    return Prompter(model, DirectSandbox(source, bos=bos, eos=eos), detect(source), template=source)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_every_id_of_the_model_has_a_text(token_service: TokenService, f16_model
 
 
 def test_a_conversation(token_service: TokenService, f16_model: Model) -> None:
-    expected = prompter(f16_model).write(CHAT, NOW)
+    expected = prompter(f16_model).write(CHAT, NOW).text
     assert "2 < 3 & ü?" in expected
     assert told(token_service, ApplyTemplate(CHAT, NOW)) == {"prompt": expected}
 

@@ -1,4 +1,4 @@
-"""How a model writes its thoughts and tool calls: told from its chat template. Pure.
+"""A model's way to write thoughts and tool calls, told from its chat template. Pure.
 
 :func:`detect` reads the template's source. Its :class:`ChatFormat` adapts messages to the
 template, writes the grammar that binds the model to valid calls, and parses what the model wrote.

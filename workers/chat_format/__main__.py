@@ -15,7 +15,7 @@ from workers.template.sandbox import TemplateSandbox
 
 
 def told(template: str) -> dict[str, object]:
-    """How a model with this template calls tools and thinks; what is wrong with it, if anything."""
+    """Return how a model with this template calls tools and thinks, and its fault, if any."""
     chat_format = detect(template or None)
     native = not isinstance(chat_format.calls.history, PromptedTools)
     thoughts = chat_format.thoughts
@@ -27,7 +27,7 @@ def told(template: str) -> dict[str, object]:
 
 
 def broken(template: str) -> str | None:
-    """Why workers refuse chats with this template, which is compiled as they do it."""
+    """Return why workers refuse chats with this template, which is compiled as they do it."""
     sandbox = TemplateSandbox()
     try:
         sandbox.compile(template, bos="", eos="")

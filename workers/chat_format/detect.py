@@ -1,4 +1,4 @@
-"""Which family a chat template is written for. Pure.
+"""The family that a chat template is written for. Pure.
 
 A family is recognised by what its template's source writes around calls. A family that is not
 recognised, or brings a template that knows no tools, is told of them in the system message.

@@ -1,7 +1,7 @@
-"""How a model makes calls, and how its chat template reads earlier ones. Pure."""
+"""A model's way to make calls, and its chat template's way to read earlier ones. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.chat_format.generic import PromptedTools
 from workers.chat_format.grammar import call_rules
@@ -12,11 +12,15 @@ from workers.chat_format.template_quirks import TemplateQuirks
 from workers.chat_format.thoughts import Thoughts
 from workers.json_schema import Judge
 from workers.protocol import ToolUse
+from workers.template.turns import Ask, TurnRules, arrange, learn, with_one_head
+
+FREE = TurnRules()
+"""Rules of a template that takes turns in any order."""
 
 
 @dataclass(frozen=True)
 class CallFormat:
-    """How a model makes calls, and how its template reads them."""
+    """A model's way to make calls, and its template's way to read them."""
 
     name: str
     layout: Layout
@@ -24,15 +28,27 @@ class CallFormat:
     quirks: TemplateQuirks
 
     def adapt(
-        self, messages: list[Message], use: ToolUse | None
+        self, messages: list[Message], use: ToolUse | None, rules: TurnRules = FREE
     ) -> tuple[list[Message], Tools | None]:
-        """Messages and tools as the template reads them.
+        """Messages and tools as the template reads them, in an order that it takes.
 
         ``messages`` are OpenAI's: content is text or None, a call's arguments are JSON. A model
         that may call nothing is shown no tools, yet sees earlier calls and their results.
         """
-        adapted, tools = self.history.adapt(messages, use)
-        return self.quirks.adapt(adapted), tools or None
+        messages = with_one_head(messages)
+        if isinstance(self.history, PromptedTools):  # it makes plain turns of calls and results
+            adapted, tools = self.history.adapt(messages, use)
+            return self.quirks.adapt(arrange(adapted, rules)), tools
+        adapted, shown = self.history.adapt(arrange(messages, rules), use)
+        return self.quirks.adapt(adapted), shown or None
+
+    def learn(self, ask: Ask) -> TurnRules:
+        """Return the rules of the template that ``ask`` renders with."""
+
+        def adapted(conversations: list[list[Message]]) -> list[str | None]:
+            return ask([self.adapt(messages, None)[0] for messages in conversations])
+
+        return learn(adapted)
 
     def grammar(
         self,
@@ -67,6 +83,18 @@ class ChatFormat:
     thoughts: Thoughts | None
     preserved: tuple[str, ...]
     """Texts that have to be seen in the output, even if they are control tokens."""
+
+    @property
+    def after_text(self) -> "ChatFormat":
+        """The habits in an answer whose text has begun: no thought comes any more."""
+        calls = replace(self.calls, layout=self.calls.layout.after_text)
+        return replace(self, calls=calls, thoughts=None)
+
+    @property
+    def within_thought(self) -> "ChatFormat":
+        """The habits in an answer of whose thought the prompt has some."""
+        thoughts = self.thoughts and replace(self.thoughts, begun=True)
+        return replace(self, thoughts=thoughts)
 
     @property
     def plain(self) -> bool:

@@ -73,7 +73,7 @@ class _Rules:
         )
 
     def _ways(self, *, free: bool) -> list[str]:
-        """How a call begins where there might be text instead."""
+        """Return the beginning of a call where there might be text instead."""
         if not free:
             # The content may be an object itself, and then the two could not be told apart.
             return self._bound([way for way in self._layout.first if not way.startswith("{")])

@@ -1,4 +1,4 @@
-"""Where a JSON value ends, in text that comes in pieces. Pure.
+"""The end of a JSON value, in text that comes in pieces. Pure.
 
 Only the lexical structure is looked at: strings, escapes in them, and how deep brackets are nested.
 That the value is valid JSON is the constraint's business. Nothing is kept but a depth, so a piece

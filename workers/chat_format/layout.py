@@ -7,7 +7,7 @@ and :func:`Layout.written` writes earlier calls for templates that can't.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Layout:
         """All there is from a prefix to where the arguments begin, and whose they are."""
         names = list(names)
         return {before + in_json(name) + self.middle: name for before in prefixes for name in names}
+
+    @property
+    def after_text(self) -> "Layout":
+        """The rest of an answer whose text has begun."""
+        first = self.first if self.inside is None else (self.inside,)
+        return replace(self, first=first, says=())
 
     def written(self, calls: list[tuple[str, str]]) -> str:
         """Calls (name, JSON of the arguments) as the model would write them."""

@@ -15,6 +15,8 @@ class Thoughts:
 
     opening: str
     closing: str
+    begun: bool = False
+    """True if the prompt has some of the thought: the space that comes next is part of it."""
 
     @property
     def marks(self) -> list[str]:
@@ -59,8 +61,10 @@ class ThoughtSplitter:
         self._thoughts = thoughts
         if thoughts is None:
             self._state = _SplitterState.ANSWER
+        elif thinking:
+            self._state = _SplitterState.THOUGHT if thoughts.begun else _SplitterState.OPENED
         else:
-            self._state = _SplitterState.OPENED if thinking else _SplitterState.START
+            self._state = _SplitterState.START
         self._held = ""
 
     def push(self, text: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from workers.engine.scheduler import Scheduler
 from workers.engine.sequence import Chunk, EngineSequence
 from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
-from workers.output.constraint import ConstraintFailed
+from workers.output.constraint import BiasedAway, ConstraintFailed
 from workers.planning.batcher import plan, rows_of, turn
 from workers.planning.step_budget import StepBudget
 from workers.protocol import (
@@ -152,9 +152,11 @@ class Engine:
         self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra))
         self.scheduler.leave(sequence, sound=True)
 
-    def _fail(self, sequence: EngineSequence, code: str, message: str) -> None:
+    def _fail(
+        self, sequence: EngineSequence, code: str, message: str, param: str | None = None
+    ) -> None:
         request = sequence.request
-        self._events.append(Failed(request.id, request.attempt, code, message))
+        self._events.append(Failed(request.id, request.attempt, code, message, param))
         self.scheduler.leave(sequence, sound=False)
 
     # ------------------------------------------------------------------ one step
@@ -261,6 +263,10 @@ class Engine:
             try:
                 token, logprob = sequence.choose(self._context, row)
                 ids, text, extra, reason = sequence.append(token, logprob)
+            except BiasedAway as error:
+                message = f"'logit_bias': {error}"
+                self._fail(sequence, protocol.BAD_CONSTRAINT, message, "logit_bias")
+                continue
             except ConstraintFailed as error:
                 self._fail(sequence, protocol.BAD_CONSTRAINT, str(error))
                 continue

@@ -84,7 +84,7 @@ class Scheduler:
         return True
 
     def leave(self, sequence: EngineSequence, *, sound: bool) -> None:
-        """It is over; what it computed stays as a cache if it is ``sound``."""
+        """Let an ended sequence go; what it computed stays as a cache if it is ``sound``."""
         for owner in (self.running, self.waiting, self.suspects):
             if sequence in owner:
                 owner.remove(sequence)
@@ -140,7 +140,7 @@ class Scheduler:
             yield sequence
 
     def _coming(self, sequence: EngineSequence) -> int:
-        """How many of its first tokens other sequences are computing for it; 0: none.
+        """Return how many of its first tokens other sequences are computing for it; 0: none.
 
         Asked anew in every step, so it goes on by itself when they stop, for whatever reason.
         Suspects may fail, and a prompt that is judged is computed in small steps: no other counts

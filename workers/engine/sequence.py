@@ -8,7 +8,7 @@ import msgspec
 
 from workers.chat_format import OutputParser
 from workers.llama import Context, Model, Sampler
-from workers.output.constraint import Guide
+from workers.output.constraint import BiasedAway, Guide, without
 from workers.output.detokenizer import IncrementalDetokenizer
 from workers.output.echo import Echo
 from workers.protocol import Extra, Generate, Logprob, TokenChance
@@ -16,7 +16,7 @@ from workers.sampling.logprobs import LogprobReader
 
 
 class Voice(NamedTuple):
-    """How an answer is taken apart into text, thoughts and calls."""
+    """The way in which an answer is taken apart into text, thoughts and calls."""
 
     parser: OutputParser
     shown: Mapping[int, bytes]
@@ -61,6 +61,13 @@ class EngineSequence:
         self._echo = echo
         # An answer that must look like something ends where that ends.
         self._ignore_eos = request.params.ignore_eos and guide is None
+        own = frozenset() if self._ignore_eos else model.eog
+        self._ends = own.union(request.params.stop_token_ids)
+        """The tokens that end it."""
+        self._least = request.params.min_tokens
+        self._banned = [
+            token for token, bias in request.params.sampling.logit_bias if bias == -math.inf
+        ]
         self._text = IncrementalDetokenizer(request.params.stop)
         wanted = request.params.max_tokens
         room = limit - len(prompt)
@@ -127,9 +134,9 @@ class EngineSequence:
                 ignore_eos=self._ignore_eos,
                 window=self._limit,
             )
-            for token in request.resume:
+            for at, token in enumerate(request.resume, start=1):
                 self._sampler.accept(token)
-                self._spoken(self._text.push(self._piece(token)))
+                self._spoken(self._text.push(self._piece(token), stops=at > self._least))
             if self._guide is not None:
                 self._guide.replay(request.resume)
         return self._sampler
@@ -145,9 +152,20 @@ class EngineSequence:
             None if self.request.params.logprobs is None else self._logprob_reader(context, row)
         )
         if self._guide is not None:
-            context.allow(row, self._guide.allowed())
+            context.allow(row, self._open(self._guide.allowed()))
+        elif self.sampled < self._least and self._ends:
+            context.ban(row, list(self._ends))
         token = sampler.sample(context, row, self.sampled)
         return token, None if reader is None else self._logprob(token, reader)
+
+    def _open(self, allowed: bytes) -> bytes:
+        """Return what of a guide's mask is left: of one that allows only the end, the end."""
+        if self._banned and not any(without(allowed, self._banned)):
+            raise BiasedAway("every token that the answer's form allows here is banned")
+        if self.sampled >= self._least:
+            return allowed
+        longer = without(allowed, self._ends)
+        return longer if any(without(longer, self._banned)) else allowed
 
     def _logprob_reader(self, context: Context, row: int) -> LogprobReader:
         return context.logprobs(row, self.request.params.logprobs or 0)
@@ -184,7 +202,7 @@ class EngineSequence:
         if reason is not None:
             text += self._text.flush()
         text, extra = self._spoken(text, end=reason is not None)
-        if logprob is not None and not self._ends(token):
+        if logprob is not None and token not in self._ends:
             extra = msgspec.structs.replace(extra or Extra(), logprobs=[logprob])
         if reason == "stop" and self._voice is not None and self._voice.parser.called:
             reason = "tool_calls"
@@ -201,17 +219,14 @@ class EngineSequence:
 
     def _push(self, token: int) -> tuple[str, str | None]:
         self.tokens.append(token)
-        if self._ends(token):
+        if token in self._ends:
             return "", "stop"
         if self._guide is not None:
             self._guide.take(token)
-        text = self._text.push(self._piece(token))
+        text = self._text.push(self._piece(token), stops=self.sampled > self._least)
         if self._text.stopped or (self._guide is not None and self._guide.done):
             return text, "stop"
         return text, "length" if self.sampled >= self.max_tokens else None
-
-    def _ends(self, token: int) -> bool:
-        return token in self._model.eog and not self._ignore_eos
 
     def _piece(self, token: int) -> bytes:
         if self._voice is not None and token in self._voice.shown:

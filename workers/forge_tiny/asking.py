@@ -21,7 +21,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said to one prompt."""
+    """The model's answer to one prompt."""
 
     text: str
     tokens: int

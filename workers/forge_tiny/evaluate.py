@@ -33,7 +33,7 @@ def table(scores: dict[str, EvalScore]) -> Table:
 
 
 def report(path: Path, scores: dict[str, EvalScore]) -> dict[str, Any]:
-    """What eval.json holds."""
+    """The contents of eval.json."""
     groups = {name: {"percent": s.percent, **vars(s)} for name, s in scores.items()}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"model": path.name, "sha256": digest, "decoding": "greedy", "groups": groups}

@@ -58,7 +58,7 @@ class Muon:
                 weight.mul_(1 - rate * self.decay).sub_(delta, alpha=scale)
 
     def state(self) -> list[Tensor]:
-        """What a checkpoint must keep."""
+        """The part that a checkpoint must keep."""
         return list(self.buffers.values())
 
     def load(self, state: list[Tensor]) -> None:

@@ -70,7 +70,7 @@ class Recipe:
 
     @property
     def stretches(self) -> tuple[Stretch, ...]:
-        """What the data of the steps is, in order."""
+        """The data of the steps, in order."""
         short = round(self.steps * (1 - self.long_share))
         plain = min(self.plain_steps, short)
         return (
@@ -198,7 +198,7 @@ class Trainer:
         self.done, self.seconds, self.log = state["done"], state["seconds"], state["log"]
 
     def summary(self) -> dict[str, Any]:
-        """What training.json says about the run."""
+        """The contents of training.json about the run."""
         return {
             "recipe": asdict(self.recipe),
             "shape": self.model.shape.as_dict(),

@@ -1,4 +1,4 @@
-"""Whether no value can satisfy two branches of ``oneOf``: then it is as good as ``anyOf``. Pure."""
+"""Branches of ``oneOf`` that no value can satisfy together: as good as ``anyOf``. Pure."""
 
 import json
 from typing import Any

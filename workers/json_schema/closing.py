@@ -1,4 +1,4 @@
-"""Which objects take no other names than those of their schema. Pure.
+"""The objects that take no other names than those of their schema. Pure.
 
 JSON Schema leaves an object open unless it says otherwise, and few schemas do: a small model then
 invents names until its tokens are used up. Here a schema that lists ``properties`` and says nothing
@@ -17,7 +17,7 @@ _SAYS = ("additionalProperties", "unevaluatedProperties")
 
 
 class Wish(NamedTuple):
-    """What the surroundings of a schema want of it."""
+    """The wish of a schema's surroundings."""
 
     close: bool = True
     """False: another part of the same object closes it, or none may."""
@@ -31,7 +31,7 @@ OPEN = Wish(close=False)
 
 
 class Closing(NamedTuple):
-    """How a schema is closed: itself, or by the parts that it hands its wish on to."""
+    """The way to close a schema: itself, or by the parts that it hands its wish on to."""
 
     names: tuple[str, ...] | None = None
     """The names that it has; None: it isn't closed itself."""

@@ -231,7 +231,7 @@ class _Writer:
             self._lose(place, "unevaluatedProperties", "it is not supported with a schema")
 
     def _sizes(self, place: Place, out: dict[str, Any]) -> None:
-        """How many properties there may be, if llguidance can count them."""
+        """The bounds on the number of properties, if llguidance can count them."""
         required, names = set(out.get("required", ())), out.get("properties", {})
         for keyword in ("minProperties", "maxProperties"):
             if keyword not in place.schema:

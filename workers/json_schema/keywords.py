@@ -1,4 +1,4 @@
-"""What values the keywords of a schema take, and which of them can be enforced. Pure."""
+"""The values that the keywords of a schema take, and those that can be enforced. Pure."""
 
 import math
 from collections.abc import Callable

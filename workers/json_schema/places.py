@@ -1,4 +1,4 @@
-"""Where in a schema something stands, and where its references lead. Pure."""
+"""The places in a schema, and the targets of its references. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

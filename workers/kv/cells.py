@@ -16,7 +16,7 @@ class LedgerMismatch(AssertionError):
 
 
 class Claim(IntEnum):
-    """How much a sequence needs its cells. A shared one counts as its strongest claim."""
+    """A sequence's need of its cells. A shared one counts as its strongest claim."""
 
     KEPT = 0
     """Not at all: it is a cache."""
@@ -40,7 +40,7 @@ class _Run:
 
     @property
     def lineage(self) -> "Iterator[_Run]":
-        """It and its ancestors, the first cells last.
+        """Yield it and its ancestors, the first cells last.
 
         A parent with the same holders is taken in on the way: nothing parts there any more.
         """
@@ -55,7 +55,7 @@ class _Run:
 
 
 class CellLedger:
-    """How many cells each sequence holds, and which of them together with others."""
+    """The number of cells that each sequence holds, and which of them it shares with others."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -149,7 +149,7 @@ class CellLedger:
         return self._reach(sequence, lambda run: sum(run.holders) > 1)
 
     def _reach(self, sequence: int, wanted: Callable[[_Run], bool]) -> int:
-        """Where the last run of ``sequence`` ends that is as wanted; so are all before it."""
+        """Return the end of the last run of ``sequence`` as wanted; so are all runs before it."""
         end = self.length(sequence)
         for run in self._last[sequence].lineage if end else ():
             if wanted(run):

@@ -105,7 +105,7 @@ class KVCache:
         return len(tokens) - min(shared, self._ledger.running(donor))
 
     def coming(self, tokens: Sequence[int], computing: Iterable[int]) -> int:
-        """How many first ``tokens`` should be awaited and shared, rather than computed twice.
+        """Return how many first ``tokens`` to await and share, rather than compute twice.
 
         ``computing`` are the sequences that will be computed in the next steps.
         """

@@ -16,7 +16,7 @@ Cells = Callable[[int], int]
 
 
 class PrefixCache:
-    """Which sequence holds the computed tokens of which text."""
+    """The sequences that hold the computed tokens of texts."""
 
     def __init__(self, cells: Cells) -> None:
         self._cells = cells

@@ -88,7 +88,7 @@ class RadixTree:
             node.merge()
 
     def path(self, prompt: Sequence[int]) -> Iterator[tuple[int, set[int]]]:
-        """How many first tokens of ``prompt`` which texts have, from the fewest tokens to the most.
+        """Yield how many first tokens of ``prompt`` which texts have, from the fewest to the most.
 
         The sets shrink from one to the next, and are the tree's own: not to be changed, nor kept.
         """

@@ -219,6 +219,10 @@ class Context:
         allowed = np.unpackbits(bits, count=len(logits), bitorder="little")
         logits[allowed == 0] = -np.inf
 
+    def ban(self, row: int, tokens: Sequence[int]) -> None:
+        """Leave no chance to some tokens after batch row ``row``."""
+        self.logits(row)[tokens] = -np.inf
+
     def share(self, source: int, target: int, count: int) -> None:
         """Let ``target`` use the cells of the first ``count`` tokens of ``source``."""
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import llama_cpp
@@ -41,14 +41,19 @@ def _forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
 
 
 @contextlib.contextmanager
-def loading(what: str) -> Iterator[None]:
-    """Turn errors that llama.cpp logs meanwhile into the reason of a :class:`LoadFailed`."""
+def loading(what: str, files: Sequence[str] = ()) -> Iterator[None]:
+    """Turn errors that llama.cpp logs meanwhile into the reason of a :class:`LoadFailed`.
+
+    ``files`` are paths by which it opens ``what``, and that tell an operator nothing.
+    """
     global _loading
     _loading = True
     try:
         yield
     except LoadFailed as failure:
         reason = f": {_errors[0]}" if _errors else ""
+        for file in files:
+            reason = reason.replace(file, what)
         raise LoadFailed(f"{what}: {failure}{reason}") from None
     finally:
         _loading = False

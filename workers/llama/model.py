@@ -10,6 +10,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
+from workers.llama.tokenizer import Tokenizer
 from workers.protocol import ModelInfo, WorkerSpec
 from workers.template.chat_template import NAMED, joined
 
@@ -33,11 +34,15 @@ class Model:
         place_threads(spec.numa)
         self._template = spec.chat_template
         self._overridden = spec.override_kv
-        with loading(readable(spec.model_path)):
+        with loading(readable(spec.model_path), spec.files):
             params = model_params(spec)
             if not weights:
                 params.no_alloc, params.load_mode = True, llama_cpp.LLAMA_LOAD_MODE_NONE
-            handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
+            if spec.files:
+                paths = (ctypes.c_char_p * len(spec.files))(*map(os.fsencode, spec.files))
+                handle = llama_cpp.llama_model_load_from_splits(paths, len(paths), params)
+            else:
+                handle = llama_cpp.llama_model_load_from_file(os.fsencode(spec.model_path), params)
             if handle is None:
                 raise LoadFailed("llama.cpp can't load this model")
         self.handle = handle
@@ -57,6 +62,7 @@ class Model:
         """Tokens that end a generation."""
         self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
         """The bytes of every token; empty for control tokens."""
+        self.tokenizer = Tokenizer(vocab)
         self.shares_prefixes = not (
             llama_cpp.llama_model_is_recurrent(handle)
             or llama_cpp.llama_model_is_hybrid(handle)
@@ -146,16 +152,7 @@ class Model:
         ``add_special``: what the model wants around a text, such as BOS, is added.
         ``parse_special``: special tokens written in it count as such.
         """
-        data = text.encode("utf-8", "replace")
-        size = len(data) + 8
-        while True:
-            buffer = (ctypes.c_int32 * size)()
-            got = llama_cpp.llama_tokenize(
-                self._vocab, data, len(data), buffer, size, add_special, parse_special
-            )
-            if got >= 0:
-                return buffer[:got]
-            size = -got
+        return self.tokenizer.tokenize(text, add_special=add_special, parse_special=parse_special)
 
     @functools.cached_property
     def guide_tokenizer(self) -> LLTokenizer:

@@ -9,7 +9,7 @@ thread that prepares prompts; llguidance lets go of the GIL meanwhile, so the en
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from time import perf_counter, thread_time
 from typing import Any, TypeVar
@@ -42,6 +42,10 @@ class ConstraintFailed(Exception):
     """The constraint can't be enforced, or not any longer; the text is fit for the client."""
 
 
+class BiasedAway(ConstraintFailed):
+    """A bias bans every token that the constraint allows."""
+
+
 class Guide:
     """One answer on its way through a grammar."""
 
@@ -56,7 +60,7 @@ class Guide:
         return bool(self._matcher.is_stopped())
 
     def allowed(self) -> bytes:
-        """Which tokens may come next: a bit for each, the least significant of a byte first.
+        """Return the tokens that may come next: a bit for each, the lowest of a byte first.
 
         Raises :class:`ConstraintFailed`.
         """
@@ -93,6 +97,14 @@ class Guide:
             self._clock = thread_time
             self._spent_s, self._tokens = 0.0, 0
         return result
+
+
+def without(allowed: bytes, tokens: Iterable[int]) -> bytes:
+    """Return a mask without some tokens. As in :meth:`Guide.allowed`."""
+    left = bytearray(allowed)
+    for token in tokens:
+        left[token >> 3] &= ~(1 << (token & 7))
+    return bytes(left)
 
 
 class Compiler:

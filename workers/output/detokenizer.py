@@ -20,11 +20,15 @@ class IncrementalDetokenizer:
         self.stopped = False
         """True if a stop string was met; nothing is released after it."""
 
-    def push(self, piece: bytes) -> str:
-        """Take the bytes of one token; return the text that is safe to show now (may be "")."""
+    def push(self, piece: bytes, *, stops: bool = True) -> str:
+        """Take the bytes of one token; return the text that is safe to show now (may be "").
+
+        ``stops``: False if no stop string is looked for yet, nor may one begin here.
+        """
         if self.stopped:
             return ""
-        return self._release(self._decoder.decode(piece))
+        fresh = self._decoder.decode(piece)
+        return self._release(fresh) if stops else fresh
 
     def flush(self) -> str:
         """The generation ended for another reason than a stop string: return what was held back.
@@ -49,7 +53,7 @@ class IncrementalDetokenizer:
 
 
 def earliest(text: str, stops: Sequence[str]) -> int | None:
-    """Where the stop that is complete first begins in ``text`` (the longest of several), or None.
+    """Return where the stop that is complete first begins in ``text`` (the longest), or None.
 
     Not the first to begin: that would depend on how the text was cut into tokens.
     """

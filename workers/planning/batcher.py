@@ -1,4 +1,4 @@
-"""Which tokens go into the next decode step. Pure.
+"""The tokens that go into the next decode step. Pure.
 
 There are no phases, only budgets: a sequence has ``known`` tokens, of which ``computed`` are in the
 KV cache, and each step computes some of the rest. A sequence that lacks one token always gets it;
@@ -41,7 +41,7 @@ class Computable(Protocol):
 
 
 def plan(sequences: Sequence[Computable], budget: int, prefill: int, rows: int) -> list[int]:
-    """How many tokens of each sequence to compute in the next step (0: it sits this one out).
+    """Return the tokens of each sequence to compute in the next step (0: it sits this one out).
 
     The sum is at most ``budget``, of those that lack more than one token at most ``prefill``, and
     of :func:`rows_of` them all at most ``rows``. The order given is the order of service.

@@ -33,6 +33,8 @@ class FrameDecoder(Generic[M]):
     def __init__(self, type_: Any) -> None:
         self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(type_)
         self._buffer = bytearray()
+        self.size = 0
+        """Bytes of the message that came last."""
 
     def feed(self, data: bytes) -> Iterator[M]:
         """Take bytes as they come from the link; yield the messages they complete."""
@@ -47,7 +49,7 @@ class FrameDecoder(Generic[M]):
                 if len(self._buffer) < end:
                     break
                 body = bytes(self._buffer[start + 4 : end])
-                start = end
+                start, self.size = end, size
                 yield self._decode(body)
         finally:
             del self._buffer[:start]

@@ -87,11 +87,11 @@ class Scored(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """It is all done."""
+    """The end of a job that is all done."""
 
 
 class JobFailed(msgspec.Struct, frozen=True, tag=True):
-    """It can't be done."""
+    """The end of a job that can't be done."""
 
     message: str
 

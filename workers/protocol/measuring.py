@@ -41,7 +41,7 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
 
 
 class MeasureFailed(msgspec.Struct, frozen=True, tag="measure_failed"):
-    """It can't measure with this spec; one line that says why."""
+    """The answer that this spec can't be measured; one line that says why."""
 
     message: str
 

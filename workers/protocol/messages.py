@@ -192,6 +192,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
     message: str
     param: str | None = None
     """The field of the request that is to blame, in OpenAI's names."""
+    overflow: tuple[int, int] | None = None
+    """Of CONTEXT_OVERFLOW: tokens of the prompt, and the most that the context holds."""
 
 
 CONTEXT_OVERFLOW = "context_length_exceeded"

@@ -1,4 +1,4 @@
-"""How to generate: sampling, limits, the form of the answer, or an embedding instead."""
+"""The parameters of a generation: sampling, limits, the form of the answer, or an embedding."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ class Dry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
-    """How a token is chosen. Neutral values switch a stage off; temperature 0 is greedy."""
+    """The choice of a token. Neutral values switch a stage off; temperature 0 is greedy."""
 
     seed: int
     temperature: float = 1.0
@@ -94,7 +94,7 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class GenerationParams(msgspec.Struct, frozen=True):
-    """How to generate. One value from the request's body to the worker's sequence.
+    """The parameters of a generation: one value from the request's body to the worker's sequence.
 
     The gateway makes it once, shares it among a request's sequences and never changes it: a
     sequence that differs (its seed, an echo already delivered) gets a copy.
@@ -115,5 +115,9 @@ class GenerationParams(msgspec.Struct, frozen=True):
     """True if the text of the prompt comes first, with its logprobs if those are asked for."""
     cache_prompt: bool = True
     """True if the prompt may start from cells that were computed for another request."""
+    min_tokens: int = 0
+    """Before so many neither the model nor a stop text or token ends the answer."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end the answer, beside the model's own; they are no part of it."""
     embedding: Embedding | None = None
     """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""

@@ -25,6 +25,10 @@ class Chat(msgspec.Struct, frozen=True, tag="chat"):
     tools: ToolUse | None = None
     arguments: dict[str, Any] = {}
     """More variables for the template, such as enable_thinking."""
+    continue_final_message: bool | None = None
+    """True if the answer goes on with the last message, an assistant's; None: if it is one."""
+    add_generation_prompt: bool | None = None
+    """False: the prompt ends as the template ends the last message."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

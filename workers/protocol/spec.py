@@ -56,3 +56,6 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """In place of what the model's file says."""
     name: str = "this model"
     """The name that clients know it by, for refusals."""
+    files: tuple[str, ...] = ()
+    """The paths by which the files of ``model_path`` are opened, in their order, if it is not one
+    of them: descriptors that were open before another file took its name."""

@@ -1,4 +1,4 @@
-"""How likely the tokens after a batch row are. Pure.
+"""The probabilities of the tokens after a batch row. Pure.
 
 A log probability is the model's own: of the logits as it gave them, before any bias, penalty,
 temperature or mask.

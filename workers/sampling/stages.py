@@ -1,4 +1,4 @@
-"""How a token is chosen: the stages a request asks for, and the draw for each position. Pure.
+"""The choice of a token: the stages a request asks for, and the draw for each position. Pure.
 
 The draw for token ``i`` of a completion depends on ``(seed, i)`` alone, not on the draws before
 it. So a generation that is resumed on another worker draws the same numbers as if nothing had

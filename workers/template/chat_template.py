@@ -77,7 +77,11 @@ def stops(source: str | None, is_token: Callable[[str], bool]) -> list[str]:
 
 
 class TemplateFailed(Exception):
-    """The template refused these messages; the text is one line fit for the client."""
+    """A template can't be used; the text is one line fit for the client."""
+
+
+class TemplateRefused(TemplateFailed):
+    """The template raised an error over these messages; over others it may not."""
 
 
 def _raise(message: str) -> NoReturn:
@@ -142,12 +146,15 @@ class ChatTemplate:
         now: float,
         tools: list[dict[str, Any]] | None = None,
         arguments: dict[str, Any] | None = None,
+        *,
+        opens: bool = True,
     ) -> str:
         """The prompt for the assistant's next turn; ``now`` (Unix s) is the date templates see.
 
         ``arguments`` are more variables for the template; what we set ourselves they can't change.
-        Raises :class:`TemplateFailed`, also for a prompt that is out of all proportion, and
-        MemoryError.
+        ``opens`` False: the text ends with the last message, and no turn is begun after it.
+        Raises :class:`TemplateRefused`, :class:`TemplateFailed` for a prompt that is out of all
+        proportion, and MemoryError.
         """
         strftime = datetime.fromtimestamp(now).strftime
         variables = {
@@ -155,7 +162,7 @@ class ChatTemplate:
             **(arguments or {}),
             "messages": messages,
             "tools": tools,
-            "add_generation_prompt": True,
+            "add_generation_prompt": opens,
             "strftime_now": strftime,
             "raise_exception": _raise,
             **self._tokens,
@@ -175,7 +182,17 @@ class ChatTemplate:
         except (TemplateFailed, MemoryError):
             raise
         except Exception as error:  # a template can bring any operation of Python's to fail
-            raise TemplateFailed(f"the model's chat template refused: {_told(error)}") from error
+            raise TemplateRefused(f"the model's chat template refused: {_told(error)}") from error
+
+    def probe(self, conversations: list[list[dict[str, Any]]], now: float) -> list[str | None]:
+        """The prompts of several conversations; None for one that the template refuses."""
+        return [self._probed(messages, now) for messages in conversations]
+
+    def _probed(self, messages: list[dict[str, Any]], now: float) -> str | None:
+        try:
+            return self.render(messages, now)
+        except TemplateFailed:
+            return None
 
     def _written(self, variables: dict[str, Any], room: int) -> str:
         """Raises whatever the template brings about, and TemplateFailed without ``room``."""

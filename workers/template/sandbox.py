@@ -16,63 +16,30 @@ import socket
 import subprocess
 from typing import Any
 
-import msgspec
-
 from workers.parent import die_with_parent
 from workers.protocol import FrameDecoder, ProtocolError, children, encode
-from workers.template.chat_template import FALLBACK, ChatTemplate, TemplateFailed
+from workers.template.chat_template import (
+    FALLBACK,
+    ChatTemplate,
+    TemplateFailed,
+    TemplateRefused,
+)
+from workers.template.sandbox_messages import (
+    Compile,
+    Convert,
+    Probe,
+    Probed,
+    Rejected,
+    Render,
+    Rendered,
+    Reply,
+    Request,
+    SandboxLimits,
+)
 
 READ_BYTES = 1 << 18
 NO_MEMORY = 3
 """Exit code of a process that met its memory limit."""
-
-
-class SandboxLimits(msgspec.Struct, frozen=True):
-    """The limits of one rendering. A conversation of 100 messages takes a millisecond."""
-
-    cpu_s: float = 2.0
-    """CPU seconds of the process, the kernel's work for it included."""
-    wall_s: float = 60.0
-    """For a process that gets nowhere without using its CPU time."""
-    memory: int = 512 << 20
-    """Bytes of address space, the interpreter's 30 MiB included. macOS does not enforce it."""
-
-
-class Compile(msgspec.Struct, frozen=True, tag="compile"):
-    """The first request, and the first to a replacement. ``source`` None: the fallback."""
-
-    source: str | None
-    bos: str
-    eos: str
-    limits: SandboxLimits
-
-
-class Render(msgspec.Struct, frozen=True, tag="render"):
-    messages: list[dict[str, Any]]
-    now: float
-    tools: list[dict[str, Any]] | None
-    arguments: dict[str, Any] | None
-
-
-class Convert(msgspec.Struct, frozen=True, tag="convert"):
-    """A client's grammar, to be had in llguidance's Lark."""
-
-    source: str
-
-
-class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
-    """The answer to all; "" to the first."""
-
-    text: str
-
-
-Request = Compile | Render | Convert
-
-
-class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
-    """Becomes a :class:`TemplateFailed` or :class:`GrammarFailed`."""
-
-    reason: str
 
 
 class GrammarFailed(Exception):
@@ -106,12 +73,23 @@ class TemplateSandbox:
         now: float,
         tools: list[dict[str, Any]] | None = None,
         arguments: dict[str, Any] | None = None,
+        *,
+        opens: bool = True,
     ) -> str:
-        """As :meth:`workers.template.chat_template.ChatTemplate.render`.
+        """Render as :meth:`workers.template.chat_template.ChatTemplate.render` does.
 
         Raises :class:`TemplateFailed`, also when a limit was broken, or :class:`SandboxFailed`.
         """
-        return self._try_twice(Render(messages, now, tools, arguments))
+        return self._text(Render(messages, now, tools, arguments, opens))
+
+    def probe(self, conversations: list[list[dict[str, Any]]], now: float) -> list[str | None]:
+        """Return what :meth:`workers.template.chat_template.ChatTemplate.probe` does.
+
+        Raises :class:`TemplateFailed` when a limit was broken, or :class:`SandboxFailed`.
+        """
+        reply = self._try_twice(Probe(conversations, now))
+        assert isinstance(reply, Probed)
+        return reply.texts
 
     def to_lark(self, source: str) -> str:
         """A grammar in llguidance's Lark, from GBNF or Lark. Not a template, but as untrusted.
@@ -120,15 +98,20 @@ class TemplateSandbox:
         some texts. Or :class:`SandboxFailed`.
         """
         try:
-            return self._try_twice(Convert(source))
+            return self._text(Convert(source))
         except TemplateFailed as error:
             raise GrammarFailed(str(error)) from error
 
-    def _try_twice(self, request: Render | Convert) -> str:
+    def _text(self, request: Render | Convert) -> str:
+        reply = self._try_twice(request)
+        assert isinstance(reply, Rendered)
+        return reply.text
+
+    def _try_twice(self, request: Render | Probe | Convert) -> Rendered | Probed:
         try:
-            return self._render(request)
+            return self._answer(request)
         except SandboxFailed:
-            return self._render(request)  # it was killed, and need not be again
+            return self._answer(request)  # it was killed, and need not be again
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -140,7 +123,7 @@ class TemplateSandbox:
         self._process.kill()
         return self._process.wait()
 
-    def _render(self, request: Render | Convert) -> str:
+    def _answer(self, request: Render | Probe | Convert) -> Rendered | Probed:
         if self._process.poll() is not None:
             self.close()
             self._start()
@@ -164,16 +147,17 @@ class TemplateSandbox:
                 raise SandboxFailed(f"templates can't be rendered: {error.strerror}") from error
         self._socket = ours
 
-    def _ask(self, request: Compile | Render | Convert) -> str:
+    def _ask(self, request: Request) -> Rendered | Probed:
         what = "the grammar" if isinstance(request, Convert) else "the model's chat template"
-        replies: FrameDecoder[Rendered | Rejected] = FrameDecoder(Rendered | Rejected)
+        replies: FrameDecoder[Reply] = FrameDecoder(Reply)
         try:
             self._socket.sendall(encode(request))
             while data := self._socket.recv(READ_BYTES):
                 for reply in replies.feed(data):
                     if isinstance(reply, Rejected):
-                        raise TemplateFailed(reply.reason)
-                    return reply.text
+                        failure = TemplateRefused if reply.refused else TemplateFailed
+                        raise failure(reply.reason)
+                    return reply
         except TimeoutError:
             self._end()  # or a late answer would be taken for that to the next request
             reason = f"took more than {self._limits.wall_s:.0f} s"
@@ -225,24 +209,39 @@ def _serve(sock: socket.socket) -> None:
                 _limit(resource.RLIMIT_AS, request.limits.memory)
             # Not RLIMIT_CPU, which counts whole seconds. The signal has no handler, so it ends us.
             signal.setitimer(signal.ITIMER_PROF, cpu_s)
+            reply: Reply
             try:
-                text = ""
-                if isinstance(request, Convert):
-                    text = _lark(request.source)
-                elif isinstance(request, Compile):
+                if isinstance(request, Compile):
                     source = FALLBACK if request.source is None else request.source
                     template = ChatTemplate(source, bos=request.bos, eos=request.eos)
-                elif template is not None:
-                    text = template.render(
-                        request.messages, request.now, request.tools, request.arguments
-                    )
-                # A template can write lone surrogates, which can't be encoded.
-                reply: Rendered | Rejected = Rendered(text.encode("utf-8", "replace").decode())
+                    reply = Rendered("")
+                else:
+                    reply = _reply(request, template)
             except TemplateFailed as error:
-                reply = Rejected(str(error))
+                reply = Rejected(str(error), isinstance(error, TemplateRefused))
             sock.sendall(encode(reply))
             if template is None:
                 return
+
+
+def _reply(request: Render | Probe | Convert, template: ChatTemplate | None) -> Rendered | Probed:
+    """Answer a request. Raises :class:`TemplateFailed`."""
+    if isinstance(request, Convert):
+        return Rendered(_lark(request.source))
+    if template is None:
+        return Rendered("")
+    if isinstance(request, Probe):
+        texts = template.probe(request.conversations, request.now)
+        return Probed([None if text is None else _encodable(text) for text in texts])
+    text = template.render(
+        request.messages, request.now, request.tools, request.arguments, opens=request.opens
+    )
+    return Rendered(_encodable(text))
+
+
+def _encodable(text: str) -> str:
+    """Return a text without lone surrogates, which a template can write."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _lark(source: str) -> str:

@@ -3,7 +3,10 @@
 from typing import Any
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
+from gateway.api.body import unlimited
+from gateway.api.field_table import CHAT
 from gateway.api.openai.common import Envelope, OpenAIBody, alternative
 from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.types import AnswerMessage as AnswerMessage
@@ -16,27 +19,17 @@ from gateway.api.openai.types import (
     TokenLogprob,
     ToolCallDelta,
 )
+from gateway.api.other_names import ChatNames
 from gateway.api.reply import Completion
 from gateway.api.schemas import ResponseFormat, constraint
 from gateway.core.errors import BadRequest
 from workers.protocol import CallDelta, Constraint, Extra, Logprob, Prompt
 
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "audio": (),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "modalities": (["text"],),
-    "moderation": (),
-    "prediction": (),
-    "prompt_cache_options": ({}, {"mode": "implicit"}),
-    "verbosity": ("medium",),
-    "web_search_options": (),
-}
-"""Known to OpenAI's API and not served here, with the values that ask for nothing."""
-
 
 class ChatBody(Conversation, OpenAIBody):
-    max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1)
+    place = CHAT
+
+    max_completion_tokens: int | None = Field(None, ge=-1, le=2**31 - 1)
     """The newer name of `max_tokens`."""
     logprobs: bool | None = None
     """True: return the log probability of each token."""
@@ -44,22 +37,24 @@ class ChatBody(Conversation, OpenAIBody):
     """Number of alternatives of each token to tell too; needs `logprobs`."""
     response_format: ResponseFormat | None = None
     """Format that the answer must have."""
-    store: bool | None = None
-    """Accepted; nothing is stored."""
+
+    others: SkipJsonSchema[ChatNames | None] = None
+    others_type = ChatNames
 
     def check(self) -> None:
         super().check()
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             message = "'top_logprobs' is only allowed when 'logprobs' is true"
             raise BadRequest(message, param="top_logprobs")
 
     def limit(self) -> int | None:
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
+        newer, older = self.max_completion_tokens, self.max_tokens
+        if newer is not None and older is not None and newer != older:
             raise BadRequest(
                 "give either 'max_completion_tokens' or the older 'max_tokens', not both",
                 param="max_tokens",
             )
-        return self.max_completion_tokens or self.max_tokens
+        return unlimited(older if newer is None else newer)
 
     def prompts(self) -> tuple[Prompt, ...]:
         return (self.chat(),)
@@ -68,7 +63,7 @@ class ChatBody(Conversation, OpenAIBody):
         return (self.top_logprobs or 0) if self.logprobs else None
 
     def constraint(self) -> Constraint | None:
-        return constraint(self.response_format, self.json_schema, self.grammar)
+        return constraint(self.response_format, self.json_schema, self.grammar, self.asked())
 
 
 class ChatEnvelope(Envelope):

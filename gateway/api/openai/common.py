@@ -1,10 +1,11 @@
 """The common part of chat and text completions: bodies' fields, and answers' frame."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import orjson
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
 from gateway import __version__
@@ -12,8 +13,9 @@ from gateway.api.body import SamplingBody
 from gateway.api.nested import Nested
 from gateway.api.openai.errors import error_body, error_response
 from gateway.api.openai.types import TokenAlternative
+from gateway.api.other_names import CompletionNames
 from gateway.api.reply import Completion, llama_timings
-from gateway.core.errors import BadRequest, ForgeError
+from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
 from workers.protocol import Delta, Extra, Prompt, Started, TokenChance
 
@@ -31,6 +33,8 @@ FLOOR = -9999.0
 class StreamOptions(Nested):
     include_usage: bool | None = None
     """True: a last chunk tells the token counts."""
+    continuous_usage_stats: bool | None = None
+    """True: every chunk tells the token counts so far, as in vLLM."""
     include_obfuscation: bool | None = None
     """Padding that hides sizes from eavesdroppers: accepted, and none is added."""
 
@@ -45,33 +49,17 @@ class OpenAIBody(SamplingBody):
     stream: bool | None = None
     """True: the answer comes as server-sent events."""
     stream_options: StreamOptions | None = None
-    """Only with `stream`."""
+    """What a stream brings beside; without `stream` it changes nothing."""
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     """A priority in OpenAI's words: flex is batch, priority urgent."""
     timings: bool | None = None
     """True: the answer ends with llama-server's timings."""
-    user: str | None = None
-    """The end user's name; changes nothing."""
-    metadata: (
-        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
-    ) = Field(None, max_length=16)
-    """Accepted; nothing is stored."""
-    safety_identifier: str | None = None
-    """Accepted; asks for nothing."""
-    prompt_cache_key: str | None = None
-    """Accepted; prompts are shared by all clients."""
-    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
-    """Accepted; asks for nothing."""
+
+    others: SkipJsonSchema[CompletionNames | None] = None
+    others_type = CompletionNames
 
     def check(self) -> None:
         """Raises BadRequest for fields that contradict each other."""
-        if self.stream_options is not None and not self.stream:
-            param = "stream_options"
-            raise BadRequest(f"'{param}' is only allowed when 'stream' is true", param=param)
-
-    def limit(self) -> int | None:
-        """The most tokens of an answer."""
-        raise NotImplementedError
 
     def prompts(self) -> tuple[Prompt, ...]:
         raise NotImplementedError
@@ -82,7 +70,14 @@ class OpenAIBody(SamplingBody):
 
     @property
     def wants_usage(self) -> bool:
+        others = self.others
+        if others is not None and others.usage is not None and others.usage.include:
+            return True
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def wants_usage_always(self) -> bool:
+        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
 
 
 class Envelope(ABC):
@@ -98,6 +93,7 @@ class Envelope(ABC):
         self._open = len(ticket.sequences)
         """Choices that a stream has not finished yet."""
         self._wants_usage = given.wants_usage
+        self._usage_always = given.wants_usage_always
         self._wants_timings = bool(given.timings)
         self._wants_logprobs = given.alternatives() is not None
         self._fields: dict[str, Any] = {
@@ -152,6 +148,8 @@ class Envelope(ABC):
         data = b""
         if event.extra is not None:
             data = self._chunk(self._piece(index, event.text, event.extra))
+        elif event.text and self._usage_always:
+            data = self._chunk(self._piece(index, event.text, None))
         elif event.text:
             before, after = self._frame(index)
             data = before + orjson.dumps(event.text) + after
@@ -168,7 +166,12 @@ class Envelope(ABC):
         return self._frames[index]
 
     def _chunk(self, choice: Any | None) -> bytes:
-        return b"" if choice is None else self._head + orjson.dumps(choice) + self._tail
+        if choice is None:
+            return b""
+        tail = self._tail
+        if self._usage_always:
+            tail = b'],"usage":' + orjson.dumps(self._ticket.usage.openai()) + b"}\n\n"
+        return self._head + orjson.dumps(choice) + tail
 
     def _close(self) -> bytes:
         """Return what follows a choice's last chunk: nothing, unless it was the last choice."""

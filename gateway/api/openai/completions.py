@@ -1,9 +1,10 @@
 """/v1/completions: from body to prompts, and from events to answers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gateway.api.field_table import COMPLETIONS
 from gateway.api.openai.chat import finish_reason
 from gateway.api.openai.common import FLOOR, MAX_SEQUENCES, Envelope, OpenAIBody, token_text
 from gateway.api.openai.types import CompletionChoice, CompletionChunkChoice, CompletionLogprobs
@@ -16,30 +17,27 @@ from workers.protocol import Constraint, Extra, Infill, Logprob, Prompt, Text, T
 COMPLETION_TOKENS = 16
 """OpenAI's default for /v1/completions."""
 
-REFUSED: dict[str, tuple[Any, ...]] = {"best_of": (1,)}
-"""Known to OpenAI's API and not served here, with the values that ask for nothing."""
-
 Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 ListsOfIds = Annotated[list[Ids], Field(min_length=1, fail_fast=True)]
 
 
 class CompletionBody(OpenAIBody):
+    place = COMPLETIONS
+
     prompt: str | Texts | Ids | ListsOfIds
     """One text or several, or lists of token ids."""
-    max_tokens: int | None = Field(None, ge=0, le=2**31 - 1)
-    """The most tokens of an answer. Default 16; 0 only with `echo`."""
+    max_tokens: int | None = Field(None, ge=-1, le=2**31 - 1)
+    """The most tokens of an answer. Default 16; -1: what the context holds; 0: none."""
     echo: bool | None = None
     """True: the answer begins with the prompt."""
     suffix: str | None = None
     """Text after the answer: needs a model that was trained to fill in."""
-    logprobs: int | None = Field(None, ge=0, le=20)
+    logprobs: Annotated[int, Field(ge=0, le=20)] | Literal[False] | None = None
     """Number of alternatives of each token to tell, with log probabilities."""
 
     def check(self) -> None:
         super().check()
-        if self.max_tokens == 0 and not self.echo:
-            raise BadRequest("'max_tokens' may be 0 only with 'echo'", param="max_tokens")
         if self.suffix and self.echo:
             raise BadRequest("'echo' can't be given with a 'suffix'", param="echo")
         if self.suffix and not all(isinstance(prompt, Infill) for prompt in self.prompts()):
@@ -47,7 +45,7 @@ class CompletionBody(OpenAIBody):
             raise BadRequest(message, param="suffix")
 
     def limit(self) -> int | None:
-        return COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
+        return COMPLETION_TOKENS if self.max_tokens is None else super().limit()
 
     def prompts(self) -> tuple[Prompt, ...]:
         found = tuple(map(self._prompt, self._list()))
@@ -70,10 +68,10 @@ class CompletionBody(OpenAIBody):
         return Infill(given, self.suffix) if self.suffix else Text(given)
 
     def alternatives(self) -> int | None:
-        return self.logprobs
+        return None if self.logprobs is False else self.logprobs
 
     def constraint(self) -> Constraint | None:
-        return constraint(None, self.json_schema, self.grammar)
+        return constraint(None, self.json_schema, self.grammar, self.asked())
 
 
 class CompletionEnvelope(Envelope):

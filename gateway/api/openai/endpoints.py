@@ -4,8 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
-from gateway.api.endpoint import EVENTS, GENERATION, JSON, Body, Endpoint
-from gateway.api.openai import chat, completions
+from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai.cards import model_card
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
@@ -42,10 +41,10 @@ class OpenAI:
                 handler=self.chat,
                 method="POST",
                 group=GROUP,
-                body=Body(type=ChatBody, example=CHAT_EXAMPLE, refused=chat.REFUSED),
+                body=Body(type=ChatBody, example=CHAT_EXAMPLE),
                 answers={JSON: ChatCompletion, EVENTS: ChatChunk},
                 failure=ErrorBody,
-                fails=(*GENERATION, ModelNotSupported, UnknownModel),
+                fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
                 queued="seeded",
             ),
             Endpoint(
@@ -53,9 +52,7 @@ class OpenAI:
                 handler=self.completions,
                 method="POST",
                 group=GROUP,
-                body=Body(
-                    type=CompletionBody, example=COMPLETION_EXAMPLE, refused=completions.REFUSED
-                ),
+                body=Body(type=CompletionBody, example=COMPLETION_EXAMPLE),
                 answers={JSON: TextCompletion, EVENTS: CompletionChunk},
                 failure=ErrorBody,
                 fails=(*GENERATION, ModelNotSupported, UnknownModel),
@@ -82,13 +79,13 @@ class OpenAI:
     async def chat(self, request: Request) -> Response:
         """The next message of a conversation."""
         raw, size = await self._read(request)
-        served, given = self._service.parse(ChatBody, raw, chat.REFUSED)
+        served, given = self._service.parse(request, ChatBody, raw)
         return await self._generate(request, served, given, size, ChatEnvelope)
 
     async def completions(self, request: Request) -> Response:
         """Continue a text; several texts if several are given."""
         raw, size = await self._read(request)
-        served, given = self._service.parse(CompletionBody, raw, completions.REFUSED)
+        served, given = self._service.parse(request, CompletionBody, raw)
         return await self._generate(request, served, given, size, CompletionEnvelope)
 
     async def _read(self, request: Request) -> tuple[dict[str, object], int]:

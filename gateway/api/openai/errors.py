@@ -6,7 +6,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api.reply import json_response
-from gateway.core.errors import ForgeError
+from gateway.core.errors import ContextOverflow, ForgeError
 from gateway.core.usage import OpenAIUsage
 
 
@@ -15,6 +15,10 @@ class ErrorDetail(TypedDict):
     type: str
     param: str | None
     code: str | None
+    n_prompt_tokens: NotRequired[int]
+    """Of a prompt that is too long: its tokens, or so many at least."""
+    n_ctx: NotRequired[int]
+    """Of a prompt that is too long: the most tokens that the context holds."""
 
 
 class ErrorBody(TypedDict):
@@ -32,6 +36,9 @@ def error_body(error: ForgeError) -> ErrorBody:
             "code": error.code,
         }
     }
+    if isinstance(error, ContextOverflow) and error.n_prompt_tokens and error.n_ctx:
+        content["error"]["n_prompt_tokens"] = error.n_prompt_tokens
+        content["error"]["n_ctx"] = error.n_ctx
     if error.usage is not None:
         content["usage"] = error.usage.openai()
     return content

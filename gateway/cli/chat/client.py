@@ -9,13 +9,15 @@ from typing import Any
 
 import httpx2
 
+from gateway.core.loopback import is_this_machine
+
 CONNECT_S = 5.0
 SILENCE_S = 600.0
 """Without a byte. Forge sends comments to a stream that waits, others may compute for long."""
 
 
 class RequestFailed(Exception):
-    """Why there is no answer, in the server's words where it said something."""
+    """The reason why there is no answer, in the server's words where it gave some."""
 
 
 class Cut(RequestFailed):
@@ -74,7 +76,7 @@ class Client:
         timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
         # A proxy of the environment is for the world, and knows nothing of this machine's ports.
         self._http = httpx2.Client(
-            base_url=self.url, headers=headers, timeout=timeout, trust_env=not _local(self.url)
+            base_url=self.url, headers=headers, timeout=timeout, trust_env=not _here(self.url)
         )
 
     def __enter__(self) -> "Client":
@@ -200,5 +202,5 @@ def _is_address(url: str) -> bool:
     return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
-def _local(url: str) -> bool:
-    return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
+def _here(url: str) -> bool:
+    return is_this_machine(httpx2.URL(url).host)

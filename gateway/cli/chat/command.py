@@ -1,6 +1,7 @@
 """``forge chat`` and ``forge run``."""
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from gateway.cli.chat.target_server import server
 from gateway.cli.chat.terminal import Screen, harmless, typed
 from gateway.config.config import ConfigError
 
+TEXTS = ("prompt", "system", "priority", "url", "api_key")
+"""Arguments that a server gets to read."""
+
 
 class Wrong(Exception):
     """The user's input can't be used; nothing was asked."""
@@ -23,10 +27,24 @@ def run(command: str, given: dict[str, Any]) -> int:
     """The exit code of ``forge command``."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # and end our server
-    work = chat if command == "chat" else once
-    return console.run(
-        command, lambda: work(given), refused=(ConfigError, Wrong), failed=(RequestFailed,)
-    )
+    talk = chat if command == "chat" else once
+
+    def work() -> None:
+        for name in TEXTS:
+            if given.get(name) is not None:
+                given[name] = _text(given[name], "--" + name.replace("_", "-"))
+        talk(given)
+
+    return console.run(command, work, refused=(ConfigError, Wrong), failed=(RequestFailed,))
+
+
+def _text(argument: str, name: str) -> str:
+    """Return an argument as UTF-8, whatever the locale. Raises :class:`Wrong`."""
+    try:
+        return argument if console.is_text(argument) else os.fsencode(argument).decode("utf-8")
+    except UnicodeDecodeError as error:
+        name = "the prompt" if name == "--prompt" else name
+        raise Wrong(f"{name} is not UTF-8: byte {error.start} is no part of a text") from None
 
 
 def chat(given: dict[str, Any]) -> None:
@@ -36,7 +54,10 @@ def chat(given: dict[str, Any]) -> None:
         wishes = _wishes(given, model)
         name = model or next((each.id for each in client.models()), "no model")
         screen.note(f"{name} at {client.url}; /help lists what can be typed, Ctrl-D leaves")
-        ChatSession(client, screen, wishes, given["system"]).run(typed())
+        try:
+            ChatSession(client, screen, wishes, given["system"]).run(typed())
+        except UnicodeDecodeError:
+            raise Wrong("stdin is not UTF-8") from None
 
 
 def once(given: dict[str, Any]) -> None:

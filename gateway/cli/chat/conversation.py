@@ -8,7 +8,7 @@ ROLES = ("user", "assistant")
 
 
 class NotATranscript(Exception):
-    """Why a text is none, in one line."""
+    """The reason why a text is not a conversation, in one line."""
 
 
 @dataclass(slots=True)

@@ -51,7 +51,7 @@ class ChatSession:
         self._talk = Transcript(system)
 
     def run(self, typed: Iterator[str]) -> None:
-        """Until there is no more to read, or the user leaves."""
+        """Loop until there is no more to read, or the user leaves."""
         commands: dict[str, Callable[[str], None]] = {
             "help": lambda _: self._screen.note(help_text()),
             "system": self._system,

@@ -1,4 +1,4 @@
-"""Which server is talked to: one that runs, or one of our own that ends with us."""
+"""The server that is talked to: one that runs, or one of our own that ends with us."""
 
 import contextlib
 import os
@@ -33,6 +33,8 @@ def server(
     :class:`gateway.config.config.ConfigError`.
     """
     key = key or environment.get("FORGE_API_KEY")
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise ConfigError("--api-key, or FORGE_API_KEY: only visible ASCII characters can be sent")
     with contextlib.ExitStack() as stack:
         if url is not None:
             client = stack.enter_context(Client(url, key))

@@ -1,6 +1,7 @@
 """The two ends of a chat: what is typed, and what is shown."""
 
 import importlib.util
+import io
 import os
 import sys
 import unicodedata
@@ -67,7 +68,12 @@ class Screen:
 
 
 def typed() -> Iterator[str]:
-    """Yield the user's entries until there are no more. Ctrl-C drops the line and asks again."""
+    """Yield the user's entries until there are no more. Ctrl-C drops the line and asks again.
+
+    Raises UnicodeDecodeError for what is not UTF-8.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper) and not sys.stdin.isatty():
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield from _piped(sys.stdin)
     elif not _can_edit():

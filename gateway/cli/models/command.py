@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.cli import console
 from gateway.config.config import ConfigError
-from gateway.config.sources import load
+from gateway.config.sources import check_model, load
 from gateway.core.byte_sizes import readable
 from gateway.model_files import catalog, gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import MemoryEstimate
@@ -42,7 +42,9 @@ def run(command: str, given: dict[str, Any], file: Path | None) -> int:
 
 def pull(given: dict[str, Any], _: Path | None) -> None:
     """``forge pull``."""
-    print(console.obtain(given["source"]))
+    path = console.obtain(given["source"])
+    check_model(path, "MODEL")
+    print(path)
 
 
 def list_models(given: dict[str, Any], _: Path | None) -> None:

@@ -27,7 +27,7 @@ _NUMBERS = {kind.name: number for number, kind in TYPES.items()}
 
 
 class QuantizeRefused(Exception):
-    """Why nothing is written, in one line."""
+    """The reason why nothing is written, in one line."""
 
 
 REFUSED = (
@@ -91,6 +91,9 @@ def _text(file: Path) -> str:
 
 def _check(source: Path, target: Path, *, replace: bool) -> None:
     """Raises :class:`QuantizeRefused` if nothing should be written there."""
+    for name, path in {"IN": source, "OUT": target}.items():
+        if not console.is_text(os.fspath(path.resolve())):
+            raise QuantizeRefused(f"{name}: the path {path} is not UTF-8")
     folder = target.parent
     if not folder.is_dir():
         raise QuantizeRefused(f"OUT: {folder} is not a folder")
@@ -98,6 +101,8 @@ def _check(source: Path, target: Path, *, replace: bool) -> None:
         raise QuantizeRefused(f"OUT: {folder} can't be written to")
     if target.is_dir():
         raise QuantizeRefused(f"OUT: {target} is a folder")
+    if target.exists() and not target.is_file():
+        raise QuantizeRefused(f"OUT: {target} is not a regular file")
     if target.exists() and target.samefile(source):
         raise QuantizeRefused("OUT is the same file as IN")
     if target.exists() and not replace:
@@ -174,7 +179,7 @@ def _compare(source: gguf.Gguf, result: gguf.Gguf) -> list[loss.Change]:
 
 
 def _files(model: gguf.Gguf) -> dict[str, Path]:
-    """Which part of a split model each tensor is in."""
+    """Return the part of a split model that each tensor is in."""
     if len(model.files) == 1:
         return {each.name: model.files[0] for each in model.tensors}
     return {each.name: file for file in model.files for each in gguf.contents(file)}

@@ -14,7 +14,7 @@ _decoder: msgspec.json.Decoder[FromJob] = msgspec.json.Decoder(FromJob)
 
 
 class QuantizeJobError(Exception):
-    """Why it was not done, in one line."""
+    """The reason why it was not done, in one line."""
 
 
 def run(job: Job) -> Iterator[Tick | Error | Scored]:
@@ -52,7 +52,7 @@ def run(job: Job) -> Iterator[Tick | Error | Scored]:
 
 
 def _death(code: int, errors: IO[bytes]) -> str:
-    """Why a process ended, as well as can be told."""
+    """Return the reason why a process ended, as well as can be told."""
     errors.seek(0)
     said = errors.read()
     if code == -signal.SIGKILL:

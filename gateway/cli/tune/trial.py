@@ -106,7 +106,7 @@ class Trial:
         return answer
 
     def _death(self, process: subprocess.Popen[bytes]) -> str:
-        """Why it ended, as well as can be told."""
+        """Return the reason why it ended, as well as can be told."""
         code = process.wait(STOP_S)
         if code == -signal.SIGKILL:
             return "killed: too little memory, or it hung"

@@ -64,6 +64,8 @@ class Metrics:
         self._violations = self.registry.counter(
             "invariant_violations", "Bugs noticed by self-checks", {}
         )
+        text = "Requests with parameters that were ignored and named in a header"
+        self._ignored = self.registry.counter("requests_with_ignored_parameters", text, {})
         text = "Time for which a sequence was parked"
         self._parked = self.registry.seconds("request_parked_time", text, SECONDS, {}).of()
         text = "Delay of timers of the event loop"
@@ -86,6 +88,10 @@ class Metrics:
     def on_refused(self, job: Job, error: ForgeError) -> None:
         """Count a request that was refused."""
         self._requests.refused(job, error)
+
+    def on_ignored(self) -> None:
+        """Count a request with parameters that were ignored and named."""
+        self._ignored.add(())
 
     def on_end(self, ticket: Ticket) -> None:
         """Count a ticket that just ended."""

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import get_args
 
+from gateway.pool.held_files import FileState
 from gateway.served.load_policy import Reason, State
 from gateway.telemetry.metrics.exposition import Family, series
 from gateway.telemetry.metrics.registry import Registry
 
 SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 STATES: tuple[State, ...] = get_args(State)
+FILE_STATES: tuple[FileState, ...] = get_args(FileState)
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
@@ -61,3 +63,23 @@ class States:
         ]
         text = "1 for the state that a model is in"
         yield Family("forge_model_state", "gauge", text, samples)
+
+
+class FileStates:
+    """The files of models that are loaded, beside what their names lead to now.
+
+    Implements :class:`gateway.telemetry.metrics.registry.Collector`.
+    """
+
+    def __init__(self, look: Callable[[], Mapping[str, FileState]]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Family]:
+        """Yield 1 for the state that each model's file is in, 0 for the others."""
+        samples = [
+            (series("forge_model_file_state", {"model": name, "state": state}), float(state == now))
+            for name, now in self._look().items()
+            for state in FILE_STATES
+        ]
+        text = "1 for the state of a model's file: the one that is served is unlike it, unless same"
+        yield Family("forge_model_file_state", "gauge", text, samples)

@@ -56,7 +56,7 @@ def test_messages_become_what_templates_read() -> None:
         Chat(
             [
                 {"role": "system", "content": "rules"},
-                {"role": "user", "content": "ab", "name": "ann"},
+                {"role": "user", "content": "a\nb", "name": "ann"},
                 {"role": "tool", "content": "4", "tool_call_id": "c1"},
             ]
         ),
@@ -69,20 +69,24 @@ def test_limits() -> None:
     assert chat().limit() is None
     assert chat(max_tokens=3).limit() == 3
     assert chat(max_completion_tokens=4).limit() == 4
+    assert chat(max_tokens=3, max_completion_tokens=3).limit() == 3
+    assert chat(max_tokens=-1).limit() is None
+    assert chat(max_completion_tokens=-1).limit() is None
+    assert chat(max_tokens=0).limit() == 0
     with pytest.raises(BadRequest) as caught:
-        chat(max_tokens=3, max_completion_tokens=3).limit()
+        chat(max_tokens=3, max_completion_tokens=4).limit()
     assert caught.value.param == "max_tokens"
     assert completion().limit() == 16
     assert completion(max_tokens=5).limit() == 5
+    assert completion(max_tokens=-1).limit() is None
+    assert completion(max_tokens=0).limit() == 0
 
 
-def test_stream_options_need_a_stream() -> None:
-    chat(stream=True, stream_options={"include_usage": True}).check()
-    chat(stream_options=None).check()
-    for stream in (False, None):
-        with pytest.raises(BadRequest) as caught:
-            chat(stream=stream, stream_options={"include_usage": True}).check()
-        assert caught.value.param == "stream_options"
+@pytest.mark.parametrize("stream", [True, False, None])
+def test_stream_options_need_no_stream(stream: bool | None) -> None:
+    """Many clients always write them; a whole answer has the counts anyway."""
+    chat(stream=stream, stream_options={"include_usage": True}).check()
+    chat(stream=stream, stream_options=None).check()
 
 
 @pytest.mark.parametrize(
@@ -305,7 +309,7 @@ def test_of_many_errors_only_one_is_made(path: str, raw: dict[str, Any], param: 
     tracemalloc.start()
     try:
         with pytest.raises(BadRequest) as refused:
-            parse(type_, raw, {})
+            parse(type_, raw)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -93,11 +93,13 @@ async def test_detokenize(front: Front) -> None:
 
 async def test_apply_template(front: Front) -> None:
     """As the same messages become a prompt of /v1/chat/completions."""
-    parts = [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]
+    parts = [{"type": "text", "text": "hi"}, {"type": "text", "text": "ho"}]
     messages = [{"role": "developer", "content": "Be."}, {"role": "user", "content": parts}]
     question = await front.asked("/apply-template", {"messages": messages})
     assert isinstance(question, ApplyTemplate)
-    assert question.chat == Chat([{"role": "system", "content": "Be."}, *MESSAGES])
+    assert question.chat == Chat(
+        [{"role": "system", "content": "Be."}, {"role": "user", "content": "hi\nho"}]
+    )
     assert question.now > 1.7e9
 
 

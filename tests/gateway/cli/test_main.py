@@ -2,21 +2,18 @@
 
 import argparse
 import contextlib
-import gc
 import io
 import json
 import re
-import socket
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 
 from gateway import __version__
-from gateway.cli.main import bind, build_parser, default_text, main
-from gateway.config.config import Config, ConfigError
+from gateway.cli.main import build_parser, default_text, main
+from gateway.config.config import Config
 from gateway.config.llama_server_compat import ALIASES, ELSEWHERE, HUB, NOTES, SAME, SWITCHES
 from gateway.config.sources import load
 from gateway.system import log_setup
@@ -130,37 +127,6 @@ def test_host_that_does_not_resolve(tmp_path: Path) -> None:
     # An address with a port in it can't resolve, whatever the name server says.
     line = refused("--host", "127.0.0.1:80", "--model", model(tmp_path))
     assert "--host: can't listen on 127.0.0.1:80:8080: " in line
-
-
-@pytest.mark.parametrize("host", ["a..b", "x" * 70])
-def test_host_that_is_no_name(host: str) -> None:
-    with pytest.raises(ConfigError, match="--host: can't listen on"):
-        bind(host, 0)
-
-
-def test_address_of_another_machine() -> None:
-    # TEST-NET-1 of RFC 5737: nobody has it.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the subject of the next test
-        with pytest.raises(ConfigError, match=r"can't listen on 192\.0\.2\.1:0: "):
-            bind("192.0.2.1", 0)
-        gc.collect()
-
-
-def test_failed_bind_leaves_no_socket() -> None:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        with pytest.raises(ConfigError):
-            bind("192.0.2.1", 0)
-        gc.collect()
-    assert [str(warning.message) for warning in caught] == []
-
-
-def test_bind_takes_a_free_port() -> None:
-    with bind("127.0.0.1", 0) as sock:
-        assert sock.getsockname()[1] > 0
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
-        assert sock.type is socket.SOCK_STREAM
 
 
 @pytest.mark.parametrize("form", ["console", "json"])

@@ -86,6 +86,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "page": (True, "true", "false", False),
     "log_level": ("debug", "info", "error", "error"),
     "log_format": ("console", "console", "json", "json"),
+    "unknown_parameters": ("ignore", "ignore", "refuse", "refuse"),
     "log_prompts": (False, "false", "true", True),
 }
 

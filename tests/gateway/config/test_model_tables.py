@@ -18,7 +18,7 @@ MODEL = f"model = '{EMBEDDED_MODEL}'\n"
 
 
 def check_sampling(defaults: dict[str, Any]) -> None:
-    parse(SamplingBody, defaults, {})
+    parse(SamplingBody, defaults)
 
 
 def loaded(folder: Path, text: str, **given: Any) -> tuple[Config, list[ModelEntry]]:

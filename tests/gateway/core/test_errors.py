@@ -45,7 +45,23 @@ def test_codes_on_both_sides_of_the_border_are_the_same() -> None:
 
 @pytest.mark.parametrize("error", list(tree()))
 def test_status_and_type_agree(error: type[ForgeError]) -> None:
-    assert error.status in {400, 401, 403, 404, 405, 408, 409, 413, 414, 429, 431, 500, 503, 504}
+    assert error.status in {
+        400,
+        401,
+        403,
+        404,
+        405,
+        408,
+        409,
+        413,
+        414,
+        415,
+        429,
+        431,
+        500,
+        503,
+        504,
+    }
     special = {408: "timeout_error", 429: "rate_limit_exceeded", 504: "timeout_error"}
     usual = "invalid_request_error" if error.status < 500 else "server_error"
     assert error.type == special.get(error.status, usual)

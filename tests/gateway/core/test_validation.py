@@ -25,6 +25,7 @@ class Tree(BaseModel):
     name: str
     width: Literal["auto"] | Annotated[int, Field(ge=1)] = 1
     leaves: list[Leaf] = []
+    bark: str | list[Leaf] = ""
     part: Annotated[Leaf | Twig, Field(discriminator="kind")] | None = None
 
     @field_validator("name")
@@ -62,6 +63,15 @@ def test_branches_of_a_union_become_one_sentence() -> None:
     assert found.path == ("width",)
     assert found.message == "Input should be 'auto' or a valid integer"
     assert problem(name="a", width=0).message == "Input should be greater than or equal to 1"
+
+
+def test_the_sentence_is_about_the_path() -> None:
+    """A branch's other fields are as deep as its kind; they are not what is wrong."""
+    found = problem(name="a", leaves=[{"kind": "thorn", "colour": 1}])
+    assert (found.path, found.kind) == (("leaves", "0", "kind"), "wrong")
+    assert found.message == "Input should be 'leaf'"
+    found = problem(name="a", bark=[{"kind": "thorn", "colour": 1}])
+    assert (found.path, found.kind) == (("bark", "0", "kind"), "wrong")
 
 
 def test_a_validators_own_words_stay() -> None:

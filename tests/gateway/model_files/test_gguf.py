@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
 
+from gateway.core.split_files import part_name
 from gateway.model_files import gguf
 from tests.support.server import MODEL
 
@@ -59,7 +60,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_parts_are_one_model(tmp_path: Path) -> None:
     for number in (1, 2):
-        writer = GGUFWriter(tmp_path / gguf.part_name("big", number, 2), "llama")
+        writer = GGUFWriter(tmp_path / part_name("big", number, 2), "llama")
         writer.add_uint32("split.no", number - 1)
         writer.add_tensor(f"blk.{number}.x", np.ones((2, number), np.float32))
         writer.write_header_to_file()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir
 
-from gateway.model_files.gguf import part_name
+from gateway.core.split_files import part_name
 from tests.conftest import Start
 from tests.support.hub import TOKEN, Hub, sha
 from tests.support.server import DEADLINE_S, MODEL, environment, eventually, free_port

@@ -1,5 +1,6 @@
 """What the log says of a request, and what it must not say."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -144,3 +145,14 @@ def test_a_log_that_wants_none_gets_none(records: list[logging.LogRecord]) -> No
     logging.getLogger("forge.requests").setLevel(logging.WARNING)
     RequestLog("tiny", prompts=True).on_end(ended(Move.FINISH))
     assert not records
+
+
+def test_fields_that_were_ignored_are_told(records: list[logging.LogRecord]) -> None:
+    """As the client is told of them, so within the same bounds."""
+    plain, odd = job(1.0), dataclasses.replace(job(1.0), ignored="colour, size")
+    log = RequestLog("m", prompts=False)
+    log.on_refused(odd, QueueFull("full"))
+    assert values(records)["ignored"] == "colour, size"
+    records.clear()
+    log.on_refused(plain, QueueFull("full"))
+    assert "ignored" not in values(records)

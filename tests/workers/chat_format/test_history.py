@@ -67,9 +67,10 @@ def caller(*calls: dict[str, Any], content: str | None = None) -> dict[str, Any]
 def rendered(source: str | None, *messages: dict[str, Any], tools: bool = True) -> str:
     calls = detect(source).calls
     before = json.dumps(messages)
-    adapted, shown = calls.adapt([*messages], use() if tools else None)
-    assert json.dumps(messages) == before, "the request's own messages stay as they are"
     template = ChatTemplate(FALLBACK if source is None else source, bos="<s>", eos="</s>")
+    rules = calls.learn(lambda asked: template.probe(asked, 0.0))
+    adapted, shown = calls.adapt([*messages], use() if tools else None, rules)
+    assert json.dumps(messages) == before, "the request's own messages stay as they are"
     return template.render(adapted, 0.0, shown)
 
 

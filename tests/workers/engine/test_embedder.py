@@ -12,7 +12,6 @@ from tests.support.encoder import CONTEXT, WIDTH, encoder
 from tests.support.engine_driver import Driver, driver, embed, generate, loaded
 from tests.support.vectors import Reference, reference, same, unpacked
 from workers import llama
-from workers.input_processor import InputRefused
 from workers.llama import EmbeddingContext, LoadFailed, Model
 from workers.llama.pooling import Rows
 from workers.protocol import (
@@ -23,6 +22,7 @@ from workers.protocol import (
     Cancel,
     Started,
 )
+from workers.refused import InputRefused
 
 Chunks = list[tuple[int, int, list[int], range]]
 TEXTS = ["Once upon a time", "2 + 2 =", "x", "The queue is fair and nobody starves. " * 3]
@@ -102,7 +102,9 @@ def test_the_longest_input(exact: Driver, mean: Reference) -> None:
     assert longest == 512
     (outcome,) = exact.run(embed(1, [7] * longest))
     assert same(unpacked(outcome.vector), mean.vector([7] * longest))
-    with pytest.raises(InputRefused, match="513 tokens, this model embeds 512 at most") as refused:
+    with pytest.raises(
+        InputRefused, match=r"512 tokens. However, your input resulted in 513 tokens"
+    ) as refused:
         exact.submit(embed(2, [7] * (longest + 1)))
     assert (refused.value.code, refused.value.param) == (CONTEXT_OVERFLOW, "input")
 
@@ -264,7 +266,9 @@ def test_an_encoder_does_not_generate(bert: Path) -> None:
         with pytest.raises(InputRefused, match="does not generate text") as refused:
             made.submit(generate(1, "hello"))
         assert refused.value.code == NOT_SUPPORTED
-        with pytest.raises(InputRefused, match=r"65 tokens, this model embeds 64 at most"):
+        with pytest.raises(
+            InputRefused, match=r"64 tokens. However, your input resulted in 65 tokens"
+        ):
             made.submit(embed(2, "x" * (CONTEXT - 1)))
 
 

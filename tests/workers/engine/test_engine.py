@@ -4,9 +4,9 @@ import pytest
 
 from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate
-from workers.input_processor import InputRefused
 from workers.llama import Model, Sampler
 from workers.protocol import BAD_PROMPT, CONTEXT_OVERFLOW, Chat, Sampling, Step
+from workers.refused import InputRefused
 
 PROMPT = "Once upon a time there was a little"
 HELLO = Chat([{"role": "user", "content": "What is 2+2?"}])
@@ -132,7 +132,7 @@ def test_context_overflow(f16: Driver, f16_model: Model) -> None:
     limit = f16.context.n_ctx
     unit = f16_model.tokenize(" a")
     text = " a" * (limit // len(unit) + 5)
-    with pytest.raises(InputRefused, match=f"the context holds {limit} tokens") as refused:
+    with pytest.raises(InputRefused, match=f"maximum context length is {limit} tokens") as refused:
         f16.input_processor.prepare(generate(1, text))
     assert refused.value.code == CONTEXT_OVERFLOW
 

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from tests.support.engine_driver import Driver, generate, with_params
-from workers.input_processor import InputRefused
 from workers.protocol import (
     BAD_CONSTRAINT,
     STRICT_SCHEMA,
@@ -23,6 +22,7 @@ from workers.protocol import (
     Sampling,
     ToolUse,
 )
+from workers.refused import InputRefused
 
 SCHEMA = {
     "type": "object",
@@ -212,5 +212,5 @@ def test_when_no_token_is_left(exact: Driver) -> None:
     impossible = with_params(impossible, sampling=sampling)
     failed, fine = exact.run(impossible, generate(2, ASK, max_tokens=8))
     assert failed.failure is not None
-    assert failed.failure.code == BAD_CONSTRAINT
+    assert (failed.failure.code, failed.failure.param) == (BAD_CONSTRAINT, "logit_bias")
     assert fine.reason == "length"

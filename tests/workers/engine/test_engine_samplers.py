@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.engine_driver import Driver, generate
-from workers.input_processor import InputRefused
 from workers.llama import Model, Sampler
 from workers.protocol import BAD_PARAMETER, SAMPLERS, Dry, Sampling
+from workers.refused import InputRefused
 
 PROMPT = "Once upon a time there was a little"
 BAN = float("-inf")

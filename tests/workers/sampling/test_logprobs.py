@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate, with_params
 from workers.engine.sequence import EngineSequence
-from workers.input_processor import InputRefused
 from workers.llama import Model
 from workers.protocol import Chat, Generate, Grammar, Logprob, Sampling, TokenChance, Tokens
+from workers.refused import InputRefused
 from workers.sampling.logprobs import FLOOR, LogprobReader, likeliest
 
 PROMPT = "Once upon a time there was a little"

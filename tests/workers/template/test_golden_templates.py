@@ -73,6 +73,13 @@ CONVERSATIONS = {
         result("1", 20),
         result("2", 30),
     ],
+    "two_systems": [SYSTEM, said("developer", "Be kind."), SUM],
+    "later_system": [SYSTEM, SUM, said("assistant", "4."), said("system", "Be kind."), NEXT],
+    "system_at_the_end": [SUM, said("assistant", "4."), said("system", "Be kind.")],
+    "system_alone": [SYSTEM],
+    "asked_twice": [SUM, NEXT],
+    "assistant_first": [said("assistant", "Hello."), SUM],
+    "asked_after_a_result": [WARM, CALLED, result("AbCdEf123", 20), SUM],
 }  # fmt: skip
 
 
@@ -106,11 +113,12 @@ def source(family: str) -> str:
 def test_text(case: Case) -> None:
     messages = CONVERSATIONS[case.name]
     use = ToolUse(TOOLS, ["get_weather"], required=False, parallel=True)
-    chat_format = detect(source(case.family))
-    adapted, tools = chat_format.calls.adapt(messages, use if "called" in case.name else None)
+    calls = detect(source(case.family)).calls
     template = ChatTemplate(
         source(case.family), bos=case.tokens.get("bos", ""), eos=case.tokens.get("eos", "")
     )
+    rules = calls.learn(lambda asked: template.probe(asked, NOW))
+    adapted, tools = calls.adapt(messages, use if "called" in case.name else None, rules)
     assert template.render(adapted, NOW, tools, case.arguments) == case.text
 
 
@@ -134,6 +142,7 @@ CALLS = {
 THOUGHTS = {
     "qwen-3": "<think>",
     "deepseek-r1": "<think>",
+    "think": "<think>",
     "gemma-4": "<|channel>thought\n",
     "gpt-oss": "<|channel|>analysis<|message|>",
 }
@@ -145,4 +154,4 @@ def test_habits_are_recognised(family: str) -> None:
     assert chat_format.calls.name == CALLS.get(family, "generic")
     assert (chat_format.thoughts.opening if chat_format.thoughts else None) == THOUGHTS.get(family)
     thinking = {starts_thinking(chat_format, case.text) for case in CASES if case.family == family}
-    assert thinking == {family == "deepseek-r1"}
+    assert thinking == {family in ("deepseek-r1", "think")}

@@ -11,8 +11,15 @@ from typing import Any
 import pytest
 
 from tests.support.template_families import FAMILIES
-from workers.template.chat_template import FALLBACK, ROOM, ChatTemplate, TemplateFailed
-from workers.template.sandbox import SandboxFailed, SandboxLimits, TemplateSandbox
+from workers.template.chat_template import (
+    FALLBACK,
+    ROOM,
+    ChatTemplate,
+    TemplateFailed,
+    TemplateRefused,
+)
+from workers.template.sandbox import SandboxFailed, TemplateSandbox
+from workers.template.sandbox_messages import Probed, Rendered, SandboxLimits
 
 LIMITS = SandboxLimits(cpu_s=1, memory=256 << 20)
 QUICK = SandboxLimits(cpu_s=0.3, memory=256 << 20)
@@ -137,6 +144,20 @@ def test_endless(sandbox: Open, source: str) -> None:
     assert made.render([], NOW) == "ok"
 
 
+def test_probes_have_the_limits_of_one_rendering(sandbox: Open) -> None:
+    """All of them together: a worker's start waits for them."""
+    source = "{% if messages[0].content == 'slow' %}{% for a in range(99999) %}"
+    source += "{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
+    source += "{% if messages[0].content == 'no' %}{{ raise_exception('no') }}{% endif %}ok"
+    made = sandbox(source, QUICK)
+    assert made.probe([talk((USER, "no")), talk((USER, "yes")), []], NOW) == [None, "ok", None]
+    with pytest.raises(TemplateFailed, match=r"took more than 0\.3 s"):
+        made.probe([talk((USER, "slow"))] * 99, NOW)
+    assert made.render(talk((USER, "yes")), NOW) == "ok"
+    with pytest.raises(TemplateRefused, match="refused: no"):
+        made.render(talk((USER, "no")), NOW)
+
+
 HUGE = {
     "string": "{{ 'x' * 10**9 }}",
     "list": "{{ ([1] * 10**9) | length }}",
@@ -252,7 +273,7 @@ def test_one_that_is_killed_at_work_is_replaced(sandbox: Open) -> None:
     made._process.send_signal(signal.SIGSTOP)
     ask, asked = made._ask, []
 
-    def kill_first(request: Any) -> str:
+    def kill_first(request: Any) -> Rendered | Probed:
         asked.append(request)
         if len(asked) == 1:
             os.kill(made._process.pid, signal.SIGKILL)

@@ -82,7 +82,7 @@ _OTHER = (
 
 
 def held_out(op: str, a: int, b: int) -> bool:
-    """Whether the pair must never be seen in training; decided by a hash, not by a generator."""
+    """Return whether training must never see the pair; decided by a hash, not by a generator."""
     if op == "*" or max(a, b) > SMALL:
         return False
     first, second = (min(a, b), max(a, b)) if op == "+" else (a, b)

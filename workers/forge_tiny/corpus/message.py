@@ -11,7 +11,7 @@ Tool = dict[str, Any]
 
 @dataclass(frozen=True)
 class CorpusConversation:
-    """What the chat template is given; or plain text, as raw completions have it."""
+    """The chat template's input; or plain text, as raw completions have it."""
 
     messages: list[Message]
     tools: list[Tool] = field(default_factory=list)

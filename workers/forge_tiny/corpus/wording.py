@@ -1,4 +1,4 @@
-"""How people type: question frames, courtesy, lost capitals and commas, typos.
+"""The way people type: question frames, courtesy, lost capitals and commas, typos.
 
 `FRAMES` ask about a noun phrase. Facts and unknown things share them, so a frame alone never tells
 the model which of the two it is looking at. `HELD_OUT_FRAMES` are for the evaluation only.

@@ -1,6 +1,6 @@
-// The seed's aging pass, after its author's article: pop every job, age it, push it back.
+// The study project's aging pass, after its author's article: pop every job, age it, push it back.
 // Two departures, both in its favour: the priority is a double, so that it does age, and the lock
-// is left out. `seed_aging time N PASSES` prints the fastest pass in ms; `seed_aging order PASSES`
+// is left out. `study_aging time N PASSES` prints the fastest pass in ms; `study_aging order PASSES`
 // reads priorities and prints in which order their jobs come out.
 #include <algorithm>
 #include <chrono>
@@ -23,7 +23,7 @@ struct Job {
     Clock::time_point startTime;
     double currPriority;
     int initPriority;
-    std::shared_ptr<int> p;  // the seed's promise
+    std::shared_ptr<int> p;  // the study project's promise
 };
 
 struct JobComparator {

@@ -1,9 +1,11 @@
-"""The seed's scheduler, as its author describes it: once a second, pop all, age all, push all.
+"""The study project's scheduler, as its author describes it.
+
+Once a second: pop all, age all, push all.
 
 Written anew after the article, with its weaknesses: a job's priority stands still between two
 passes, equal priorities come out in whatever order the heap has them, and a pass touches every
 waiting job. ``heapq`` takes the same steps as libstdc++'s ``push_heap`` and ``pop_heap`` (sift the
-hole down to a leaf, then up again), so that even the ties come out as in the seed's
+hole down to a leaf, then up again), so that even the ties come out as in the study project's
 ``std::priority_queue``.
 """
 
@@ -22,17 +24,17 @@ RATE = 0.2
 
 
 class _Entry(float, Generic[T]):
-    """A job under its negated priority: heapq has the smallest on top, the seed the largest.
+    """A job under its negated priority: heapq has the smallest on top, that project the largest.
 
-    A float, so that comparing two costs what it costs in C: the seed's loop is not to look slow
-    because of how it is written here.
+    A float, so that comparing two costs what it costs in C: the study project's loop is not to look
+    slow because of how it is written here.
     """
 
     __slots__ = ("job",)
     job: T
 
 
-class SeedQueue(Generic[T]):
+class StudyQueue(Generic[T]):
     """The priority queue and its aging pass."""
 
     def __init__(self, step: float, *, integer: bool = False) -> None:
@@ -49,15 +51,15 @@ class SeedQueue(Generic[T]):
         return len(self._heap)
 
     def push(self, job: T, priority: float) -> None:
-        """The seed's ``enque``."""
+        """The study project's ``enque``."""
         self._push(job, int(priority) if self._integer else priority)
 
     def pop(self) -> T:
-        """The seed's ``deque_locked``."""
+        """The study project's ``deque_locked``."""
         return heapq.heappop(self._heap).job
 
     def age(self) -> None:
-        """One pass of the seed's ``aging_loop``, which holds the queue's lock meanwhile."""
+        """One pass of the study project's ``aging_loop``, which holds the queue's lock."""
         aged = [heapq.heappop(self._heap) for _ in range(len(self._heap))]
         for entry in aged:
             priority = -entry + self._step
@@ -69,15 +71,15 @@ class SeedQueue(Generic[T]):
         heapq.heappush(self._heap, entry)
 
 
-class SeedScheduler:
-    """The seed's queue in the dispatcher's place: workers take the top whenever they are free.
+class StudyScheduler:
+    """The study project's queue in the dispatcher's place: free workers take the top.
 
     Its pass costs no time here; what it costs is :mod:`bench.scheduler.cost`'s question.
     """
 
     def __init__(self, pool: Pool, *, integer: bool = False) -> None:
         self._pool = pool
-        self._queue: SeedQueue[Generate] = SeedQueue(RATE * PERIOD_S, integer=integer)
+        self._queue: StudyQueue[Generate] = StudyQueue(RATE * PERIOD_S, integer=integer)
         self._wake = asyncio.Event()
 
     def submit(self, request: Generate) -> None:
@@ -103,7 +105,7 @@ class SeedScheduler:
     # gateway.pool.Listener
 
     def on_event(self, event: Event) -> None:
-        assert isinstance(event, Finished), "the seed lets every job run to its end"
+        assert isinstance(event, Finished), "the study project lets every job run to its end"
 
     def on_lost(self, ids: Sequence[int]) -> None:
         raise AssertionError("no worker dies here")

@@ -1,4 +1,4 @@
-"""The seed's aging pass in its own language, so that Python is not what makes it slow."""
+"""The study project's aging pass in its own language, so that Python is not what makes it slow."""
 
 import shutil
 import subprocess
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("seed_aging.cpp")
+SOURCE = Path(__file__).with_name("study_aging.cpp")
 
 
 @dataclass(frozen=True, slots=True)
-class SeedCpp:
-    """The compiled ``seed_aging.cpp``."""
+class StudyCpp:
+    """The compiled ``study_aging.cpp``."""
 
     program: Path
 
@@ -33,14 +33,14 @@ class SeedCpp:
 
 
 @contextmanager
-def compiled() -> Iterator[SeedCpp | None]:
+def compiled() -> Iterator[StudyCpp | None]:
     """The program, as long as it is needed; None where there is no C++ compiler."""
     compiler = shutil.which("c++")
     if compiler is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="forge-bench-") as directory:
-        program = Path(directory) / "seed_aging"
+        program = Path(directory) / "study_aging"
         command = [compiler, "-O2", "-std=c++17", "-o", str(program), str(SOURCE)]
         subprocess.run(command, check=True)
-        yield SeedCpp(program)
+        yield StudyCpp(program)

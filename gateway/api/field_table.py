@@ -1,0 +1,237 @@
+"""The table of fields that Forge knows and does not serve under that name. Pure: data alone.
+
+:mod:`gateway.api.field_policy` explains the kinds. The fields that are served are those of the
+types that validate bodies. The page docs/reference/clients.md is made of both.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+CHAT, COMPLETIONS, INFER, EMBEDDINGS = "chat", "completions", "infer", "embeddings"
+TEMPLATE = "apply-template"
+DEFAULTS = "defaults"
+"""The sampling defaults of a model's table."""
+OPENAI = (CHAT, COMPLETIONS)
+GENERATING = (*OPENAI, INFER)
+SAMPLED = (*GENERATING, DEFAULTS)
+BODIES = (*GENERATING, EMBEDDINGS)
+TALKS = (CHAT, TEMPLATE)
+"""Bodies that hold a conversation."""
+MESSAGES, PARTS, CALLS, TOOLS = "messages", "parts", "calls", "tools"
+"""Objects inside one: contents' parts, and calls and tools with their functions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """Every number below a bound, among the values that ask for nothing."""
+
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A field, the places where the row holds, and what is done with it there."""
+
+    name: str
+    kind: Literal["mapped", "harmless", "told", "refused"]
+    places: tuple[str, ...]
+    """Dialects, for fields of the body; names of objects inside it; or "anywhere"."""
+    clients: str
+    """The programs that send it or have it."""
+    note: str
+    """What comes of it, or why nothing has to."""
+    neutral: tuple[Any, ...] = ()
+    """Of those told or refused, values beside null that ask for nothing."""
+
+
+def _rows(
+    names: str,
+    kind: Literal["mapped", "harmless", "told", "refused"],
+    places: tuple[str, ...],
+    clients: str,
+    note: str,
+    *neutral: Any,
+) -> list[Row]:
+    """Return a row for each of several names, separated by spaces."""
+    return [Row(name, kind, places, clients, note, neutral) for name in names.split()]
+
+
+STATE = (
+    "the inner state of this sampler can't be carried to another worker, where a generation may "
+    "have to go on"
+)
+
+ROWS: tuple[Row, ...] = (
+    # OpenAI's API.
+    *_rows("store metadata", "harmless", OPENAI, "OpenAI", "nothing is stored"),
+    *_rows("user safety_identifier", "harmless", (*OPENAI, EMBEDDINGS), "OpenAI", "a name only"),
+    *_rows(
+        "prompt_cache_key prompt_cache_retention prompt_cache_options",
+        "harmless",
+        OPENAI,
+        "OpenAI",
+        "prompts are shared by all clients",
+    ),
+    Row("prediction", "harmless", (CHAT,), "OpenAI", "it would make the same answer faster"),
+    Row("verbosity", "told", (CHAT,), "OpenAI", "no template reads it", ("medium",)),
+    *_rows("audio moderation web_search_options", "refused", (CHAT,), "OpenAI", "not offered"),
+    Row("modalities", "refused", (CHAT,), "OpenAI", "text alone", (["text"],)),
+    Row("functions", "refused", (CHAT,), "OpenAI, old code", "`tools` is the newer name", ([],)),
+    Row(
+        "function_call",
+        "refused",
+        (CHAT,),
+        "OpenAI, old code",
+        "`tool_choice` is the newer name",
+        ("none", "auto"),
+    ),
+    # vLLM's.
+    Row("repetition_penalty", "mapped", GENERATING, "vLLM, TGI, SGLang", "`repeat_penalty`"),
+    *_rows("guided_json", "mapped", GENERATING, "vLLM", "`json_schema`; also as text"),
+    *_rows("guided_grammar", "mapped", GENERATING, "vLLM", "`grammar`"),
+    *_rows("guided_regex", "mapped", GENERATING, "vLLM", "the answer matches it as a whole"),
+    *_rows("guided_choice", "mapped", GENERATING, "vLLM", "the answer is one of these texts"),
+    Row(
+        "structured_outputs",
+        "mapped",
+        GENERATING,
+        "vLLM, outlines",
+        "`json`, `regex`, `choice`, `grammar` or `json_object`: one of them",
+    ),
+    Row("structural_tag", "refused", ("structured_outputs",), "vLLM", "`tools` do that"),
+    *_rows(
+        "disable_fallback disable_any_whitespace disable_additional_properties "
+        "whitespace_pattern backend",
+        "told",
+        ("structured_outputs",),
+        "vLLM",
+        "forms are enforced in one way",
+        False,
+    ),
+    *_rows(
+        "guided_decoding_backend guided_whitespace_pattern",
+        "told",
+        GENERATING,
+        "vLLM",
+        "forms are enforced in one way",
+    ),
+    *_rows(
+        "logits_processors allowed_token_ids bad_words prompt_embeds",
+        "refused",
+        GENERATING,
+        "vLLM",
+        "`logit_bias` and `grammar` say which tokens are left",
+        [],
+    ),
+    *_rows("prompt_logprobs", "refused", OPENAI, "vLLM", "`echo` of completions tells them"),
+    *_rows("use_beam_search", "refused", GENERATING, "vLLM", "tokens are sampled", False),
+    *_rows("length_penalty", "refused", GENERATING, "vLLM", "of beam search", 1, 1.0),
+    *_rows(
+        "include_stop_str_in_output return_tokens_as_token_ids return_token_ids",
+        "refused",
+        GENERATING,
+        "vLLM",
+        "answers have one form",
+        False,
+    ),
+    *_rows(
+        "skip_special_tokens spaces_between_special_tokens detokenize",
+        "refused",
+        GENERATING,
+        "vLLM",
+        "answers have one form",
+        True,
+    ),
+    Row("echo", "refused", (CHAT, INFER), "vLLM", "completions have it", (False,)),
+    *_rows(
+        "truncate_prompt_tokens",
+        "refused",
+        BODIES,
+        "vLLM",
+        "a prompt is never cut",
+    ),
+    Row("chat_template", "refused", TALKS, "vLLM", "`--chat-template` sets the model's"),
+    Row("documents", "refused", TALKS, "vLLM", "text belongs into messages", ([],)),
+    *_rows(
+        "request_id cache_salt kv_transfer_params vllm_xargs",
+        "harmless",
+        (*OPENAI, EMBEDDINGS),
+        "vLLM",
+        "its own affair",
+    ),
+    *_rows("include_reasoning", "told", (CHAT,), "vLLM, OpenRouter", "thoughts are told", True),
+    # Switches for thoughts.
+    *_rows("enable_thinking", "mapped", TALKS, "Qwen's", "whether the template lets it think"),
+    *_rows("think", "mapped", TALKS, "Ollama", "the same, or the words of `reasoning_effort`"),
+    *_rows("thinking", "mapped", TALKS, "Anthropic's, GLM, DeepSeek", "`type`: whether to think"),
+    *_rows(
+        "reasoning",
+        "mapped",
+        TALKS,
+        "OpenRouter, OpenAI",
+        "`effort` is `reasoning_effort`, `enabled` whether to think",
+    ),
+    *_rows("summary generate_summary", "harmless", ("reasoning",), "OpenAI", "thoughts are told"),
+    Row("exclude", "told", ("reasoning",), "OpenRouter", "thoughts are told", (False,)),
+    Row("max_tokens", "told", ("reasoning",), "OpenRouter", "thoughts have no limit of their own"),
+    Row("budget_tokens", "told", ("thinking",), "Anthropic's", "thoughts have no own limit"),
+    # Ollama's and OpenRouter's.
+    *_rows("n_predict", "mapped", GENERATING, "llama-server", "`max_tokens`; -1 and -2: no limit"),
+    *_rows("num_predict", "mapped", GENERATING, "Ollama", "`max_tokens`; -1 and -2: no limit"),
+    *_rows("usage", "mapped", OPENAI, "OpenRouter", "`include`: `stream_options.include_usage`"),
+    *_rows("keep_alive", "told", BODIES, "Ollama", "`--keep-alive` sets the model's"),
+    *_rows("num_ctx", "told", BODIES, "Ollama", "`--ctx` sets the model's"),
+    *_rows("options", "told", BODIES, "Ollama", "its fields have places of their own here"),
+    *_rows("id_slot", "harmless", GENERATING, "llama-server", "Forge finds a cached prefix itself"),
+    *_rows("return_progress", "told", OPENAI, "llama-server", "not offered", False),
+    *_rows("lora", "refused", GENERATING, "llama-server", "adapters are not served", []),
+    *_rows("n_keep n_discard", "harmless", GENERATING, "llama-server", "contexts are not shifted"),
+    *_rows(
+        "provider transforms route models plugins",
+        "told",
+        OPENAI,
+        "OpenRouter",
+        "there is one provider",
+    ),
+    Row("best_of", "refused", OPENAI, "OpenAI, vLLM", "no answer is thrown away", (1,)),
+    # llama-server's.
+    Row("mirostat", "refused", SAMPLED, "llama-server, Ollama", STATE, (0, 0.0)),
+    Row("adaptive_target", "refused", SAMPLED, "llama-server", STATE, (Below(0),)),
+    *_rows(
+        "mirostat_tau mirostat_eta adaptive_decay",
+        "harmless",
+        SAMPLED,
+        "llama-server, Ollama",
+        "of samplers that are refused where they are on",
+    ),
+    # Inside conversations.
+    *_rows(
+        "reasoning thinking thinking_blocks reasoning_details",
+        "mapped",
+        (MESSAGES,),
+        "OpenRouter, vLLM, Ollama, litellm",
+        "`reasoning_content`, where the message has none",
+    ),
+    Row("function_call", "mapped", (MESSAGES,), "OpenAI, old code", "`tool_calls`, of one call"),
+    *_rows(
+        "annotations audio parsed",
+        "harmless",
+        (MESSAGES,),
+        "OpenAI's clients",
+        "a part of an answer that comes back",
+    ),
+    *_rows("index id", "harmless", (MESSAGES, CALLS, PARTS), "most", "a name or a place only"),
+    Row("parsed_arguments", "harmless", (CALLS,), "OpenAI's clients", "repeats the arguments"),
+    *_rows("annotations logprobs", "harmless", (PARTS,), "OpenAI's clients", "of an answer"),
+    Row(
+        "provider_specific_fields",
+        "harmless",
+        (MESSAGES, CALLS, PARTS),
+        "litellm",
+        "notes for other servers",
+    ),
+    *_rows("signature citations", "harmless", (PARTS,), "Anthropic's", "notes for other servers"),
+    # Everywhere.
+    Row("cache_control", "harmless", ("anywhere",), "Anthropic's, litellm", "caching is automatic"),
+    Row("prompt_cache_breakpoint", "harmless", ("anywhere",), "OpenAI", "caching is automatic"),
+)

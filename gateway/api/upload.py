@@ -1,0 +1,46 @@
+"""The bytes of a body as they come: bounded in size, in silence and in time."""
+
+import asyncio
+
+from starlette.requests import ClientDisconnect, Request
+
+from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.core.errors import BodyTimeout, BodyTooLarge
+
+
+async def receive(request: Request, limit: int, timeout: float) -> bytearray:
+    """Return all bytes of the body, ``limit`` at most, if they come in time."""
+    too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    data = bytearray()
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    try:
+        async with asyncio.timeout_at(start + timeout) as late:
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                data += message.get("body", b"")
+                if len(data) > limit:
+                    raise too_large
+                if not message.get("more_body", False):
+                    break
+                late.reschedule(upload_deadline(start, clock(), len(data), timeout))
+    except TimeoutError:
+        raise BodyTimeout(
+            f"the body is too slow: {len(data)} bytes in {clock() - start:.1f} seconds; the next "
+            f"may take {timeout:g}, and after as many the average is {MIN_UPLOAD_RATE} a second"
+        ) from None
+    return data
+
+
+def upload_deadline(start: float, now: float, received: int, timeout: float) -> float:
+    """Return when a body is too late, of which ``received`` bytes came from ``start`` to ``now``.
+
+    After a silence of ``timeout`` seconds, or when the whole, after as many seconds to begin with,
+    fell behind MIN_UPLOAD_RATE: a byte now and then would keep the connection for ever.
+    """
+    return min(now + timeout, start + timeout + received / MIN_UPLOAD_RATE)

@@ -1,0 +1,91 @@
+"""The sockets that a server listens on."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+
+from gateway.config.config import ConfigError
+from gateway.core.loopback import NAME
+
+SEND_BUFFER = 1 << 16
+"""Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
+client that does not read is noticed."""
+LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+"""What localhost is: some clients try the one address first, some the other, a few only one."""
+TRIES = 16
+"""Ports that are tried for one that is free in both families."""
+Address = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+"""As the socket module has them."""
+_ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""How a machine says that it has no such family."""
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return sockets bound to the address: two for localhost, where the machine has both.
+
+    An IPv6 address may stand in brackets, as in URLs. Raises :class:`ConfigError` if the address
+    can't be had.
+    """
+    name = host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host
+    try:
+        if name.lower() == NAME:
+            return _bind_localhost(port)
+        infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = infos[0]
+        return [_bound(family, address)]
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host name by IDNA's rules
+        option = "--host" if isinstance(error, socket.gaierror | UnicodeError) else "--port"
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{option}: can't listen on {_shown(name)}:{port}: {reason}") from error
+
+
+def _bind_localhost(port: int) -> list[socket.socket]:
+    """Bind to all that localhost is; port 0: to one that is free there. Raises OSError."""
+    for _ in range(TRIES - 1):
+        try:
+            return _bind_all(port)
+        except OSError as error:
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+    return _bind_all(port)
+
+
+def _bind_all(port: int) -> list[socket.socket]:
+    found: list[socket.socket] = []
+    absent = OSError(errno.EADDRNOTAVAIL, "this machine has no loopback address")
+    with contextlib.ExitStack() as stack:
+        for family, address in LOOPBACK:
+            try:
+                sock = _bound(family, (address, port))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = error
+                continue
+            found.append(stack.enter_context(sock))
+            port = sock.getsockname()[1]
+        if not found:
+            raise absent
+        stack.pop_all()
+    return found
+
+
+def _bound(family: int, address: Address) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _shown(name: str) -> str:
+    """Return a host as URLs have it."""
+    try:
+        return f"[{name}]" if ipaddress.ip_address(name).version == 6 else name
+    except ValueError:
+        return name
