@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from workers.chat_format import ChatFormat, OutputParser
+from workers.engine.answer_text import Voice
 from workers.engine.embedder import Input
-from workers.engine.sequence import EngineSequence, Voice
+from workers.engine.sequence import EngineSequence
 from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
@@ -109,7 +110,6 @@ class InputProcessor:
             written = self._prompter.write(prompt, request.now)
             thinking, form = written.thinking, written.chat_format
             tokens = self._prompter.tokenize(written)
-            request = self._with_stops(request)
         else:
             tokens = self._tokens(prompt)
         if not tokens:
@@ -120,15 +120,8 @@ class InputProcessor:
         guide = self._guide(request, thinking, form)
         voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
-        return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo)
-
-    def _with_stops(self, request: Generate) -> Generate:
-        """Return ``request`` with the texts that end an answer of the model's template."""
-        if not self._stops:
-            return request
-        params = request.params
-        params = msgspec.structs.replace(params, stop=(*params.stop, *self._stops))
-        return msgspec.structs.replace(request, params=params)
+        ends = self._stops if isinstance(prompt, Chat) else ()
+        return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo, ends)
 
     def _check_bias(self, request: Generate) -> None:
         """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.
@@ -277,7 +270,9 @@ class InputProcessor:
         if prompt.tools is None and form.plain:
             return None
         shown = {token: text.encode() for text, token in self._delimiters.items()}
-        return Voice(OutputParser(form, use=prompt.tools, thinking=thinking), shown)
+        use = prompt.tools
+        free_after_call = use is not None and use.required and use.parallel
+        return Voice(OutputParser(form, use=use, thinking=thinking), shown, free_after_call)
 
 
 def _has_lenient(content: JsonSchema | str | None, use: ToolUse | None) -> bool:

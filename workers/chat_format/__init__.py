@@ -6,7 +6,7 @@ template, writes the grammar that binds the model to valid calls, and parses wha
 
 from workers.chat_format.detect import detect, starts_thinking
 from workers.chat_format.formats import CallFormat, ChatFormat
-from workers.chat_format.output import OutputParser, ParsedOutput
+from workers.chat_format.output import OutputParser, ParsedOutput, together
 from workers.chat_format.thoughts import Thoughts
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Thoughts",
     "detect",
     "starts_thinking",
+    "together",
 ]

@@ -51,17 +51,37 @@ class CallParser:
             pass
         return out
 
-    def finish(self) -> list[str | CallDelta]:
-        """The text has ended: what was held back.
+    @property
+    def between(self) -> bool:
+        """Return whether a call is over and nothing else has begun but, maybe, the next one."""
+        return self._state is _ParserState.BETWEEN
 
-        A call that never got to its arguments is content; what one got behind them is dropped.
+    def finish(self, *, cut: bool = False) -> list[str | CallDelta]:
+        """Return what was held back: the text has ended, or was ``cut`` in the middle.
+
+        A call that never got to its arguments is content if the model ended there by itself; of one
+        that was cut, no markup is left, nor of what a call got behind its arguments.
         """
         held, self._held = self._held, ""
-        if self._state is _ParserState.CLOSING:
-            return []
-        if self._state is _ParserState.BETWEEN and self._layout.end.startswith(held):
-            return []
+        match self._state:
+            case _ParserState.CLOSING:
+                return []
+            case _ParserState.BETWEEN:
+                begun = any(head.startswith(held.lstrip()) for head in self._again)
+                return [] if begun or self._layout.end.startswith(held) else [held]
+            case _ParserState.START | _ParserState.TEXT if cut:
+                heads = self._first if self._state is _ParserState.START else self._inside
+                held = held[: len(held) - self._markup(held, list(heads))]
         return [held] if held else []
+
+    @staticmethod
+    def _markup(held: str, heads: list[str]) -> int:
+        """Return the length of the beginning of a call at the end of a text that was cut.
+
+        A single character tells nothing.
+        """
+        size = open_tail(held, heads)
+        return size if size > 1 else 0
 
     def _advance(self, out: list[str | CallDelta]) -> bool:
         """One transition; False when more text is needed."""

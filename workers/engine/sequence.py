@@ -1,26 +1,17 @@
 """One generation: the tokens that are known, and how many of them are computed."""
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import msgspec
 
-from workers.chat_format import OutputParser
+from workers.chat_format import ParsedOutput, together
+from workers.engine.answer_text import NOTHING, AnswerText, Voice
 from workers.llama import Context, Model, Sampler
-from workers.output.constraint import BiasedAway, Guide, without
-from workers.output.detokenizer import IncrementalDetokenizer
+from workers.output.constraint import BiasedAway, Guide, allows, without
 from workers.output.echo import Echo
 from workers.protocol import Extra, Generate, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
-
-
-class Voice(NamedTuple):
-    """The way in which an answer is taken apart into text, thoughts and calls."""
-
-    parser: OutputParser
-    shown: Mapping[int, bytes]
-    """The names of control tokens that tell it where one ends and the other begins."""
 
 
 class EngineSequence:
@@ -39,10 +30,12 @@ class EngineSequence:
         guide: Guide | None = None,
         voice: Voice | None = None,
         echo: Echo | None = None,
+        ends: Sequence[str] = (),
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
-        ``echo``: the prompt to be given back before the answer.
+        ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
+        model's template ends a turn, where no token does.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
@@ -55,7 +48,6 @@ class EngineSequence:
         self._limit = limit
         self._sampler: Sampler | None = None
         self._guide = guide
-        self._voice = voice
         self.unsampled = 0
         """Tokens after the one that was sampled last: the guide left no choice."""
         self._echo = echo
@@ -68,7 +60,7 @@ class EngineSequence:
         self._banned = [
             token for token, bias in request.params.sampling.logit_bias if bias == -math.inf
         ]
-        self._text = IncrementalDetokenizer(request.params.stop)
+        self._text = AnswerText(model.pieces, voice, request.params.stop, ends)
         wanted = request.params.max_tokens
         room = limit - len(prompt)
         self.max_tokens = room if wanted is None else min(wanted, room)
@@ -136,7 +128,7 @@ class EngineSequence:
             )
             for at, token in enumerate(request.resume, start=1):
                 self._sampler.accept(token)
-                self._spoken(self._text.push(self._piece(token), stops=at > self._least))
+                self._text.push(token, stops=at > self._least)
             if self._guide is not None:
                 self._guide.replay(request.resume)
         return self._sampler
@@ -151,6 +143,12 @@ class EngineSequence:
         reader = (
             None if self.request.params.logprobs is None else self._logprob_reader(context, row)
         )
+        if self._guide is not None and self._text.free and self._ends:
+            # Not masked: what the model would not have written by itself ends the answer.
+            token = sampler.sample(context, row, self.sampled)
+            if not allows(self._guide.allowed(), token):
+                token = min(self._ends)
+            return token, None if reader is None else self._logprob(token, reader)
         if self._guide is not None:
             context.allow(row, self._open(self._guide.allowed()))
         elif self.sampled < self._least and self._ends:
@@ -190,59 +188,44 @@ class EngineSequence:
         if so. Raises :class:`workers.output.constraint.ConstraintFailed`.
         """
         ids = [token]
-        text, reason = self._push(token)
+        found, reason = self._push(token)
         for forced in self._forced() if reason is None else ():
             self.sampler.accept(forced)
             more, reason = self._push(forced)
             ids.append(forced)
-            text += more
+            found = together(found, more)
             if reason is not None:
                 break
         self.unsampled = len(ids) - 1
         if reason is not None:
-            text += self._text.flush()
-        text, extra = self._spoken(text, end=reason is not None)
+            found = together(found, self._text.finish(cut=reason == "length"))
+        content, reasoning, calls = found
+        extra = Extra(reasoning, calls) if reasoning or calls else None
         if logprob is not None and token not in self._ends:
             extra = msgspec.structs.replace(extra or Extra(), logprobs=[logprob])
-        if reason == "stop" and self._voice is not None and self._voice.parser.called:
+        if reason == "stop" and self._text.called:
             reason = "tool_calls"
-        return ids, text, extra, reason
+        return ids, content, extra, reason
 
     def _forced(self) -> list[int]:
         """Tokens that the guide leaves no choice about: they are computed in one step, unsampled.
 
         To tell every token's probability takes the logits before each.
         """
-        if self._guide is None or self.request.params.logprobs is not None:
+        if self._guide is None or self.request.params.logprobs is not None or self._text.free:
             return []
         return self._guide.forced()
 
-    def _push(self, token: int) -> tuple[str, str | None]:
+    def _push(self, token: int) -> tuple[ParsedOutput, str | None]:
         self.tokens.append(token)
         if token in self._ends:
-            return "", "stop"
+            return NOTHING, "stop"
         if self._guide is not None:
             self._guide.take(token)
-        text = self._text.push(self._piece(token), stops=self.sampled > self._least)
+        found = self._text.push(token, stops=self.sampled > self._least)
         if self._text.stopped or (self._guide is not None and self._guide.done):
-            return text, "stop"
-        return text, "length" if self.sampled >= self.max_tokens else None
-
-    def _piece(self, token: int) -> bytes:
-        if self._voice is not None and token in self._voice.shown:
-            return self._voice.shown[token]
-        return self._model.pieces[token]
-
-    def _spoken(self, text: str, *, end: bool = False) -> tuple[str, Extra | None]:
-        """Take ``text`` apart into what is text, and what is thought or called."""
-        if self._voice is None:
-            return text, None
-        content, reasoning, calls = self._voice.parser.push(text)
-        if end:
-            rest = self._voice.parser.finish()
-            content, reasoning = content + rest.content, reasoning + rest.reasoning
-            calls = calls + rest.calls
-        return content, Extra(reasoning, calls) if reasoning or calls else None
+            return found, "stop"
+        return found, "length" if self.sampled >= self.max_tokens else None
 
     def close(self) -> None:
         """Free what the sampler holds in C."""

@@ -99,6 +99,11 @@ class Guide:
         return result
 
 
+def allows(allowed: bytes, token: int) -> bool:
+    """Return whether a mask has a token. As in :meth:`Guide.allowed`."""
+    return bool(allowed[token >> 3] >> (token & 7) & 1)
+
+
 def without(allowed: bytes, tokens: Iterable[int]) -> bytes:
     """Return a mask without some tokens. As in :meth:`Guide.allowed`."""
     left = bytearray(allowed)

@@ -9,39 +9,25 @@ import codecs
 from collections.abc import Sequence
 
 
-class IncrementalDetokenizer:
-    """Bytes of tokens in, releasable text out; ends at the first stop string."""
+class StopFilter:
+    """Text in, the same text out up to the first stop string."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         """``stops`` are non-empty strings; the text before the first match is kept."""
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._stops = tuple(stops)
         self._held = ""
         self.stopped = False
         """True if a stop string was met; nothing is released after it."""
 
-    def push(self, piece: bytes, *, stops: bool = True) -> str:
-        """Take the bytes of one token; return the text that is safe to show now (may be "").
+    def push(self, fresh: str, *, look: bool = True) -> str:
+        """Return the text that is safe to show now. ``look``: False lets ``fresh`` pass as it is.
 
-        ``stops``: False if no stop string is looked for yet, nor may one begin here.
+        Then no stop string may begin in it.
         """
         if self.stopped:
             return ""
-        fresh = self._decoder.decode(piece)
-        return self._release(fresh) if stops else fresh
-
-    def flush(self) -> str:
-        """The generation ended for another reason than a stop string: return what was held back.
-
-        A character that stayed unfinished becomes U+FFFD.
-        """
-        if self.stopped:
-            return ""
-        text = self._release(self._decoder.decode(b"", final=True)) + self._held
-        self._held = ""
-        return text
-
-    def _release(self, fresh: str) -> str:
+        if not look:
+            return fresh
         text = self._held + fresh
         cut = earliest(text, self._stops)
         if cut is not None:
@@ -50,6 +36,43 @@ class IncrementalDetokenizer:
         keep = open_tail(text, self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
+
+    def flush(self) -> str:
+        """Return what was held back: no more text comes."""
+        held, self._held = self._held, ""
+        return held
+
+
+class IncrementalDetokenizer:
+    """Bytes of tokens in, releasable text out; ends at the first stop string."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        """``stops``: see :class:`StopFilter`."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._filter = StopFilter(stops)
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether a stop string was met; nothing is released after it."""
+        return self._filter.stopped
+
+    def push(self, piece: bytes, *, stops: bool = True) -> str:
+        """Take the bytes of one token; return the text that is safe to show now (may be "").
+
+        ``stops``: False if no stop string is looked for yet, nor may one begin here.
+        """
+        if self.stopped:
+            return ""
+        return self._filter.push(self._decoder.decode(piece), look=stops)
+
+    def flush(self) -> str:
+        """The generation ended for another reason than a stop string: return what was held back.
+
+        A character that stayed unfinished becomes U+FFFD.
+        """
+        if self.stopped:
+            return ""
+        return self._filter.push(self._decoder.decode(b"", final=True)) + self._filter.flush()
 
 
 def earliest(text: str, stops: Sequence[str]) -> int | None:
