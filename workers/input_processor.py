@@ -256,7 +256,9 @@ class InputProcessor:
             calls=form.calls.grammar(use, "content", self._special, free=free, judge=judge),
             thought=None
             if thoughts is None
-            else thoughts.grammar(self._special, thinking=thinking),
+            else thoughts.grammar(
+                self._special, thinking=thinking, calls=bool(form.calls.in_thoughts(use))
+            ),
             judge=judge,
         )
 

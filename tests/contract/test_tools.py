@@ -187,6 +187,39 @@ def test_results_are_fed_back(client: openai.OpenAI) -> None:
     assert answer.usage.prompt_tokens > first.usage.prompt_tokens
 
 
+@pytest.mark.parametrize("stop", [["b"], ["\n"], ['"'], ["}"], ["get"]])
+def test_stop_strings_are_of_the_text(client: openai.OpenAI, stop: list[str]) -> None:
+    """In markup and arguments they mean nothing; a call that ends well is whole."""
+    answer = client.chat.completions.create(
+        model=ALIAS, messages=PARIS, tools=TOOLS, tool_choice="required", stop=stop,
+        temperature=0, max_tokens=200,
+    )  # fmt: skip
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert ("get_weather", "Paris") in [(name, at.get("city")) for name, at in calls_of(answer)]
+    plain = client.chat.completions.create(
+        model=ALIAS, messages=PARIS, tools=TOOLS, tool_choice="none", stop=[" "], temperature=0
+    )
+    assert " " not in (plain.choices[0].message.content or "")
+    assert plain.choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("size", range(1, 30))
+def test_a_call_that_is_cut(client: openai.OpenAI, size: int) -> None:
+    """Its markup is never content, streamed or not."""
+    params: Any = {
+        "model": ALIAS, "messages": PARIS, "tools": TOOLS, "tool_choice": "required",
+        "temperature": 0, "max_tokens": size,
+    }  # fmt: skip
+    whole = client.chat.completions.create(**params).choices[0]
+    streamed = "".join(
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(stream=True, **params)
+    )
+    assert (whole.message.content or "") == streamed
+    assert len(streamed) <= 1, "a single character may be text"
+    assert whole.finish_reason in ("length", "tool_calls")
+
+
 def test_tools_and_a_schema_for_the_text(client: openai.OpenAI) -> None:
     """Whatever the model chooses is bound: a valid call, or JSON of the schema."""
     format_: Any = {

@@ -70,6 +70,13 @@ class CallFormat:
         """
         return call_rules(self.layout, use, content, special, free=free, judge=judge)
 
+    def in_thoughts(self, use: ToolUse | None) -> list[str]:
+        """Return the beginnings of calls that end a thought; none if nothing may be called."""
+        layout = self.layout
+        if use is None or layout.inside is None or not layout.ends_thoughts:
+            return []
+        return list(layout.heads([layout.inside], use.callable))
+
     def parser(self, use: ToolUse | None) -> CallParser:
         """For one answer. Without functions to call, all is content."""
         return CallParser(self.layout, use.callable if use else [])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from workers.chat_format.lark import is_token, literal, quoted, until
+from workers.chat_format.lark import FREE, is_token, literal, quoted, until
 from workers.chat_format.layout import Layout, in_json
 from workers.json_schema import Judge, Unenforceable, enforceable
 from workers.protocol import ToolUse
@@ -68,9 +68,24 @@ class _Rules:
             more = f" {self._add('call_next', self._calls(self._layout.again))}*"
         end = self._literal(self._layout.end)
         section = self._add("call_section", f"({' | '.join(ways)}){more} {end}".rstrip())
+        self._in_thought(f"{more} {end}".rstrip())
         return (
             f"answer: {' | '.join([*text, section])}\n" + "".join(self._rules) + self._arguments()
         )
+
+    def _in_thought(self, rest: str) -> None:
+        """Define ``call_in_thought``: a thought that no tag ends, but a call. ``rest`` follows."""
+        layout = self._layout
+        if not layout.ends_thoughts:
+            return
+        assert layout.inside is not None
+        assert layout.opening is not None
+        if is_token(self._literal(layout.opening)):
+            calls = self._calls(layout.inside)
+            self._rules.append(f"call_in_thought: {FREE} ({calls}){rest}\n")
+            return
+        self._rules.append(until("call_thought_text", layout.inside, self._special))
+        self._rules.append(f"call_in_thought: call_thought_text ({self._calls('')}){rest}\n")
 
     def _ways(self, *, free: bool) -> list[str]:
         """Return the beginning of a call where there might be text instead."""

@@ -41,6 +41,11 @@ class Layout:
         return {before + in_json(name) + self.middle: name for before in prefixes for name in names}
 
     @property
+    def ends_thoughts(self) -> bool:
+        """Return whether a call may begin in a thought, and ends it: its mark is telling."""
+        return self.inside is not None and self.opening is not None
+
+    @property
     def after_text(self) -> "Layout":
         """The rest of an answer whose text has begun."""
         first = self.first if self.inside is None else (self.inside,)

@@ -21,7 +21,8 @@ class OutputParser:
 
     def __init__(self, chat_format: ChatFormat, *, use: ToolUse | None, thinking: bool) -> None:
         """``use`` None: nothing can be called. ``thinking``: the prompt ended inside a thought."""
-        self._thoughts = ThoughtSplitter(chat_format.thoughts, thinking=thinking)
+        calls = chat_format.calls.in_thoughts(use)
+        self._thoughts = ThoughtSplitter(chat_format.thoughts, thinking=thinking, calls=calls)
         self._calls = chat_format.calls.parser(use)
 
     @property

@@ -1,7 +1,7 @@
 """The thought before an answer, split off as it comes. Pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -23,20 +23,25 @@ class Thoughts:
         """The parts of the tags that may be control tokens: "<a>b" is one and text."""
         return re.findall(r"<[^<>]+>|\[[^\[\]]+\]", self.opening + self.closing)
 
-    def grammar(self, special: Callable[[str], str], *, thinking: bool) -> str:
-        """Rules for a grammar that goes on with ``thought`` and then with the answer.
+    def grammar(self, special: Callable[[str], str], *, thinking: bool, calls: bool = False) -> str:
+        """Rules that define ``start``: a ``thought`` and then ``answer``.
+
+        ``calls``: a ``call_in_thought`` may end thought and answer.
 
         ``thinking``: the prompt ended inside a thought, which has to be closed; otherwise the model
         may begin one or not. ``special``: see :meth:`CallFormat.grammar`.
         """
         closed = until("thought_text", self.closing, special) + "THOUGHT_SPACE: /[ \\t\\r\\n]*/\n"
         if thinking:
-            return "thought: thought_text THOUGHT_SPACE\n" + closed
+            start = "start: thought answer" + (" | call_in_thought\n" if calls else "\n")
+            return start + "thought: thought_text THOUGHT_SPACE\n" + closed
         opening = literal(self.opening, self.marks, special)
         # Lazy: a model that wrote the tag thinks, even where a free text could begin so too.
         lazy = "[lazy]" if opening.startswith('"') else ""
+        start = "start: thought answer"
+        start += " | thought_opening call_in_thought\n" if calls else "\n"
         return (
-            "thought: (thought_opening thought_text THOUGHT_SPACE)?\n"
+            start + "thought: (thought_opening thought_text THOUGHT_SPACE)?\n"
             f"thought_opening{lazy}: {opening}\n" + closed
         )
 
@@ -56,9 +61,15 @@ class ThoughtSplitter:
     to nobody.
     """
 
-    def __init__(self, thoughts: Thoughts | None, *, thinking: bool) -> None:
-        """``thinking``: the prompt ended inside a thought."""
+    def __init__(
+        self, thoughts: Thoughts | None, *, thinking: bool, calls: Sequence[str] = ()
+    ) -> None:
+        """``thinking``: the prompt ended inside a thought.
+
+        ``calls``: beginnings of calls, which end a thought as its tag does.
+        """
         self._thoughts = thoughts
+        self._calls = calls
         if thoughts is None:
             self._state = _SplitterState.ANSWER
         elif thinking:
@@ -110,13 +121,18 @@ class ThoughtSplitter:
             self._state = then
 
     def _think(self, closing: str) -> str:
-        at = self._held.find(closing)
-        if at >= 0:
+        marks = [closing, *self._calls]
+        found = [(at + len(mark), at, mark) for mark in marks if (at := self._held.find(mark)) >= 0]
+        if found:
+            _, at, mark = min(found)
             reasoning = self._take(at).rstrip()
-            self._take(len(closing))
-            self._state = _SplitterState.CLOSED
+            if mark == closing:
+                self._take(len(closing))
+                self._state = _SplitterState.CLOSED
+            else:
+                self._state = _SplitterState.ANSWER
             return reasoning
-        safe = len(self._held) - open_tail(self._held, [closing])
+        safe = len(self._held) - open_tail(self._held, marks)
         return self._take(len(self._held[:safe].rstrip()))
 
     def _take(self, size: int) -> str:

@@ -193,11 +193,11 @@ def answer(
 
     ``content``: what its text may be, where a string is a Lark grammar and None any text. ``calls``
     and ``thought`` are Lark rules that define ``answer``, of ``content`` and tool calls, and
-    ``thought``, which comes first; see :mod:`workers.chat_format`. ``judge``: see
+    ``start``, a thought that comes first; see :mod:`workers.chat_format`. ``judge``: see
     :func:`workers.json_schema.enforceable`. Raises :class:`workers.json_schema.Unenforceable`.
     """
     rules = [
-        "start: answer" if thought is None else "start: thought answer",
+        "start: answer" if thought is None else "",
         "answer: content" if calls is None else calls,
         "content: @content",
         thought or "",

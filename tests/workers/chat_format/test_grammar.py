@@ -252,3 +252,24 @@ def test_a_tag_that_is_a_token_and_text(tokens: bool) -> None:
     assert vocabulary.judge(grammar, '<|channel>other\nI {see}.\n<channel|>{"x": 1}').startswith(
         "ref"
     )
+
+
+@pytest.mark.parametrize("closing", ["tokens", "text"])
+@pytest.mark.parametrize("call", ["tokens", "text"])
+def test_a_call_in_a_thought_that_is_open(closing: str, call: str) -> None:
+    """It ends thought and answer, also where one of the two tags alone is a control token."""
+    chat_format = detect(TEMPLATES["qwen"])
+    assert chat_format.thoughts is not None
+    marks = {"<think>", "</think>"} if closing == "tokens" else set()
+    marks |= {"<tool_call>", "</tool_call>"} if call == "tokens" else set()
+    vocabulary = Bound.over(tuple(each for each in chat_format.preserved if each in marks))
+    calls = chat_format.calls.grammar(use(), "content", vocabulary.special, free=True)
+    for thinking, before in ((True, ""), (False, "<think>\n")):
+        thought = chat_format.thoughts.grammar(vocabulary.special, thinking=thinking, calls=True)
+        grammar = answer(None, calls=calls, thought=thought)
+        said = before + "I need the weather.\n" + ONE_CALL["qwen"]
+        assert vocabulary.judge(grammar, said) == "whole"
+        assert vocabulary.judge(grammar, said.replace("city", "town")).startswith("ref")
+        closed = before + "I need the weather.\n</think>\n\n" + ONE_CALL["qwen"]
+        assert vocabulary.judge(grammar, closed) == "whole"
+        assert vocabulary.judge(grammar, before + "Yes.\n</think>\n\nhello") == "whole"

@@ -14,9 +14,11 @@ from tests.support.family_answers import (
     text_and_call,
     use,
 )
+from tests.support.grammar_matcher import Bound
 from tests.support.tool_templates import TEMPLATES
-from tests.workers.chat_format.test_json_value import cut
+from tests.workers.chat_format.test_json_value import cut as cut_somewhere
 from workers.chat_format import OutputParser, ParsedOutput, detect
+from workers.output.constraint import answer
 from workers.protocol import CallDelta, ToolUse
 
 Calls = list[tuple[str, str]]
@@ -25,11 +27,16 @@ Parts = tuple[str, str, Calls]
 
 
 def heard(
-    family: str, pieces: list[str], *, use_: ToolUse | None = None, thinking: bool = False
+    family: str,
+    pieces: list[str],
+    *,
+    use_: ToolUse | None = None,
+    thinking: bool = False,
+    cut: bool = False,
 ) -> Parts:
     parser = OutputParser(detect(TEMPLATES[family]), use=use_, thinking=thinking)
     reasoning, content, calls = "", "", Made()
-    for spoken in [*map(parser.push, pieces), parser.finish()]:
+    for spoken in [*map(parser.push, pieces), parser.finish(cut=cut)]:
         reasoning += spoken.reasoning
         content += spoken.content
         calls.take(spoken.calls)
@@ -97,6 +104,55 @@ def test_an_answer_that_ends_early(family: str) -> None:
         assert heard(family, [*whole[:size]], use_=use()) == expected
 
 
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_an_answer_that_is_cut(family: str) -> None:
+    """No markup is left in the content, neither of a first call nor of a second one."""
+    whole = ONE_CALL[family]
+    start = whole.index(PARIS)
+    for size in range(2, start):
+        reasoning, content, calls = heard(family, [*whole[:size]], use_=use(), cut=True)
+        assert (reasoning, content.strip(), calls) == ("", "", [])
+    second = TWO_CALLS.get(family, whole)
+    for size in range(len(whole), second.rindex(SUM) if family in TWO_CALLS else len(whole)):
+        content, calls = heard(family, [*second[:size]], use_=use(), cut=True)[1:]
+        assert (content, calls[0]) == ("", ("weather", PARIS))
+
+
+@pytest.mark.parametrize("family", sorted({*TEMPLATES} - ALONE))
+def test_a_text_that_is_cut_in_a_call(family: str) -> None:
+    whole = text_and_call(family, "Let's see.\n")
+    for size in range(whole.index("see.") + 7, whole.index(PARIS)):
+        content, calls = heard(family, [*whole[:size]], use_=use(), cut=True)[1:]
+        assert calls == []
+        assert content.rstrip() == "Let's see."
+
+
+def test_a_call_in_a_thought_that_is_open() -> None:
+    """It is a call. Its mark alone is a part of the thought."""
+    said = f"Do I want a <tool_call>?\nYes.\n{ONE_CALL['qwen']}"
+    for pieces in ([said], [*said]):
+        expected = ("Do I want a <tool_call>?\nYes.", "", [("weather", PARIS)])
+        assert heard("qwen", pieces, use_=use(), thinking=True) == expected
+    assert heard("qwen", [*said], thinking=True) == (said, "", [])
+
+
+ODD_NAMES = ["a/b", "files:read", "n" * 80, 'a "quoted" one', "with space", "naïve.☃", "a\\b"]
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_names(family: str, name: str) -> None:
+    """A format carries every printable name, as JSON writes it, and the parser gives it back."""
+    chat_format = detect(TEMPLATES[family])
+    tool = {"type": "function", "function": {"name": name}}
+    odd = ToolUse([tool], [name], required=True, parallel=False)
+    written = chat_format.calls.layout.written([(name, "{}")])
+    assert heard(family, [*written], use_=odd) == ("", "", [(name, "{}")])
+    vocabulary = Bound.over(())
+    grammar = answer(None, calls=chat_format.calls.grammar(odd, "content", vocabulary.special))
+    assert vocabulary.judge(grammar, written) == "whole"
+
+
 def test_arguments_are_not_waited_for() -> None:
     parser = OutputParser(detect(None), use=use(), thinking=False)
     assert parser.push('<tool_call>\n{"name": "weather", "arguments"') == ParsedOutput("", "", [])
@@ -152,7 +208,7 @@ def test_cuts_change_nothing(
 ) -> None:
     whole = "".join(words)
     expected = heard(family, [whole], use_=use(), thinking=thinking)
-    assert heard(family, cut(whole, cuts), use_=use(), thinking=thinking) == expected
+    assert heard(family, cut_somewhere(whole, cuts), use_=use(), thinking=thinking) == expected
     assert heard(family, [*whole], use_=use(), thinking=thinking) == expected
 
 
@@ -161,7 +217,7 @@ def test_cuts_change_nothing(
 def test_nothing_is_lost_or_repeated(words: list[str], cuts: list[int]) -> None:
     """Without calls all of the text comes out again; what goes is tags and the space around."""
     whole = "".join(words)
-    reasoning, content, _ = heard("qwen", cut(whole, cuts))
+    reasoning, content, _ = heard("qwen", cut_somewhere(whole, cuts))
     bare = whole.strip()
     if bare.startswith("<think>"):
         thought, closed, answer = bare.removeprefix("<think>").partition("</think>")
