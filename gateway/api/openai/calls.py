@@ -1,6 +1,7 @@
 """Earlier calls, however they are written: their arguments, and those of the older API."""
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,31 @@ from gateway.core.errors import BadRequest
 
 MAX_DEPTH = 64
 """Levels of nesting that are read: templates write values by recursion."""
+
+
+class OpenCalls:
+    """The calls of a turn that have no result yet, in their order."""
+
+    def __init__(self) -> None:
+        self._open: set[str] = set()
+        self._queues: dict[str | None, deque[str]] = {None: deque()}
+        """The ids of a function's calls, and at None of all; some have results by now."""
+
+    def add(self, id_: str, function: str) -> None:
+        self._open.add(id_)
+        for name in (None, function):
+            self._queues.setdefault(name, deque()).append(id_)
+
+    def first(self, function: str | None) -> str | None:
+        """Return the first one, of a function if one is given."""
+        queue = self._queues.get(function, deque())
+        while queue and queue[0] not in self._open:
+            queue.popleft()
+        return queue[0] if queue else None
+
+    def close(self, id_: str) -> None:
+        """Note a result."""
+        self._open.discard(id_)
 
 
 def arguments(given: Any, call: tuple[str | int, ...]) -> dict[str, Any] | str:

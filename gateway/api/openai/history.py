@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.api.field_policy import IgnoredFields, asks_for_nothing, policy, unknown
 from gateway.api.field_table import CALLS, MESSAGES, PARTS
-from gateway.api.openai.calls import arguments, legacy_call, written
+from gateway.api.openai.calls import OpenCalls, arguments, legacy_call, written
 from gateway.api.openai.messages import AssistantMessage, Message, PastCall, ToolMessage
 from gateway.api.openai.parts import MEDIA, THOUGHTS, OtherPart, Part, text_of, thought_of
 from gateway.core.errors import ContentNotSupported
@@ -39,8 +39,8 @@ class _History:
     def __init__(self, messages: list[Message], ignored: IgnoredFields | None) -> None:
         self._messages = messages
         self._ignored = ignored
-        self._open: dict[str, str] = {}
-        """Calls of the last turn that made some and have no result yet: id and function."""
+        self._open = OpenCalls()
+        """Those of the last turn that made some."""
 
     def plain(self) -> list[Plain]:
         return [self._message(at, each) for at, each in enumerate(self._messages)]
@@ -78,7 +78,7 @@ class _History:
 
     def _calls(self, at: int, calls: list[PastCall]) -> list[Plain]:
         """Return a turn's calls, all with ids: some templates insist on them."""
-        self._open, made = {}, []
+        self._open, made = OpenCalls(), []
         for index, call in enumerate(calls):
             function, id_ = call.function, call.id or f"call_{at}_{index}"
             path = ("messages", at, "tool_calls", index)
@@ -86,7 +86,7 @@ class _History:
                 self._unknown(call.__pydantic_extra__, CALLS, *path)
             if function.__pydantic_extra__:
                 self._unknown(function.__pydantic_extra__, CALLS, *path, "function")
-            self._open[id_] = function.name
+            self._open.add(id_, function.name)
             given = arguments(function.arguments, path)
             written_call = {"name": function.name, "arguments": given}
             made.append({"id": id_, "type": "function", "function": written_call})
@@ -98,13 +98,9 @@ class _History:
             content = written(content, ("messages", at, "content"))
         elif not isinstance(content, str):
             content = self._text(at, content)
-        id_ = message.tool_call_id or self._unanswered(message.name) or f"call_{at}"
-        self._open.pop(id_, None)
+        id_ = message.tool_call_id or self._open.first(message.name) or f"call_{at}"
+        self._open.close(id_)
         return {**_message("tool", content, message.name), "tool_call_id": id_}
-
-    def _unanswered(self, name: str | None) -> str | None:
-        """Return the id of the first call without a result, of the function ``name`` if given."""
-        return next((id_ for id_, made in self._open.items() if name in (None, made)), None)
 
     def _text(
         self,

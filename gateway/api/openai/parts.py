@@ -129,8 +129,9 @@ def _source(inner: dict[str, Any]) -> str | None:
     if kind == "content":
         return _joined(inner.get("content")) or None
     if isinstance(data, str):
-        if kind == "base64":
-            return _decoded(str(inner.get("media_type", "")), data)
+        media = inner.get("media_type")
+        if kind == "base64" and isinstance(media, str):
+            return _decoded(media, data)
         return data if kind == "text" else None
     url = inner.get("file_data")
     if isinstance(url, str) and url[:5].lower() == "data:":
