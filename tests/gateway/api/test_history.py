@@ -44,6 +44,11 @@ def test_texts_of_one_message_are_lines() -> None:
         assert text(*parts, role=role) == "What is\nthe best book"
 
 
+DEEP: Any = []
+for _ in range(2000):
+    DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -101,11 +106,14 @@ def test_a_document_has_its_title_above_it() -> None:
         ({"type": "input_audio"}, "audio omitted: this model does not take audio"),
         ({"type": "document", "source": 5}, "file omitted: this model does not take files"),
         ({"type": "document", "source": {"type": "text"}}, "file omitted"),
+        (
+            {"type": "document", "source": {"type": "base64", "data": "x", "media_type": DEEP}},
+            "file omitted",
+        ),
         ({"type": "file", "file": "x"}, "file omitted"),
         ({"type": "file", "file": {"file_data": "data:text/plain;base64,é"}}, "file omitted"),
         ({"type": "tool_use", "id": "c"}, "part omitted: this model does not take content of this"),
     ],
-    ids=str,
 )
 def test_placeholders(part: Any, placeholder: str) -> None:
     assert text("look", part).startswith(f"look\n[{placeholder}")

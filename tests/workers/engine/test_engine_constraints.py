@@ -50,6 +50,7 @@ WEATHER = {
     },
 }
 CALLING = Chat(ASK.messages, ToolUse([WEATHER], ["get_weather"], required=False, parallel=True))
+FORCED = Chat(ASK.messages, ToolUse([WEATHER], ["get_weather"], required=True, parallel=True))
 WARM = Sampling(seed=5, temperature=1.2)
 
 
@@ -109,8 +110,8 @@ def test_calls_are_told_apart(exact: Driver) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "constraint"),
-    [(ASK, JSON), (ASK, WORDS), (CALLING, None), (CALLING, JSON)],
-    ids=["schema", "grammar", "tools", "both"],
+    [(ASK, JSON), (ASK, WORDS), (CALLING, None), (CALLING, JSON), (FORCED, None)],
+    ids=["schema", "grammar", "tools", "both", "forced"],
 )
 def test_resume_at_every_cut(exact: Driver, prompt: Chat, constraint: Constraint | None) -> None:
     """The grammar, the parser and the text go on where an earlier attempt stopped."""
@@ -126,6 +127,19 @@ def test_resume_at_every_cut(exact: Driver, prompt: Chat, constraint: Constraint
         assert arguments(calls).endswith(arguments(later))
         assert all(call in calls for call in later if call.name is not None)
     assert reasoning == ""
+
+
+def test_the_call_after_a_forced_one_is_the_models_own_choice(exact: Driver) -> None:
+    """What it writes between calls is not masked; what is no call ends the answer."""
+    story = Chat([{"role": "user", "content": "Tell me a story."}], FORCED.tools)
+    for seed in range(8):
+        sampling = Sampling(seed=seed, temperature=1.5)
+        request = generate(seed + 1, story, sampling=sampling, max_tokens=300, ignore_eos=False)
+        exact.alone(request)
+        text, _, calls, reason = heard(exact, seed + 1)
+        assert text == ""
+        if reason == "tool_calls":
+            assert [call.name for call in calls if call.name is not None] == ["get_weather"]
 
 
 def test_neighbours_do_not_notice(exact: Driver) -> None:

@@ -173,7 +173,9 @@ def _open(schema: Any) -> Any:
     out = dict(schema)
     if "properties" in out:
         values = {name: unevaluated(value) for name, value in out["properties"].items()}
-        out["properties"] = dict.fromkeys(out.get("required", ()), True) | values
+        # A name in ``required`` is possible, unless the schema itself says that it is not.
+        more = () if "additionalProperties" in out else out.get("required", ())
+        out["properties"] = dict.fromkeys(more, True) | values
     if "allOf" in out:
         out["allOf"] = [_open(branch) for branch in out["allOf"]]
     if "$defs" in out:
