@@ -171,7 +171,7 @@ def job(
         owner=key.name,
         weight=key.weight,
         model=model,
-        ignored=getattr(request.state, "ignored", ""),
+        ignored=request.scope["state"].get("ignored", ""),
     )
 
 
