@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import Start
 from tests.support.dialects import CHAT
 from tests.support.killing import healthy, stopped
 from tests.support.server import DEADLINE_S, ForgeServer, eventually, gone
@@ -105,9 +106,9 @@ def test_hanging_up(small: ForgeServer) -> None:
     assert [worker["cells_used"] for worker in small.workers()] == [0]
 
 
-def test_a_killed_worker(shared_servers: SharedServers) -> None:
+def test_a_killed_worker(start_server: Start) -> None:
     """In the middle of embeddings: the answer comes all the same, and is the same."""
-    server = shared_servers("--workers", "2", "--slots", "2")
+    server = start_server("--workers", "2", "--slots", "2")
     expected = Asking(server, MANY).vectors()
     victim, other = server.pids()
     with stopped(victim, other):
