@@ -40,6 +40,8 @@ SERVER: Final = (
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",
     "packaging",
+    "workers/llama/test_tokenizer.py",  # random texts in 33 vocabularies
+    "workers/template/test_control_text.py",  # and through all templates
 )
 SERVERS: Final = frozenset({"server", "exact_server", "start_server", "shared_servers"})
 """Fixtures: a test that uses one is at least in the tier *server*."""
