@@ -19,7 +19,7 @@ else:
     from backports import zstd
 
 ACCEPTED = "gzip, zstd, deflate"
-"""What the header Accept-Encoding of a refusal says."""
+"""The header Accept-Encoding of a refusal."""
 PLAIN = ("", "identity", "utf-8", "utf8")
 """Names that change nothing; the last two are charsets, which some programs put here."""
 MOST_ENCODINGS = 2

@@ -26,7 +26,7 @@ _RUN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""What is whole, as much as there is, and the half after it: each byte is looked at once."""
+"""Whole characters, as many as there are, and the half after them: each byte is read once."""
 _ANY_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 

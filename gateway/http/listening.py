@@ -12,7 +12,7 @@ SEND_BUFFER = 1 << 16
 """Bytes that the kernel keeps of each response. Left to itself it would grow to megabytes before a
 client that does not read is noticed."""
 LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
-"""What localhost is: some clients try the one address first, some the other, a few only one."""
+"""The addresses of localhost: clients try the one or the other first, a few only one."""
 TRIES = 16
 """Ports that are tried for one that is free in both families."""
 Address = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
