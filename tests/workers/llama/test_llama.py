@@ -61,7 +61,7 @@ def test_context_that_llama_cpp_refuses(f16_model: Model) -> None:
 @pytest.mark.parametrize("n_ctx", [None, 32, 256, 1000])
 def test_context_has_the_cells_asked_for(f16_model: Model, n_ctx: int | None) -> None:
     wanted = spec(EMBEDDED_MODEL, n_ctx=n_ctx)
-    context = Context(f16_model, wanted, 8)
+    context = Context(f16_model, wanted, geometries(f16_model, wanted).base)
     try:
         expected = n_ctx or wanted.slots * min(f16_model.n_ctx_train, 4096)
         assert expected <= context.n_ctx < expected + 256, "llama.cpp rounds up"
@@ -149,7 +149,7 @@ def test_which_steps_had_better_be_narrow(monkeypatch: pytest.MonkeyPatch) -> No
 def test_more_streams_than_a_narrow_step_holds(f16_model: Model) -> None:
     """llama.cpp cuts the step then; results are those of one sequence alone."""
     wanted = msgspec.structs.replace(spec(EMBEDDED_MODEL, n_ctx=1024), slots=100)
-    context = Context(f16_model, wanted, 100)
+    context = Context(f16_model, wanted, geometries(f16_model, wanted).base)
     few = Context(f16_model, spec(EMBEDDED_MODEL), 8)
     try:
         assert llama_cpp.llama_n_ubatch(context.handle) == 48

@@ -39,7 +39,7 @@ def wanted(**options: Any) -> WorkerSpec:
 
 
 def logits(model: Model, asked: WorkerSpec) -> bytes:
-    context = Context(model, asked, 8)
+    context = Context(model, asked, geometries(model, asked).base)
     try:
         tokens = model.tokenize(TEXT)
         assert context.decode([(0, 0, tokens, 1)]) == OK
