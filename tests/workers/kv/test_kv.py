@@ -4,11 +4,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from workers.kv.cells import LedgerMismatch
 from workers.kv.host_cache import HostCache
-from workers.kv.kv import KVCache
 from workers.kv.prefix_cache import WORTH
+
+from workers.kv.kv import KVCache
 
 
 class MirrorMemory:
