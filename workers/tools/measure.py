@@ -95,7 +95,7 @@ class Bench:
     def decode(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
         """Measure steps of one token for each of ``size`` streams, for each size."""
         for size in sizes:
-            first = self.prompt(min(MIX_PROMPT, self._geometries.longest // 2))
+            first = self.prompt(min(MIX_PROMPT, self._geometries.longest // (2 * size)))
             room = self._geometries.longest // size - len(first)
             if size > max(self.spec.slots, LARGEST_BATCH, 1) or size > self.spec.batch or room < 3:
                 return
