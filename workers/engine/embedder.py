@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from workers.kv.kv import KVCache, Memory, Resident
+from workers.kv.kv import KVCache, Memory, ResidentSequence
 from workers.kv.snapshots import SnapshotStore
 from workers.llama import EmbeddingShape, LoadFailed
 from workers.llama.pooling import Pooled, Rows
@@ -65,7 +65,7 @@ class Input:
 
     def restart(self) -> None:
         """Forget what was computed."""
-        self.resident: Resident | None = None
+        self.resident: ResidentSequence | None = None
         self.pooled = Pooled()
 
 

@@ -7,8 +7,8 @@ import msgspec
 
 from workers.chat_format import ParsedOutput, together
 from workers.engine.answer_text import NOTHING, AnswerText, Voice
-from workers.kv.kv import Resident
-from workers.kv.snapshots import Snapshot
+from workers.kv.kv import ResidentSequence
+from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import BiasedAway, Guide, allows, without
 from workers.output.echo import Echo
@@ -48,8 +48,8 @@ class EngineSequence:
         self.prompt_tokens = len(prompt)
         self.tokens = prompt + request.resume
         self.borders = borders
-        self.resident: Resident | None = None
-        self.saved: Snapshot | None = None
+        self.resident: ResidentSequence | None = None
+        self.saved: PrefixSnapshot | None = None
         """What it computed, while it is paused."""
         self.started = False
         """True if the gateway was told that it took a slot."""

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from workers.kv.radix import common
-from workers.kv.snapshots import Mark, Snapshot, SnapshotStore, usable
-from workers.kv.state import State
+from workers.kv.snapshots import Mark, PrefixSnapshot, SnapshotStore, usable
+from workers.kv.state import SequenceState
 from workers.planning.geometry import Geometries, Geometry
 
 WORTH = 16
@@ -41,13 +41,13 @@ class Memory(Protocol):
     def drop(self, number: int) -> None: ...
     def cut(self, number: int, end: int) -> None: ...
     def length(self, number: int) -> int: ...
-    def save(self, number: int) -> State: ...
-    def restore(self, number: int, state: State) -> bool: ...
-    def mark(self, number: int) -> State: ...
-    def rewind(self, number: int, state: State, end: int) -> bool: ...
+    def save(self, number: int) -> SequenceState: ...
+    def restore(self, number: int, state: SequenceState) -> bool: ...
+    def mark(self, number: int) -> SequenceState: ...
+    def rewind(self, number: int, state: SequenceState, end: int) -> bool: ...
 
 
-class Resident:
+class ResidentSequence:
     """A sequence with cells, under a number that may change: cells of its first tokens."""
 
     __slots__ = ("borders", "length", "marks", "number", "scope", "tokens")
@@ -75,7 +75,7 @@ class KVCache:
         self._memory = memory
         self._store = store
         self._cuts = cuts
-        self._residents: dict[int, Resident] = {}
+        self._residents: dict[int, ResidentSequence] = {}
         """By number."""
         self.geometries = geometries
         self.geometry = geometries.base
@@ -111,9 +111,9 @@ class KVCache:
         scope: str = "",
         *,
         share: bool = True,
-        saved: Snapshot | None = None,
+        saved: PrefixSnapshot | None = None,
         borders: Sequence[int] = (),
-    ) -> Resident:
+    ) -> ResidentSequence:
         """Give ``tokens`` (a live list) a number, and cells for what is known of them already.
 
         ``share``: what other sequences computed may be used. ``saved``: what it computed itself,
@@ -123,8 +123,8 @@ class KVCache:
         source, count = self._source(tokens, scope) if share else (None, 0)
         if saved is not None and (own := saved.usable(len(tokens) - 1)) >= count:
             source, count = saved, own
-        resident = Resident(number, tokens, scope, () if self._cuts else borders)
-        if isinstance(source, Resident):
+        resident = ResidentSequence(number, tokens, scope, () if self._cuts else borders)
+        if isinstance(source, ResidentSequence):
             source = self._copied(source)
             self._store.put(source)
         self._residents[number] = resident
@@ -134,9 +134,11 @@ class KVCache:
             self._store.unpin(saved)
         return resident
 
-    def _source(self, tokens: Sequence[int], scope: str) -> tuple[Snapshot | Resident | None, int]:
+    def _source(
+        self, tokens: Sequence[int], scope: str
+    ) -> tuple[PrefixSnapshot | ResidentSequence | None, int]:
         """Find what gives the most first ``tokens``, and how many."""
-        source: Snapshot | Resident | None
+        source: PrefixSnapshot | ResidentSequence | None
         source, count = self._store.longest(scope, tokens)
         if source is not None and count * COPIES < len(source.tokens):
             source, count = None, 0
@@ -148,17 +150,19 @@ class KVCache:
                     source, count = resident, found
         return source, count
 
-    def _marks(self, resident: Resident) -> list[Mark] | None:
+    def _marks(self, resident: ResidentSequence) -> list[Mark] | None:
         return None if self._cuts else resident.marks
 
-    def _copied(self, resident: Resident) -> Snapshot:
+    def _copied(self, resident: ResidentSequence) -> PrefixSnapshot:
         """A snapshot of what ``resident`` has now."""
         state = self._memory.save(resident.number)
         marks = self._marks(resident)
         tokens = resident.tokens[: resident.length]
-        return Snapshot(resident.scope, tokens, state, None if marks is None else tuple(marks))
+        return PrefixSnapshot(
+            resident.scope, tokens, state, None if marks is None else tuple(marks)
+        )
 
-    def _restore(self, resident: Resident, snapshot: Snapshot, count: int) -> None:
+    def _restore(self, resident: ResidentSequence, snapshot: PrefixSnapshot, count: int) -> None:
         """Bring back the first ``count`` tokens of ``snapshot``; on failure there are none."""
         self._store.use(snapshot)
         number = resident.number
@@ -177,23 +181,23 @@ class KVCache:
         if not self._cuts:
             self.mark(resident)
 
-    def extend(self, resident: Resident, count: int) -> None:
+    def extend(self, resident: ResidentSequence, count: int) -> None:
         """``count`` more of its tokens were computed."""
         resident.length += count
 
-    def cut(self, resident: Resident, length: int) -> None:
+    def cut(self, resident: ResidentSequence, length: int) -> None:
         """Give up what was computed after the first ``length`` tokens; the memory must allow it."""
         self._memory.cut(resident.number, length)
         resident.length = length
 
-    def mark(self, resident: Resident) -> None:
+    def mark(self, resident: ResidentSequence) -> None:
         """Remember what can't be cut: snapshots of ``resident`` can be cut to here."""
         if self._cuts or any(mark.end == resident.length for mark in resident.marks):
             return
         resident.marks.append(Mark(resident.length, self._memory.mark(resident.number)))
         del resident.marks[1 : 1 - MOST_MARKS]
 
-    def pause(self, resident: Resident) -> Snapshot | None:
+    def pause(self, resident: ResidentSequence) -> PrefixSnapshot | None:
         """Take the cells of a sequence that will go on; None if it had none.
 
         What it computed is kept until it attaches again or is forgotten, and others may use it.
@@ -204,23 +208,25 @@ class KVCache:
         self.drop(resident)
         return snapshot
 
-    def forget(self, saved: Snapshot) -> None:
+    def forget(self, saved: PrefixSnapshot) -> None:
         """A paused sequence will not go on."""
         self._store.unpin(saved)
 
-    def keep(self, resident: Resident) -> None:
+    def keep(self, resident: ResidentSequence) -> None:
         """A sequence ended; others may use what it computed."""
         tokens = resident.tokens[: resident.length]
         if tokens and not self._store.covers(resident.scope, tokens):
             self._store.put(self._copied(resident))
         self.drop(resident)
 
-    def drop(self, resident: Resident) -> None:
+    def drop(self, resident: ResidentSequence) -> None:
         """A sequence gives up its cells and its number."""
         self._memory.drop(resident.number)
         del self._residents[resident.number]
 
-    def coming(self, tokens: Sequence[int], scope: str, computing: Iterable[Resident]) -> int:
+    def coming(
+        self, tokens: Sequence[int], scope: str, computing: Iterable[ResidentSequence]
+    ) -> int:
         """Return how many first ``tokens`` to await and copy, rather than compute twice.
 
         ``computing`` are the sequences that will be computed in the next steps. It pays if one of
@@ -245,12 +251,12 @@ class KVCache:
             if hole not in self._residents:
                 self._move(self._residents.pop(max(self._residents)), hole)
 
-    def _move(self, resident: Resident, number: int) -> None:
+    def _move(self, resident: ResidentSequence, number: int) -> None:
         state = self._memory.save(resident.number)
         self._memory.drop(resident.number)
         self._put(resident, number, state)
 
-    def _put(self, resident: Resident, number: int, state: State | None) -> None:
+    def _put(self, resident: ResidentSequence, number: int, state: SequenceState | None) -> None:
         resident.number = number
         self._residents[number] = resident
         if state is not None and not self._memory.restore(number, state):

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from workers.kv.radix import RadixTree
-from workers.kv.state import State
+from workers.kv.state import SequenceState
 
 PINNED_BYTES = 1 << 30
 """Saved work of paused sequences may take so much beyond the capacity, or the capacity if that is
@@ -25,19 +25,19 @@ TOKEN_BYTES = 8
 
 
 class Mark(NamedTuple):
-    """What a memory that can't be cut held after the first ``end`` tokens."""
+    """The content of a memory that can't be cut, after the first ``end`` tokens."""
 
     end: int
-    state: State
+    state: SequenceState
 
 
-class Snapshot:
+class PrefixSnapshot:
     """The state of a sequence, and the tokens it holds. Compared by identity."""
 
     __slots__ = ("marks", "scope", "size", "state", "tokens")
 
     def __init__(
-        self, scope: str, tokens: Sequence[int], state: State, marks: Sequence[Mark] | None
+        self, scope: str, tokens: Sequence[int], state: SequenceState, marks: Sequence[Mark] | None
     ) -> None:
         """``scope``: only its prompts may use it. ``marks`` None: it can be cut anywhere."""
         self.scope = scope
@@ -67,23 +67,23 @@ class SnapshotStore:
     def __init__(self, capacity: int) -> None:
         """``capacity`` in bytes; with 0 only what is pinned is kept."""
         self._capacity = capacity
-        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
+        self._snapshots: OrderedDict[int, PrefixSnapshot] = OrderedDict()
         """By their keys in the trees, the least recently used first."""
-        self._keys: dict[Snapshot, int] = {}
+        self._keys: dict[PrefixSnapshot, int] = {}
         self._trees: dict[str, RadixTree] = {}
         """The tokens, for each scope."""
-        self._exact: dict[bytes, Snapshot] = {}
+        self._exact: dict[bytes, PrefixSnapshot] = {}
         """By a digest of scope and tokens."""
-        self._pinned: dict[Snapshot, None] = {}
+        self._pinned: dict[PrefixSnapshot, None] = {}
         """Those of paused sequences, the oldest first."""
         self._next_key = 0
         self.bytes = 0
         """The size of all snapshots."""
 
-    def __iter__(self) -> Iterator[Snapshot]:
+    def __iter__(self) -> Iterator[PrefixSnapshot]:
         return iter(self._snapshots.values())
 
-    def put(self, snapshot: Snapshot, *, pinned: bool = False) -> None:
+    def put(self, snapshot: PrefixSnapshot, *, pinned: bool = False) -> None:
         """Keep ``snapshot``; ``pinned``: until :meth:`unpin`, even beyond the capacity.
 
         What it makes needless goes.
@@ -99,12 +99,12 @@ class SnapshotStore:
         self.bytes += snapshot.size
         self._shrink()
 
-    def unpin(self, snapshot: Snapshot) -> None:
+    def unpin(self, snapshot: PrefixSnapshot) -> None:
         """The work of a paused sequence was restored, or is not needed any more."""
         self._pinned.pop(snapshot, None)
         self._shrink()
 
-    def longest(self, scope: str, tokens: Sequence[int]) -> tuple[Snapshot | None, int]:
+    def longest(self, scope: str, tokens: Sequence[int]) -> tuple[PrefixSnapshot | None, int]:
         """Find the snapshot that gives the most first ``tokens``, and how many: None and 0 if none.
 
         One token is left over, because the logits after the last one are needed.
@@ -123,12 +123,12 @@ class SnapshotStore:
                     break
         return best, size
 
-    def use(self, snapshot: Snapshot) -> None:
-        """It was restored: it is the last to go."""
+    def use(self, snapshot: PrefixSnapshot) -> None:
+        """Take note that it was restored: it is the last to go."""
         if snapshot in self._keys:
             self._snapshots.move_to_end(self._keys[snapshot])
 
-    def remove(self, snapshot: Snapshot) -> None:
+    def remove(self, snapshot: PrefixSnapshot) -> None:
         """Forget it."""
         key = self._keys.pop(snapshot)
         del self._snapshots[key]
@@ -153,7 +153,7 @@ class SnapshotStore:
                 return True
         return False
 
-    def _within(self, snapshot: Snapshot) -> list[Snapshot]:
+    def _within(self, snapshot: PrefixSnapshot) -> list[PrefixSnapshot]:
         """Snapshots of which it holds all tokens, and can be cut to them."""
         tree = self._trees.get(snapshot.scope)
         ends = [same for same, _ in tree.path(snapshot.tokens)] if tree is not None else []

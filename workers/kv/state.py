@@ -16,7 +16,7 @@ HEAD = 8
 WORD = 4
 
 
-class State(NamedTuple):
+class SequenceState(NamedTuple):
     """The state of one sequence, taken from a context with so many ``streams``."""
 
     data: memoryview
@@ -31,7 +31,7 @@ class State(NamedTuple):
         """Return its bytes."""
         return len(self.data)
 
-    def translated(self, streams: int) -> "State":
+    def translated(self, streams: int) -> "SequenceState":
         """Return the same state for a context with so many streams."""
         if streams == self.streams or not self.parts:
             return self._replace(streams=streams)
@@ -43,7 +43,7 @@ class State(NamedTuple):
             pieces += _restreamed(self.data[start:end], self.streams, streams)
         end = sum(map(len, pieces))
         data = memoryview(b"".join([*pieces, self.data[self.end :]]))
-        return State(data, tuple(starts), end, streams)
+        return SequenceState(data, tuple(starts), end, streams)
 
 
 def _restreamed(part: memoryview, old: int, new: int) -> Iterator[bytes | memoryview]:

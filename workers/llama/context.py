@@ -8,7 +8,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.kv.state import HEAD, State
+from workers.kv.state import HEAD, SequenceState
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.model import Model
 from workers.llama.pooling import Pooling, Rows
@@ -233,13 +233,13 @@ class Context:
         """Free the cells after the first ``end`` tokens; only where ``model.can_cut``."""
         llama_cpp.llama_memory_seq_rm(self._memory, number, end, -1)
 
-    def save(self, number: int) -> State:
+    def save(self, number: int) -> SequenceState:
         """Return the state of a sequence."""
         data = self._state(number, 0)
-        return State(data, *self._parts(len(data), number), self._streams)
+        return SequenceState(data, *self._parts(len(data), number), self._streams)
 
     def _parts(self, size: int, number: int) -> tuple[tuple[int, ...], int]:
-        """Where a state's parts of attention memories begin, and where the last of them ends."""
+        """Return where parts of attention memories begin, and where the last of them ends."""
         if self._model.recurrent:
             return (), HEAD
         if self._model.can_cut:
@@ -249,17 +249,17 @@ class Context:
             return (HEAD,), size - second
         return (HEAD, size - second), size
 
-    def restore(self, number: int, state: State) -> bool:
+    def restore(self, number: int, state: SequenceState) -> bool:
         """Give a sequence without cells those of ``state``; on failure, False, it stays so."""
         return self._set(number, state, 0)
 
-    def mark(self, number: int) -> State:
+    def mark(self, number: int) -> SequenceState:
         """Return the part of a sequence's state that can't be cut."""
         data = self._state(number, PARTIAL)
         windows = not (self._model.recurrent or self._model.hybrid)
-        return State(data, (HEAD,) if windows else (), len(data), self._streams)
+        return SequenceState(data, (HEAD,) if windows else (), len(data), self._streams)
 
-    def rewind(self, number: int, state: State, end: int) -> bool:
+    def rewind(self, number: int, state: SequenceState, end: int) -> bool:
         """Cut a sequence to its first ``end`` tokens, of which ``state`` is the :meth:`mark`."""
         return self._set(number, state, PARTIAL) and bool(
             llama_cpp.llama_memory_seq_rm(self._memory, number, end, -1)
@@ -272,7 +272,7 @@ class Context:
         llama_cpp.llama_state_seq_get_data_ext(self.handle, pointer, size, number, flags)
         return data.data
 
-    def _set(self, number: int, state: State, flags: int) -> bool:
+    def _set(self, number: int, state: SequenceState, flags: int) -> bool:
         data = np.frombuffer(state.translated(self._streams).data, np.uint8)
         pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         size = len(data)

@@ -37,11 +37,11 @@ def reference(made: Driver, tokens: abc.Sequence[int]) -> list[NDArray[np.float6
     """Log probabilities after each of ``tokens``, computed one token at a time."""
     n_vocab, rows = made.input_processor._model.n_vocab, []
     for position, token in enumerate(tokens):
-        assert made.context.decode([(7, position, [token], 1)]) == 0
+        assert made.context.decode([(0, position, [token], 1)]) == 0
         row = llama_cpp.llama_get_logits_ith(made.context.handle, 0)
         logits = np.ctypeslib.as_array(row, (n_vocab,)).astype(np.float64)
         rows.append(logits - np.logaddexp.reduce(logits))
-    made.context.drop(7)
+    made.context.drop(0)
     return rows
 
 
