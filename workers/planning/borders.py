@@ -16,14 +16,15 @@ from collections.abc import Callable, Sequence
 LAST = 4
 """Messages from the end whose beginnings are borders."""
 LEAST = 4
-"""Tokens between two borders: a state takes memory."""
+"""Tokens between two borders, and before the first one: a state takes memory."""
 DISTANCES = (64, 256, 1024)
 """From the end, of a prompt without messages."""
 
 
 def borders(tokens: Sequence[int], control: Callable[[int], bool]) -> list[int]:
     """Return positions within ``tokens``, in ascending order."""
-    opening = [at for at in range(1, len(tokens)) if control(tokens[at])]
+    # The first message's own tokens, after one for the text's beginning, open nothing else.
+    opening = [at for at in range(LEAST, len(tokens)) if control(tokens[at])]
     spaced = list[int]()
     end = len(tokens)
     for at in reversed(opening):
