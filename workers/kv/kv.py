@@ -170,7 +170,7 @@ class KVCache:
         if not count:
             return
         if not self._memory.restore(number, snapshot.state):
-            self._store.discard(snapshot)  # it would fail again
+            self._store.reject(snapshot)
             return
         marks = [mark for mark in snapshot.marks or () if mark.end <= count]
         if count < len(snapshot.tokens):

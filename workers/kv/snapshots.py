@@ -164,6 +164,11 @@ class SnapshotStore:
         if snapshot in self._keys:
             self.remove(snapshot)
 
+    def reject(self, snapshot: PrefixSnapshot) -> None:
+        """It could not be restored, and would fail again; that of a paused one is left to that."""
+        if snapshot not in self._pinned:
+            self.discard(snapshot)
+
     def covers(self, scope: str, tokens: Sequence[int]) -> bool:
         """Return whether one gives all of ``tokens``, which counts as a use of it."""
         for count, keys in self._prefixes(scope, tokens):
