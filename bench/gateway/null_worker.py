@@ -115,9 +115,7 @@ class NullWorker:
                 self._advance(found, now)
         if self._events:
             self._steps += 1
-            load = Load(
-                steps=self._steps, decode_tokens=self._tokens, running=len(self._running)
-            )
+            load = Load(steps=self._steps, decode_tokens=self._tokens, running=len(self._running))
             self._sock.sendall(encode(Step(self._events, load)))
             self._events.clear()
 

@@ -55,7 +55,7 @@ class WorkerLink(asyncio.Protocol):
         self.parked: dict[int, int] = {}
         """Attempt by id of each generation whose state is kept there, without a credit."""
         self._holdings = Holdings()
-        """The prompts that it is believed to have; they end with the process, as its memory does."""
+        """The prompts that it is believed to have; they end with the process."""
         self.load = Load()
         self._reports = 0
         """Frames of the engine so far."""
