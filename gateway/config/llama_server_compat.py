@@ -42,7 +42,8 @@ SAME = (
     "split_mode", "tensor_split", "kv_offload", "kv_unified", "override_kv", "rope_scaling",
     "rope_scale", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", "yarn_ext_factor",
     "yarn_attn_factor", "yarn_beta_slow", "yarn_beta_fast", "chat_template", "chat_template_file",
-    "keep_alive", "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics",
+    "keep_alive", "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin",
+    "metrics",
 )  # fmt: skip
 """Options of both."""
 OURS_ALONE = frozenset({
