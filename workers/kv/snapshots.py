@@ -135,7 +135,7 @@ class SnapshotStore:
         return None, 0
 
     def _prefixes(self, scope: str, tokens: Sequence[int]) -> Iterable[tuple[int, Keys]]:
-        """How many first ``tokens`` which snapshots can be cut to, from the fewest to the most."""
+        """Yield to how many first ``tokens`` which snapshots can be cut, from the fewest to the most."""
         tree = self._trees.get(scope)
         if tree is None:
             return ()
@@ -165,7 +165,7 @@ class SnapshotStore:
             self.remove(snapshot)
 
     def reject(self, snapshot: PrefixSnapshot) -> None:
-        """It could not be restored, and would fail again; that of a paused one is left to that."""
+        """Forget what could not be restored, for it would fail again; not a paused sequence's."""
         if snapshot not in self._pinned:
             self.discard(snapshot)
 

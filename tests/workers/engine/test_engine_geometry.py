@@ -134,7 +134,7 @@ def test_several_long_ones_at_once(made: Recorder) -> None:
 @auto
 def test_streams_again_when_they_hold_as_many(made: Recorder) -> None:
     """In cells in common only as long as that pays."""
-    short = [request(n, 30, CALM + 40) for n in (1, 2, 3)]
+    short = [request(n, 30, CALM + 40) for n in (1, 2, 3, 4)]
     long = request(9, 800, 3)
     alone = made.alone([*short, long])
     all_same(alone, made.made.run(*short, long))
