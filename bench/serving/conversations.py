@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from .client import Messages
 from .prompts import Prompts
+from .repeats import PIECE
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +106,18 @@ def fitted(lengths: list[int], room: int) -> list[int]:
 
 
 def tools(prompts: Prompts, words: int) -> str:
-    """A system prompt of about so many words: the descriptions of tools, then instructions."""
+    """A system prompt of about so many words and marks: descriptions of tools, instructions."""
     said = ["You are an agent. You may use these tools:"]
     for _ in range(TOOLS):
         name, one, other = (prompts.text(1).strip() for _ in range(3))
-        described = {one: prompts.text(words // 40).strip(), other: "string"}
+        described = {one: prompts.text(words // 50).strip(), other: "string"}
         said.append(
             json.dumps(
-                {"name": name, "description": prompts.text(words // 20).strip(),
+                {"name": name, "description": prompts.text(words // 25).strip(),
                  "parameters": described}
             )
         )  # fmt: skip
-    rest = words - sum(len(line.split()) for line in said)
+    rest = words - sum(len(PIECE.findall(line)) for line in said)
     return "\n".join(said) + "\n" + prompts.text(max(1, rest))
 
 

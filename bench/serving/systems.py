@@ -87,7 +87,7 @@ def forge_itself(
 
     @contextlib.asynccontextmanager
     async def up(settings: Settings) -> AsyncIterator[Up]:
-        number = workers_of(options, tree)
+        number = workers_of(settings.model, options, tree)
         cells = settings.ctx // min(number, settings.slots)  # a worker more than clients is spare
         given = (
             "--model", str(settings.model), "--alias", "bench",
@@ -101,11 +101,12 @@ def forge_itself(
     return System(name, up, is_forge=True, drafts=drafts)
 
 
-def workers_of(options: Sequence[str], tree: Path | None) -> int:
-    """How many workers a Forge with these options has."""
+def workers_of(model: Path, options: Sequence[str], tree: Path | None) -> int:
+    """How many workers a Forge with these options has for a model."""
     if "--workers" in options:
         return int(options[options.index("--workers") + 1])
-    return int(_asked(tree, "print(Config().shape().workers)"))
+    path = str(model.absolute())
+    return int(_asked(tree, f"print(Config(model={path!r}).shape().workers)"))
 
 
 def drafting(on: bool, tree: Path | None) -> list[str]:

@@ -27,7 +27,7 @@ from bench.serving.conversations import (
     source,
 )
 from bench.serving.prompts import Prompts
-from bench.serving.repeats import repeated
+from bench.serving.repeats import PIECE, repeated
 
 WORDS = [f"{a}{b}ry" for a in ("can", "lib", "sum", "tan") for b in "aeiou"]
 ROOM = 4096
@@ -87,7 +87,7 @@ def test_agents_share_their_tools() -> None:
     assert {len(one) for one in found} == {4}
     (system,) = {one[0].added[0]["content"] for one in found}
     assert found[0][0].added[0]["role"] == "system"
-    assert len(system.split()) == pytest.approx(700, rel=0.02)
+    assert len(PIECE.findall(system)) == pytest.approx(700, rel=0.02)
     results = [len(turn.added[0]["content"].split()) - 2 for one in found for turn in one[1:]]
     assert all(RESULT.least <= n <= RESULT.most for n in results)
     assert median(results) == pytest.approx(RESULT.median, rel=0.2)

@@ -50,13 +50,14 @@ def test_the_short_form_has_all_kinds() -> None:
     assert kinds == {*Lifelike.__slots__}
 
 
+@pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
 def test_a_small_run(tmp_path: Path) -> None:
     """Forge alone, since the peer is missing, and a second Forge from a checkout beside it."""
     main(
         [
             "--suite", "lifelike", "--model", "embedded", "--llama-bin", str(tmp_path),
             "--systems", "forge,llama-server", "--beside", f"again: @{ROOT} --workers 2",
-            "--ctx", "1024", "--out", str(tmp_path),
+            "--ctx", "2048", "--out", str(tmp_path),
         ],
         SMALLEST,
     )  # fmt: skip
