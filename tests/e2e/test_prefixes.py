@@ -1,4 +1,4 @@
-"""A prompt that lost its KV cells to another comes back from host memory: clients see it cached."""
+"""A prompt whose sequence has ended comes back from host memory: clients see it cached."""
 
 from tests.conftest import Start
 from tests.support.server import eventually
