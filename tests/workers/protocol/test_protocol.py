@@ -146,9 +146,9 @@ EVENTS = (
     | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | TEXTS)
 )
 INFOS = st.builds(
-    ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, st.booleans(), SMALL
+    ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, st.booleans()
 )
-LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
+LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS, SMALL, SMALL)
 FROM_WORKER = (
     st.builds(Ready, SMALL, SMALL, INFOS)
     | st.builds(StartupFailed, TEXTS)
