@@ -16,6 +16,7 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from workers import llama
 from workers.chat_format import detect
+from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
 from workers.input_processor import InputProcessor
@@ -142,6 +143,9 @@ class Outcome:
     reason: str | None = None
     failure: Failed | None = None
     parked: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    deltas: int = 0
     vector: bytes = b""
 
     @property
@@ -175,7 +179,12 @@ class Driver:
     """The engine, its inbox, and everything it said."""
 
     def __init__(
-        self, model: Model, context: Context, spec: WorkerSpec, budget: StepBudget | None = None
+        self,
+        model: Model,
+        context: Context,
+        spec: WorkerSpec,
+        budget: StepBudget | None = None,
+        drafting: Drafting | None = None,
     ) -> None:
         n_seq = 8
         self.context = context
@@ -196,6 +205,7 @@ class Driver:
             self._receive,
             self._on_step,
             budget or AllAtOnce(spec.batch, None),
+            drafting,
         )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
@@ -205,7 +215,13 @@ class Driver:
         limit = model.info("m", context.n_ctx).n_ctx_seq
         chat_format, generates = detect(model.chat_template), context.generates
         self.input_processor = InputProcessor(
-            model, template, chat_format, limit, self.shape, generates=generates
+            model,
+            template,
+            chat_format,
+            limit,
+            self.shape,
+            generates=generates,
+            drafts=drafting is not None,
         )
 
     def close(self) -> None:
@@ -232,6 +248,11 @@ class Driver:
             elif isinstance(event, Delta | Finished):
                 assert outcome.started is not None or event.ids == []
                 outcome.ids += event.ids
+                outcome.deltas += 1
+                if event.drafts is not None:
+                    assert 0 <= event.drafts.accepted <= event.drafts.drafted
+                    outcome.drafted += event.drafts.drafted
+                    outcome.accepted += event.drafts.accepted
                 outcome.texts.append(event.text)
                 outcome.logprobs += event.extra.logprobs if event.extra is not None else []
                 outcome.reason = event.reason if isinstance(event, Finished) else None
@@ -325,12 +346,13 @@ def driver(
     exact: bool = False,
     budget: StepBudget | None = None,
     cache_bytes: int = 0,
+    drafting: Drafting | None = None,
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
     wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes)
     context = Context(model, wanted, 8)
-    made = Driver(model, context, wanted, budget)
+    made = Driver(model, context, wanted, budget, drafting)
     try:
         yield made
     finally:

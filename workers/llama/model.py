@@ -63,6 +63,10 @@ class Model:
         self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
         """The bytes of every token; empty for control tokens."""
         self.tokenizer = Tokenizer(vocab)
+        self.drafts = not (
+            llama_cpp.llama_model_is_recurrent(handle) or llama_cpp.llama_model_is_hybrid(handle)
+        )
+        """True if the last tokens can be taken back. Windows keep what stands before a step."""
         self.shares_prefixes = not (
             llama_cpp.llama_model_is_recurrent(handle)
             or llama_cpp.llama_model_is_hybrid(handle)
