@@ -16,7 +16,7 @@ from workers.protocol import Drafts, Extra, Generate, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
 
 
-class Progress(NamedTuple):
+class NewTokens(NamedTuple):
     """The results of a step for one sequence."""
 
     ids: list[int]
@@ -220,7 +220,7 @@ class EngineSequence:
         self._drafted = end
         self.drafts = found[:end] + [self.tokens[-1]] * (count - end)
 
-    def advance(self, context: Context, row: int) -> Progress:
+    def advance(self, context: Context, row: int) -> NewTokens:
         """Choose the token after batch row ``row``, and those after each draft that was chosen.
 
         The rows of drafts follow. What comes out is what single steps would have brought: each
@@ -231,7 +231,7 @@ class EngineSequence:
         """
         drafts, self.drafts = self.drafts, []
         predicted = bool(drafts) and self.lookup is not None and self.lookup.predicted
-        whole, same = Progress([], "", None, None), 0
+        whole, same = NewTokens([], "", None, None), 0
         while whole.reason is None and same == len(whole.ids):
             try:
                 found = self.append(*self.choose(context, row + same))
@@ -250,7 +250,7 @@ class EngineSequence:
         self._drafted = 0
         return whole._replace(drafts=told)
 
-    def append(self, token: int, logprob: Logprob | None) -> Progress:
+    def append(self, token: int, logprob: Logprob | None) -> NewTokens:
         """Take a sampled token, how likely it was, and those that must follow it.
 
         Its probability is told at once, even if its text is held back or taken away by a stop
@@ -278,7 +278,7 @@ class EngineSequence:
             extra = msgspec.structs.replace(extra or Extra(), logprobs=[logprob])
         if reason == "stop" and self._text.called:
             reason = "tool_calls"
-        return Progress(ids, content, extra, reason)
+        return NewTokens(ids, content, extra, reason)
 
     def _forced(self) -> list[int]:
         """Tokens that the guide leaves no choice about: they are computed in one step, unsampled.
@@ -309,7 +309,7 @@ class EngineSequence:
             self._sampler = None
 
 
-def _together(first: Progress, second: Progress) -> Progress:
+def _together(first: NewTokens, second: NewTokens) -> NewTokens:
     """Return the results of two tokens as those of one step."""
     if not first.ids:
         return second
@@ -321,7 +321,7 @@ def _together(first: Progress, second: Progress) -> Progress:
         _, reasoning, calls = together(*parts)
         extra = Extra(reasoning, calls, [*first.extra.logprobs, *second.extra.logprobs])
     ids = [*first.ids, *second.ids]
-    return Progress(ids, first.text + second.text, extra, second.reason)
+    return NewTokens(ids, first.text + second.text, extra, second.reason)
 
 
 Chunk = tuple[EngineSequence, int]
