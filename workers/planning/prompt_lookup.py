@@ -36,7 +36,7 @@ _KEY = (1 << _BITS * MATCH) - 1
 
 
 class PromptLookup:
-    """What one sequence has said and was told, and the place in it that the answer follows."""
+    """The text of one sequence, and the place in it that its answer follows."""
 
     def __init__(self, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
         """``prediction``: tokens that the answer is expected to begin with, and to resemble."""

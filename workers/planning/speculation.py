@@ -43,7 +43,7 @@ CREDIT, DEBT = 20.0, 3.0
 
 
 class Prospect(NamedTuple):
-    """What is known of a stream before a step."""
+    """The facts about a stream before a step."""
 
     rate: float
     """The share of its tokens that were as foreseen lately; 0: none is foreseen now."""

@@ -1,5 +1,7 @@
 """Drafts that are looked up: what follows what was said before, and how often that was right."""
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,10 +10,8 @@ from workers.planning.prompt_lookup import INDEXED, MATCH, PromptLookup
 TOKENS = st.lists(st.integers(0, 5), max_size=60)
 
 
-def after(
-    prompt: list[int], answer: list[int], prediction: list[int] | None = None
-) -> PromptLookup:
-    made = PromptLookup(prompt, prediction or [])
+def after(prompt: list[int], answer: list[int], prediction: Sequence[int] = ()) -> PromptLookup:
+    made = PromptLookup(prompt, prediction)
     for token in answer:
         made.push(token)
     return made
@@ -78,9 +78,8 @@ def test_the_rate_is_known_before_anything_was_drafted() -> None:
     prompt = [*range(100)]
     good = after(prompt, [*range(50)])
     assert good.rate > 0.97
-    bad = after(
-        prompt, [token for start in range(0, 60, 5) for token in (*range(start, start + 3), 200)]
-    )
+    starts = range(0, 60, 5)
+    bad = after(prompt, [token for at in starts for token in (at, at + 1, at + 2, 200)])
     for token in (90, 91, 92):
         bad.push(token)
     assert 0 < bad.rate < 0.1
