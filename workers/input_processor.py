@@ -25,7 +25,6 @@ from workers.protocol import (
     NOT_SUPPORTED,
     STRICT_SCHEMA,
     Chat,
-    Constraint,
     Generate,
     Grammar,
     Infill,
@@ -220,7 +219,9 @@ class InputProcessor:
         for judge in (None, self._compiler.judge(), only_anything):
             try:
                 grammar = self._answer(content, prompt, thinking, form, judge)
-                return self._compiler.compile(grammar, probe=source is not None)
+                return self._compiler.compile(
+                    grammar, request.cache_scope, probe=source is not None
+                )
             except ConstraintFailed as error:
                 failed = failed or f"'{param}' can't be enforced: {error}"
             except Unenforceable as error:
@@ -230,17 +231,19 @@ class InputProcessor:
                 break
             if not _has_lenient(content, use) and judge is not None:
                 break
-        raise InputRefused(BAD_CONSTRAINT, failed + self._hint(constraint, param), param)
+        raise InputRefused(BAD_CONSTRAINT, failed + self._hint(request, param), param)
 
-    def _hint(self, constraint: Constraint | None, param: str) -> str:
+    def _hint(self, request: Generate, param: str) -> str:
         """Return the way out, if the answer's schema is the trouble and there is one."""
+        constraint = request.params.constraint
         if not isinstance(constraint, JsonSchema) or not param.startswith(constraint.param):
             return ""
         if constraint.within != STRICT_SCHEMA or not constraint.strict:
             return ""
         try:
             lenient = msgspec.structs.replace(constraint, strict=False)
-            self._compiler.compile(answer(lenient, judge=self._compiler.judge()), probe=False)
+            grammar = answer(lenient, judge=self._compiler.judge())
+            self._compiler.compile(grammar, request.cache_scope, probe=False)
         except ConstraintFailed:
             return ""
         return "; with 'strict': false the rest of it is"

@@ -31,6 +31,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """The base priority: when cells run short, the largest gets them first."""
     rank: float = 0.0
     """Its place in the gateway's queue, in seconds: the smallest is computed first."""
+    cache_scope: str = ""
+    """Only requests of the same one may use what was computed for it."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

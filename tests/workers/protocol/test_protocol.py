@@ -138,6 +138,7 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
     params=PARAMS,
     now=NUMBERS,
     resume=TOKENS,
+    cache_scope=TEXTS,
 )
 DRAFTS = st.none() | st.builds(Drafts, SMALL, SMALL, st.booleans())
 EVENTS = (
