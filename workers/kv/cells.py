@@ -94,16 +94,6 @@ class CellLedger:
         self._length[sequence] = self.length(sequence) + count
         self._cells[claim] += count
 
-    def cut(self, sequence: int, length: int) -> None:
-        """``sequence`` gave up cells of its own after the first ``length``."""
-        count = self.length(sequence) - length
-        last = self._last[sequence]
-        if sum(last.holders) > 1 or last.size < count:
-            raise ValueError(f"{count} cells of sequence {sequence} are shared")
-        last.size -= count
-        self._length[sequence] = length
-        self._cells[self._claim[sequence]] -= count
-
     def share(self, source: int, target: int, count: int) -> None:
         """``target``, which holds nothing yet, shares the first ``count`` cells of ``source``."""
         if self.length(target):

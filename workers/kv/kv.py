@@ -29,7 +29,6 @@ class Memory(Protocol):
 
     def share(self, source: int, target: int, count: int) -> None: ...
     def drop(self, sequence: int) -> None: ...
-    def cut(self, sequence: int, length: int) -> None: ...
     def length(self, sequence: int) -> int: ...
     def save(self, sequence: int, first: int, end: int) -> bytearray: ...
     def restore(self, sequence: int, first: int, end: int, state: bytearray) -> bool: ...
@@ -178,11 +177,6 @@ class KVCache:
     def extend(self, seq: int, count: int) -> None:
         """``count`` more tokens of ``seq`` were computed."""
         self._ledger.extend(seq, count)
-
-    def cut(self, seq: int, length: int) -> None:
-        """Give up what was computed of ``seq`` after its first ``length`` tokens, unshared."""
-        self._memory.cut(seq, length)
-        self._ledger.cut(seq, length)
 
     def park(self, seq: int) -> None:
         """``seq`` pauses, and lends its cells or yields them."""

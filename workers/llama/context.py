@@ -235,10 +235,6 @@ class Context:
         """Free the cells of ``sequence``; shared ones stay with the others."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
-    def cut(self, sequence: int, length: int) -> None:
-        """Free the cells of ``sequence`` after its first ``length`` tokens."""
-        llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
-
     def save(self, sequence: int, first: int, end: int) -> bytearray:
         """Return the state of some cells of ``sequence``, for :meth:`restore`."""
         llama_cpp.llama_memory_seq_cp(self._memory, sequence, self._scratch, first, end)

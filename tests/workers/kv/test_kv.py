@@ -52,9 +52,6 @@ class MirrorMemory:
     def drop(self, sequence: int) -> None:
         self.cells.pop(sequence, None)
 
-    def cut(self, sequence: int, length: int) -> None:
-        del self.cells[sequence][length:]
-
     def length(self, sequence: int) -> int:
         return len(self.cells.get(sequence, []))
 
