@@ -8,12 +8,17 @@ import msgspec
 
 from workers.chat_format import ParsedOutput, together
 from workers.engine.answer_text import NOTHING, AnswerText, Voice
+from workers.kv.kv import ResidentSequence
+from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import BiasedAway, ConstraintFailed, Guide, allows, without
 from workers.output.echo import Echo
 from workers.planning.prompt_lookup import PromptLookup
 from workers.protocol import Drafts, Extra, Generate, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
+
+FORESEEN = 256
+"""Tokens of its answer that a sequence is given room for when cells are divided."""
 
 
 class NewTokens(NamedTuple):
@@ -25,13 +30,15 @@ class NewTokens(NamedTuple):
     reason: str | None
     """Why the generation ends, if so."""
     drafts: Drafts | None = None
+    kept: int = 0
+    """Drafts that came true: they have cells."""
 
 
 class EngineSequence:
     """A request on its way through the engine.
 
     ``tokens`` holds the prompt and everything sampled since. Cells exist for the first
-    ``computed`` of them, under the llama.cpp sequence id ``seq``; without cells ``seq`` is None.
+    ``computed`` of them, as ``resident`` says, which is None without cells.
     """
 
     def __init__(
@@ -44,18 +51,22 @@ class EngineSequence:
         voice: Voice | None = None,
         echo: Echo | None = None,
         ends: Sequence[str] = (),
+        borders: Sequence[int] = (),
         lookup: PromptLookup | None = None,
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
         ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
-        model's template ends a turn, where no token does. ``lookup``: knows the prompt.
+        model's template ends a turn, where no token does. ``borders``: after how many tokens of
+        the prompt other prompts are likely to part from it. ``lookup``: knows the prompt.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
         self.tokens = prompt + request.resume
-        self.seq: int | None = None
-        self.computed = 0
+        self.borders = borders
+        self.resident: ResidentSequence | None = None
+        self.saved: PrefixSnapshot | None = None
+        """What it computed, while it is paused."""
         self.started = False
         """True if the gateway was told that it took a slot."""
         self._model = model
@@ -92,9 +103,24 @@ class EngineSequence:
         return len(self.tokens)
 
     @property
+    def computed(self) -> int:
+        """Tokens that have cells."""
+        return 0 if self.resident is None else self.resident.length
+
+    @property
+    def needs(self) -> int:
+        """Cells that it takes before long: some of its answer's are foreseen."""
+        return self.known + min(self.max_tokens - self.sampled, FORESEEN)
+
+    @property
     def lacks(self) -> int:
         """Tokens that are known and not computed: one while it decodes, more while it prefills."""
         return len(self.tokens) - self.computed
+
+    def until_border(self, count: int) -> int:
+        """Return how many of the next ``count`` tokens come before the next border."""
+        ends = (border - self.computed for border in self.borders if border > self.computed)
+        return min(count, *ends, count)
 
     @property
     def sampled(self) -> int:
@@ -225,9 +251,9 @@ class EngineSequence:
 
         The rows of drafts follow. What comes out is what single steps would have brought: each
         token is chosen in the same way and order, and the first that is no draft is the last.
-        ``computed`` grows by the drafts that came true. Raises
-        :class:`workers.output.constraint.ConstraintFailed`, unless there are tokens before that:
-        then the next step raises it.
+
+        Raises :class:`workers.output.constraint.ConstraintFailed`, unless there are tokens before
+        that: then the next step raises it.
         """
         drafts, self.drafts = self.drafts, []
         predicted = bool(drafts) and self.lookup is not None and self.lookup.predicted
@@ -242,13 +268,12 @@ class EngineSequence:
             whole = _together(whole, found)
             while same < min(len(drafts), len(whole.ids)) and drafts[same] == whole.ids[same]:
                 same += 1
-        self.computed += same
-        self.unsampled = max(0, self.known - self.computed - 1)
-        if not self._drafted:
+        self.unsampled = max(0, self.lacks - same - 1)
+        if not drafts:
             return whole
-        told = Drafts(self._drafted, min(same, self._drafted), predicted)
-        self._drafted = 0
-        return whole._replace(drafts=told)
+        drafted, self._drafted = self._drafted, 0
+        told = Drafts(drafted, min(same, drafted), predicted) if drafted else None
+        return whole._replace(drafts=told, kept=same)
 
     def append(self, token: int, logprob: Logprob | None) -> NewTokens:
         """Take a sampled token, how likely it was, and those that must follow it.

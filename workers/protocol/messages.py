@@ -42,7 +42,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Park(msgspec.Struct, frozen=True, tag="park"):
-    """Take a generation off its slot and keep its cells. Answered by ``Parked``, unless it ended.
+    """Take a generation off its slot and keep its state. Answered by ``Parked``, unless it ended.
 
     A later ``Generate`` with the same id goes on where it stopped; ``Cancel`` gives it up. An
     embedding, which is short, keeps nothing and starts again.

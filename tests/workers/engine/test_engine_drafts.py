@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate, with_params
 from workers.engine.drafting import Drafting
 from workers.engine.sequence import Chunk, EngineSequence
+from workers.kv.kv import KVCache
 from workers.llama import Model
+from workers.planning.geometry import Unified
 from workers.protocol import Chat, Generate, Grammar, JsonSchema, Sampling, ToolUse
 
 PROMPT = "Once upon a time there was a little"
@@ -54,25 +56,36 @@ class Guessing(Drafting):
         super().__init__(rows=1)
         self.guess: Guess = lambda stream: []
 
-    def propose(self, chunks: Sequence[Chunk], cells: int) -> None:
-        left = cells - sum(count for _, count in chunks)
+    def propose(self, chunks: Sequence[Chunk], kv: KVCache) -> None:
+        left = kv.geometry.total - kv.used - sum(count for _, count in chunks)
         for stream, _ in chunks:
             stream.drafts = []
             if stream.lacks == 1 and not stream.scoring:
-                stream.drafts = self.guess(stream)[: min(stream.room, left)]
+                room = left if kv.geometry.unified else kv.geometry.cells - stream.known
+                stream.drafts = self.guess(stream)[: max(0, min(stream.room, room))]
                 left -= len(stream.drafts)
 
 
 @contextmanager
-def guessing(model: Model, path: Path) -> Iterator[tuple[Driver, Guessing]]:
+def guessing(model: Model, path: Path, unified: Unified) -> Iterator[tuple[Driver, Guessing]]:
     drafting = Guessing()
-    with driver(model, path, n_ctx=768, exact=True, drafting=drafting) as made:
+    with driver(model, path, n_ctx=2048, exact=True, drafting=drafting, unified=unified) as made:
+        assert made.kv.geometry.unified == (unified == "on")
         yield made, drafting
 
 
 @pytest.fixture
 def guessed(f32_model: Model, f32_path: Path) -> Iterator[tuple[Driver, Guessing]]:
-    with guessing(f32_model, f32_path) as made:
+    with guessing(f32_model, f32_path, "off") as made:
+        yield made
+
+
+@pytest.fixture(params=["off", "on"])
+def either(
+    request: pytest.FixtureRequest, f32_model: Model, f32_path: Path
+) -> Iterator[tuple[Driver, Guessing]]:
+    """With cells of their own for each sequence, or of all together."""
+    with guessing(f32_model, f32_path, request.param) as made:
         yield made
 
 
@@ -182,8 +195,8 @@ def test_another_worker_goes_on_after_any_step(
         assert resume + tuple(rest.ids) == tuple(whole.ids)
 
 
-def test_parked_between_drafts(guessed: tuple[Driver, Guessing]) -> None:
-    made, drafting = guessed
+def test_parked_between_drafts(either: tuple[Driver, Guessing]) -> None:
+    made, drafting = either
     request = generate(1, PROMPT, max_tokens=60)
     plain = made.alone(request)
     drafting.guess = told(plain.ids, wrong_every=6)
@@ -198,9 +211,9 @@ def test_parked_between_drafts(guessed: tuple[Driver, Guessing]) -> None:
     same(outcome, plain)
 
 
-def test_some_of_eight_draft(guessed: tuple[Driver, Guessing]) -> None:
+def test_some_of_eight_draft(either: tuple[Driver, Guessing]) -> None:
     """With drafts of different lengths, right and wrong ones, beside streams without any."""
-    made, drafting = guessed
+    made, drafting = either
     requests = [
         generate(n, f"{n} {PROMPT}", sampling=SEEDED if n % 2 else GREEDY, max_tokens=20 + n)
         for n in range(1, 9)
@@ -217,10 +230,10 @@ def test_some_of_eight_draft(guessed: tuple[Driver, Guessing]) -> None:
 
 
 def test_what_is_kept_of_a_drafted_answer_serves_the_next_turn(
-    guessed: tuple[Driver, Guessing],
+    either: tuple[Driver, Guessing],
 ) -> None:
     """Rejected drafts are not among the cells that stay."""
-    made, drafting = guessed
+    made, drafting = either
     plain = made.alone(generate(1, PROMPT, max_tokens=40))
     drafting.guess = told(plain.ids, wrong_every=3)
     made.run(generate(1, PROMPT, max_tokens=40))
