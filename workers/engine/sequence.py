@@ -140,7 +140,7 @@ class EngineSequence:
 
     @property
     def shares(self) -> bool:
-        """Return whether it may start from cells of others, which come without their logits."""
+        """Return whether it may start from what others computed, which comes without logits."""
         return self.request.params.cache_prompt and not self.scoring
 
     @property

@@ -189,7 +189,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
 
 
 class Parked(msgspec.Struct, frozen=True, tag="parked", array_like=True):
-    """A generation left its slot; its cells stay as long as no other sequence needs them."""
+    """A generation left its slot; what it computed is kept for when it goes on."""
 
     id: int
     attempt: int
