@@ -121,3 +121,5 @@ class GenerationParams(msgspec.Struct, frozen=True):
     """Tokens that end the answer, beside the model's own; they are no part of it."""
     embedding: Embedding | None = None
     """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""
+    prediction: str = ""
+    """A text that the answer may resemble: it is drafted from, and never changes an answer."""
