@@ -149,7 +149,7 @@ EVENTS = (
     | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | TEXTS)
 )
 INFOS = st.builds(ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL)
-LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
+LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
 FROM_WORKER = (
     st.builds(Ready, SMALL, SMALL, INFOS)
     | st.builds(StartupFailed, TEXTS)
