@@ -148,10 +148,8 @@ EVENTS = (
     | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, st.builds(Extra, vector=st.binary()))
     | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | TEXTS)
 )
-INFOS = st.builds(
-    ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, st.booleans()
-)
-LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS, SMALL, SMALL)
+INFOS = st.builds(ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL)
+LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
 FROM_WORKER = (
     st.builds(Ready, SMALL, SMALL, INFOS)
     | st.builds(StartupFailed, TEXTS)
