@@ -135,7 +135,7 @@ class SnapshotStore:
         return None, 0
 
     def _prefixes(self, scope: str, tokens: Sequence[int]) -> Iterable[tuple[int, Keys]]:
-        """Yield to how many first ``tokens`` which snapshots can be cut, from the fewest to the most."""
+        """Yield to how many first ``tokens`` which snapshots can be cut, the fewest first."""
         tree = self._trees.get(scope)
         if tree is None:
             return ()
