@@ -14,6 +14,7 @@ from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
+from workers.planning.borders import borders
 from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
     BAD_CONSTRAINT,
@@ -120,7 +121,10 @@ class InputProcessor:
         voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
         ends = self._stops if isinstance(prompt, Chat) else ()
-        return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo, ends)
+        marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
+        return EngineSequence(
+            request, self._model, tokens, self._limit, guide, voice, echo, ends, marks
+        )
 
     def _check_bias(self, request: Generate) -> None:
         """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.

@@ -267,6 +267,7 @@ class Config(EngineOptions):
             split_mode=self.split_mode,
             tensor_split=self.tensor_split,
             kv_offload=self.kv_offload,
+            kv_unified=self.kv_unified,
             override_kv=overridden(self.override_kv),
             chat_template=self._template_source(),
             log_level=self.log_level,

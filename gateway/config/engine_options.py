@@ -62,8 +62,13 @@ class EngineOptions(BaseModel):
     )
     cache_ram: Annotated[int, Field(ge=0, le=2**30)] | Auto = Field(
         "auto",
-        description="MiB of memory, for all workers together, for prefixes evicted from the KV "
-        "cache; 0: none; auto: an eighth of the machine's, at most 8192",
+        description="MiB of memory, for all workers together, for prefixes that later prompts "
+        "may begin with; 0: none; auto: an eighth of the machine's, at most 8192",
+    )
+    kv_unified: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="how sequences share the cells of the KV cache (on: all take from the same "
+        "ones; off: each has its own, which is faster; auto: its own while that holds as many)",
     )
     batch: int = Field(
         512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"

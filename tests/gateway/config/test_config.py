@@ -33,6 +33,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "cache_type_k": ("f32", "bf16", "q8_0", "q8_0"),
     "cache_type_v": ("f32", "bf16", "q4_0", "q4_0"),
     "flash_attn": ("auto", "on", "off", "off"),
+    "kv_unified": ("auto", "on", "off", "off"),
     "repack": (True, "true", False, False),
     "mmap": (True, "true", False, False),
     "mlock": (False, "false", True, True),
