@@ -76,8 +76,8 @@ class Config(EngineOptions):
     )
     spare: bool = Field(
         True,
-        description="keep a process ready, without the model, for the death of a model's only "
-        "worker; it takes some 56 MiB",
+        description="keep a process ready, without the model, for the death of the only worker of "
+        "a server with one model; it takes some 56 MiB",
     )
     memory_budget: Count | Auto = Field(
         "auto",
