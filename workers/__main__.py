@@ -16,6 +16,7 @@ from workers import llama
 from workers.chat_format import detect
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
+from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.kv.cells import LedgerMismatch
 from workers.kv.host_cache import HostCache
@@ -71,7 +72,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes, host=host)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
     budget = StepBudget(spec.batch, spec.target_itl_ms, context.narrow)
-    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget)
+    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget, Outbox())
     name = Path(llama.readable(spec.model_path)).stem
     generates = context.generates
     info = msgspec.structs.replace(

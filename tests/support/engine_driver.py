@@ -18,6 +18,7 @@ from workers import llama
 from workers.chat_format import detect
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
+from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor
 from workers.kv.host_cache import HostCache
 from workers.kv.kv import KVCache
@@ -175,7 +176,12 @@ class Driver:
     """The engine, its inbox, and everything it said."""
 
     def __init__(
-        self, model: Model, context: Context, spec: WorkerSpec, budget: StepBudget | None = None
+        self,
+        model: Model,
+        context: Context,
+        spec: WorkerSpec,
+        budget: StepBudget | None = None,
+        patience_ms: float = 0.0,
     ) -> None:
         n_seq = 8
         self.context = context
@@ -196,6 +202,7 @@ class Driver:
             self._receive,
             self._on_step,
             budget or AllAtOnce(spec.batch, None),
+            Outbox(patience_ms),
         )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
@@ -273,6 +280,7 @@ class Driver:
         for _ in range(count):
             self.engine._drain(block=False)
             self.engine._admit()
+            self.engine._hurry()
             self.engine._embed(self.engine._step())
             self.engine._flush(0.0)
             self.kv.check()
@@ -325,12 +333,13 @@ def driver(
     exact: bool = False,
     budget: StepBudget | None = None,
     cache_bytes: int = 0,
+    patience_ms: float = 0.0,
 ) -> Iterator[Driver]:
-    """A fresh context on a loaded model."""
+    """A fresh context on a loaded model; each step has a frame of its own, unless they share."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
     wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes)
     context = Context(model, wanted, 8)
-    made = Driver(model, context, wanted, budget)
+    made = Driver(model, context, wanted, budget, patience_ms)
     try:
         yield made
     finally:
