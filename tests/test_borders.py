@@ -44,15 +44,15 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "output": {"json_schema", "protocol"},
         "sampling": {"protocol"},
         "planning": {"protocol"},
-        "kv": {"protocol"},
+        "kv": {"planning", "protocol"},
         "template": {"parent", "protocol"},
-        "llama": {"planning", "protocol", "sampling", "template"},
+        "llama": {"kv", "planning", "protocol", "sampling", "template"},
         "chat_format": {"json_schema", "output", "protocol", "template"},
         "engine": {"chat_format", "kv", "llama", "output", "planning", "protocol", "sampling"},
         "refused": set(),
         "prompter": {"chat_format", "llama", "protocol", "refused", "template"},
-        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "prompter"}
-        | {"protocol", "refused", "template"},
+        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "planning"}
+        | {"prompter", "protocol", "refused", "template"},
         "token_service": {"input_processor", "llama", "prompter", "protocol", "refused"}
         | {"template"},
         "link": {"engine", "input_processor", "protocol", "refused", "token_service"},

@@ -18,9 +18,8 @@ from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
 from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor, LateInputProcessor
-from workers.kv.cells import LedgerMismatch
-from workers.kv.host_cache import HostCache
-from workers.kv.kv import KVCache
+from workers.kv.kv import KVCache, LedgerMismatch
+from workers.kv.snapshots import SnapshotStore
 from workers.link import Link
 from workers.parent import die_with_parent
 from workers.planning.step_budget import StepBudget
@@ -62,21 +61,21 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
         sandbox = TemplateSandbox()  # first: it starts while the model is loaded
         model = llama.Model(spec)
         sandbox, broken = compiled(sandbox, model, spec)
-        n_seq = llama.sequences(model, spec)
-        context = llama.Context(model, spec, n_seq)
+        geometries = llama.geometries(model, spec)
+        context = llama.Context(model, spec, geometries.base)
         shape = context.embeddings(model, spec)
     except (llama.LoadFailed, TemplateFailed, SandboxFailed) as error:
         link.send(StartupFailed(str(error)))
         return
-    host = HostCache(spec.cache_bytes) if spec.cache_bytes else None
-    kv = KVCache(context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes, host=host)
+    kv = KVCache(context, geometries, SnapshotStore(spec.cache_bytes), cuts=model.can_cut)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
-    budget = StepBudget(spec.batch, spec.target_itl_ms, context.narrow)
+    budget = StepBudget(spec.batch, spec.target_itl_ms)
     engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget, Outbox())
     name = Path(llama.readable(spec.model_path)).stem
     generates = context.generates
     info = msgspec.structs.replace(
-        model.info(name, context.n_ctx),
+        model.info(name, geometries.longest),
+        n_ctx=geometries.base.total,
         generates=generates,
         embeds=shape is not None,
         notes=notes(model, broken) if generates else [],

@@ -14,6 +14,7 @@ from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
+from workers.planning.borders import borders
 from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
     BAD_CONSTRAINT,
@@ -24,7 +25,6 @@ from workers.protocol import (
     NOT_SUPPORTED,
     STRICT_SCHEMA,
     Chat,
-    Constraint,
     Generate,
     Grammar,
     Infill,
@@ -121,7 +121,10 @@ class InputProcessor:
         voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
         ends = self._stops if isinstance(prompt, Chat) else ()
-        return EngineSequence(request, self._model, tokens, self._limit, guide, voice, echo, ends)
+        marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
+        return EngineSequence(
+            request, self._model, tokens, self._limit, guide, voice, echo, ends, marks
+        )
 
     def _check_bias(self, request: Generate) -> None:
         """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.
@@ -204,7 +207,9 @@ class InputProcessor:
         for judge in (None, self._compiler.judge(), only_anything):
             try:
                 grammar = self._answer(content, prompt, thinking, form, judge)
-                return self._compiler.compile(grammar, probe=source is not None)
+                return self._compiler.compile(
+                    grammar, request.cache_scope, probe=source is not None
+                )
             except ConstraintFailed as error:
                 failed = failed or f"'{param}' can't be enforced: {error}"
             except Unenforceable as error:
@@ -214,17 +219,19 @@ class InputProcessor:
                 break
             if not _has_lenient(content, use) and judge is not None:
                 break
-        raise InputRefused(BAD_CONSTRAINT, failed + self._hint(constraint, param), param)
+        raise InputRefused(BAD_CONSTRAINT, failed + self._hint(request, param), param)
 
-    def _hint(self, constraint: Constraint | None, param: str) -> str:
+    def _hint(self, request: Generate, param: str) -> str:
         """Return the way out, if the answer's schema is the trouble and there is one."""
+        constraint = request.params.constraint
         if not isinstance(constraint, JsonSchema) or not param.startswith(constraint.param):
             return ""
         if constraint.within != STRICT_SCHEMA or not constraint.strict:
             return ""
         try:
             lenient = msgspec.structs.replace(constraint, strict=False)
-            self._compiler.compile(answer(lenient, judge=self._compiler.judge()), probe=False)
+            grammar = answer(lenient, judge=self._compiler.judge())
+            self._compiler.compile(grammar, request.cache_scope, probe=False)
         except ConstraintFailed:
             return ""
         return "; with 'strict': false the rest of it is"

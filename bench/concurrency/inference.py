@@ -31,7 +31,7 @@ class Generator:
         llama.initialise()
         spec = Config(workers=1, threads=1, slots=1, ctx=CONTEXT).worker_spec()
         self.model = model or llama.Model(spec)
-        self._context = llama.Context(self.model, spec, 1)
+        self._context = llama.Context(self.model, spec, llama.geometries(self.model, spec).base)
 
     def answer(self, body: bytes) -> bytes:
         """What /infer answers. Raises ValueError."""

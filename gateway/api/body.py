@@ -25,6 +25,7 @@ from gateway.api.schemas import GrammarSource, Schema
 from gateway.api.token_ids import TokenId
 from gateway.api.upload import receive
 from gateway.core.api_key import ApiKey
+from gateway.core.cache_scope import cache_scope
 from gateway.core.errors import (
     BadRequest,
     PriorityNotAllowed,
@@ -39,6 +40,8 @@ from workers.protocol import Constraint, GenerationParams, Prompt
 TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 """OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
 MAX_TIMEOUT_S = 86400
+MAX_SALT = 1024
+"""Most characters of a `cache_salt`."""
 ENCODING = b"content-encoding"
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -97,6 +100,8 @@ class SamplingBody(SamplersBody):
     """The answer must follow this grammar, in GBNF or Lark."""
     cache_prompt: bool | None = None
     """False: compute the whole prompt, even if a part of it was computed before."""
+    cache_salt: str | None = Field(None, max_length=MAX_SALT)
+    """Only requests with the same text share what is computed of their prompts."""
     priority: Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
@@ -170,6 +175,7 @@ def job(
         size=size,
         owner=key.name,
         weight=key.weight,
+        cache_scope=cache_scope(key, given.cache_salt or ""),
         model=model,
         ignored=request.scope["state"].get("ignored", ""),
     )

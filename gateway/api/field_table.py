@@ -70,7 +70,7 @@ ROWS: tuple[Row, ...] = (
         "harmless",
         OPENAI,
         "OpenAI",
-        "prompts are shared by all clients",
+        "prompts are shared within a key",
     ),
     Row("prediction", "harmless", (CHAT,), "OpenAI", "it would make the same answer faster"),
     Row("verbosity", "told", (CHAT,), "OpenAI", "no template reads it", ("medium",)),
@@ -153,12 +153,13 @@ ROWS: tuple[Row, ...] = (
     Row("chat_template", "refused", TALKS, "vLLM", "`--chat-template` sets the model's"),
     Row("documents", "refused", TALKS, "vLLM", "text belongs into messages", ([],)),
     *_rows(
-        "request_id cache_salt kv_transfer_params vllm_xargs",
+        "request_id kv_transfer_params vllm_xargs",
         "harmless",
         (*OPENAI, EMBEDDINGS),
         "vLLM",
         "its own affair",
     ),
+    Row("cache_salt", "harmless", (EMBEDDINGS,), "vLLM", "nothing is kept of inputs"),
     *_rows("include_reasoning", "told", (CHAT,), "vLLM, OpenRouter", "thoughts are told", True),
     # Switches for thoughts.
     *_rows("enable_thinking", "mapped", TALKS, "Qwen's", "whether the template lets it think"),

@@ -73,17 +73,21 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -~]+$")]
+
+
 class _Table(BaseModel):
     """One ``[[key]]`` of the file."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -~]+$")]
+    name: Name
     key: Secret
     max_priority: float | str | None = None
     weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
     requests_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
     tokens_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    cache_group: Name | None = None
 
 
 def _read(file: Path) -> list[ApiKey]:
@@ -118,6 +122,7 @@ def _key(table: dict[str, Any], where: str) -> ApiKey:
         given.weight,
         given.requests_per_minute,
         given.tokens_per_minute,
+        given.cache_group,
     )
 
 

@@ -5,7 +5,6 @@ are made from them. Where their values come from is in :mod:`gateway.config.sour
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,17 +17,17 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.config.engine_options import AUTO_SLOTS, EMBEDDED_MODEL, Auto, Count, EngineOptions
+from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
 from gateway.config.overrides import overridden
+from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
-__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "PoolShape"]
+__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError"]
 
 MIB = 1024 * 1024
 MOST_CACHE_RAM = 8192
 """MiB that an automatic --cache-ram takes at most: what llama-server takes."""
-CORES_PER_WORKER = 4
 MIN_UPLOAD_RATE = 1024
 """Bytes a second that an upload must average, once the body timeout is over."""
 
@@ -219,20 +218,20 @@ class Config(EngineOptions):
         name = re.sub(r"-00001-of-\d{5}$", "", self.model.stem)
         return self.alias or name.encode("utf-8", "replace").decode()
 
-    def shape(self, cores: int | None = None) -> "PoolShape":
-        """Workers, slots and threads for a machine with ``cores``; their threads never exceed them.
+    def shape(self, cores: int | None = None) -> PoolShape:
+        """Workers, slots and threads for a machine with ``cores``."""
+        said = (
+            None if value == "auto" else value for value in (self.workers, self.slots, self.threads)
+        )
+        gpu = self.n_gpu_layers != 0
+        return divide(cores or available_cores(), Wanted(*said), small=self._small(), gpu=gpu)
 
-        One worker for every four cores, but two where there are two cores: the loss of one then
-        leaves the other serving.
-        """
-        cores = cores or available_cores()
-        auto_workers = min(cores, max(2, cores // CORES_PER_WORKER))
-        if self.threads != "auto":
-            auto_workers = max(1, min(auto_workers, cores // self.threads))
-        workers = auto_workers if self.workers == "auto" else self.workers
-        threads = max(1, cores // workers) if self.threads == "auto" else self.threads
-        slots = AUTO_SLOTS if self.slots == "auto" else self.slots
-        return PoolShape(workers, slots, threads)
+    def _small(self) -> bool:
+        """Return whether the model is so small that threads don't pay; it may not be here yet."""
+        try:
+            return self.model.stat().st_size < SMALL and "-of-" not in self.model.name
+        except (OSError, ValueError):
+            return False
 
     def worker_spec(self) -> WorkerSpec:
         """Return the settings of each worker."""
@@ -263,6 +262,7 @@ class Config(EngineOptions):
             split_mode=self.split_mode,
             tensor_split=self.tensor_split,
             kv_offload=self.kv_offload,
+            kv_unified=self.kv_unified,
             override_kv=overridden(self.override_kv),
             chat_template=self._template_source(),
             log_level=self.log_level,
@@ -296,12 +296,3 @@ def _origin(text: str) -> str:
     if port is None or {"http": "80", "https": "443"}.get(scheme) == port:
         return f"{scheme}://{name}"
     return f"{scheme}://{name}:{port}"
-
-
-@dataclass(frozen=True, slots=True)
-class PoolShape:
-    """The division of the machine."""
-
-    workers: int
-    slots: int
-    threads: int

@@ -18,8 +18,6 @@ Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
-AUTO_SLOTS = 8
-
 
 def _all_layers(value: Any) -> Any:
     """llama-server's word for -1."""
@@ -45,13 +43,17 @@ class EngineOptions(BaseModel):
     workers: Count | Auto = Field(
         "auto",
         description="worker processes; auto: the number that `forge tune` measured as best, else "
-        "one for every four cores, at least two",
+        "one for every eight cores, and for models under 64 MiB one for four, at least two",
     )
     slots: Annotated[int, Field(ge=1, le=128)] | Auto = Field(
-        "auto", description="sequences that generate at once, per worker; auto: 8"
+        "auto",
+        description="sequences that generate at once, per worker; auto: 8, or 16 if --workers auto "
+        "makes one worker",
     )
     threads: Count | Auto = Field(
-        "auto", description="compute threads per worker; auto shares the cores among the workers"
+        "auto",
+        description="compute threads per worker; auto shares the cores among the workers, or one "
+        "for models under 64 MiB if --workers is auto, too",
     )
     ctx: Annotated[int, Field(ge=32)] | Auto = Field(
         "auto",
@@ -60,8 +62,13 @@ class EngineOptions(BaseModel):
     )
     cache_ram: Annotated[int, Field(ge=0, le=2**30)] | Auto = Field(
         "auto",
-        description="MiB of memory, for all workers together, for prefixes evicted from the KV "
-        "cache; 0: none; auto: an eighth of the machine's, at most 8192",
+        description="MiB of memory, for all workers together, for prefixes that later prompts "
+        "may begin with; 0: none; auto: an eighth of the machine's, at most 8192",
+    )
+    kv_unified: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="on: all sequences take from the same cells of the KV cache; off: each has "
+        "cells of its own, which is faster; auto: its own as long as that holds as many at once",
     )
     batch: int = Field(
         512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"

@@ -30,7 +30,7 @@ OWN = ("preload", "system", "sampling")
 """The keys that a table may have beside options."""
 SamplingCheck = Callable[[dict[str, Any]], None]
 """Raises :class:`BadRequest` for defaults that a request could not have either."""
-NOT_SAMPLING = frozenset({"json_schema", "grammar", "priority", "timeout"})
+NOT_SAMPLING = frozenset({"json_schema", "grammar", "cache_salt", "priority", "timeout"})
 """Fields of requests that are no defaults of a model."""
 
 

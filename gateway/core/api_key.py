@@ -17,6 +17,8 @@ class ApiKey:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     """None: no limit."""
+    cache_group: str | None = None
+    """Keys of one group share what is computed of their prompts; None: this key shares nothing."""
 
 
 ANYONE = ApiKey("", b"")

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from gateway.api.service import Service
 from gateway.core.api_key import ApiKey
+from gateway.core.cache_scope import cache_scope
 from gateway.core.errors import ForgeError, QueueFull, RateLimited
 from gateway.core.priority import PRIORITIES
 from gateway.dispatch.job import Job
@@ -46,6 +47,7 @@ class Flood:
                 size=len(TEXT),
                 owner=key.name,
                 weight=key.weight,
+                cache_scope=cache_scope(key),
             )
             # A state of its own: the response is not that of any of these requests.
             alone = Request({**request.scope, "state": {"key": key}})

@@ -25,6 +25,8 @@ class Job:
     """Whose turn it takes among the jobs of its priority."""
     weight: float = 1.0
     """The owner's share, relative to other owners."""
+    cache_scope: str = ""
+    """Requests of the same one share what is computed of their prompts."""
     model: str = ""
     """Which model it is for; "": the first."""
     ignored: str = ""

@@ -124,6 +124,7 @@ class Sequence:
             resume=list(self.ids),
             priority=job.priority,
             rank=rank,
+            cache_scope=job.cache_scope,
         )
 
     def _params(self, params: GenerationParams) -> GenerationParams:

@@ -60,16 +60,17 @@ UNKNOWN = Chain()
 """A prompt of which nothing is to be said."""
 
 
-def chain(prompt: Prompt, *, shares: bool = True) -> Chain:
+def chain(prompt: Prompt, scope: str = "", *, shares: bool = True) -> Chain:
     """The marks of a prompt: where its messages end, in long ones every block, and at its end.
 
+    Prompts of different ``scope`` have no mark in common: none may start from another's cells.
     ``shares`` False: it must be computed from its beginning, so it has a size and no marks.
     """
     data, places = _bytes(prompt)
     stops = iter(places)
     if not shares:
         return Chain(size=len(data))
-    marks, ends, mark, at = [], [], hash(type(prompt)), 0
+    marks, ends, mark, at = [], [], hash((type(prompt), scope)), 0
     stop, limit = 0, min(len(data), REACH)
     while at < limit:
         block = max(BLOCK, at // GROWTH)
@@ -183,14 +184,14 @@ class Chains:
     """Makes the chain of each prompt once: its completions come one after another."""
 
     def __init__(self) -> None:
-        self._last: tuple[Prompt, bool, Chain] | None = None
+        self._last: tuple[Prompt, str, bool, Chain] | None = None
 
     def of(self, request: Generate) -> Chain:
         """The prompt's chain; without marks if the request may not use what others computed."""
         params = request.params
         judged = params.echo and params.logprobs is not None  # every token of it is computed
         shares = params.cache_prompt and params.embedding is None and not judged
-        last = self._last
-        if last is None or last[0] is not request.prompt or last[1] != shares:
-            last = self._last = request.prompt, shares, chain(request.prompt, shares=shares)
-        return last[2]
+        prompt, scope, last = request.prompt, request.cache_scope, self._last
+        if last is None or last[0] is not prompt or last[1:3] != (scope, shares):
+            last = self._last = prompt, scope, shares, chain(prompt, scope, shares=shares)
+        return last[3]

@@ -57,7 +57,7 @@ def test_prometheus(http: httpx.Client) -> None:
     assert values["forge_requests_waiting"] == 0
     assert values["forge_requests_running"] == 0
     assert values["forge_generation_tokens_total"] >= 0
-    assert values["forge_kv_cells_cached"] > 0
+    assert values["forge_host_cache_bytes"] > 0
     assert values["forge_host_cache_bytes"] >= 0
     assert values["forge_host_cache_restored_tokens"] >= 0
     assert families["forge_event_loop_lag_seconds"].type == "histogram"

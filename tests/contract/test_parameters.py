@@ -53,6 +53,7 @@ BOTH: dict[str, Any] = {
     "samplers": ["top_k", "temperature"],
     "logit_bias": {"50": -100, "60": 5},
     "cache_prompt": False,
+    "cache_salt": "abc",
     "seed": 7,
     "stop": ["END", "\n\n\n"],
     "ignore_eos": True,

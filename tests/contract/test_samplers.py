@@ -155,6 +155,9 @@ def test_a_prompt_that_must_not_be_cached(http: httpx.Client, dialect: Dialect) 
         ("dry_base", 0.5, "1"),
         ("typical_p", 2, "1"),
         ("cache_prompt", 1, "boolean"),
+        ("cache_salt", 1, "string"),
+        ("cache_salt", ["a"], "string"),
+        ("cache_salt", "x" * 1025, "1024"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -52,7 +52,7 @@ def test_the_keys_open_a_server_that_has_them(start_server: Start, tmp_path: Pat
     options = ("--workers", "1", "--slots", "1", "--api-key-file", str(file))
     server = start_server(*options, key=re.findall(r'^key = "(.*?)"', keys, re.MULTILINE)[0])
     keyed = [each for each in commands() if re.search("Authorization|X-API-Key", each.text)]
-    assert len(keyed) == 2
+    assert len(keyed) == 3
     for command in keyed:
         curl(server, command.text)
     keyless = next(each for each in commands() if "/infer" in each.text and each not in keyed)

@@ -13,6 +13,7 @@ from gateway.app import Gateway
 from gateway.config.api_keys import Keyring, digest
 from gateway.config.config import Config
 from gateway.core.api_key import ApiKey
+from gateway.core.cache_scope import cache_scope
 from gateway.dispatch.job import Job
 from tests.support.dialects import CHAT, DIALECTS, INFER, Dialect
 from tests.support.memory_pool import MemoryPool, job
@@ -95,6 +96,39 @@ async def test_the_job_knows_its_owner(front: Front, dialect: Dialect) -> None:
     job, answer = await front.ask(dialect, {"Authorization": "bearer sk-batch"})
     assert answer.headers["x-priority"] == "0"
     assert (job.owner, job.weight, job.priority) == ("batch", 1.0, 0.0)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_a_worker_is_told_the_scope_of_key_and_salt(front: Front, dialect: Dialect) -> None:
+    batch = {"Authorization": "bearer sk-batch"}
+    await front.ask(dialect, batch)
+    await front.ask(dialect, batch, cache_salt="a")
+    await front.ask(dialect, batch, cache_salt="")
+    await front.ask(dialect, cache_salt="a")
+    scopes = [request.cache_scope for request in front.pool.submitted]
+    keys = [key for key in KEYS if key.name == "batch"] * 3 + KEYS[:1]
+    salts = ["", "a", "", "a"]
+    assert scopes == list(map(cache_scope, keys, salts))
+    assert len(set(scopes)) == 3
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+async def test_a_request_that_goes_on_elsewhere_keeps_its_scope(
+    front: Front, dialect: Dialect
+) -> None:
+    body = dialect.body(cache_salt="a")
+    asking = asyncio.create_task(front.client.post(dialect.path, json=body))
+    await until(lambda: bool(front.pool.running()))
+    (id_,) = front.pool.running()
+    front.pool.begin(id_)
+    front.pool.progress(id_)
+    front.pool.die(0)
+    await until(lambda: bool(front.pool.running()))
+    front.pool.finish(id_)
+    assert (await asking).status_code == 200
+    first, second = front.pool.submitted
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert first.cache_scope == second.cache_scope == cache_scope(KEYS[0], "a")
 
 
 async def test_the_queue_tells_whose_jobs_wait(front: Front) -> None:

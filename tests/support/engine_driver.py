@@ -20,9 +20,10 @@ from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
 from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor
-from workers.kv.host_cache import HostCache
 from workers.kv.kv import KVCache
+from workers.kv.snapshots import SnapshotStore
 from workers.llama import Context, EmbeddingContext, Model
+from workers.planning.geometry import Unified
 from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     Cancel,
@@ -61,7 +62,7 @@ def spec(
     """One thread: the tests share the machine."""
     return WorkerSpec(
         model_path=str(path),
-        slots=4,
+        slots=8,
         threads=1,
         n_ctx=n_ctx,
         batch=batch,
@@ -183,12 +184,10 @@ class Driver:
         budget: StepBudget | None = None,
         patience_ms: float = 0.0,
     ) -> None:
-        n_seq = 8
         self.context = context
-        self.host = HostCache(spec.cache_bytes) if spec.cache_bytes else None
-        self.kv = KVCache(
-            context, context.n_ctx, n_seq, shares_prefixes=model.shares_prefixes, host=self.host
-        )
+        self.store = SnapshotStore(spec.cache_bytes)
+        geometries = llama.geometries(model, spec)
+        self.kv = KVCache(context, geometries, self.store, cuts=model.can_cut)
         self.inbox: Inbox = Inbox()
         self.sent: list[Step] = []
         self.outcomes: dict[int, Outcome] = {}
@@ -209,7 +208,7 @@ class Driver:
             bos=model.special_text("bos"),
             eos=model.special_text("eos"),
         )
-        limit = model.info("m", context.n_ctx).n_ctx_seq
+        limit = model.info("m", geometries.longest).n_ctx_seq
         chat_format, generates = detect(model.chat_template), context.generates
         self.input_processor = InputProcessor(
             model, template, chat_format, limit, self.shape, generates=generates
@@ -317,10 +316,8 @@ class Driver:
 
     def empty(self) -> None:
         """Nothing is cached any more, nowhere."""
-        while self.kv.evict():
-            pass
-        if self.host is not None:
-            self.host.clear()
+        for snapshot in list(self.store):
+            self.store.remove(snapshot)
 
 
 @contextmanager
@@ -332,13 +329,14 @@ def driver(
     batch: int = 128,
     exact: bool = False,
     budget: StepBudget | None = None,
-    cache_bytes: int = 0,
+    cache_bytes: int = 64 << 20,
+    unified: Unified = "auto",
     patience_ms: float = 0.0,
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model; each step has a frame of its own, unless they share."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
-    wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes)
-    context = Context(model, wanted, 8)
+    wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes, kv_unified=unified)
+    context = Context(model, wanted, llama.geometries(model, wanted).base)
     made = Driver(model, context, wanted, budget, patience_ms)
     try:
         yield made

@@ -78,6 +78,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "min_keep": st.integers(0, 2**31 - 1),
     "samplers": st.lists(st.sampled_from(["top_k", "typ_p", "dry", "xtc", "x"]), max_size=3),
     "cache_prompt": st.booleans(),
+    "cache_salt": TEXT,
     "mirostat": st.integers(0, 2),
     "tools": st.just([]) | VALUES,
     "response_format": st.just({"type": "text"}) | VALUES,

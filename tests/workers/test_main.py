@@ -91,7 +91,7 @@ def test_a_worker_that_leaks_says_so_and_ends() -> None:
                 seen.append(report)
                 if isinstance(report, Violated) or ended(report):
                     break
-        assert "cells, the ledger says 0" in seen[-1].message
+        assert "cells, we say 0" in seen[-1].message
         assert list(reports) == [], "that was its last word"
 
 

@@ -9,10 +9,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from workers.kv.kv import KVCache, Memory
+from workers.kv.kv import KVCache, Memory, ResidentSequence
+from workers.kv.snapshots import SnapshotStore
 from workers.llama import EmbeddingShape, LoadFailed
 from workers.llama.pooling import Pooled, Rows
 from workers.planning.batcher import share
+from workers.planning.geometry import Geometries
 from workers.protocol import (
     COMPUTE_FAILED,
     Cancel,
@@ -52,14 +54,18 @@ class Input:
         return len(self.tokens)
 
     @property
+    def computed(self) -> int:
+        """Tokens that have cells."""
+        return 0 if self.resident is None else self.resident.length
+
+    @property
     def lacking(self) -> int:
         """Tokens that have no cells yet."""
         return len(self.tokens) - self.computed
 
     def restart(self) -> None:
         """Forget what was computed."""
-        self.seq: int | None = None
-        self.computed = 0
+        self.resident: ResidentSequence | None = None
         self.pooled = Pooled()
 
 
@@ -132,7 +138,7 @@ class Embedder:
         return [Finished(id_, attempt, "cancelled", [], "")]
 
     def check(self) -> None:
-        """Raise :class:`workers.kv.cells.LedgerMismatch` on a leak; for idle moments and tests."""
+        """Raise :class:`workers.kv.kv.LedgerMismatch` on a leak; for idle moments and tests."""
         if self._kv is not None:
             self._kv.check()
 
@@ -150,8 +156,8 @@ class Embedder:
 
     def _release(self, known: Input) -> None:
         """Take an input's cells, and with them what was computed."""
-        if known.seq is not None and self._kv is not None:
-            self._kv.drop(known.seq)
+        if known.resident is not None and self._kv is not None:
+            self._kv.drop(known.resident)
         known.restart()
 
     def _forget(self, known: Input) -> None:
@@ -186,18 +192,18 @@ class Embedder:
         chunks = self._plan(budget)
         batch = []
         for known, count in chunks:
-            assert known.seq is not None
+            assert known.resident is not None
             first, end = known.computed, known.computed + count
             wanted = self._shape.pooling.wanted(first, count, known.known)
-            batch.append((known.seq, first, known.tokens[first:end], wanted))
+            batch.append((known.resident.number, first, known.tokens[first:end], wanted))
         found = self._context.embed(batch)
         if found is None:
             self._failed(chunks)
             return 0
         for (known, count), rows in zip(chunks, found, strict=True):
-            assert known.seq is not None
-            self._kv.extend(known.seq, count)
-            self._take(known, count, rows)
+            assert known.resident is not None
+            self._kv.extend(known.resident, count)
+            self._take(known, rows)
         return sum(count for _, count in chunks)
 
     def _open(self) -> bool:
@@ -212,16 +218,17 @@ class Embedder:
             for known in self._all():
                 self._fail(known, "there is no room to compute embeddings")
             return False
-        self._kv = KVCache(self._context, self._context.n_ctx, self._slots, shares_prefixes=False)
+        together = Geometries(self._slots, self._context.n_ctx, "on")
+        self._kv = KVCache(self._context, together, SnapshotStore(0), cuts=True)
         return True
 
     def _admit(self, kv: KVCache) -> None:
         """Give sequences to waiting inputs, in their order, while there are cells for all."""
         owed = sum(known.lacking for known in self._running)
-        while self._waiting and kv.has_id and owed + self._waiting[0].lacking <= kv.free:
+        while self._waiting and kv.has_number and self._waiting[0].lacking <= kv.free(owed):
             known = self._waiting.pop(0)
             self._running.append(known)
-            known.seq, _ = kv.attach(known.tokens)
+            known.resident = kv.attach(known.tokens, share=False)
             owed += known.lacking
             if not known.started:
                 known.started = True
@@ -244,9 +251,8 @@ class Embedder:
             chunks.append((known, known.known))
         return chunks
 
-    def _take(self, known: Input, count: int, rows: Rows) -> None:
-        """``count`` more tokens of an input are computed; the last ones make its vector."""
-        known.computed += count
+    def _take(self, known: Input, rows: Rows) -> None:
+        """More tokens of an input are computed; the last ones make its vector."""
         known.pooled.add(rows)
         if known.lacking:
             return

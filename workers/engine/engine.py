@@ -1,8 +1,8 @@
 """The loop of a worker: take requests, plan a batch, decode, sample, tell.
 
-One llama.cpp context with a unified KV cache holds all sequences; each step is one call of
-``llama_decode`` over one token of every decoding sequence plus prefill of waiting prompts, then one
-over inputs to embed, if there are any. A frame tells what it brought; quick steps share one.
+One llama.cpp context holds all sequences; each step is one call of ``llama_decode`` over one token
+of every decoding sequence plus prefill of waiting prompts, then one over inputs to embed, if there
+are any. A frame tells what it brought; quick steps share one.
 """
 
 import logging
@@ -73,8 +73,6 @@ class Engine:
         self._outbox = outbox
         # Changes with every request.
         self.scheduler = Scheduler(kv)
-        self._prompts_next = False
-        """True if it is the prompts' turn, where they and the streams have steps of their own."""
         # Step lifetime.
         self._events: list[Event] = []
         # Counters.
@@ -176,8 +174,8 @@ class Engine:
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
-        self._kv.trim(len(self.scheduler.running))
         started = time.perf_counter()
+        self._kv.pack()
         chunks, left = self._plan()
         if not chunks:
             return left
@@ -189,7 +187,6 @@ class Engine:
         if status == OK:
             decodes = sum(sequence.lacks == 1 for sequence, _ in chunks)
             prefill = sum(count for _, count in chunks) - decodes
-            self._prompts_next = not prefill
             self._sample(chunks)
             self._budget.learn(decodes, prefill, (time.perf_counter() - started) * 1000)
         elif len(chunks) == 1:
@@ -210,8 +207,10 @@ class Engine:
                 prompts.sort(key=partial(turn, token_s=self._budget.token_s))
             served, prefill, inputs = self._shares(streams, prompts)
             counts = plan(served, self._budget.batch, prefill, self._context.rows)
-            if sum(counts) <= self._kv.free or not self.scheduler.make_room():
-                return [(s, n) for s, n in zip(served, counts, strict=True) if n], inputs
+            room = self._kv.geometry.total - self._kv.used
+            if sum(counts) <= room or not self.scheduler.make_room():
+                chunks = [(s, s.until_border(n)) for s, n in zip(served, counts, strict=True) if n]
+                return sorted(chunks, key=_number), inputs
 
     def _shares(
         self, streams: list[EngineSequence], prompts: list[EngineSequence]
@@ -226,28 +225,19 @@ class Engine:
             return [], 0, self._budget.batch
         if not prompts and not self._embedder.load:
             return streams, 0, 0
-        served, allowed = streams + prompts, self._budget.apart(len(streams), len(prompts))
-        if allowed and not self._prompts_next:
-            return streams, 0, 0
-        if allowed:
-            served = prompts
-        else:
-            allowed = self._budget.prefill(len(streams), len(prompts))
+        allowed = self._budget.prefill(len(streams), len(prompts))
         inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
-        return served, max(1, allowed - inputs), inputs
+        return streams + prompts, max(1, allowed - inputs), inputs
 
     def _decode(self, chunks: list[Chunk]) -> int:
         batch = []
         for sequence, count in chunks:
-            assert sequence.seq is not None
+            assert sequence.resident is not None
             first, end = sequence.computed, sequence.computed + count
             rows = rows_of(sequence, count)
-            batch.append((sequence.seq, first, sequence.tokens[first:end], rows))
+            batch.append((sequence.resident.number, first, sequence.tokens[first:end], rows))
         status = self._context.decode(batch)
-        if status == OK:
-            self._steps += 1
-            for seq, _, tokens, _ in batch:
-                self._kv.extend(seq, len(tokens))
+        self._steps += status == OK
         return status
 
     def _sample(self, chunks: list[Chunk]) -> None:
@@ -255,7 +245,10 @@ class Engine:
         row = -1
         for sequence, count in chunks:
             row += count
-            sequence.computed += count
+            assert sequence.resident is not None
+            self._kv.extend(sequence.resident, count)
+            if sequence.computed in sequence.borders:
+                self._kv.mark(sequence.resident)
             if sequence.scoring:
                 sequence.score(self._context, row)
                 if self._echo(sequence):
@@ -323,7 +316,6 @@ class Engine:
             running=len(self.scheduler.running) + len(self.scheduler.waiting) + self._embedder.load,
             parked=len(self.scheduler.parked),
             cells_used=self._kv.used + self._embedder.cells,
-            cells_cached=self._kv.cached,
             step_ms=step_ms,
             host_bytes=self._kv.host_bytes,
             restored_tokens=self._kv.restored,
@@ -332,3 +324,10 @@ class Engine:
 
 def _now_ms() -> float:
     return time.perf_counter() * 1000
+
+
+def _number(chunk: Chunk) -> int:
+    """Sort key: llama.cpp computes sequences together whose numbers follow each other."""
+    resident = chunk[0].resident
+    assert resident is not None
+    return resident.number

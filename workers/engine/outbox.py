@@ -14,7 +14,7 @@ What was sampled and not told when a worker dies was never given to the client: 
 samples the same tokens again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from workers.protocol import Delta, Event, Started
 
@@ -71,7 +71,7 @@ class Outbox:
         return joined(events)
 
 
-def joined(events: list[Event]) -> list[Event]:
+def joined(events: Sequence[Event]) -> list[Event]:
     """Join tokens of each generation that bring plain text alone.
 
     Each keeps its place among its generation's events. What else a step brings stays by itself:

@@ -3,21 +3,28 @@
 A sequence is in one of three places. *Running*: it has cells, and each step may compute it.
 *Waiting*: it has none, because it is new or because cells ran out; the line is ordered by base
 priority, and a sequence that was put back stands first among its equals. *Parked*: the gateway took
-its slot; it keeps its cells until a running sequence needs them. The scheduler is the only owner of
-these places. It changes the KV cache as sequences move, and computes nothing.
+its slot; what it computed is kept in host memory. The scheduler is the only owner of these places.
+It changes the KV cache as sequences move, and computes nothing.
 
-An example with 1,024 cells. A (600 tokens, batch) runs; B (300 tokens, urgent) arrives and is
-admitted, for 600 + 300 fits. The gateway parks A, whose 600 cells stay. C needs 500: 124 are free,
-kept prefixes give none, so parked A gives up its cells (to host memory, if there is some) and C is
-admitted. Later B and C grow beyond 1,024 cells together: of the running ones the least urgent and
-youngest, C, is put back. It waits first in line and computes its tokens again when B has ended. The
-one sequence that is left always goes on, so that every step computes something.
+It also sees that the cells are divided as the sequences need it: each its own, as long as that
+holds as many at once as cells in common would.
+
+An example with 1,024 cells in common. A (600 tokens, batch) runs; B (300 tokens, urgent) arrives
+and is admitted, for 600 + 300 fits. C needs 500 and waits. The gateway parks A, whose state goes to
+host memory, and C is admitted. Later B and C grow beyond 1,024 cells together: of the running ones
+the least urgent and youngest, C, is put back, its state saved. It waits first in line. The one
+sequence that is left always goes on, so that every step computes something.
 """
 
 from collections.abc import Iterator
 
 from workers.engine.sequence import Chunk, EngineSequence
 from workers.kv.kv import KVCache
+from workers.planning.geometry import Geometry
+
+CALM = 64
+"""Steps for which another division of cells must have been better, if none needs it: it costs as
+much as ten steps."""
 
 
 class Scheduler:
@@ -30,9 +37,11 @@ class Scheduler:
         self.waiting: list[EngineSequence] = []
         """Sequences without cells: new ones, and those put back when cells ran out."""
         self.parked: dict[int, EngineSequence] = {}
-        """Preempted sequences by request; they hold cells, but no slot."""
+        """Preempted sequences by request; they hold no slot."""
         self.suspects: list[EngineSequence] = []
         """Took part in a batch that failed; each is computed alone once."""
+        self._calm = 0
+        """Steps since another division of cells became better."""
 
     @property
     def busy(self) -> bool:
@@ -57,11 +66,7 @@ class Scheduler:
         parked = self.parked.pop(sequence.request.id, None)
         if parked is not None:
             parked.request = sequence.request
-        if parked is not None and parked.seq is not None:
-            self._kv.resume(parked.seq)
-            self.running.append(parked)
-        else:
-            self._wait(parked or sequence)
+        self._wait(parked or sequence)
 
     def _wait(self, sequence: EngineSequence, *, first: bool = False) -> None:
         """Into the line for cells, by base priority; ``first`` or last among equals."""
@@ -79,8 +84,7 @@ class Scheduler:
         owner = self.waiting if sequence in self.waiting else self.running
         owner.remove(sequence)
         self.parked[sequence.request.id] = sequence
-        if sequence.seq is not None:
-            self._kv.park(sequence.seq)
+        self._pause(sequence)
         return True
 
     def leave(self, sequence: EngineSequence, *, sound: bool) -> None:
@@ -90,12 +94,11 @@ class Scheduler:
                 owner.remove(sequence)
         self.parked.pop(sequence.request.id, None)
         sequence.close()
-        if sequence.seq is None:
-            return
-        if sound:
-            self._kv.keep(sequence.seq, sequence.tokens[: sequence.computed])
-        else:
-            self._kv.drop(sequence.seq)
+        if sequence.saved is not None:
+            self._kv.forget(sequence.saved)
+        if sequence.resident is not None:
+            (self._kv.keep if sound else self._kv.drop)(sequence.resident)
+            sequence.resident = None
 
     def doubt(self, chunks: list[Chunk]) -> None:
         """A batch failed, which may have left any of its cells: its sequences start over alone."""
@@ -114,30 +117,37 @@ class Scheduler:
         """Give cells to waiting sequences, in their order, while there is room for their tokens.
 
         Yields each; it may leave at once. One whose prompt begins like another's that is being
-        computed lets that happen first, and shares the cells. It loses a step at most: without it
-        the other's part of the budget is larger. Those behind it go past it, but not into the
-        cells that it will need.
+        computed lets that happen first, and copies it. It loses a step at most: without it the
+        other's part of the budget is larger. Those behind it go past it, but not into the cells
+        that it will need.
         """
+        self._divide()
         owed = 0
         for sequence in list(self.waiting):
             coming = self._coming(sequence)
             if coming:
-                owed += sequence.known - coming
+                owed += sequence.known
                 continue
             # What was admitted before is owed its cells too, even if nothing is computed yet.
-            growth = owed + sum(running.known - running.computed for running in self.running)
-            share = sequence.shares
-            need = self._kv.need(sequence.tokens, share=share)
-            if self.running and need + growth > self._kv.room(parked=True):
+            growth = owed + sum(running.lacks for running in self.running)
+            if self.running and sequence.known > self._kv.free(growth):
                 return
-            while self.running and need + growth > self._kv.room(parked=False):
-                self.evict_parked()
+            if not self._kv.has_number:
+                return
             self.waiting.remove(sequence)
             self.running.append(sequence)
-            if not self._kv.has_id:
-                self.evict_parked()
-            sequence.seq, sequence.computed = self._kv.attach(sequence.tokens, share=share)
+            self._attach(sequence)
             yield sequence
+
+    def _attach(self, sequence: EngineSequence) -> None:
+        saved, sequence.saved = sequence.saved, None
+        sequence.resident = self._kv.attach(
+            sequence.tokens,
+            sequence.request.cache_scope,
+            share=sequence.shares,
+            saved=saved,
+            borders=sequence.borders,
+        )
 
     def _coming(self, sequence: EngineSequence) -> int:
         """Return how many of its first tokens other sequences are computing for it; 0: none.
@@ -146,40 +156,55 @@ class Scheduler:
         Suspects may fail, and a prompt that is judged is computed in small steps: no other counts
         on them.
         """
-        if not sequence.shares:
+        if not sequence.shares or sequence.saved is not None:
             return 0
         trusted = (s for s in self.running if s not in self.suspects and not s.scoring)
-        computing = (s.seq for s in trusted)
-        return self._kv.coming(sequence.tokens, (seq for seq in computing if seq is not None))
+        computing = (s.resident for s in trusted if s.resident is not None)
+        return self._kv.coming(sequence.tokens, sequence.request.cache_scope, computing)
+
+    def _divide(self) -> None:
+        """Divide the cells in another way, if that must be or has been better for long."""
+        claims = [s.needs for s in (*self.running, *self.waiting)]
+        current = self._kv.geometry
+        wanted = self._kv.geometries.choose(claims)
+        if not claims or wanted == current:
+            self._calm = 0
+            return
+        self._calm += 1
+        longest = max(s.known for s in (*self.running, *self.waiting))
+        needed = longest > current.cells or wanted.holds(claims) > current.holds(claims)
+        if needed or self._calm > CALM:
+            self._calm = 0
+            self._reshape(wanted)
+
+    def _reshape(self, geometry: Geometry) -> None:
+        while len(self.running) > geometry.sequences:
+            self.evict_running(self._least())
+        self._kv.reshape(geometry)
+
+    def _least(self) -> EngineSequence:
+        """The running sequence that gives way first: the least urgent, of these the youngest."""
+        return min(reversed(self.running), key=lambda s: s.request.priority)
 
     def make_room(self) -> bool:
-        """Free some cells: of a cached sequence, a parked one, the least urgent and youngest."""
-        if self._kv.evict() or self.evict_parked():
-            return True
+        """Free the cells of the least urgent and youngest; False for the last one."""
         if len(self.running) < 2:
             return False
-        self.evict_running(min(reversed(self.running), key=lambda s: s.request.priority))
+        self.evict_running(self._least())
         return True
 
     def evict_running(self, sequence: EngineSequence) -> None:
-        """Take a running sequence's cells; it waits, and computes its tokens again later."""
+        """Take a running sequence's cells; it waits, and goes on from there later."""
         self.running.remove(sequence)
-        self._evict(sequence)
+        self._pause(sequence)
         self._wait(sequence, first=True)
 
-    def evict_parked(self) -> bool:
-        """Take the cells of the parked sequence that came last; it computes them again one day."""
-        for sequence in reversed(self.parked.values()):
-            if sequence.seq is not None:
-                self._evict(sequence)
-                return True
-        return False
-
-    def _evict(self, sequence: EngineSequence) -> None:
-        """Others need its cells. What a suspect's hold is not known: that is never used again."""
-        assert sequence.seq is not None
+    def _pause(self, sequence: EngineSequence) -> None:
+        """Save what it computed. What a suspect's cells hold is not known: that is never used."""
+        resident, sequence.resident = sequence.resident, None
+        if resident is None:
+            return
         if sequence in self.suspects:
-            self._kv.drop(sequence.seq)
+            self._kv.drop(resident)
         else:
-            self._kv.evict_sequence(sequence.seq, sequence.tokens[: sequence.computed])
-        sequence.seq, sequence.computed = None, 0
+            sequence.saved = self._kv.pause(resident)

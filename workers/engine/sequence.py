@@ -7,18 +7,23 @@ import msgspec
 
 from workers.chat_format import ParsedOutput, together
 from workers.engine.answer_text import NOTHING, AnswerText, Voice
+from workers.kv.kv import ResidentSequence
+from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import BiasedAway, Guide, allows, without
 from workers.output.echo import Echo
 from workers.protocol import Extra, Generate, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
 
+FORESEEN = 256
+"""Tokens of its answer that a sequence is given room for when cells are divided."""
+
 
 class EngineSequence:
     """A request on its way through the engine.
 
     ``tokens`` holds the prompt and everything sampled since. Cells exist for the first
-    ``computed`` of them, under the llama.cpp sequence id ``seq``; without cells ``seq`` is None.
+    ``computed`` of them, as ``resident`` says, which is None without cells.
     """
 
     def __init__(
@@ -31,17 +36,21 @@ class EngineSequence:
         voice: Voice | None = None,
         echo: Echo | None = None,
         ends: Sequence[str] = (),
+        borders: Sequence[int] = (),
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
         ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
-        model's template ends a turn, where no token does.
+        model's template ends a turn, where no token does. ``borders``: after how many tokens of
+        the prompt other prompts are likely to part from it.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
         self.tokens = prompt + request.resume
-        self.seq: int | None = None
-        self.computed = 0
+        self.borders = borders
+        self.resident: ResidentSequence | None = None
+        self.saved: PrefixSnapshot | None = None
+        """What it computed, while it is paused."""
         self.started = False
         """True if the gateway was told that it took a slot."""
         self._model = model
@@ -70,9 +79,24 @@ class EngineSequence:
         return len(self.tokens)
 
     @property
+    def computed(self) -> int:
+        """Tokens that have cells."""
+        return 0 if self.resident is None else self.resident.length
+
+    @property
+    def needs(self) -> int:
+        """Cells that it takes before long: some of its answer's are foreseen."""
+        return self.known + min(self.max_tokens - self.sampled, FORESEEN)
+
+    @property
     def lacks(self) -> int:
         """Tokens that are known and not computed: one while it decodes, more while it prefills."""
         return len(self.tokens) - self.computed
+
+    def until_border(self, count: int) -> int:
+        """Return how many of the next ``count`` tokens come before the next border."""
+        ends = (border - self.computed for border in self.borders if border > self.computed)
+        return min(count, *ends, count)
 
     @property
     def sampled(self) -> int:

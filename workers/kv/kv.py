@@ -1,257 +1,287 @@
-"""The KV cache as the engine sees it: sequence ids, cells, and prefixes that sequences share.
+"""The KV cache as the engine sees it: sequences with cells, and prefixes kept in host memory.
 
-This module keeps three accounts in step and is the only one that changes them: llama.cpp's memory
-(``Memory``, so that the rest is tested without it), the ledger, which counts cells because
-llama.cpp does not tell, and the prefix cache, a radix tree over the tokens of every sequence with
-cells.
+This module keeps two accounts in step and is the only one that changes them: llama.cpp's memory
+(``Memory``, so that the rest is tested without it), with who holds which cells of it, and the store
+of snapshots. Cells are never shared: what a new sequence has in common with another, running or
+ended, is copied into its own from host memory, which costs a thousandth of computing it.
 
-An example: sequence 0 computed a system prompt of 400 tokens and an answer of 100, and finished.
-Its 500 cells stay as a cache ("kept"). A second chat with the same system prompt and 50 tokens of
-its own attaches: the tree finds 400 tokens in common, sequence 1 shares their cells without
-copying, and only 50 are computed: ``attach`` returns ``(1, 400)``, and 550 cells are in use, not
-950. When cells run short, the least recently used kept sequence is evicted: 100 cells become free,
-for the 400 are sequence 1's as well. With host memory (--cache-ram) whole blocks of 64 tokens that
-reach past the shared prefix are saved there first, here one, and a later prompt that begins alike
-gets them back instead of computing them.
+An example: a chat with a system prompt of 400 tokens and 100 of its own ended; a snapshot of its
+500 tokens is in the store. A second one with the same system prompt and 50 tokens of its own
+attaches: the snapshot is restored as sequence 1 and cut to 400 tokens, and only 50 are computed.
+
+llama.cpp computes sequences with consecutive numbers together and cuts a batch at each hole, so a
+new sequence takes the lowest free number, and the last one is moved into a hole that stays.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Protocol
 
-from workers.kv.cells import CellLedger, Claim, LedgerMismatch
-from workers.kv.host_cache import HostCache
-from workers.kv.prefix_cache import WORTH, PrefixCache
+from workers.kv.radix import common
+from workers.kv.snapshots import Mark, PrefixSnapshot, SnapshotStore, usable
+from workers.kv.state import SequenceState
+from workers.planning.geometry import Geometries, Geometry
+
+WORTH = 16
+"""Tokens that one must be spared to wait for them: waiting costs up to a step."""
+COPIES = 256
+"""Tokens that are copied, at least, in the time in which one is computed; all of a state are."""
+MOST_MARKS = 8
+"""Of a sequence whose memory can't be cut: the first, where agents' common prompt ends, and the
+last ones."""
+
+
+class LedgerMismatch(AssertionError):
+    """Cells were leaked, or are held by a sequence that has none: a bug."""
 
 
 class Memory(Protocol):
     """The operations of llama.cpp's memory."""
 
-    def share(self, source: int, target: int, count: int) -> None: ...
-    def drop(self, sequence: int) -> None: ...
-    def length(self, sequence: int) -> int: ...
-    def save(self, sequence: int, first: int, end: int) -> bytearray: ...
-    def restore(self, sequence: int, first: int, end: int, state: bytearray) -> bool: ...
+    def reshape(self, geometry: Geometry) -> None: ...
+    def drop(self, number: int) -> None: ...
+    def cut(self, number: int, end: int) -> None: ...
+    def length(self, number: int) -> int: ...
+    def save(self, number: int) -> SequenceState: ...
+    def restore(self, number: int, state: SequenceState) -> bool: ...
+    def mark(self, number: int) -> SequenceState: ...
+    def rewind(self, number: int, state: SequenceState, end: int) -> bool: ...
+
+
+class ResidentSequence:
+    """A sequence with cells, under a number that may change: cells of its first tokens."""
+
+    __slots__ = ("borders", "length", "marks", "number", "scope", "tokens")
+
+    def __init__(
+        self, number: int, tokens: Sequence[int], scope: str, borders: Sequence[int]
+    ) -> None:
+        """``tokens``: its live list, which grows. ``borders``: where marks will be made."""
+        self.number = number
+        self.tokens = tokens
+        self.scope = scope
+        self.borders = borders
+        self.length = 0
+        """Tokens that have cells."""
+        self.marks: list[Mark] = []
 
 
 class KVCache:
-    """Sequences with cells: running and parked ones, and finished ones kept for their prefixes."""
+    """Cells of running sequences, and the prefixes of others."""
 
     def __init__(
-        self,
-        memory: Memory,
-        n_ctx: int,
-        n_seq: int,
-        *,
-        shares_prefixes: bool,
-        host: HostCache | None = None,
+        self, memory: Memory, geometries: Geometries, store: SnapshotStore, *, cuts: bool
     ) -> None:
-        """``n_seq`` must exceed the running sequences, so that one can be evicted for a new one.
-
-        ``host``: where prefixes go that lose their cells, if the model shares prefixes.
-        """
+        """``memory`` is as of ``geometries.base``. ``cuts``: it can be cut anywhere."""
         self._memory = memory
-        self._shares_prefixes = shares_prefixes
-        self._ledger = CellLedger(n_ctx)
-        self._prefixes = PrefixCache(self._ledger.length)
-        self._free_ids = list(range(n_seq - 1, -1, -1))
-        self._n_seq = n_seq
-        self._running: set[int] = set()
-        """Parked ones included."""
-        self._host = host if shares_prefixes else None
-        self._max_kept = n_ctx // (4 if self._host is None else 8)
-        """A cache is not free: each stream's attention walks over all resident cells in every step.
-        Those that can come back from host memory are worth less."""
+        self._store = store
+        self._cuts = cuts
+        self._residents: dict[int, ResidentSequence] = {}
+        """By number."""
+        self.geometries = geometries
+        self.geometry = geometries.base
         self.restored = 0
-        """Tokens whose cells came back from there, since the start."""
+        """Tokens that were copied and not computed, since the start."""
 
     @property
-    def free(self) -> int:
-        """Cells that no sequence holds."""
-        return self._ledger.free
-
-    @property
-    def has_id(self) -> bool:
-        """Return whether :meth:`attach` will find a sequence id."""
-        return bool(self._free_ids or self._prefixes.kept)
-
-    @property
-    def cached(self) -> int:
-        """Cells that only kept sequences hold: evicting them all would free these."""
-        return self._ledger.count(Claim.KEPT)
+    def has_number(self) -> bool:
+        """Return whether :meth:`attach` will find a number."""
+        return len(self._residents) < self.geometry.sequences
 
     @property
     def used(self) -> int:
-        """Cells that running and parked sequences hold."""
-        return self._ledger.count(Claim.RUNNING) + self._ledger.count(Claim.PARKED)
+        """Return the cells in use."""
+        return sum(resident.length for resident in self._residents.values())
 
     @property
     def host_bytes(self) -> int:
-        """The host memory that saved prefixes take."""
-        return 0 if self._host is None else self._host.bytes
+        """Return the host memory that snapshots take."""
+        return self._store.bytes
 
-    def room(self, *, parked: bool) -> int:
-        """Cells that would be free without the kept sequences, and without the ``parked`` ones."""
-        more = self._ledger.count(Claim.PARKED) if parked else 0
-        return self.free + self.cached + more
+    def free(self, growth: int = 0) -> int:
+        """Return the cells that a new sequence could have after others grew by ``growth``."""
+        if not self.geometry.unified:
+            return self.geometry.cells
+        return self.geometry.cells - self.used - growth
 
-    def need(self, tokens: Sequence[int], *, share: bool = True) -> int:
-        """Cells of the :meth:`room` that ``tokens`` would take.
+    # ------------------------------------------------------------------ sequences come and go
 
-        What they would share with a running sequence is there, and stays. ``share``: as for
-        :meth:`attach`.
+    def attach(
+        self,
+        tokens: Sequence[int],
+        scope: str = "",
+        *,
+        share: bool = True,
+        saved: PrefixSnapshot | None = None,
+        borders: Sequence[int] = (),
+    ) -> ResidentSequence:
+        """Give ``tokens`` (a live list) a number, and cells for what is known of them already.
+
+        ``share``: what other sequences computed may be used. ``saved``: what it computed itself,
+        and :meth:`pause` returned. ``borders``: positions at which the engine will :meth:`mark`.
         """
-        donor, shared = self._donor(tokens) if share else (-1, 0)
-        return len(tokens) - min(shared, self._ledger.running(donor))
+        number = next(n for n in range(self.geometry.sequences) if n not in self._residents)
+        source, count = self._source(tokens, scope) if share else (None, 0)
+        if saved is not None and (own := saved.usable(len(tokens) - 1)) >= count:
+            source, count = saved, own
+        resident = ResidentSequence(number, tokens, scope, () if self._cuts else borders)
+        if isinstance(source, ResidentSequence):
+            source = self._copied(source)
+            self._store.put(source)
+        self._residents[number] = resident
+        if source is not None:
+            self._restore(resident, source, count)
+        if saved is not None:
+            self._store.unpin(saved)
+        return resident
 
-    def coming(self, tokens: Sequence[int], computing: Iterable[int]) -> int:
-        """Return how many first ``tokens`` to await and share, rather than compute twice.
+    def _source(
+        self, tokens: Sequence[int], scope: str
+    ) -> tuple[PrefixSnapshot | ResidentSequence | None, int]:
+        """Find what gives the most first ``tokens``, and how many."""
+        source: PrefixSnapshot | ResidentSequence | None
+        source, count = self._store.longest(scope, tokens)
+        if source is not None and count * COPIES < len(source.tokens):
+            source, count = None, 0
+        for resident in self._residents.values():
+            if resident.scope == scope:
+                same = common(tokens, resident.tokens, min(len(tokens) - 1, resident.length))
+                found = usable(same, resident.length, self._marks(resident))
+                if found > count and found * COPIES >= resident.length:
+                    source, count = resident, found
+        return source, count
 
-        ``computing`` are the sequences that will be computed in the next steps.
-        """
-        return self._prefixes.coming(tokens, computing) if self._shares_prefixes else 0
+    def _marks(self, resident: ResidentSequence) -> list[Mark] | None:
+        return None if self._cuts else resident.marks
 
-    def _donor(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """Find the sequence whose cells ``tokens`` can share, and how many; (-1, 0) if none."""
-        return self._prefixes.longest(tokens) if self._shares_prefixes else (-1, 0)
+    def _copied(self, resident: ResidentSequence) -> PrefixSnapshot:
+        """A snapshot of what ``resident`` has now."""
+        state = self._memory.save(resident.number)
+        marks = self._marks(resident)
+        tokens = resident.tokens[: resident.length]
+        return PrefixSnapshot(
+            resident.scope, tokens, state, None if marks is None else tuple(marks)
+        )
 
-    def attach(self, tokens: Sequence[int], *, share: bool = True) -> tuple[int, int]:
-        """A sequence id for ``tokens`` (a live list) and how many of them already have cells.
-
-        ``share``: cells of a common prefix may be those of another sequence.
-        """
-        if share and not self._shares_prefixes:
-            whole = self._prefixes.whole(tokens)
-            if whole >= 0:
-                return self._take_over(whole, tokens)
-        if not self._free_ids:
-            self.evict()  # before the look-up, or the donor might be the one to go
-        donor, shared = self._donor(tokens) if share else (-1, 0)
-        seq = self._free_ids.pop()
-        if shared:
-            self._prefixes.use(donor)
-            self._memory.share(donor, seq, shared)
-            self._ledger.share(donor, seq, shared)
-        self._running.add(seq)
-        self._prefixes.run(seq, tokens)
-        if self._shares_prefixes:
-            self._drop_spare(seq)
-        return seq, self._restore(seq, tokens, shared) if share else 0
-
-    def _take_over(self, seq: int, tokens: Sequence[int]) -> tuple[int, int]:
-        """Go on with a kept sequence itself: also a memory that can't be cut or shared allows that.
-
-        Recurrent states and sliding windows are those of the last token.
-        """
-        self._running.add(seq)
-        self._prefixes.run(seq, tokens)
-        self._ledger.claim(seq, Claim.RUNNING)
-        return seq, self._ledger.length(seq)
-
-    def _restore(self, seq: int, tokens: Sequence[int], known: int) -> int:
-        """Bring back what host memory has of ``tokens`` after the first ``known``.
-
-        Returns how many have cells then. At least one is left over, as by the prefix cache.
-        """
-        if self._host is None:
-            return known
-        found = self._host.find(tokens[:-1], known)
-        if not found or found[-1][0] - known < WORTH:
-            return known
-        block = self._host.block
-        for end, state in found:
-            while self.free < block and self.evict():
-                pass
-            if self.free < block or not self._memory.restore(seq, known, end, state):
-                break
-            self._ledger.extend(seq, end - known)
-            self.restored += end - known
-            known = end
-        return known
-
-    def _drop_spare(self, seq: int) -> None:
-        """A turn of a chat goes on from the one before, which need not be kept then."""
-        for other in self._prefixes.spare(seq):
-            self.drop(other)
-
-    def extend(self, seq: int, count: int) -> None:
-        """``count`` more tokens of ``seq`` were computed."""
-        self._ledger.extend(seq, count)
-
-    def park(self, seq: int) -> None:
-        """``seq`` pauses, and lends its cells or yields them."""
-        self._prefixes.pause(seq)
-        self._ledger.claim(seq, Claim.PARKED)
-
-    def resume(self, seq: int) -> None:
-        """``seq``, which was parked, goes on."""
-        self._ledger.claim(seq, Claim.RUNNING)
-
-    def keep(self, seq: int, tokens: list[int]) -> None:
-        """``seq`` finished and its cells hold ``tokens``; they stay as a cache."""
-        if not tokens:
-            self.drop(seq)
+    def _restore(self, resident: ResidentSequence, snapshot: PrefixSnapshot, count: int) -> None:
+        """Bring back the first ``count`` tokens of ``snapshot``; on failure there are none."""
+        self._store.use(snapshot)
+        number = resident.number
+        if not count or not self._memory.restore(number, snapshot.state):
             return
-        self._running.discard(seq)
-        self._prefixes.keep(seq, tokens)
-        self._ledger.claim(seq, Claim.KEPT)
-        if not self._shares_prefixes:
+        marks = [mark for mark in snapshot.marks or () if mark.end <= count]
+        if count < len(snapshot.tokens):
+            if self._cuts:
+                self._memory.cut(number, count)
+            elif not self._memory.rewind(number, marks[-1].state, count):
+                self._memory.drop(number)
+                return
+        resident.length = count
+        resident.marks = marks
+        self.restored += count
+        if not self._cuts:
+            self.mark(resident)
+
+    def extend(self, resident: ResidentSequence, count: int) -> None:
+        """``count`` more of its tokens were computed."""
+        resident.length += count
+
+    def cut(self, resident: ResidentSequence, length: int) -> None:
+        """Give up what was computed after the first ``length`` tokens; the memory must allow it."""
+        self._memory.cut(resident.number, length)
+        resident.length = length
+
+    def mark(self, resident: ResidentSequence) -> None:
+        """Remember what can't be cut: snapshots of ``resident`` can be cut to here."""
+        if self._cuts or any(mark.end == resident.length for mark in resident.marks):
             return
-        self._drop_spare(seq)
-        if self._prefixes.covered(seq):
-            self.drop(seq)
+        resident.marks.append(Mark(resident.length, self._memory.mark(resident.number)))
+        del resident.marks[1 : 1 - MOST_MARKS]
 
-    def trim(self, streams: int = 1) -> None:
-        """Bound the cache, before a step of so many ``streams``, each of which would pay for it.
+    def pause(self, resident: ResidentSequence) -> PrefixSnapshot | None:
+        """Take the cells of a sequence that will go on; None if it had none.
 
-        Not as soon as something is kept: if a lone chat goes on, nothing had to move. What can't
-        come back from host memory stays, however many streams there are.
+        What it computed is kept until it attaches again or is forgotten, and others may use it.
         """
-        most = self._max_kept if self._host is None else self._max_kept // max(1, streams)
-        if self.cached > most:
-            for seq in [*self._prefixes.kept]:
-                if self._ledger.length(seq) - self._ledger.shared(seq) > most:
-                    self._evict(seq)  # it would drive out all others, and go all the same
-        while self.cached > most:
-            self.evict()
+        snapshot = self._copied(resident) if resident.length else None
+        if snapshot is not None:
+            self._store.put(snapshot, pinned=True)
+        self.drop(resident)
+        return snapshot
 
-    def drop(self, seq: int) -> None:
-        """``seq`` gives up its cells and its id."""
-        self._memory.drop(seq)
-        self._ledger.drop(seq)
-        self._prefixes.forget(seq)
-        self._running.discard(seq)
-        self._free_ids.append(seq)
+    def forget(self, saved: PrefixSnapshot) -> None:
+        """A paused sequence will not go on."""
+        self._store.unpin(saved)
 
-    def evict(self) -> bool:
-        """Drop the kept sequence that was not used for longest; False if there is none."""
-        seq = next(iter(self._prefixes.kept), None)
-        if seq is None:
-            return False
-        self._evict(seq)
-        return True
+    def keep(self, resident: ResidentSequence) -> None:
+        """A sequence ended; others may use what it computed."""
+        tokens = resident.tokens[: resident.length]
+        if tokens and not self._store.covers(resident.scope, tokens):
+            self._store.put(self._copied(resident))
+        self.drop(resident)
 
-    def _evict(self, seq: int) -> None:
-        self.evict_sequence(seq, self._prefixes.kept[seq])
+    def drop(self, resident: ResidentSequence) -> None:
+        """A sequence gives up its cells and its number."""
+        self._memory.drop(resident.number)
+        del self._residents[resident.number]
 
-    def evict_sequence(self, seq: int, tokens: Sequence[int]) -> None:
-        """Drop ``seq`` because others need its cells, which hold ``tokens``; save them if possible.
+    def coming(
+        self, tokens: Sequence[int], scope: str, computing: Iterable[ResidentSequence]
+    ) -> int:
+        """Return how many first ``tokens`` to await and copy, rather than compute twice.
 
-        What others hold too need not be saved: that is done when they go.
+        ``computing`` are the sequences that will be computed in the next steps. It pays if one of
+        them will have :data:`WORTH` more of the tokens than there are now.
         """
-        if self._host is not None:
-            self._host.save(tokens, self._ledger.shared(seq), partial(self._memory.save, seq))
-        self.drop(seq)
+        size, limit = 0, len(tokens) - 1
+        for resident in computing:
+            # A sequence that decodes lacks one token: none waits for what it may say.
+            if resident.scope == scope and len(resident.tokens) - resident.length >= WORTH:
+                same = common(tokens, resident.tokens, limit)
+                marks = (end for end in resident.borders if end <= same)
+                size = max(size, same if self._cuts else max(marks, default=0))
+        return size if size >= WORTH and size >= WORTH + self._source(tokens, scope)[1] else 0
+
+    # ------------------------------------------------------------------ where sequences are
+
+    def pack(self) -> None:
+        """Move the last sequences into holes, before a step, so that it is computed in one go."""
+        if self.geometry.unified:
+            return
+        for hole in range(len(self._residents)):
+            if hole not in self._residents:
+                self._move(self._residents.pop(max(self._residents)), hole)
+
+    def _move(self, resident: ResidentSequence, number: int) -> None:
+        state = self._memory.save(resident.number)
+        self._memory.drop(resident.number)
+        self._put(resident, number, state)
+
+    def _put(self, resident: ResidentSequence, number: int, state: SequenceState | None) -> None:
+        resident.number = number
+        self._residents[number] = resident
+        if state is not None and not self._memory.restore(number, state):
+            resident.length = 0  # computed again
+            resident.marks = []
+
+    def reshape(self, geometry: Geometry) -> None:
+        """Divide the cells in another way; at most ``geometry.sequences`` may be here."""
+        residents = list(self._residents.values())
+        states = [self._memory.save(r.number) if r.length else None for r in residents]
+        self._memory.reshape(geometry)
+        self.geometry = geometry
+        self._residents.clear()
+        for number, (resident, state) in enumerate(zip(residents, states, strict=True)):
+            self._put(resident, number, state)
 
     def check(self) -> None:
         """Raise :class:`LedgerMismatch` on a leak; for idle moments and tests."""
-        self._ledger.check()
-        ids = len(self._free_ids) + len(self._running) + len(self._prefixes.kept)
-        if ids != self._n_seq:
-            raise LedgerMismatch(f"{ids} sequence ids accounted for, there are {self._n_seq}")
-        if not self._running and self.used:
-            raise LedgerMismatch(f"{self.used} cells held by no sequence")
-        for seq in range(self._n_seq) if self._shares_prefixes else ():
-            ours, theirs = self._ledger.length(seq), self._memory.length(seq)
+        if self.used > self.geometry.total:
+            raise LedgerMismatch(f"{self.used} cells used of {self.geometry.total}")
+        for number in range(self.geometry.sequences if self._cuts else 0):
+            resident = self._residents.get(number)
+            ours = 0 if resident is None else resident.length
+            theirs = self._memory.length(number)
             if ours != theirs:
-                raise LedgerMismatch(f"sequence {seq} has {theirs} cells, the ledger says {ours}")
+                raise LedgerMismatch(f"sequence {number} has {theirs} cells, we say {ours}")
+        if sum(snapshot.size for snapshot in self._store) != self._store.bytes:
+            raise LedgerMismatch("the store's bytes are not those of its snapshots")

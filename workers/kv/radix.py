@@ -46,6 +46,9 @@ class RadixTree:
     def __contains__(self, key: int) -> bool:
         return key in self._texts
 
+    def __len__(self) -> int:
+        return len(self._texts)
+
     def size(self, key: int) -> int:
         """Tokens of a text; 0 if it is not there."""
         return self._texts[key][1] if key in self._texts else 0

@@ -4,8 +4,16 @@ The low-level API is used: the wheel's high-level class serves one sequence at a
 object here owns C memory and frees it in ``close``; nothing of ctypes leaves this package.
 """
 
+from workers.llama.barriers import spin_briefly
 from workers.llama.chain import Sampler
-from workers.llama.context import NO_CELLS, OK, Context, EmbeddingContext, EmbeddingShape, sequences
+from workers.llama.context import (
+    NO_CELLS,
+    OK,
+    Context,
+    EmbeddingContext,
+    EmbeddingShape,
+    geometries,
+)
 from workers.llama.library import LoadFailed, initialise, readable
 from workers.llama.model import FIMTokens, Model
 from workers.llama.quantize import Packing, ShrinkFailed, shrink
@@ -24,8 +32,9 @@ __all__ = [
     "Planner",
     "Sampler",
     "ShrinkFailed",
+    "geometries",
     "initialise",
     "readable",
-    "sequences",
     "shrink",
+    "spin_briefly",
 ]

@@ -8,11 +8,11 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.kv.state import HEAD, SequenceState
 from workers.llama.library import LoadFailed, loading, readable
-from workers.llama.loading import on_cpu
 from workers.llama.model import Model
 from workers.llama.pooling import Pooling, Rows
-from workers.planning.step_budget import BLOCK, stay_narrow
+from workers.planning.geometry import Geometries, Geometry
 from workers.protocol import WorkerSpec
 from workers.sampling.logprobs import LogprobReader
 
@@ -49,14 +49,8 @@ STEP_LOGITS_BYTES = 32 << 20
 """Bytes of a step's rows of logits, unless one row for each sequence takes more: a prompt whose own
 tokens are scored is computed in steps that fit."""
 
-FLASH_TILE = 64
-"""Tokens from which on ggml's flash attention computes on a CPU in tiles of as many tokens by as
-many cells (ggml_compute_forward_flash_attn_ext_f16). A tile whose tokens are of many streams
-computes nearly all cells for all of them, those of others too; in a narrower step each token passes
-over those. 32 streams of 90 tokens and 31 tokens of a prompt took 785 ms, one more 1,270 ms."""
-
-MAX_SEQUENCES = 256
-"""llama.cpp's limit for a context."""
+PARTIAL = 1
+"""LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: of a state, the part that can't be cut."""
 OK, NO_CELLS = 0, 1
 """Results of :meth:`Context.decode`; anything else is a failed computation."""
 
@@ -74,29 +68,34 @@ class EmbeddingShape(NamedTuple):
 
 
 class Context:
-    """KV cache and compute buffers for ``n_seq`` sequences, decoded together."""
+    """KV cache and compute buffers for sequences that are decoded together."""
 
-    def __init__(self, model: Model, spec: WorkerSpec, n_seq: int) -> None:
+    def __init__(self, model: Model, spec: WorkerSpec, geometry: Geometry) -> None:
         """Raises :class:`LoadFailed`."""
-        auto = spec.slots * min(model.n_ctx_train, AUTO_CTX_SEQ)
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = spec.n_ctx or auto
-        params.n_batch = params.n_ubatch = spec.batch
-        self.narrow = narrow_step(spec)
-        """Tokens that a step beside streams should not exceed."""
-        if self.narrow is not None and not stay_narrow(spec.slots, self.narrow):
-            params.n_ubatch = min(spec.batch, self.narrow)  # llama.cpp cuts wider ones then
-        self._scratch = n_seq
-        """A sequence of our own, through which states are copied."""
-        params.n_seq_max = n_seq + (1 if model.shares_prefixes else 0)
-        # llama.cpp wants room for a row per sequence; more than the limit would abort the process.
-        self.rows = params.n_outputs_max = max(params.n_seq_max, affordable_rows(model, spec))
+        self._model, self._spec = model, spec
+        self.rows = max(spec.slots, geometry.sequences, affordable_rows(model, spec))
         """The most rows of logits that a step may bring."""
         self._weights = np.empty(model.n_vocab, np.float32)
         """Room for :meth:`logprobs`."""
-        self._open(model, spec, params)
+        self._shape(geometry)
         self.generates = self._memory is not None and model.causal
         self._pooling = llama_cpp.llama_pooling_type(self.handle)
+
+    def _shape(self, geometry: Geometry) -> None:
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = geometry.total
+        params.n_seq_max = geometry.sequences
+        params.kv_unified = geometry.unified
+        params.n_batch = params.n_ubatch = self._spec.batch
+        # llama.cpp wants room for a row per sequence; more than the limit would abort the process.
+        params.n_outputs_max = self.rows
+        self._streams = 1 if geometry.unified else geometry.sequences
+        self._open(self._model, self._spec, params)
+
+    def reshape(self, geometry: Geometry) -> None:
+        """Divide the cells in another way; all states are lost. Raises :class:`LoadFailed`."""
+        self.close()
+        self._shape(geometry)
 
     def _open(self, model: Model, spec: WorkerSpec, params: llama_cpp.llama_context_params) -> None:
         params.n_threads = params.n_threads_batch = spec.threads
@@ -104,7 +103,6 @@ class Context:
         params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
         params.offload_kqv = spec.kv_offload
         stretch(params, spec)
-        params.kv_unified = True
         params.no_perf = True
         with loading(readable(spec.model_path)):
             handle = llama_cpp.llama_init_from_model(model.handle, params)
@@ -223,38 +221,70 @@ class Context:
         """Leave no chance to some tokens after batch row ``row``."""
         self.logits(row)[tokens] = -np.inf
 
-    def share(self, source: int, target: int, count: int) -> None:
-        """Let ``target`` use the cells of the first ``count`` tokens of ``source``."""
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
+    def length(self, number: int) -> int:
+        """Return how many tokens of a sequence have cells; all from the first on."""
+        return int(llama_cpp.llama_memory_seq_pos_max(self._memory, number)) + 1
 
-    def length(self, sequence: int) -> int:
-        """Return how many tokens of ``sequence`` have cells; all from the first on."""
-        return int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+    def drop(self, number: int) -> None:
+        """Free the cells of a sequence."""
+        llama_cpp.llama_memory_seq_rm(self._memory, number, -1, -1)
 
-    def drop(self, sequence: int) -> None:
-        """Free the cells of ``sequence``; shared ones stay with the others."""
-        llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+    def cut(self, number: int, end: int) -> None:
+        """Free the cells after the first ``end`` tokens; only where ``model.can_cut``."""
+        llama_cpp.llama_memory_seq_rm(self._memory, number, end, -1)
 
-    def save(self, sequence: int, first: int, end: int) -> bytearray:
-        """Return the state of some cells of ``sequence``, for :meth:`restore`."""
-        llama_cpp.llama_memory_seq_cp(self._memory, sequence, self._scratch, first, end)
-        state = bytearray(llama_cpp.llama_state_seq_get_size(self.handle, self._scratch))
-        llama_cpp.llama_state_seq_get_data(self.handle, _as_bytes(state), len(state), self._scratch)
-        self.drop(self._scratch)
-        return state
+    def save(self, number: int) -> SequenceState:
+        """Return the state of a sequence."""
+        data = self._state(number, 0)
+        return SequenceState(data, *self._parts(len(data), number), self._streams)
 
-    def restore(self, sequence: int, first: int, end: int, state: bytearray) -> bool:
-        """Restore the cells of tokens ``first`` to ``end`` from a state that ends there.
+    def _parts(self, size: int, number: int) -> tuple[tuple[int, ...], int]:
+        """Return where parts of attention memories begin, and where the last of them ends."""
+        if self._model.recurrent:
+            return (), HEAD
+        if self._model.can_cut:
+            return (HEAD,), size
+        second = llama_cpp.llama_state_seq_get_size_ext(self.handle, number, PARTIAL) - HEAD
+        if self._model.hybrid:
+            return (HEAD,), size - second
+        return (HEAD, size - second), size
 
-        It must hold those before ``first``. There must be cells for all of the state; False if
-        llama.cpp finds none, and then nothing has changed.
-        """
-        restored = llama_cpp.llama_state_seq_set_data(
-            self.handle, _as_bytes(state), len(state), self._scratch
+    def restore(self, number: int, state: SequenceState) -> bool:
+        """Give a sequence without cells those of ``state``; on failure, False, it stays so."""
+        return self._set(number, state, 0)
+
+    def mark(self, number: int) -> SequenceState:
+        """Return the part of a sequence's state that can't be cut."""
+        data = self._state(number, PARTIAL)
+        windows = not (self._model.recurrent or self._model.hybrid)
+        return SequenceState(data, (HEAD,) if windows else (), len(data), self._streams)
+
+    def rewind(self, number: int, state: SequenceState, end: int) -> bool:
+        """Cut a sequence to its first ``end`` tokens, of which ``state`` is the :meth:`mark`."""
+        return self._set(number, state, PARTIAL) and bool(
+            llama_cpp.llama_memory_seq_rm(self._memory, number, end, -1)
         )
-        llama_cpp.llama_memory_seq_cp(self._memory, self._scratch, sequence, first, end)
-        self.drop(self._scratch)
-        return int(restored) == len(state)
+
+    def _state(self, number: int, flags: int) -> memoryview:
+        size = llama_cpp.llama_state_seq_get_size_ext(self.handle, number, flags)
+        data = np.empty(size, np.uint8)
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        llama_cpp.llama_state_seq_get_data_ext(self.handle, pointer, size, number, flags)
+        return data.data
+
+    def _set(self, number: int, state: SequenceState, flags: int) -> bool:
+        data = np.frombuffer(state.translated(self._streams).data, np.uint8)
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        size = len(data)
+        done = llama_cpp.llama_state_seq_set_data_ext(self.handle, pointer, size, number, flags)
+        return int(done) == size
+
+
+def geometries(model: Model, spec: WorkerSpec) -> Geometries:
+    """Return the ways to divide the cells of a context."""
+    auto = spec.slots * min(model.n_ctx_train, AUTO_CTX_SEQ)
+    # A model that only embeds has no cells that could be divided.
+    return Geometries(spec.slots, spec.n_ctx or auto, spec.kv_unified if model.causal else "on")
 
 
 def stretch(params: llama_cpp.llama_context_params, spec: WorkerSpec) -> None:
@@ -266,30 +296,9 @@ def stretch(params: llama_cpp.llama_context_params, spec: WorkerSpec) -> None:
     params.yarn_beta_slow, params.yarn_beta_fast = spec.yarn_beta_slow, spec.yarn_beta_fast
 
 
-def narrow_step(spec: WorkerSpec) -> int | None:
-    """Return the most tokens of a step in which streams do not slow each other; None: any."""
-    floats = spec.type_k == spec.type_v and spec.type_k in ("f16", "f32")
-    tiled = on_cpu(spec) and spec.flash_attn != "off" and floats
-    return FLASH_TILE - BLOCK if tiled else None
-
-
 def affordable_rows(model: Model, spec: WorkerSpec) -> int:
     """Return the rows of logits that are cheap: buffers hold a row for each sequence anyway."""
     return min(spec.batch, STEP_LOGITS_BYTES // (4 * int(model.n_vocab)))
-
-
-def sequences(model: Model, spec: WorkerSpec) -> int:
-    """Return the number of sequences of a context: running ones, and finished ones that are kept.
-
-    Kept ones cost what a row of logits does, so there are many with a small vocabulary. A model
-    with a state for each sequence, however short, has as many kept ones as slots.
-    """
-    many = affordable_rows(model, spec) if model.shares_prefixes else 0
-    return min(max(2 * spec.slots, many), MAX_SEQUENCES - 1)
-
-
-def _as_bytes(state: bytearray) -> ctypes.Array[ctypes.c_uint8]:
-    return (ctypes.c_uint8 * len(state)).from_buffer(state)
 
 
 class EmbeddingContext(Context):
@@ -305,6 +314,8 @@ class EmbeddingContext(Context):
         params.n_ctx = max(shape.longest, shape.batch)
         params.n_batch = params.n_ubatch = params.n_outputs_max = shape.batch
         params.n_seq_max = n_seq
+        # Pooling over sequences needs their tokens in one ubatch, whatever their lengths.
+        params.kv_unified = True
         params.embeddings = True
         params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
         self._n_embd = model.n_embd

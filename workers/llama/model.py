@@ -63,11 +63,11 @@ class Model:
         self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
         """The bytes of every token; empty for control tokens."""
         self.tokenizer = Tokenizer(vocab)
-        self.shares_prefixes = not (
-            llama_cpp.llama_model_is_recurrent(handle)
-            or llama_cpp.llama_model_is_hybrid(handle)
-            or llama_cpp.llama_model_n_swa(handle) > 0
-        )
+        self.recurrent = bool(llama_cpp.llama_model_is_recurrent(handle))
+        self.hybrid = bool(llama_cpp.llama_model_is_hybrid(handle))
+        windows = llama_cpp.llama_model_n_swa(handle) > 0
+        self.can_cut = not (self.recurrent or self.hybrid or windows)
+        """True if the memory of a text is that of each of its beginnings, too."""
 
     @property
     def n_ctx_train(self) -> int:
@@ -181,7 +181,7 @@ class Model:
             n_ctx=n_ctx,
             n_ctx_seq=min(self.n_ctx_train, n_ctx),
             longest_piece=max(map(len, self.pieces), default=1) or 1,
-            shares_prefixes=self.shares_prefixes,
+            shares_prefixes=self.can_cut,
             n_embd=self.n_embd,
         )
 

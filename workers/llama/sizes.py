@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 
 import msgspec
 
-from workers.llama.context import Context, EmbeddingContext, sequences
+from workers.llama.context import Context, EmbeddingContext, geometries
 from workers.llama.library import log
 from workers.llama.model import Model
 from workers.protocol import ContextMemory, WorkerSpec
@@ -76,7 +76,7 @@ class Planner:
 
     def _planned(self, spec: WorkerSpec) -> ContextMemory:
         with _account() as account:
-            context = Context(self._model, spec, sequences(self._model, spec))
+            context = Context(self._model, spec, geometries(self._model, spec).base)
             with closing(context):
                 n_ctx = context.n_ctx
                 shape = None if context.generates else context.embeddings(self._model, spec)

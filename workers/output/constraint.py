@@ -21,7 +21,7 @@ from workers.protocol import JsonSchema
 
 LIMITS = LLParserLimits(step_max_items=4000)
 """One mask may cost some 20 ms at most, while a good one costs 0.02."""
-KEPT = 16
+KEPT = 32
 """Compiled grammars that are kept for the next request that asks for the same."""
 JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """Free white space would let a model write blanks until its tokens are used up."""
@@ -117,16 +117,17 @@ class Compiler:
 
     def __init__(self, tokenizer: LLTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
-        """Compiled grammars, least recently used first."""
+        self._kept: OrderedDict[tuple[str, str], LLMatcher] = OrderedDict()
+        """Compiled grammars by scope and text, least recently used first."""
 
-    def compile(self, grammar: str, *, probe: bool) -> Guide:
+    def compile(self, grammar: str, scope: str = "", *, probe: bool) -> Guide:
         """A guide at the beginning of ``grammar``, in llguidance's JSON form.
 
-        ``probe``: its text comes from a client, which may have made it ambiguous. Raises
-        :class:`ConstraintFailed`.
+        ``scope``: what was compiled for another one is compiled anew, which takes milliseconds, or
+        time would tell which tools stand in other keys' prompts. ``probe``: its text comes from a
+        client, which may have made it ambiguous. Raises :class:`ConstraintFailed`.
         """
-        matcher = self._kept.pop(grammar, None)
+        matcher = self._kept.pop((scope, grammar), None)
         if matcher is None:
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
             if matcher.is_error():
@@ -136,7 +137,7 @@ class Compiler:
                 raise ConstraintFailed("nothing satisfies it")
             if probe:
                 self._walk(Guide(matcher.deep_copy()))
-        self._kept[grammar] = matcher
+        self._kept[scope, grammar] = matcher
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return Guide(matcher.deep_copy())

@@ -52,11 +52,6 @@ def _whole(tokens: int, beside: int = 0) -> int:
     return even if 2 * even >= tokens else tokens
 
 
-def stay_narrow(streams: int, narrow: int) -> bool:
-    """Return whether steps of ``narrow`` tokens leave enough for prompts beside so many streams."""
-    return streams * (1 + LEAST_SHARE) <= narrow
-
-
 class StepTimes:
     """The time of a step: a fixed part, one for each decoding sequence, one for each prompt token.
 
@@ -92,13 +87,9 @@ class StepTimes:
 class StepBudget:
     """The most prompt tokens of the next step; learns from each that is over."""
 
-    def __init__(self, batch: int, target_ms: float | None, narrow: int | None = None) -> None:
-        """``batch``: tokens that a step can hold. ``target_ms``: None chooses it by measuring.
-
-        ``narrow``: tokens of a step beyond which those of streams cost a multiple.
-        """
+    def __init__(self, batch: int, target_ms: float | None) -> None:
+        """``batch``: tokens that a step can hold. ``target_ms``: None chooses it by measuring."""
         self.batch = batch
-        self._narrow = narrow
         self._target_ms = target_ms
         self._times = StepTimes()
         self._knows_prefill = False
@@ -115,23 +106,9 @@ class StepBudget:
         """
         return _whole(self._allowed(decodes, prompts), decodes)
 
-    def apart(self, decodes: int, prompts: int) -> int:
-        """Tokens for ``prompts`` in a step of their own, which ``decodes`` streams wait for too.
-
-        0: they had better be computed beside the streams. They had not where steps with streams
-        stay narrow, and the target leaves time for many more tokens than such a step has left: a
-        step of its own costs a prompt fewer milliseconds for each, once it is wide.
-        """
-        if self._narrow is None or not decodes or not self._knows_prefill:
-            return 0
-        base, _, token = self._times.fit()
-        spare = self._spare(decodes, prompts) - base
-        tokens = _whole(min(self.batch, int(spare / token) if token else self.batch))
-        return tokens if tokens >= max(WORTHWHILE, self._allowed(decodes, prompts) + 1) else 0
-
     def _allowed(self, decodes: int, prompts: int) -> int:
         """The tokens that the target and the batch allow."""
-        room = max(1, self._widest(decodes) - decodes)
+        room = max(1, self.batch - decodes)
         if not self._knows_prefill:
             return min(room, FIRST_CHUNK)
         base, _, token = self._times.fit()
@@ -147,12 +124,6 @@ class StepBudget:
         alone = base + decode * decodes
         target = self._target(base + decode * (decodes + prompts))
         return max(HEADROOM * target - alone, LEAST_SHARE * alone)
-
-    def _widest(self, decodes: int) -> int:
-        """Tokens of a step beside so many streams; all of the batch if they hardly leave room."""
-        if self._narrow is None or not decodes or not stay_narrow(decodes, self._narrow):
-            return self.batch
-        return min(self.batch, self._narrow)
 
     def _target(self, together: float) -> float:
         """The longest gap wanted between two tokens, if a step of all as streams takes that."""

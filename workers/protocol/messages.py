@@ -31,6 +31,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """The base priority: when cells run short, the largest gets them first."""
     rank: float = 0.0
     """Its place in the gateway's queue, in seconds: the smallest is computed first."""
+    cache_scope: str = ""
+    """Only requests of the same one may use what was computed for it."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -40,7 +42,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Park(msgspec.Struct, frozen=True, tag="park"):
-    """Take a generation off its slot and keep its cells. Answered by ``Parked``, unless it ended.
+    """Take a generation off its slot and keep its state. Answered by ``Parked``, unless it ended.
 
     A later ``Generate`` with the same id goes on where it stopped; ``Cancel`` gives it up. An
     embedding, which is short, keeps nothing and starts again.

@@ -31,7 +31,9 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
     log_format: Literal["console", "json"] = "console"
     cache_bytes: int = 0
-    """Host memory for prefixes that had to give up their cells."""
+    """Host memory for prefixes."""
+    kv_unified: Literal["auto", "on", "off"] = "auto"
+    """on: all sequences take from the same cells; off: each has cells of its own."""
     rope_freq_base: float = 0.0
     """0: what the model says; so with the scale."""
     rope_freq_scale: float = 0.0

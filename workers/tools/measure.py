@@ -25,7 +25,9 @@ from workers.engine.engine import Engine, Inbox
 from workers.engine.outbox import Outbox
 from workers.engine.sequence import EngineSequence
 from workers.kv.kv import KVCache
+from workers.kv.snapshots import SnapshotStore
 from workers.parent import die_with_parent
+from workers.planning.geometry import Geometries
 from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     MIX_OUTPUT,
@@ -67,12 +69,12 @@ class Bench:
         """Raises :class:`workers.llama.LoadFailed`."""
         self.spec = spec
         self.model = llama.Model(spec)
-        self.n_seq = max(2 * spec.slots, LARGEST_BATCH + 1)
-        self.context = llama.Context(self.model, spec, self.n_seq)
+        self._geometries = llama.geometries(self.model, spec)
+        self.context = llama.Context(self.model, spec, self._geometries.base)
         if not self.context.generates:
             raise llama.LoadFailed("the model can't generate, and nothing else is measured")
         self._random = random.Random(0)
-        self._budget = StepBudget(spec.batch, spec.target_itl_ms, self.context.narrow)
+        self._budget = StepBudget(spec.batch, spec.target_itl_ms)
         """Kept from one measurement to the next, since it learns."""
 
     def close(self) -> None:
@@ -84,31 +86,32 @@ class Bench:
         """Return random tokens, unlike the start of any other prompt."""
         return self._random.choices(range(self.model.n_vocab), k=count)
 
-    def clear(self) -> None:
-        """Free all cells."""
-        for seq in range(self.n_seq):
-            self.context.drop(seq)
+    def clear(self, slots: int | None = None) -> None:
+        """Make a context without states, divided for so many sequences; None: as a worker has."""
+        asked = self._geometries
+        if slots is not None:
+            asked = Geometries(slots, asked.longest, self.spec.kv_unified)
+        self.context.reshape(asked.base)
 
     def decode(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
         """Measure steps of one token for each of ``size`` streams, for each size."""
-        first = self.prompt(min(MIX_PROMPT, self.context.n_ctx // 2))
         for size in sizes:
-            room = (self.context.n_ctx - len(first)) // size
-            if size >= self.n_seq or size > self.spec.batch or room < 3:
+            first = self.prompt(min(MIX_PROMPT, self._geometries.longest // (2 * size)))
+            room = self._geometries.longest // size - len(first)
+            if size > max(self.spec.slots, LARGEST_BATCH, 1) or size > self.spec.batch or room < 3:
                 return
+            self.clear(size)
             self._compute([(0, 0, first, 1)])
-            for seq in range(1, size + 1):
-                self.context.share(0, seq, len(first))
+            state = self.context.save(0)
+            for seq in range(1, size):
+                self.context.restore(seq, state)
             took = list[float]()
             begin = time.perf_counter()
             while len(took) < min(room, MOST_STEPS) and (
                 len(took) < 3 or time.perf_counter() - begin < seconds
             ):
                 at = len(first) + len(took)
-                took.append(
-                    self._compute([(seq, at, self.prompt(1), 1) for seq in range(1, size + 1)])
-                )
-            self.clear()
+                took.append(self._compute([(seq, at, self.prompt(1), 1) for seq in range(size)]))
             step = statistics.median(took[1:])  # the first has the graph to make
             yield Rate(size, size / step)
             if step > PATIENCE * seconds:
@@ -116,13 +119,14 @@ class Bench:
 
     def prefill(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
         """Measure one prompt at a time, of ``size`` tokens in one step, for each size."""
+        self.clear(1)
         for size in sizes:
-            if size > min(self.spec.batch, self.context.n_ctx):
+            if size > min(self.spec.batch, self._geometries.longest):
                 return
             took = list[float]()
             while not took or (sum(took) < seconds and len(took) < MOST_STEPS):
                 took.append(self._compute([(0, 0, self.prompt(size), 1)]))
-                self.clear()
+                self.context.drop(0)
             yield Rate(size, size / statistics.median(took))
             if min(took) > PATIENCE * seconds:
                 return
@@ -141,9 +145,8 @@ class Bench:
         for size in sizes:
             self.clear()
             crowd = MeasuredClients(self, size, seconds)
-            n_ctx = self.context.n_ctx
-            shares = self.model.shares_prefixes
-            kv = KVCache(self.context, n_ctx, self.n_seq, shares_prefixes=shares)
+            store = SnapshotStore(self.spec.cache_bytes)
+            kv = KVCache(self.context, self._geometries, store, cuts=self.model.can_cut)
             embedder = Embedder(
                 partial(llama.EmbeddingContext, self.model, self.spec), None, self.spec.slots
             )
@@ -161,7 +164,6 @@ class Bench:
                 engine.run()
             except Enough:
                 yield Rate(size, crowd.rate)
-        self.clear()
 
 
 class MeasuredClients:

@@ -91,7 +91,9 @@ def score(job: Score, write: Write) -> Scored:
     Raises :class:`Impossible` and :class:`workers.llama.LoadFailed`.
     """
     model = llama.Model(job.spec)
-    context = llama.Context(model, job.spec, 1)
+    context = llama.Context(
+        model, job.spec, llama.geometries(model, job.spec).choose([job.spec.n_ctx or 1])
+    )
     if not context.generates:
         raise Impossible("the model embeds and predicts no tokens")
     tokens = model.tokenize(job.text, parse_special=False)

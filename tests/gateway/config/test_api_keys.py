@@ -75,6 +75,7 @@ def test_a_file(tmp_path: Path) -> None:
         key = "sk-half"
         max_priority = 0.5
         weight = 0.25
+        cache-group = "team"
         """,
     )
     keyring = Keyring.load(SecretStr(SECRET), file)
@@ -83,7 +84,9 @@ def test_a_file(tmp_path: Path) -> None:
     assert keyring.find("sk-batch") == ApiKey(
         "batch jobs", digest("sk-batch"), 0.0, 2.0, 60, 10_000
     )
-    assert keyring.find("sk-half") == ApiKey("half", digest("sk-half"), 0.5, 0.25)
+    assert keyring.find("sk-half") == ApiKey(
+        "half", digest("sk-half"), 0.5, 0.25, cache_group="team"
+    )
     assert keyring.find(SECRET) == ApiKey("default", digest(SECRET))
 
 
@@ -119,6 +122,10 @@ TABLE = f'[[key]]\nname = "app"\nkey = "{SECRET}"\n'
         (f"{TABLE}requests-per-minute = 0", "key 1 ('app'): requests-per-minute: input should"),
         (f"{TABLE}requests-per-minute = 1.5", "key 1 ('app'): requests-per-minute: input should"),
         (f"{TABLE}tokens-per-minute = true", "key 1 ('app'): tokens-per-minute: input should be"),
+        (f'{TABLE}cache-group = ""', "key 1 ('app'): cache-group: string should have"),
+        (f'{TABLE}cache-group = "a\\nb"', "key 1 ('app'): cache-group: string should match"),
+        (f"{TABLE}cache-group = 1", "key 1 ('app'): cache-group: input should be a valid string"),
+        (f'{TABLE}cache-group = "{"x" * 65}"', "key 1 ('app'): cache-group: string should have"),
         (f'{TABLE}[[key]]\nname = "app"\nkey = "x"', "two keys have the name 'app'"),
         (f'{TABLE}[[key]]\nname = "b"\nkey = "{SECRET}"', "the keys 'app' and 'b' are the same"),
     ],

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from gateway.config.config import MIB, Config, ConfigError, PoolShape
+from gateway.config.config import EMBEDDED_MODEL, MIB, Config, ConfigError
+from gateway.config.pool_shape import SMALL, PoolShape
 from gateway.config.sources import check_model, load
 from gateway.system.host import total_memory
 
@@ -32,6 +33,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "cache_type_k": ("f32", "bf16", "q8_0", "q8_0"),
     "cache_type_v": ("f32", "bf16", "q4_0", "q4_0"),
     "flash_attn": ("auto", "on", "off", "off"),
+    "kv_unified": ("auto", "on", "off", "off"),
     "repack": (True, "true", False, False),
     "mmap": (True, "true", False, False),
     "mlock": (False, "false", True, True),
@@ -419,12 +421,54 @@ def test_frozen(gguf: Path) -> None:
 
 
 @pytest.mark.parametrize("cores", range(1, 65))
-def test_threads_never_exceed_the_cores(cores: int) -> None:
+@pytest.mark.parametrize("model", [EMBEDDED_MODEL, Path("a large or absent one")])
+def test_threads_never_exceed_the_cores(cores: int, model: Path) -> None:
     """Compute threads spin at barriers: more of them than cores, and everything halves."""
-    shape = Config().shape(cores)
-    assert shape.workers * shape.threads <= cores
-    assert shape.workers >= min(cores, 2), "the loss of one must leave another serving"
-    assert cores - shape.workers * shape.threads < shape.workers, "cores left idle"
+    shape = Config(model=model).shape(cores)
+    assert 1 <= shape.workers * shape.threads <= cores
+    assert shape.workers * shape.slots >= min(16, 8 * cores)
+
+
+def test_one_worker_has_all_cores_up_to_eight(tmp_path: Path) -> None:
+    """Beyond them the machine is divided."""
+    large = tmp_path / "large.gguf"
+    with large.open("wb") as stream:
+        stream.truncate(SMALL)
+    shapes = {cores: Config(model=large).shape(cores) for cores in (1, 2, 8, 32, 64)}
+    assert shapes == {
+        1: PoolShape(1, 16, 1),
+        2: PoolShape(1, 16, 2),
+        8: PoolShape(1, 16, 8),
+        32: PoolShape(4, 8, 8),
+        64: PoolShape(8, 8, 8),
+    }
+
+
+def test_a_small_model_gets_workers_of_one_thread() -> None:
+    """They also leave another serving when one is lost."""
+    shapes = {cores: Config().shape(cores) for cores in (1, 2, 8, 32)}
+    assert shapes == {
+        1: PoolShape(1, 16, 1),
+        2: PoolShape(2, 8, 1),
+        8: PoolShape(2, 8, 1),
+        32: PoolShape(8, 8, 1),
+    }
+
+
+def test_a_part_of_a_model_says_nothing_about_its_size(tmp_path: Path) -> None:
+    first = tmp_path / "large-00001-of-00002.gguf"
+    first.touch()
+    assert Config(model=first).shape(8) == PoolShape(1, 16, 8)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8, 64])
+def test_weights_are_on_a_gpu_once(cores: int) -> None:
+    shape = Config(n_gpu_layers=-1).shape(cores)
+    assert shape == PoolShape(1, 16, min(cores, 8))
+
+
+def test_one_worker_that_is_asked_for_has_the_slots_of_one() -> None:
+    assert Config(workers=1).shape(2) == PoolShape(1, 8, 2)
 
 
 @given(st.integers(1, 64), st.integers(1, 80))

@@ -102,6 +102,10 @@ def test_defaults_of_requests_are_kept_as_requests_say_them(tmp_path: Path) -> N
         (f"[models.a]\n{MODEL}sampling = {{top_p = 7}}\n", "models.a.sampling.top_p in {file}: "),
         (f"[models.a]\n{MODEL}sampling = {{no = 7}}\n", "models.a.sampling.no in {file}: "),
         (f"[models.a]\n{MODEL}sampling = {{timeout = 7}}\n", "models.a.sampling.timeout in {file}"),
+        (
+            f"[models.a]\n{MODEL}sampling = {{cache_salt = 'x'}}\n",
+            "models.a.sampling.cache_salt in {file}: this is no default",
+        ),
         ("[models.a]\nmodel = '/no/such'\n", "models.a.model in {file}: can't read /no/such"),
         (f"alias = 'x'\n[models.a]\n{MODEL}", "alias in {file}: models are called what"),
         (f"ctx = 1\n[models.a]\n{MODEL}", "ctx in {file}: "),

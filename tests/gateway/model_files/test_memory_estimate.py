@@ -30,7 +30,7 @@ logging.basicConfig(level=logging.DEBUG, format="%(message)s", stream=sys.stdout
 llama.initialise()
 spec = msgspec.json.decode(sys.argv[1], type=WorkerSpec)
 model = llama.Model(spec)
-context = llama.Context(model, spec, llama.sequences(model, spec))
+context = llama.Context(model, spec, llama.geometries(model, spec).base)
 if not context.generates:
     llama.EmbeddingContext(model, spec, context.embeddings(model, spec), spec.slots)
 """

@@ -162,7 +162,7 @@ def test_layers_on_a_gpu_do_not_count() -> None:
 
 
 def test_a_gpu_that_is_not_there_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "memory_available", lambda: wanted().need().total // 2)
+    monkeypatch.setattr(host, "memory_available", lambda: wanted().need().total * 3 // 5)
     options = {"workers": 2, "slots": 8, "cache_ram": 0, "n_gpu_layers": -1}
     monkeypatch.setattr(gpu_probe, "there", lambda: False)
     with pytest.raises(ConfigError, match=r"^--model: the model needs"):

@@ -148,6 +148,15 @@ def test_the_longest_prompt_has_few_marks(prompt: Prompt) -> None:
     assert isinstance(prompt, Text | Tokens) or chain(prompt).size < REACH + 99, "nor all messages"
 
 
+@given(PROMPTS, st.text(max_size=3), st.text(max_size=3))
+def test_prompts_of_two_scopes_have_nothing_in_common(
+    prompt: Prompt, mine: str, yours: str
+) -> None:
+    here, there = chain(prompt, mine), chain(prompt, yours)
+    assert here.ends == there.ends
+    assert here.common(there) == (here.size if mine == yours else 0)
+
+
 def request(prompt: Prompt, **fields: Any) -> Generate:
     return Generate(1, 1, prompt, GenerationParams(Sampling(1), 16, **fields), 0.0)
 
@@ -176,6 +185,14 @@ def test_a_chain_is_made_once_for_all_completions() -> None:
     first = chains.of(request(prompt))
     assert chains.of(msgspec.structs.replace(request(prompt), priority=2.0)) is first
     assert chains.of(request(Text("y" * 50))) != first
+
+
+def test_a_chain_is_that_of_its_scope() -> None:
+    chains, prompt = Chains(), Text("x" * 50)
+    scoped = msgspec.structs.replace(request(prompt), cache_scope="a")
+    assert chains.of(request(prompt)) == chain(prompt)
+    assert chains.of(scoped) == chain(prompt, "a")
+    assert chains.of(scoped) != chains.of(request(prompt))
 
 
 # --------------------------------------------------------------------------- holdings
@@ -227,6 +244,20 @@ def test_what_many_use_is_worth_less_to_each() -> None:
         assert worth == pytest.approx(mine.size - shared + shared / (users + 1))
     held.end(2)
     assert held.appraise(mine)[1] == pytest.approx(mine.size - shared + shared / 3)
+
+
+def test_a_worker_seems_as_empty_as_it_is_of_ones_own() -> None:
+    """Another scope's prompts count as work to do, whatever they begin with."""
+    prompt, other = Text("s" * 600), Text("t" * 600)
+    held = Holdings(10_000)
+    held.begin(1, chain(prompt, "theirs"))
+    assert (
+        held.appraise(chain(prompt, "mine")) == held.appraise(chain(other, "mine")) == (0, 0, 600)
+    )
+    held.computed(1)
+    held.end(1)
+    assert held.appraise(chain(prompt, "mine")) == (0, 0, 0)
+    assert held.appraise(chain(prompt, "theirs")) == (600, 600, 0)
 
 
 def test_the_backlog_is_what_others_must_compute() -> None:

@@ -234,7 +234,8 @@ def test_counters(f16: Driver) -> None:
     assert load.prefill_tokens == outcome.started.prompt_tokens
     assert load.decode_tokens == 5
     assert (load.running, load.cells_used) == (0, 0)
-    assert load.cells_cached == outcome.started.prompt_tokens + 4
+    assert [len(snapshot.tokens) for snapshot in f16.store] == [outcome.started.prompt_tokens + 4]
+    assert load.host_bytes == f16.store.bytes > 0
     assert all(isinstance(step, Step) for step in f16.sent)
 
 

@@ -41,34 +41,6 @@ def test_a_long_prompt_is_computed_in_small_parts_beside_streams(hurried: Driver
     assert [outcome.text for outcome in (*streams, long)] == alone
 
 
-class Apart(StepBudget):
-    """Streams and prompts never share a step."""
-
-    def apart(self, decodes: int, prompts: int) -> int:
-        return 64 if decodes else 0
-
-
-def test_streams_and_prompts_take_turns_if_steps_are_not_shared(
-    f32_model: Model, f32_path: Path
-) -> None:
-    """The streams go on in every other step, and all texts are what they are alone."""
-    requests = [generate(n, f"{n} {SHORT}", max_tokens=200) for n in (1, 2)]
-    late = [generate(n, f"{n} {LONG}", max_tokens=5) for n in (3, 4)]
-    budget = Apart(128, None)
-    with driver(f32_model, f32_path, exact=True, n_ctx=1024, budget=budget) as made:
-        alone = [made.alone(request).text for request in (*requests, *late)]
-        streams = made.submit(*requests)
-        made.step(4)
-        grown, prompts = list[bool](), made.submit(*late)
-        while not prompts[-1].ids:
-            before = [len(stream.ids) for stream in streams]
-            made.step()
-            grown.append([len(stream.ids) for stream in streams] == [n + 1 for n in before])
-        assert grown[:6] in ([True, False] * 3, [False, True] * 3)
-        made.run()
-        assert [outcome.text for outcome in (*streams, *prompts)] == alone
-
-
 def test_short_prompts_pass_a_long_one(exact: Driver) -> None:
     """It came first; they are done in the step after they came."""
     (long,) = exact.submit(generate(1, LONG * 2))

@@ -52,23 +52,6 @@ def test_a_parked_generation_yields_its_cells_when_they_are_needed(tight: Driver
     assert (outcome.ids, outcome.text) == (alone.ids, alone.text)
 
 
-def test_a_parked_generation_is_not_robbed_for_nothing(tight: Driver) -> None:
-    """Its cells would not be enough for a prompt that has to wait all the same."""
-    request = generate(2, f"2 {PROMPT}", max_tokens=40)
-    tight.submit(generate(1, PROMPT, max_tokens=140))
-    tight.step(110)
-    tight.submit(request)
-    tight.step(20)
-    tight.park(2)
-    tight.step()
-    tight.submit(generate(3, " a" * 150, max_tokens=2))
-    tight.step()
-    (parked,) = tight.engine.scheduler.parked.values()
-    assert parked.seq is not None
-    tight.unpark(request)
-    tight.run()
-
-
 @pytest.mark.parametrize("together", [False, True])
 def test_a_parked_generation_that_is_cancelled_leaves_nothing(
     tight: Driver, together: bool

@@ -87,15 +87,15 @@ def test_what_is_cached_changes_no_text(made: Driver) -> None:
     whole = len(turn) - 3  # the last token of the answer was never computed
     asked = {
         "turn": (turn, (whole, whole)),
-        "again": (ids, (0, len(ids) - 1)),
-        "longer": ([*ids, 500, 501], (0, len(ids))),
-        "other": ([*ids[:WINDOW], *prompt(10, 50)], (0, WINDOW)),
+        "again": (ids, (len(ids) - 1, len(ids) - 1)),
+        "longer": ([*ids, 500, 501], (len(ids) - 1, len(ids))),
+        "other": ([*ids[:WINDOW], *prompt(10, 50)], (len(ids) - 256, WINDOW)),
     }
     for at, (tokens, (taken, shared)) in enumerate(asked.values()):
         (outcome,) = made.run(generate(30 + at, Tokens(tokens), max_tokens=COUNT))
         assert outcome.ids == directly(model, tokens)
         assert outcome.started is not None
-        expected = shared if model.shares_prefixes else taken
+        expected = shared if model.can_cut else taken
         assert outcome.started.cached_tokens == expected
 
 

@@ -4,15 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import llama_cpp
-import msgspec
-import numpy as np
 import pytest
 
 from gateway.config.config import EMBEDDED_MODEL
 from tests.support.engine_driver import spec
-from workers.llama import OK, Context, LoadFailed, Model, loading
-from workers.llama.context import narrow_step
+from workers.llama import Context, LoadFailed, Model, geometries
+from workers.planning.geometry import Geometry
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,7 +50,9 @@ def test_embedded_model_has_a_template(f16_model: Model) -> None:
 
 def test_context_that_llama_cpp_refuses(f16_model: Model) -> None:
     with pytest.raises(LoadFailed, match=r"can't make a context of .* tokens: ") as failed:
-        Context(f16_model, spec(EMBEDDED_MODEL, type_v="q8_0", flash_attn="off"), 8)
+        Context(
+            f16_model, spec(EMBEDDED_MODEL, type_v="q8_0", flash_attn="off"), Geometry(8, 512, True)
+        )
     assert "flash_attn" in str(failed.value)
     assert len(str(failed.value).splitlines()) == 1
 
@@ -61,7 +60,7 @@ def test_context_that_llama_cpp_refuses(f16_model: Model) -> None:
 @pytest.mark.parametrize("n_ctx", [None, 32, 256, 1000])
 def test_context_has_the_cells_asked_for(f16_model: Model, n_ctx: int | None) -> None:
     wanted = spec(EMBEDDED_MODEL, n_ctx=n_ctx)
-    context = Context(f16_model, wanted, 8)
+    context = Context(f16_model, wanted, geometries(f16_model, wanted).base)
     try:
         expected = n_ctx or wanted.slots * min(f16_model.n_ctx_train, 4096)
         assert expected <= context.n_ctx < expected + 256, "llama.cpp rounds up"
@@ -129,39 +128,3 @@ def test_f32_copy_is_the_same_model(f16_model: Model, f32_model: Model) -> None:
     f16, f32 = f16_model.info("m", 1), f32_model.info("m", 1)
     assert f32.n_params == f16.n_params
     assert f32.size_bytes > 1.9 * f16.size_bytes
-
-
-def test_which_steps_had_better_be_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that ggml's flash attention on a CPU would compute in tiles."""
-    assert narrow_step(spec(EMBEDDED_MODEL)) == 48
-    assert narrow_step(spec(EMBEDDED_MODEL, type_k="f32", type_v="f32")) == 48
-    assert narrow_step(spec(EMBEDDED_MODEL, flash_attn="off")) is None
-    assert narrow_step(spec(EMBEDDED_MODEL, type_k="q8_0", type_v="q8_0")) is None
-    offloaded = msgspec.structs.replace(spec(EMBEDDED_MODEL), n_gpu_layers=-1)
-    monkeypatch.setattr(loading, "has_gpu", lambda: False)
-    assert narrow_step(offloaded) == 48, "it stays on the CPU"
-    monkeypatch.setattr(loading, "has_gpu", lambda: True)
-    assert narrow_step(offloaded) is None
-    assert narrow_step(spec(EMBEDDED_MODEL)) == 48
-    assert narrow_step(msgspec.structs.replace(offloaded, kv_offload=False)) == 48
-
-
-def test_more_streams_than_a_narrow_step_holds(f16_model: Model) -> None:
-    """llama.cpp cuts the step then; results are those of one sequence alone."""
-    wanted = msgspec.structs.replace(spec(EMBEDDED_MODEL, n_ctx=1024), slots=100)
-    context = Context(f16_model, wanted, 100)
-    few = Context(f16_model, spec(EMBEDDED_MODEL), 8)
-    try:
-        assert llama_cpp.llama_n_ubatch(context.handle) == 48
-        assert llama_cpp.llama_n_ubatch(few.handle) == 128
-        chunks = [(sequence, 0, [300 + sequence, 301], 1) for sequence in range(50)]
-        assert context.decode(chunks) == OK
-        for sequence in (0, 31, 49):
-            few.drop(0)
-            assert few.decode([(0, 0, [300 + sequence, 301], 1)]) == OK
-            np.testing.assert_allclose(
-                context.logits(2 * sequence + 1), few.logits(1), atol=0.05, rtol=0
-            )
-    finally:
-        context.close()
-        few.close()

@@ -17,7 +17,7 @@ from gateway.config.config import EMBEDDED_MODEL, Config
 from gateway.config.engine_options import CacheType
 from tests.support.engine_driver import spec
 from workers import llama
-from workers.llama import OK, Context, LoadFailed, Model, loading
+from workers.llama import OK, Context, LoadFailed, Model, geometries, loading
 from workers.protocol import WorkerSpec
 
 llama.initialise()
@@ -39,7 +39,7 @@ def wanted(**options: Any) -> WorkerSpec:
 
 
 def logits(model: Model, asked: WorkerSpec) -> bytes:
-    context = Context(model, asked, 8)
+    context = Context(model, asked, geometries(model, asked).base)
     try:
         tokens = model.tokenize(TEXT)
         assert context.decode([(0, 0, tokens, 1)]) == OK
@@ -142,7 +142,8 @@ def test_without_scaling_the_factor_does_nothing(model: Model) -> None:
 def test_yarn_makes_the_models_context_longer() -> None:
     model = Model(spec(EMBEDDED_MODEL))
     trained = model.n_ctx_train
-    context = Context(model, wanted(rope_scaling="yarn", rope_scale=2.0, ctx=2 * trained), 8)
+    asked = wanted(rope_scaling="yarn", rope_scale=2.0, ctx=2 * trained)
+    context = Context(model, asked, geometries(model, asked).choose([2 * trained]))
     assert model.info("m", context.n_ctx).n_ctx_seq == 2 * trained
     context.close()
     model.close()

@@ -144,16 +144,6 @@ def test_the_first_chunk_is_small_and_all_fit_the_batch() -> None:
     assert StepBudget(32, None).prefill(0, 1) == 32
 
 
-def test_beside_streams_a_step_stays_narrow() -> None:
-    """As long as that leaves something for prompts, and never without streams."""
-    budget = StepBudget(512, 10_000.0, narrow=48)
-    serve(budget, slow, 0, 1, 10)
-    assert budget.prefill(0, 3) > 48
-    assert [decodes + budget.prefill(decodes, 1) for decodes in (1, 8, 32, 38)] == [48] * 4
-    assert budget.prefill(39, 1) > 48
-    assert budget.prefill(200, 1) <= 512 - 200
-
-
 def test_steps_are_made_of_whole_blocks() -> None:
     """Where that costs prompts less than half of what they may have."""
     budget = StepBudget(512, 500.0)
@@ -162,32 +152,3 @@ def test_steps_are_made_of_whole_blocks() -> None:
     whole = [decodes for decodes, tokens in steps.items() if tokens % BLOCK == 0]
     assert whole[:16] == list(range(1, 17))
     assert all(tokens > decodes for decodes, tokens in steps.items())
-
-
-def test_prompts_get_steps_of_their_own_where_those_beside_streams_are_too_narrow() -> None:
-    """The streams wait for both kinds of step, together no longer than the target."""
-    budget = StepBudget(512, None, narrow=48)
-    for _ in range(20):
-        budget.learn(0, 128, wide(0, 128))
-        budget.learn(32, 0, wide(32, 0))
-    tokens = budget.apart(32, 2)
-    assert tokens >= WORTHWHILE
-    assert tokens % BLOCK == 0
-    both = wide(32, 0) + wide(0, tokens)
-    assert 2 * wide(32, 0) < both <= AUTO_MULTIPLE * wide(34, 0)
-
-
-def test_beside_streams_where_that_is_as_good() -> None:
-    def learnt(target_ms: float | None, narrow: int | None) -> StepBudget:
-        budget = StepBudget(512, target_ms, narrow)
-        for _ in range(20):
-            budget.learn(4, 16, wide(4, 16))
-            budget.learn(32, 0, wide(32, 0))
-        return budget
-
-    assert learnt(None, 48).apart(32, 1)
-    assert not learnt(None, 48).apart(0, 1), "nobody waits"
-    assert not learnt(None, None).apart(32, 1), "any step may be wide"
-    assert not learnt(100.0, 48).apart(32, 1), "too few tokens would be worth a step"
-    assert not learnt(None, 48).apart(2, 1), "a narrow step holds more"
-    assert not StepBudget(512, None, 48).apart(32, 1), "nothing is known yet"

@@ -136,6 +136,7 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
     params=PARAMS,
     now=NUMBERS,
     resume=TOKENS,
+    cache_scope=TEXTS,
 )
 EVENTS = (
     st.builds(Started, IDS, SMALL, SMALL, SMALL)
