@@ -1,6 +1,8 @@
 """Prompts are computed once for each scope: what one has computed spares another nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,7 @@ from tests.support.architectures import write
 from tests.support.engine_driver import Driver, driver, embed, generate, loaded, with_params
 from tests.workers.engine.test_engine_sharing import LONG, cached, load, same, size, waiting
 from workers.llama import Model
-from workers.protocol import Generate, JsonSchema, Sampling, Tokens
+from workers.protocol import Generate, JsonSchema, Load, Sampling, Step, Tokens
 
 
 @pytest.fixture(params=["on", "off"], ids="unified-{}".format)
@@ -170,3 +172,71 @@ def test_a_schema_is_compiled_for_each_scope(roomy: Driver) -> None:
     for id_, scope in enumerate(("mine", "yours", "mine")):
         roomy.run(of(scope, msgspec.structs.replace(request, id=id_)))
     assert sorted(scope for scope, _ in kept) == ["mine", "yours"]
+
+
+# ------------------------------------------------------------------ whatever another scope says
+
+SECRET = list(range(300, 460))
+"""Tokens of a prompt that an attacker guesses."""
+GUESSES = (SECRET[:40], SECRET[:100], SECRET, [*SECRET, *range(600, 640)])
+MOMENTS = {"ended": 100, "waiting": 0, "computing": 1, "running": 6, "parked": 6}
+"""States of the victim when the guesses begin, and the steps that lead there."""
+ANSWER = 30
+"""Tokens that it samples."""
+
+
+SHAPES = {"streams": (4096, "off", 64), "tight": (256, "auto", 1)}
+"""With plenty of room, and with too little for all prompts and for their states."""
+Fresh = Callable[[], AbstractContextManager[Driver]]
+
+
+@pytest.fixture(params=SHAPES)
+def fresh(request: pytest.FixtureRequest, f32_model: Model, f32_path: Path) -> Fresh:
+    """Make an engine."""
+    n_ctx, unified, mib = SHAPES[request.param]
+    with_room = partial(driver, f32_model, f32_path, n_ctx=n_ctx, cache_bytes=mib << 20)
+    return partial(with_room, exact=True, unified=unified)
+
+
+def seen(fresh: Fresh, moment: str, scope: str, prompt: list[int]) -> list[object]:
+    """Return all that a client sees of its own requests, and of a worker's load, step by step.
+
+    A request of ``scope`` with ``prompt`` was there before.
+    """
+    victim = of(scope, generate(1, Tokens(prompt), max_tokens=ANSWER))
+    with fresh() as made:
+        (outcome,) = made.submit(victim)
+        for _ in range(MOMENTS[moment]):
+            if made.busy:
+                made.step()
+        assert outcome.ended == (moment == "ended")
+        if moment == "parked":
+            made.park(victim.id)
+        begin = len(made.sent)
+        for id_, guess in enumerate(GUESSES, start=10):
+            made.run_beside(of("mine", generate(id_, Tokens(guess), max_tokens=4)))
+        steps = made.sent[begin:]
+        if moment == "parked":
+            made.unpark(victim)
+        made.run()
+        assert len(outcome.ids) == ANSWER
+    return [(_without_time(step), [e for e in step.events if e.id >= 10]) for step in steps]
+
+
+def _without_time(step: Step) -> Load | None:
+    return None if step.load is None else msgspec.structs.replace(step.load, step_ms=0.0)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_client_sees_the_same_whatever_another_scope_says(fresh: Fresh, moment: str) -> None:
+    """In which step which event comes, with which counts, and what the worker's load is."""
+    guessed = seen(fresh, moment, "yours", SECRET)
+    assert guessed == seen(fresh, moment, "yours", SECRET[::-1])
+    assert len(guessed) > len(GUESSES)
+
+
+@pytest.mark.parametrize("fresh", ["streams"], indirect=True)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_client_sees_what_its_own_scope_says(fresh: Fresh, moment: str) -> None:
+    guessed = seen(fresh, moment, "mine", SECRET)
+    assert guessed != seen(fresh, moment, "mine", SECRET[::-1])
