@@ -16,6 +16,7 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from workers import llama
 from workers.chat_format import detect
+from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
 from workers.engine.outbox import Outbox
@@ -144,6 +145,9 @@ class Outcome:
     reason: str | None = None
     failure: Failed | None = None
     parked: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    deltas: int = 0
     vector: bytes = b""
 
     @property
@@ -182,6 +186,7 @@ class Driver:
         context: Context,
         spec: WorkerSpec,
         budget: StepBudget | None = None,
+        drafting: Drafting | None = None,
         patience_ms: float = 0.0,
     ) -> None:
         self.context = context
@@ -202,6 +207,7 @@ class Driver:
             self._on_step,
             budget or AllAtOnce(spec.batch, None),
             Outbox(patience_ms),
+            drafting,
         )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
@@ -211,7 +217,13 @@ class Driver:
         limit = model.info("m", geometries.longest).n_ctx_seq
         chat_format, generates = detect(model.chat_template), context.generates
         self.input_processor = InputProcessor(
-            model, template, chat_format, limit, self.shape, generates=generates
+            model,
+            template,
+            chat_format,
+            limit,
+            self.shape,
+            generates=generates,
+            drafts=drafting is not None,
         )
 
     def close(self) -> None:
@@ -238,6 +250,11 @@ class Driver:
             elif isinstance(event, Delta | Finished):
                 assert outcome.started is not None or event.ids == []
                 outcome.ids += event.ids
+                outcome.deltas += 1
+                if event.drafts is not None:
+                    assert 0 <= event.drafts.accepted <= event.drafts.drafted
+                    outcome.drafted += event.drafts.drafted
+                    outcome.accepted += event.drafts.accepted
                 outcome.texts.append(event.text)
                 outcome.logprobs += event.extra.logprobs if event.extra is not None else []
                 outcome.reason = event.reason if isinstance(event, Finished) else None
@@ -331,13 +348,14 @@ def driver(
     budget: StepBudget | None = None,
     cache_bytes: int = 64 << 20,
     unified: Unified = "auto",
+    drafting: Drafting | None = None,
     patience_ms: float = 0.0,
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model; each step has a frame of its own, unless they share."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
     wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes, kv_unified=unified)
     context = Context(model, wanted, llama.geometries(model, wanted).base)
-    made = Driver(model, context, wanted, budget, patience_ms)
+    made = Driver(model, context, wanted, budget, drafting, patience_ms)
     try:
         yield made
     finally:

@@ -75,13 +75,13 @@ def joined(events: Sequence[Event]) -> list[Event]:
     """Join tokens of each generation that bring plain text alone.
 
     Each keeps its place among its generation's events. What else a step brings stays by itself:
-    thoughts and text must keep their order, and a probability belongs to one token.
+    thoughts and text must keep their order, a probability belongs to one token, and drafts to a step.
     """
     runs: list[list[Event]] = []
     plain: dict[int, list[Event]] = {}
     """The run of each generation whose last event can be joined."""
     for event in events:
-        if not isinstance(event, Delta) or event.extra is not None:
+        if not isinstance(event, Delta) or event.extra is not None or event.drafts is not None:
             plain.pop(event.id, None)
             runs.append([event])
         elif (run := plain.get(event.id)) is not None:

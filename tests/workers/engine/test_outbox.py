@@ -13,6 +13,7 @@ from workers.engine.outbox import PATIENCE_MS, QUICK_MS, Outbox, joined
 from workers.llama import Model
 from workers.protocol import (
     Delta,
+    Drafts,
     Event,
     Extra,
     Failed,
@@ -130,6 +131,12 @@ def test_thoughts_and_probabilities_stay_by_themselves_and_in_their_order() -> N
     likely = delta(1, 5, extra=Extra(logprobs=[Logprob(TokenChance(5, b"5", -0.1), [])]))
     events = [delta(1, 3), thought, likely, delta(1, 6), delta(1, 7)]
     assert joined(events) == [delta(1, 3), thought, likely, Delta(1, 1, [6, 7], "<6><7>")]
+
+
+def test_steps_with_drafts_stay_by_themselves() -> None:
+    drafted = Delta(1, 1, [4, 5], "<4><5>", None, Drafts(3, 1))
+    events = [delta(1, 3), drafted, delta(1, 6), delta(1, 7)]
+    assert joined(events) == [delta(1, 3), drafted, Delta(1, 1, [6, 7], "<6><7>")]
 
 
 @given(
