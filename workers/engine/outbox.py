@@ -75,7 +75,8 @@ def joined(events: Sequence[Event]) -> list[Event]:
     """Join tokens of each generation that bring plain text alone.
 
     Each keeps its place among its generation's events. What else a step brings stays by itself:
-    thoughts and text must keep their order, a probability belongs to one token, and drafts to a step.
+    thoughts and text must keep their order, a probability belongs to one token, and drafts to one
+    step.
     """
     runs: list[list[Event]] = []
     plain: dict[int, list[Event]] = {}
