@@ -178,7 +178,8 @@ class Scheduler:
             self._reshape(wanted)
 
     def _reshape(self, geometry: Geometry) -> None:
-        while len(self.running) > geometry.sequences:
+        # Rounding gives streams more cells in all than a unified cache has.
+        while len(self.running) > geometry.sequences or self._kv.used > geometry.total:
             self.evict_running(self._least())
         self._kv.reshape(geometry)
 

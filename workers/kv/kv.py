@@ -17,14 +17,12 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from workers.kv.radix import common
-from workers.kv.snapshots import Mark, PrefixSnapshot, SnapshotStore, usable
+from workers.kv.snapshots import Mark, PrefixSnapshot, SnapshotStore, usable, worth
 from workers.kv.state import SequenceState
 from workers.planning.geometry import Geometries, Geometry
 
 WORTH = 16
 """Tokens that one must be spared to wait for them: waiting costs up to a step."""
-COPIES = 256
-"""Tokens that are copied, at least, in the time in which one is computed; all of a state are."""
 MOST_MARKS = 8
 """Of a sequence whose memory can't be cut: the first, where agents' common prompt ends, and the
 last ones."""
@@ -124,14 +122,18 @@ class KVCache:
         if saved is not None and (own := saved.usable(len(tokens) - 1)) >= count:
             source, count = saved, own
         resident = ResidentSequence(number, tokens, scope, () if self._cuts else borders)
-        if isinstance(source, ResidentSequence):
-            source = self._copied(source)
-            self._store.put(source)
         self._residents[number] = resident
-        if source is not None:
+        if isinstance(source, ResidentSequence):
+            copy = self._copied(source)
+            self._restore(resident, copy, count)
+            self._store.put(copy)
+        elif source is not None:
             self._restore(resident, source, count)
+        if resident.length and source is not saved:
+            self.mark(resident)  # where it went on itself is of no interest to others
         if saved is not None:
-            self._store.unpin(saved)
+            # Its tokens are in the sequence again, which others can copy.
+            self._store.discard(saved)
         return resident
 
     def _source(
@@ -139,14 +141,13 @@ class KVCache:
     ) -> tuple[PrefixSnapshot | ResidentSequence | None, int]:
         """Find what gives the most first ``tokens``, and how many."""
         source: PrefixSnapshot | ResidentSequence | None
-        source, count = self._store.longest(scope, tokens)
-        if source is not None and count * COPIES < len(source.tokens):
-            source, count = None, 0
+        cells = self.free()
+        source, count = self._store.longest(scope, tokens, cells)
         for resident in self._residents.values():
             if resident.scope == scope:
                 same = common(tokens, resident.tokens, min(len(tokens) - 1, resident.length))
                 found = usable(same, resident.length, self._marks(resident))
-                if found > count and found * COPIES >= resident.length:
+                if found > count and resident.length <= cells and worth(found, resident.length):
                     source, count = resident, found
         return source, count
 
@@ -166,7 +167,10 @@ class KVCache:
         """Bring back the first ``count`` tokens of ``snapshot``; on failure there are none."""
         self._store.use(snapshot)
         number = resident.number
-        if not count or not self._memory.restore(number, snapshot.state):
+        if not count:
+            return
+        if not self._memory.restore(number, snapshot.state):
+            self._store.discard(snapshot)  # it would fail again
             return
         marks = [mark for mark in snapshot.marks or () if mark.end <= count]
         if count < len(snapshot.tokens):
@@ -178,8 +182,6 @@ class KVCache:
         resident.length = count
         resident.marks = marks
         self.restored += count
-        if not self._cuts:
-            self.mark(resident)
 
     def extend(self, resident: ResidentSequence, count: int) -> None:
         """``count`` more of its tokens were computed."""
@@ -215,7 +217,7 @@ class KVCache:
     def keep(self, resident: ResidentSequence) -> None:
         """A sequence ended; others may use what it computed."""
         tokens = resident.tokens[: resident.length]
-        if tokens and not self._store.covers(resident.scope, tokens):
+        if tokens and self._store.capacity and not self._store.covers(resident.scope, tokens):
             self._store.put(self._copied(resident))
         self.drop(resident)
 

@@ -9,19 +9,21 @@ such a model bring *marks*, states of these memories alone at positions where te
 part, and can be cut at these.
 """
 
-from array import array
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from workers.kv.radix import RadixTree
+from workers.kv.radix import Keys, RadixTree
 from workers.kv.state import SequenceState
 
 PINNED_BYTES = 1 << 30
 """Saved work of paused sequences may take so much beyond the capacity, or the capacity if that is
 more; beyond it the oldest has no right to stay, and may have to be computed again."""
 TOKEN_BYTES = 8
+COPIES = 256
+"""Tokens that are copied, at least, in the time in which one is computed; all of a state are."""
+NOTHING = SequenceState(memoryview(b""), (), 0, 1)
 
 
 class Mark(NamedTuple):
@@ -51,6 +53,10 @@ class PrefixSnapshot:
         """Return how many tokens it can give a prompt that begins with ``same`` of its tokens."""
         return usable(same, len(self.tokens), self.marks)
 
+    def release(self) -> None:
+        """Give its memory back, whatever still refers to it: it has no tokens any more."""
+        self.tokens, self.state, self.marks = [], NOTHING, ()
+
 
 def usable(same: int, length: int, marks: Sequence[Mark] | None) -> int:
     """Return how many of ``same`` tokens a state of ``length`` with ``marks`` can be cut to."""
@@ -61,19 +67,22 @@ def usable(same: int, length: int, marks: Sequence[Mark] | None) -> int:
     return max((mark.end for mark in marks if mark.end <= same), default=0)
 
 
+def worth(count: int, size: int) -> bool:
+    """Return whether to copy a state of ``size`` tokens is cheaper than to compute ``count``."""
+    return count * COPIES >= size
+
+
 class SnapshotStore:
     """Snapshots, at most so many bytes of them; the least recently used go first."""
 
     def __init__(self, capacity: int) -> None:
-        """``capacity`` in bytes; with 0 only what is pinned is kept."""
-        self._capacity = capacity
+        """``capacity`` in bytes; with 0 only what is pinned is kept. All are of one model."""
+        self.capacity = capacity
         self._snapshots: OrderedDict[int, PrefixSnapshot] = OrderedDict()
         """By their keys in the trees, the least recently used first."""
         self._keys: dict[PrefixSnapshot, int] = {}
         self._trees: dict[str, RadixTree] = {}
         """The tokens, for each scope."""
-        self._exact: dict[bytes, PrefixSnapshot] = {}
-        """By a digest of scope and tokens."""
         self._pinned: dict[PrefixSnapshot, None] = {}
         """Those of paused sequences, the oldest first."""
         self._next_key = 0
@@ -83,45 +92,55 @@ class SnapshotStore:
     def __iter__(self) -> Iterator[PrefixSnapshot]:
         return iter(self._snapshots.values())
 
+    def __contains__(self, snapshot: PrefixSnapshot) -> bool:
+        return snapshot in self._keys
+
     def put(self, snapshot: PrefixSnapshot, *, pinned: bool = False) -> None:
         """Keep ``snapshot``; ``pinned``: until :meth:`unpin`, even beyond the capacity.
 
-        What it makes needless goes.
+        What it makes needless goes. One that is larger than the capacity is not kept.
         """
+        if not pinned and snapshot.size > self.capacity:
+            return
         if pinned:
             self._pinned[snapshot] = None
-        for other in self._within(snapshot):
+        for other in list(self._within(snapshot)):
             self.remove(other)
         key, self._next_key = self._next_key, self._next_key + 1
         self._snapshots[key], self._keys[snapshot] = snapshot, key
-        self._exact[_digest(snapshot.scope, snapshot.tokens)] = snapshot
-        self._trees.setdefault(snapshot.scope, RadixTree()).insert(key, snapshot.tokens)
+        stops = [mark.end for mark in snapshot.marks or ()]
+        self._trees.setdefault(snapshot.scope, RadixTree()).insert(key, snapshot.tokens, stops)
         self.bytes += snapshot.size
         self._shrink()
 
     def unpin(self, snapshot: PrefixSnapshot) -> None:
-        """The work of a paused sequence was restored, or is not needed any more."""
+        """The work of a paused sequence is not needed any more, at least not by that."""
         self._pinned.pop(snapshot, None)
+        if snapshot.size > self.capacity:
+            self.discard(snapshot)
         self._shrink()
 
-    def longest(self, scope: str, tokens: Sequence[int]) -> tuple[PrefixSnapshot | None, int]:
+    def longest(
+        self, scope: str, tokens: Sequence[int], cells: int
+    ) -> tuple[PrefixSnapshot | None, int]:
         """Find the snapshot that gives the most first ``tokens``, and how many: None and 0 if none.
 
-        One token is left over, because the logits after the last one are needed.
+        One token is left over, because the logits after the last one are needed. All of a snapshot
+        is restored before it is cut: it must fit into ``cells``, and be worth the copy.
         """
-        best, size = None, 0
+        for count, keys in reversed(list(self._prefixes(scope, tokens[:-1]))):
+            size, key = keys[0]
+            if size <= cells and worth(count, size):
+                return self._snapshots[key], count
+        return None, 0
+
+    def _prefixes(self, scope: str, tokens: Sequence[int]) -> Iterable[tuple[int, Keys]]:
+        """How many first ``tokens`` which snapshots can be cut to, from the fewest to the most."""
         tree = self._trees.get(scope)
-        for same, keys in reversed(list(tree.path(tokens))) if tree is not None else ():
-            limit = min(same, len(tokens) - 1)
-            if limit <= size:
-                break
-            for key in keys:
-                found = self._snapshots[key].usable(limit)
-                if found > size:
-                    best, size = self._snapshots[key], found
-                if size == limit:
-                    break
-        return best, size
+        if tree is None:
+            return ()
+        cuts = next(iter(self._snapshots.values())).marks is None
+        return tree.path(tokens) if cuts else tree.stops(tokens)
 
     def use(self, snapshot: PrefixSnapshot) -> None:
         """Take note that it was restored: it is the last to go."""
@@ -129,52 +148,44 @@ class SnapshotStore:
             self._snapshots.move_to_end(self._keys[snapshot])
 
     def remove(self, snapshot: PrefixSnapshot) -> None:
-        """Forget it."""
+        """Forget it, and free its memory."""
         key = self._keys.pop(snapshot)
         del self._snapshots[key]
-        digest = _digest(snapshot.scope, snapshot.tokens)
-        if self._exact.get(digest) is snapshot:
-            del self._exact[digest]
         self._pinned.pop(snapshot, None)
         tree = self._trees[snapshot.scope]
         tree.remove(key)
         if not len(tree):
             del self._trees[snapshot.scope]
         self.bytes -= snapshot.size
+        snapshot.release()
+
+    def discard(self, snapshot: PrefixSnapshot) -> None:
+        """Forget it if it is here."""
+        if snapshot in self._keys:
+            self.remove(snapshot)
 
     def covers(self, scope: str, tokens: Sequence[int]) -> bool:
         """Return whether one gives all of ``tokens``, which counts as a use of it."""
-        size = len(tokens)
-        tree = self._trees.get(scope)
-        for key in dict(tree.path(tokens)).get(size, ()) if tree is not None else ():
-            other = self._snapshots[key]
-            if other.usable(size) == size:
-                self.use(other)
+        for count, keys in self._prefixes(scope, tokens):
+            if count == len(tokens):
+                _, key = keys[0]
+                self._snapshots.move_to_end(key)
                 return True
         return False
 
-    def _within(self, snapshot: PrefixSnapshot) -> list[PrefixSnapshot]:
-        """Snapshots of which it holds all tokens, and can be cut to them."""
+    def _within(self, snapshot: PrefixSnapshot) -> Iterator[PrefixSnapshot]:
+        """Yield those of which it holds all tokens, and can be cut to them."""
         tree = self._trees.get(snapshot.scope)
-        ends = [same for same, _ in tree.path(snapshot.tokens)] if tree is not None else []
-        others = (self._exact.get(_digest(snapshot.scope, snapshot.tokens[:end])) for end in ends)
-        return [
-            other
-            for other in others
-            if other is not None
-            and other not in self._pinned
-            and snapshot.usable(len(other.tokens)) == len(other.tokens)
-        ]
+        for end, keys in tree.stops(snapshot.tokens) if tree is not None else ():
+            if snapshot.usable(end) == end:
+                ending = keys[: bisect_left(keys, (end + 1, 0))]
+                found = (self._snapshots[key] for _, key in ending)
+                yield from (other for other in found if other not in self._pinned)
 
     def _shrink(self) -> None:
-        most = max(self._capacity, PINNED_BYTES)
+        most = max(self.capacity, PINNED_BYTES)
         while sum(snapshot.size for snapshot in self._pinned) > most:
             self._pinned.pop(next(iter(self._pinned)))
-        room = self._capacity + sum(snapshot.size for snapshot in self._pinned)
+        room = self.capacity + sum(snapshot.size for snapshot in self._pinned)
         while self.bytes > room:
             self.remove(next(s for s in self._snapshots.values() if s not in self._pinned))
-
-
-def _digest(scope: str, tokens: Sequence[int]) -> bytes:
-    key = blake2b(scope.encode(), digest_size=16).digest()
-    return blake2b(array("i", tokens), digest_size=16, key=key).digest()

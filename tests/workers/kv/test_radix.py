@@ -25,21 +25,27 @@ def nodes(node: _Node) -> list[_Node]:
     return [node, *(below for child in node.children.values() for below in nodes(child))]
 
 
+Change = tuple[int, list[int] | None, set[int]]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
-    changes=st.lists(st.tuples(st.integers(0, 5), st.none() | TOKENS), max_size=25),
+    changes=st.lists(
+        st.tuples(st.integers(0, 5), st.none() | TOKENS, st.sets(st.integers(1, 12), max_size=3)),
+        max_size=25,
+    ),
     prompts=st.lists(TOKENS, min_size=1, max_size=5),
 )
-def test_against_a_list(
-    changes: list[tuple[int, list[int] | None]], prompts: list[list[int]]
-) -> None:
-    tree, texts = RadixTree(), dict[int, list[int]]()
-    for key, text in changes:
+def test_against_a_list(changes: list[Change], prompts: list[list[int]]) -> None:
+    tree, texts, stops = RadixTree(), dict[int, list[int]](), dict[int, set[int]]()
+    for key, text, positions in changes:
         if text is None:
             tree.remove(key)
             texts.pop(key, None)
         else:
-            tree.insert(key, text)
+            stops[key] = {position for position in positions if position < len(text)}
+            tree.insert(key, text, stops[key])
+            stops[key].add(len(text))
             texts[key] = list(text)
             text.append(0)  # a live list
     for prompt in prompts:
@@ -47,15 +53,19 @@ def test_against_a_list(
         levels = list(tree.path(prompt))
         assert [size for size, _ in levels] == sorted({size for size, _ in levels})
         for size, keys in levels:
-            assert keys == {key for key in sizes if sizes[key] >= size}
+            alike = [key for key in sizes if sizes[key] >= size]
+            assert keys == sorted((len(texts[key]), key) for key in alike), "the shortest first"
         assert max((size for size, _ in levels), default=0) == max(sizes.values(), default=0)
-        ends = {len(text) for text in texts.values() if text and text == prompt[: len(text)]}
-        assert ends <= {size for size, _ in levels}, "a text ends where a node ends"
-    # Every node but the root parts ways, or is where a text ends.
+        found = [(stop, keys) for stop, keys in tree.stops(prompt)]
+        assert found == [
+            (stop, sorted((len(texts[key]), key) for key in having))
+            for stop in range(1, len(prompt) + 1)
+            if (having := [key for key in texts if stop in stops[key] and stop <= sizes[key]])
+        ]
+    # Every node but the root parts ways, or is where a text has a stop.
     sound = nodes(tree._root)[1:]
     for node in sound:
         assert node.keys
         assert node.start < node.end
-        below = [child.keys for child in node.children.values()]
-        assert len(below) != 1 or below[0] != node.keys
-    assert len(sound) <= 2 * len(texts)
+        assert node.stops or len(node.children) > 1
+    assert len(sound) <= sum(1 + len(stops[key]) for key in texts)
