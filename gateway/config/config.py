@@ -270,6 +270,7 @@ class Config(EngineOptions):
             heartbeat_s=min(1.0, self.stuck_timeout / 5),
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
             cache_bytes=self.cache_bytes() // shape.workers,
+            disk_bytes=self.cache_disk * MIB,
             name=f"'{self.model_name}'",
         )
 
