@@ -1,7 +1,8 @@
-"""`python -m bench.models [--out DIR] [NAME ...]`: models of real shapes with random weights.
+"""`python -m bench.models [--out DIR] [NAME ...]`: models for benchmarks.
 
-What a step costs depends on the shape of a model and not on what it has learned, so benchmarks need
-no download. The same name gives the same file.
+Most are real shapes with random weights: what a step costs depends on the shape of a model and not
+on what it has learned, so they need no download, and the same name gives the same file. What models
+say matters to drafts, vocabularies and windows: for those there are trained ones, out of packages.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from .quantise import quantise
+from .trained import TRAINED, NoModel, trained
 from .vocabulary import CHAT, CONTROL, END, TURN_END, vocabulary
 
 RARE = 1 / 64
@@ -71,6 +73,9 @@ SHAPES = {
 }
 
 
+NAMES = (*SHAPES, *TRAINED)
+
+
 def cache() -> Path:
     """The folder for what takes minutes to make, in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -78,8 +83,14 @@ def cache() -> Path:
 
 
 def model(name: str, folder: Path, bar: Progress) -> Path:
-    """The file of a named shape, made if it is not there. Raises KeyError for other names."""
-    shape, path = SHAPES[name], folder / f"{name}.gguf"
+    """The file of one of NAMES, made if it is not there. Raises KeyError for others, NoModel."""
+    path = folder / f"{name}.gguf"
+    if name in TRAINED:
+        task = bar.add_task(f"{name}: weights", total=None)
+        return trained(
+            TRAINED[name], path, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    shape = SHAPES[name]
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write(name, shape, path, bar)
@@ -169,14 +180,17 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.models", description=__doc__)
     parser.add_argument("--out", type=Path, default=cache(), help="folder (default: %(default)s)")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SHAPES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     args = parser.parse_args()
-    if unknown := set(args.names) - set(SHAPES):
-        parser.error(f"no model is called {', '.join(sorted(unknown))}; there are {[*SHAPES]}")
+    if unknown := set(args.names) - set(NAMES):
+        parser.error(f"no model is called {', '.join(sorted(unknown))}; there are {[*NAMES]}")
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        paths = [model(name, args.out, bar) for name in args.names or SHAPES]
+        try:
+            paths = [model(name, args.out, bar) for name in args.names or SHAPES]
+        except NoModel as error:
+            parser.exit(1, f"bench.models: {error}\n")
     for path in paths:
         console.print(f"{path}: {path.stat().st_size / 2**20:,.0f} MiB")
 

@@ -22,15 +22,31 @@ STOP_S = 30
 SERVE = ("gateway.cli", "serve", "--port", "0")
 
 
+def environment_of(tree: Path | None) -> dict[str, str]:
+    """An environment in which Python takes Forge from another checkout, if one is given.
+
+    The process must be started in that folder, too.
+    """
+    return dict(os.environ) if tree is None else {**os.environ, "PYTHONPATH": str(tree.absolute())}
+
+
 class Server:
     """One `forge serve`. It is ready when the constructor returns."""
 
-    def __init__(self, *options: str, log: Path, command: Sequence[str] = SERVE) -> None:
+    def __init__(
+        self,
+        *options: str,
+        log: Path,
+        command: Sequence[str] = SERVE,
+        tree: Path | None = None,
+    ) -> None:
         """``log`` is where its stderr goes. Raises RuntimeError if it does not get ready.
 
-        ``command``: another module that serves, and says so in the same words.
+        ``command``: another module that serves, and says so in the same words. ``tree``: another
+        checkout.
         """
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
+        inherited = environment_of(tree)
+        kept = {key: value for key, value in inherited.items() if not key.startswith("FORGE_")}
         self._mark = f"BENCH_FAMILY={secrets.token_hex(8)}"
         kept["FORGE_TUNED"] = "off"  # what is measured shall not depend on what was measured before
         kept["BENCH_FAMILY"] = self._mark.partition("=")[2]
@@ -38,7 +54,12 @@ class Server:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=kept
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=kept,
+                cwd=tree,
             )
         try:
             self.url = self._address()
@@ -100,9 +121,26 @@ class Server:
 @contextlib.contextmanager
 def running(*options: str, command: Sequence[str] = SERVE) -> Iterator[Server]:
     """A server with these options; it ends with the block."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(*options, log=Path(folder) / "stderr", command=command)
-        try:
-            yield server
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _ended(Server(*options, log=Path(folder) / "stderr", command=command)) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
+def running_from(tree: Path | None, *options: str) -> Iterator[Server]:
+    """The same of another checkout of Forge, if one is given."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _ended(Server(*options, log=Path(folder) / "stderr", tree=tree)) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
+def _ended(server: Server) -> Iterator[Server]:
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -123,12 +123,15 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
-            "KV cells", "A cell is a token's; cached ones are kept for prompts to come", "short",
+            "KV cells", "A cell is a token's; only running sequences hold some", "short",
             (
                 Line(f"sum(forge_kv_cells_used{CHOSEN})", "used"),
-                Line(f"sum(forge_kv_cells_cached{CHOSEN})", "cached"),
                 Line(f"sum(forge_kv_cells{CHOSEN})", "cells"),
             ),
+        ),
+        Panel(
+            "Prefixes in host memory", "Snapshots for prompts to come, and of parked work", "bytes",
+            (Line(f"sum(forge_host_cache_bytes{CHOSEN})", "bytes"),),
         ),
     ),
     "The machine": (

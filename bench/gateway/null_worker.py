@@ -40,7 +40,7 @@ READ_BYTES = 1 << 18
 MODEL = ModelInfo(
     name="null", description="computes nothing", n_params=0, size_bytes=0, n_vocab=1000,
     n_ctx_train=1 << 20, n_ctx=1 << 20, n_ctx_seq=1 << 20, longest_piece=16,
-    shares_prefixes=True, n_embd=1, embeds=False,
+    n_embd=1, embeds=False,
 )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ class NullWorker:
                 self._advance(found, now)
         if self._events:
             self._steps += 1
-            load = Load(self._steps, 0, self._tokens, len(self._running), 0, 0, 0, 0.0)
+            load = Load(steps=self._steps, decode_tokens=self._tokens, running=len(self._running))
             self._sock.sendall(encode(Step(self._events, load)))
             self._events.clear()
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from .measure import Figures
-from .systems import Settings
+from .settings import Settings
 
 TIMEOUT_S = 1200
 

@@ -28,10 +28,13 @@ class Request:
     max_tokens: int
     cache_prompt: bool | None = None
     """None: nothing is said about it."""
+    priority: str | None = None
+    """Forge's class; other servers ignore it."""
 
     def body(self, model: str) -> dict[str, Any]:
         """For an OpenAI server."""
-        said = {} if self.cache_prompt is None else {"cache_prompt": self.cache_prompt}
+        maybe = {"cache_prompt": self.cache_prompt, "priority": self.priority}
+        said = {name: value for name, value in maybe.items() if value is not None}
         return {
             "model": model, "messages": self.messages, "max_tokens": self.max_tokens,
             "stream": True, "stream_options": {"include_usage": True},

@@ -13,24 +13,28 @@ from .ceiling import batched_bench
 from .client import Request
 from .measure import Figures, measured
 from .prompts import Known, Prompts, known
-from .systems import Settings, System, Up
-from .workloads import Plan, Workload, closed, workloads
+from .settings import Settings
+from .systems import System, Up
+from .workloads import Plan, Sitting, Workload, closed
 
 Found = dict[str, dict[str, list[Figures]]]
 """By workload and system: a set of figures for each round."""
 CEILING = "llama-batched-bench"
-WARM_REQUESTS, WARM_TOKENS = 4, 8
+CEILINGS = {CEILING: True, f"{CEILING}-no-repack": False}
+"""Names, and whether weights are repacked."""
+WARM_REQUESTS, WARM_WORDS, WARM_TOKENS = 4, 50, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is to be done on a model. ``ceiling``: the program that gives it, if there is one."""
+    """What is to be done on a model, in this order. ``ceiling``: the program that gives it."""
 
-    settings: Settings
-    plan: Plan
-    only: list[str] | None
-    """Beginnings of the names of the workloads to do; None: all."""
-    ceiling: Path | None
+    model: Path
+    sittings: list[Sitting]
+    rounds: int
+    ceiling: Path | None = None
+    pilot: Plan | None = None
+    """How the capacity is found, if anything needs it."""
 
 
 class Experiment:
@@ -41,57 +45,52 @@ class Experiment:
         self._spec = spec
         self._systems = systems
         self._bar = bar
-        self._known: Known = known(spec.settings.model)
-        room = min(self._known.context, spec.settings.ctx)
-        self._workloads = [
-            workload for workload in workloads(spec.plan, room, spec.settings.slots)
-            if spec.only is None or workload.name.startswith(tuple(spec.only))
-        ]  # fmt: skip
+        self._known: Known = known(spec.model)
+        self._workloads = [work for sitting in spec.sittings for work in sitting.workloads]
         self.capacity = math.nan
         """Requests per second that the first system serves in the pilot, if anything needs it."""
-        self._prompt_tokens = 0
         self.found: Found = {workload.name: {} for workload in self._workloads}
 
     async def run(self, after: Callable[[], None]) -> None:
-        """Every system in every round, each alone on the machine; ``after`` follows each round."""
-        mine = {system.name: list(self._for(system)) for system in self._systems}
-        ceilings = 2 * (self._spec.ceiling is not None and any(w.closed for w in self._workloads))
-        total = self._spec.plan.rounds * (sum(map(len, mine.values())) + ceilings)
-        task = self._bar.add_task(self._name, total=total)
+        """All systems in all rounds, each alone on the machine; ``after`` follows each sitting."""
+        task = self._bar.add_task(self._name, total=self._spec.rounds * sum(self._steps()))
 
         def now(what: str) -> None:
             self._bar.update(task, description=f"{self._name}: {what}")
 
-        if self._spec.ceiling is not None or any(w.needs_capacity for w in self._workloads):
-            await self._pilot()
-        for number in range(self._spec.plan.rounds):
+        if self._spec.pilot and any(w.needs_capacity for w in self._workloads):
+            await self._pilot(self._spec.pilot, self._spec.sittings[0].settings)
+        for number in range(self._spec.rounds):
             at = number % len(self._systems)
-            for system in self._systems[at:] + self._systems[:at]:
-                now(f"{system.name} starts")
-                async with system.up(self._spec.settings) as up:
-                    await self._warm(up, number)
-                    for workload in mine[system.name]:
-                        now(f"{system.name}, {workload.name}")
-                        figures = await self._measure(up, workload, number)
-                        self._keep(workload, system.name, figures)
-                        self._bar.advance(task)
-            now(CEILING)
-            for _ in self._ceilings():
-                self._bar.advance(task)
-            after()
+            for sitting in self._spec.sittings:
+                for system in self._systems[at:] + self._systems[:at]:
+                    if mine := list(fitting(system, sitting)):
+                        now(f"{system.name} starts")
+                        async with system.up(sitting.settings) as up:
+                            await self._warm(up, number)
+                            for workload in mine:
+                                now(f"{system.name}, {workload.name}")
+                                figures = await self._measure(up, workload, number)
+                                self._keep(workload, system.name, figures)
+                                self._bar.advance(task)
+                now(CEILING)
+                for _ in self._ceilings(sitting):
+                    self._bar.advance(task)
+                after()
 
-    def _for(self, system: System) -> Iterator[Workload]:
-        for workload in self._workloads:
-            fits = workload.closed or system.is_peer
-            if fits and (system.is_forge or not workload.forge_only):
-                yield workload
+    def _steps(self) -> Iterator[int]:
+        """How many things are done in each sitting of a round."""
+        for sitting in self._spec.sittings:
+            yield sum(len(list(fitting(system, sitting))) for system in self._systems)
+            yield (
+                len(CEILINGS) * any(w.closed for w in sitting.workloads) * bool(self._spec.ceiling)
+            )
 
     def _keep(self, workload: Workload, name: str, figures: Figures) -> None:
         self.found[workload.name].setdefault(name, []).append(figures)
 
-    async def _pilot(self) -> None:
+    async def _pilot(self, plan: Plan, settings: Settings) -> None:
         """How much load is much, told from a closed loop that fills all slots."""
-        settings, plan = self._spec.settings, self._spec.plan
         async with self._systems[0].up(settings) as up:
             await self._warm(up, -1)
             prompts = Prompts(self._known.words, "pilot")
@@ -103,32 +102,47 @@ class Experiment:
         if not found["requests_per_s"]:
             raise RuntimeError(f"{self._name}: {self._systems[0].name} answers nobody")
         self.capacity = found["requests_per_s"]
-        self._prompt_tokens = round(found["prompt_tokens"])
 
     async def _warm(self, up: Up, number: int) -> None:
         prompts = Prompts(self._known.words, f"warm {number}")
         for _ in range(WARM_REQUESTS):
-            messages = prompts.chat(self._spec.plan.words)
-            answer = await up.asker.ask(Request(messages, WARM_TOKENS))
+            answer = await up.asker.ask(Request(prompts.chat(WARM_WORDS), WARM_TOKENS))
             if answer.error:
                 raise RuntimeError(f"{self._name}: {answer.error}")
 
     async def _measure(self, up: Up, workload: Workload, number: int) -> Figures:
         """The prompts are the same for every system of a round, and others in the next."""
         prompts = Prompts(self._known.words, f"{number} {workload.name}")
-        return await measured(lambda: workload.run(up.asker, prompts, self.capacity), up.family())
+        found = await measured(lambda: workload.run(up.asker, prompts, self.capacity), up.family())
+        if workload.goodput is not None:
+            rate = found["requests_per_s"]
+            more = Prompts(self._known.words, f"{number} {workload.name} goodput")
+            found["goodput"] = await workload.goodput(up.asker, more, rate)
+            found["goodput_share"] = found["goodput"] / rate if rate else math.nan
+        return found
 
-    def _ceilings(self) -> Iterator[None]:
-        """Both ways to hold the weights."""
-        plan, loops = self._spec.plan, [w for w in self._workloads if w.closed]
+    def _ceilings(self, sitting: Sitting) -> Iterator[None]:
+        """Both ways to hold the weights, with prompts as long as the first system saw them."""
+        loops = [work for work in sitting.workloads if work.closed]
         if self._spec.ceiling is None or not loops:
             return
-        for name, repack in ((CEILING, True), (f"{CEILING}-no-repack", False)):
+        first = next(iter(self.found[loops[0].name].values()))
+        for name, repack in CEILINGS.items():
             found = batched_bench(
-                self._spec.ceiling, self._spec.settings, prompt=self._prompt_tokens,
-                tokens=plan.tokens, clients=[w.closed for w in loops], repack=repack,
+                self._spec.ceiling, sitting.settings, prompt=round(first[-1]["prompt_tokens"]),
+                tokens=loops[0].tokens, clients=[w.closed for w in loops], repack=repack,
             )  # fmt: skip
             for workload in loops:
                 if workload.closed in found:
                     self._keep(workload, name, found[workload.closed])
             yield
+
+
+def fitting(system: System, sitting: Sitting) -> Iterator[Workload]:
+    """What a system does in a sitting."""
+    if not (system.drafts or sitting.settings.drafts):
+        return
+    for workload in sitting.workloads:
+        fits = workload.closed or system.is_peer
+        if fits and (system.is_forge or not workload.forge_only):
+            yield workload

@@ -12,6 +12,7 @@ from statistics import median
 from bench.overload.measure import percentile
 from bench.processes import Process, cpu_seconds, memory
 
+from .repeats import repeated
 from .workloads import Run
 
 Figures = dict[str, float]
@@ -73,7 +74,13 @@ def figures(run: Run) -> Figures:
         "requests_per_s": len(good) / run.seconds,
         "prompt_tokens": median(a.prompt_tokens for a in good) if good else math.nan,
         "cached_tokens": float(sum(a.cached_tokens for a in good)),
+        "cached_share": share(
+            sum(a.cached_tokens for a in good), sum(a.prompt_tokens for a in good)
+        ),
     }
+    if run.prompts:
+        grams = [repeated(p, a.text) for p, a in zip(run.prompts, run.answers, strict=True)]
+        found["repeated_share"] = share(sum(again for again, _ in grams), sum(n for _, n in grams))
     for name, values in (("ttft", ttft), ("itl", gaps), ("e2e", e2e)):
         for q in (0.5, 0.99):
             found[f"{name}_p{q * 100:.0f}"] = percentile(values, q)
@@ -83,6 +90,11 @@ def figures(run: Run) -> Figures:
         found["errors"] += bool(run.long.error)
         found["long_prompt_tokens"] = float(run.long.prompt_tokens)
     return found
+
+
+def share(part: float, whole: float) -> float:
+    """NaN of nothing."""
+    return part / whole if whole else math.nan
 
 
 def _counts(gap: tuple[float, float], window: tuple[float, float] | None) -> bool:

@@ -43,11 +43,11 @@ class Prompts:
     """Never the same twice, but the same ones for the same seed: every system gets equal ones."""
 
     def __init__(self, words: list[str], seed: str) -> None:
-        self._words, self._rng = words, random.Random(seed)
+        self._words, self.rng = words, random.Random(seed)
 
     def text(self, words: int) -> str:
         """So many words, which are a few tokens more."""
-        return " " + " ".join(self._rng.choices(self._words, k=words))
+        return " " + " ".join(self.rng.choices(self._words, k=words))
 
     def chat(self, words: int, system: str | None = None) -> Messages:
         """One question, with a system prompt before it if there is one."""

@@ -15,34 +15,10 @@ from bench.environment import commit, machine, versions
 
 from .experiment import CEILING, Found
 from .measure import Figures, Ratio, medians, ratio
+from .styles import HIGHER, PEER, Style
+from .workloads import Plan
 
-PEER = "llama-server"
-NOTE = (
-    "Every system is alone on the machine when it is measured, with the same file, slots, KV "
-    "cells, threads, batch and prompts, and each round starts them in another order. Figures are "
-    "medians of the rounds; ratios are taken round by round (median, and least to most) to that "
-    f"way of {PEER} which gives the most tokens a second. Times in seconds, as the client sees "
-    "them: TTFT from the request to the first text, ITL between two pieces of text, E2E to the "
-    "end of the answer. CPU is that of all the system's processes for 1,000 tokens of output; "
-    "memory is what they hold afterwards. *forge* has a worker for each thread, which share slots "
-    "and cells evenly; *engine* is one worker with all of it, driven over its link without a "
-    f"gateway. *{CEILING}*: all prompts at once and then all answers, without a server. In *a "
-    "long prompt into streams* only the pauses of the running streams while it is computed count."
-)
-COLUMNS = {
-    "tokens/s": ("tokens_per_s", 1), "requests/s": ("requests_per_s", 2),
-    "TTFT p50": ("ttft_p50", 3), "p99": ("ttft_p99", 3), "max": ("ttft_max", 3),
-    "ITL p50": ("itl_p50", 4), "p99 ": ("itl_p99", 3), "worst gap": ("itl_max", 3),
-    "E2E p50": ("e2e_p50", 2), "p99  ": ("e2e_p99", 2), "max ": ("e2e_max", 2),
-    "CPU s": ("cpu_s_per_1000_tokens", 2), "RSS MiB": ("rss_mib", 0), "PSS MiB": ("pss_mib", 0),
-    "errors": ("errors", 0),
-}  # fmt: skip
-"""Heading: which figure, and with how many digits."""
-RATIOS = {
-    "tokens/s": "tokens_per_s", "TTFT p50": "ttft_p50", "ITL p99": "itl_p99",
-    "worst gap": "itl_max", "TTFT of the long prompt": "long_ttft",
-}  # fmt: skip
-
+PLAIN = "forge-no-drafts"
 PRIVATE = {"model", "models", "out", "llama_bin"}
 """Options that are folders of the machine, of no use to others."""
 
@@ -53,6 +29,7 @@ class Result:
 
     model: str
     """A name or a path."""
+    style: Style
     options: dict[str, Any]
     missing: dict[str, str]
     """Why which systems are not there."""
@@ -61,6 +38,8 @@ class Result:
     found: Found = field(default_factory=dict)
     capacity: float = math.nan
     """Requests per second of the pilot, which Poisson arrivals are parts of."""
+    left_out: str = ""
+    """Why workloads are missing, if some are."""
     when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d}")
 
     @property
@@ -69,24 +48,39 @@ class Result:
         return Path(self.model).stem.replace(" ", "-")
 
     @property
+    def name(self) -> str:
+        """Of the files, without what follows the dot."""
+        return f"{self.style.prefix}-{self.slug}"
+
+    @property
     def rounds(self) -> int:
         """How many are complete for everybody; the last may be under way."""
         every = [len(rounds) for systems in self.found.values() for rounds in systems.values()]
         return min(every, default=0)
 
 
-def peer(systems: dict[str, list[Figures]]) -> str | None:
-    """The way of the peer that gives the most tokens a second."""
-    ways = [name for name in systems if name.startswith(PEER)]
-    return max(ways, key=lambda name: medians(systems[name])["tokens_per_s"], default=None)
+def peer(systems: dict[str, list[Figures]], figure: str) -> str | None:
+    """The way of the peer that is best in a figure."""
+    found = {
+        name: value for name, rounds in systems.items()
+        if name.startswith(PEER) and not math.isnan(value := medians(rounds).get(figure, math.nan))
+    }  # fmt: skip
+    best = max if figure in HIGHER else min
+    return best(found, key=found.__getitem__) if found else None
 
 
-def ratios(systems: dict[str, list[Figures]], name: str) -> dict[str, Ratio]:
-    """Of one system to the best way of the peer, by heading; those that make sense."""
-    base = peer(systems)
-    if base is None or name == base:
-        return {}
-    found = {h: ratio(systems[name], systems[base], figure) for h, figure in RATIOS.items()}
+def ratios(systems: dict[str, list[Figures]], name: str, style: Style) -> dict[str, Ratio]:
+    """Of one system to the best way of the peer in each figure, by heading; those that make sense.
+
+    Where there is one without drafts, also to that.
+    """
+    found = {}
+    for heading, figure in style.ratios.items():
+        base = peer(systems, figure)
+        if base not in (None, name):
+            found[heading] = ratio(systems[name], systems[base], figure)
+    if PLAIN in systems and name != PLAIN and not name.startswith((PEER, CEILING)):
+        found[f"tokens/s of {PLAIN}"] = ratio(systems[name], systems[PLAIN], "tokens_per_s")
     return {heading: value for heading, value in found.items() if value is not None}
 
 
@@ -110,7 +104,9 @@ def as_json(result: Result) -> dict[str, Any]:
             workload: {
                 name: {
                     "median": medians(rounds), "rounds": rounds,
-                    "ratios": {h: asdict(r) for h, r in ratios(systems, name).items()},
+                    "ratios": {
+                        h: asdict(r) for h, r in ratios(systems, name, result.style).items()
+                    },
                 }
                 for name, rounds in systems.items()
             }
@@ -121,38 +117,71 @@ def as_json(result: Result) -> dict[str, Any]:
 
 def markdown(result: Result) -> str:
     """The page."""
-    options, on, used = result.options, machine(), versions()
     lines = [
-        f"# Serving {result.slug}, beside others", "",
-        f"{result.when}, Forge {commit()}, Python {used['python']}, llama-cpp-python "
-        f"{used['llama-cpp-python']}, {on['cores']} cores ({on['cpu']}), load before "
-        f"{result.load:.1f}. {options['slots']} slots, {options['ctx']} cells, "
-        f"{options['threads']} threads, batch {options['batch']}, {result.rounds} rounds, "
-        f"{'/'.join(map(str, options['plan'].waves.values()))} requests of each client in closed "
-        f"loops, {options['plan'].words} words in, {options['plan'].tokens} tokens out. {NOTE}", "",
+        result.style.title.format(result.slug), "",
+        f"{circumstances(result)} {result.style.note}", "",
     ]  # fmt: skip
     if result.missing:
         why = (f"{name} ({reason.splitlines()[0]})" for name, reason in result.missing.items())
         lines += [f"Not measured: {', '.join(why)}.", ""]
+    if result.left_out:
+        lines += [result.left_out, ""]
+    if not math.isnan(result.capacity):
+        lines += [f"Capacity in the pilot: {shown(result.capacity, 2)} requests/s.", ""]
     lines += [
-        f"Capacity in the pilot: {shown(result.capacity, 2) or '-'} requests/s.", "",
-        f"![tokens per second](serving-{result.slug}-speed.png)", "",
-        f"![pauses](serving-{result.slug}-pauses.png)", "",
+        f"![tokens per second]({result.name}-speed.png)", "",
+        f"![pauses]({result.name}-pauses.png)", "", *_summary(result),
     ]  # fmt: skip
     for workload, systems in result.found.items():
         if systems:
-            lines += [f"## {workload}", "", *_workload(systems), ""]
+            lines += [f"## {workload}", "", *_workload(systems, result.style), ""]
     return "\n".join(lines)
 
 
-def _workload(systems: dict[str, list[Figures]]) -> list[str]:
-    lines = [f"| system | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
+def circumstances(result: Result) -> str:
+    """When, on what, and how much."""
+    options, on, used = result.options, machine(), versions()
+    plan = options["plan"]
+    said = [
+        result.when, f"Forge {commit()}", f"Python {used['python']}",
+        f"llama-cpp-python {used['llama-cpp-python']}", f"{on['cores']} cores ({on['cpu']})",
+        f"load before {result.load:.1f}. {options['ctx']} cells", f"{options['threads']} threads",
+        f"{result.rounds} round{'s' * (result.rounds != 1)}",
+    ]  # fmt: skip
+    if isinstance(plan, Plan):
+        each = "/".join(map(str, plan.waves.values()))
+        said += [
+            f"{options['slots']} slots", f"batch {options['batch']}",
+            f"{each} requests of each client in closed loops", f"{plan.words} words in",
+            f"{plan.tokens} tokens out",
+        ]  # fmt: skip
+    return f"{', '.join(said)}."
+
+
+def _summary(result: Result) -> list[str]:
+    """Ratios of all systems that are not the peer itself; nothing without a peer."""
+    headings, rows = [*result.style.ratios], []
+    for workload, systems in result.found.items():
+        for name in systems:
+            if not name.startswith((PEER, CEILING)):
+                beside = ratios(systems, name, result.style)
+                cells = [f"{beside[h].median:.2f}" if h in beside else "" for h in headings]
+                if any(cells):
+                    rows.append(f"| {workload} | {name} | {' | '.join(cells)} |")
+    if not rows:
+        return []
+    head = f"| workload | ratios of | {' | '.join(headings)} |"
+    return [head, f"|---|---|{'---:|' * len(headings)}", *rows, ""]
+
+
+def _workload(systems: dict[str, list[Figures]], style: Style) -> list[str]:
+    lines = [f"| system | {' | '.join(style.columns)} |", f"|---|{'---:|' * len(style.columns)}"]
     for name, rounds in systems.items():
         found = medians(rounds)
-        cells = [shown(found.get(figure), digits) for figure, digits in COLUMNS.values()]
+        cells = [shown(found.get(figure), digits) for figure, digits in style.columns.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name, rounds in systems.items():
-        parts = [f"{heading} {value}" for heading, value in ratios(systems, name).items()]
+        parts = [f"{heading} {value}" for heading, value in ratios(systems, name, style).items()]
         if (part := ceilings(systems, name)) is not None:
             parts.append(f"of {CEILING} {part}")
         if "long_ttft" in medians(rounds):
@@ -173,7 +202,7 @@ def table(result: Result) -> Table:
     out = Table(*heads, title=result.slug)
     for workload, systems in result.found.items():
         for name, rounds in systems.items():
-            middle, beside = medians(rounds), ratios(systems, name)
+            middle, beside = medians(rounds), ratios(systems, name, result.style)
             out.add_row(
                 workload, name, shown(middle["tokens_per_s"], 1),
                 f"{beside['tokens/s'].median:.2f}" if "tokens/s" in beside else "",
@@ -183,7 +212,7 @@ def table(result: Result) -> Table:
 
 
 def write(result: Result, out: Path) -> None:
-    """``serving-MODEL``: ``.json``, ``.md`` and two images."""
+    """Of the result's name: ``.json``, ``.md`` and two images."""
     from .plots import plot_pauses, plot_speed
 
     def plain(value: object) -> object:
@@ -192,7 +221,7 @@ def write(result: Result, out: Path) -> None:
         return str(value)
 
     text = json.dumps(as_json(result), default=plain, indent=1)
-    name = f"serving-{result.slug}"
+    name = result.name
     (out / f"{name}.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
     (out / f"{name}.md").write_text(markdown(result), encoding="utf-8")
     plot_speed(result.found, out / f"{name}-speed.png")

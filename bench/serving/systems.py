@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shlex
@@ -18,24 +19,13 @@ from pathlib import Path
 import httpx
 
 from bench.processes import Process, with_variable
-from bench.server import running
+from bench.server import environment_of, running_from
 
 from .client import Asker, Client
 from .direct import engine
+from .settings import Settings
 
 START_S, STOP_S = 300, 30
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What all have in common."""
-
-    model: Path
-    slots: int
-    ctx: int
-    """Cells of the KV cache, which all sequences share."""
-    threads: int
-    batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +46,17 @@ class System:
     is_forge: bool = False
     is_peer: bool = True
     """Whether all workloads make sense; the bare engine is there for the closed loops alone."""
+    drafts: bool = True
+    """Whether it may draft where the workload lets it; one that may not runs in those alone."""
 
 
-def forge(name: str, options: Sequence[str], *, workers: int | None = None) -> System:
+def forge(
+    name: str,
+    options: Sequence[str],
+    *,
+    workers: int | None = None,
+    tree: Path | None = None,
+) -> System:
     """`forge serve`, with a worker for each thread unless said otherwise.
 
     Slots, cells and threads are those of all workers together.
@@ -72,11 +70,66 @@ def forge(name: str, options: Sequence[str], *, workers: int | None = None) -> S
             "--slots", str(settings.slots // number), "--ctx", str(settings.ctx // number),
             "--threads", str(settings.threads // number), "--batch", str(settings.batch),
         )  # fmt: skip
-        with running(*given, *options) as server:
+        with running_from(tree, *given, *options) as server:
             server.wait_ready()
             yield Up(Client(server.url, "bench"), server.family)
 
     return System(name, up, is_forge=True)
+
+
+def forge_itself(
+    name: str, options: Sequence[str] = (), *, tree: Path | None = None, drafts: bool = True
+) -> System:
+    """`forge serve` in the shape that it chooses by itself; its workers share slots and cells.
+
+    ``tree``: another checkout of Forge.
+    """
+
+    @contextlib.asynccontextmanager
+    async def up(settings: Settings) -> AsyncIterator[Up]:
+        number = workers_of(settings.model, options, tree)
+        cells = settings.ctx // min(number, settings.slots)  # a worker more than clients is spare
+        given = (
+            "--model", str(settings.model), "--alias", "bench",
+            "--slots", str(-(-settings.slots // number)), "--ctx", str(cells),
+            *drafting(settings.drafts and drafts, tree),
+        )  # fmt: skip
+        with running_from(tree, *given, *options) as server:
+            server.wait_ready()
+            yield Up(Client(server.url, "bench"), server.family)
+
+    return System(name, up, is_forge=True, drafts=drafts)
+
+
+def workers_of(model: Path, options: Sequence[str], tree: Path | None) -> int:
+    """How many workers a Forge with these options has for a model."""
+    if "--workers" in options:
+        return int(options[options.index("--workers") + 1])
+    path = str(model.absolute())
+    return int(_asked(tree, f"print(Config(model={path!r}).shape().workers)"))
+
+
+def drafting(on: bool, tree: Path | None) -> list[str]:
+    """The option that says so, if that Forge has it."""
+    if not drafts_exist(tree):
+        return []
+    return ["--speculative", "auto" if on else "off"]
+
+
+def drafts_exist(tree: Path | None = None) -> bool:
+    """Whether that Forge can draft at all."""
+    return _asked(tree, "print('speculative' in Config.model_fields)") == "True"
+
+
+@functools.cache
+def _asked(tree: Path | None, what: str) -> str:
+    """What a checkout of Forge says about its configuration; a process of its own is asked."""
+    program = f"from gateway.config.config import Config; {what}"
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(
+        command, cwd=tree, env=environment_of(tree), text=True, check=True, stdout=subprocess.PIPE
+    )
+    return told.stdout.strip()
 
 
 def bare_engine(name: str, *, repack: bool) -> System:
@@ -93,12 +146,16 @@ def bare_engine(name: str, *, repack: bool) -> System:
     return System(name, up, is_peer=False)
 
 
-def llama_server(name: str, binary: Path, options: Sequence[str], *, alike: bool) -> System:
+def llama_server(
+    name: str, binary: Path, options: Sequence[str], *, alike: bool, plain: bool = True
+) -> System:
     """llama.cpp's own server, with as many slots and cells in all.
 
     As it is by default: each slot has its part of the cells, and prompts are taken in by 2,048
     tokens. ``alike``: one cache for all and Forge's batch, so that a long prompt finds room.
+    ``plain``: without whole prompts in RAM, which cost it time, and memory that is not comparable.
     """
+    kept = ("--cache-ram", "0") if plain else ()
 
     def command(settings: Settings, port: int) -> list[str]:
         batch = str(settings.batch)
@@ -107,8 +164,7 @@ def llama_server(name: str, binary: Path, options: Sequence[str], *, alike: bool
             str(binary), "--model", str(settings.model), "--host", "127.0.0.1",
             "--port", str(port), "--parallel", str(settings.slots), *same,
             "--ctx-size", str(settings.ctx), "--threads", str(settings.threads),
-            # Saving whole prompts to RAM costs it time, and memory that is not comparable.
-            "--cache-ram", "0", "--cache-type-k", "f16", "--cache-type-v", "f16", *options,
+            *kept, "--cache-type-k", "f16", "--cache-type-v", "f16", *options,
         ]  # fmt: skip
 
     return _process(name, command, "/health")
@@ -149,10 +205,21 @@ def named(text: str) -> tuple[str, str]:
     return name, value
 
 
-def forge_way(text: str) -> System:
-    """``NAME=OPTIONS``, as a shell would split them."""
-    name, options = named(text)
-    return forge(name, shlex.split(options))
+def beside(text: str) -> tuple[str, Path | None, list[str]]:
+    """``LABEL: [@TREE] OPTIONS``, as a shell would split them: label, checkout, options.
+
+    Raises ValueError.
+    """
+    name, found, rest = text.partition(":")
+    options = shlex.split(rest)
+    if not (name.strip() and found and options):
+        raise ValueError(f"expected LABEL: OPTIONS, not {text!r}")
+    if not options[0].startswith("@"):
+        return name.strip(), None, options
+    tree = Path(options[0][1:])
+    if not (tree / "gateway").is_dir():
+        raise ValueError(f"{tree} is no checkout of Forge")
+    return name.strip(), tree, options[1:]
 
 
 def _process(name: str, command: Callable[[Settings, int], list[str]], health: str) -> System:

@@ -11,6 +11,7 @@ from functools import partial
 
 from .client import Answer, Asker, Messages, Request
 from .prompts import Prompts, arrivals
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Run:
     """Between which moments pauses count; None: always."""
     long: Answer | None = None
     """The long prompt's; it is not among the others."""
+    prompts: list[str] = field(default_factory=list)
+    """What was asked for each of the answers, if their repetitions are to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,18 @@ class Workload:
     needs_capacity: bool = False
     closed: int = 0
     """Clients of a plain closed loop, which the bare engine and llama-batched-bench do too."""
+    tokens: int = 0
+    """Of each answer of such a loop."""
+    goodput: Callable[[Asker, Prompts, float], Awaitable[float]] | None = None
+    """Seeks it for a system whose closed loop makes so many requests per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """Workloads for which each system is started once in a round, with settings of their own."""
+
+    settings: Settings
+    workloads: list[Workload]
 
 
 async def closed(
@@ -156,6 +171,7 @@ def workloads(plan: Plan, room: int, slots: int) -> list[Workload]:
             f"closed loop: {clients} client{'s' * (clients > 1)}",
             partial(closed, plan=plan, clients=clients, waves=waves),
             closed=clients,
+            tokens=plan.tokens,
         )
         for clients, waves in plan.waves.items()
     ]

@@ -61,15 +61,13 @@ class WorkerItem(TypedDict):
     """Tokens that it sampled."""
     running: int
     parked: int
-    """Sequences that gave up their slots for a while and keep their cells."""
+    """Sequences that gave up their slots for a while; what they computed is in host memory."""
     cells_used: int
-    """KV cells, of one token each."""
-    cells_cached: int
-    """Cells that no sequence uses now, kept for prompts to come."""
+    """KV cells, of one token each, of running sequences."""
     step_ms: float
     """Duration of the last step."""
     host_bytes: int
-    """Memory outside of the KV cache, for prefixes that lost their cells."""
+    """Host memory of prefixes for prompts to come, and of what parked sequences computed."""
     restored_tokens: int
     """Tokens that came back from there since its start, instead of being computed."""
     model_file: FileState
@@ -264,7 +262,6 @@ def _worker(model: str, status: WorkerStatus) -> WorkerItem:
         "running": load.running,
         "parked": load.parked,
         "cells_used": load.cells_used,
-        "cells_cached": load.cells_cached,
         "step_ms": load.step_ms,
         "host_bytes": load.host_bytes,
         "restored_tokens": load.restored_tokens,

@@ -203,7 +203,12 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     others = ALIASES.get(name, ())
     first = [other for other in others if not other.startswith("--")]
     then = [other for other in others if other.startswith("--")]
-    parser.add_argument(*first, flag, *then, **shared)
+    on, off = SWITCHES.get(name, ((), ()))
+    if off:  # a switch of llama-server's, and a choice here: without a value it is on
+        shared |= {"nargs": "?", "const": "on"}
+        hidden = {"dest": name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        parser.add_argument(*off, action="store_const", const="off", **hidden)
+    parser.add_argument(*first, *on, flag, *then, **shared)
     if name == "model":
         hidden = {**shared, "help": argparse.SUPPRESS, "type": "hf:{}".format}
         parser.add_argument(*HUB, **hidden)

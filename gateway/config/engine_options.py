@@ -67,8 +67,8 @@ class EngineOptions(BaseModel):
     )
     kv_unified: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="on: all sequences take from the same cells of the KV cache; off: each has "
-        "cells of its own, which is faster; auto: its own as long as that holds as many at once",
+        description="how sequences share the cells of the KV cache (on: all take from the same "
+        "ones; off: each has its own, which is faster; auto: its own while that holds as many)",
     )
     cache_disk: int = Field(
         0,

@@ -27,7 +27,11 @@ ALIASES = {
     "cors_origin": ("--cors-origins",),
 }
 """Other names of options that mean the same here, on the command line only."""
-SWITCHES = {"kv_offload": (("-kvo",), ("-nkvo",)), "repack": ((), ("-nr",))}
+SWITCHES = {
+    "kv_offload": (("-kvo",), ("-nkvo",)),
+    "kv_unified": (("-kvu",), ("-no-kvu", "--no-kv-unified")),
+    "repack": ((), ("-nr",)),
+}
 """Likewise: those that switch on, and those that switch off."""
 HUB = ("-hf", "-hfr", "--hf-repo")
 """Names of --model whose value stands without hf: there."""
@@ -35,10 +39,11 @@ HUB = ("-hf", "-hfr", "--hf-repo")
 SAME = (
     "model", "alias", "host", "port", "threads", "ctx", "cache_ram", "batch", "cache_type_k",
     "cache_type_v", "flash_attn", "repack", "mmap", "mlock", "numa", "n_gpu_layers", "main_gpu",
-    "split_mode", "tensor_split", "kv_offload", "override_kv", "rope_scaling", "rope_scale",
-    "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", "yarn_ext_factor", "yarn_attn_factor",
-    "yarn_beta_slow", "yarn_beta_fast", "chat_template", "chat_template_file", "keep_alive",
-    "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics",
+    "split_mode", "tensor_split", "kv_offload", "kv_unified", "override_kv", "rope_scaling",
+    "rope_scale", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", "yarn_ext_factor",
+    "yarn_attn_factor", "yarn_beta_slow", "yarn_beta_fast", "chat_template", "chat_template_file",
+    "keep_alive", "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin",
+    "metrics",
 )  # fmt: skip
 """Options of both."""
 OURS_ALONE = frozenset({
@@ -51,7 +56,7 @@ NOTES = {
     "alias": "one name",
     "host": "one address, no socket path",
     "threads": "of one worker, for prompts as for answers; there are --workers",
-    "ctx": "of one worker, shared by its --slots; -c 0 is left out",
+    "ctx": "of one worker, of which a request may have all; -c 0 is left out",
     "cache_ram": "the same; auto in place of -1",
     "batch": "what is computed at once, so -ub, too",
     "mmap": "and --load-mode mmap or none",
@@ -60,6 +65,7 @@ NOTES = {
     "override_kv": "may also be said several times",
     "chat_template": "always Jinja, and no name of a template",
     "chat_template_file": "always Jinja",
+    "kv_unified": "auto unless it is set: as without it there, while sequences are short enough",
     "keep_alive": "for one of several models",
     "api_key": "one key; several are in --api-key-file",
     "api_key_file": "TOML, with limits for each key",
@@ -82,10 +88,10 @@ ELSEWHERE = (
     Elsewhere(("-hff", "--hf-file"), "--model hf:ORG/REPO:FILE"),
     Elsewhere(("-hft", "--hf-token"), "HF_TOKEN in the environment"),
     Elsewhere(("-lm", "--load-mode"), "--no-mmap and --mlock"),
-    Elsewhere(("-cb", "--cont-batching", "--jinja", "-kvu", "--kv-unified", "--cache-prompt",
-               "--embedding", "--embeddings", "-sps", "--slot-prompt-similarity"),
+    Elsewhere(("-cb", "--cont-batching", "--jinja", "--cache-prompt", "--embedding",
+               "--embeddings", "-sps", "--slot-prompt-similarity"),
               "nothing: it is always so (leave it out)"),
-    Elsewhere(("-nocb", "--no-cont-batching", "--no-jinja", "-no-kvu", "--no-kv-unified"),
+    Elsewhere(("-nocb", "--no-cont-batching", "--no-jinja"),
               "nothing: this can't be switched off"),
     Elsewhere(("--no-cache-prompt",), "cache_prompt in a request"),
     Elsewhere(("--no-slots", "--props"), "nothing; /workers and /queue tell what goes on"),

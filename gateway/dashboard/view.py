@@ -121,7 +121,7 @@ def _worker(served: ServedModel, status: WorkerStatus, kinds: dict[int, str]) ->
         "held": [[id_, kinds.get(id_, "")] for id_ in status.held],
         "restarts": status.restarts,
         "cells_used": load.cells_used,
-        "cells_cached": load.cells_cached,
+        "host_bytes": load.host_bytes,
         "step_ms": round(load.step_ms, 2),
         "tokens": load.decode_tokens,
     }

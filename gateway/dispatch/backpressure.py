@@ -1,8 +1,9 @@
 """Readers that don't keep up: their generations pause; no memory and no slot waits for them.
 
 A response that can't be written leaves its events in the ticket. When too many lie there, the
-sequences that go on writing are parked: they keep their cells, give their slots to others, and wait
-outside the queue. Once the client has read, they wait in the queue again, in their old places.
+sequences that go on writing are parked: they give their slots to others, and wait outside the queue
+while their workers keep what they computed. Once the client has read, they wait in the queue again,
+in their old places.
 """
 
 from collections.abc import Callable

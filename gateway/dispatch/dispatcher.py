@@ -9,7 +9,7 @@ id, too.
 An example with one slot and a quantum of 1 s: request 1 (priority 1) runs. Request 2 (priority 2)
 comes; after 1 s the preemptor asks 1 to yield. The worker answers Parked: 1 waits again with its
 old key and its tokens, and the slot goes to 2, for which it was freed. When 2 has finished, 1 is
-sent again as attempt 2, and its worker goes on from the cells it kept. If that worker dies, 1 waits
+sent again as attempt 2, and its worker goes on from the state it kept. If that worker dies, 1 waits
 once more with its old key, and attempt 3 computes prompt and tokens anew on another worker. Frames
 of attempts 1 and 2 that still arrive are dropped: (id, attempt) names each piece of work.
 """

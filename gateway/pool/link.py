@@ -53,9 +53,9 @@ class WorkerLink(asyncio.Protocol):
         self.in_flight: dict[int, int] = {}
         """Attempt by id of each generation that holds a credit."""
         self.parked: dict[int, int] = {}
-        """Attempt by id of each generation whose cells are kept there, without a credit."""
+        """Attempt by id of each generation whose state is kept there, without a credit."""
         self._holdings = Holdings()
-        """The prompts that it is believed to have; they end with the process, as the cells do."""
+        """The prompts that it is believed to have; they end with the process."""
         self.load = Load()
         self._reports = 0
         """Frames of the engine so far."""
@@ -187,8 +187,8 @@ class WorkerLink(asyncio.Protocol):
 
 
 def _capacity(model: ModelInfo) -> int:
-    """Bytes of prompts for which the worker has cells.
+    """Bytes of prompts that the worker is believed to keep: as many as it has cells for.
 
-    Also where sequences can't share them: a chat goes on from its last turn there too.
+    Its host memory holds more or less of them, which depends on the model's size.
     """
     return BYTES_PER_TOKEN * model.n_ctx

@@ -10,7 +10,7 @@ bytes. Worker 0 has 6,000 bytes of the prompt and 1 free slot, and 5,000 bytes o
 compute: 6,000 - 5,000 + 400 * 1 = 1,400. Worker 1 has nothing of it, no backlog and 4 free slots:
 0 - 0 + 400 * 4 = 1,600. The job goes to worker 1, and the reason is "spill": the prefix was
 elsewhere, but computing 6,000 bytes anew is faster than waiting. With a backlog of 4,000 bytes
-worker 0 would have 2,400, and the reason would be "prefix". A parked job goes home to its cells.
+worker 0 would have 2,400, and the reason would be "prefix". A parked job goes home to its state.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def choose(
 ) -> tuple[int, Reason] | None:
     """Return a worker with a credit, and the reason for it; None if all are full.
 
-    ``home`` has the job's own cells: it comes first. Otherwise what a worker spares is weighed
+    ``home`` keeps the job's own state: it comes first. Otherwise what a worker spares is weighed
     against what there is to do: a generation more counts like ``neighbour`` bytes to compute. Among
     equals the one with most credits comes first, and then the lowest id. A job never waits for a
     full worker while another has a credit.

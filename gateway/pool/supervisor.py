@@ -145,7 +145,7 @@ class LocalPool:
         self._give(request, self._workers[target - self._first], home)
 
     def _home(self, id_: int) -> Worker | None:
-        """The worker that keeps the cells of a parked generation."""
+        """The worker that keeps the state of a parked generation."""
         linked = (worker for worker in self._workers if worker.link is not None)
         return next((w for w in linked if w.link is not None and id_ in w.link.parked), None)
 
@@ -207,7 +207,7 @@ class LocalPool:
             if held:
                 found.append(f"worker {worker.id} holds credits of {held}")
             if worker.link is not None and worker.link.parked:
-                found.append(f"worker {worker.id} keeps cells of {sorted(worker.link.parked)}")
+                found.append(f"worker {worker.id} keeps the state of {sorted(worker.link.parked)}")
         if self._reserved is not None:
             found.append(f"worker {self._reserved.id} is reserved")
         return found

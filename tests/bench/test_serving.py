@@ -19,6 +19,8 @@ from bench.serving.client import Answer, Client, Request
 from bench.serving.measure import Figures, Ratio, figures, medians, ratio
 from bench.serving.prompts import Prompts, arrivals, known
 from bench.serving.report import Result, as_json, ceilings, markdown, peer, ratios
+from bench.serving.styles import LIFELIKE, UNIFORM
+from bench.serving.systems import beside
 from bench.serving.workloads import Plan, Run, lengths, workloads
 from gateway.config.config import EMBEDDED_MODEL
 
@@ -93,6 +95,8 @@ def test_figures() -> None:
     assert (found["itl_p50"], found["itl_max"]) == (1, 3)
     assert (found["e2e_p50"], found["e2e_max"]) == (5, 5)
     assert (found["prompt_tokens"], found["cached_tokens"]) == (7, 2)
+    assert found["cached_share"] == 2 / 14
+    assert "repeated_share" not in found
     assert "long_ttft" not in found
 
 
@@ -131,22 +135,54 @@ SYSTEMS = {
 
 
 def test_best_is_compared_with_best() -> None:
-    assert peer(SYSTEMS) == "llama-server-no-repack"
-    assert ratios(SYSTEMS, "forge")["tokens/s"] == Ratio(2, 2, 2)
-    assert ratios(SYSTEMS, "forge")["TTFT p50"] == Ratio(0.25, 0.25, 0.25)
-    assert ratios(SYSTEMS, "llama-server-no-repack") == {}
+    """In each figure with the best in it."""
+    assert peer(SYSTEMS, "tokens_per_s") == "llama-server-no-repack"
+    assert peer(SYSTEMS, "ttft_p50") == "llama-server"
+    assert ratios(SYSTEMS, "forge", UNIFORM)["tokens/s"] == Ratio(2, 2, 2)
+    assert ratios(SYSTEMS, "forge", UNIFORM)["TTFT p50"] == Ratio(0.5, 0.5, 0.5)
+    assert [*ratios(SYSTEMS, "llama-server-no-repack", UNIFORM)] == ["TTFT p50"]
     assert ceilings(SYSTEMS, "forge") == Ratio(0.55, 0.5, 0.6)
-    assert peer({"forge": rounds(1)}) is None
+    assert peer({"forge": rounds(1)}, "tokens_per_s") is None
+    assert peer(SYSTEMS, "goodput") is None
     assert ceilings({"forge": rounds(1)}, "forge") is None
+
+
+def test_drafts_are_compared_with_none() -> None:
+    """Forge with and without, whatever the peer does."""
+    systems = {
+        "forge": rounds(30),
+        "forge-no-drafts": rounds(20),
+        "llama-server": rounds(10, goodput=2),
+    }
+    assert ratios(systems, "forge", LIFELIKE) == {
+        "tokens/s": Ratio(3, 3, 3),
+        "tokens/s of forge-no-drafts": Ratio(1.5, 1.5, 1.5),
+    }
+    assert [*ratios(systems, "forge-no-drafts", LIFELIKE)] == ["tokens/s"]
+    assert ratios(systems, "llama-server", LIFELIKE) == {}
+
+
+def test_forge_beside_itself(tmp_path: Path) -> None:
+    assert beside("tuned: --workers 2 --kv-type 'a b'") == (
+        "tuned", None, ["--workers", "2", "--kv-type", "a b"]
+    )  # fmt: skip
+    (tmp_path / "gateway").mkdir()
+    assert beside(f"before: @{tmp_path} --workers 1") == ("before", tmp_path, ["--workers", "1"])
+    assert beside(f"before:@{tmp_path}") == ("before", tmp_path, [])
+    for wrong in ("", "name", "name:", ": --slots 1", "name: @nowhere --slots 1"):
+        with pytest.raises(ValueError, match=r"expected LABEL: OPTIONS|is no checkout"):
+            beside(wrong)
 
 
 def test_a_report() -> None:
     options = {"slots": 2, "ctx": 64, "threads": 1, "batch": 128, "plan": SMALLEST}
-    result = Result("m", options, {"llama_cpp.server": "needs fastapi"}, found={"all": SYSTEMS})
+    missing = {"llama_cpp.server": "needs fastapi"}
+    result = Result("m", UNIFORM, options, missing, found={"all": SYSTEMS})
     text = markdown(result)
-    assert "batch 128, 2 rounds, " in text
+    assert "1 threads, 2 rounds, 2 slots, batch 128, 2 requests" in text
+    assert "| all | forge | 2.00 | 0.50 |" in text
     assert "Not measured: llama_cpp.server (needs fastapi)." in text
-    assert "forge: tokens/s 2.00, TTFT p50 0.25, of llama-batched-bench 0.55 (0.50-0.60)." in text
+    assert "forge: tokens/s 2.00, TTFT p50 0.50, of llama-batched-bench 0.55 (0.50-0.60)." in text
     (row,) = (line for line in text.splitlines() if line.startswith("| forge "))
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["11.0", "", "1.000"]
     found = as_json(result)["workloads"]["all"]["forge"]
@@ -220,6 +256,7 @@ def test_what_can_not_be_had_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--systems", "forge,other"], "no system is called other"),
         (["--model", "none.gguf"], "none.gguf is no file"),
         (["--url", "nothing"], "expected NAME=VALUE"),
+        (["--beside", "nothing"], "expected LABEL: OPTIONS"),
     ):
         with pytest.raises(SystemExit):
             main(wrong)
@@ -230,7 +267,8 @@ def test_a_small_run(tmp_path: Path) -> None:
     """Forge and the bare engine, with the peer missing; figures are for a longer run to say."""
     main(
         [
-            "--model", "embedded", "--systems", "forge,engine,llama-server", "--threads", "1",
+            "--suite", "uniform", "--model", "embedded",
+            "--systems", "forge,engine,llama-server", "--threads", "1",
             "--slots", "2", "--ctx", "512", "--batch", "128",
             "--llama-bin", str(tmp_path), "--out", str(tmp_path),
         ],

@@ -75,6 +75,7 @@ def test_a_chat_streams(opened: Open, server: ForgeServer) -> None:
     eventually(lambda: page.run(LAST)[1:2] == ["urgent"], "it is in the table")
     assert page.run(LAST)[3] == tokens
     eventually(lambda: page.text("#now-rate") != NOTHING, "tokens per second")
+    eventually(lambda: "MiB of prefixes" in page.text("#workers"), "it is kept for the next turn")
 
 
 def test_an_error_is_shown(opened: Open, start_server: Start) -> None:

@@ -14,7 +14,7 @@ CONTEXT: Final = 2048
 MODEL: Final = ModelInfo(
     name=ALIAS, description="computes nothing", n_params=1, size_bytes=1, n_vocab=2048,
     n_ctx_train=CONTEXT, n_ctx=CONTEXT, n_ctx_seq=CONTEXT, longest_piece=16,
-    shares_prefixes=True, n_embd=64,
+    n_embd=64,
 )  # fmt: skip
 
 

@@ -181,7 +181,6 @@ class Model:
             n_ctx=n_ctx,
             n_ctx_seq=min(self.n_ctx_train, n_ctx),
             longest_piece=max(map(len, self.pieces), default=1) or 1,
-            shares_prefixes=self.can_cut,
             n_embd=self.n_embd,
         )
 

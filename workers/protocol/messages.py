@@ -66,13 +66,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
     n_vocab: int
     n_ctx_train: int
     n_ctx: int
-    """KV cells of the worker, shared by its sequences."""
+    """KV cells of the worker, divided among its sequences."""
     n_ctx_seq: int
     """The most tokens one sequence (prompt and completion) may hold."""
     longest_piece: int
     """Bytes of the longest token: a prompt of more than n_ctx_seq times this cannot fit."""
-    shares_prefixes: bool
-    """True if the model's memory lets sequences share the cells of a common prefix."""
     n_embd: int
     """Components of an embedding."""
     generates: bool = True
@@ -227,10 +225,9 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     running: int = 0
     parked: int = 0
     cells_used: int = 0
-    cells_cached: int = 0
     step_ms: float = 0.0
     host_bytes: int = 0
-    """Host memory that saved prefixes take."""
+    """Host memory of snapshots: prefixes, and the work of paused sequences."""
     restored_tokens: int = 0
     """How many tokens came back from there, instead of being computed."""
 

@@ -17,6 +17,13 @@ export function whole(value) {
   return Math.round(value).toString().replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
+/** Bytes in MiB, or in GiB from one on. */
+export function bytes(value) {
+  const mib = value / 2 ** 20;
+  if (mib < 1024) return `${mib < 9.95 ? mib.toFixed(1) : Math.round(mib)} MiB`;
+  return `${(mib / 1024).toFixed(1)} GiB`;
+}
+
 /** How long ago something was. */
 export function ago(value) {
   const s = Math.max(0, value);

@@ -1,6 +1,6 @@
 // The worker processes and their slots.
 
-import { count, element, seconds, whole, write } from "./format.js";
+import { bytes, count, element, seconds, whole, write } from "./format.js";
 
 const list = document.getElementById("workers");
 const note = document.getElementById("workers-note");
@@ -46,7 +46,7 @@ function made(worker, several) {
   slots.setAttribute("role", "img");
   const foot = element("div", "line");
   const [cells, text] = [element("div", "cells"), element("span", "small")];
-  cells.append(element("i"), element("i"));
+  cells.append(element("i"));
   foot.append(cells, text);
   node.append(head, slots, foot);
   list.append(node);
@@ -85,12 +85,10 @@ function tally(held) {
 }
 
 function memory(row, worker, cells) {
-  const [used, cached] = row.cells.children;
-  const share = (number) => (cells ? Math.min(100, (100 * number) / cells) : 0);
-  used.style.width = `${share(worker.cells_used)}%`;
-  cached.style.width = `${share(worker.cells_cached)}%`;
-  const percent = Math.round(share(worker.cells_used + worker.cells_cached));
+  const share = cells ? Math.min(100, (100 * worker.cells_used) / cells) : 0;
+  row.cells.firstChild.style.width = `${share}%`;
   const step = worker.step_ms ? `, ${seconds(worker.step_ms / 1000)} a step` : "";
-  write(row.text, `KV ${percent} %${step}`);
-  row.text.title = `${whole(worker.cells_used)} cells in use, ${whole(worker.cells_cached)} cached, of ${whole(cells)}`;
+  const kept = worker.host_bytes ? `, ${bytes(worker.host_bytes)} of prefixes` : "";
+  write(row.text, `KV ${Math.round(share)} %${kept}${step}`);
+  row.text.title = `${whole(worker.cells_used)} of ${whole(cells)} cells in use; prefixes and parked work are in host memory`;
 }

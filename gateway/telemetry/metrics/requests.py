@@ -95,7 +95,7 @@ class _Tokens:
         self._prompt = registry.counter("prompt_tokens", text, labels)
         text = "Prompt tokens that were looked up in the prefix cache"
         self._queried = registry.counter("prefix_cache_queried_tokens", text, labels)
-        text = "Prompt tokens whose KV cells were already computed"
+        text = "Prompt tokens that were computed before"
         self._hit = registry.counter("prefix_cache_hit_tokens", text, labels)
 
     def ended(self, usage: Usage, model: str, *, cacheable: bool) -> None:

@@ -96,16 +96,14 @@ def _slots(workers: list[WorkerStatus]) -> Iterator[Family]:
 
 
 def _cells(workers: list[tuple[ServedModel, WorkerStatus]]) -> Iterator[Family]:
-    """Yield the use of the KV cache and of the host cache behind it."""
+    """Yield the use of the KV cache and of the host memory behind it."""
     models = [served.pool.model for served, worker in workers if worker.state in UP]
     loads = [worker.load for _, worker in workers]
     cells = sum(model.n_ctx for model in models if model is not None)
     yield _gauge("kv_cells", "KV cells, of one token each", cells)
-    text = "KV cells of sequences that run or are parked"
+    text = "KV cells of sequences that run"
     yield _gauge("kv_cells_used", text, sum(load.cells_used for load in loads))
-    text = "KV cells that cache prefixes for later prompts"
-    yield _gauge("kv_cells_cached", text, sum(load.cells_cached for load in loads))
-    text = "Host memory of prefixes whose KV cells were evicted"
+    text = "Host memory of prefixes for later prompts, and of parked sequences"
     yield _gauge("host_cache_bytes", text, sum(load.host_bytes for load in loads))
     text = "Tokens copied back from host memory since the workers' start"
     restored = sum(load.restored_tokens for load in loads)

@@ -14,7 +14,7 @@ from workers.protocol import Embedding, Extra, Finished, ModelInfo, Sampling
 
 pytestmark = pytest.mark.anyio
 
-RANKS = ModelInfo("m", "tiny", 1, 1, 10, 64, 64, 64, 4, False, 3, generates=False, embeds=False)
+RANKS = ModelInfo("m", "tiny", 1, 1, 10, 64, 64, 64, 4, 3, generates=False, embeds=False)
 
 
 def finish(pool: MemoryPool, id_: int, *vector: float) -> None:

@@ -162,6 +162,10 @@ def test_switches_of_llama_server() -> None:
     assert parsed("-nkvo")["kv_offload"] is False
     assert parsed("-nkvo", "-kvo")["kv_offload"] is True
     assert parsed("-nr")["repack"] is False
+    assert parsed("-kvu")["kv_unified"] == parsed("--kv-unified", "-nr")["kv_unified"] == "on"
+    assert parsed("-no-kvu")["kv_unified"] == parsed("--no-kv-unified")["kv_unified"] == "off"
+    assert parsed("--kv-unified", "auto")["kv_unified"] == "auto"
+    assert parsed("-kvu", "-no-kvu")["kv_unified"] == "off"
     assert parsed("--no-mmap", "--mlock") == {"command": "serve", "mmap": False, "mlock": True}
 
 

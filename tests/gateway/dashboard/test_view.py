@@ -53,7 +53,7 @@ def test_a_cap_on_those_who_are_listed() -> None:
 def test_slots_show_the_class_of_what_they_hold() -> None:
     desk = Desk(2)
     view = View(desk.registry, None)
-    status = WorkerStatus(0, 11, "ready", 2, 2, 3, Load(step_ms=1.234, decode_tokens=9))
+    status = WorkerStatus(0, 11, "ready", 2, 2, 3, Load(step_ms=1.234, cells_used=9, host_bytes=70))
 
     async def script() -> None:
         desk.submit(2.0)
@@ -63,6 +63,7 @@ def test_slots_show_the_class_of_what_they_hold() -> None:
         (worker,) = view.look().tables["workers"]
         assert worker["held"] == [[1, "urgent"], [77, ""]], "the other one winds up"
         assert (worker["pid"], worker["restarts"], worker["step_ms"]) == (11, 3, 1.23)
+        assert (worker["cells_used"], worker["host_bytes"]) == (9, 70)
 
     desk.run(script)
 

@@ -40,7 +40,7 @@ from workers.protocol import (
     encode,
 )
 
-INFO = ModelInfo("m", "tiny", 1, 1, 10, 64, 64, 64, 4, True, 8)
+INFO = ModelInfo("m", "tiny", 1, 1, 10, 64, 64, 64, 4, 8)
 READY = Ready(pid=7, slots=2, model=INFO)
 
 

@@ -6,7 +6,7 @@ from gateway.telemetry.metrics.state import QueueGauges
 from tests.support.desk import Desk
 from workers.protocol import Load, ModelInfo
 
-BUSY = Load(cells_used=10, cells_cached=5, step_ms=2.5, host_bytes=100, restored_tokens=7)
+BUSY = Load(cells_used=10, step_ms=2.5, host_bytes=100, restored_tokens=7)
 WORKERS = [
     WorkerStatus(0, 11, "ready", slots=4, busy=3, restarts=2, load=BUSY),
     WorkerStatus(1, 12, "draining", slots=4, busy=1, restarts=0, load=BUSY),
@@ -17,7 +17,6 @@ EXPECTED = """
 forge_slots 8.0
 forge_slots_busy 4.0
 forge_kv_cells_used 20.0
-forge_kv_cells_cached 10.0
 forge_host_cache_bytes 200.0
 forge_host_cache_restored_tokens 14.0
 forge_workers{state="starting"} 1.0
@@ -36,7 +35,7 @@ forge_oldest_wait_seconds{class="normal"} 3.0
 
 def test_a_look_at_everything() -> None:
     desk = Desk(1)
-    desk.pool.model = ModelInfo("m", "", 0, 0, 9, 64, 64, 64, 9, shares_prefixes=True, n_embd=1)
+    desk.pool.model = ModelInfo("m", "", 0, 0, 9, 64, 64, 64, 9, n_embd=1)
     desk.pool.workers = lambda: WORKERS  # type: ignore[method-assign]
 
     async def script() -> None:

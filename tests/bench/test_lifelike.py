@@ -1,0 +1,85 @@
+"""The lifelike suite in its smallest form, against real processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rich", reason="the benchmarks need the extra [bench]")
+pytest.importorskip("matplotlib", reason="the benchmarks need the extra [bench]")
+
+from bench.serving.__main__ import main
+from bench.serving.lifelike import EQUAL, Lifelike, sittings
+from bench.serving.settings import Settings
+from bench.serving.suites import SUITES
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
+ROOT = Path(__file__).parent.parent.parent
+SMALLEST = Lifelike(
+    rounds=1, chat=((2, 1),), long=((1, 1),), mixed=(), agents=((2, 1),), turns=2, batch=((2, 1),),
+    goodput=2,
+)  # fmt: skip
+
+
+def test_each_workload_has_a_slot_for_each_client() -> None:
+    settings = Settings(Path("m"), 32, 32_768, 2, 512)
+    for copies in (False, True):
+        found = sittings(Lifelike(), settings, 8192, copies=copies)
+        names = [work.name for sitting in found for work in sitting.workloads]
+        edits = ["editing: 1 client", "editing: 4 clients"] * copies
+        assert names == [
+            "chat: 1 client", "chat: 8 clients", "chat: 16 clients", "long: 8 clients",
+            "mixed: 8 clients", "agents: 6 clients", *edits, "batch: 32 clients",
+        ]  # fmt: skip
+        for name, sitting in zip(names, found, strict=True):
+            assert sitting.settings.slots == int(name.split()[1])
+            assert sitting.settings.drafts == name.startswith("editing")
+            (work,) = sitting.workloads
+            assert (work.goodput is not None) == (
+                name in {"chat: 8 clients", "chat: 16 clients", "agents: 6 clients"}
+            )
+            assert (work.closed, work.tokens) == (
+                (32, EQUAL.tokens.most) if name.startswith("batch") else (0, 0)
+            )
+
+
+def test_the_short_form_has_all_kinds() -> None:
+    kinds = {field for field in Lifelike.__slots__ if getattr(SUITES["lifelike"].quick, field)}
+    assert kinds == {*Lifelike.__slots__}
+
+
+@pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
+def test_a_small_run(tmp_path: Path) -> None:
+    """Forge alone, since the peer is missing, and a second Forge from a checkout beside it."""
+    main(
+        [
+            "--suite", "lifelike", "--model", "embedded", "--llama-bin", str(tmp_path),
+            "--systems", "forge,llama-server", "--beside", f"again: @{ROOT} --workers 2",
+            "--ctx", "2048", "--out", str(tmp_path),
+        ],
+        SMALLEST,
+    )  # fmt: skip
+    text = (tmp_path / "lifelike-embedded.md").read_text("utf-8")
+    told = (tmp_path / "lifelike-embedded.json").read_text("utf-8")
+    assert f"llama-server ({tmp_path} has no llama-server" in text
+    assert "No editing: " in text
+    assert str(ROOT) not in json.dumps(json.loads(told)["options"])
+    found = json.loads(told)["workloads"]
+    assert [*found] == [
+        "chat: 2 clients", "long: 1 client", "agents: 2 clients", "batch: 2 clients",
+    ]  # fmt: skip
+    for workload, systems in found.items():
+        assert [*systems] == ["forge", "again"]
+        (mine,), (other,) = (systems[name]["rounds"] for name in systems)
+        assert mine["errors"] == other["errors"] == 0, workload
+        for figure in ("requests", "tokens"):
+            assert mine[figure] == other[figure], "the same was asked of both"
+        if "agents" not in workload:  # whose prompts hold the answers
+            assert mine["prompt_tokens"] == other["prompt_tokens"]
+        assert 0 <= mine["repeated_share"] <= 1
+    (agents,) = found["agents: 2 clients"]["forge"]["rounds"]
+    assert (agents["requests"], agents["cached_share"] > 0.3) == (4, True)
+    sought = {name for name, systems in found.items() if "goodput" in systems["forge"]["median"]}
+    assert sought == {"chat: 2 clients", "agents: 2 clients"}
