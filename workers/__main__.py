@@ -14,6 +14,7 @@ import msgspec
 
 from workers import llama
 from workers.chat_format import detect
+from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
 from workers.input_processor import InputProcessor, LateInputProcessor
@@ -71,7 +72,9 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
     kv = KVCache(context, geometries, store, cuts=model.can_cut)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
     budget = StepBudget(spec.batch, spec.target_itl_ms)
-    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget)
+    drafts = spec.speculative and model.takes_back and context.generates
+    drafting = Drafting(context.rows) if drafts else None
+    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget, drafting)
     name = Path(llama.readable(spec.model_path)).stem
     generates = context.generates
     info = msgspec.structs.replace(
@@ -93,6 +96,7 @@ def main(sock: socket.socket, spec: WorkerSpec) -> None:
             generates=generates,
             broken=broken,
             name=spec.name,
+            drafts=drafts,
         )
 
     def prompter() -> Prompter:

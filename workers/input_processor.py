@@ -15,6 +15,7 @@ from workers.llama import EmbeddingShape, Model
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
 from workers.planning.borders import borders
+from workers.planning.prompt_lookup import PromptLookup
 from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
     BAD_CONSTRAINT,
@@ -39,6 +40,8 @@ from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import GrammarFailed, SandboxFailed
 
+MOST_PER_TOKEN = 16
+"""Characters of a prediction that are read for each token an answer may have: few have as many."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
@@ -76,12 +79,13 @@ class InputProcessor:
         generates: bool = True,
         broken: str | None = None,
         name: str = "this model",
+        drafts: bool = False,
     ) -> None:
         """``limit`` is the most tokens a sequence may hold, prompt and completion together.
 
         ``embeddings``: None if the model gives none. ``generates``: whether it does anything else.
         ``broken``: why it can't chat, if so.
-        ``name``: what clients call it.
+        ``name``: what clients call it. ``drafts``: whether sequences look up what comes next.
         """
         self._embeddings = embeddings
         self._generates = generates
@@ -92,6 +96,7 @@ class InputProcessor:
         self._prompter = Prompter(model, sandbox, chat_format, broken)
         self._stops = stops(model.chat_template, lambda mark: model.control_token(mark) is not None)
         self._limit = limit
+        self._drafts = drafts
         self._compiler = Compiler(model.guide_tokenizer)
         delimiters = {text: model.control_token(text) for text in chat_format.preserved}
         self._delimiters = {text: token for text, token in delimiters.items() if token is not None}
@@ -122,9 +127,18 @@ class InputProcessor:
         echo = self._echo(request, tokens) if request.params.echo else None
         ends = self._stops if isinstance(prompt, Chat) else ()
         marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
+        lookup = PromptLookup(tokens, self._predicted(request)) if self._drafts else None
         return EngineSequence(
-            request, self._model, tokens, self._limit, guide, voice, echo, ends, marks
+            request, self._model, tokens, self._limit, guide, voice, echo, ends, marks, lookup
         )
+
+    def _predicted(self, request: Generate) -> list[int]:
+        """Return the tokens of the request's prediction: so many as an answer may have."""
+        text = request.params.prediction[: self._limit * MOST_PER_TOKEN]
+        if not text:
+            return []
+        tokens = self._model.tokenize(text, add_special=False, parse_special=False)
+        return tokens[: self._limit]
 
     def _check_bias(self, request: Generate) -> None:
         """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.

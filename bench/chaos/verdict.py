@@ -54,7 +54,7 @@ class Remains:
     running: int = 0
     parked: int = 0
     cells: int = 0
-    """KV cells that belong to no finished sequence kept for its prefix."""
+    """KV cells in use, though nothing runs."""
     unready: int = 0
     """Workers that do not serve."""
     unhealthy: str = ""

@@ -24,7 +24,7 @@ from gateway.system.host import available_cores
 
 from . import report
 from .experiment import CEILING, Experiment
-from .lifelike import Lifelike
+from .lifelike import Lifelike, resized
 from .report import PLAIN
 from .settings import Settings
 from .suites import EMBEDDED, SUITES, another, copies, made, specification, told
@@ -143,8 +143,8 @@ def arguments() -> argparse.ArgumentParser:
         "(default: all)")  # fmt: skip
     add("--rounds", type=int, help="turns of every system (default: 3; --quick: 1)")
     add("--waves", type=int, metavar="N",
-        help="uniform: each client of a closed loop asks N times (default: 6, 3 and 2 times where "
-        "1, 8 and 32 ask): begin and end, when not all run, count for less")  # fmt: skip
+        help="each client has N conversations (uniform: of a closed loop, 6, 3 and 2 by default "
+        "where 1, 8 and 32 ask): begin and end, when not all run, count for less")  # fmt: skip
     add("--no-goodput", action="store_true", help="lifelike: without the search, half of the time")
     add("--beside", action="append", default=[], metavar="LABEL: [@TREE] OPTIONS",
         help="Forge a second time, such as 'tuned: --workers 2 --slots 16' or, from another "
@@ -168,8 +168,9 @@ def planned(args: argparse.Namespace, plan: Plan | Lifelike) -> Plan | Lifelike:
     plan = replace(plan, rounds=args.rounds or plan.rounds)
     if isinstance(plan, Plan) and args.waves:
         return replace(plan, waves=dict.fromkeys(plan.waves, args.waves))
-    if isinstance(plan, Lifelike) and args.no_goodput:
-        return replace(plan, goodput=0)
+    if isinstance(plan, Lifelike):
+        plan = resized(plan, args.waves) if args.waves else plan
+        return replace(plan, goodput=0) if args.no_goodput else plan
     return plan
 
 

@@ -43,6 +43,18 @@ class Lifelike:
     """Requests of each try at a rate of arrivals; 0: it is not sought."""
 
 
+def resized(plan: Lifelike, each: int) -> Lifelike:
+    """The same plan with so many conversations for each client."""
+
+    def sized(sizes: Sizes) -> Sizes:
+        return tuple((clients, each) for clients, _ in sizes)
+
+    return replace(
+        plan, chat=sized(plan.chat), long=sized(plan.long), mixed=sized(plan.mixed),
+        agents=sized(plan.agents), editing=sized(plan.editing), batch=sized(plan.batch),
+    )  # fmt: skip
+
+
 async def hold(
     asker: Asker, conversation: Conversation, heard: Callable[[Messages, Answer], None],
     priority: str | None = None,

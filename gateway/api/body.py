@@ -143,6 +143,7 @@ def job(
     constraint: Constraint | None = None,
     logprobs: int | None = None,
     echo: bool = False,
+    prediction: str = "",
     model: str = "",
 ) -> Job:
     """The job that a validated body asks for, in the name of the request's key.
@@ -168,6 +169,7 @@ def job(
             logprobs=logprobs,
             echo=echo,
             cache_prompt=given.cache_prompt is not False,
+            prediction=prediction,
         ),
         priority=priority(given.priority, request.headers, tier, key.max_priority),
         created=time.time(),

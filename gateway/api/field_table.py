@@ -72,7 +72,6 @@ ROWS: tuple[Row, ...] = (
         "OpenAI",
         "prompts are shared within a key",
     ),
-    Row("prediction", "harmless", (CHAT,), "OpenAI", "it would make the same answer faster"),
     Row("verbosity", "told", (CHAT,), "OpenAI", "no template reads it", ("medium",)),
     *_rows("audio moderation web_search_options", "refused", (CHAT,), "OpenAI", "not offered"),
     Row("modalities", "refused", (CHAT,), "OpenAI", "text alone", (["text"],)),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -45,6 +45,10 @@ class Timings(TypedDict):
     predicted_ms: float
     predicted_per_token_ms: float
     predicted_per_second: float
+    draft_n: NotRequired[int]
+    """Tokens that were computed ahead, if any were: drafts from the request's own text."""
+    draft_n_accepted: NotRequired[int]
+    """How many of those are in the answer."""
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ def llama_timings(ticket: Ticket) -> Timings:
     computed = usage.prompt - usage.cached
     prompt_ms = 0.0 if first is None or started is None else (first - started) / 1e6
     predicted_ms = 0.0 if first is None or ended is None else (ended - first) / 1e6
-    return {
+    timings: Timings = {
         "cache_n": usage.cached,
         "prompt_n": computed,
         "prompt_ms": prompt_ms,
@@ -117,6 +121,10 @@ def llama_timings(ticket: Ticket) -> Timings:
         "predicted_per_token_ms": _ratio(predicted_ms, usage.completion),
         "predicted_per_second": _ratio(usage.completion * 1000, predicted_ms),
     }
+    if usage.drafts.steps:
+        timings["draft_n"] = usage.drafts.drafted
+        timings["draft_n_accepted"] = usage.drafts.accepted
+    return timings
 
 
 def _ratio(value: float, by: float) -> float:

@@ -269,6 +269,7 @@ class Config(EngineOptions):
             log_format=self.log_format,
             heartbeat_s=min(1.0, self.stuck_timeout / 5),
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
+            speculative=self.speculative == "auto",
             cache_bytes=self.cache_bytes() // shape.workers,
             disk_bytes=self.cache_disk * MIB,
             name=f"'{self.model_name}'",

@@ -85,6 +85,11 @@ class EngineOptions(BaseModel):
         description="longest gap between two tokens of a stream while prompts are computed beside "
         "it, in milliseconds; auto: 50, or three steps without prompts if that is more",
     )
+    speculative: Literal["auto", "off"] = Field(
+        "auto",
+        description="drafts from the text of a request, verified while it is answered; auto: where "
+        "that is faster",
+    )
     cache_type_k: CacheType = Field("f16", description="type of the K cache")
     cache_type_v: CacheType = Field("f16", description="type of the V cache")
     flash_attn: Literal["auto", "on", "off"] = Field("auto", description="flash attention")

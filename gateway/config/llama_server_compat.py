@@ -120,6 +120,8 @@ ELSEWHERE = (
     Elsewhere(("--reasoning-effort",), "reasoning_effort in a request"),
     Elsewhere(("--chat-template-kwargs", "-rea", "--reasoning"),
               "chat_template_kwargs in a request"),
+    Elsewhere(("--spec-type", "--spec-default", "--spec-draft-n-max"),
+              "--speculative, which drafts by itself where it is faster"),
     Elsewhere(("--pooling",), "nothing: it is the model's"),
     Elsewhere(("-dev", "--device"), "--main-gpu with --split-mode none, or --tensor-split"),
     Elsewhere(("-fit", "--fit"), "--n-gpu-layers; memory that is too little is told at the start"),

@@ -334,6 +334,8 @@ class Dispatcher:
     def _count_tokens(self, sequence: Sequence, ticket: Ticket, event: Delta | Finished) -> None:
         sequence.ids.extend(event.ids)
         sequence.echoed |= event.extra is not None and event.extra.echo
+        if event.drafts is not None:
+            sequence.count_drafts(event.drafts)
         if event.ids:
             self._quarantine.clear(sequence)
             now, before = self._clock_ns(), sequence.last_token_ns

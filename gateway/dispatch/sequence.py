@@ -8,8 +8,9 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
+from gateway.core.usage import NO_DRAFTS, DraftCounts
 from gateway.dispatch.job import Job
-from workers.protocol import Generate, GenerationParams, Sampling, Started
+from workers.protocol import Drafts, Generate, GenerationParams, Sampling, Started
 
 
 class State(Enum):
@@ -86,6 +87,9 @@ class Sequence:
         self.echoed = False
         """True if the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
+        self.drafts = NO_DRAFTS
+        self.predicted = NO_DRAFTS
+        """Those of them that were of the request's prediction."""
 
     @property
     def priority(self) -> float:
@@ -108,6 +112,13 @@ class Sequence:
         except KeyError:
             message = f"{move.name} of sequence {self.id} in {self.state.name}"
             raise IllegalMove(message) from None
+
+    def count_drafts(self, drafts: Drafts) -> None:
+        """Add what a step computed ahead."""
+        counts = DraftCounts(1, drafts.drafted, drafts.accepted)
+        self.drafts = self.drafts.plus(counts)
+        if drafts.predicted:
+            self.predicted = self.predicted.plus(counts)
 
     def generate(self, rank: float) -> Generate:
         """The work as a worker sees it, continuing after the tokens an earlier attempt gave.

@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import reduce
 
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
-from gateway.core.usage import Usage
+from gateway.core.usage import DraftCounts, Usage
 from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Sequence, State
 from workers.protocol import Delta, Finished, Started
@@ -90,10 +91,9 @@ class Ticket:
         """
         if len(self.sequences) == 1:
             (sequence,) = self.sequences
-            start = sequence.started
-            if start is None:
-                return Usage(0, 0, len(sequence.ids))
-            return Usage(start.prompt_tokens, start.cached_tokens, len(sequence.ids))
+            start, predicted = sequence.started, sequence.predicted if self._predicts else None
+            prompt, cached = (0, 0) if start is None else (start.prompt_tokens, start.cached_tokens)
+            return Usage(prompt, cached, len(sequence.ids), sequence.drafts, predicted)
         prompt = cached = 0
         for first in range(0, len(self.sequences), self.job.n):
             choices = self.sequences[first : first + self.job.n]
@@ -101,7 +101,15 @@ class Ticket:
             if started:
                 prompt += started[0].prompt_tokens
                 cached += min(start.cached_tokens for start in started)
-        return Usage(prompt, cached, self.completion_tokens)
+        drafts = reduce(DraftCounts.plus, (s.drafts for s in self.sequences))
+        predicted = reduce(DraftCounts.plus, (s.predicted for s in self.sequences))
+        return Usage(
+            prompt, cached, self.completion_tokens, drafts, predicted if self._predicts else None
+        )
+
+    @property
+    def _predicts(self) -> bool:
+        return bool(self.job.params.prediction)
 
     @property
     def pending(self) -> bool:

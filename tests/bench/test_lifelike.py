@@ -11,7 +11,7 @@ pytest.importorskip("rich", reason="the benchmarks need the extra [bench]")
 pytest.importorskip("matplotlib", reason="the benchmarks need the extra [bench]")
 
 from bench.serving.__main__ import main
-from bench.serving.lifelike import EQUAL, Lifelike, sittings
+from bench.serving.lifelike import EQUAL, Lifelike, resized, sittings
 from bench.serving.settings import Settings
 from bench.serving.suites import SUITES
 
@@ -43,6 +43,16 @@ def test_each_workload_has_a_slot_for_each_client() -> None:
             assert (work.closed, work.tokens) == (
                 (32, EQUAL.tokens.most) if name.startswith("batch") else (0, 0)
             )
+
+
+def test_a_plan_with_other_numbers_of_conversations() -> None:
+    """All kinds have them, and the numbers of clients stay."""
+    found = resized(Lifelike(), 9)
+    assert found.chat == ((1, 9), (8, 9), (16, 9))
+    assert found.batch == ((32, 9),)
+    for sizes in (found.long, found.mixed, found.agents, found.editing):
+        assert {each for _, each in sizes} == {9}
+    assert (found.turns, found.goodput) == (Lifelike().turns, Lifelike().goodput)
 
 
 def test_the_short_form_has_all_kinds() -> None:

@@ -124,7 +124,7 @@ def test_in_its_prefill(start_exact: StartExact) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_while_parked(start_exact: StartExact, workers: int) -> None:
-    """A worker dies with the cells of somebody who has no slot there."""
+    """A worker dies that keeps the state of a generation without a slot."""
     server = start_exact(workers, 1, "--quantum", "0", "--aging-rate", "0.001")
     long = {**SAMPLED, "max_tokens": 400}
     expected = [alone(server, prompt, **long) for prompt in PROMPTS[:4]]

@@ -69,7 +69,7 @@ def test_they_share_their_prompt(
     ]
 
 
-def test_they_share_its_cells(exact_server: ForgeServer) -> None:
+def test_three_of_four_copy_it(exact_server: ForgeServer) -> None:
     """Also where it takes several steps, and the others come in the middle of them.
 
     The prompt is long enough for that: four long answers beside each other have their price.
@@ -88,8 +88,12 @@ def test_they_share_its_cells(exact_server: ForgeServer) -> None:
     finally:
         request.hang_up()
     now = snapshots[-1]
+    prompt = max(growth(before, now, "prefill_tokens"))
+    assert 1700 < prompt < 2200, "it is computed once"
+    copied = max(growth(before, now, "restored_tokens"))
+    assert 3 * 1700 < copied < 3 * prompt
     (used,) = (worker["cells_used"] for worker in now if worker["cells_used"])
-    assert 1700 < used - max(growth(before, now, "decode_tokens")) < 2200
+    assert used > copied + prompt, "each has cells of its own"
     eventually(lambda: exact_server.busy() == 0, "all slots are free")
 
 

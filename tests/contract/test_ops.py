@@ -101,7 +101,7 @@ def test_workers(server: ForgeServer, http: httpx.Client) -> None:
         assert worker["restored_tokens"] >= 0
         assert worker["host_bytes"] >= 0
     assert sum(worker["decode_tokens"] for worker in workers) > 0
-    # At rest all cells in use are cached prefixes.
+    # At rest no sequence has cells: prefixes are in host memory.
     assert all(worker["running"] == worker["cells_used"] == 0 for worker in workers)
 
 

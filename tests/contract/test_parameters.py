@@ -76,6 +76,7 @@ CHAT_ONLY: dict[str, Any] = {
     "chat_template_kwargs": {"enable_thinking": False},
     "continue_final_message": False,
     "add_generation_prompt": True,
+    "prediction": {"type": "content", "content": "Paris is the capital."},
     "store": True,
 }
 COMPLETIONS_ONLY: dict[str, Any] = {"echo": True, "logprobs": 2}

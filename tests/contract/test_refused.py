@@ -54,7 +54,7 @@ NEUTRAL_FOR_CHAT: dict[str, Any] = {
     "reasoning_effort": "low",
     "response_format": {"type": "text"},
     "store": True,
-    "prediction": {"type": "content", "content": "x"},
+    "prediction": None,
     "prompt_cache_options": {"mode": "explicit"},
     "tool_choice": "none",
     "tools": [],

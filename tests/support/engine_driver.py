@@ -16,6 +16,7 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from workers import llama
 from workers.chat_format import detect
+from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
 from workers.input_processor import InputProcessor
@@ -143,6 +144,9 @@ class Outcome:
     reason: str | None = None
     failure: Failed | None = None
     parked: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    deltas: int = 0
     vector: bytes = b""
 
     @property
@@ -176,7 +180,12 @@ class Driver:
     """The engine, its inbox, and everything it said."""
 
     def __init__(
-        self, model: Model, context: Context, spec: WorkerSpec, budget: StepBudget | None = None
+        self,
+        model: Model,
+        context: Context,
+        spec: WorkerSpec,
+        budget: StepBudget | None = None,
+        drafting: Drafting | None = None,
     ) -> None:
         self.context = context
         self.store = SnapshotStore(spec.cache_bytes)
@@ -195,6 +204,7 @@ class Driver:
             self._receive,
             self._on_step,
             budget or AllAtOnce(spec.batch, None),
+            drafting,
         )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
@@ -204,7 +214,13 @@ class Driver:
         limit = model.info("m", geometries.longest).n_ctx_seq
         chat_format, generates = detect(model.chat_template), context.generates
         self.input_processor = InputProcessor(
-            model, template, chat_format, limit, self.shape, generates=generates
+            model,
+            template,
+            chat_format,
+            limit,
+            self.shape,
+            generates=generates,
+            drafts=drafting is not None,
         )
 
     def close(self) -> None:
@@ -231,6 +247,11 @@ class Driver:
             elif isinstance(event, Delta | Finished):
                 assert outcome.started is not None or event.ids == []
                 outcome.ids += event.ids
+                outcome.deltas += 1
+                if event.drafts is not None:
+                    assert 0 <= event.drafts.accepted <= event.drafts.drafted
+                    outcome.drafted += event.drafts.drafted
+                    outcome.accepted += event.drafts.accepted
                 outcome.texts.append(event.text)
                 outcome.logprobs += event.extra.logprobs if event.extra is not None else []
                 outcome.reason = event.reason if isinstance(event, Finished) else None
@@ -323,12 +344,13 @@ def driver(
     budget: StepBudget | None = None,
     cache_bytes: int = 64 << 20,
     unified: Unified = "auto",
+    drafting: Drafting | None = None,
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
     wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes, kv_unified=unified)
     context = Context(model, wanted, llama.geometries(model, wanted).base)
-    made = Driver(model, context, wanted, budget)
+    made = Driver(model, context, wanted, budget, drafting)
     try:
         yield made
     finally:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from workers import protocol
+from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder, Input
 from workers.engine.scheduler import Scheduler
 from workers.engine.sequence import Chunk, EngineSequence
@@ -23,6 +24,7 @@ from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     Cancel,
     Delta,
+    Drafts,
     Event,
     Extra,
     Failed,
@@ -53,8 +55,11 @@ class Engine:
         receive: Callable[[], None],
         send: Callable[[Step], None],
         budget: StepBudget,
+        drafting: Drafting | None = None,
     ) -> None:
         """``budget``: what a step may compute; ``send`` writes a frame to the gateway.
+
+        ``drafting``: gives streams drafts to verify, if they are to have some.
 
         ``receive`` brings into the inbox what the gateway has sent so far, without waiting.
         """
@@ -66,6 +71,7 @@ class Engine:
         self._receive = receive
         self._send = send
         self._budget = budget
+        self._drafting = drafting
         # Changes with every request.
         self.scheduler = Scheduler(kv)
         # Step lifetime.
@@ -145,9 +151,10 @@ class Engine:
         ids: list[int],
         text: str,
         extra: Extra | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
         request = sequence.request
-        self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra))
+        self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra, drafts))
         self.scheduler.leave(sequence, sound=True)
 
     def _fail(
@@ -181,8 +188,13 @@ class Engine:
         if status == OK:
             decodes = sum(sequence.lacks == 1 for sequence, _ in chunks)
             prefill = sum(count for _, count in chunks) - decodes
+            drafts, before = len(chunks[0][0].drafts), self._decoded
             self._sample(chunks)
-            self._budget.learn(decodes, prefill, (time.perf_counter() - started) * 1000)
+            took_ms = (time.perf_counter() - started) * 1000
+            if not drafts:
+                self._budget.learn(decodes, prefill, took_ms)
+            if self._drafting is not None and not prefill:
+                self._drafting.learn(chunks, drafts, self._decoded - before, took_ms)
         elif len(chunks) == 1:
             self._fail(chunks[0][0], protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
         else:
@@ -204,6 +216,8 @@ class Engine:
             room = self._kv.geometry.total - self._kv.used
             if sum(counts) <= room or not self.scheduler.make_room():
                 chunks = [(s, s.until_border(n)) for s, n in zip(served, counts, strict=True) if n]
+                if self._drafting is not None:
+                    self._drafting.propose(chunks, self._kv)
                 return sorted(chunks, key=_number), inputs
 
     def _shares(
@@ -228,8 +242,9 @@ class Engine:
         for sequence, count in chunks:
             assert sequence.resident is not None
             first, end = sequence.computed, sequence.computed + count
-            rows = rows_of(sequence, count)
-            batch.append((sequence.resident.number, first, sequence.tokens[first:end], rows))
+            rows, drafts = rows_of(sequence, count), sequence.drafts
+            tokens = sequence.tokens[first:end] + drafts
+            batch.append((sequence.resident.number, first, tokens, rows + len(drafts)))
         status = self._context.decode(batch)
         self._steps += status == OK
         return status
@@ -253,9 +268,10 @@ class Engine:
                 continue
             self.scheduler.clear(sequence)
             self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
+            drafted, last = len(sequence.drafts), row
+            row += drafted
             try:
-                token, logprob = sequence.choose(self._context, row)
-                ids, text, extra, reason = sequence.append(token, logprob)
+                found = sequence.advance(self._context, last)
             except BiasedAway as error:
                 message = f"'logit_bias': {error}"
                 self._fail(sequence, protocol.BAD_CONSTRAINT, message, "logit_bias")
@@ -263,12 +279,15 @@ class Engine:
             except ConstraintFailed as error:
                 self._fail(sequence, protocol.BAD_CONSTRAINT, str(error))
                 continue
-            self._decoded += len(ids)
-            request = sequence.request
+            if drafted:
+                self._kv.cut(sequence.resident, sequence.computed + found.kept)
+            self._decoded += len(found.ids)
+            request, reason = sequence.request, found.reason
+            ids, text, extra, drafts = found.ids, found.text, found.extra, found.drafts
             if reason is None:
-                self._events.append(Delta(request.id, request.attempt, ids, text, extra))
+                self._events.append(Delta(request.id, request.attempt, ids, text, extra, drafts))
             else:
-                self._finish(sequence, reason, ids, text, extra)
+                self._finish(sequence, reason, ids, text, extra, drafts)
 
     def _flush(self, step_ms: float) -> None:
         """Send one frame for the step, even if it brought nothing: the gateway sees us work."""

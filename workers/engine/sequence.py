@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,13 +11,27 @@ from workers.engine.answer_text import NOTHING, AnswerText, Voice
 from workers.kv.kv import ResidentSequence
 from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
-from workers.output.constraint import BiasedAway, Guide, allows, without
+from workers.output.constraint import BiasedAway, ConstraintFailed, Guide, allows, without
 from workers.output.echo import Echo
-from workers.protocol import Extra, Generate, Logprob, TokenChance
+from workers.planning.prompt_lookup import PromptLookup
+from workers.protocol import Drafts, Extra, Generate, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
 
 FORESEEN = 256
 """Tokens of its answer that a sequence is given room for when cells are divided."""
+
+
+class NewTokens(NamedTuple):
+    """The results of a step for one sequence."""
+
+    ids: list[int]
+    text: str
+    extra: Extra | None
+    reason: str | None
+    """Why the generation ends, if so."""
+    drafts: Drafts | None = None
+    kept: int = 0
+    """Drafts that came true: they have cells."""
 
 
 class EngineSequence:
@@ -37,12 +52,13 @@ class EngineSequence:
         echo: Echo | None = None,
         ends: Sequence[str] = (),
         borders: Sequence[int] = (),
+        lookup: PromptLookup | None = None,
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
         ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
         model's template ends a turn, where no token does. ``borders``: after how many tokens of
-        the prompt other prompts are likely to part from it.
+        the prompt other prompts are likely to part from it. ``lookup``: knows the prompt.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
@@ -59,6 +75,14 @@ class EngineSequence:
         self._guide = guide
         self.unsampled = 0
         """Tokens after the one that was sampled last: the guide left no choice."""
+        self.lookup = lookup
+        if lookup is not None:
+            for token in request.resume:
+                lookup.push(token)
+        self.drafts: list[int] = []
+        """Tokens that the next step computes after the known ones, in case that they are chosen."""
+        self._drafted = 0
+        """How many of those were foreseen; the others only make all streams equally long."""
         self._echo = echo
         # An answer that must look like something ends where that ends.
         self._ignore_eos = request.params.ignore_eos and guide is None
@@ -116,7 +140,7 @@ class EngineSequence:
 
     @property
     def shares(self) -> bool:
-        """Return whether it may start from cells of others, which come without their logits."""
+        """Return whether it may start from what others computed, which comes without logits."""
         return self.request.params.cache_prompt and not self.scoring
 
     @property
@@ -199,9 +223,59 @@ class EngineSequence:
             chosen, [TokenChance(id_, shown(id_), logprob) for id_, logprob in reader.top]
         )
 
-    def append(
-        self, token: int, logprob: Logprob | None
-    ) -> tuple[list[int], str, Extra | None, str | None]:
+    @property
+    def foresees(self) -> bool:
+        """Return whether it has an idea of the tokens after the next one."""
+        return self.lookup is not None and self.lookup.rate > 0
+
+    @property
+    def room(self) -> int:
+        """The most drafts that it can hold."""
+        return self._limit - self.known
+
+    def draft(self, count: int) -> None:
+        """Choose ``count`` tokens to be computed after the known ones.
+
+        Those that would end the answer, or that its form forbids, are in vain.
+        """
+        lookup, most = self.lookup, min(count, self.max_tokens - self.sampled - 1)
+        found = [] if lookup is None else lookup.draft(most)
+        end = next((at for at, token in enumerate(found) if token in self._ends), len(found))
+        if self._guide is not None and end:
+            end = self._guide.fitting(found[:end])
+        self._drafted = end
+        self.drafts = found[:end] + [self.tokens[-1]] * (count - end)
+
+    def advance(self, context: Context, row: int) -> NewTokens:
+        """Choose the token after batch row ``row``, and those after each draft that was chosen.
+
+        The rows of drafts follow. What comes out is what single steps would have brought: each
+        token is chosen in the same way and order, and the first that is no draft is the last.
+
+        Raises :class:`workers.output.constraint.ConstraintFailed`, unless there are tokens before
+        that: then the next step raises it.
+        """
+        drafts, self.drafts = self.drafts, []
+        predicted = bool(drafts) and self.lookup is not None and self.lookup.predicted
+        whole, same = NewTokens([], "", None, None), 0
+        while whole.reason is None and same == len(whole.ids):
+            try:
+                found = self.append(*self.choose(context, row + same))
+            except ConstraintFailed:
+                if not whole.ids:
+                    raise
+                break
+            whole = _together(whole, found)
+            while same < min(len(drafts), len(whole.ids)) and drafts[same] == whole.ids[same]:
+                same += 1
+        self.unsampled = max(0, self.lacks - same - 1)
+        if not drafts:
+            return whole
+        drafted, self._drafted = self._drafted, 0
+        told = Drafts(drafted, min(same, drafted), predicted) if drafted else None
+        return whole._replace(drafts=told, kept=same)
+
+    def append(self, token: int, logprob: Logprob | None) -> NewTokens:
         """Take a sampled token, how likely it was, and those that must follow it.
 
         Its probability is told at once, even if its text is held back or taken away by a stop
@@ -229,7 +303,7 @@ class EngineSequence:
             extra = msgspec.structs.replace(extra or Extra(), logprobs=[logprob])
         if reason == "stop" and self._text.called:
             reason = "tool_calls"
-        return ids, content, extra, reason
+        return NewTokens(ids, content, extra, reason)
 
     def _forced(self) -> list[int]:
         """Tokens that the guide leaves no choice about: they are computed in one step, unsampled.
@@ -242,6 +316,8 @@ class EngineSequence:
 
     def _push(self, token: int) -> tuple[ParsedOutput, str | None]:
         self.tokens.append(token)
+        if self.lookup is not None:
+            self.lookup.push(token)
         if token in self._ends:
             return NOTHING, "stop"
         if self._guide is not None:
@@ -256,6 +332,21 @@ class EngineSequence:
         if self._sampler is not None:
             self._sampler.close()
             self._sampler = None
+
+
+def _together(first: NewTokens, second: NewTokens) -> NewTokens:
+    """Return the results of two tokens as those of one step."""
+    if not first.ids:
+        return second
+    extra = first.extra or second.extra
+    if first.extra is not None and second.extra is not None:
+        parts = [
+            ParsedOutput("", each.reasoning, each.calls) for each in (first.extra, second.extra)
+        ]
+        _, reasoning, calls = together(*parts)
+        extra = Extra(reasoning, calls, [*first.extra.logprobs, *second.extra.logprobs])
+    ids = [*first.ids, *second.ids]
+    return NewTokens(ids, first.text + second.text, extra, second.reason)
 
 
 Chunk = tuple[EngineSequence, int]

@@ -66,7 +66,9 @@ class Model:
         self.recurrent = bool(llama_cpp.llama_model_is_recurrent(handle))
         self.hybrid = bool(llama_cpp.llama_model_is_hybrid(handle))
         windows = llama_cpp.llama_model_n_swa(handle) > 0
-        self.can_cut = not (self.recurrent or self.hybrid or windows)
+        self.takes_back = not (self.recurrent or self.hybrid)
+        """True if the last tokens can be taken back. Windows keep what stood before a step."""
+        self.can_cut = self.takes_back and not windows
         """True if the memory of a text is that of each of its beginnings, too."""
 
     @property

@@ -75,6 +75,13 @@ class Guide:
         """The tokens that come next because nothing else can; to be taken one by one."""
         return self._timed(self._matcher.compute_ff_tokens)
 
+    def fitting(self, tokens: list[int]) -> int:
+        """Return how many of the first ``tokens`` could come next, one after the other.
+
+        Asked of a copy, and free of charge: a guess must not be what a grammar fails by.
+        """
+        return int(self._matcher.deep_copy().validate_tokens(tokens))
+
     def replay(self, tokens: list[int]) -> None:
         """An earlier attempt chose these."""
         self._tokens += len(tokens)

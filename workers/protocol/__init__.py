@@ -42,6 +42,7 @@ from workers.protocol.messages import NOT_SUPPORTED as NOT_SUPPORTED
 from workers.protocol.messages import CallDelta as CallDelta
 from workers.protocol.messages import Cancel as Cancel
 from workers.protocol.messages import Delta as Delta
+from workers.protocol.messages import Drafts as Drafts
 from workers.protocol.messages import Event as Event
 from workers.protocol.messages import Extra as Extra
 from workers.protocol.messages import Failed as Failed

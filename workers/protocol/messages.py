@@ -152,6 +152,16 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     """An embedding: little-endian float32, of length 1."""
 
 
+class Drafts(msgspec.Struct, frozen=True, array_like=True):
+    """Tokens of a sequence that a step computed before it was known that they would be chosen."""
+
+    drafted: int
+    accepted: int
+    """How many of the first of them were."""
+    predicted: bool = False
+    """True if they were of the request's prediction."""
+
+
 class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
     """Tokens sampled and the text they released (maybe none: UTF-8 or a stop string is open)."""
 
@@ -160,6 +170,7 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", array_like=True):
     ids: list[int]
     text: str
     extra: Extra | None = None
+    drafts: Drafts | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
@@ -174,10 +185,11 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
     ids: list[int]
     text: str
     extra: Extra | None = None
+    drafts: Drafts | None = None
 
 
 class Parked(msgspec.Struct, frozen=True, tag="parked", array_like=True):
-    """A generation left its slot; its cells stay as long as no other sequence needs them."""
+    """A generation left its slot; what it computed is kept for when it goes on."""
 
     id: int
     attempt: int

@@ -114,10 +114,12 @@ class GenerationParams(msgspec.Struct, frozen=True):
     echo: bool = False
     """True if the text of the prompt comes first, with its logprobs if those are asked for."""
     cache_prompt: bool = True
-    """True if the prompt may start from cells that were computed for another request."""
+    """True if the prompt may start from what was computed for another request."""
     min_tokens: int = 0
     """Before so many neither the model nor a stop text or token ends the answer."""
     stop_token_ids: tuple[int, ...] = ()
     """Tokens that end the answer, beside the model's own; they are no part of it."""
     embedding: Embedding | None = None
     """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""
+    prediction: str = ""
+    """A text that the answer may resemble: it is drafted from, and never changes an answer."""

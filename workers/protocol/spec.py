@@ -29,6 +29,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """Seconds between two signs of life."""
     target_itl_ms: float | None = None
     """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
+    speculative: bool = False
+    """True: streams verify drafts of what they may say next, where that pays."""
     log_format: Literal["console", "json"] = "console"
     cache_bytes: int = 0
     """Host memory for prefixes."""

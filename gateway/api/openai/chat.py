@@ -9,6 +9,7 @@ from gateway.api.body import unlimited
 from gateway.api.field_table import CHAT
 from gateway.api.openai.common import Envelope, OpenAIBody, alternative
 from gateway.api.openai.conversation import Conversation
+from gateway.api.openai.prediction import Prediction
 from gateway.api.openai.types import AnswerMessage as AnswerMessage
 from gateway.api.openai.types import (
     ChatChoice,
@@ -37,6 +38,8 @@ class ChatBody(Conversation, OpenAIBody):
     """Number of alternatives of each token to tell too; needs `logprobs`."""
     response_format: ResponseFormat | None = None
     """Format that the answer must have."""
+    prediction: Prediction | None = None
+    """Text that the answer repeats for the most part: it comes faster, and is the same."""
 
     others: SkipJsonSchema[ChatNames | None] = None
     others_type = ChatNames
@@ -61,6 +64,9 @@ class ChatBody(Conversation, OpenAIBody):
 
     def alternatives(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    def predicted(self) -> str:
+        return "" if self.prediction is None else self.prediction.text()
 
     def constraint(self) -> Constraint | None:
         return constraint(self.response_format, self.json_schema, self.grammar, self.asked())

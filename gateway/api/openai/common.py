@@ -68,6 +68,10 @@ class OpenAIBody(SamplingBody):
         """Return the number of alternatives of each token to tell with probabilities, if any."""
         raise NotImplementedError
 
+    def predicted(self) -> str:
+        """Return a text that the answer may resemble; "" if there is none."""
+        return ""
+
     @property
     def wants_usage(self) -> bool:
         others = self.others

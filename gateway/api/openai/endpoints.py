@@ -114,6 +114,7 @@ class OpenAI:
             constraint=given.constraint(),
             logprobs=given.alternatives(),
             echo=isinstance(given, CompletionBody) and bool(given.echo),
+            prediction=given.predicted(),
         )
         ticket = self._service.submit(request, job, served)
         envelope = envelope_type(ticket, served.name, given)

@@ -88,7 +88,7 @@ class Requests:
 
 
 class _Tokens:
-    """Tokens of prompts; those of answers are counted one by one."""
+    """Tokens of prompts and drafts; those of answers are counted one by one."""
 
     def __init__(self, registry: Registry, labels: Labels) -> None:
         text = "Prompt tokens of requests that ended"
@@ -97,12 +97,22 @@ class _Tokens:
         self._queried = registry.counter("prefix_cache_queried_tokens", text, labels)
         text = "Prompt tokens that were computed before"
         self._hit = registry.counter("prefix_cache_hit_tokens", text, labels)
+        text = "Steps of sequences with drafts to verify, of requests that ended"
+        self._drafts = registry.counter("spec_decode_drafts", text, labels)
+        text = "Tokens drafted from the text of their requests and computed ahead"
+        self._drafted = registry.counter("spec_decode_draft_tokens", text, labels)
+        text = "Drafted tokens that were sampled then"
+        self._accepted = registry.counter("spec_decode_accepted_tokens", text, labels)
 
     def ended(self, usage: Usage, model: str, *, cacheable: bool) -> None:
         self._prompt.add((model,), usage.prompt)
         if cacheable:
             self._queried.add((model,), usage.prompt)
             self._hit.add((model,), usage.cached)
+        if usage.drafts.steps:
+            self._drafts.add((model,), usage.drafts.steps)
+            self._drafted.add((model,), usage.drafts.drafted)
+            self._accepted.add((model,), usage.drafts.accepted)
 
 
 class _Waits:

@@ -1,8 +1,10 @@
 """OpenAI's dialect: from body to job, and from events to bytes."""
 
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -13,14 +15,14 @@ from gateway.api.openai import error_response
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.common import FINGERPRINT
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
-from gateway.api.reply import Completion, pace
+from gateway.api.reply import Completion, llama_timings, pace
 from gateway.core.clock import NANO
 from gateway.core.errors import BadRequest, ForgeError, InternalError, Unavailable, UnknownParameter
 from gateway.core.usage import Usage
 from gateway.dispatch.ticket import Ticket
 from gateway.http.response_headers import describe
 from tests.support.memory_pool import job, only
-from workers.protocol import Chat, Delta, Finished, Started, Text
+from workers.protocol import Chat, Delta, Drafts, Finished, Started, Text
 
 USER = {"role": "user", "content": "hi"}
 
@@ -286,6 +288,31 @@ def test_headers_and_timings() -> None:
     only(made).ids = [1]  # one token has no rate
     assert pace(made)["tokens_per_second"] is None
     assert Ticket(2, job(), 0).usage == Usage(0, 0, 0), "ended before it took a slot"
+
+
+def test_drafts_are_counted() -> None:
+    made = Ticket(1, job(), 0)
+    sequence = only(made)
+    for drafts in (Drafts(15, 9, predicted=True), Drafts(7, 2)):
+        sequence.count_drafts(drafts)
+    assert "completion_tokens_details" not in made.usage.openai(), "it has no prediction"
+    assert llama_timings(made)["draft_n"] == 22
+    assert llama_timings(made)["draft_n_accepted"] == 11
+    made.job = replace(made.job, params=msgspec.structs.replace(made.job.params, prediction="x"))
+    assert made.usage.openai()["completion_tokens_details"] == {
+        "accepted_prediction_tokens": 9,
+        "rejected_prediction_tokens": 6,
+    }
+    assert "draft_n" not in llama_timings(Ticket(2, job(), 0))
+
+
+def test_drafts_of_all_choices_are_counted_together() -> None:
+    wanted = job(n=3)
+    predicting = msgspec.structs.replace(wanted.params, prediction="x")
+    made = Ticket(1, replace(wanted, params=predicting), 0)
+    for sequence in made.sequences[:2]:
+        sequence.count_drafts(Drafts(5, 4, predicted=True))
+    assert made.usage.drafts == made.usage.predicted == (2, 10, 8)
 
 
 MANY = 100_000

@@ -30,6 +30,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "cache_ram": (1, "auto", "0", 0),
     "batch": (129, "130", "131", 131),
     "target_itl_ms": (30, "auto", "60.5", 60.5),
+    "speculative": ("auto", "auto", "off", "off"),
     "cache_type_k": ("f32", "bf16", "q8_0", "q8_0"),
     "cache_type_v": ("f32", "bf16", "q4_0", "q4_0"),
     "flash_attn": ("auto", "on", "off", "off"),

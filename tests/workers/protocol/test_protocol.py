@@ -22,6 +22,7 @@ from workers.protocol import (
     ContextMemory,
     Delta,
     Detokenize,
+    Drafts,
     Dry,
     Embedding,
     Extra,
@@ -121,6 +122,7 @@ PARAMS = st.builds(
     logprobs=st.none() | SMALL,
     echo=st.booleans(),
     cache_prompt=st.booleans(),
+    prediction=TEXTS,
     embedding=st.none() | st.builds(Embedding, st.none() | SMALL),
 )
 QUESTIONS = (
@@ -138,17 +140,16 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
     resume=TOKENS,
     cache_scope=TEXTS,
 )
+DRAFTS = st.none() | st.builds(Drafts, SMALL, SMALL, st.booleans())
 EVENTS = (
     st.builds(Started, IDS, SMALL, SMALL, SMALL)
-    | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS, EXTRAS)
-    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, EXTRAS)
+    | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS, EXTRAS, DRAFTS)
+    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, EXTRAS, DRAFTS)
     | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, st.builds(Extra, vector=st.binary()))
     | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | TEXTS)
 )
-INFOS = st.builds(
-    ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, st.booleans(), SMALL
-)
-LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
+INFOS = st.builds(ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL)
+LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
 FROM_WORKER = (
     st.builds(Ready, SMALL, SMALL, INFOS)
     | st.builds(StartupFailed, TEXTS)
@@ -264,7 +265,18 @@ def test_every_message_type_is_tried() -> None:
     kinds |= {Measure, Rate, *get_args(FromMeasurer)}
     kinds |= {*get_args(Job), *get_args(FromJob), Pair, Where}
     kinds |= {PlanContext, *get_args(FromMemoryProbe)}
-    kinds |= {ModelInfo, Load, Sampling, Dry, Embedding, Extra, CallDelta, Logprob, TokenChance}
+    kinds |= {
+        ModelInfo,
+        Load,
+        Sampling,
+        Dry,
+        Drafts,
+        Embedding,
+        Extra,
+        CallDelta,
+        Logprob,
+        TokenChance,
+    }
     defined = {
         value
         for value in vars(protocol).values()

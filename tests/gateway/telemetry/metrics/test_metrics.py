@@ -17,7 +17,7 @@ from gateway.dispatch.ticket import Ticket
 from gateway.telemetry.metrics import _MAX_BINS, Metrics
 from gateway.telemetry.metrics.registry import wants_exposition
 from tests.support.memory_pool import job, only
-from workers.protocol import Started
+from workers.protocol import Drafts, Started
 
 PROMETHEUS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
@@ -135,7 +135,10 @@ def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
     metrics.registry.gauge("connections", "Connections open", lambda: depth)
     metrics.meter(job())(2, None)
     metrics.meter(job())(1, 3_000_000)
-    metrics.on_end(finished(0.25, tokens=3, prompt=11, cached=4))
+    ended = finished(0.25, tokens=3, prompt=11, cached=4)
+    for drafts in (Drafts(7, 2), Drafts(3, 0)):
+        only(ended).count_drafts(drafts)
+    metrics.on_end(ended)
     metrics.on_end(failed())
     got = samples(metrics, accept)
     assert got["forge_connections", ""] == 3
@@ -145,6 +148,9 @@ def test_exposition_is_parsed_by_prometheus_own_parsers(accept: str) -> None:
     assert got["forge_prompt_tokens_total", ""] == 11
     assert got["forge_prefix_cache_queried_tokens_total", ""] == 11
     assert got["forge_prefix_cache_hit_tokens_total", ""] == 4
+    assert got["forge_spec_decode_drafts_total", ""] == 2
+    assert got["forge_spec_decode_draft_tokens_total", ""] == 10
+    assert got["forge_spec_decode_accepted_tokens_total", ""] == 2
     assert got["forge_generation_tokens_total", ""] == 3
     assert got["forge_e2e_request_latency_seconds_count", ""] == 1
     assert got["forge_e2e_request_latency_seconds_sum", ""] == pytest.approx(0.25)
