@@ -1,4 +1,4 @@
-"""Where the workers of a pool keep prefixes that outlive them."""
+"""The folder where the workers of a pool keep prefixes that outlive them."""
 
 import asyncio
 import logging

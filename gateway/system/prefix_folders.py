@@ -41,7 +41,7 @@ class About(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PrefixFolder:
-    """What one folder holds."""
+    """One folder, and the sum of its files."""
 
     path: Path
     about: About
