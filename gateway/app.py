@@ -41,6 +41,7 @@ from gateway.http.response_headers import TicketHeaders
 from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
+from gateway.pool.process import spare_engine
 from gateway.pool.supervisor import LocalPool
 from gateway.served.always_loaded import AlwaysLoaded
 from gateway.served.loader import ModelLoader, Resident
@@ -292,5 +293,6 @@ def local_pool(config: Config, first: int = 0) -> LocalPool:
         config.shape().workers,
         silence_s=config.stuck_timeout,
         step_s=config.step_timeout,
+        spare=spare_engine if config.spare else None,
         first=first,
     )

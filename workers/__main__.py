@@ -1,5 +1,6 @@
 """Entry of a worker process: load the model, report it, serve until the gateway goes away."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -46,20 +47,44 @@ class Compiled(NamedTuple):
 
 def main(sock: socket.socket, spec: WorkerSpec) -> None:
     """Serve on ``sock``, one end of a stream socketpair whose other end the gateway holds."""
+    _settle()
+    _serve(sock, spec, _prepared)
+
+
+def wait(sock: socket.socket, spec: WorkerSpec) -> None:
+    """Do all that needs no model, and serve when the gateway writes a byte, if it ever does."""
+    _settle()
+    with contextlib.suppress(SandboxFailed):
+        sandbox = _prepared()
+        if sock.recv(1):
+            _serve(sock, spec, lambda: sandbox)
+
+
+def _prepared() -> TemplateSandbox:
+    """Prepare what needs no model, and return a sandbox that starts. Raises SandboxFailed."""
+    llama.initialise()
+    return TemplateSandbox()
+
+
+def _settle() -> None:
+    """Become a child that leaves it to the gateway when to end."""
     die_with_parent()
     # Ctrl-C and service managers signal the whole group; it is the gateway that drains, and when
     # it is done it hangs up.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
+
+
+def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> None:
+    """Load the model and serve until the gateway hangs up."""
     inbox: Inbox = Inbox()
     link = Link(sock, inbox)
     threading.excepthook = _die_loudly
     # Before loading, which may take long: the gateway needs heartbeats, or may go away.
     _start("link", partial(link.serve, spec.heartbeat_s))
-    llama.initialise()
     try:
-        sandbox = TemplateSandbox()  # first: it starts while the model is loaded
+        sandbox = prepared()  # first: it starts while the model is loaded
         model = llama.Model(spec)
         sandbox, broken = compiled(sandbox, model, spec)
         geometries = llama.geometries(model, spec)

@@ -74,6 +74,11 @@ class Config(EngineOptions):
         description="use the options that `forge tune` measured as best for this model and "
         "machine, unless they are set",
     )
+    spare: bool = Field(
+        True,
+        description="keep a process ready, without the model, for the death of the only worker of "
+        "a server with one model; it takes some 56 MiB",
+    )
     memory_budget: Count | Auto = Field(
         "auto",
         description="MiB of memory for the whole server when it serves several models: idle ones "

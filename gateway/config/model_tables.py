@@ -5,6 +5,7 @@ that is about a model; what it does not say is as it is said for all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ OF_THE_SERVER = frozenset({
     "queue_timeout", "preempt", "quantum", "max_body", "max_connections", "header_timeout",
     "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "api_key", "api_key_file",
     "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "page", "log_level", "log_format",
-    "log_prompts",
+    "log_prompts", "spare",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
@@ -70,7 +71,7 @@ def load(
             raise ConfigError(f"{origin['model']}: '{name}' is a model of {file}, too")
     # Everything else is right: now for what may take hours.
     entries = [draft.entry(obtain) for draft in drafts]
-    return server, _with_shares(entries)
+    return server, _beside_others(entries)
 
 
 class _Draft:
@@ -182,18 +183,15 @@ def _check_defaults(defaults: dict[str, Any], place: str, check_sampling: Sampli
         raise ConfigError(f"{at}.{error.param} in {file}: {error.message}") from None
 
 
-def _with_shares(entries: Sequence[ModelEntry]) -> list[ModelEntry]:
-    """An automatic --cache-ram is for all models together."""
+def _beside_others(entries: Sequence[ModelEntry]) -> list[ModelEntry]:
+    """An automatic --cache-ram is for all models together, and none has a spare process.
+
+    One for each would take more memory than a small model.
+    """
     share = Config().cache_bytes() // len(entries) // MIB
-    return [
-        entry
-        if entry.config.cache_ram != "auto"
-        else ModelEntry(
-            entry.config.model_copy(update={"cache_ram": share}),
-            entry.preload,
-            entry.keep_alive,
-            entry.system,
-            entry.sampling,
-        )
-        for entry in entries
-    ]
+    found = list[ModelEntry]()
+    for entry in entries:
+        ram = share if entry.config.cache_ram == "auto" else entry.config.cache_ram
+        config = entry.config.model_copy(update={"cache_ram": ram, "spare": False})
+        found.append(replace(entry, config=config))
+    return found

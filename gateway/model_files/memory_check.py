@@ -45,7 +45,14 @@ def wanted_by(
     shape = config.shape()
     spec = config.worker_spec()
     return memory_fit.RequestedShape(
-        model, spec, shape.workers, processor(), config.cache_bytes(), probe.plan, gpu
+        model,
+        spec,
+        shape.workers,
+        processor(),
+        config.cache_bytes(),
+        probe.plan,
+        config.spare,
+        gpu,
     )
 
 

@@ -4,7 +4,7 @@ Four parts add up. The buffers of a context are llama.cpp's own figures (``memor
 are the sizes of the tensors in the file's header: mapped once for all workers, or copied by each.
 Repacked weights are a copy in the order that suits the processor, of the types below. The processes
 themselves were measured: with two workers and a vocabulary of 2,048 tokens they take
-48 + 2 x (56 + 1.4) MiB.
+48 + 2 x (56 + 1.4) MiB. A spare process is a worker that does not know its model yet.
 """
 
 from collections.abc import Iterable
@@ -62,11 +62,13 @@ class MemoryEstimate:
     """Cells of a worker."""
     saved: int = 0
     """Bytes that prefixes without cells may come to take: --cache-ram."""
+    spare: int = 0
+    """Of the process that waits for a worker's death."""
 
     @property
     def total(self) -> int:
         """Once it serves, but for :attr:`saved`."""
-        return GATEWAY + self.mapped + self.workers * sum(self.worker)
+        return GATEWAY + self.mapped + self.workers * sum(self.worker) + self.spare
 
 
 def estimate(
@@ -77,11 +79,13 @@ def estimate(
     processor: str,
     saved: int = 0,
     *,
+    spare: bool = False,
     gpu: bool = False,
 ) -> MemoryEstimate:
     """Add up ``workers`` processes with ``spec`` on a ``processor``: "x86", "arm" or another.
 
-    With a ``gpu``, offloaded layers do not count.
+    ``spare``: True if an only worker has a spare process. With a ``gpu``, offloaded layers do not
+    count.
     """
     sizes = shape(model)
     here = kept(sizes.layers, spec, gpu=gpu)
@@ -100,7 +104,14 @@ def estimate(
         context.logits,
         WORKER + PER_TOKEN * sizes.vocabulary,
     )
-    return MemoryEstimate(read if spec.mmap else 0, worker, workers, context.n_ctx, saved)
+    return MemoryEstimate(
+        read if spec.mmap else 0,
+        worker,
+        workers,
+        context.n_ctx,
+        saved,
+        WORKER if spare and workers == 1 else 0,
+    )
 
 
 def _repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:

@@ -29,6 +29,8 @@ class RequestedShape:
     """Bytes that --cache-ram allows."""
     plan: Callable[[WorkerSpec], ContextMemory]
     """Asks llama.cpp for the sizes of a context."""
+    spare: bool = False
+    """True if an only worker has a spare process."""
     gpu: bool = False
     """True if layers that are offloaded find a GPU."""
 
@@ -42,6 +44,7 @@ class RequestedShape:
             self.workers,
             self.processor,
             self.saved,
+            spare=self.spare,
             gpu=self.gpu,
         )
 
@@ -54,6 +57,7 @@ class RequestedShape:
             self.processor,
             self.saved,
             self.plan,
+            self.spare,
             self.gpu,
         )
 
@@ -98,7 +102,7 @@ def figures(asked: MemoryEstimate) -> str:
         (f"KV cache of {asked.n_ctx:,} tokens", each.cells, "each"),
         ("states", each.states, "each"),
         ("compute buffers", each.compute + each.logits, "each"),
-        ("processes", GATEWAY + asked.workers * each.process, "all"),
+        ("processes", GATEWAY + asked.workers * each.process + asked.spare, "all"),
     ]
     several = asked.workers > 1
     parts = [

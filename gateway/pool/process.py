@@ -34,6 +34,11 @@ def engine(sock: socket.socket, spec: WorkerSpec) -> None:
     importlib.import_module("workers.__main__").main(sock, spec)
 
 
+def spare_engine(sock: socket.socket, spec: WorkerSpec) -> None:
+    """Get ready to serve a model, and serve it after :meth:`WorkerProcess.wake`."""
+    importlib.import_module("workers.__main__").wait(sock, spec)
+
+
 def _enter(
     main: Main, sock: socket.socket, spec: WorkerSpec, inherited: Sequence[Inherited]
 ) -> None:
@@ -105,8 +110,18 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Return whether it runs, as far as the system has told."""
+        return not self._died.is_set()
+
     async def start(self) -> None:
         """Returns when it runs, long before it is ready. Raises OSError if there is no room."""
+        self.spawn()
+        await self._connect()
+
+    def spawn(self) -> None:
+        """Start it, and don't listen to it yet. Raises OSError if there is no room."""
         try:
             with self._theirs, _signals_blocked(), _sealed_environment():
                 # In the loop's own thread: on Linux a worker dies with the thread that started it.
@@ -114,10 +129,25 @@ class WorkerProcess:
         except OSError:
             self._ours.close()
             raise
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._process.sentinel, self._on_death)
+        asyncio.get_running_loop().add_reader(self._process.sentinel, self._on_death)
+
+    async def wake(self) -> None:
+        """Tell a process of :func:`spare_engine` to serve. Raises OSError if it hung up."""
+        self._ours.send(b"!")
+        await self._connect()
+
+    async def _connect(self) -> None:
         self._ours.setblocking(False)
+        loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self.link, sock=self._ours)
+
+    async def discard(self) -> None:
+        """End a process that was not woken, and hides nothing that is worth reading."""
+        self._ours.close()
+        self._process.kill()
+        if await self._dies():
+            self._process.join()
+            self._process.close()
 
     def kill(self) -> None:
         """End it, whatever it does. Its last frames are still read."""

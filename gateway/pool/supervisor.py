@@ -19,6 +19,7 @@ from gateway.pool.link import WorkerLink
 from gateway.pool.placement import REASONS, choose, neighbour
 from gateway.pool.prefixes import UNKNOWN, Chain, Chains
 from gateway.pool.process import Main, WorkerProcess, engine
+from gateway.pool.spare import Spare
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     Generate,
@@ -83,10 +84,12 @@ class LocalPool:
         silence_s: float,
         step_s: float,
         main: Main = engine,
+        spare: Main | None = None,
         first: int = 0,
     ) -> None:
         """``silence_s`` and ``step_s``: see :class:`Watchdog`. ``main``: what each process does.
 
+        ``spare``: what one does that waits for the death of an only worker; None: there is none.
         ``first``: the first worker's number; other pools have other ones.
         """
         self._first = first
@@ -95,6 +98,12 @@ class LocalPool:
         self._silence_s, self._step_s = silence_s, step_s
         self._tick_s = min(MAX_TICK_S, silence_s / 5)
         self._workers = [Worker(id_) for id_ in range(first, first + count)]
+        only = self._workers[0]
+        self._spare = (
+            Spare(lambda: self._process(only, spare), lambda: only.ready)
+            if spare is not None and count == 1
+            else None
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: Listener | None = None
         self._first_ready: asyncio.Future[None] | None = None
@@ -121,6 +130,8 @@ class LocalPool:
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._watch_files()),
         ]
+        if self._spare is not None:
+            self._tasks.append(asyncio.create_task(self._spare.keep(self._stopping)))
         await self._first_ready
 
     def ready(self) -> bool:
@@ -284,16 +295,7 @@ class LocalPool:
         if self._files.refusal is not None:
             return None, self._files.refusal
         try:
-            process = worker.process = WorkerProcess(
-                f"forge-worker-{worker.id}",
-                self._main,
-                self._spec,
-                Watchdog(self._tick_s, self._silence_s, self._step_s),
-                lambda link, message: self._on_message(worker, link, message),
-                self._on_closed,
-                self._files.inherited(),
-            )
-            await process.start()
+            process = await self._begin(worker)
         except OSError as error:
             worker.process = None
             return None, f"a worker can't be started: {error}"
@@ -304,6 +306,26 @@ class LocalPool:
         worker.process = None
         doing = "" if link.ready is not None else " while loading the model"
         return link, f"a worker ended with exit code {code}{doing}"
+
+    async def _begin(self, worker: Worker) -> WorkerProcess:
+        """Wake the spare process, or start one. Raises OSError."""
+        process = worker.process = await self._spare.take() if self._spare is not None else None
+        if process is None:
+            process = worker.process = self._process(worker, self._main)
+            await process.start()
+        return process
+
+    def _process(self, worker: Worker, main: Main) -> WorkerProcess:
+        """Make a process for the place of ``worker``, and don't start it yet."""
+        return WorkerProcess(
+            f"forge-worker-{worker.id}",
+            main,
+            self._spec,
+            Watchdog(self._tick_s, self._silence_s, self._step_s),
+            lambda link, message: self._on_message(worker, link, message),
+            self._on_closed,
+            self._files.inherited(),
+        )
 
     async def _watch(self) -> None:
         """Kill workers that are alive but stuck; their end is then like any other."""

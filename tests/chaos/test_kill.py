@@ -150,7 +150,7 @@ def test_while_parked(start_exact: StartExact, workers: int) -> None:
 
 def test_while_its_successor_loads(start_exact: StartExact) -> None:
     """A stream waits through a death, and another one before anybody could take it over."""
-    server = start_exact(1, 1)
+    server = start_exact(1, 1, "--no-spare")  # a spare process would be ready too soon
     expected = alone(server, PROMPTS[2], **SAMPLED)
     stream = Streaming(server, PROMPTS[2], **SAMPLED).wait_for(10)
     (first,) = server.pids()

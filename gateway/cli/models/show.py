@@ -120,6 +120,7 @@ def memory(wanted: memory_fit.RequestedShape) -> dict[str, Any]:
         "cache_type_k": wanted.spec.type_k,
         "cache_type_v": wanted.spec.type_v,
         "gateway": GATEWAY,
+        "spare": asked.spare,
         "weights_mapped": asked.mapped,
         "each_worker": asked.worker._asdict(),
         "total": asked.total,
@@ -185,6 +186,7 @@ def memory_rows(asked: MemoryEstimate) -> list[tuple[str, str, str]]:
         row("compute buffer", each.compute),
         row("logits", each.logits),
         row("process", each.process),
+        ("spare process", "", readable(asked.spare)),
         ("gateway", "", readable(GATEWAY)),
         ("total", "", readable(asked.total)),
     ]

@@ -62,6 +62,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
         Path(__file__),
     ),
     "force": (False, "false", True, True),
+    "spare": (True, "true", "false", False),
     "tuned": ("auto", "auto", "off", "off"),
     "memory_budget": ("auto", "1000", "2000", 2000),
     "keep_alive": (300.0, "10", "5m", 300.0),

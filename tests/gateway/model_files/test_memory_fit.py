@@ -14,7 +14,7 @@ from gateway.cli.main import build_parser
 from gateway.config.config import Config, ConfigError
 from gateway.config.sources import load
 from gateway.model_files import gguf, gpu_probe, memory_check, memory_fit
-from gateway.model_files.memory_estimate import MemoryEstimate, estimate
+from gateway.model_files.memory_estimate import WORKER, MemoryEstimate, estimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.model_files.shape import shape
 from gateway.system import host
@@ -44,7 +44,7 @@ def test_what_fits_is_not_refused() -> None:
 
 
 def test_two_workers_share_mapped_weights_and_nothing_else() -> None:
-    one, two = wanted(workers=1).need(), wanted().need()
+    one, two = wanted(workers=1, spare=False).need(), wanted().need()
     assert one.mapped == two.mapped == pytest.approx(gguf.read(MODEL).size, rel=0.05)
     assert two.total - one.total == sum(one.worker)
 
@@ -86,6 +86,13 @@ def test_the_figures_add_up() -> None:
     assert total * MIB == pytest.approx(asked.total, rel=0.02)
 
 
+def test_an_only_worker_has_a_spare_process() -> None:
+    """Which is as large as a worker that does not know its model."""
+    bare, spared = wanted(workers=1, spare=False).need(), wanted(workers=1).need()
+    assert spared.total - bare.total == spared.spare == WORKER
+    assert bare.spare == wanted(workers=2).need().spare == 0
+
+
 def test_what_may_come_later_is_only_warned_of() -> None:
     asked = wanted()
     free = asked.need().total + 60 * MIB
@@ -110,7 +117,7 @@ def test_nothing_is_said_where_nothing_is_known(
 
 def test_weights_that_are_not_mapped_are_each_workers() -> None:
     """The gateway's own process is no worker, so it is the number of workers that counts."""
-    one, two = wanted(workers=1, mmap=False).need(), wanted(mmap=False).need()
+    one, two = wanted(workers=1, spare=False, mmap=False).need(), wanted(mmap=False).need()
     assert one.mapped == two.mapped == 0
     assert one.worker.weights + one.worker.repacked >= 0.9 * gguf.read(MODEL).size
     assert two.total - one.total == sum(one.worker)
