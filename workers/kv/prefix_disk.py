@@ -136,7 +136,7 @@ class PrefixDisk:
     def longest(
         self, scope: str, tokens: Sequence[int], cells: int
     ) -> tuple[PrefixSnapshot | None, int]:
-        """As :meth:`SnapshotStore.longest`; what is found has no states, but can be loaded."""
+        """Find one like :meth:`SnapshotStore.longest`; it has no states, but can be loaded."""
         self._collect()
         found, count = self._index.longest(scope, tokens, cells)
         if found is None or count < WORTH or count * COPIES < len(found.tokens):
@@ -252,7 +252,7 @@ class PrefixDisk:
         self._done(self._files.name(snapshot.scope, snapshot.tokens))
 
     def _done(self, name: str) -> None:
-        """It waits no longer to be written."""
+        """Take it from what is to be written."""
         with self._work_there:
             _, snapshot = self._pending.pop(name, (0.0, None))
             if snapshot is not None:
