@@ -194,7 +194,7 @@ class SnapshotStore:
         return read
 
     def _prefixes(self, scope: str, tokens: Sequence[int]) -> Iterable[tuple[int, Keys]]:
-        """Yield how many first ``tokens`` which snapshots can be cut to, from the fewest to the most."""
+        """Yield how many first ``tokens`` which snapshots can be cut to, the fewest first."""
         tree = self._trees.get(scope)
         if tree is None:
             return ()
