@@ -21,6 +21,7 @@ from workers.engine.engine import Engine, Inbox
 from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.kv.kv import KVCache, LedgerMismatch
+from workers.kv.prefix_disk import opened
 from workers.kv.snapshots import SnapshotStore
 from workers.link import Link
 from workers.parent import die_with_parent
@@ -93,7 +94,8 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     except (llama.LoadFailed, TemplateFailed, SandboxFailed) as error:
         link.send(StartupFailed(str(error)))
         return
-    kv = KVCache(context, geometries, SnapshotStore(spec.cache_bytes), cuts=model.can_cut)
+    store = SnapshotStore(spec.cache_bytes, opened(spec))
+    kv = KVCache(context, geometries, store, cuts=model.can_cut)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
     budget = StepBudget(spec.batch, spec.target_itl_ms)
     drafts = spec.speculative and model.takes_back and context.generates

@@ -276,6 +276,7 @@ class Config(EngineOptions):
             target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
             speculative=self.speculative == "auto",
             cache_bytes=self.cache_bytes() // shape.workers,
+            disk_bytes=self.cache_disk * MIB,
             name=f"'{self.model_name}'",
         )
 

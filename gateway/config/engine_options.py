@@ -70,6 +70,13 @@ class EngineOptions(BaseModel):
         description="how sequences share the cells of the KV cache (on: all take from the same "
         "ones; off: each has its own, which is faster; auto: its own while that holds as many)",
     )
+    cache_disk: int = Field(
+        0,
+        ge=0,
+        le=2**30,
+        description="MiB of disk, for each model, for prefixes that outlive their worker and the "
+        "server, in ~/.cache/forge/prefixes; they hold what was said; 0: none",
+    )
     batch: int = Field(
         512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"
     )

@@ -80,6 +80,16 @@ class HeldFiles:
         """Return what a worker needs to read them; nothing where it must read them by name."""
         return [Inherited(held.descriptor) for held in self._held] if DESCRIPTORS.is_dir() else []
 
+    @property
+    def print(self) -> bytes | None:
+        """Return a digest of the files' contents, as far as they are compared; None if unknown."""
+        if not self._held:
+            return None
+        found = hashlib.blake2b()
+        for held in self._held:
+            found.update(held.print + held.written_ns.to_bytes(8, signed=True))
+        return found.digest()
+
     async def look(self) -> None:
         """Compare the files with what their names lead to now; a change is told in the log."""
         state = await asyncio.to_thread(self._look)

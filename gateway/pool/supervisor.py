@@ -6,7 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
-from gateway.pool import Listener, PoolFailed, WorkerState, WorkerStatus, questions
+from gateway.pool import (
+    Listener,
+    PoolFailed,
+    WorkerState,
+    WorkerStatus,
+    disk_prefixes,
+    questions,
+)
 from gateway.pool.held_files import HeldFiles
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import REASONS, choose, neighbour
@@ -117,6 +124,7 @@ class LocalPool:
         self._listener = listener
         self._first_ready = asyncio.get_running_loop().create_future()
         await self._files.open(self._spec.model_path)
+        self._spec = await disk_prefixes.with_folder(self._spec, self._files.print)
         self._tasks = [asyncio.create_task(self._supervise(w)) for w in self._workers]
         self._tasks += [
             asyncio.create_task(self._watch()),

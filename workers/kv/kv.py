@@ -165,10 +165,11 @@ class KVCache:
 
     def _restore(self, resident: ResidentSequence, snapshot: PrefixSnapshot, count: int) -> None:
         """Bring back the first ``count`` tokens of ``snapshot``; on failure there are none."""
-        self._store.use(snapshot)
-        number = resident.number
-        if not count:
+        loaded = self._store.loaded(snapshot) if count else None
+        if loaded is None:
             return
+        snapshot, number = loaded, resident.number
+        self._store.use(snapshot)
         if not self._memory.restore(number, snapshot.state):
             self._store.reject(snapshot)
             return
@@ -217,7 +218,7 @@ class KVCache:
     def keep(self, resident: ResidentSequence) -> None:
         """A sequence ended; others may use what it computed."""
         tokens = resident.tokens[: resident.length]
-        if tokens and self._store.capacity and not self._store.covers(resident.scope, tokens):
+        if tokens and self._store.keeps and not self._store.covers(resident.scope, tokens):
             self._store.put(self._copied(resident))
         self.drop(resident)
 
@@ -235,6 +236,9 @@ class KVCache:
         them will have :data:`WORTH` more of the tokens than there are now.
         """
         size, limit = 0, len(tokens) - 1
+        reading = self._reading(tokens, scope)
+        if reading:
+            return reading
         for resident in computing:
             # A sequence that decodes lacks one token: none waits for what it may say.
             if resident.scope == scope and len(resident.tokens) - resident.length >= WORTH:
@@ -242,6 +246,14 @@ class KVCache:
                 marks = (end for end in resident.borders if end <= same)
                 size = max(size, same if self._cuts else max(marks, default=0))
         return size if size >= WORTH and size >= WORTH + self._source(tokens, scope)[1] else 0
+
+    def _reading(self, tokens: Sequence[int], scope: str) -> int:
+        """Return how many first ``tokens`` are being read from a file; others go on meanwhile."""
+        if self._store.backing is None or not self._residents:
+            return 0
+        source, count = self._source(tokens, scope)
+        waits = isinstance(source, PrefixSnapshot) and self._store.awaits(source)
+        return count if waits else 0
 
     # ------------------------------------------------------------------ where sequences are
 

@@ -12,7 +12,7 @@ part, and can be cut at these.
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from workers.kv.radix import Keys, RadixTree
 from workers.kv.state import SequenceState
@@ -23,6 +23,8 @@ more; beyond it the oldest has no right to stay, and may have to be computed aga
 TOKEN_BYTES = 8
 COPIES = 256
 """Tokens that are copied, at least, in the time in which one is computed; all of a state are."""
+WORTH = 16
+"""Tokens that a snapshot in a file must spare more than the best one in memory."""
 NOTHING = SequenceState(memoryview(b""), (), 0, 1)
 
 
@@ -72,12 +74,30 @@ def worth(count: int, size: int) -> bool:
     return count * COPIES >= size
 
 
+class Backing(Protocol):
+    """More snapshots, in files; see :class:`workers.kv.prefix_disk.PrefixDisk`."""
+
+    def save(self, snapshot: PrefixSnapshot) -> None: ...
+    def replaced(self, snapshot: PrefixSnapshot) -> None: ...
+    def longest(
+        self, scope: str, tokens: Sequence[int], cells: int
+    ) -> tuple[PrefixSnapshot | None, int]: ...
+    def fetch(self, found: PrefixSnapshot, most: int) -> bool: ...
+    def arrived(self) -> Iterable[PrefixSnapshot]: ...
+    def load(self, found: PrefixSnapshot) -> PrefixSnapshot | None: ...
+    def reject(self, snapshot: PrefixSnapshot) -> None: ...
+
+
 class SnapshotStore:
     """Snapshots, at most so many bytes of them; the least recently used go first."""
 
-    def __init__(self, capacity: int) -> None:
-        """``capacity`` in bytes; with 0 only what is pinned is kept. All are of one model."""
+    def __init__(self, capacity: int, backing: Backing | None = None) -> None:
+        """``capacity`` in bytes; with 0 only what is pinned is kept. All are of one model.
+
+        ``backing`` keeps copies of what is not pinned, for longer than this process.
+        """
         self.capacity = capacity
+        self.backing = backing
         self._snapshots: OrderedDict[int, PrefixSnapshot] = OrderedDict()
         """By their keys in the trees, the least recently used first."""
         self._keys: dict[PrefixSnapshot, int] = {}
@@ -95,11 +115,23 @@ class SnapshotStore:
     def __contains__(self, snapshot: PrefixSnapshot) -> bool:
         return snapshot in self._keys
 
+    @property
+    def keeps(self) -> bool:
+        """Return whether what is put here may be found again, if it is not pinned."""
+        return self.capacity > 0 or self.backing is not None
+
     def put(self, snapshot: PrefixSnapshot, *, pinned: bool = False) -> None:
         """Keep ``snapshot``; ``pinned``: until :meth:`unpin`, even beyond the capacity.
 
         What it makes needless goes. One that is larger than the capacity is not kept.
         """
+        if self.backing is not None and not pinned:
+            for other in self._within(snapshot):
+                self.backing.replaced(other)
+            self.backing.save(snapshot)
+        self._keep(snapshot, pinned=pinned)
+
+    def _keep(self, snapshot: PrefixSnapshot, *, pinned: bool = False) -> None:
         if not pinned and snapshot.size > self.capacity:
             return
         if pinned:
@@ -126,13 +158,40 @@ class SnapshotStore:
         """Find the snapshot that gives the most first ``tokens``, and how many: None and 0 if none.
 
         One token is left over, because the logits after the last one are needed. All of a snapshot
-        is restored before it is cut: it must fit into ``cells``, and be worth the copy.
+        is restored before it is cut: it must fit into ``cells``, and be worth the copy. One that
+        the backing found has no states yet: see :meth:`loaded`.
         """
+        if self.backing is not None:
+            for snapshot in self.backing.arrived():
+                self._keep(snapshot)
+        best, most = self._here(scope, tokens, cells)
+        if self.backing is not None:
+            found, count = self.backing.longest(scope, tokens, cells)
+            if count >= most + WORTH:
+                return found, count
+        return best, most
+
+    def _here(
+        self, scope: str, tokens: Sequence[int], cells: int
+    ) -> tuple[PrefixSnapshot | None, int]:
         for count, keys in reversed(list(self._prefixes(scope, tokens[:-1]))):
             size, key = keys[0]
             if size <= cells and worth(count, size):
                 return self._snapshots[key], count
         return None, 0
+
+    def awaits(self, snapshot: PrefixSnapshot) -> bool:
+        """Return whether what :meth:`longest` found is worth waiting for: it is being read."""
+        return self.backing is not None and self.backing.fetch(snapshot, self.capacity)
+
+    def loaded(self, snapshot: PrefixSnapshot) -> PrefixSnapshot | None:
+        """Return what :meth:`longest` found with its states; None if it is gone."""
+        if self.backing is None or snapshot.state.size:
+            return snapshot
+        read = self.backing.load(snapshot)
+        if read is not None:
+            self._keep(read)
+        return read
 
     def _prefixes(self, scope: str, tokens: Sequence[int]) -> Iterable[tuple[int, Keys]]:
         """Yield to how many first ``tokens`` which snapshots can be cut, the fewest first."""
@@ -165,7 +224,9 @@ class SnapshotStore:
             self.remove(snapshot)
 
     def reject(self, snapshot: PrefixSnapshot) -> None:
-        """Forget what could not be restored, for it would fail again; not a paused sequence's."""
+        """Forget what could not be restored, wherever it is; that of a paused one is left to it."""
+        if self.backing is not None:
+            self.backing.reject(snapshot)
         if snapshot not in self._pinned:
             self.discard(snapshot)
 

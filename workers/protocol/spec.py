@@ -34,6 +34,12 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     log_format: Literal["console", "json"] = "console"
     cache_bytes: int = 0
     """Host memory for prefixes."""
+    disk_bytes: int = 0
+    """Room for prefixes in ``disk_folder``."""
+    disk_folder: str = ""
+    """For one model, one version and one way to compute it; "": none."""
+    disk_secret: str = ""
+    """The file whose contents authenticate those in ``disk_folder``."""
     kv_unified: Literal["auto", "on", "off"] = "auto"
     """on: all sequences take from the same cells; off: each has cells of its own."""
     rope_freq_base: float = 0.0

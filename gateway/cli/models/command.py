@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli import console
+from gateway.cli.models import prefixes
+from gateway.cli.models.asking import ask
 from gateway.config.config import ConfigError
 from gateway.config.sources import check_model, load
 from gateway.core.byte_sizes import readable
@@ -16,7 +18,7 @@ from gateway.model_files import catalog, gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import MemoryEstimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.model_files.source import BadSource
-from gateway.system import log_setup
+from gateway.system import log_setup, prefix_folders
 
 UNSEEN_WIDTH = 4096
 """Columns where there is no terminal: more than the longest path takes."""
@@ -30,6 +32,7 @@ def run(command: str, given: dict[str, Any], file: Path | None) -> int:
         "list": list_models,
         "show": show_model,
         "rm": remove,
+        "cache": prefixes.run,
     }
     with console.interrupted_by(signal.SIGTERM):
         return console.run(
@@ -177,8 +180,10 @@ def remove(given: dict[str, Any], _: Path | None) -> None:
     if entry.where in ("folder", "embedded"):
         catalog.remove(entry)  # which says why not
     if not given["yes"]:
-        _ask(f"Delete {entry.name} ({readable(entry.size)})?")
-    print(f"{readable(catalog.remove(entry))} are free again.")
+        ask(f"Delete {entry.name} ({readable(entry.size)})?")
+    of_it = prefix_folders.of_model(entry.files)
+    freed = catalog.remove(entry) + sum(map(prefix_folders.clear, of_it))
+    print(f"{readable(freed)} are free again.")
 
 
 def _remove_unfinished(given: dict[str, Any]) -> None:
@@ -188,20 +193,8 @@ def _remove_unfinished(given: dict[str, Any]) -> None:
         print("Nothing is unfinished.")
         return
     if not given["yes"]:
-        _ask(f"Delete {len(partial)} unfinished files ({readable(size)})?")
+        ask(f"Delete {len(partial)} unfinished files ({readable(size)})?")
     for path in partial:
         path.unlink(missing_ok=True)
         path.with_name(f"{path.name}.validator").unlink(missing_ok=True)
     print(f"{readable(size)} are free again.")
-
-
-def _ask(question: str) -> None:
-    """Raises :class:`ConfigError` unless the answer is yes."""
-    if not sys.stdin.isatty():
-        raise ConfigError("no terminal to ask in; --yes deletes without asking")
-    try:
-        answer = input(f"{question} [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was deleted")

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-NAMES = ("pull", "list", "show", "rm")
+NAMES = ("pull", "list", "show", "rm", "cache")
 SHAPE = (
     "workers", "slots", "ctx", "cache_ram", "batch", "cache_type_k", "cache_type_v", "flash_attn",
     "repack", "mmap", "mlock", "override_kv",
@@ -50,3 +50,17 @@ def add_to(commands: Any, show: argparse.ArgumentParser) -> None:
     rm.add_argument("name", nargs="?", metavar="MODEL", help="a name that forge list shows")
     rm.add_argument("--yes", action="store_true", help="delete without a question")
     rm.add_argument("--unfinished", action="store_true", help="delete incomplete downloads")
+    cache = commands.add_parser(
+        "cache",
+        help="list or delete the prefixes that --cache-disk keeps",
+        description="List the prefixes of prompts that forge serve --cache-disk keeps on the disk, "
+        "or delete them. They may be deleted at any time, while a server runs, too.",
+    )
+    cache.add_argument(
+        "action", nargs="?", choices=("list", "clear"), default="list", help="list by default"
+    )
+    cache.add_argument(
+        "name", nargs="?", metavar="MODEL", help="of this model: a part of a name in the list"
+    )
+    cache.add_argument("--json", action="store_true", help="print JSON")
+    cache.add_argument("--yes", action="store_true", help="delete without a question")

@@ -28,6 +28,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "threads": (1, "2", "auto", "auto"),
     "ctx": (64, "65", "66", 66),
     "cache_ram": (1, "auto", "0", 0),
+    "cache_disk": (1024, 0, "512", 512),
     "batch": (129, "130", "131", 131),
     "target_itl_ms": (30, "auto", "60.5", 60.5),
     "speculative": ("auto", "auto", "off", "off"),
@@ -184,6 +185,8 @@ BAD: list[tuple[str, str]] = [
     ("ctx", "31"),
     ("ctx", "Auto"),
     ("cache_ram", "-1"),
+    ("cache_disk", "-1"),
+    ("cache_disk", "auto"),
     ("cache_ram", "1e3"),
     ("batch", "127"),
     ("batch", "8193"),
@@ -505,6 +508,8 @@ def test_memory_for_prefixes(tmp_path: Path) -> None:
     """It is the workers' together; automatic, a part of what this machine or container has."""
     assert Config(cache_ram=100, workers=4).worker_spec().cache_bytes == 25 * MIB
     assert Config(cache_ram=0).worker_spec().cache_bytes == 0
+    assert Config().worker_spec().disk_bytes == 0, "off unless it is wanted"
+    assert Config(cache_disk=5).worker_spec().disk_bytes == 5 * MIB
     assert Config().cache_bytes(memory=16 * 1024 * MIB) == 2048 * MIB
     assert Config().cache_bytes(memory=1024 * 1024 * MIB) == 8192 * MIB
     assert Config().cache_bytes() <= total_memory() / 8

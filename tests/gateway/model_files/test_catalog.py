@@ -18,6 +18,7 @@ from huggingface_hub import scan_cache_dir
 from gateway.cli.main import main
 from gateway.config.config import EMBEDDED_MODEL
 from gateway.model_files import catalog
+from gateway.system import prefix_folders
 from tests.support.architectures import write
 from tests.support.encoder import encoder
 from tests.support.f32 import f32_copy
@@ -136,7 +137,10 @@ def test_removed_is_removed(home: Path) -> None:
     assert not list((home / "hf/hub").rglob("*Q8_0*"))
     assert len(list((home / "hf/hub").rglob("blobs/*"))) == 1
     assert not scan_cache_dir(home / "hf/hub").warnings
+    prefixes = prefix_folders.prepare(catalog.find("plain").path, [])
+    (prefixes / "1.kv").write_bytes(b"x")
     run("rm", "plain", "--yes")
+    assert not prefixes.exists(), "what was said to it goes with it"
     assert set(listed()) == {"hf:org/tiny:Q4_K_M", "forge-tiny"}
     run("rm", "--unfinished", "--yes")
     assert "Nothing is unfinished" in run("rm", "--unfinished")
