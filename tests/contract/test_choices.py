@@ -91,7 +91,8 @@ def test_three_of_four_copy_it(exact_server: ForgeServer) -> None:
     prompt = max(growth(before, now, "prefill_tokens"))
     assert 1700 < prompt < 2200, "it is computed once"
     copied = max(growth(before, now, "restored_tokens"))
-    assert 3 * 1700 < copied < 3 * prompt
+    # The first may have some tokens of the template from an earlier chat.
+    assert 3 * 1700 < copied < 3 * (prompt + 50)
     (used,) = (worker["cells_used"] for worker in now if worker["cells_used"])
     assert used > copied + prompt, "each has cells of its own"
     eventually(lambda: exact_server.busy() == 0, "all slots are free")

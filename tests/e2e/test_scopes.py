@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -172,6 +173,31 @@ def test_a_generation_keeps_its_scope_when_its_worker_dies(
         assert asked(http, mine, CHAT, prompt, cache_salt="s")[1] == 1
     eventually(lambda: keyed.busy() == 0, "idle")
     eventually(lambda: all(w["state"] == "ready" for w in keyed.workers()), "two workers")
+
+
+def test_what_is_on_the_disk_is_its_keys_alone(tmp_path: Path) -> None:
+    """A restart begins warm for the key, and in its scope alone."""
+    mine, yours = LONERS[:2]
+    (file := tmp_path / "keys.toml").write_text(table("mine", mine) + table("yours", yours))
+    file.chmod(0o600)
+    shape = ("--workers", "1", "--slots", "2", "--threads", "1", "--api-key-file", str(file))
+    home = {name: str(tmp_path / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
+    prompt, spared = long("disks"), list[int]()
+    for folder in ("first", "second"):
+        server = ForgeServer(tmp_path / folder, *shape, "--cache-disk", "50", env=home, key=mine)
+        try:
+            with server.wait_ready().client() as http:
+                if folder == "second":
+                    spared.append(asked(http, yours, CHAT, prompt)[0])
+                    spared.append(asked(http, mine, CHAT, prompt, cache_salt="s")[0])
+                spared.append(asked(http, mine, CHAT, prompt)[0])
+            eventually(lambda: list(tmp_path.rglob("*.kv")), "it is written")
+            server.stop()
+        finally:
+            server.kill()
+    first, *others, again = spared
+    assert [first, *others] == [0, 0, 0]
+    assert again > 100
 
 
 def test_without_keys_all_share_but_salts(shared_servers: SharedServers) -> None:
