@@ -94,7 +94,7 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
         return
     kv = KVCache(context, geometries, SnapshotStore(spec.cache_bytes), cuts=model.can_cut)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
-    budget = StepBudget(spec.batch, spec.target_itl_ms)
+    budget = StepBudget(spec.batch, *spec.patience)
     drafts = spec.speculative and model.takes_back and context.generates
     drafting = Drafting(context.rows) if drafts else None
     engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget, drafting)
