@@ -9,7 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.engine_driver import GREEDY, Driver, Outcome, driver, generate, with_params
+from gateway.config.config import EMBEDDED_MODEL
+from tests.support.architectures import WINDOW, write
+from tests.support.engine_driver import (
+    GREEDY,
+    Driver,
+    Outcome,
+    driver,
+    generate,
+    loaded,
+    with_params,
+)
 from workers.engine.drafting import Drafting
 from workers.engine.sequence import Chunk, EngineSequence
 from workers.kv.kv import KVCache
@@ -67,9 +77,11 @@ class Guessing(Drafting):
 
 
 @contextmanager
-def guessing(model: Model, path: Path, unified: Unified) -> Iterator[tuple[Driver, Guessing]]:
+def guessing(
+    model: Model, path: Path, unified: Unified, n_ctx: int = 2048
+) -> Iterator[tuple[Driver, Guessing]]:
     drafting = Guessing()
-    with driver(model, path, n_ctx=2048, exact=True, drafting=drafting, unified=unified) as made:
+    with driver(model, path, n_ctx=n_ctx, exact=True, drafting=drafting, unified=unified) as made:
         assert made.kv.geometry.unified == (unified == "on")
         yield made, drafting
 
@@ -268,6 +280,30 @@ def test_any_drafts_give_the_same_text(
 
     drafting.guess = guess
     same(made.alone(CASES[name]), plain)
+
+
+@pytest.mark.parametrize("wrong_every", [0, 3])
+def test_a_window_keeps_what_rejected_drafts_stood_before(tmp_path: Path, wrong_every: int) -> None:
+    """Far beyond the window, whose older cells are taken again by later tokens."""
+    path = tmp_path / "gemma3.gguf"
+    write("gemma3", EMBEDDED_MODEL, path)
+    request = generate(1, PROMPT, max_tokens=3 * WINDOW, sampling=SEEDED)
+    with loaded(path) as model, guessing(model, path, "off", n_ctx=8192) as (made, drafting):
+        assert model.takes_back
+        assert not model.can_cut
+        plain = made.alone(request)
+        drafting.guess = told(plain.ids, wrong_every=wrong_every, count=15)
+        drafted = made.alone(request)
+        same(drafted, plain)
+        assert drafted.deltas < len(plain.ids)
+
+
+@pytest.mark.parametrize("name", ["mamba", "jamba"])
+def test_a_state_of_the_last_token_has_no_drafts(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "state.gguf"
+    write(name, EMBEDDED_MODEL, path)
+    with loaded(path) as model:
+        assert not model.takes_back
 
 
 # ------------------------------------------------------------------ the real ones
