@@ -269,6 +269,7 @@ def test_every_message_type_is_tried() -> None:
     kinds |= {
         ModelInfo,
         Load,
+        Patience,
         Sampling,
         Dry,
         Drafts,
