@@ -18,6 +18,7 @@ from workers.chat_format import detect
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
+from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.kv.kv import KVCache, LedgerMismatch
 from workers.kv.snapshots import SnapshotStore
@@ -97,7 +98,8 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     budget = StepBudget(spec.batch, *spec.patience)
     drafts = spec.speculative and model.takes_back and context.generates
     drafting = Drafting(context.rows) if drafts else None
-    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget, drafting)
+    outbox = Outbox()
+    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget, outbox, drafting)
     name = Path(llama.readable(spec.model_path)).stem
     generates = context.generates
     info = msgspec.structs.replace(

@@ -17,6 +17,10 @@ from workers.protocol import Delta, Finished, Logprob
 
 T = TypeVar("T")
 
+COLLECTED = 64
+"""Events of an answer that is told as a whole, between two looks at them: each costs a turn of the
+loop. Far fewer than pause a generation."""
+
 
 class Pace(TypedDict):
     """Milliseconds since arrival, and the rate from the first token to the end, pauses included."""
@@ -147,7 +151,7 @@ async def collect(
 async def _gather(ticket: Ticket) -> list[Completion]:
     found = [Completion() for _ in ticket.sequences]
     while not all(completion.reason for completion in found):
-        for event in await ticket.take():
+        for event in await ticket.take(enough=COLLECTED):
             if isinstance(event, Delta | Finished):
                 found[ticket.index(event)].take(event)
     return found

@@ -261,7 +261,7 @@ class Dispatcher:
         ticket = self._tickets[sequence.ticket_id]
         if self._backpressure.parked(sequence, ticket):
             sequence.move(Move.PAUSE)
-            ticket.on_read = self._backpressure.resume
+            ticket.when_read(self._backpressure.resume)
             return
         now = self._clock_ns()
         sequence.parked_since_ns = now
@@ -407,7 +407,7 @@ class Dispatcher:
         self.deadlines.stop(ticket)
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
-        ticket.on_read = None
+        ticket.when_read(None)
         if not self._tickets:
             self._rate.pause(ticket.ended_ns)
             self._idle.set()

@@ -53,11 +53,13 @@ class Ticket:
         self.ended_ns: int | None = None
         self.error: ForgeError | None = None
         # The channel.
-        self.on_read: Callable[[Ticket], None] | None = None
+        self._on_read: Callable[[Ticket], None] | None = None
         """Called once, when the client next takes what there is."""
         self._events: deque[ClientEvent] = deque()
         self._waiter: asyncio.Future[None] | None = None
         """The client waits for something to come."""
+        self._enough = 1
+        """As many events are worth waking it, before the end."""
 
     @property
     def state(self) -> State:
@@ -128,24 +130,33 @@ class Ticket:
     def deliver(self, event: ClientEvent) -> None:
         """Put an event into the channel."""
         self._events.append(event)
-        self._wake()
+        if len(self._events) >= self._enough or isinstance(event, Finished):
+            self._wake()
 
     def fail(self, error: ForgeError) -> None:
         """End the channel with an error, after the events already in it."""
         self.error = error
         self._wake()
 
+    def when_read(self, call: Callable[[Ticket], None] | None) -> None:
+        """Call it once, when the client next takes what there is, which it is woken to do."""
+        self._on_read = call
+        if call is not None:
+            self._wake()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self, timeout: float | None = None) -> list[ClientEvent]:
+    async def take(self, timeout: float | None = None, *, enough: int = 1) -> list[ClientEvent]:
         """Everything that came since the last call; waits until there is something.
 
-        Returns [] when nothing came within ``timeout`` seconds. Raises the ticket's
+        ``enough``: a reader that shows nothing before the end is woken for so many events, or for
+        an end. Returns [] when nothing came within ``timeout`` seconds. Raises the ticket's
         :class:`ForgeError` once the events before it have been taken.
         """
         if not self.pending:
+            self._enough = enough
             await self._wait(timeout)
         if not self._events:
             if self.error is not None:
@@ -153,8 +164,8 @@ class Ticket:
             return []
         events = list(self._events)
         self._events.clear()
-        if self.on_read is not None:
-            on_read, self.on_read = self.on_read, None
+        if self._on_read is not None:
+            on_read, self._on_read = self._on_read, None
             on_read(self)
         return events
 

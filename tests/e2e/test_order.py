@@ -122,7 +122,7 @@ def test_clients_read_a_stream_that_waited(single: ForgeServer) -> None:
         time.sleep(3 * KEEPALIVE_S)
         release()
         for found in (plain.result(DEADLINE_S), official.result(DEADLINE_S)):
-            assert len(found) > 5
+            assert len(found) > 3
             assert found[-1]["choices"][0]["finish_reason"] == "length"
 
 

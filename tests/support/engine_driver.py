@@ -19,6 +19,7 @@ from workers.chat_format import detect
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
+from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor
 from workers.kv.kv import KVCache
 from workers.kv.snapshots import SnapshotStore
@@ -186,6 +187,7 @@ class Driver:
         spec: WorkerSpec,
         budget: StepBudget | None = None,
         drafting: Drafting | None = None,
+        patience_ms: float = 0.0,
     ) -> None:
         self.context = context
         self.store = SnapshotStore(spec.cache_bytes)
@@ -204,6 +206,7 @@ class Driver:
             self._receive,
             self._on_step,
             budget or AllAtOnce(spec.batch),
+            Outbox(patience_ms),
             drafting,
         )
         template = DirectSandbox(
@@ -293,6 +296,7 @@ class Driver:
         for _ in range(count):
             self.engine._drain(block=False)
             self.engine._admit()
+            self.engine._hurry()
             self.engine._embed(self.engine._step())
             self.engine._flush(0.0)
             self.kv.check()
@@ -345,12 +349,13 @@ def driver(
     cache_bytes: int = 64 << 20,
     unified: Unified = "auto",
     drafting: Drafting | None = None,
+    patience_ms: float = 0.0,
 ) -> Iterator[Driver]:
-    """A fresh context on a loaded model."""
+    """A fresh context on a loaded model; each step has a frame of its own, unless they share."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
     wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes, kv_unified=unified)
     context = Context(model, wanted, llama.geometries(model, wanted).base)
-    made = Driver(model, context, wanted, budget, drafting)
+    made = Driver(model, context, wanted, budget, drafting, patience_ms)
     try:
         yield made
     finally:

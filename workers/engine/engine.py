@@ -2,7 +2,7 @@
 
 One llama.cpp context holds all sequences; each step is one call of ``llama_decode`` over one token
 of every decoding sequence plus prefill of waiting prompts, then one over inputs to embed, if there
-are any, and ends in one frame with everything it brought.
+are any. A frame tells what it brought; quick steps share one.
 """
 
 import logging
@@ -15,6 +15,7 @@ from functools import partial
 from workers import protocol
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder, Input
+from workers.engine.outbox import Outbox
 from workers.engine.scheduler import Scheduler
 from workers.engine.sequence import Chunk, EngineSequence
 from workers.kv.kv import KVCache
@@ -56,11 +57,13 @@ class Engine:
         receive: Callable[[], None],
         send: Callable[[Step], None],
         budget: StepBudget,
+        outbox: Outbox,
         drafting: Drafting | None = None,
     ) -> None:
         """``budget``: what a step may compute; ``send`` writes a frame to the gateway.
 
-        ``drafting``: gives streams drafts to verify, if they are to have some.
+        ``outbox``: which steps share a frame. ``drafting``: gives streams drafts to verify, if they
+        are to have some.
 
         ``receive`` brings into the inbox what the gateway has sent so far, without waiting.
         """
@@ -72,6 +75,7 @@ class Engine:
         self._receive = receive
         self._send = send
         self._budget = budget
+        self._outbox = outbox
         self._drafting = drafting
         # Changes with every request.
         self.scheduler = Scheduler(kv)
@@ -80,7 +84,7 @@ class Engine:
         # Counters.
         self._steps = self._prefilled = self._decoded = 0
         self._told = 0
-        """Steps that the gateway knows of."""
+        """Steps that were told, or are in the outbox."""
 
     def run(self) -> None:
         """Serve for ever; the process ends when its link does."""
@@ -88,6 +92,7 @@ class Engine:
             self._drain(block=not self.busy)
             started = time.perf_counter()
             self._admit()
+            self._hurry()
             self._embed(self._step())
             self._flush((time.perf_counter() - started) * 1000)
 
@@ -295,28 +300,54 @@ class Engine:
             else:
                 self._finish(sequence, reason, ids, text, extra, drafts)
 
+    def _hurry(self) -> None:
+        """Tell before a step what should not wait for its end.
+
+        A slot that was left can be given away meanwhile, and the step may be long. It is no report
+        of a step.
+        """
+        running = self.scheduler.running
+        if self.busy and any(isinstance(event, Parked | Finished) for event in self._events):
+            self._outbox.add(self._events, _now_ms())
+            self._events = []
+        elif not self._outbox.waiting or not (
+            self._embedder.load or any(sequence.lacks > 1 for sequence in running)
+        ):
+            return
+        self._send(Step(self._outbox.take(), None))
+
     def _flush(self, step_ms: float) -> None:
-        """Send one frame for the step, even if it brought nothing: the gateway sees us work."""
+        """Tell of the step, even if it brought nothing: the gateway sees us work.
+
+        A quick one may share its frame with the next.
+        """
         if self._events or self._steps > self._told:
             events, self._events = self._events, []
             self._told = self._steps
-            load = Load(
-                steps=self._steps,
-                prefill_tokens=self._prefilled,
-                decode_tokens=self._decoded,
-                running=len(self.scheduler.running)
-                + len(self.scheduler.waiting)
-                + self._embedder.load,
-                parked=len(self.scheduler.parked),
-                cells_used=self._kv.used + self._embedder.cells,
-                step_ms=step_ms,
-                host_bytes=self._kv.host_bytes,
-                restored_tokens=self._kv.restored,
-            )
-            self._send(Step(events, load))
+            now_ms = _now_ms()
+            self._outbox.add(events, now_ms)
+            if self._outbox.due(now_ms, step_ms) or not self.busy:
+                self._send(Step(self._outbox.take(), self._load(step_ms)))
         if not self.busy:
             self._kv.check()
             self._embedder.check()
+
+    def _load(self, step_ms: float) -> Load:
+        return Load(
+            steps=self._steps,
+            prefill_tokens=self._prefilled,
+            decode_tokens=self._decoded,
+            running=len(self.scheduler.running) + len(self.scheduler.waiting) + self._embedder.load,
+            parked=len(self.scheduler.parked),
+            cells_used=self._kv.used + self._embedder.cells,
+            step_ms=step_ms,
+            host_bytes=self._kv.host_bytes,
+            restored_tokens=self._kv.restored,
+        )
+
+
+def _now_ms() -> float:
+    return time.perf_counter() * 1000
 
 
 def _number(chunk: Chunk) -> int:

@@ -1,7 +1,7 @@
 """The messages of the link between the gateway and a worker.
 
 A worker sends one :class:`Step` frame per decode step, however many sequences took part, so the
-cost of the link does not grow with the number of streams.
+cost of the link does not grow with the number of streams. Quick steps share one.
 """
 
 import msgspec
@@ -245,9 +245,10 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """The results of one decode step, for all sequences together; maybe only that it was done.
+    """The results of one decode step, or of a few quick ones, for all sequences together.
 
-    ``load`` is None in the frame that refuses a prompt: that is not the engine speaking.
+    There may be none: then it tells only that a step was done. ``load`` is None in a frame that
+    reports no step: it refuses a prompt, or it comes before a step that may be long.
     """
 
     events: list[Event]

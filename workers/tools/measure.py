@@ -22,6 +22,7 @@ import msgspec
 from workers import llama
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
+from workers.engine.outbox import Outbox
 from workers.engine.sequence import EngineSequence
 from workers.kv.kv import KVCache
 from workers.kv.snapshots import SnapshotStore
@@ -157,6 +158,7 @@ class Bench:
                 crowd.come,
                 crowd.hear,
                 self._budget,
+                Outbox(patience_ms=0),
             )
             try:
                 engine.run()

@@ -107,6 +107,54 @@ def test_take_wakes_for_an_event() -> None:
     asyncio.run(main())
 
 
+def test_take_of_a_patient_reader_wakes_for_enough_events() -> None:
+    async def main() -> None:
+        channel = ticket()
+        reader = asyncio.create_task(channel.take(enough=3))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            channel.deliver(DELTA)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not reader.done()
+        channel.deliver(DELTA)
+        assert await reader == [DELTA] * 3
+
+    asyncio.run(main())
+
+
+def test_take_of_a_patient_reader_wakes_for_an_end() -> None:
+    async def main() -> None:
+        for end in (FINISHED, None):
+            channel = ticket()
+            reader = asyncio.create_task(channel.take(enough=3))
+            await asyncio.sleep(0)
+            channel.deliver(DELTA)
+            if end is not None:
+                channel.deliver(end)
+            else:
+                channel.fail(WorkerFailed("broken"))
+            assert await reader == [DELTA, *([end] if end else [])]
+
+    asyncio.run(main())
+
+
+def test_a_patient_reader_is_woken_when_something_waits_for_its_reading() -> None:
+    async def main() -> None:
+        channel, read = ticket(), list[Ticket]()
+        reader = asyncio.create_task(channel.take(enough=3))
+        await asyncio.sleep(0)
+        channel.deliver(DELTA)
+        channel.when_read(read.append)
+        assert await reader == [DELTA]
+        assert read == [channel]
+        channel.deliver(DELTA)
+        await channel.take()
+        assert read == [channel], "once"
+
+    asyncio.run(main())
+
+
 def test_take_wakes_for_an_error() -> None:
     async def main() -> None:
         channel = ticket()
