@@ -97,7 +97,7 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     store = SnapshotStore(spec.cache_bytes, opened(spec))
     kv = KVCache(context, geometries, store, cuts=model.can_cut)
     embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
-    budget = StepBudget(spec.batch, spec.target_itl_ms)
+    budget = StepBudget(spec.batch, *spec.patience)
     drafts = spec.speculative and model.takes_back and context.generates
     drafting = Drafting(context.rows) if drafts else None
     outbox = Outbox()

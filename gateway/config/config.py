@@ -19,6 +19,7 @@ from pydantic import (
 
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
 from gateway.config.overrides import overridden
+from gateway.config.patience import patience
 from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
@@ -273,7 +274,7 @@ class Config(EngineOptions):
             log_level=self.log_level,
             log_format=self.log_format,
             heartbeat_s=min(1.0, self.stuck_timeout / 5),
-            target_itl_ms=None if self.target_itl_ms == "auto" else self.target_itl_ms,
+            patience=patience(self.target_itl_ms),
             speculative=self.speculative == "auto",
             cache_bytes=self.cache_bytes() // shape.workers,
             disk_bytes=self.cache_disk * MIB,

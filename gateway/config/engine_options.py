@@ -11,12 +11,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.config.overrides import parse, proportions
+from gateway.config.patience import classes
 
 EMBEDDED_MODEL = Path(str(files("workers"))) / "forge_tiny" / "forge-tiny.gguf"
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+
+Gap = Annotated[float, Field(gt=0, le=60000, allow_inf_nan=False)]
+Gaps = Annotated[Gap | Auto | tuple[tuple[str, Gap], ...], BeforeValidator(classes)]
 
 
 def _all_layers(value: Any) -> Any:
@@ -80,10 +85,11 @@ class EngineOptions(BaseModel):
     batch: int = Field(
         512, ge=128, le=8192, description="most tokens computed in one step (decode and prefill)"
     )
-    target_itl_ms: Annotated[float, Field(gt=0, le=60000, allow_inf_nan=False)] | Auto = Field(
+    target_itl_ms: Gaps = Field(
         "auto",
         description="longest gap between two tokens of a stream while prompts are computed beside "
-        "it, in milliseconds; auto: 50, or three steps without prompts if that is more",
+        "it, in milliseconds, for all or for each class (urgent=50,batch=2000; the rest is auto); "
+        "auto: 50, for batch 500, or three steps without prompts if that is more",
     )
     speculative: Literal["auto", "off"] = Field(
         "auto",

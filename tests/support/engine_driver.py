@@ -173,7 +173,7 @@ class DirectSandbox(ChatTemplate):
 class AllAtOnce(StepBudget):
     """As many tokens as a step can hold, whatever steps took: the same chunks in every run."""
 
-    def prefill(self, decodes: int, prompts: int) -> int:
+    def prefill(self, decodes: int, prompts: int, *_: object, **__: object) -> int:
         return max(1, self.batch - decodes)
 
 
@@ -205,7 +205,7 @@ class Driver:
             self.inbox,
             self._receive,
             self._on_step,
-            budget or AllAtOnce(spec.batch, None),
+            budget or AllAtOnce(spec.batch),
             Outbox(patience_ms),
             drafting,
         )

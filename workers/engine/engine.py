@@ -6,6 +6,7 @@ are any. A frame tells what it brought; quick steps share one.
 """
 
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable
@@ -238,7 +239,12 @@ class Engine:
             return [], 0, self._budget.batch
         if not prompts and not self._embedder.load:
             return streams, 0, 0
-        allowed = self._budget.prefill(len(streams), len(prompts))
+        urgency = max((s.request.priority for s in streams), default=math.inf)
+
+        def eager(priority: float) -> int:
+            return sum(s.lacks for s in prompts if s.request.priority >= priority)
+
+        allowed = self._budget.prefill(len(streams), len(prompts), urgency, eager)
         inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
         return streams + prompts, max(1, allowed - inputs), inputs
 

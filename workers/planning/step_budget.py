@@ -12,12 +12,22 @@ blocks of 16 are faster, so the step computes 28 tokens of the prompt. Without s
 a second: 480 tokens. However low the target is, a step grows by a quarter for prompts, so that
 they always get on.
 
+Each class of priorities may have a target of its own. That of the least patient stream holds: of
+batch streams alone the steps are wide. They are not where a prompt of a less patient class waits,
+which would wait for all of a step: such a step computes that prompt, however long the streams'
+patience allows, and others only as far as the prompt's own class does.
+
 Durations are arguments; this module reads no clock.
 """
 
+import math
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
+
+from workers.protocol import Patience
 
 FIRST_CHUNK = 64
 """Tokens of prompts in a step as long as nothing is known about this machine and model."""
@@ -31,8 +41,8 @@ BLOCK = 16
 through slower ones (ggml_gemm_q4_K_8x8_q8_K: by 4, then one by one). A step of a 1B Q4_K_M model
 took 962 ms with 15 tokens, 802 with 16, 1,423 with 24 and 1,460 with 32."""
 
-AUTO_FLOOR_MS, AUTO_MULTIPLE = 50.0, 3.0
-"""The automatic target: so many times a step without prompts, or 20 tokens a second."""
+AUTO_MULTIPLE = 3.0
+"""The automatic target: so many times a step without prompts, or the floor of the class."""
 HEADROOM = 0.9
 """Steps vary: aim below the target in order to stay under it."""
 LEAST_SHARE = 0.25
@@ -87,10 +97,10 @@ class StepTimes:
 class StepBudget:
     """The most prompt tokens of the next step; learns from each that is over."""
 
-    def __init__(self, batch: int, target_ms: float | None) -> None:
-        """``batch``: tokens that a step can hold. ``target_ms``: None chooses it by measuring."""
+    def __init__(self, batch: int, *patience: Patience) -> None:
+        """``batch``: tokens that a step can hold. ``patience``: by rising priority."""
         self.batch = batch
-        self._target_ms = target_ms
+        self._patience = patience or (Patience(0.0, None),)
         self._times = StepTimes()
         self._knows_prefill = False
 
@@ -99,37 +109,53 @@ class StepBudget:
         self._times.add(decodes, prefill, ms)
         self._knows_prefill |= prefill > 0
 
-    def prefill(self, decodes: int, prompts: int) -> int:
+    def prefill(
+        self,
+        decodes: int,
+        prompts: int,
+        urgency: float = math.inf,
+        eager: Callable[[float], int] = lambda priority: 0,
+    ) -> int:
         """Tokens for ``prompts`` in a step beside ``decodes`` running streams; at least 1.
 
-        All together in whole blocks, if half of what may be computed is left.
+        All together in whole blocks, if half of what may be computed is left. ``urgency``: the
+        highest base priority of the streams; ``eager`` counts the tokens that prompts lack from a
+        priority on.
         """
-        return _whole(self._allowed(decodes, prompts), decodes)
+        at = self._class_of(urgency)
+        allowed = self._allowed(decodes, prompts, self._patience[at])
+        waiting = [(p, eager(p.priority)) for p in self._patience[at + 1 :]] if decodes else []
+        least = [(p, tokens) for p, tokens in waiting if tokens]
+        if least:
+            beside = self._allowed(decodes, prompts, least[-1][0])
+            allowed = min(allowed, max(beside, least[0][1]))
+        return _whole(allowed, decodes)
 
-    def _allowed(self, decodes: int, prompts: int) -> int:
-        """The tokens that the target and the batch allow."""
+    def _class_of(self, priority: float) -> int:
+        """Return the index of the patience of streams with ``priority``."""
+        return max(0, bisect_right([p.priority for p in self._patience], priority) - 1)
+
+    def _allowed(self, decodes: int, prompts: int, patience: Patience) -> int:
+        """The tokens that the patience and the batch allow."""
         room = max(1, self.batch - decodes)
         if not self._knows_prefill:
             return min(room, FIRST_CHUNK)
         base, _, token = self._times.fit()
         if decodes:
-            spare, least = self._spare(decodes, prompts), 1
+            spare, least = self._spare(decodes, prompts, patience), 1
         else:
             spare, least = LONGEST_MS - base, min(room, WORTHWHILE)
         return max(least, min(room, int(spare / token) if token else room))
 
-    def _spare(self, decodes: int, prompts: int) -> float:
+    def _spare(self, decodes: int, prompts: int, patience: Patience) -> float:
         """Milliseconds that the streams may wait for prompts, beside their own tokens."""
         base, decode, _ = self._times.fit()
         alone = base + decode * decodes
-        target = self._target(base + decode * (decodes + prompts))
+        target = patience.target_ms
+        if target is None:
+            together = base + decode * (decodes + prompts)
+            target = max(patience.floor_ms, AUTO_MULTIPLE * together)
         return max(HEADROOM * target - alone, LEAST_SHARE * alone)
-
-    def _target(self, together: float) -> float:
-        """The longest gap wanted between two tokens, if a step of all as streams takes that."""
-        if self._target_ms is not None:
-            return self._target_ms
-        return max(AUTO_FLOOR_MS, AUTO_MULTIPLE * together)
 
     @property
     def token_s(self) -> float:

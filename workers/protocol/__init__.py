@@ -87,5 +87,6 @@ from workers.protocol.questions import Detokenize as Detokenize
 from workers.protocol.questions import Question as Question
 from workers.protocol.questions import QuestionFailed as QuestionFailed
 from workers.protocol.questions import Tokenize as Tokenize
+from workers.protocol.spec import Patience as Patience
 from workers.protocol.spec import Value as Value
 from workers.protocol.spec import WorkerSpec as WorkerSpec

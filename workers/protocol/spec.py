@@ -8,6 +8,16 @@ Value = bool | int | float | str
 """Of a key in a model's file; its type is the type there."""
 
 
+class Patience(msgspec.Struct, frozen=True):
+    """The longest gap wanted between two tokens of streams from a base priority on."""
+
+    priority: float
+    target_ms: float | None
+    """None: chosen by measuring."""
+    floor_ms: float = 50.0
+    """The least that measuring may choose."""
+
+
 class WorkerSpec(msgspec.Struct, frozen=True):
     """Everything a worker needs to know before it can load its model."""
 
@@ -27,8 +37,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     log_level: str
     heartbeat_s: float
     """Seconds between two signs of life."""
-    target_itl_ms: float | None = None
-    """The longest gap wanted between two tokens of a stream; None: chosen by measuring."""
+    patience: tuple[Patience, ...] = (Patience(0.0, None),)
+    """By rising priority; the first also holds for what is below it."""
     speculative: bool = False
     """True: streams verify drafts of what they may say next, where that pays."""
     log_format: Literal["console", "json"] = "console"

@@ -74,7 +74,7 @@ class Bench:
         if not self.context.generates:
             raise llama.LoadFailed("the model can't generate, and nothing else is measured")
         self._random = random.Random(0)
-        self._budget = StepBudget(spec.batch, spec.target_itl_ms)
+        self._budget = StepBudget(spec.batch, *spec.patience)
         """Kept from one measurement to the next, since it learns."""
 
     def close(self) -> None:

@@ -193,6 +193,10 @@ BAD: list[tuple[str, str]] = [
     ("target_itl_ms", "0"),
     ("target_itl_ms", "nan"),
     ("target_itl_ms", "60001"),
+    ("target_itl_ms", "urgent=0"),
+    ("target_itl_ms", "soon=50"),
+    ("target_itl_ms", "urgent=50,urgent=60"),
+    ("target_itl_ms", "urgent=50,,"),
     ("cache_type_k", "f8"),
     ("cache_type_v", "F16"),
     ("flash_attn", "true"),
@@ -493,6 +497,25 @@ def test_workers_follow_the_threads_asked_for(cores: int, threads: int) -> None:
 
 def test_what_is_asked_is_done() -> None:
     assert Config(workers=3, threads=5, slots=7).shape(2) == PoolShape(3, 7, 5)
+
+
+@pytest.mark.parametrize(
+    ("said", "targets"),
+    [
+        ("auto", [(0.0, None, 500.0), (1.0, None, 50.0), (2.0, None, 50.0)]),
+        ("75", [(0.0, 75.0, 50.0)]),
+        (
+            "urgent=50, batch=2000",
+            [(0.0, 2000.0, 500.0), (1.0, None, 50.0), (2.0, 50.0, 50.0)],
+        ),
+    ],
+)
+def test_classes_have_their_own_patience(
+    said: str, targets: list[tuple[float, float | None, float]], gguf: Path
+) -> None:
+    config = load({"model": gguf, "target_itl_ms": said}, {}, None)
+    found = config.worker_spec().patience
+    assert [(each.priority, each.target_ms, each.floor_ms) for each in found] == targets
 
 
 def test_worker_spec(gguf: Path) -> None:

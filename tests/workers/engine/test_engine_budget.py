@@ -8,6 +8,7 @@ import pytest
 from tests.support.engine_driver import Driver, driver, generate
 from workers.llama import Model
 from workers.planning.step_budget import StepBudget
+from workers.protocol import Patience
 
 LONG = "one two three four five six seven eight nine ten " * 9
 """Some 160 tokens, and steps of the driver hold 128."""
@@ -17,7 +18,7 @@ SHORT = "What is 2 + 2?"
 @pytest.fixture
 def hurried(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
     """With a target that no machine can keep, so that prompts get the least there is."""
-    budget = StepBudget(128, 0.001)
+    budget = StepBudget(128, Patience(0.0, 0.001))
     with driver(f32_model, f32_path, exact=True, n_ctx=1024, budget=budget) as made:
         yield made
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from workers.planning.step_budget import (
-    AUTO_FLOOR_MS,
     AUTO_MULTIPLE,
     BLOCK,
     FIRST_CHUNK,
@@ -15,7 +14,9 @@ from workers.planning.step_budget import (
     StepBudget,
     StepTimes,
 )
+from workers.protocol import Patience
 
+AUTO_FLOOR_MS = Patience(0.0, None).floor_ms
 Machine = Callable[[int, int], float]
 """Milliseconds of a step with so many decoding sequences and prompt tokens."""
 
@@ -70,7 +71,7 @@ def test_noise_and_outliers_do_not_mislead_it() -> None:
 
 def test_a_fit_stays_where_all_steps_are_alike() -> None:
     """What a token of a prompt costs is not forgotten while none is computed."""
-    budget = StepBudget(512, None)
+    budget = StepBudget(512)
     serve(budget, slow, 4, 1, 30)
     before = budget.prefill(8, 1)
     for _ in range(1000):
@@ -81,39 +82,39 @@ def test_a_fit_stays_where_all_steps_are_alike() -> None:
 @pytest.mark.parametrize("decodes", [1, 8, 32])
 @pytest.mark.parametrize("target", [400.0, 2000.0])
 def test_the_gap_stays_under_a_target(decodes: int, target: float) -> None:
-    ms = serve(StepBudget(512, target), slow, decodes, 1, 50)
+    ms = serve(StepBudget(512, Patience(0.0, target)), slow, decodes, 1, 50)
     assert slow(decodes, 1) < ms <= max(target, 1.3 * slow(decodes, 0))
     assert ms > 0.6 * min(target, slow(decodes, 512 - decodes)), "and uses what it allows"
 
 
 def test_automatically_it_is_a_small_multiple_of_a_step_without_prompts() -> None:
-    ms = serve(StepBudget(512, None), slow, 8, 1, 50)
+    ms = serve(StepBudget(512), slow, 8, 1, 50)
     assert 2 * slow(8, 0) < ms <= AUTO_MULTIPLE * slow(9, 0)
 
 
 def test_small_models_are_not_slowed_by_it() -> None:
     """20 tokens a second are smooth enough."""
-    ms = serve(StepBudget(2048, None), quick, 1, 1, 50)
+    ms = serve(StepBudget(2048), quick, 1, 1, 50)
     assert AUTO_FLOOR_MS / 2 < ms <= AUTO_FLOOR_MS
 
 
 def test_prompts_that_will_be_streams_may_cost_as_much_as_those() -> None:
     """Else a few streams that run would keep all the others waiting for their first token."""
-    alone, many = StepBudget(512, None), StepBudget(512, None)
+    alone, many = StepBudget(512), StepBudget(512)
     serve(alone, slow, 4, 1, 50)
     serve(many, slow, 4, 28, 50)
     assert many.prefill(4, 28) > 3 * alone.prefill(4, 1)
 
 
 def test_prompts_get_on_under_a_target_that_nothing_can_keep() -> None:
-    budget = StepBudget(512, 1.0)
+    budget = StepBudget(512, Patience(0.0, 1.0))
     serve(budget, slow, 8, 1, 50)
     assert budget.prefill(8, 1) >= 1
     assert serve(budget, slow, 8, 1, 1) > 1.1 * slow(8, 0)
 
 
 def test_it_adapts_when_the_machine_gets_slower() -> None:
-    budget = StepBudget(512, 500.0)
+    budget = StepBudget(512, Patience(0.0, 500.0))
     serve(budget, slow, 8, 1, 50)
 
     def slower(decodes: int, prefill: int) -> float:
@@ -124,31 +125,69 @@ def test_it_adapts_when_the_machine_gets_slower() -> None:
 
 def test_steps_without_streams_are_bounded_too() -> None:
     """Who comes while a long prompt is computed waits for its step."""
-    assert serve(StepBudget(4096, None), slow, 0, 1, 20) <= LONGEST_MS
+    assert serve(StepBudget(4096), slow, 0, 1, 20) <= LONGEST_MS
 
     def glacier(decodes: int, prefill: int) -> float:
         return 1000.0 * (1 + decodes + prefill)
 
-    budget = StepBudget(512, None)
+    budget = StepBudget(512)
     serve(budget, glacier, 0, 1, 20)
     assert budget.prefill(0, 1) == WORTHWHILE
 
 
 def test_the_first_chunk_is_small_and_all_fit_the_batch() -> None:
-    budget = StepBudget(128, None)
+    budget = StepBudget(128)
     assert budget.prefill(0, 1) == FIRST_CHUNK
     assert budget.prefill(126, 1) == 2
     assert budget.prefill(128, 1) == 1
     serve(budget, quick, 0, 1, 10)
     assert budget.prefill(0, 1) == 128
-    assert StepBudget(32, None).prefill(0, 1) == 32
+    assert StepBudget(32).prefill(0, 1) == 32
 
 
 def test_steps_are_made_of_whole_blocks() -> None:
     """Where that costs prompts less than half of what they may have."""
-    budget = StepBudget(512, 500.0)
+    budget = StepBudget(512, Patience(0.0, 500.0))
     serve(budget, slow, 4, 1, 20)
     steps = {decodes: decodes + budget.prefill(decodes, 1) for decodes in range(1, 33)}
     whole = [decodes for decodes, tokens in steps.items() if tokens % BLOCK == 0]
     assert whole[:16] == list(range(1, 17))
     assert all(tokens > decodes for decodes, tokens in steps.items())
+
+
+BY_CLASS = (Patience(0.0, None, 500.0), Patience(1.0, None), Patience(2.0, 20.0))
+
+
+def learned(machine: Machine) -> StepBudget:
+    budget = StepBudget(8192, *BY_CLASS)
+    for decodes in range(5):
+        for prefill in (0, 16, 64, 256):
+            budget.learn(decodes, prefill, machine(decodes, prefill))
+    return budget
+
+
+@pytest.mark.parametrize(
+    ("urgency", "target"),
+    [(-3.0, 500.0), (0.0, 500.0), (0.9, 500.0), (1.0, 50.0), (2.0, 20.0), (7.5, 20.0)],
+)
+def test_the_least_patient_stream_decides(urgency: float, target: float) -> None:
+    """Streams of the batch class alone get wide steps."""
+    prefill = learned(quick).prefill(2, 1, urgency)
+    assert target / 2 < quick(2, prefill) <= target
+
+
+def test_a_wide_step_is_not_begun_where_a_less_patient_prompt_waits() -> None:
+    """But that prompt has all of it, if it needs that much."""
+    budget = learned(quick)
+    wide, narrow = budget.prefill(2, 2, 0.0), budget.prefill(2, 2, 1.0)
+    assert budget.prefill(2, 2, 0.0, lambda priority: 40 if priority == 1 else 0) == narrow
+    needed = narrow + 1600
+    much = budget.prefill(2, 2, 0.0, lambda priority: needed if priority == 1 else 0)
+    assert narrow < needed - BLOCK < much <= needed < wide
+    assert budget.prefill(2, 2, 0.0, lambda priority: 10**6 if priority == 1 else 0) == wide
+
+
+def test_prompts_as_patient_as_the_streams_change_nothing() -> None:
+    budget = learned(quick)
+    same = budget.prefill(2, 2, 1.0, lambda priority: 1000 if priority <= 1 else 0)
+    assert same == budget.prefill(2, 2, 1.0)

@@ -48,6 +48,7 @@ from workers.protocol import (
     MemoryUnknown,
     ModelInfo,
     Pair,
+    Patience,
     PlanContext,
     ProtocolError,
     QuestionFailed,
@@ -184,7 +185,7 @@ SPECS = st.builds(
     main_gpu=SMALL,
     override_kv=st.dictionaries(TEXTS, st.booleans() | SMALL | NUMBERS | TEXTS, max_size=2),
     heartbeat_s=NUMBERS,
-    target_itl_ms=st.none() | NUMBERS,
+    patience=st.lists(st.builds(Patience, NUMBERS, st.none() | NUMBERS), max_size=3).map(tuple),
 )
 PLACES = st.builds(Where, TEXTS, IDS, SMALL)
 PLANS = st.builds(ContextMemory, SMALL, SMALL, SMALL, SMALL, SMALL) | st.builds(
@@ -268,6 +269,7 @@ def test_every_message_type_is_tried() -> None:
     kinds |= {
         ModelInfo,
         Load,
+        Patience,
         Sampling,
         Dry,
         Drafts,
