@@ -205,7 +205,7 @@ def test_without_keys_all_share_but_salts(shared_servers: SharedServers) -> None
     prompt = long("open servers")
     with server.client() as http, server.client() as other:
         cached, size = asked(http, "", CHAT, prompt)
-        assert cached == 0
+        assert cached < 10, "other tests' chats on this server began with the template's tokens"
         assert asked(other, "", CHAT, prompt) == (size - 1, 1)
         assert asked(other, "", CHAT, prompt, cache_salt="mine") == (0, size)
         assert asked(http, "", CHAT, prompt, cache_salt="mine") == (size - 1, 1)

@@ -40,7 +40,9 @@ class Unread:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.settimeout(DEADLINE_S)
         self.socket.connect((url.host, url.port))
-        content = json.dumps(CHAT.body(PROMPT, stream=True, n=CHOICES, **params)).encode()
+        # With logprobs each token has a chunk of its own, however fast they come.
+        body = CHAT.body(PROMPT, stream=True, n=CHOICES, logprobs=True, **params)
+        content = json.dumps(body).encode()
         head = f"POST {CHAT.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         self.socket.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
 
