@@ -82,7 +82,7 @@ def test_again_and_again(start_exact: StartExact, workers: int) -> None:
     expected = alone(server, PROMPTS[2], **params)
     stream = Streaming(server, PROMPTS[2], **params)
     for _ in range(4):
-        stream.wait_for(len(stream.pieces) + 20)
+        stream.wait_for(len(stream.text) + 60)
         holder = next(worker for worker in server.workers() if worker["busy"])
         kill(holder["pid"])
     assert whole(stream) == expected

@@ -67,7 +67,7 @@ def test_a_flood_of_embeddings(small: ForgeServer) -> None:
     stream = Streaming(small, "Tell me a story.", **{**ENDLESS, "max_tokens": 400}).wait_for(1)
     flood = Hanging(small, URL, {"input": FLOOD, "priority": "batch"})
     eventually(lambda: len(small.waiting()) > 50, "the flood is there")
-    stream.wait_for(len(stream.pieces) + 20)
+    stream.wait_for(len(stream.text) + 60)
     with small.client() as http:
         CHAT.ask(http, "hello", max_tokens=20, ignore_eos=True)
         CHAT.ask(http, "hello", max_tokens=20, ignore_eos=True)

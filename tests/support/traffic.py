@@ -162,9 +162,9 @@ class Streaming:
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def wait_for(self, pieces: int) -> "Streaming":
-        """Wait until it runs and has given so much."""
-        eventually(lambda: len(self.pieces) >= pieces, "the stream runs")
+    def wait_for(self, characters: int) -> "Streaming":
+        """Wait until it runs and has given so much; quick tokens share a piece."""
+        eventually(lambda: len(self.text) >= characters, "the stream runs")
         return self
 
     def finish(self) -> str:
