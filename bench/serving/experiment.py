@@ -27,7 +27,7 @@ WARM_REQUESTS, WARM_WORDS, WARM_TOKENS = 4, 50, 8
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is to be done on a model, in this order. ``ceiling``: the program that gives it."""
+    """Return the work on a model, in its order. ``ceiling``: the program that gives it."""
 
     model: Path
     sittings: list[Sitting]
@@ -139,7 +139,7 @@ class Experiment:
 
 
 def fitting(system: System, sitting: Sitting) -> Iterator[Workload]:
-    """What a system does in a sitting."""
+    """The work of a system in a sitting."""
     if not (system.drafts or sitting.settings.drafts):
         return
     for workload in sitting.workloads:

@@ -18,7 +18,7 @@ LEAST, MOST = 1 / 4, 3.0
 
 
 def good(answer: Answer) -> bool:
-    """Whether a person would have been content with it."""
+    """Return whether a person would have been content with it."""
     if answer.error or not answer.moments:
         return False
     return answer.ttft <= TTFT_S and all(end - begin <= GAP_S for begin, end in answer.gaps)

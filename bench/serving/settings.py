@@ -17,4 +17,4 @@ class Settings:
     threads: int
     batch: int
     drafts: bool = False
-    """Whether Forge may draft: random words make small models loop, and loops are copies."""
+    """True if Forge may draft: random words make small models loop, and loops are copies."""

@@ -112,7 +112,7 @@ def specification(
     name: str, settings: Settings, plan: Plan | Lifelike, only: list[str] | None,
     ceiling: Path | None,
 ) -> Spec:  # fmt: skip
-    """What is to be done on a model. ``only``: beginnings of the names of workloads."""
+    """Return the work on a model. ``only``: beginnings of the names of workloads."""
     context = known(settings.model).context
     if isinstance(plan, Lifelike):
         found = sittings(plan, settings, context, copies=copies(name))
@@ -129,7 +129,7 @@ def specification(
 
 
 def copies(name: str) -> bool:
-    """Whether a model has learned to repeat a text: random weights and tiny models have not."""
+    """True if a model has learned to repeat a text: random weights and tiny models have not."""
     return name not in (*SHAPES, EMBEDDED)
 
 

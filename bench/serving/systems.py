@@ -47,7 +47,7 @@ class System:
     is_peer: bool = True
     """Whether all workloads make sense; the bare engine is there for the closed loops alone."""
     drafts: bool = True
-    """Whether it may draft where the workload lets it; one that may not runs in those alone."""
+    """True if it may draft where the workload lets it; one that may not runs in those alone."""
 
 
 def forge(
@@ -117,7 +117,7 @@ def drafting(on: bool, tree: Path | None) -> list[str]:
 
 
 def drafts_exist(tree: Path | None = None) -> bool:
-    """Whether that Forge can draft at all."""
+    """True if that Forge can draft at all."""
     return _asked(tree, "print('speculative' in Config.model_fields)") == "True"
 
 
