@@ -25,6 +25,7 @@ from workers.kv.prefix_disk import opened
 from workers.kv.snapshots import SnapshotStore
 from workers.link import Link
 from workers.parent import die_with_parent
+from workers.planning.geometry import Geometries
 from workers.planning.step_budget import StepBudget
 from workers.prompter import Prompter
 from workers.protocol import Ready, StartupFailed, Violated, WorkerSpec
@@ -94,14 +95,7 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     except (llama.LoadFailed, TemplateFailed, SandboxFailed) as error:
         link.send(StartupFailed(str(error)))
         return
-    store = SnapshotStore(spec.cache_bytes, opened(spec))
-    kv = KVCache(context, geometries, store, cuts=model.can_cut)
-    embedder = Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots)
-    budget = StepBudget(spec.batch, *spec.patience)
-    drafts = spec.speculative and model.takes_back and context.generates
-    drafting = Drafting(context.rows) if drafts else None
-    outbox = Outbox()
-    engine = Engine(context, kv, embedder, inbox, link.receive, link.send, budget, outbox, drafting)
+    engine = _engine(model, spec, context, geometries, shape, link, inbox)
     name = Path(llama.readable(spec.model_path)).stem
     generates = context.generates
     info = msgspec.structs.replace(
@@ -123,7 +117,7 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
             generates=generates,
             broken=broken,
             name=spec.name,
-            drafts=drafts,
+            drafts=_drafts(model, spec, context),
         )
 
     def prompter() -> Prompter:
@@ -144,6 +138,35 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
         engine.run()
     except LedgerMismatch as violation:
         link.send(Violated(f"worker {os.getpid()}: {violation}"))
+
+
+def _drafts(model: llama.Model, spec: WorkerSpec, context: llama.Context) -> bool:
+    """Return whether tokens are drafted."""
+    return spec.speculative and model.takes_back and context.generates
+
+
+def _engine(
+    model: llama.Model,
+    spec: WorkerSpec,
+    context: llama.Context,
+    geometries: Geometries,
+    shape: llama.EmbeddingShape | None,
+    link: Link,
+    inbox: Inbox,
+) -> Engine:
+    """Put the engine together from its parts."""
+    store = SnapshotStore(spec.cache_bytes, opened(spec))
+    return Engine(
+        context,
+        KVCache(context, geometries, store, cuts=model.can_cut),
+        Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots),
+        inbox,
+        link.receive,
+        link.send,
+        StepBudget(spec.batch, *spec.patience),
+        Outbox(),
+        Drafting(context.rows) if _drafts(model, spec, context) else None,
+    )
 
 
 def compiled(sandbox: TemplateSandbox, model: llama.Model, spec: WorkerSpec) -> Compiled:
