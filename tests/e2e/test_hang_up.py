@@ -68,6 +68,10 @@ STEP = 128
 """The token budget of one step of the worker below."""
 
 
+UNTOLD = 20
+"""Tokens at most that a frame of 10 ms holds of a stream, in steps of half a millisecond."""
+
+
 @pytest.fixture(scope="module")
 def slow(shared_servers: SharedServers) -> ForgeServer:
     """Small steps, so that a long prompt takes many of them."""
@@ -138,9 +142,9 @@ def test_the_slot_is_free_within_one_step(
     else:
         pytest.fail(f"never caught in its {phase}")
     prefilled, sampled = settled(slow)
-    # The step in which it was stopped ends.
+    # The step in which it was stopped ends. What quick steps before it sampled may not be told yet.
     assert prefilled - stopped[0] <= STEP
-    assert sampled - stopped[1] <= 1
+    assert sampled - stopped[1] <= 1 + UNTOLD
 
 
 def test_neighbours_go_on(double: ForgeServer) -> None:

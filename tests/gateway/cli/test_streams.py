@@ -152,7 +152,8 @@ def test_a_terminal_that_knows_ascii_alone(
     shell: Shell, tmp_path: Path, terminal: dict[str, str]
 ) -> None:
     shutil.copy(EMBEDDED_MODEL, tmp_path / "mod\u00e8le.gguf")
-    listed = shell.run("list", str(tmp_path), **terminal)
+    # Wide, or the name may be broken where the folder's name is long.
+    listed = shell.run("list", str(tmp_path), COLUMNS="300", **terminal)
     assert listed.code == 0
     assert b"le.gguf" in listed.out
     for command in (["--help"], ["show", "forge-tiny"], ["run", "--max-tokens", "3", "\u00e9"]):
