@@ -24,7 +24,7 @@ class Spare:
     """At most one waiting process."""
 
     def __init__(self, make: Callable[[], WorkerProcess], wanted: Callable[[], bool]) -> None:
-        """``wanted`` is asked before ``make``."""
+        """``wanted`` is asked before ``make``, which may raise OSError."""
         self._make = make
         self._wanted = wanted
         self._pause = FIRST_S
@@ -47,8 +47,8 @@ class Spare:
             await self._discard()
             self._pause = min(2 * self._pause, MOST_S)
         elif self._process is None and self._wanted():
-            process = self._make()
             try:
+                process = self._make()
                 process.spawn()
             except OSError as error:
                 log.warning("no spare process can be started: %s", error)
