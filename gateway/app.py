@@ -20,7 +20,7 @@ from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
-from gateway.api.responses import Archive, Responses
+from gateway.api.responses import Archive, Conversations, Responses
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
@@ -239,6 +239,7 @@ class Gateway:
         described = [
             *OpenAI(service).endpoints(),
             *Responses(service, archive).endpoints(),
+            *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),

@@ -272,7 +272,7 @@ class InputProcessor:
         thinking: bool,
         form: ChatFormat,
         judge: Judge | None,
-        texts: Mapping[str, str],
+        texts: Mapping[str, str] | None = None,
     ) -> str:
         """Return the grammar of the whole answer, or of its rest: text, calls and thoughts."""
         if not isinstance(prompt, Chat):

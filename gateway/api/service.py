@@ -72,6 +72,16 @@ class Service:
             raise self.registry.unknown(raw["model"])
         return served, given
 
+    def parse_alone(
+        self, request: Request, type_: type[body.Body], raw: dict[str, Any]
+    ) -> body.Body:
+        """Return a body that is for no model. Raises a BadRequest."""
+        ignored = None if self.config.unknown_parameters == "refuse" else IgnoredFields()
+        given = body.parse(type_, raw, ignored)
+        request.state.ignored_fields = ignored
+        self.tell_ignored(request, raw)
+        return given
+
     def tell_ignored(self, request: Request, raw: dict[str, Any]) -> None:
         """Note what of a body was ignored so far, for the response's headers and the log."""
         ignored: IgnoredFields | None = request.state.ignored_fields

@@ -5,10 +5,11 @@ template, writes the grammar that binds the model to valid calls, and parses wha
 """
 
 from workers.chat_format.detect import detect, starts_thinking
+from workers.chat_format.escaped_regex import NotQuotable
 from workers.chat_format.formats import CallFormat, ChatFormat
 from workers.chat_format.grammar import text_rule
 from workers.chat_format.output import OutputParser, ParsedOutput, together
-from workers.chat_format.text_in_json import NotQuotable, text_in_json
+from workers.chat_format.text_in_json import text_in_json
 from workers.chat_format.thoughts import Thoughts
 
 __all__ = [

@@ -1,25 +1,32 @@
-r"""A grammar of texts as one of JSON strings' insides. Pure.
+r"""A grammar of texts as one of those texts inside JSON strings. Pure.
 
 A custom tool takes a text, and a model writes it as a string of JSON: a line's end is ``\n``, a
-quote ``\"``. So each literal and each expression of the tool's grammar is written for the text that
-stands for what it matches; the rules around them stay.
+quote ``\"``. So each literal and each expression of the tool's grammar is written for what stands
+in JSON for the texts that it matches (:mod:`workers.chat_format.escaped_regex`); the rules stay.
 
-In numbers: ``/[^a]/`` has 35 characters that JSON escapes (``"``, ``\``, 32 controls), and
-becomes ``(?:[[^a]--["\\\x00-\x1F]]|\\u0000|...|\\"|\\\\)``; ``"a\n"`` becomes ``"a\\n"``.
+A terminal that may match an escape becomes a rule of that, under another name, and so does each
+terminal that is made of it.
 """
 
 import json
 import re
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-ESCAPED = '"\\' + "".join(map(chr, range(32)))
-"""The characters that JSON escapes."""
-PLAIN = r'"\\\x00-\x1F'
-"""The same, inside of a class."""
-CLASSES = "dDwWsS"
-ASSERTIONS = "bBAzZG"
-CHARACTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
+from workers.chat_format.escaped_regex import (
+    Chars,
+    Node,
+    NotQuotable,
+    Reader,
+    Repeated,
+    chars,
+    escape,
+    escapes,
+    literal,
+    pattern,
+    written,
+)
+
 COMMON = {
     "DIGIT": "[0-9]",
     "HEXDIGIT": "[0-9a-fA-F]",
@@ -44,21 +51,34 @@ COMMON = {
 
 _TOKEN = re.compile(
     r"""
-    (?P<comment>(?://|\#)[^\n]*)
-    | (?P<import>%import\s+common\s*\.\s*(?P<one>\w+)(?:\s*->\s*(?P<named>\w+))?)
-    | (?P<several>%import\s+common\s*\((?P<names>[^)]*)\))
-    | (?P<range>(?P<low>"(?:\\.|[^"\\\n])+")\s*\.\.\s*(?P<high>"(?:\\.|[^"\\\n])+"))
-    | (?P<string>"(?:\\.|[^"\\\n])*")(?P<fold>i?)
+    (?P<comment>(?://|\#)[^\n]*|->\s*\w+)
+    | %import\s+common\s*\.\s*(?P<imported>\w+)(?:\s*->\s*(?P<renamed>\w+))?
+    | %import\s+common\s*\((?P<imports>[^)]*)\)
+    | "(?P<low>(?:\\.|[^"\\\n])+)"\s*\.\.\s*"(?P<high>(?:\\.|[^"\\\n])+)"
+    | "(?P<string>(?:\\.|[^"\\\n])*)"(?P<fold>i?)
     | /(?P<regex>(?:\\.|[^/\\\n])+)/(?P<flags>[a-z]*)
-    | (?P<refused>%(?!ignore\b)\w*|[&~@<>/"])
-    | (?P<other>[^"/&~@<>%\#]+|.)
+    | (?P<ignore>%ignore\b)
+    | (?P<defined>(?:(?<=\n)|\A)[ \t]*(?P<terminal>_*[A-Z][A-Z0-9_]*)(?=\s*:))
+    | (?P<rule>(?:(?<=\n)|\A)[ \t]*[!?]?_*[a-z]\w*(?=[^\n:]*:))
+    | (?P<name>_*[A-Za-z]\w*)
+    | (?P<refused>%\w*|[&~@<>/"])
+    | (?P<other>[^"/&~@<>%\#\w-]+|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
 
 
-class NotQuotable(ValueError):
-    """The grammar has something that can't be written inside JSON; the text says what."""
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A part of the grammar: what it matches, a terminal that it names, or its text."""
+
+    text: str
+    node: Node | None = None
+    terminal: str | None = None
+    within: str | None = None
+    """The terminal in whose definition it stands."""
+    ignored: bool = False
+    """It stands behind ``%ignore``."""
 
 
 def text_in_json(lark: str) -> str:
@@ -66,193 +86,121 @@ def text_in_json(lark: str) -> str:
 
     Raises :class:`NotQuotable`.
     """
-    return "".join(map(_token, _TOKEN.finditer(lark)))
+    tokens = list(_tokens(lark))
+    changed = _changed(tokens)
+    return "".join(_written(token, tokens, changed) for token in tokens)
 
 
-def _token(found: re.Match[str]) -> str:
-    match found.lastgroup:
-        case "import":
-            return _terminal(found["one"], found["named"])
-        case "several":
-            return "\n".join(_terminal(name.strip(), None) for name in found["names"].split(","))
-        case "range":
-            low, high = _value(found["low"]), _value(found["high"])
-            if len(low) != 1 or len(high) != 1:
-                raise NotQuotable("a range is between two characters")
-            return _between(f"[{_in_class(low)}-{_in_class(high)}]", "")
-        case "fold":
-            return _literal(_value(found["string"]), found["fold"])
-        case "flags":
-            return _between(found["regex"].replace("\\/", "/"), found["flags"])
-        case "refused":
-            raise NotQuotable(f"{found['refused']!r} is not for texts in JSON")
-        case "comment":
-            return ""
-    return found[0]
+def _tokens(lark: str) -> Iterator[_Token]:
+    within: str | None = None
+    ignored = False
+    for found in _TOKEN.finditer(lark):
+        if found["defined"] is not None:
+            within, ignored = found["terminal"], False
+            yield _Token(found[0], terminal=within, within=within)
+        elif found["rule"] is not None:
+            within, ignored = None, False
+            yield _Token(found[0])
+        elif found["imported"] is not None:
+            yield from _import(found["imported"], found["renamed"] or found["imported"])
+        elif found["imports"] is not None:
+            for name in found["imports"].split(","):
+                yield from _import(name.strip(), name.strip())
+        elif found["ignore"] is not None:
+            within, ignored = None, True
+        elif found["comment"] is None:
+            yield from _plain(found, within, ignored)
+            ignored = ignored and found[0].isspace()
 
 
-def _terminal(name: str, as_name: str | None) -> str:
+def _plain(found: re.Match[str], within: str | None, ignored: bool) -> Iterator[_Token]:
+    if found["refused"] is not None:
+        raise NotQuotable(f"{found['refused']!r} is not for texts in JSON")
+    node: Node | None = None
+    terminal = None
+    if found["low"] is not None:
+        node = _range(_value(found["low"]), _value(found["high"]))
+    elif found["string"] is not None:
+        node = literal(_value(found["string"]), fold=bool(found["fold"]))
+    elif found["regex"] is not None:
+        node = Reader(found["regex"].replace("\\/", "/"), found["flags"]).read()
+    elif found["name"] is not None and found["name"].strip("_")[0].isupper():
+        terminal = found["name"]
+    if ignored and node is None and terminal is None:
+        return
+    yield _Token(found[0], node, terminal, within, ignored)
+
+
+def _import(name: str, as_name: str) -> Iterator[_Token]:
     if name not in COMMON:
         raise NotQuotable(f"there is no common terminal {name[:40]!r}")
-    return f"{as_name or name}: {_between(COMMON[name], '')}"
+    yield _Token(f"\n{as_name}", terminal=as_name, within=as_name)
+    yield _Token(": ")
+    yield _Token("", Reader(COMMON[name]).read(), within=as_name)
+    yield _Token("\n")
 
 
-def _value(literal: str) -> str:
+def _value(text: str) -> str:
     try:
-        return str(json.loads(literal))
+        return str(json.loads(f'"{text}"'))
     except ValueError:
-        raise NotQuotable(f"{literal[:40]} is no string") from None
+        raise NotQuotable(f"{text[:40]!r} is no string") from None
 
 
-def _as_json(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+def _range(low: str, high: str) -> Node:
+    if len(low) != 1 or len(high) != 1 or high < low:
+        raise NotQuotable("a range is between two characters")
+    inner = "-".join("\\" + end if end in "\\]^-[" else end for end in (low, high))
+    return chars(lambda character: low <= character <= high, inner)
 
 
-def _literal(text: str, fold: str) -> str:
-    """Return a literal; where letters of both cases match, those of escapes still don't."""
-    if not fold or not any(character in ESCAPED for character in text):
-        return json.dumps(_as_json(text), ensure_ascii=False) + fold
-    parts = re.findall(r'[^"\\\x00-\x1f]+|["\\\x00-\x1f]+', text)
-    written = (
-        json.dumps(_as_json(part), ensure_ascii=False) + ("" if part[0] in ESCAPED else fold)
-        for part in parts
-    )
-    return f"({' '.join(written)})"
+def _changed(tokens: list[_Token]) -> dict[str, str]:
+    """Return the new names of the terminals that may match an escape."""
+    uses: dict[str, set[str]] = {}
+    todo = []
+    for token in tokens:
+        if token.within is None:
+            continue
+        if token.node is not None and escapes(token.node):
+            todo.append(token.within)
+        if token.terminal is not None and token.terminal != token.within:
+            uses.setdefault(token.terminal, set()).add(token.within)
+    found: dict[str, str] = {}
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found[name] = f"in_json_{len(found)}"
+            todo += uses.get(name, ())
+    return found
 
 
-def _between(pattern: str, flags: str) -> str:
-    """Return an expression as Lark writes it."""
-    if set(flags) - set("isu"):
-        raise NotQuotable(f"the flags {flags[:10]!r} of an expression")
-    return f"/{_Expression(pattern, flags).quoted().replace('/', chr(92) + '/')}/"
+def _written(token: _Token, tokens: list[_Token], changed: dict[str, str]) -> str:
+    if token.ignored:
+        return _ignored(token, tokens, changed)
+    if token.terminal is not None:
+        head = "\n" if token.text.startswith("\n") else ""
+        return head + changed.get(token.terminal, token.terminal)
+    return token.text if token.node is None else f"({written(token.node)})"
 
 
-class _Expression:
-    """One regular expression, read from its first character to its last."""
-
-    def __init__(self, pattern: str, flags: str) -> None:
-        self._pattern = pattern
-        self._at = 0
-        self._flags = [flags]
-        """Those of the groups that are open, the innermost last."""
-
-    def quoted(self) -> str:
-        return "".join(self._pieces())
-
-    def _pieces(self) -> Iterator[str]:
-        while self._at < len(self._pattern):
-            character = self._pattern[self._at]
-            self._at += 1
-            if character == "(":
-                yield self._open()
-            elif character == ")":
-                if len(self._flags) == 1:
-                    raise NotQuotable("a bracket that was not opened")
-                self._flags.pop()
-                yield ")"
-            elif character == "[":
-                yield self._class()
-            elif character == "\\":
-                yield self._escape()
-            elif character == ".":
-                yield self._any()
-            elif character in "^$":
-                raise NotQuotable(f"the anchor {character!r} in an expression")
-            elif character in "|*+?":
-                yield character
-            elif character == "{":
-                yield self._repeat()
-            else:
-                yield self._character(character)
-
-    def _any(self) -> str:
-        if "s" in self._flags[-1]:
-            return self._set(r"[\s\S]", r"\s\S")
-        return self._set(r"[^\n]", r"^\n")
-
-    def _take(self, pattern: str) -> str:
-        """Return what matches here, and go on behind it; "" if nothing does."""
-        found = re.compile(pattern).match(self._pattern, self._at)
-        if found is None:
-            return ""
-        self._at = found.end()
-        return found[0]
-
-    def _open(self) -> str:
-        flags = self._flags[-1]
-        if more := self._take(r"\?[is]*:"):
-            flags += more[1:-1]
-        elif self._pattern.startswith("?", self._at):
-            raise NotQuotable("a group that begins with '(?'")
-        self._flags.append(flags)
-        return "(?:"
-
-    def _repeat(self) -> str:
-        times = self._take(r"[0-9]+(,[0-9]*)?\}")
-        return "{" + times if times else self._character("{")
-
-    def _class(self) -> str:
-        inner = self._take(r"\^?\]?(?:\\.|[^\]\\\[])*(?=\])")
-        if not inner or re.search(r"&&|--|~~", inner) or not self._take(r"\]"):
-            raise NotQuotable("a class of characters of an unusual form")
-        return self._set(f"[{inner}]", inner)
-
-    def _escape(self) -> str:
-        kind = self._take(r"(?s:.)")
-        if kind in CLASSES:
-            return self._set(f"\\{kind}", f"\\{kind}")
-        if kind in ("p", "P"):
-            return self._property(kind)
-        if not kind or kind in ASSERTIONS or kind in "123456789":
-            raise NotQuotable(f"'\\{kind}' in an expression")
-        if kind in "xu":
-            return self._character(self._numbered(kind))
-        return self._character(CHARACTERS.get(kind, kind))
-
-    def _numbered(self, kind: str) -> str:
-        usual = "[0-9a-fA-F]{2}" if kind == "x" else "[0-9a-fA-F]{4}"
-        digits = self._take(rf"\{{[0-9a-fA-F]{{1,6}}\}}|{usual}")
-        try:
-            return chr(int(digits.strip("{}"), 16))
-        except (ValueError, OverflowError):
-            raise NotQuotable("an escape without a character") from None
-
-    def _property(self, kind: str) -> str:
-        name = self._take(r"\{\^?\w{1,2}\}|\w").strip("{}")
-        if not name or name.startswith("^"):
-            raise NotQuotable("a property of characters that is no general category")
-
-        def has(character: str) -> bool:
-            return unicodedata.category(character).startswith(name) == (kind == "p")
-
-        return self._chosen(has, f"\\{kind}{{{name}}}")
-
-    def _set(self, python: str, inner: str) -> str:
-        """Return a set of characters, which Python's ``re`` writes as the first."""
-        try:
-            known = re.compile(python, re.IGNORECASE if "i" in self._flags[-1] else 0)
-        except re.error as error:
-            raise NotQuotable(f"a class of characters: {error}") from None
-        return self._chosen(lambda character: known.fullmatch(character) is not None, inner)
-
-    def _chosen(self, has: Callable[[str], bool], inner: str) -> str:
-        ways = [self._folded(f"[[{inner}]--[{PLAIN}]]")]
-        ways += [_escaped(_as_json(character)) for character in ESCAPED if has(character)]
-        return f"(?:{'|'.join(ways)})"
-
-    def _character(self, character: str) -> str:
-        if character in ESCAPED:
-            return f"(?:{_escaped(_as_json(character))})"
-        return self._folded(_escaped(character))
-
-    def _folded(self, plain: str) -> str:
-        return f"(?i:{plain})" if "i" in self._flags[-1] else plain
-
-
-def _escaped(text: str) -> str:
-    """Return an expression that matches a text alone."""
-    return re.sub(r"[][\\.^$|?*+(){}&~#/-]", r"\\\g<0>", text)
-
-
-def _in_class(character: str) -> str:
-    return "\\" + character if character in "\\]^-[" else character
+def _ignored(token: _Token, tokens: list[_Token], changed: dict[str, str]) -> str:
+    """Return what is ignored: terminals alone may be, so each escape by itself."""
+    node = token.node
+    if token.terminal is not None:
+        if token.terminal not in changed:
+            return f"\n%ignore {token.terminal}\n"
+        parts = [t for t in tokens if t.within == token.terminal and t.terminal != t.within]
+        nodes = [t.node for t in parts if t.node is not None]
+        if len(nodes) != 1 or any(
+            t.terminal or t.text.strip() not in ("", ":") for t in parts if t.node is None
+        ):
+            raise NotQuotable("'%ignore' of a terminal that is no single expression")
+        node = nodes[0]
+    assert node is not None, "it is one or the other"
+    if not escapes(node):
+        return f"\n%ignore /{pattern(node)}/\n"
+    inner = node.part if isinstance(node, Repeated) and node.times in "+*" else node
+    if not isinstance(inner, Chars):
+        raise NotQuotable("'%ignore' of more than a set of characters")
+    ways = [f"/{inner.plain}+/"] if inner.plain else []
+    return "".join(f"\n%ignore {way}\n" for way in [*ways, *map(escape, inner.escaped)])

@@ -5,4 +5,5 @@ become the dialect's in :mod:`gateway.api.responses.writer`, and nothing else kn
 """
 
 from gateway.api.responses.archive import Archive as Archive
+from gateway.api.responses.conversations import Conversations as Conversations
 from gateway.api.responses.endpoints import Responses as Responses

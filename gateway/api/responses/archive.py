@@ -9,7 +9,7 @@ import orjson
 
 from gateway.api.responses.bounded_store import BoundedStore
 from gateway.api.responses.event_log import EventLog
-from gateway.api.responses.history import Item, Link
+from gateway.api.responses.history import HistoryLink, Item
 from gateway.api.responses.items import size_of
 from gateway.api.responses.types import ConversationObject, ResponseObject
 from gateway.core.clock import NANO
@@ -24,7 +24,7 @@ class StoredResponse:
     body: ResponseObject
     """As it is now: it grows where it is still at work."""
     input: list[Item]
-    link: Link
+    link: HistoryLink
     log: EventLog | None = None
     """Of one in the background."""
     stop: Callable[[], None] = lambda: None

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Kept(Generic[T]):
+class _StoredValue(Generic[T]):
     value: T
     size: int
     born_ns: int
@@ -30,7 +30,7 @@ class _Kept(Generic[T]):
 class _Shelf(Generic[T]):
     """One owner's values, oldest first."""
 
-    kept: OrderedDict[str, _Kept[T]]
+    kept: OrderedDict[str, _StoredValue[T]]
     size: int = 0
 
 
@@ -59,7 +59,7 @@ class BoundedStore(Generic[T]):
         if size > self.room:
             return False
         shelf = self._shelves.setdefault(owner, _Shelf(OrderedDict()))
-        shelf.kept[id_] = _Kept(value, 0, self._clock_ns())
+        shelf.kept[id_] = _StoredValue(value, 0, self._clock_ns())
         self.resize(owner, id_, size)
         return owner in self._shelves and id_ in self._shelves[owner].kept
 

@@ -15,7 +15,7 @@ from gateway.api.responses.archive import Archive, StoredResponse, listed
 from gateway.api.responses.background import BackgroundRun
 from gateway.api.responses.body import ResponseBody
 from gateway.api.responses.generation import Generation
-from gateway.api.responses.history import Link
+from gateway.api.responses.history import HistoryLink
 from gateway.api.responses.items import named, size_of
 from gateway.api.responses.places import QueuePlaces
 from gateway.api.responses.prompt import ReadInput, read_input
@@ -219,7 +219,7 @@ class Responses:
 
     def _stored(self, generation: Generation, read: ReadInput) -> StoredResponse:
         items = named(read.given, generation.ticket.request_id)
-        link = Link(items, size_of(items), read.link)
+        link = HistoryLink(items, size_of(items), read.link)
         return StoredResponse(generation.writer.response, items, link)
 
     def _ended(

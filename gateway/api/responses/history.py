@@ -12,12 +12,12 @@ from typing import Any
 Item = dict[str, Any]
 
 
-class Link:
+class HistoryLink:
     """The items of one response, input and output, and what they follow."""
 
     __slots__ = ("_holders", "items", "parent", "size")
 
-    def __init__(self, items: list[Item], size: int, parent: Link | None) -> None:
+    def __init__(self, items: list[Item], size: int, parent: HistoryLink | None) -> None:
         """``size``: bytes of the items."""
         self.items = items
         self.size = size
@@ -51,7 +51,7 @@ class Link:
 
     def hold(self, counted: Callable[[int], None]) -> None:
         """Note one more that needs it; ``counted`` learns of the bytes that are held newly."""
-        link: Link | None = self
+        link: HistoryLink | None = self
         while link is not None:
             link._holders += 1
             if link._holders > 1:
@@ -61,7 +61,7 @@ class Link:
 
     def release(self, counted: Callable[[int], None]) -> None:
         """Note one less; ``counted`` learns of the bytes that are free, as negative numbers."""
-        link: Link | None = self
+        link: HistoryLink | None = self
         while link is not None:
             link._holders -= 1
             if link._holders:

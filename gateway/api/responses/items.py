@@ -11,9 +11,9 @@ import orjson
 
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.openai.parts import MEDIA, TEXTS, OtherPart, text_of
+from gateway.api.responses.called_tool import flat
 from gateway.api.responses.text_argument import NAME as TEXT
 from gateway.api.responses.thoughts import opened
-from gateway.api.responses.tools import flat
 from gateway.conversation import (
     AnyBlock,
     CallBlock,
@@ -206,6 +206,13 @@ def given_items(given: str | list[Item] | None) -> list[Item]:
     return given
 
 
+def as_written(items: Any) -> Any:
+    """Return a list of validated items as the client wrote them; a text as it is."""
+    if items is None or isinstance(items, str):
+        return items
+    return [item.model_dump(exclude_unset=True) for item in items]
+
+
 def named(items: Iterable[Item], request: str) -> list[Item]:
     """Return items with an id and a type each, and messages' contents as parts."""
     return [_named(item, f"{request}i{at:02x}") for at, item in enumerate(items)]
@@ -221,7 +228,7 @@ def _named(item: Item, name: str) -> Item:
         found.setdefault("status", "completed")
         if isinstance(found.get("content"), str):
             assistant = found.get("role") == "assistant"
-            more = {"annotations": []} if assistant else {}
+            more: Item = {"annotations": []} if assistant else {}
             part = {"type": "output_text" if assistant else "input_text"}
             found["content"] = [{**part, "text": found["content"], **more}]
     return found

@@ -1,16 +1,16 @@
 """The whole input of a request: what is stored of its conversation, what is new, and its tools."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.responses.archive import Archive
 from gateway.api.responses.body import InputBody
-from gateway.api.responses.history import Link
+from gateway.api.responses.history import HistoryLink
 from gateway.api.responses.items import (
     Item,
+    as_written,
     given_items,
     is_reference,
     kind_of,
@@ -32,7 +32,7 @@ class ReadInput:
     tools: ToolTable
     given: list[Item]
     """The items that the request brings."""
-    link: Link | None
+    link: HistoryLink | None
     """What they follow, if that is a stored response."""
     earlier_size: int
     """Bytes of the items that were stored."""
@@ -43,7 +43,7 @@ def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInpu
     owner = request.state.key.name
     ignored: IgnoredFields | None = getattr(request.state, "ignored_fields", None)
     link, earlier = _earlier(given, archive, owner)
-    items = given_items(_plain(given.input))
+    items = given_items(as_written(given.input))
     if any(map(is_reference, items)):
         items = referred(items, archive.items(owner).get)
     whole = [*earlier, *items]
@@ -62,7 +62,9 @@ def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInpu
     return ReadInput(chat, tools, items, link, size_of(earlier))
 
 
-def _earlier(given: InputBody, archive: Archive, owner: str) -> tuple[Link | None, list[Item]]:
+def _earlier(
+    given: InputBody, archive: Archive, owner: str
+) -> tuple[HistoryLink | None, list[Item]]:
     """Return what is stored of the conversation. Raises BadRequest or NotFound."""
     if given.conversation_id is not None:
         conversation = archive.conversation(owner, given.conversation_id)
@@ -85,14 +87,7 @@ def _earlier(given: InputBody, archive: Archive, owner: str) -> tuple[Link | Non
 def _instructions(given: InputBody) -> list[Turn]:
     """Return the turns that come first, if there are any."""
     if isinstance(given.instructions, list):
-        return turns(_plain(given.instructions), 0, None)
+        return turns(as_written(given.instructions), 0, None)
     if not given.instructions:
         return []
     return [Turn("system", [TextBlock(given.instructions)])]
-
-
-def _plain(items: Any) -> Any:
-    """Return items as the client wrote them."""
-    if isinstance(items, list):
-        return [item.model_dump(exclude_unset=True) for item in items]
-    return items

@@ -16,6 +16,7 @@ from gateway.api.nested import Extensible
 from gateway.api.openai.tools import MAX_TOOLS, NOT_OBJECTS
 from gateway.api.other_names import of_pattern
 from gateway.api.responses import text_argument
+from gateway.api.responses.called_tool import CalledTool, flat
 from gateway.api.schemas import GrammarSource, Schema
 from gateway.conversation import FUNCTION_NAME, function_tool
 from gateway.core.errors import BadRequest
@@ -124,15 +125,6 @@ Choice = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class CalledTool:
-    """A tool as its calls are told."""
-
-    name: str
-    namespace: str | None = None
-    custom: bool = False
-
-
 @dataclass(slots=True)
 class ToolTable:
     """The tools of one request, by the names that the model knows."""
@@ -156,11 +148,6 @@ class ToolTable:
         self.by_name[name] = tool
         self.paths.append(path)
         return name
-
-
-def flat(namespace: str | None, name: str) -> str:
-    """Return a tool's name as the model knows it."""
-    return f"{namespace}__{name}" if namespace else name
 
 
 _ADAPTER: TypeAdapter[list[Any]] = TypeAdapter(Declarations)

@@ -11,34 +11,37 @@ A text "Hi" is told as created, in_progress, output_item.added, content_part.add
 output_text.delta, output_text.done, content_part.done, output_item.done, completed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from gateway.api.openai.chat import token_logprob
-from gateway.api.openai.types import TokenLogprob
+from gateway.api.openai.logprobs import token_logprob
+from gateway.api.responses.called_tool import CalledTool
 from gateway.api.responses.text_argument import TextArgument
 from gateway.api.responses.thoughts import sealed
-from gateway.api.responses.tools import CalledTool
-from gateway.api.responses.types import (
-    CustomCallItem,
-    FunctionCallItem,
-    ItemStatus,
-    MessageItem,
-    OutputItem,
-    ReasoningItem,
-    ResponseError,
-    ResponseEvent,
-    ResponseObject,
-    ResponseUsage,
-    Status,
-)
 from workers.protocol import CallDelta, Delta, Finished
+
+if TYPE_CHECKING:
+    from gateway.api.openai.types import TokenLogprob
+    from gateway.api.responses.types import (
+        CustomCallItem,
+        FunctionCallItem,
+        ItemStatus,
+        MessageItem,
+        ReasoningItem,
+        ResponseError,
+        ResponseEvent,
+        ResponseObject,
+        ResponseUsage,
+        Status,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How a client wants to be told."""
+    """A client's wishes about how it is told."""
 
     summary: bool = False
     """True: thoughts come as a summary, which user interfaces show, not as reasoning text."""
@@ -47,7 +50,7 @@ class Wishes:
     logprobs: bool = False
 
 
-Emit = Callable[..., ResponseEvent]
+Emit = Callable[..., "ResponseEvent"]
 
 
 class _Message:
@@ -146,9 +149,9 @@ class _Call:
         self.item: FunctionCallItem | CustomCallItem
         if tool.custom:
             self._text = TextArgument()
-            self.item = cast(CustomCallItem, {"type": "custom_tool_call", **head, "input": ""})
+            self.item = cast("CustomCallItem", {"type": "custom_tool_call", **head, "input": ""})
         else:
-            self.item = cast(FunctionCallItem, {"type": "function_call", **head, "arguments": ""})
+            self.item = cast("FunctionCallItem", {"type": "function_call", **head, "arguments": ""})
         self._pieces: list[str] = []
 
     def begun(self) -> list[ResponseEvent]:
@@ -297,7 +300,7 @@ class EventWriter:
             at += 1
         return f"{prefix}_{self._name}{at:02x}", at
 
-    def _begin(self, made: "_Message | _Thought | _Call") -> list[ResponseEvent]:
+    def _begin(self, made: _Message | _Thought | _Call) -> list[ResponseEvent]:
         found = self._close("completed")
         self._open = made
         at = len(self.response["output"])
@@ -312,7 +315,7 @@ class EventWriter:
         found = grown.end()
         grown.item["status"] = status
         at = len(self.response["output"])
-        self.response["output"].append(cast(OutputItem, grown.item))
+        self.response["output"].append(grown.item)
         return [*found, self._emit("response.output_item.done", output_index=at, item=grown.item)]
 
     # ------------------------------------------------------------------ events
@@ -329,4 +332,4 @@ class EventWriter:
     def _emit(self, type_: str, **fields: Any) -> ResponseEvent:
         event = {"type": type_, "sequence_number": self._number, **fields}
         self._number += 1
-        return cast(ResponseEvent, event)
+        return cast("ResponseEvent", event)

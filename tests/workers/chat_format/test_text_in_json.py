@@ -99,7 +99,7 @@ def test_a_literal_takes_the_same_texts(literal: str, fold: bool, text: str) -> 
     ],
 )
 def test_a_grammar_of_patches_takes_the_same_texts(text: str) -> None:
-    plain = PATCH.replace(" -> line", "")
+    plain = PATCH
     assert takes(text_in_json(plain), inside(text)) == takes(plain, text)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.api.responses.called_tool import CalledTool
 from gateway.api.responses.thoughts import opened
-from gateway.api.responses.tools import CalledTool
 from gateway.api.responses.types import ResponseUsage
 from gateway.api.responses.writer import EventWriter, Wishes
 from workers.protocol import CallDelta, Delta, Extra, Finished
