@@ -278,7 +278,8 @@ class Reader:
 
     def _set(self, inner: str) -> Node:
         try:
-            known = re.compile(f"[{inner}]", re.IGNORECASE if "i" in self._flags else 0)
+            fold = re.IGNORECASE if "i" in self._flags else 0
+            known = re.compile(f"[{inner}]", re.ASCII | fold)  # asked about ASCII alone
         except re.error as error:
             raise NotQuotable(f"a class of characters: {error}") from None
         found = chars(lambda character: known.fullmatch(character) is not None, inner)

@@ -160,7 +160,9 @@ class ResponseBody(InputBody):
     prompt_cache_key: str | None = None
     """Told again: a conversation finds its cached prefix by itself."""
     safety_identifier: str | None = None
+    """A name only, told again."""
     user: str | None = None
+    """A name only, told again."""
 
     def check(self) -> None:
         super().check()

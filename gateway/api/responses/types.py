@@ -60,7 +60,6 @@ class FunctionCallItem(TypedDict):
 class CustomCallItem(TypedDict):
     id: str
     type: Literal["custom_tool_call"]
-    status: ItemStatus
     call_id: str
     name: str
     namespace: NotRequired[str]
@@ -159,7 +158,6 @@ class ResponseEvent(TypedDict):
     delta: NotRequired[str]
     logprobs: NotRequired[list[TokenLogprob]]
     text: NotRequired[str]
-    name: NotRequired[str]
     arguments: NotRequired[str]
     input: NotRequired[str]
 

@@ -142,16 +142,17 @@ class _Call:
     def __init__(self, id_: str, call_id: str, at: int, emit: Emit, tool: CalledTool) -> None:
         self._emit = emit
         self._place = {"output_index": at, "item_id": id_}
-        self._name = tool.name
         self._text: TextArgument | None = None
-        named = {"namespace": tool.namespace} if tool.namespace is not None else {}
-        head = {"id": id_, "status": "in_progress", "call_id": call_id, "name": tool.name, **named}
+        head: dict[str, Any] = {"id": id_, "call_id": call_id, "name": tool.name}
+        if tool.namespace is not None:
+            head["namespace"] = tool.namespace
         self.item: FunctionCallItem | CustomCallItem
         if tool.custom:
             self._text = TextArgument()
             self.item = cast("CustomCallItem", {"type": "custom_tool_call", **head, "input": ""})
         else:
-            self.item = cast("FunctionCallItem", {"type": "function_call", **head, "arguments": ""})
+            head |= {"status": "in_progress", "arguments": ""}
+            self.item = cast("FunctionCallItem", {"type": "function_call", **head})
         self._pieces: list[str] = []
 
     def begun(self) -> list[ResponseEvent]:
@@ -171,7 +172,7 @@ class _Call:
             self.item["input"] = whole
             return [self._emit("response.custom_tool_call_input.done", **self._place, input=whole)]
         self.item["arguments"] = whole
-        fields = {**self._place, "name": self._name, "arguments": whole}
+        fields = {**self._place, "arguments": whole}
         return [self._emit("response.function_call_arguments.done", **fields)]
 
 
@@ -313,7 +314,8 @@ class EventWriter:
             return []
         grown, self._open = self._open, None
         found = grown.end()
-        grown.item["status"] = status
+        if grown.item["type"] != "custom_tool_call":
+            grown.item["status"] = status
         at = len(self.response["output"])
         self.response["output"].append(grown.item)
         return [*found, self._emit("response.output_item.done", output_index=at, item=grown.item)]

@@ -184,7 +184,9 @@ def test_an_answer_that_is_cut_off_is_incomplete_and_so_is_its_last_item() -> No
     response = under_test.response
     assert response["status"] == "incomplete"
     assert response["incomplete_details"] == {"reason": "max_output_tokens"}
-    assert [item["status"] for item in response["output"]] == ["incomplete"]
+    (message,) = response["output"]
+    assert message["type"] == "message"
+    assert message["status"] == "incomplete"
     assert "completed_at" not in response
 
 
