@@ -1,5 +1,6 @@
 """Old turns go, calls and their results together, and no more of them than has to."""
 
+import asyncio
 from typing import Any
 
 from hypothesis import given
@@ -30,7 +31,7 @@ def tokens(messages: list[Plain]) -> int:
 
 
 @given(conversations(), st.integers(1, 400))
-async def test_what_is_left_is_whole(messages: list[Plain], most: int) -> None:
+def test_what_is_left_is_whole(messages: list[Plain], most: int) -> None:
     asked = 0
 
     async def count(given: list[Plain]) -> int:
@@ -38,7 +39,7 @@ async def test_what_is_left_is_whole(messages: list[Plain], most: int) -> None:
         asked += 1
         return tokens(given)
 
-    left = await truncated(messages, most, count)
+    left = asyncio.run(truncated(messages, most, count))
     assert asked <= MAX_QUESTIONS
     said, kept = (([m for m in each if m["role"] != "system"]) for each in (messages, left))
     told = [m for m in messages if m["role"] == "system"]
@@ -54,7 +55,7 @@ async def test_what_is_left_is_whole(messages: list[Plain], most: int) -> None:
         assert left == [m for at, m in enumerate(messages) if at not in gone]
 
 
-async def test_of_turns_of_one_size_as_few_go_as_have_to() -> None:
+def test_of_turns_of_one_size_as_few_go_as_have_to() -> None:
     messages: list[Plain] = [{"role": "system", "content": "be"}]
     for n in range(400):
         messages.append({"role": "user", "content": f"question {n:04}"})
@@ -63,7 +64,7 @@ async def test_of_turns_of_one_size_as_few_go_as_have_to() -> None:
     async def count(given: list[Plain]) -> int:
         return tokens(given)
 
-    left = await truncated(messages, 1000, count)
+    left = asyncio.run(truncated(messages, 1000, count))
     pair = tokens(messages[1:3])
     assert 1000 - pair < tokens(left) <= 1000
     assert left[1]["role"] == "user"
