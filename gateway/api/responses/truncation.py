@@ -33,23 +33,25 @@ async def truncated(messages: list[Plain], most: int, count: Count) -> list[Plai
     sizes = [sum(len(orjson.dumps(messages[at])) for at in group) for group in groups]
     per_byte = tokens / max(1, len(orjson.dumps(messages)))
     low, high = 0, len(groups)  # dropping ``low`` is too little; ``high`` is the most there is
+    guess = _enough(sizes, (tokens - most) / per_byte)
     for _ in range(MAX_QUESTIONS - 1):
         if high - low <= 1:
             break
-        guess = _enough(sizes, low, (tokens - most) / per_byte)
         guess = min(max(guess, low + 1), high - 1)
-        found = await count(without(messages, groups[:guess]))
-        if found <= most:
+        tokens = await count(without(messages, groups[:guess]))
+        if tokens <= most:
             high = guess
+            guess -= _enough(sizes[:guess][::-1], (most - tokens) / per_byte)
         else:
-            low, tokens = guess, found
+            low = guess
+            guess += _enough(sizes[guess:], (tokens - most) / per_byte)
     return without(messages, groups[:high])
 
 
-def _enough(sizes: list[int], start: int, size: float) -> int:
-    """Return how many groups have to go so that those from ``start`` on free so many bytes."""
-    for at in range(start, len(sizes)):
-        size -= sizes[at]
+def _enough(sizes: list[int], size: float) -> int:
+    """Return how many of the first groups have so many bytes together; all, if they have less."""
+    for at, each in enumerate(sizes):
+        size -= each
         if size <= 0:
             return at + 1
     return len(sizes)
