@@ -195,6 +195,9 @@ class Responses:
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
         served, given = self._service.parse(request, InputBody, raw)
         given.check()
+        # It needs neither, but says what makes no sense.
+        body.priority(given.priority, request.headers, None)
+        body.timeout(given.timeout, request.headers)
         read = read_input(given, self._archive, request)
         self._service.tell_ignored(request, raw)
         self._service.check_serving(served)
