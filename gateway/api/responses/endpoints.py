@@ -18,7 +18,7 @@ from gateway.api.responses.background import BackgroundRun
 from gateway.api.responses.body import InputBody, ResponseBody
 from gateway.api.responses.generation import Generation
 from gateway.api.responses.history import HistoryLink
-from gateway.api.responses.items import named, size_of
+from gateway.api.responses.items import named
 from gateway.api.responses.places import QueuePlaces
 from gateway.api.responses.prompt import ReadInput, read_input
 from gateway.api.responses.response import created, in_own_names
@@ -280,8 +280,9 @@ class Responses:
 
     def _stored(self, generation: Generation, read: ReadInput) -> StoredResponse:
         items = named(read.given, generation.ticket.request_id)
-        link = HistoryLink(items, size_of(items), read.link)
-        return StoredResponse(generation.writer.response, items, link)
+        link = HistoryLink(items, read.link)
+        response = generation.writer.response
+        return StoredResponse(response["id"], response, link)
 
     def _ended(
         self,
@@ -325,7 +326,7 @@ class Responses:
         query = read_query(request, StreamQuery)
         stored = self._find(request)
         if not query.stream:
-            return json_response(stored.body)
+            return Response(stored.told(), media_type=JSON)
         if stored.log is None:
             message = "'stream': only a response in the background can be streamed again"
             raise BadRequest(message, param="stream")
@@ -335,7 +336,7 @@ class Responses:
     async def delete_response(self, request: Request) -> Response:
         """Forget a response; one that is at work is ended."""
         stored = self._find(request)
-        id_ = stored.body["id"]
+        id_ = stored.id
         self._archive.delete_response(request.state.key.name, id_)
         deleted: DeletedResponse = {"id": id_, "object": "response", "deleted": True}
         return json_response(deleted)
@@ -347,10 +348,11 @@ class Responses:
             message = "only a response that was made in the background can be cancelled"
             raise BadRequest(message, param="response_id")
         stored.stop()
-        return json_response(stored.body)
+        return Response(stored.told(), media_type=JSON)
 
     async def input_items(self, request: Request) -> Response:
         """The items that a response was made of, without those of earlier responses."""
         query = read_query(request, PageQuery)
-        items = self._find(request).input
+        link = self._find(request).link
+        items = link.own()[: link.given]
         return json_response(listed(items, query.after, query.limit, query.order))

@@ -192,7 +192,7 @@ async def test_work_in_the_background_outlives_its_request() -> None:
 
 @pytest.mark.parametrize("way", ["cancel", "delete", "evict"])
 async def test_work_in_the_background_that_is_not_wanted_ends(way: str) -> None:
-    async with house(store_bytes=20_000) as at:
+    async with house(store_bytes=30_000) as at:
         made = (await at.post(background=True)).json()
         path = f"{PATH}/{made['id']}"
         id_ = await at.running()
@@ -208,7 +208,7 @@ async def test_work_in_the_background_that_is_not_wanted_ends(way: str) -> None:
         elif way == "delete":
             await at.client.delete(path)
         else:
-            items = [{"role": "user", "content": "x" * 15_000}]
+            items = [{"role": "user", "content": "x" * 25_000}]
             conversation = await at.client.post("/v1/conversations", json={"items": items})
             assert conversation.status_code == 200
             assert (await at.client.get(path)).status_code == 404
@@ -240,3 +240,26 @@ async def test_a_response_that_is_too_large_to_be_kept_is_answered_all_the_same(
         refused = await at.client.post(PATH, json={"input": "x" * 5000, "background": True})
         assert RESPONSES.refusal(refused).param == "background"
         assert at.gateway.dispatcher.stats.depth() == 0
+
+
+async def test_what_waits_behind_the_scenes_fills_no_log() -> None:
+    async with house() as at:
+        holder = at.post()
+        await at.running()
+        made = (await at.post(background=True)).json()
+        assert (made["status"], made["queue"]) == ("queued", {"position": 1})
+        await at.waiting(1)
+        await asyncio.sleep(0.1)
+        urgent = at.post(priority=2)
+        await at.waiting(2)
+        await asyncio.sleep(1.1)  # the order is made anew
+        told = (await at.client.get(f"{PATH}/{made['id']}")).json()
+        assert told["queue"] == {"position": 2}
+        for _ in range(3):
+            await at.answer()
+            await asyncio.sleep(0.02)
+        await holder
+        await urgent
+        found = events(await at.client.get(f"{PATH}/{made['id']}", params={"stream": "true"}))
+        assert types(found)[:3] == ["created", "queued", "in_progress"]
+        assert types(found).count("queued") == types(found).count("in_progress") == 1
