@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious: at the start, in a conversation, in dialogs; light, dark, phone."""
+"""axe-core finds nothing serious: at the start, in a conversation, in dialogs; in all looks."""
 
 from __future__ import annotations
 
@@ -82,8 +82,10 @@ def test_with_an_error_and_a_call(opened: Open, server: ForgeServer) -> None:
         return Promise.all([import("/dashboard/chat/archive.js"),
           import("/dashboard/chat/conversation.js")]).then(([archive, made]) => {
           const kept = made.fresh();
-          kept.messages = [made.question("What time is it?"), { ...made.answer("m"), text: "Let me see.",
-            thoughts: "Hm.", calls: [{ id: "c", name: "now", arguments: "{}" }], error: "The queue is full." }];
+          const said = { text: "Let me see.", thoughts: "Hm.", error: "The queue is full." };
+          const calls = [{ id: "c", name: "now", arguments: "{}" }];
+          const question = made.question("What time is it?");
+          kept.messages = [question, { ...made.answer("m"), ...said, calls }];
           return archive.keep(kept);
         });
         """

@@ -21,7 +21,9 @@ return import("/dashboard/markdown/markdown.js").then(({ Markdown }) => {
   home.className = "markdown";
   document.getElementById("charts").before(home);
   const shown = new Markdown(home);
-  for (let at = 1; at <= steps; at += 1) shown.show(text.slice(0, Math.ceil((at * text.length) / steps)));
+  for (let at = 1; at <= steps; at += 1) {
+    shown.show(text.slice(0, Math.ceil((at * text.length) / steps)));
+  }
   const nodes = [...home.querySelectorAll("*")];
   const depth = (node) => (node === home ? 0 : 1 + depth(node.parentNode));
   return {
@@ -53,6 +55,7 @@ RENDERED = {
         "<p>2 * 3 * 4, snake_case_name, **open and <code>code *x*</code></p>"
     ),
     r"\*not\* `` a ` b `` \d": "<p>*not* <code>a ` b</code> \\d</p>",
+    "4.": "<p>4.</p>",
     "one\ntwo\n\nthree": "<p>one<br>two</p><p>three</p>",
     "# A #\n### B\ntext\n***\nend": "<h3>A</h3><h5>B</h5><p>text</p><hr><p>end</p>",
     "- a\n  - b\n  - c\n- d": "<ul><li>a<ul><li>b</li><li>c</li></ul></li><li>d</li></ul>",

@@ -109,8 +109,9 @@ class Page:
     def messages(self, part: str = ".said, .plain") -> list[str]:
         """The texts of all messages, or another part of them."""
         script = """
-        return [...document.querySelectorAll(".message > .inside")].map(
-          (node) => [...node.querySelectorAll(arguments[0])].map((each) => each.textContent).join(""))
+        const texts = (node) => [...node.querySelectorAll(arguments[0])].map((n) => n.textContent);
+        const messages = [...document.querySelectorAll(".message > .inside")];
+        return messages.map((node) => texts(node).join(""));
         """
         found: list[str] = self.run(script, part)
         return found

@@ -39,7 +39,7 @@ function begun(lines, at, depth) {
   if (heading) return { kind: "heading", level: heading[1].length, text: title(line, heading), to: at + 1 };
   if (RULE.test(line)) return { kind: "rule", to: at + 1 };
   if (depth < DEPTH && QUOTE.test(line)) return quote(lines, at, depth);
-  const item = depth < DEPTH ? ITEM.exec(line) : null;
+  const item = depth < DEPTH && !isNumber(line) ? ITEM.exec(line) : null;
   if (item) return list(lines, at, item, depth);
   if (line.includes("|") && at + 1 < lines.length && isTable(line, lines[at + 1])) return table(lines, at);
   return null;
@@ -119,9 +119,12 @@ function dedented(line, most) {
   return line.slice(Math.min(indent < 0 ? line.length : indent, most));
 }
 
+/** A number alone is an answer ("4."), not the beginning of a list. */
+const isNumber = (line) => /^ {0,9}\d{1,9}[.)][ \t]*$/.test(line);
+
 /** Whether a line ends the paragraph above it. */
 function interrupts(line) {
-  return FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line);
+  return FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || (ITEM.test(line) && !isNumber(line));
 }
 
 function paragraph(lines, at) {
