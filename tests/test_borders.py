@@ -21,6 +21,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     "gateway": {
         "core": set(),
         "system": BASE,
+        "conversation": BASE,
         "ordering": BASE,
         "config": BASE | {"system"},
         "pool": BASE | {"system"},
@@ -29,7 +30,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "served": BASE | {"config", "dispatch", "model_files", "pool", "system"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
         "http": BASE | {"config", "dispatch"},
-        "api": BASE | {"config", "dispatch", "pool", "served", "telemetry"},
+        "api": BASE | {"config", "conversation", "dispatch", "pool", "served", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
         | {"api", "config", "dashboard", "dispatch", "http", "ordering", "pool", "served"}

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.api.field_table import ROWS, Below, Row
+from gateway.conversation import MediaBlock
 from gateway.core.errors import UnknownParameter, UnsupportedParameter
 
 HEADER = "X-Ignored-Parameters"
@@ -97,6 +98,11 @@ class IgnoredFields:
         self.count += 1
         if len(self._found) < MAX_NAMES:
             self._found.append((None, ".".join((*map(str, inside), name))))
+
+    def omitted(self, block: MediaBlock) -> None:
+        """Add what a text stands for in a conversation."""
+        *inside, last = block.path
+        self.add(str(last), *inside)
 
     def add_of(self, owner: dict[str, Any], name: str) -> None:
         """Add a field of an object in the body whose place the caller does not know."""

@@ -7,7 +7,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gateway.api.openai.history import plain
 from gateway.api.openai.messages import Message
-from gateway.api.openai.tools import Choice, Tools, tool_use
+from gateway.api.openai.tools import Choice, Tools, chosen
 from gateway.api.other_names import Effort, Names, ThinkingNames, effort_arguments
 from gateway.api.schemas import Json
 from gateway.core.errors import BadRequest
@@ -51,7 +51,7 @@ class Conversation(BaseModel):
             name = "continue_final_message"
             message = f"'{name}' and 'add_generation_prompt' contradict each other"
             raise BadRequest(message, param=name)
-        use = tool_use(self.tools, self.tool_choice, self.parallel_tool_calls)
+        use = chosen(self.tools, self.tool_choice, self.parallel_tool_calls)
         messages = cast(list[dict[str, Any]], self.messages)  # made of them by the validator
         return Chat(
             messages,

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from gateway.api.nested import Extensible
 from gateway.api.openai.parts import Parts
+from gateway.conversation import FUNCTION_NAME
 
-NAME = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,256}$"
-"""Of functions: what can be printed. Workers translate what a model's format can't carry."""
 MAX_CALLS = 1024
 """Most calls of one message."""
 
@@ -33,7 +32,7 @@ class UserMessage(Extensible):
 
 
 class CalledFunction(Extensible):
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=FUNCTION_NAME)
     arguments: Any = None
     """JSON as text. An object is taken, too, and so is text that is no JSON."""
 

@@ -7,9 +7,8 @@ from pydantic_core import PydanticCustomError
 
 from gateway.api.field_table import TOOLS
 from gateway.api.nested import Nested
-from gateway.api.openai.messages import NAME
 from gateway.api.schemas import Schema
-from gateway.core.errors import BadRequest
+from gateway.conversation import FUNCTION_NAME, function_tool, tool_use
 from workers.protocol import ToolUse
 
 MAX_TOOLS = 1024
@@ -17,9 +16,7 @@ MAX_TOOLS = 1024
 
 NOT_OBJECTS = ("array", "boolean", "integer", "null", "number", "string")
 
-NO_PARAMETERS = {"type": "object", "properties": {}}
-
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=FUNCTION_NAME)]
 
 
 class FunctionTool(Nested):
@@ -39,14 +36,6 @@ class FunctionTool(Nested):
         return parameters
 
 
-def _without_nulls(parameters: dict[str, Any] | None) -> dict[str, Any]:
-    """Return a schema without the keywords that say nothing, such as ``"required": null``.
-
-    Templates go through what is required without a look whether it is a list.
-    """
-    return {name: value for name, value in (parameters or {}).items() if value is not None}
-
-
 class Tool(Nested):
     place = TOOLS
 
@@ -54,17 +43,9 @@ class Tool(Nested):
     function: FunctionTool
 
     def plain(self) -> dict[str, Any]:
-        """The tool as templates read it: with every field that OpenAI's examples have."""
-        function = self.function
-        return {
-            "type": "function",
-            "function": {
-                "name": function.name,
-                "description": function.description or "",
-                "parameters": _without_nulls(function.parameters) or NO_PARAMETERS,
-                **({} if function.strict is None else {"strict": function.strict}),
-            },
-        }
+        """Return the tool as templates read it."""
+        given = self.function
+        return function_tool(given.name, given.description, given.parameters, given.strict)
 
 
 class NamedFunction(Nested):
@@ -93,44 +74,21 @@ Choice = (
 )
 
 
-def tool_use(
+def chosen(
     tools: list[Tool] | None, choice: Choice | None, parallel: bool | None
 ) -> ToolUse | None:
     """Return the callable tools; None if none. Raises BadRequest if the choice is not offered."""
-    names = _names(tools or [])
-    required, allowed = _allowed([*names], choice)
-    missing = next((name for name in allowed if name not in names), None)
-    if missing is not None:
-        message = f"'tool_choice': no function '{missing}' among 'tools'"
-        raise BadRequest(message, param="tool_choice")
-    if required and not allowed:
-        raise BadRequest("'tool_choice': there are no 'tools' to call", param="tool_choice")
-    if not tools or choice == "none":
-        return None
-    return ToolUse(
-        tools=[tool.plain() for tool in tools],
-        callable=allowed,
-        required=required,
-        parallel=parallel is not False and not isinstance(choice, NamedTool),
+    plain = [tool.plain() for tool in tools or []]
+    at_once = parallel is not False
+    match choice:
+        case NamedTool():
+            return tool_use(plain, "required", [choice.function.name], parallel=False)
+        case AllowedToolsChoice():
+            allowed = choice.allowed_tools
+            names = [tool.function.name for tool in allowed.tools]
+            return tool_use(plain, allowed.mode, names, parallel=at_once)
+        case "none":
+            return tool_use(plain, "none")
+    return tool_use(
+        plain, "required" if choice in ("required", "any") else "auto", parallel=at_once
     )
-
-
-def _names(tools: list[Tool]) -> dict[str, None]:
-    """Return the functions' names. Raises BadRequest if two have the same."""
-    names: dict[str, None] = {}
-    for tool in tools:
-        name = tool.function.name
-        if name in names:
-            raise BadRequest(f"'tools': two functions have the name '{name}'", param="tools")
-        names[name] = None
-    return names
-
-
-def _allowed(names: list[str], choice: Choice | None) -> tuple[bool, list[str]]:
-    """Return (if a call is required, the functions that may be called)."""
-    if isinstance(choice, NamedTool):
-        return True, [choice.function.name]
-    if isinstance(choice, AllowedToolsChoice):
-        allowed = choice.allowed_tools
-        return allowed.mode == "required", [tool.function.name for tool in allowed.tools]
-    return choice in ("required", "any"), names
