@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from gateway import __version__
-from gateway.cli import console
+from gateway.cli import completion, console
 from gateway.cli.chat import options as talk_options
 from gateway.cli.console import Exit
 from gateway.cli.doctor import options as doctor_options
@@ -52,6 +52,9 @@ def _main(arguments: list[str]) -> int:
     command, file = given.pop("command"), given.pop("config", None)
     if command in model_options.NAMES:
         return model_commands.run(command, given, file)
+    if command == completion.NAME:
+        print(completion.script(parser, given["shell"]), end="")
+        return Exit.OK
     if command == doctor_options.NAME:
         from gateway.cli.doctor import command as doctor
 
@@ -180,6 +183,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor_options.add_to(doctor)
     talk_options.add_to(commands)
+    completion.add_to(commands)
     return parser
 
 

@@ -20,6 +20,9 @@ VARIABLES = (
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
 )  # fmt: skip
 
+PATIENCE_S = 1.0
+"""Seconds that a full queue of the manager may keep the event loop, for what it must not miss."""
+
 log = logging.getLogger("forge.service")
 
 
@@ -48,7 +51,7 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """Tell that requests are served from now on."""
-        self._tell("READY=1", f"STATUS={escaped(status)}")
+        self._tell("READY=1", f"STATUS={escaped(status)}", patience_s=PATIENCE_S)
 
     def status(self, status: str) -> None:
         """Tell what the server does, for people."""
@@ -56,7 +59,7 @@ class ServiceManager:
 
     def stopping(self, status: str) -> None:
         """Tell that the end has begun."""
-        self._tell("STOPPING=1", f"STATUS={escaped(status)}")
+        self._tell("STOPPING=1", f"STATUS={escaped(status)}", patience_s=PATIENCE_S)
 
     async def keep_alive(self) -> None:
         """Tell again and again that this event loop runs, twice in the time that is allowed.
@@ -67,12 +70,12 @@ class ServiceManager:
             self._tell("WATCHDOG=1")
             await asyncio.sleep(self._watchdog_s / 2)
 
-    def _tell(self, *lines: str) -> None:
-        """Send one datagram. It never blocks: a manager that does not read misses something."""
+    def _tell(self, *lines: str, patience_s: float = 0.0) -> None:
+        """Send one datagram. A manager that does not read for ``patience_s`` misses it."""
         if not self._address:
             return
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sock:
-            sock.setblocking(False)
+            sock.settimeout(patience_s)
             try:
                 sock.sendto("\n".join(lines).encode(), self._address)
             except OSError as error:

@@ -1,14 +1,16 @@
 """forge serve under a service manager: readiness, life and end on a real socket; its listener."""
 
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
 
-from tests.support.server import MODEL, environment
+from tests.support.server import MODEL, environment, eventually
 
 PATIENCE_S = 90.0
 SERVE = (sys.executable, "-m", "gateway.cli", "serve", "--threads", "1", "--model", str(MODEL))
@@ -21,22 +23,36 @@ os.execv(sys.argv[2], sys.argv[2:])
 """As systemd starts a service: the descriptor is number 3, and the process's number is known."""
 
 
-def heard_until(ear: socket.socket, wanted: bytes, times: int = 1) -> list[bytes]:
-    """Read the manager's socket until ``wanted`` has come; return all lines so far."""
-    lines: list[bytes] = []
-    while lines.count(wanted) < times:
-        lines += ear.recv(4096).split(b"\n")
-    return lines
+class Ear:
+    """Reads what a service manager hears, from the beginning on: its queue is short."""
+
+    def __init__(self, path: Path) -> None:
+        self.lines: list[bytes] = []
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(str(path))
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while datagram := self._sock.recv(4096):
+            self.lines += datagram.split(b"\n")
+
+    def wait(self, line: bytes, times: int = 1) -> None:
+        eventually(lambda: self.lines.count(line) >= times, f"{line!r} is heard")
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", self._sock.getsockname())
+        self._thread.join()
+        self._sock.close()
 
 
 def test_readiness_watchdog_end_and_activation_by_socket(tmp_path: Path) -> None:
     with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear,
+        contextlib.closing(Ear(tmp_path / "notify")) as ear,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
-        ear.bind(str(tmp_path / "notify"))
-        ear.settimeout(PATIENCE_S)
-        told = {"NOTIFY_SOCKET": ear.getsockname(), "WATCHDOG_USEC": "200000"}
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
         process = subprocess.Popen(
             [sys.executable, "-c", LISTENING, str(listener.fileno()), *SERVE],
             env=environment(told),
@@ -50,16 +66,16 @@ def test_readiness_watchdog_end_and_activation_by_socket(tmp_path: Path) -> None
             # The listener was there before the server: a request that comes early only waits.
             early = httpx.post(f"{url}/infer", json={"query": "what is 2+2?"}, timeout=PATIENCE_S)
             assert early.status_code == 200, early.text
-            begin = heard_until(ear, b"READY=1")
-            assert begin[0].startswith(b"STATUS=")
-            assert b"STOPPING=1" not in begin
-            assert heard_until(ear, b"WATCHDOG=1", 3)
-            assert any(url.encode() in line for line in begin)
+            ear.wait(b"READY=1")
+            assert ear.lines[0].startswith(b"STATUS=")
+            assert b"STOPPING=1" not in ear.lines
+            ear.wait(b"WATCHDOG=1", ear.lines.count(b"WATCHDOG=1") + 3)
+            assert any(url.encode() in line for line in ear.lines)
             children = httpx.get(f"{url}/workers").json()
             for worker in children:
                 _knows_nothing(worker["pid"])
             process.send_signal(signal.SIGTERM)
-            heard_until(ear, b"STOPPING=1")
+            ear.wait(b"STOPPING=1")
             out, err = process.communicate(timeout=PATIENCE_S)
         finally:
             if process.poll() is None:

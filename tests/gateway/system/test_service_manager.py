@@ -68,7 +68,7 @@ def test_a_manager_that_is_gone_or_full_harms_nothing(
     ServiceManager(str(tmp_path / "none")).ready("serves")
     assert "does not hear" in caplog.text
     for _ in range(3000):  # more than the socket's queue holds
-        ServiceManager(ear.getsockname()).ready("serves")
+        ServiceManager(ear.getsockname()).status("serves")
 
 
 def test_the_variables_are_ours_alone() -> None:
