@@ -25,6 +25,7 @@ SLOW: Final = (
     "e2e/test_overload.py",
     "e2e/test_poison.py",
     "e2e/test_stuck.py",
+    "packaging/test_installed.py",
     "workers/forge_tiny",
     "workers/protocol/test_protocol_fuzz.py",
 )
