@@ -16,6 +16,7 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.messages import Messages
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
@@ -66,6 +67,8 @@ EXPOSED = [
     "X-RateLimit-Remaining-Requests",
     "X-RateLimit-Limit-Tokens",
     "X-RateLimit-Remaining-Tokens",
+    "request-id",
+    "x-should-retry",
 ]
 """Headers that a web page may read; without CORS's consent browsers hide them."""
 PAGES = ("/openapi.json", "/docs", "/dashboard")
@@ -236,6 +239,7 @@ class Gateway:
         )
         described = [
             *OpenAI(service).endpoints(),
+            *Messages(service).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),
