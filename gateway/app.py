@@ -21,6 +21,7 @@ from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
+from gateway.api.responses import Archive, Conversations, Responses
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
@@ -237,9 +238,12 @@ class Gateway:
         service = Service(
             self.config, self.registry, self.limits, self._observer, self.metrics.on_ignored
         )
+        archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
         described = [
             *OpenAI(service).endpoints(),
             *Messages(service).endpoints(),
+            *Responses(service, archive).endpoints(),
+            *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),
@@ -270,7 +274,7 @@ class Gateway:
         return CORSMiddleware(
             app,
             allow_origins=self.config.cors_origin,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
             # A page in the world that calls into a private network: if it was meant by its name.

@@ -99,7 +99,7 @@ class Endpoint:
     """The type of the answer for each media type."""
     failure: Any = None
     """The type of an error's answer, which is the dialect's."""
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "DELETE"] = "GET"
     group: str = ""
     body: Body | None = None
     fails: tuple[type[ForgeError], ...] = ()
@@ -110,6 +110,8 @@ class Endpoint:
     """True: each event of a stream has its type in a line of its own, and no text ends them."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Meanings of the path's parameters."""
+    query: type[BaseModel] | None = None
+    """The query's parameters."""
     open: bool = False
     """True: it needs no API key."""
 

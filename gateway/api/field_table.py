@@ -11,6 +11,7 @@ CHAT, COMPLETIONS, INFER, EMBEDDINGS = "chat", "completions", "infer", "embeddin
 TEMPLATE = "apply-template"
 MESSAGES_API, COUNT_TOKENS = "anthropic", "count_tokens"
 """Anthropic's dialect."""
+RESPONSES = "responses"
 DEFAULTS = "defaults"
 """The sampling defaults of a model's table."""
 OPENAI = (CHAT, COMPLETIONS)
@@ -256,6 +257,21 @@ ROWS: tuple[Row, ...] = (
         (COUNT_TOKENS,),
         "Anthropic's",
         "of the answer, which is not made",
+    ),
+    # OpenAI's Responses API.
+    *_rows(
+        "client_metadata access_programs prompt_cache_retention prompt_cache_options",
+        "harmless",
+        (RESPONSES,),
+        "OpenAI, Codex",
+        "notes for OpenAI's servers",
+    ),
+    *_rows(
+        "background_options context_management moderation image prompt",
+        "told",
+        (RESPONSES,),
+        "OpenAI",
+        "of services that are not offered",
     ),
     # Everywhere.
     Row("cache_control", "harmless", ("anywhere",), "Anthropic's, litellm", "caching is automatic"),

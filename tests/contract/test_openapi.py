@@ -102,7 +102,7 @@ def body_of(operation: Object) -> Object:
     return found
 
 
-POSTS = [operation for method, _, operation in operations() if method == "post"]
+POSTS = [each for method, _, each in operations() if method == "post" and "requestBody" in each]
 
 
 @pytest.mark.parametrize("operation", POSTS, ids=lambda operation: operation["operationId"])
@@ -155,7 +155,7 @@ def test_all_that_is_known_of_a_worker_is_told() -> None:
 EXAMPLES = [
     (path, operation["requestBody"]["content"]["application/json"])
     for _, path, operation in operations()
-    if "requestBody" in operation
+    if "requestBody" in operation and not path.startswith("/v1/conversations/{")
 ]
 
 

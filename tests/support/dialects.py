@@ -65,6 +65,8 @@ class Dialect:
             return _of_message(body, response.headers)
         if self.name == "infer":
             text, reason = body["response"], body["finish_reason"]
+        elif self.name == "responses":
+            return Answer(*of_response(body), response.headers, body)
         else:
             (choice,) = body["choices"]
             text = choice["message"]["content"] if self.name == "chat" else choice["text"]
@@ -107,6 +109,8 @@ class Dialect:
             assert kinds == [event["type"] for event in found]
             assert kinds[-1] in ("message_stop", "error")
             return found
+        if self.name == "responses":
+            return [json.loads(event) for event in events]
         assert events.pop() == DONE
         return [json.loads(event) for event in events]
 
@@ -114,6 +118,9 @@ class Dialect:
         """The text that a chunk brings."""
         if self.name == "messages":
             return str(chunk.get("delta", {}).get("text", ""))
+        if self.name == "responses":
+            brings = chunk["type"] == "response.output_text.delta"
+            return str(chunk["delta"]) if brings else ""
         if not chunk["choices"]:
             return ""
         choice = chunk["choices"][0]
@@ -159,9 +166,31 @@ def data_of(lines: Iterator[str]) -> Iterator[str]:
             yield line.removeprefix("data: ")
 
 
+def of_response(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The text, the reason to end and the usage of a response, as a chat tells them."""
+    items = {item["type"]: item for item in body["output"]}
+    text = "".join(part["text"] for part in items.get("message", {"content": []})["content"])
+    reason = "tool_calls" if "function_call" in items else "stop"
+    if body["status"] != "completed":
+        assert (body["status"], body["incomplete_details"]) == (
+            "incomplete",
+            {"reason": "max_output_tokens"},
+        )
+        reason = "length"
+    given = body["usage"]
+    usage = {
+        "prompt_tokens": given["input_tokens"],
+        "completion_tokens": given["output_tokens"],
+        "total_tokens": given["total_tokens"],
+        "prompt_tokens_details": {"cached_tokens": given["input_tokens_details"]["cached_tokens"]},
+    }
+    return text, reason, usage
+
+
 INFER = Dialect("infer", "/infer", "query")
 CHAT = Dialect("chat", "/v1/chat/completions", "messages")
 COMPLETIONS = Dialect("completions", "/v1/completions", "prompt")
 MESSAGES = Dialect("messages", "/v1/messages", "messages")
 OPENAI = [CHAT, COMPLETIONS]
-DIALECTS = [INFER, *OPENAI, MESSAGES]
+RESPONSES = Dialect("responses", "/v1/responses", "input")
+DIALECTS = [INFER, *OPENAI, RESPONSES, MESSAGES]

@@ -25,7 +25,7 @@ from workers.kv.kv import KVCache
 from workers.kv.snapshots import SnapshotStore
 from workers.llama import Context, EmbeddingContext, Model
 from workers.planning.geometry import Unified
-from workers.planning.step_budget import StepBudget
+from workers.planning.step_budget import Backlog, StepBudget
 from workers.protocol import (
     Cancel,
     Delta,
@@ -173,7 +173,7 @@ class DirectSandbox(ChatTemplate):
 class AllAtOnce(StepBudget):
     """As many tokens as a step can hold, whatever steps took: the same chunks in every run."""
 
-    def prefill(self, decodes: int, prompts: int, *_: object, **__: object) -> int:
+    def prefill(self, decodes: int, backlog: Backlog, *_: object, **__: object) -> int:
         return max(1, self.batch - decodes)
 
 

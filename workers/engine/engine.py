@@ -22,7 +22,7 @@ from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.output.constraint import BiasedAway, ConstraintFailed
 from workers.planning.batcher import plan, rows_of, turn
-from workers.planning.step_budget import StepBudget
+from workers.planning.step_budget import Backlog, StepBudget
 from workers.protocol import (
     Cancel,
     Delta,
@@ -195,11 +195,12 @@ class Engine:
         if status == OK:
             decodes = sum(sequence.lacks == 1 for sequence, _ in chunks)
             prefill = sum(count for _, count in chunks) - decodes
+            reads = sum(n * (s.computed + n / 2) for s, n in chunks if s.lacks > 1)
             drafts, before = len(chunks[0][0].drafts), self._decoded
             self._sample(chunks)
             took_ms = (time.perf_counter() - started) * 1000
             if not drafts:
-                self._budget.learn(decodes, prefill, took_ms)
+                self._budget.learn(decodes, prefill, took_ms, reads)
             if self._drafting is not None and not prefill:
                 self._drafting.learn(chunks, drafts, self._decoded - before, took_ms)
         elif len(chunks) == 1:
@@ -245,7 +246,9 @@ class Engine:
         def eager(priority: float) -> int:
             return sum(s.lacks for s in prompts if s.request.priority >= priority)
 
-        allowed = self._budget.prefill(len(streams), len(prompts), urgency, eager)
+        begun = sum(prompt.known - prompt.begun for prompt in prompts)
+        backlog = Backlog(len(prompts), prompts[0].computed if prompts else 0, begun)
+        allowed = self._budget.prefill(len(streams), backlog, urgency, eager)
         inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
         return streams + prompts, max(1, allowed - inputs), inputs
 

@@ -148,6 +148,7 @@ class Scheduler:
             saved=saved,
             borders=sequence.borders,
         )
+        sequence.begun = sequence.computed
 
     def _coming(self, sequence: EngineSequence) -> int:
         """Return how many of its first tokens other sequences are computing for it; 0: none.

@@ -67,6 +67,8 @@ class EngineSequence:
         self.resident: ResidentSequence | None = None
         self.saved: PrefixSnapshot | None = None
         """What it computed, while it is paused."""
+        self.begun = 0
+        """Tokens that were computed when it last got cells."""
         self.started = False
         """True if the gateway was told that it took a slot."""
         self._model = model

@@ -2,15 +2,17 @@
 
 Every running stream waits for all tokens of a step, so a prompt is computed in chunks, and their
 size keeps the gap between two tokens of a stream under a target. A fit to the last steps says what
-one takes: ``base + decode * streams + token * prompt tokens``, in milliseconds. The target is
-given, or three times a step in which the prompts were streams already, and 50 ms at least.
+one takes: ``base + decode * streams + token * prompt tokens + read * what these attend to``, in
+milliseconds; a prompt's later tokens attend to more cells, and cost up to twice as much. The target
+is given, or the largest of these: 50 ms; three times a step in which the prompts were streams
+already; a step with a whole tile of a prompt, unless that takes more than 225 ms; and a tenth of
+the time that the prompts need in all, up to 0.6 seconds.
 
 An example: the fit says 20 + 5 * streams + 2 * tokens. With 4 streams a step without prompts takes
 40 ms. One prompt waits, so the automatic target is 3 * (20 + 5 * 5) = 135 ms. Of it 90 % may be
-used: 121.5 - 40 leaves 81.5 ms, which is 40 tokens. With the 4 of the streams that is 44, and whole
-blocks of 16 are faster, so the step computes 28 tokens of the prompt. Without streams it may take
-a second: 480 tokens. However low the target is, a step grows by a quarter for prompts, so that
-they always get on.
+used: 121.5 - 40 leaves 81.5 ms, which is 40 tokens, less than a tile: 65 tokens take 130 ms, the
+step 170. Without streams it may take a second: 480 tokens. However low a given target is, a step
+grows by a quarter for prompts, so that they always get on.
 
 Each class of priorities may have a target of its own. That of the least patient stream holds: of
 batch streams alone the steps are wide. They are not where a prompt of a less patient class waits,
@@ -24,6 +26,7 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,6 +44,18 @@ BLOCK = 16
 through slower ones (ggml_gemm_q4_K_8x8_q8_K: by 4, then one by one). A step of a 1B Q4_K_M model
 took 962 ms with 15 tokens, 802 with 16, 1,423 with 24 and 1,460 with 32."""
 
+TILE = 64
+"""Tokens of one sequence from which llama.cpp computes attention in tiles, fewer one by one (GGML's
+flash attention for CPUs). After 2,000 others a token of a 135M model took 8.0 ms in chunks of 48
+and 64 beside streams, 5.5 in chunks of 65, 4.8 in chunks of 128 and 4.5 in chunks of 512."""
+TILE_MS = 225.0
+"""A step as long as this, at most, for the sake of a tile: gaps of 250 ms are hardly noticed."""
+BACKLOG_SHARE = 0.1
+"""Part of the time that the prompts need in all which a step may take. Each waits for those before
+it, and wide steps lose less to the streams and need less for each token."""
+BACKLOG_MS = 600.0
+"""A step as long as this, at most, for the sake of many or long prompts."""
+
 AUTO_MULTIPLE = 3.0
 """The automatic target: so many times a step without prompts, or the floor of the class."""
 HEADROOM = 0.9
@@ -56,33 +71,75 @@ STIFFNESS = 0.01
 """How firmly a fit stays with the last one where the steps say nothing, for all were alike."""
 
 
-def _whole(tokens: int, beside: int = 0) -> int:
-    """``tokens`` and those ``beside`` cut to whole blocks, if that leaves half of ``tokens``."""
-    even = tokens - (beside + tokens) % BLOCK
-    return even if 2 * even >= tokens else tokens
+def _whole(tokens: int, streams: int) -> int:
+    """``tokens`` cut to whole blocks, if that leaves half of them.
+
+    llama.cpp computes sequences together that have as many tokens left: beside streams, which have
+    one each, the first token of a prompt goes with them, and the rest is computed by itself.
+    """
+    first = min(streams, 1)
+    even = tokens - (tokens - first) % BLOCK
+    return even if 2 * even >= tokens and even > first else tokens
+
+
+class Costs(NamedTuple):
+    """Milliseconds that a step takes, of each of its parts."""
+
+    base: float = 0.0
+    decode: float = 0.0
+    """For each stream."""
+    token: float = 0.0
+    """For each token of a prompt."""
+    read: float = 0.0
+    """For each cell that a token of a prompt attends to."""
+
+    def alone(self, streams: int) -> float:
+        """Return what a step of streams takes."""
+        return self.base + self.decode * streams
+
+    def prompt(self, tokens: float, depth: int) -> float:
+        """Return what ``tokens`` of a prompt take of which ``depth`` are computed already."""
+        return tokens * (self.token + self.read * (depth + tokens / 2))
+
+    def tokens(self, ms: float, depth: int) -> float:
+        """Return how many tokens of such a prompt take ``ms``: the inverse of :meth:`prompt`."""
+        first = self.token + self.read * depth
+        if not first and not self.read:
+            return math.inf
+        return 2 * max(ms, 0.0) / (first + math.sqrt(first * first + 2 * self.read * max(ms, 0.0)))
+
+
+class Backlog(NamedTuple):
+    """The prompts that a step could go on with."""
+
+    prompts: int
+    depth: int = 0
+    """Tokens of the first one that are computed already."""
+    tokens: int = 0
+    """Tokens of them all that were not computed when each began: what they need in all."""
 
 
 class StepTimes:
-    """The time of a step: a fixed part, one for each decoding sequence, one for each prompt token.
+    """The costs of a step's parts.
 
     A least-squares fit to the last steps, whose errors count relative to their lengths, because a
     step of 512 tokens may take a hundred times longer than one of a single token.
     """
 
     def __init__(self) -> None:
-        self._steps: deque[tuple[float, float, float]] = deque(maxlen=MEMORY)
+        self._steps: deque[tuple[float, ...]] = deque(maxlen=MEMORY)
         """The parts of each step, by its duration: the costs of such a row sum up to 1."""
-        self._costs = np.zeros(3)
+        self._costs = np.zeros(len(Costs._fields))
         self._unfitted = 0
         """Steps that the costs do not know of."""
 
-    def add(self, decodes: int, prefill: int, ms: float) -> None:
-        """A step of so many decoding sequences and prompt tokens took ``ms``."""
-        self._steps.append((1 / ms, decodes / ms, prefill / ms))
+    def add(self, decodes: int, prefill: int, ms: float, reads: float = 0.0) -> None:
+        """A step of so many streams and prompt tokens, which attend to ``reads`` cells."""
+        self._steps.append((1 / ms, decodes / ms, prefill / ms, reads / ms))
         self._unfitted += 1
 
-    def fit(self) -> tuple[float, float, float]:
-        """Milliseconds of a step, of each decoding sequence and of each prompt token in it."""
+    def fit(self) -> Costs:
+        """Return the costs, fitted anew if there are steps enough that they do not know of."""
         if self._unfitted >= min(REFIT, len(self._steps)) > 0:
             self._unfitted = 0
             rows = np.array(self._steps)
@@ -90,8 +147,7 @@ class StepTimes:
             stiff = STIFFNESS * moments.diagonal() + 1e-12
             wanted = rows.sum(axis=0) + stiff * self._costs
             self._costs = np.linalg.solve(moments + np.diag(stiff), wanted).clip(0.0)
-        base, decode, prefill = self._costs
-        return float(base), float(decode), float(prefill)
+        return Costs(*map(float, self._costs))
 
 
 class StepBudget:
@@ -104,30 +160,33 @@ class StepBudget:
         self._times = StepTimes()
         self._knows_prefill = False
 
-    def learn(self, decodes: int, prefill: int, ms: float) -> None:
-        """A step of ``decodes`` running streams and ``prefill`` prompt tokens took ``ms`` > 0."""
-        self._times.add(decodes, prefill, ms)
+    def learn(self, decodes: int, prefill: int, ms: float, reads: float = 0.0) -> None:
+        """A step of ``decodes`` running streams and ``prefill`` prompt tokens took ``ms`` > 0.
+
+        ``reads``: the cells that those tokens attend to, in all.
+        """
+        self._times.add(decodes, prefill, ms, reads)
         self._knows_prefill |= prefill > 0
 
     def prefill(
         self,
         decodes: int,
-        prompts: int,
+        backlog: Backlog,
         urgency: float = math.inf,
         eager: Callable[[float], int] = lambda priority: 0,
     ) -> int:
-        """Tokens for ``prompts`` in a step beside ``decodes`` running streams; at least 1.
+        """Tokens of prompts in a step beside ``decodes`` running streams; at least 1.
 
-        All together in whole blocks, if half of what may be computed is left. ``urgency``: the
+        In whole blocks, if half of what may be computed is left. ``urgency``: the
         highest base priority of the streams; ``eager`` counts the tokens that prompts lack from a
         priority on.
         """
         at = self._class_of(urgency)
-        allowed = self._allowed(decodes, prompts, self._patience[at])
+        allowed = self._allowed(decodes, backlog, self._patience[at])
         waiting = [(p, eager(p.priority)) for p in self._patience[at + 1 :]] if decodes else []
         least = [(p, tokens) for p, tokens in waiting if tokens]
         if least:
-            beside = self._allowed(decodes, prompts, least[-1][0])
+            beside = self._allowed(decodes, backlog, least[-1][0])
             allowed = min(allowed, max(beside, least[0][1]))
         return _whole(allowed, decodes)
 
@@ -135,29 +194,38 @@ class StepBudget:
         """Return the index of the patience of streams with ``priority``."""
         return max(0, bisect_right([p.priority for p in self._patience], priority) - 1)
 
-    def _allowed(self, decodes: int, prompts: int, patience: Patience) -> int:
+    def _allowed(self, decodes: int, backlog: Backlog, patience: Patience) -> int:
         """The tokens that the patience and the batch allow."""
         room = max(1, self.batch - decodes)
         if not self._knows_prefill:
             return min(room, FIRST_CHUNK)
-        base, _, token = self._times.fit()
+        costs = self._times.fit()
         if decodes:
-            spare, least = self._spare(decodes, prompts, patience), 1
+            spare, least = _spare(costs, decodes, backlog, patience), 1
         else:
-            spare, least = LONGEST_MS - base, min(room, WORTHWHILE)
-        return max(least, min(room, int(spare / token) if token else room))
-
-    def _spare(self, decodes: int, prompts: int, patience: Patience) -> float:
-        """Milliseconds that the streams may wait for prompts, beside their own tokens."""
-        base, decode, _ = self._times.fit()
-        alone = base + decode * decodes
-        target = patience.target_ms
-        if target is None:
-            together = base + decode * (decodes + prompts)
-            target = max(patience.floor_ms, AUTO_MULTIPLE * together)
-        return max(HEADROOM * target - alone, LEAST_SHARE * alone)
+            spare, least = LONGEST_MS - costs.base, min(room, WORTHWHILE)
+        return max(least, int(min(room, costs.tokens(spare, backlog.depth) + 1e-6)))
 
     @property
     def token_s(self) -> float:
         """Seconds that a token of a prompt costs; 0 as long as that is not known."""
-        return self._times.fit()[2] / 1000 if self._knows_prefill else 0.0
+        return self._times.fit().token / 1000 if self._knows_prefill else 0.0
+
+
+def _spare(costs: Costs, decodes: int, backlog: Backlog, patience: Patience) -> float:
+    """Milliseconds that streams may wait for prompts, beside their own tokens."""
+    alone = costs.alone(decodes)
+    target, tile = patience.target_ms, 0.0
+    if target is None:
+        together = costs.alone(decodes + backlog.prompts)
+        target = max(patience.floor_ms, AUTO_MULTIPLE * together, _for_all(costs, backlog))
+        tile = costs.prompt(TILE + 1, backlog.depth)
+        if alone + tile > TILE_MS:
+            tile = 0.0
+    return max(HEADROOM * target - alone, LEAST_SHARE * alone, tile)
+
+
+def _for_all(costs: Costs, backlog: Backlog) -> float:
+    """Milliseconds that a step may take because so many tokens of prompts wait."""
+    each = backlog.tokens / max(1, backlog.prompts)
+    return min(BACKLOG_MS, BACKLOG_SHARE * backlog.prompts * costs.prompt(each, 0))

@@ -7,10 +7,15 @@ import pytest
 
 from workers.planning.step_budget import (
     AUTO_MULTIPLE,
+    BACKLOG_MS,
+    BACKLOG_SHARE,
     BLOCK,
     FIRST_CHUNK,
     LONGEST_MS,
+    TILE,
+    TILE_MS,
     WORTHWHILE,
+    Backlog,
     StepBudget,
     StepTimes,
 )
@@ -40,7 +45,7 @@ def serve(budget: StepBudget, machine: Machine, decodes: int, prompts: int, step
     """A prompt without end beside ``decodes`` streams: how long the last step took."""
     ms = 0.0
     for _ in range(steps):
-        prefill = budget.prefill(decodes, prompts)
+        prefill = budget.prefill(decodes, Backlog(prompts))
         ms = machine(decodes, prefill)
         budget.learn(decodes, prefill, ms)
     return ms
@@ -52,7 +57,8 @@ def test_the_costs_are_found(machine: Machine) -> None:
     for decodes in range(1, 9):
         for prefill in (0, 16, 64):
             times.add(decodes, prefill, machine(decodes, prefill))
-    base, decode, prefill_ms = times.fit()
+    base, decode, prefill_ms, read = times.fit()
+    assert read == 0
     assert base == pytest.approx(machine(0, 0), rel=0.1)
     assert decode == pytest.approx(machine(1, 0) - machine(0, 0), rel=0.1)
     assert prefill_ms == pytest.approx(machine(0, 1) - machine(0, 0), rel=0.1)
@@ -65,7 +71,7 @@ def test_noise_and_outliers_do_not_mislead_it() -> None:
         decodes, prefill = dice.randint(1, 32), dice.choice((0, 8, 64))
         ms = slow(decodes, prefill) * dice.uniform(0.9, 1.1) * dice.choice([1.0] * 30 + [2.0])
         times.add(decodes, prefill, ms)
-    base, decode, prefill_ms = times.fit()
+    base, decode, prefill_ms, _ = times.fit()
     assert base + 16 * decode + 64 * prefill_ms == pytest.approx(slow(16, 64), rel=0.2)
 
 
@@ -73,10 +79,10 @@ def test_a_fit_stays_where_all_steps_are_alike() -> None:
     """What a token of a prompt costs is not forgotten while none is computed."""
     budget = StepBudget(512)
     serve(budget, slow, 4, 1, 30)
-    before = budget.prefill(8, 1)
+    before = budget.prefill(8, Backlog(1))
     for _ in range(1000):
         budget.learn(8, 0, slow(8, 0))
-    assert budget.prefill(8, 1) == pytest.approx(before, rel=0.3)
+    assert budget.prefill(8, Backlog(1)) == pytest.approx(before, rel=0.3)
 
 
 @pytest.mark.parametrize("decodes", [1, 8, 32])
@@ -103,13 +109,13 @@ def test_prompts_that_will_be_streams_may_cost_as_much_as_those() -> None:
     alone, many = StepBudget(512), StepBudget(512)
     serve(alone, slow, 4, 1, 50)
     serve(many, slow, 4, 28, 50)
-    assert many.prefill(4, 28) > 3 * alone.prefill(4, 1)
+    assert many.prefill(4, Backlog(28)) > 3 * alone.prefill(4, Backlog(1))
 
 
 def test_prompts_get_on_under_a_target_that_nothing_can_keep() -> None:
     budget = StepBudget(512, Patience(0.0, 1.0))
     serve(budget, slow, 8, 1, 50)
-    assert budget.prefill(8, 1) >= 1
+    assert budget.prefill(8, Backlog(1)) >= 1
     assert serve(budget, slow, 8, 1, 1) > 1.1 * slow(8, 0)
 
 
@@ -132,27 +138,90 @@ def test_steps_without_streams_are_bounded_too() -> None:
 
     budget = StepBudget(512)
     serve(budget, glacier, 0, 1, 20)
-    assert budget.prefill(0, 1) == WORTHWHILE
+    assert budget.prefill(0, Backlog(1)) == WORTHWHILE
 
 
 def test_the_first_chunk_is_small_and_all_fit_the_batch() -> None:
     budget = StepBudget(128)
-    assert budget.prefill(0, 1) == FIRST_CHUNK
-    assert budget.prefill(126, 1) == 2
-    assert budget.prefill(128, 1) == 1
+    assert budget.prefill(0, Backlog(1)) == FIRST_CHUNK
+    assert budget.prefill(126, Backlog(1)) == 2
+    assert budget.prefill(128, Backlog(1)) == 1
     serve(budget, quick, 0, 1, 10)
-    assert budget.prefill(0, 1) == 128
-    assert StepBudget(32).prefill(0, 1) == 32
+    assert budget.prefill(0, Backlog(1)) == 128
+    assert StepBudget(32).prefill(0, Backlog(1)) == 32
 
 
 def test_steps_are_made_of_whole_blocks() -> None:
-    """Where that costs prompts less than half of what they may have."""
+    """Beside streams the first token of a prompt is computed with theirs, the rest by itself."""
     budget = StepBudget(512, Patience(0.0, 500.0))
     serve(budget, slow, 4, 1, 20)
-    steps = {decodes: decodes + budget.prefill(decodes, 1) for decodes in range(1, 33)}
-    whole = [decodes for decodes, tokens in steps.items() if tokens % BLOCK == 0]
-    assert whole[:16] == list(range(1, 17))
-    assert all(tokens > decodes for decodes, tokens in steps.items())
+    steps = {decodes: budget.prefill(decodes, Backlog(1)) for decodes in range(33)}
+    whole = [n for n, tokens in steps.items() if (tokens - min(n, 1)) % BLOCK == 0]
+    assert whole[:16] == list(range(16))
+    assert all(tokens > 0 for tokens in steps.values())
+
+
+def deep(decodes: int, prefill: int, depth: int = 0) -> float:
+    """About a model of 135M on two cores, whose prompt has ``depth`` tokens already."""
+    return 10 + 4.5 * decodes + prefill * (2.8 + 0.0009 * (depth + prefill / 2))
+
+
+def document(budget: StepBudget, decodes: int, tokens: int, prompts: int = 1) -> list[float]:
+    """How long each step took that computed a part of a prompt of so many tokens."""
+    depth, took = 0, list[float]()
+    while depth < tokens:
+        count = min(
+            tokens - depth, budget.prefill(decodes, Backlog(prompts, depth, prompts * tokens))
+        )
+        took.append(deep(decodes, count, depth))
+        budget.learn(decodes, count, took[-1], count * (depth + count / 2))
+        depth += count
+    return took
+
+
+def used_to(decodes: int) -> StepBudget:
+    """A budget that has seen prompts of many lengths."""
+    budget = StepBudget(2048)
+    for tokens in (100, 2000, 50, 1000):
+        document(budget, 0, tokens)
+        document(budget, decodes, tokens)
+        budget.learn(decodes, 0, deep(decodes, 0))
+    return budget
+
+
+def test_what_a_prompt_has_already_costs_time_too() -> None:
+    """Its later parts are smaller, so that the steps take as long as the first."""
+    budget = StepBudget(2048, Patience(0.0, 400.0))
+    document(budget, 4, 3000)
+    assert all(250 < ms < 440 for ms in document(budget, 4, 3000)[:-1])
+    first, last = (budget.prefill(4, Backlog(1, depth)) for depth in (0, 2500))
+    assert last < 0.7 * first
+
+
+def test_a_step_has_a_whole_tile_of_a_prompt_if_that_is_quick() -> None:
+    """Short prompts, for which streams would wait less if the step were narrow."""
+    budget = used_to(4)
+    tile = budget.prefill(4, Backlog(1, 0, 100))
+    assert tile == TILE + 1
+    assert deep(4, tile) < TILE_MS
+    assert budget.prefill(30, Backlog(1, 0, 100)) > TILE + 1, "three steps of 30 are longer"
+    slower = StepBudget(512)
+    serve(slower, slow, 2, 1, 50)
+    assert slower.prefill(2, Backlog(1)) < TILE, "which would take half a second"
+
+
+def test_long_prompts_have_wider_steps_and_many_do() -> None:
+    narrow, long = (max(document(used_to(4), 4, n)[:-1]) for n in (130, 1500))
+    many = max(document(used_to(4), 4, 1500, prompts=6)[:-1])
+    assert narrow < TILE_MS
+    assert TILE_MS < long <= BACKLOG_SHARE * (sum(document(used_to(0), 0, 1500)) + 200)
+    assert long < many <= BACKLOG_MS
+
+
+def test_a_given_target_holds_however_much_waits() -> None:
+    budget = StepBudget(2048, Patience(0.0, 100.0))
+    document(budget, 4, 2000, prompts=8)
+    assert max(document(budget, 4, 2000, prompts=8)) <= 110
 
 
 BY_CLASS = (Patience(0.0, None, 500.0), Patience(1.0, None), Patience(2.0, 20.0))
@@ -172,22 +241,24 @@ def learned(machine: Machine) -> StepBudget:
 )
 def test_the_least_patient_stream_decides(urgency: float, target: float) -> None:
     """Streams of the batch class alone get wide steps."""
-    prefill = learned(quick).prefill(2, 1, urgency)
+    prefill = learned(quick).prefill(2, Backlog(1), urgency)
     assert target / 2 < quick(2, prefill) <= target
 
 
 def test_a_wide_step_is_not_begun_where_a_less_patient_prompt_waits() -> None:
     """But that prompt has all of it, if it needs that much."""
     budget = learned(quick)
-    wide, narrow = budget.prefill(2, 2, 0.0), budget.prefill(2, 2, 1.0)
-    assert budget.prefill(2, 2, 0.0, lambda priority: 40 if priority == 1 else 0) == narrow
+    wide, narrow = budget.prefill(2, Backlog(2), 0.0), budget.prefill(2, Backlog(2), 1.0)
+    assert budget.prefill(2, Backlog(2), 0.0, lambda priority: 40 if priority == 1 else 0) == narrow
     needed = narrow + 1600
-    much = budget.prefill(2, 2, 0.0, lambda priority: needed if priority == 1 else 0)
+    much = budget.prefill(2, Backlog(2), 0.0, lambda priority: needed if priority == 1 else 0)
     assert narrow < needed - BLOCK < much <= needed < wide
-    assert budget.prefill(2, 2, 0.0, lambda priority: 10**6 if priority == 1 else 0) == wide
+    assert (
+        budget.prefill(2, Backlog(2), 0.0, lambda priority: 10**6 if priority == 1 else 0) == wide
+    )
 
 
 def test_prompts_as_patient_as_the_streams_change_nothing() -> None:
     budget = learned(quick)
-    same = budget.prefill(2, 2, 1.0, lambda priority: 1000 if priority <= 1 else 0)
-    assert same == budget.prefill(2, 2, 1.0)
+    same = budget.prefill(2, Backlog(2), 1.0, lambda priority: 1000 if priority <= 1 else 0)
+    assert same == budget.prefill(2, Backlog(2), 1.0)
