@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
-from gateway.api.endpoint import Endpoint
+from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
 from gateway.api.messages import Messages
@@ -219,7 +219,7 @@ class Gateway:
             respond=failures.answer,
         )
         app = Starlette(
-            routes=[endpoint.route() for endpoint in endpoints],
+            routes=routes(endpoints),
             middleware=[authentication],
             exception_handlers=failures.handlers(),
         )

@@ -267,7 +267,7 @@ ROWS: tuple[Row, ...] = (
         "notes for OpenAI's servers",
     ),
     *_rows(
-        "background_options context_management moderation image prompt",
+        "background_options context_management moderation image prompt personality",
         "told",
         (RESPONSES,),
         "OpenAI",

@@ -314,3 +314,31 @@ def test_a_background_stream_outlives_its_client(client: openai.OpenAI) -> None:
     stream.close()
     id_ = first.response.id
     eventually(lambda: client.responses.retrieve(id_).status == "completed", "it is done")
+
+
+def test_input_is_counted_as_a_response_tells_it(client: openai.OpenAI) -> None:
+    params: Any = {"model": ALIAS, "input": "what is 2+2?", "instructions": "be brief"}
+    params |= {"tools": [WEATHER]}
+    counted = client.responses.input_tokens.count(**params)
+    assert list(extras(counted)) == []
+    response = client.responses.create(max_output_tokens=1, **params)
+    assert response.usage is not None
+    assert counted.input_tokens == response.usage.input_tokens
+
+
+def test_old_turns_go_where_the_whole_is_too_long(client: openai.OpenAI) -> None:
+    turn: list[Any] = [
+        {"role": "user", "content": "what is 2+2? " * 40},
+        {"type": "function_call", "call_id": "c", "name": "get_weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "rain " * 40},
+    ]
+    items = turn * 40
+    params: dict[str, Any] = {"model": ALIAS, "instructions": "be brief", "max_output_tokens": 8}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(input=items, **params)
+    assert caught.value.code == "context_length_exceeded"
+    response = client.responses.create(input=items, truncation="auto", **params)
+    assert response.truncation == "auto"
+    assert response.usage is not None
+    one = client.responses.input_tokens.count(model=ALIAS, input=turn, instructions="be brief")
+    assert response.usage.input_tokens > 2 * one.input_tokens

@@ -10,57 +10,78 @@ import orjson
 from gateway.api.responses.bounded_store import BoundedStore
 from gateway.api.responses.event_log import EventLog
 from gateway.api.responses.history import HistoryLink, Item
-from gateway.api.responses.items import size_of
-from gateway.api.responses.types import ConversationObject, ResponseObject
+from gateway.api.responses.types import ConversationObject, ResponseObject, Status
 from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, QueueFull
 
 OVERHEAD = 1024
 """Bytes that a value costs beside what it says, at the least."""
+ITEM = 256
+"""The same of an item of a conversation."""
 
 
 @dataclass(slots=True)
 class StoredResponse:
-    body: ResponseObject
-    """As it is now: it grows where it is still at work."""
-    input: list[Item]
+    id: str
+    live: ResponseObject | None
+    """As it is now, while it may change."""
     link: HistoryLink
     log: EventLog | None = None
     """Of one in the background."""
     stop: Callable[[], None] = lambda: None
     """Ends the work, if it goes on."""
-    base: int = OVERHEAD
-    """Bytes without the log, when they were last measured."""
+    status: Status = "in_progress"
+    """Since it does not change any more."""
+    json: bytes = b""
+    """The whole, from then on: as objects it would take many times the bytes that are counted."""
 
     @property
     def size(self) -> int:
-        return self.base + (0 if self.log is None else self.log.size)
+        """Bytes, without those of the link."""
+        return OVERHEAD + len(self.json) + (0 if self.log is None else self.log.size)
 
-    def measure(self) -> int:
-        """Return its bytes, counted anew: more than a step's work."""
-        self.base = OVERHEAD + len(orjson.dumps(self.body))
-        return self.size
+    @property
+    def working(self) -> bool:
+        """Return whether it may still change."""
+        return self.live is not None and self.live["status"] in ("queued", "in_progress")
+
+    def told(self) -> bytes:
+        """Return the response as JSON."""
+        return self.json if self.live is None else orjson.dumps(self.live)
+
+    def freeze(self) -> list[Item]:
+        """Note that it will not change any more, and return its output."""
+        assert self.live is not None, "it ends once"
+        self.json, self.status = orjson.dumps(self.live), self.live["status"]
+        output = [dict(item) for item in self.live["output"]]
+        self.live = None
+        return output
 
 
 @dataclass(slots=True)
 class StoredConversation:
     body: ConversationObject
-    items: dict[str, Item] = field(default_factory=dict)
+    items: dict[str, bytes] = field(default_factory=dict)
+    """As JSON, by their ids."""
     size: int = OVERHEAD
 
     def add(self, items: Iterable[Item]) -> None:
         """Add items, which have ids; one of a known id takes the older one's place."""
         for item in items:
             self.remove(item["id"])
-            self.items[item["id"]] = item
-            self.size += size_of([item])
+            self.items[item["id"]] = orjson.dumps(item)
+            self.size += ITEM + len(self.items[item["id"]])
 
-    def remove(self, id_: str) -> Item | None:
-        """Take an item away; None if there is none of this id."""
+    def remove(self, id_: str) -> bool:
+        """Take an item away; return whether there was one of this id."""
         item = self.items.pop(id_, None)
         if item is not None:
-            self.size -= size_of([item])
-        return item
+            self.size -= ITEM + len(item)
+        return item is not None
+
+    def all_items(self) -> list[Item]:
+        """Return the items in their order."""
+        return [orjson.loads(each) for each in self.items.values()]
 
 
 class Archive:
@@ -77,26 +98,23 @@ class Archive:
 
     def keep(self, owner: str, stored: StoredResponse) -> bool:
         """Keep a response under its id; return whether there was room."""
-        id_ = stored.body["id"]
-        size = stored.measure()
-        if size + stored.link.whole_size() > self._store.room:
+        if stored.size + stored.link.whole_size() > self._store.room:
             return False
-        self._store.put(owner, id_, stored, 0)
+        self._store.put(owner, stored.id, stored, 0)
         stored.link.hold(lambda more: self._store.charge(owner, more))
-        self._store.resize(owner, id_, size)
-        return self._store.get(owner, id_) is stored
+        self.grown(owner, stored)
+        return self._store.get(owner, stored.id) is stored
 
     def grown(self, owner: str, stored: StoredResponse) -> None:
-        """Note that a response's log has grown."""
-        self._store.resize(owner, stored.body["id"], stored.size)
+        """Note that a response or its log has grown."""
+        self._store.resize(owner, stored.id, stored.size)
 
     def ended(self, owner: str, stored: StoredResponse) -> None:
         """Note that a response will not change any more, and link its items."""
-        self._store.resize(owner, stored.body["id"], stored.measure())
-        if self._store.get(owner, stored.body["id"]) is stored:
-            items = [dict(item) for item in stored.body["output"]]
-            stored.link.extend(items, size_of(items), lambda more: self._store.charge(owner, more))
-            self._store.resize(owner, stored.body["id"], stored.size)
+        output = stored.freeze()
+        if self._store.get(owner, stored.id) is stored:
+            stored.link.extend(output, lambda more: self._store.charge(owner, more))
+            self.grown(owner, stored)
 
     def response(self, owner: str, id_: str) -> StoredResponse:
         """Return a response. Raises NotFound."""
@@ -110,14 +128,16 @@ class Archive:
         self.response(owner, id_)
         self._store.remove(owner, id_)
 
-    def items(self, owner: str) -> dict[str, Item]:
-        """Return all stored items of an owner by their ids."""
+    def find(self, owner: str, wanted: set[str]) -> dict[str, Item]:
+        """Return those of an owner's stored items that have one of these ids."""
         found: dict[str, Item] = {}
-        for value in reversed(self._store.values(owner)):
-            if isinstance(value, StoredResponse):
-                found.update((item["id"], item) for item in value.link.items)
-            else:
-                found.update(value.items)
+        for value in self._store.values(owner):
+            here = value.items if isinstance(value, StoredConversation) else value.link.ids
+            for id_ in wanted.intersection(here) - found.keys():
+                if isinstance(value, StoredConversation):
+                    found[id_] = orjson.loads(value.items[id_])
+                else:
+                    found[id_] = value.link.item(id_)
         return found
 
     # ------------------------------------------------------------------ conversations

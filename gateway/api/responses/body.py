@@ -4,7 +4,7 @@ Unlike in other dialects, much that is not served is taken and left: agents send
 server of OpenAI's knows, and a 400 would end them.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -92,6 +92,8 @@ class InputBody(SamplingBody):
     """Fields that make the prompt."""
 
     place = RESPONSES
+    open_ended: ClassVar[bool] = True
+    """What is not known is ignored whatever the operator says: agents would not start."""
 
     model: str | None = None
     """The model's id; the first one if none is named."""

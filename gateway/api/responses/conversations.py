@@ -140,7 +140,7 @@ class Conversations:
     async def conversation_items(self, request: Request) -> Response:
         """The items of a conversation."""
         query = read_query(request, PageQuery)
-        items = [*self._find(request).items.values()]
+        items = self._find(request).all_items()
         return json_response(listed(items, query.after, query.limit, query.order))
 
     async def add_conversation_items(self, request: Request) -> Response:
@@ -158,12 +158,12 @@ class Conversations:
         item = self._find(request).items.get(id_)
         if item is None:
             raise _no_item(id_)
-        return json_response(item)
+        return Response(item, media_type=JSON)
 
     async def delete_conversation_item(self, request: Request) -> Response:
         """Take an item out of a conversation."""
         found, id_ = self._find(request), request.path_params["item_id"]
-        if found.remove(id_) is None:
+        if not found.remove(id_):
             raise _no_item(id_)
         self._archive.changed(request.state.key.name, found)
         return json_response(found.body)

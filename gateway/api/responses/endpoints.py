@@ -1,7 +1,9 @@
 """The dialect's endpoints for responses."""
 
-from typing import Annotated, Literal
+import dataclasses
+from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,26 +12,38 @@ from gateway.api import body
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
-from gateway.api.reply import COLLECTED, json_response, serve_ticket
+from gateway.api.reply import COLLECTED, json_response, serve_ticket, unless_hung_up
 from gateway.api.responses.archive import Archive, StoredResponse, listed
 from gateway.api.responses.background import BackgroundRun
-from gateway.api.responses.body import ResponseBody
+from gateway.api.responses.body import InputBody, ResponseBody
 from gateway.api.responses.generation import Generation
 from gateway.api.responses.history import HistoryLink
-from gateway.api.responses.items import named, size_of
+from gateway.api.responses.items import named
 from gateway.api.responses.places import QueuePlaces
 from gateway.api.responses.prompt import ReadInput, read_input
 from gateway.api.responses.response import created, in_own_names
 from gateway.api.responses.stream import GenerationStream, LogStream
+from gateway.api.responses.truncation import count_tokens, room, truncated
 from gateway.api.responses.types import (
     DeletedResponse,
+    InputTokens,
     ItemList,
     ResponseEvent,
     ResponseObject,
 )
 from gateway.api.responses.writer import EventWriter
 from gateway.api.service import Service
-from gateway.core.errors import BadRequest, ForgeError, ModelNotSupported, NotFound, UnknownModel
+from gateway.core.errors import (
+    BadRequest,
+    ForgeError,
+    InvalidPrompt,
+    ModelNotSupported,
+    NotFound,
+    QueueFull,
+    Unavailable,
+    UnknownModel,
+    WorkerFailed,
+)
 from gateway.core.priority import NORMAL
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
@@ -40,6 +54,7 @@ EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
 BATCH = body.TIERS["flex"]
 WHICH = {"response_id": "A response's id."}
 ROOT = "/v1/responses"
+COUNTING = (InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed)
 
 
 class StreamQuery(BaseModel):
@@ -85,6 +100,16 @@ class Responses:
                 failure=ErrorBody,
                 fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
                 queued="seeded",
+            ),
+            Endpoint(
+                path=f"{ROOT}/input_tokens",
+                handler=self.count_input_tokens,
+                method="POST",
+                group=GROUP,
+                body=Body(type=InputBody, example={"input": "What is aging?"}),
+                answers={JSON: InputTokens},
+                failure=ErrorBody,
+                fails=(*CONVERSATION, *COUNTING),
             ),
             Endpoint(
                 path=one,
@@ -143,6 +168,8 @@ class Responses:
             raise BadRequest("'background': this server stores nothing", param="background")
         read = read_input(given, self._archive, request)
         self._service.tell_ignored(request, raw)
+        if given.truncation == "auto":
+            read = await self._truncated(request, served, read, given.limit())
         job = self._job(request, served, given, read, size)
         try:
             ticket = self._service.submit(request, job, served)
@@ -161,6 +188,40 @@ class Responses:
         await serve_ticket(served.dispatcher, ticket, request.receive, self._whole(generation))
         ended()
         return json_response(generation.writer.response)
+
+    async def count_input_tokens(self, request: Request) -> Response:
+        """The tokens of an input, as a response to it would tell them."""
+        config = self._service.config
+        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        served, given = self._service.parse(request, InputBody, raw)
+        given.check()
+        # It needs neither, but says what makes no sense.
+        body.priority(given.priority, request.headers, None)
+        body.timeout(given.timeout, request.headers)
+        read = read_input(given, self._archive, request)
+        self._service.tell_ignored(request, raw)
+        self._service.check_serving(served)
+        count = await unless_hung_up(request.receive, count_tokens(served, read.chat))
+        counted: InputTokens = {"object": "response.input_tokens", "input_tokens": count}
+        return json_response(counted)
+
+    async def _truncated(
+        self, request: Request, served: ServedModel, read: ReadInput, limit: int | None
+    ) -> ReadInput:
+        """Return an input that fits the model's context."""
+        self._service.check_serving(served)
+
+        async def count(messages: list[dict[str, Any]]) -> int:
+            chat = msgspec.structs.replace(read.chat, messages=messages)
+            return await unless_hung_up(request.receive, count_tokens(served, chat))
+
+        def most() -> int:
+            model = served.pool.model  # known once it has been asked
+            return room(0 if model is None else model.n_ctx_seq, limit)
+
+        messages = await truncated(read.chat.messages, most, count)
+        chat = msgspec.structs.replace(read.chat, messages=messages)
+        return dataclasses.replace(read, chat=chat)
 
     async def _whole(self, generation: Generation) -> None:
         """Wait for the end. Raises the ticket's error."""
@@ -219,8 +280,9 @@ class Responses:
 
     def _stored(self, generation: Generation, read: ReadInput) -> StoredResponse:
         items = named(read.given, generation.ticket.request_id)
-        link = HistoryLink(items, size_of(items), read.link)
-        return StoredResponse(generation.writer.response, items, link)
+        link = HistoryLink(items, read.link)
+        response = generation.writer.response
+        return StoredResponse(response["id"], response, link)
 
     def _ended(
         self,
@@ -264,7 +326,7 @@ class Responses:
         query = read_query(request, StreamQuery)
         stored = self._find(request)
         if not query.stream:
-            return json_response(stored.body)
+            return Response(stored.told(), media_type=JSON)
         if stored.log is None:
             message = "'stream': only a response in the background can be streamed again"
             raise BadRequest(message, param="stream")
@@ -274,7 +336,7 @@ class Responses:
     async def delete_response(self, request: Request) -> Response:
         """Forget a response; one that is at work is ended."""
         stored = self._find(request)
-        id_ = stored.body["id"]
+        id_ = stored.id
         self._archive.delete_response(request.state.key.name, id_)
         deleted: DeletedResponse = {"id": id_, "object": "response", "deleted": True}
         return json_response(deleted)
@@ -286,10 +348,11 @@ class Responses:
             message = "only a response that was made in the background can be cancelled"
             raise BadRequest(message, param="response_id")
         stored.stop()
-        return json_response(stored.body)
+        return Response(stored.told(), media_type=JSON)
 
     async def input_items(self, request: Request) -> Response:
         """The items that a response was made of, without those of earlier responses."""
         query = read_query(request, PageQuery)
-        items = self._find(request).input
+        link = self._find(request).link
+        items = link.own()[: link.given]
         return json_response(listed(items, query.after, query.limit, query.order))

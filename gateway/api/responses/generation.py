@@ -34,11 +34,15 @@ class Generation:
         self._paths = paths
         self._created = False
         self._started = False
+        self._quiet = False
+        """True: there is no client that has to be kept patient."""
 
     def at_once(self) -> list[ResponseEvent]:
         """Return the first events before anything has come."""
         self._created = True
-        return [*self.writer.created(), *self._waiting()]
+        found = [*self.writer.created(), *self._waiting()]
+        self._quiet = True
+        return found
 
     async def events(
         self, *, enough: int = 1, whole: bool = False
@@ -84,6 +88,11 @@ class Generation:
     def _waiting(self) -> list[ResponseEvent]:
         waits = self.ticket.dispatched_ns is None
         place = (self._places.position(self.ticket.id) or 1) if waits else None
+        if place is not None and self._quiet:
+            self.writer.moved(place)
+            return []
         if place is None:
+            if self._quiet and self._started:
+                return []
             self._started = True
         return self.writer.waiting(place)

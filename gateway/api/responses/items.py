@@ -4,7 +4,7 @@ An item was said already and can't be unsent, so a kind that is not known is rea
 result if it looks like one, and is left out and named if it does not.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -239,18 +239,22 @@ def is_reference(item: Item) -> bool:
     return kind_of(item) == "item_reference" or item.keys() == {"id"}
 
 
-def referred(items: Iterable[Item], find: Callable[[str], Item | None]) -> list[Item]:
+def references(items: Iterable[Item]) -> set[str]:
+    """Return the ids of stored items for which some of these stand."""
+    return {str(item.get("id")) for item in items if is_reference(item)}
+
+
+def referred(items: Iterable[Item], stored: Mapping[str, Item]) -> list[Item]:
     """Return items with the stored ones in the places of references. Raises BadRequest."""
     found = []
     for at, item in enumerate(items):
         if is_reference(item):
-            id_ = item.get("id")
-            stored = find(id_) if isinstance(id_, str) else None
-            if stored is None:
+            found_item = stored.get(str(item.get("id")))
+            if found_item is None:
                 field = f"input.{at}.id"
                 message = f"'{field}': there is no stored item of this id"
                 raise BadRequest(message, param=field)
-            item = stored
+            item = found_item
         found.append(item)
     return found
 

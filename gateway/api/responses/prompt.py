@@ -12,8 +12,8 @@ from gateway.api.responses.items import (
     Item,
     as_written,
     given_items,
-    is_reference,
     kind_of,
+    references,
     referred,
     size_of,
     turns,
@@ -44,8 +44,8 @@ def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInpu
     ignored: IgnoredFields | None = getattr(request.state, "ignored_fields", None)
     link, earlier = _earlier(given, archive, owner)
     items = given_items(as_written(given.input))
-    if any(map(is_reference, items)):
-        items = referred(items, archive.items(owner).get)
+    if wanted := references(items):
+        items = referred(items, archive.find(owner, wanted))
     whole = [*earlier, *items]
     if not whole and given.instructions is None:
         raise BadRequest("'input' is required", param="input")
@@ -68,7 +68,7 @@ def _earlier(
     """Return what is stored of the conversation. Raises BadRequest or NotFound."""
     if given.conversation_id is not None:
         conversation = archive.conversation(owner, given.conversation_id)
-        return None, [*conversation.items.values()]
+        return None, conversation.all_items()
     id_ = given.previous_response_id
     if id_ is None:
         return None, []
@@ -78,7 +78,7 @@ def _earlier(
         raise PreviousResponseNotFound(
             f"Previous response with id '{id_[:64]}' not found.", param="previous_response_id"
         ) from None
-    if stored.body["status"] in ("queued", "in_progress"):
+    if stored.working:
         message = "'previous_response_id': that response is not completed yet"
         raise BadRequest(message, param="previous_response_id")
     return stored.link, stored.link.all_items()

@@ -4,10 +4,14 @@ What goes goes whole: a turn of the user with what follows it up to the next one
 their results. Instructions stay, and so does the last turn, if it has room or not.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+
+from gateway.served.served_model import ServedModel
+from workers.protocol import Chat, CountTokens
 
 Plain = dict[str, Any]
 Count = Callable[[list[Plain]], Awaitable[int]]
@@ -24,10 +28,20 @@ def room(context: int, limit: int | None) -> int:
     return context - max(1, min(ROOM if limit is None else limit, context // 4))
 
 
-async def truncated(messages: list[Plain], most: int, count: Count) -> list[Plain]:
-    """Return the conversation without so many of its oldest turns that it has ``most`` tokens."""
+async def count_tokens(served: ServedModel, chat: Chat) -> int:
+    """Return the tokens of a conversation's prompt. Raises a ForgeError."""
+    question = CountTokens(served.with_system(chat), time.time())
+    counted = orjson.loads(await served.ask(question))
+    return int(counted["input_tokens"])
+
+
+async def truncated(messages: list[Plain], limit: Callable[[], int], count: Count) -> list[Plain]:
+    """Return the conversation without so many of its oldest turns that it fits ``limit``.
+
+    The limit is asked for once something has been counted.
+    """
     tokens = await count(messages)
-    groups = droppable(messages)
+    groups, most = droppable(messages), limit()
     if tokens <= most or not groups:
         return messages
     sizes = [sum(len(orjson.dumps(messages[at])) for at in group) for group in groups]

@@ -211,9 +211,13 @@ class EventWriter:
         None if it has left it."""
         if position is None:
             return self.started()
+        self.moved(position)
+        return [self._state("response.queued")]
+
+    def moved(self, position: int) -> None:
+        """Note a place in the queue without an event."""
         self.response["status"] = "queued"
         self.response["queue"] = {"position": position}
-        return [self._state("response.queued")]
 
     def started(self) -> list[ResponseEvent]:
         """Return the event that tells of a start, or that the work goes on."""

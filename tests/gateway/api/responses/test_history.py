@@ -9,17 +9,20 @@ from gateway.api.responses.history import HistoryLink
 
 
 def items(*names: str) -> list[dict[str, Any]]:
-    return [{"id": name} for name in names]
+    return [{"id": name, "text": "x"} for name in names]
 
 
 def test_a_chain_has_all_items_in_their_order() -> None:
-    first = HistoryLink(items("a", "b"), 2, None)
-    second = HistoryLink(items("c"), 1, first)
+    first = HistoryLink(items("a", "b"))
+    second = HistoryLink(items("c"), first)
     assert second.all_items() == items("a", "b", "c")
-    assert second.whole_size() == 3
-    second.hold(lambda size: None)
-    second.extend(items("d"), 1, lambda size: None)
-    assert HistoryLink([], 0, second).all_items() == items("a", "b", "c", "d")
+    counted: list[int] = []
+    second.hold(counted.append)
+    second.extend(items("d"), counted.append)
+    assert sum(counted) == second.whole_size() == first.size + second.size
+    assert HistoryLink([], second).all_items() == items("a", "b", "c", "d")
+    assert (second.own(), second.given) == (items("c", "d"), 1)
+    assert (second.item("d"), second.ids) == (items("d")[0], ["c", "d"])
     assert first.all_items() == items("a", "b")
 
 
@@ -37,7 +40,7 @@ def test_the_bytes_held_are_those_of_the_links_that_are_needed(
 
     for parent, size in shape:
         above = links[parent % len(links)] if links and parent >= 0 else None
-        links.append(HistoryLink([], size, above))
+        links.append(HistoryLink(items(*map(str, range(size))), above))
         links[-1].hold(count)
     alive = set(range(len(links)))
     for at in data.draw(st.permutations(range(len(links)))):
@@ -56,7 +59,7 @@ def test_the_bytes_held_are_those_of_the_links_that_are_needed(
 def test_a_chain_of_any_length_needs_no_recursion() -> None:
     link = None
     for _ in range(100_000):
-        link = HistoryLink([], 1, link)
+        link = HistoryLink([], link)
     assert link is not None
     found: list[int] = []
     link.hold(found.append)

@@ -39,7 +39,7 @@ def test_what_is_left_is_whole(messages: list[Plain], most: int) -> None:
         asked += 1
         return tokens(given)
 
-    left = asyncio.run(truncated(messages, most, count))
+    left = asyncio.run(truncated(messages, lambda: most, count))
     assert asked <= MAX_QUESTIONS
     said, kept = (([m for m in each if m["role"] != "system"]) for each in (messages, left))
     told = [m for m in messages if m["role"] == "system"]
@@ -64,7 +64,7 @@ def test_of_turns_of_one_size_as_few_go_as_have_to() -> None:
     async def count(given: list[Plain]) -> int:
         return tokens(given)
 
-    left = asyncio.run(truncated(messages, 1000, count))
+    left = asyncio.run(truncated(messages, lambda: 1000, count))
     pair = tokens(messages[1:3])
     assert 1000 - pair < tokens(left) <= 1000
     assert left[1]["role"] == "user"

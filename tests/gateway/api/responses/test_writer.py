@@ -11,17 +11,13 @@ from gateway.api.responses.called_tool import CalledTool
 from gateway.api.responses.thoughts import opened
 from gateway.api.responses.types import ResponseUsage
 from gateway.api.responses.writer import EventWriter, Wishes
+from tests.support.response_events import check
 from workers.protocol import CallDelta, Delta, Extra, Finished
 
 TOOLS = {
     "look": CalledTool("look"),
     "space__find": CalledTool("find", "space"),
     "patch": CalledTool("patch", custom=True),
-}
-ENDS = {
-    "response.completed",
-    "response.incomplete",
-    "response.failed",
 }
 USAGE: ResponseUsage = {
     "input_tokens": 3,
@@ -58,46 +54,6 @@ def pieces(draw: st.DrawFn) -> list[Delta]:
             found.append(Delta(1, 0, [7], "", Extra(calls=[CallDelta(calls, None, part)])))
         calls += 1
     return found
-
-
-def check(events: list[dict[str, Any]], final: dict[str, Any]) -> None:
-    """Hold the laws of a whole stream."""
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert events[0]["type"] == "response.created"
-    assert [event["type"] for event in events if event["type"] in ENDS] == [events[-1]["type"]]
-    assert events[-1]["response"] == final
-    added: dict[int, Any] = {}
-    done: dict[int, Any] = {}
-    texts: dict[tuple[Any, ...], str] = {}
-    for event in events:
-        kind = event["type"].removeprefix("response.")
-        if kind == "output_item.added":
-            assert event["output_index"] == len(added) == len(done)  # the one before is done
-            added[event["output_index"]] = event["item"]
-        elif kind == "output_item.done":
-            item = added[event["output_index"]]
-            assert event["output_index"] not in done
-            same = ("id", "type", "call_id", "name", "namespace")
-            assert {k: event["item"].get(k) for k in same} == {k: item.get(k) for k in same}
-            done[event["output_index"]] = event["item"]
-        elif "item_id" in event:
-            assert event["item_id"] == added[event["output_index"]]["id"]
-            assert event["output_index"] not in done
-            place = (event["item_id"], event.get("content_index"), event.get("summary_index"))
-            if kind.endswith(".delta"):
-                texts[place] = texts.get(place, "") + event["delta"]
-            elif kind.endswith("part.added"):
-                assert event["part"]["text"] == ""
-            elif kind.endswith("part.done"):
-                assert event["part"]["text"] == texts.get(place, "")
-            else:
-                whole = {event.get(k) for k in ("text", "arguments", "input")} - {None}
-                assert whole == {texts.get(place, "")}
-        if kind.startswith("output_text."):
-            assert isinstance(event["logprobs"], list)
-    assert added.keys() == done.keys()
-    assert final["output"] == [done[at] for at in sorted(done)]
-    assert len({item["id"] for item in final["output"]}) == len(final["output"])
 
 
 @given(
