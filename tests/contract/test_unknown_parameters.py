@@ -63,8 +63,8 @@ def test_null_asks_for_nothing(answering: httpx.Client, dialect: Dialect) -> Non
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_named_on_streams(answering: httpx.Client, streaming: Dialect, stream: bool) -> None:
-    answer = ask(answering, streaming, stream=stream, colour="red", shape=None, size=3)
+def test_named_on_streams(answering: httpx.Client, streamed: Dialect, stream: bool) -> None:
+    answer = ask(answering, streamed, stream=stream, colour="red", shape=None, size=3)
     assert answer.headers[HEADER] == "colour, size"
 
 
