@@ -95,17 +95,17 @@ def test_stop_strings_anywhere_in_a_token(exact_http: httpx.Client, dialect: Dia
         assert (answer.text, answer.reason) == (expected_at(text, stop), "stop")
 
 
-def test_stop_strings_across_tokens(exact_http: httpx.Client, streamed: Dialect) -> None:
+def test_stop_strings_across_tokens(exact_http: httpx.Client, streaming: Dialect) -> None:
     """Each stop begins in one token and ends in a later one; a part of it must not leak."""
-    logprobs = True if streamed is CHAT else 1  # each token has a chunk of its own then
-    tokens = streamed.stream(exact_http, STORY, logprobs=logprobs, **LONG)
-    pieces = list(filter(None, map(streamed.piece, tokens)))
+    logprobs = True if streaming is CHAT else 1  # each token has a chunk of its own then
+    tokens = streaming.stream(exact_http, STORY, logprobs=logprobs, **LONG)
+    pieces = list(filter(None, map(streaming.piece, tokens)))
     assert len(pieces) > 20
     text = "".join(pieces)
     for left, middle, right in list(zip(pieces, pieces[1:], pieces[2:], strict=False))[2:6]:
         for stop in (left[-1] + middle[0], left[-1] + middle + right[0]):
-            chunks = streamed.stream(exact_http, STORY, stop=[stop], **LONG)
-            assert streamed.joined(chunks) == expected_at(text, stop)
+            chunks = streaming.stream(exact_http, STORY, stop=[stop], **LONG)
+            assert streaming.joined(chunks) == expected_at(text, stop)
             assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 

@@ -107,8 +107,8 @@ def test_stop_strings_never_show(exact_http: httpx.Client, streamed: Dialect) ->
     assert streamed.joined(chunks) == text[: text.index(stop)]
 
 
-def test_one_token(http: httpx.Client, streamed: Dialect) -> None:
-    chunks = streamed.stream(http, STORY, **{**LONG, "max_tokens": 1})
+def test_one_token(http: httpx.Client, streaming: Dialect) -> None:
+    chunks = streaming.stream(http, STORY, **{**LONG, "max_tokens": 1})
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
