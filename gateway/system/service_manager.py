@@ -20,6 +20,8 @@ VARIABLES = (
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
 )  # fmt: skip
 
+SHORTEST_S = 0.005
+"""Seconds between two signs of life, however little time is allowed."""
 PATIENCE_S = 1.0
 """Seconds that a full queue of the manager may keep the event loop, for what it must not miss."""
 
@@ -68,7 +70,7 @@ class ServiceManager:
         """
         while self._watchdog_s is not None:
             self._tell("WATCHDOG=1")
-            await asyncio.sleep(self._watchdog_s / 2)
+            await asyncio.sleep(max(self._watchdog_s / 2, SHORTEST_S))
 
     def _tell(self, *lines: str, patience_s: float = 0.0) -> None:
         """Send one datagram. A manager that does not read for ``patience_s`` misses it."""

@@ -99,7 +99,7 @@ def folders(hub: Callable[[], Path] | None) -> Iterator[Finding]:
     for name, place in wanted.items():
         try:
             path = place()
-        except RuntimeError:
+        except paths.NoHome:
             message = f"{name}: this user has no home folder"
             yield warning("folders", message, "set HOME, or XDG_CACHE_HOME and its like")
             continue
@@ -126,7 +126,7 @@ def unwritable(path: Path) -> str | None:
 
 def disk(hub: Callable[[], Path]) -> Iterator[Finding]:
     """Look at the space for models."""
-    with suppress(RuntimeError, OSError):
+    with suppress(paths.NoHome, OSError):
         path = hub()
         nearest = next(each for each in (path, *path.parents) if each.exists())
         free = shutil.disk_usage(nearest).free

@@ -1,5 +1,6 @@
 """The options, the models and the address of ``forge serve``, looked at as it looks at them."""
 
+import contextlib
 import json
 import os
 import urllib.request
@@ -21,6 +22,7 @@ from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.model_files.source import BadSource, parse
 from gateway.served import memory_budget
 from gateway.system import host
+from gateway.system.paths import NoHome
 
 ASK_S = 3.0
 
@@ -78,7 +80,9 @@ def models(settings: Settings) -> Iterator[Finding]:
             yield ok("model", f"{path}, {readable(model.size)}")
         if config.mlock:
             yield machine.locked(model.size)
-    partial = catalog.unfinished()
+    partial = []
+    with contextlib.suppress(NoHome):  # which is told with the folders
+        partial = catalog.unfinished()
     if partial:
         size = readable(sum(path.stat().st_size for path in partial))
         message = f"{len(partial)} unfinished downloads, {size}"

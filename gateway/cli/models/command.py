@@ -20,6 +20,7 @@ from gateway.model_files.memory_estimate import MemoryEstimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.model_files.source import BadSource
 from gateway.system import log_setup, prefix_folders
+from gateway.system.paths import NoHome
 
 UNSEEN_WIDTH = 4096
 """Columns where there is no terminal: more than the longest path takes."""
@@ -39,7 +40,7 @@ def run(command: str, given: dict[str, Any], file: Path | None) -> int:
         return console.run(
             command,
             lambda: commands[command](given, file),
-            refused=(ConfigError, BadSource),
+            refused=(ConfigError, BadSource, NoHome),
             interrupted=KEPT if command == "pull" else "interrupted",
         )
 

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.cli.doctor import compiler, cpu_features, finding, llama, machine, packages
 from gateway.cli.doctor.finding import Finding, error, ok, warning
+from gateway.cli.main import main
 from workers.llama import build
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -206,3 +207,32 @@ def test_folders_that_can_not_be_written_are_told(monkeypatch: pytest.MonkeyPatc
 def test_a_folder_that_would_be_made_is_fine(tmp_path: Path) -> None:
     assert machine.unwritable(tmp_path / "a" / "b") is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whom the system does not know, as in a container that runs as any number."""
+
+    def no_home(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_a_user_without_a_home_is_told(homeless: None, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "--port", "0"])
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("has no home folder" in line for line in lines) == 4
+    assert any("forge-tiny needs" in line for line in lines)
+
+
+@pytest.mark.parametrize("command", ["list", "cache", "rm"])
+def test_other_commands_say_so_in_a_line(
+    homeless: None, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *(["--unfinished"] if command == "rm" else [])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"forge {command}: error: this user has no home folder")
