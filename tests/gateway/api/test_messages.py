@@ -358,6 +358,17 @@ def test_fields_of_next_year_are_ignored_and_named() -> None:
     assert ignored.header(raw) == "context_management, field_of_next_year"
 
 
+def test_a_thread_is_refused_so_that_clients_go_on_without() -> None:
+    """Its next request would bring the newest messages alone."""
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        with pytest.raises(BadRequest) as caught:
+            body(thread=thread)
+        answer = json.loads(bytes(error_response(caught.value, "abc").body))
+        details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        assert answer["error"]["details"] == details
+    assert body(thread=None).chat().messages == [HI]
+
+
 def test_stop_sequences() -> None:
     assert body(stop_sequences=["a", "b", "a"]).stops() == ("a", "b")
     with pytest.raises(BadRequest):
