@@ -97,9 +97,9 @@ def test_chunked_body(answering: httpx.Client, dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("name", ["gpt-4o", "", "FORGE-TINY", "forge-tiny "])
 @pytest.mark.parametrize("stream", [False, True])
-def test_unknown_model(front: httpx.Client, streaming: Dialect, name: str, stream: bool) -> None:
-    body = streaming.body(model=name, stream=stream)
-    failure = streaming.refusal(front.post(streaming.path, json=body))
+def test_unknown_model(front: httpx.Client, streamed: Dialect, name: str, stream: bool) -> None:
+    body = streamed.body(model=name, stream=stream)
+    failure = streamed.refusal(front.post(streamed.path, json=body))
     assert (failure.status, failure.code) == (404, "model_not_found")
     assert failure.param == "model"
     assert f"'{name}'" in failure.message
