@@ -82,18 +82,14 @@ ASSISTANT = {
         {**CALL, "caller": {"type": "direct"}},
     ],
 }
-RESULT = {
-    "role": "user",
-    "content": [
-        {
-            "type": "tool_result",
-            "tool_use_id": "toolu_1",
-            "content": [{"type": "text", "text": "4"}],
-            "is_error": False,
-            "cache_control": EPHEMERAL,
-        }
-    ],
+FOUR = {
+    "type": "tool_result",
+    "tool_use_id": "toolu_1",
+    "content": [{"type": "text", "text": "4"}],
+    "is_error": False,
+    "cache_control": EPHEMERAL,
 }
+RESULT = {"role": "user", "content": [FOUR]}
 LEFT = {"role": "system", "content": "<total_tokens>180000 tokens left</total_tokens>"}
 
 
@@ -144,7 +140,7 @@ def test_twenty_turns_compute_their_history_once(http: httpx.Client) -> None:
         history += [
             {"role": "user", "content": f"Count {at}."},
             {"role": "assistant", "content": [{**CALL, "id": f"toolu_{at}"}]},
-            {"role": "user", "content": [{**RESULT["content"][0], "tool_use_id": f"toolu_{at}"}]},
+            {"role": "user", "content": [{**FOUR, "tool_use_id": f"toolu_{at}"}]},
             {"role": "system", "content": f"{20 - at} turns left"},
         ]
         asked = {"model": ALIAS, "max_tokens": 4, "temperature": 0, "messages": [*history]}
