@@ -14,13 +14,14 @@ from starlette.types import ASGIApp
 
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
-from gateway.api.endpoint import Endpoint
+from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
+from gateway.api.responses import Archive, Conversations, Responses
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
@@ -217,7 +218,7 @@ class Gateway:
             respond=failures.answer,
         )
         app = Starlette(
-            routes=[endpoint.route() for endpoint in endpoints],
+            routes=routes(endpoints),
             middleware=[authentication],
             exception_handlers=failures.handlers(),
         )
@@ -236,8 +237,11 @@ class Gateway:
         service = Service(
             self.config, self.registry, self.limits, self._observer, self.metrics.on_ignored
         )
+        archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
         described = [
             *OpenAI(service).endpoints(),
+            *Responses(service, archive).endpoints(),
+            *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),
@@ -268,7 +272,7 @@ class Gateway:
         return CORSMiddleware(
             app,
             allow_origins=self.config.cors_origin,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
             # A page in the world that calls into a private network: if it was meant by its name.

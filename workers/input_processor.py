@@ -2,11 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from workers.chat_format import ChatFormat, OutputParser
+from workers.chat_format import (
+    ChatFormat,
+    NotQuotable,
+    OutputParser,
+    text_in_json,
+    text_rule,
+)
 from workers.engine.answer_text import Voice
 from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence
@@ -216,14 +222,14 @@ class InputProcessor:
             return None
         param = "tools" if constraint is None else constraint.param
         source = self._lark(constraint) if isinstance(constraint, Grammar) else None
+        texts = {} if use is None else self._texts(use)
         content = constraint if isinstance(constraint, JsonSchema) else source
         failed = ""
         for judge in (None, self._compiler.judge(), only_anything):
             try:
-                grammar = self._answer(content, prompt, thinking, form, judge)
-                return self._compiler.compile(
-                    grammar, request.cache_scope, probe=source is not None
-                )
+                grammar = self._answer(content, prompt, thinking, form, judge, texts)
+                probe = source is not None or bool(texts)
+                return self._compiler.compile(grammar, request.cache_scope, probe=probe)
             except ConstraintFailed as error:
                 failed = failed or f"'{param}' can't be enforced: {error}"
             except Unenforceable as error:
@@ -266,6 +272,7 @@ class InputProcessor:
         thinking: bool,
         form: ChatFormat,
         judge: Judge | None,
+        texts: Mapping[str, str] | None = None,
     ) -> str:
         """Return the grammar of the whole answer, or of its rest: text, calls and thoughts."""
         if not isinstance(prompt, Chat):
@@ -281,7 +288,21 @@ class InputProcessor:
                 self._special, thinking=thinking, calls=bool(form.calls.in_thoughts(use))
             ),
             judge=judge,
+            texts=texts,
         )
+
+    def _texts(self, use: ToolUse) -> dict[str, str]:
+        """Return the grammars of the texts that functions take, by the names of their rules."""
+        found: dict[str, str] = {}
+        for index, name in enumerate(use.callable):
+            if (grammar := use.grammars.get(name)) is None:
+                continue
+            try:
+                found[text_rule(index)] = text_in_json(self._lark(grammar))
+            except NotQuotable as error:
+                message = f"'{grammar.param}' can't be enforced: {error}"
+                raise InputRefused(BAD_CONSTRAINT, message, grammar.param) from error
+        return found
 
     def _special(self, text: str) -> str:
         """Return a text in a Lark grammar, or the control token of that name."""

@@ -20,6 +20,7 @@ from workers.protocol import (
     ApplyTemplate,
     Ask,
     Chat,
+    CountTokens,
     Detokenize,
     Question,
     QuestionFailed,
@@ -60,6 +61,9 @@ class TokenService:
                 return {"content": self._content(ids)}
             case ApplyTemplate(chat, now):
                 return self._prompt(chat, now)
+            case CountTokens(chat, now):
+                prompter = self._own_prompter()
+                return {"input_tokens": len(prompter.tokenize(prompter.write(chat, now)))}
 
     def _prompt(self, chat: Chat, now: float) -> dict[str, Any]:
         """Return a conversation's prompt, and the control tokens that are mere text in it."""

@@ -140,6 +140,7 @@ def job(
     temperature: float,
     max_tokens: int | None,
     tier: str | None = None,
+    usual: float = NORMAL,
     constraint: Constraint | None = None,
     logprobs: int | None = None,
     echo: bool = False,
@@ -148,8 +149,9 @@ def job(
 ) -> Job:
     """The job that a validated body asks for, in the name of the request's key.
 
-    ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``size`` the body's
-    bytes; the others are as in :class:`workers.protocol.GenerationParams`.
+    ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``usual`` the priority
+    of a request that asks for none, ``size`` the body's bytes; the others are as in
+    :class:`workers.protocol.GenerationParams`.
     """
     key: ApiKey = request.state.key
     if given.min_tokens and max_tokens is not None and given.min_tokens > max_tokens:
@@ -171,7 +173,7 @@ def job(
             cache_prompt=given.cache_prompt is not False,
             prediction=prediction,
         ),
-        priority=priority(given.priority, request.headers, tier, key.max_priority),
+        priority=priority(given.priority, request.headers, tier, key.max_priority, usual),
         created=time.time(),
         timeout=timeout(given.timeout, request.headers),
         size=size,
@@ -275,11 +277,12 @@ def priority(
     headers: Mapping[str, str],
     tier: str | None,
     highest: float = math.inf,
+    usual: float = NORMAL,
 ) -> float:
     """The base priority: from the body, else the X-Priority header, else the service tier.
 
-    Raises PriorityNotAllowed if that is above ``highest``; a request without one gets what is
-    allowed. A header that makes no sense is a BadRequest even where the body overrules it.
+    Raises PriorityNotAllowed if that is above ``highest``; a request without one gets ``usual``, or
+    what is allowed. A header that makes no sense is a BadRequest even where the body overrules it.
     """
     header = headers.get("x-priority")
     of_header = None if header is None else _priority(header.strip(), "X-Priority")
@@ -290,7 +293,7 @@ def priority(
     elif tier in TIERS:
         asked, param = TIERS[tier], "service_tier"
     else:
-        return min(NORMAL, highest)
+        return min(usual, highest)
     if asked > highest:
         message = f"'{param}': this API key allows a priority of {priority_text(highest)} at most"
         raise PriorityNotAllowed(message, param=param)

@@ -5,7 +5,7 @@ code is checked against, and what may go wrong the classes that are raised.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import cleandoc
 from typing import Any, Literal
@@ -28,16 +28,19 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class _Application:
-    """A handler as starlette's router takes it.
+    """The handlers of a path as starlette's router takes them.
 
-    Given the bare handler, the router would put a net for exceptions around each, inside the one
+    Given a bare handler, the router would put a net for exceptions around each, inside the one
     that is around them all: a layer more for every request, and for every chunk of a stream.
     """
 
-    handler: Handler
+    handlers: Mapping[str, Handler]
+    """By their methods."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self.handler(Request(scope, receive, send))
+        method = scope["method"]
+        handler = self.handlers["GET" if method == "HEAD" else method]
+        response = await handler(Request(scope, receive, send))
         await response(scope, receive, send)
 
 
@@ -99,7 +102,7 @@ class Endpoint:
     """The type of the answer for each media type."""
     failure: Any = None
     """The type of an error's answer, which is the dialect's."""
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "DELETE"] = "GET"
     group: str = ""
     body: Body | None = None
     fails: tuple[type[ForgeError], ...] = ()
@@ -108,11 +111,10 @@ class Endpoint:
     """Its use of a slot: if it waits for one, and if its work there depends on a seed."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Meanings of the path's parameters."""
+    query: type[BaseModel] | None = None
+    """The query's parameters."""
     open: bool = False
     """True: it needs no API key."""
-
-    def route(self) -> Route:
-        return Route(self.path, _Application(self.handler), methods=[self.method])
 
     @property
     def template(self) -> str:
@@ -139,3 +141,11 @@ class Endpoint:
         for kind in dict.fromkeys(kinds):
             found.setdefault(kind.status, []).append(kind)
         return dict(sorted(found.items()))
+
+
+def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
+    """Return a route for each path: a method that it lacks is a 405 that lists all it has."""
+    handlers: dict[str, dict[str, Handler]] = {}
+    for endpoint in endpoints:
+        handlers.setdefault(endpoint.path, {})[endpoint.method] = endpoint.handler
+    return [Route(path, _Application(each), methods=[*each]) for path, each in handlers.items()]

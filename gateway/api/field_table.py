@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 CHAT, COMPLETIONS, INFER, EMBEDDINGS = "chat", "completions", "infer", "embeddings"
 TEMPLATE = "apply-template"
+RESPONSES = "responses"
 DEFAULTS = "defaults"
 """The sampling defaults of a model's table."""
 OPENAI = (CHAT, COMPLETIONS)
@@ -231,6 +232,21 @@ ROWS: tuple[Row, ...] = (
         "notes for other servers",
     ),
     *_rows("signature citations", "harmless", (PARTS,), "Anthropic's", "notes for other servers"),
+    # OpenAI's Responses API.
+    *_rows(
+        "client_metadata access_programs prompt_cache_retention prompt_cache_options",
+        "harmless",
+        (RESPONSES,),
+        "OpenAI, Codex",
+        "notes for OpenAI's servers",
+    ),
+    *_rows(
+        "background_options context_management moderation image prompt personality",
+        "told",
+        (RESPONSES,),
+        "OpenAI",
+        "of services that are not offered",
+    ),
     # Everywhere.
     Row("cache_control", "harmless", ("anywhere",), "Anthropic's, litellm", "caching is automatic"),
     Row("prompt_cache_breakpoint", "harmless", ("anywhere",), "OpenAI", "caching is automatic"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -221,6 +221,8 @@ def _operation(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
         {"name": name, "in": "path", "required": True, "description": text, **_text()}
         for name, text in endpoint.parameters.items()
     ]
+    if endpoint.query is not None:
+        parameters += _query(endpoint.query)
     if endpoint.queued != "no":
         parameters += [{"$ref": f"#/components/parameters/{name}"} for name in PARAMETERS]
     if parameters:
@@ -232,6 +234,26 @@ def _operation(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
     if keyed and endpoint.open:
         found["security"] = []
     return found
+
+
+def _query(type_: type[BaseModel]) -> list[Object]:
+    """Return the query's parameters; those that may come more than once are lists."""
+    found = TypeAdapter(type_).json_schema(schema_generator=_Schemas)["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": schema.pop("description", ""),
+            "schema": _given(schema),
+        }
+        for name, schema in found.items()
+    ]
+
+
+def _given(schema: Object) -> Object:
+    """Return a schema without null, which a query can't say."""
+    kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    return kinds[0] if len(kinds) == 1 else schema
 
 
 def _text() -> Object:

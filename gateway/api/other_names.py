@@ -113,7 +113,7 @@ class SamplingNames(Names):
         if self.guided_json is not None:
             found["guided_json"] = JsonSchema(self.guided_json, param="guided_json")
         if self.guided_regex is not None:
-            found["guided_regex"] = _of_pattern(self.guided_regex, "guided_regex")
+            found["guided_regex"] = of_pattern(self.guided_regex, "guided_regex")
         if self.guided_choice is not None:
             found["guided_choice"] = _of_choice(self.guided_choice, "guided_choice")
         if self.guided_grammar is not None:
@@ -180,7 +180,7 @@ def _structured(given: StructuredOutputs) -> dict[str, Constraint]:
     if given.json_schema is not None:
         found[f"{name}.json"] = JsonSchema(given.json_schema, param=name)
     if given.regex is not None:
-        found[f"{name}.regex"] = _of_pattern(given.regex, name)
+        found[f"{name}.regex"] = of_pattern(given.regex, name)
     if given.choice is not None:
         found[f"{name}.choice"] = _of_choice(given.choice, name)
     if given.grammar is not None:
@@ -190,7 +190,7 @@ def _structured(given: StructuredOutputs) -> dict[str, Constraint]:
     return found
 
 
-def _of_pattern(pattern: str, param: str) -> Grammar:
+def of_pattern(pattern: str, param: str) -> Grammar:
     """Return a grammar of what a regular expression matches as a whole, with anchors or without."""
     whole = pattern.removeprefix("^")
     if re.search(r"(?<!\\)(?:\\\\)*\$\Z", whole):

@@ -66,12 +66,29 @@ class Service:
         ignored = None if self.config.unknown_parameters == "refuse" else IgnoredFields()
         defaults = served.completed if served is not None and completes else None
         given = body.parse(type_, raw, ignored, defaults)
-        if ignored is not None and ignored.count:
-            request.state.ignored = ignored.header(raw)  # for the response's headers, and the log
-            self.on_ignored()
+        request.state.ignored_fields = ignored
+        self.tell_ignored(request, raw)
         if served is None:
             raise self.registry.unknown(raw["model"])
         return served, given
+
+    def parse_alone(
+        self, request: Request, type_: type[body.Body], raw: dict[str, Any]
+    ) -> body.Body:
+        """Return a body that is for no model. Raises a BadRequest."""
+        ignored = None if self.config.unknown_parameters == "refuse" else IgnoredFields()
+        given = body.parse(type_, raw, ignored)
+        request.state.ignored_fields = ignored
+        self.tell_ignored(request, raw)
+        return given
+
+    def tell_ignored(self, request: Request, raw: dict[str, Any]) -> None:
+        """Note what of a body was ignored so far, for the response's headers and the log."""
+        ignored: IgnoredFields | None = request.state.ignored_fields
+        if ignored is not None and ignored.count:
+            if not hasattr(request.state, "ignored"):
+                self.on_ignored()
+            request.state.ignored = ignored.header(raw)
 
     def submit(self, request: Request, job: Job, served: ServedModel) -> Ticket:
         """Queue the job of a request for a model. Raises a ForgeError if it can't be accepted.

@@ -148,6 +148,19 @@ class Config(EngineOptions):
         allow_inf_nan=False,
         description="seconds that a connection stays open between requests, or before the first",
     )
+    store_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=0,
+        description="most bytes of stored responses and conversations, in memory alone; the oldest "
+        "of the key with the most go first; 0: nothing is stored",
+    )
+    store_age: float = Field(
+        86400.0,
+        gt=0,
+        le=31536000,
+        allow_inf_nan=False,
+        description="seconds that a stored response or conversation is kept at most",
+    )
     keepalive: float = Field(
         5.0,
         gt=0,

@@ -38,6 +38,12 @@ class BadRequest(ForgeError):
     status, code, type = 400, "invalid_request", "invalid_request_error"
 
 
+class PreviousResponseNotFound(BadRequest):
+    """The response that a conversation should go on after is not stored, or not for this key."""
+
+    code = "previous_response_not_found"
+
+
 class UnsupportedParameter(BadRequest):
     """A parameter that is known and not served."""
 

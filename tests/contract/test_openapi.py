@@ -10,6 +10,8 @@ import pytest
 from openai.types import completion_create_params as completion_params
 from openai.types import embedding_create_params as embedding_params
 from openai.types.chat import completion_create_params as chat_params
+from openai.types.responses import input_token_count_params as count_params
+from openai.types.responses import response_create_params as response_params
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -21,7 +23,7 @@ from gateway.config.config import Config
 from gateway.core.api_key import ApiKey
 from tests.contract.test_tools import WEATHER
 from tests.support.api_description import description
-from tests.support.dialects import CHAT, COMPLETIONS, DONE, INFER, Dialect, data_of
+from tests.support.dialects import CHAT, COMPLETIONS, DONE, INFER, RESPONSES, Dialect, data_of
 from tests.support.memory_pool import MemoryPool
 from tests.support.server import ForgeServer
 from workers.protocol import Load
@@ -102,7 +104,7 @@ def body_of(operation: Object) -> Object:
     return found
 
 
-POSTS = [operation for method, _, operation in operations() if method == "post"]
+POSTS = [each for method, _, each in operations() if method == "post" and "requestBody" in each]
 
 
 @pytest.mark.parametrize("operation", POSTS, ids=lambda operation: operation["operationId"])
@@ -118,6 +120,8 @@ CLIENTS = [
     (CHAT.path, chat_params.CompletionCreateParamsStreaming),
     (COMPLETIONS.path, completion_params.CompletionCreateParamsStreaming),
     ("/v1/embeddings", embedding_params.EmbeddingCreateParams),
+    (RESPONSES.path, response_params.ResponseCreateParamsStreaming),
+    (f"{RESPONSES.path}/input_tokens", count_params.InputTokenCountParams),
 ]
 
 
@@ -155,7 +159,7 @@ def test_all_that_is_known_of_a_worker_is_told() -> None:
 EXAMPLES = [
     (path, operation["requestBody"]["content"]["application/json"])
     for _, path, operation in operations()
-    if "requestBody" in operation
+    if "requestBody" in operation and not path.startswith("/v1/conversations/{")
 ]
 
 

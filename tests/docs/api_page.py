@@ -43,7 +43,8 @@ def _operation(title: str, operation: Object, common: set[tuple[str, str]]) -> s
         lines.append("| Key | not needed |")
     for parameter in operation.get("parameters", []):
         if "name" in parameter:
-            lines.append(f"| Path | `{parameter['name']}`: {_cell(parameter['description'])} |")
+            where = parameter["in"].title()
+            lines.append(f"| {where} | `{parameter['name']}`: {_cell(parameter['description'])} |")
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
         lines.append(f"| Body | {_type(content['schema'])}, `{media}` |")
     for media, content in operation["responses"]["200"].get("content", {}).items():

@@ -22,6 +22,7 @@ from gateway.api.field_table import ROWS, Below, Row
 from gateway.api.infer import InferBody
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
+from gateway.api.responses.body import ResponseBody
 from gateway.cli.main import default_text, describe
 from gateway.config.config import Config
 from gateway.config.llama_server_compat import (
@@ -56,6 +57,7 @@ def parameters_table() -> str:
         "chat": ChatBody,
         "completions": CompletionBody,
         "embeddings": EmbeddingBody,
+        "responses": ResponseBody,
         "/infer": InferBody,
     }
     kinds = {name: _kinds(body) for name, body in bodies.items()}

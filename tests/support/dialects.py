@@ -59,6 +59,8 @@ class Dialect:
         body = response.json()
         if self.name == "infer":
             text, reason = body["response"], body["finish_reason"]
+        elif self.name == "responses":
+            return Answer(*of_response(body), response.headers, body)
         else:
             (choice,) = body["choices"]
             text = choice["message"]["content"] if self.name == "chat" else choice["text"]
@@ -92,11 +94,16 @@ class Dialect:
         with client.stream("POST", self.path, json=body) as response:
             assert response.status_code == 200, response.read()
             events = list(data_of(response.iter_lines()))
+        if self.name == "responses":
+            return [json.loads(event) for event in events]
         assert events.pop() == DONE
         return [json.loads(event) for event in events]
 
     def piece(self, chunk: Any) -> str:
         """The text that a chunk brings."""
+        if self.name == "responses":
+            brings = chunk["type"] == "response.output_text.delta"
+            return str(chunk["delta"]) if brings else ""
         if not chunk["choices"]:
             return ""
         choice = chunk["choices"][0]
@@ -115,8 +122,30 @@ def data_of(lines: Iterator[str]) -> Iterator[str]:
             yield line.removeprefix("data: ")
 
 
+def of_response(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The text, the reason to end and the usage of a response, as a chat tells them."""
+    items = {item["type"]: item for item in body["output"]}
+    text = "".join(part["text"] for part in items.get("message", {"content": []})["content"])
+    reason = "tool_calls" if "function_call" in items else "stop"
+    if body["status"] != "completed":
+        assert (body["status"], body["incomplete_details"]) == (
+            "incomplete",
+            {"reason": "max_output_tokens"},
+        )
+        reason = "length"
+    given = body["usage"]
+    usage = {
+        "prompt_tokens": given["input_tokens"],
+        "completion_tokens": given["output_tokens"],
+        "total_tokens": given["total_tokens"],
+        "prompt_tokens_details": {"cached_tokens": given["input_tokens_details"]["cached_tokens"]},
+    }
+    return text, reason, usage
+
+
 INFER = Dialect("infer", "/infer", "query")
 CHAT = Dialect("chat", "/v1/chat/completions", "messages")
 COMPLETIONS = Dialect("completions", "/v1/completions", "prompt")
 OPENAI = [CHAT, COMPLETIONS]
-DIALECTS = [INFER, *OPENAI]
+RESPONSES = Dialect("responses", "/v1/responses", "input")
+DIALECTS = [INFER, *OPENAI, RESPONSES]

@@ -13,6 +13,15 @@ SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator"
 """As templates write JSON (Python's way), so as models have read it."""
 
 
+TEXT_HEAD, TEXT_END = '{"input": "', '"}'
+"""The only argument of a function whose text follows a grammar, around that."""
+
+
+def text_rule(index: int) -> str:
+    """Return the name of the grammar of such a text: that of the function of this index."""
+    return f"text_of_call_{index}"
+
+
 def call_rules(
     layout: Layout,
     use: ToolUse,
@@ -145,9 +154,14 @@ class _Rules:
     def _arguments(self) -> str:
         places = {tool["function"]["name"]: at for at, tool in enumerate(self._use.tools)}
         return "".join(
-            f"call_arguments_{index}: %json {json.dumps(self._schema(places[name]))}\n"
+            f"call_arguments_{index}: {self._argument(index, name, places[name])}\n"
             for index, name in enumerate(self._use.callable)
         )
+
+    def _argument(self, index: int, name: str, at: int) -> str:
+        if name not in self._use.grammars:
+            return f"%json {json.dumps(self._schema(at))}"
+        return f"{quoted(TEXT_HEAD)} @{text_rule(index)} {quoted(TEXT_END)}"
 
     def _schema(self, at: int) -> dict[str, Any]:
         try:

@@ -9,7 +9,7 @@ thread that prepares prompts; llguidance lets go of the GIL meanwhile, so the en
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from time import perf_counter, thread_time
 from typing import Any, TypeVar
@@ -196,12 +196,14 @@ def answer(
     calls: str | None = None,
     thought: str | None = None,
     judge: Judge | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> str:
     """The grammar of a whole answer, in llguidance's JSON form.
 
     ``content``: what its text may be, where a string is a Lark grammar and None any text. ``calls``
     and ``thought`` are Lark rules that define ``answer``, of ``content`` and tool calls, and
-    ``start``, a thought that comes first; see :mod:`workers.chat_format`. ``judge``: see
+    ``start``, a thought that comes first; see :mod:`workers.chat_format`. ``texts`` are grammars in
+    Lark that the rules of calls refer to, by their names. ``judge``: see
     :func:`workers.json_schema.enforceable`. Raises :class:`workers.json_schema.Unenforceable`.
     """
     rules = [
@@ -210,7 +212,9 @@ def answer(
         "content: @content",
         thought or "",
     ]
-    return json.dumps({"grammars": [{"lark_grammar": "\n".join(rules)}, _content(content, judge)]})
+    more = [{"name": name, "lark_grammar": lark} for name, lark in (texts or {}).items()]
+    first = {"lark_grammar": "\n".join(rules)}
+    return json.dumps({"grammars": [first, _content(content, judge), *more]})
 
 
 def _content(content: JsonSchema | str | None, judge: Judge | None) -> dict[str, Any]:

@@ -83,6 +83,7 @@ from workers.protocol.questions import Answer as Answer
 from workers.protocol.questions import Answered as Answered
 from workers.protocol.questions import ApplyTemplate as ApplyTemplate
 from workers.protocol.questions import Ask as Ask
+from workers.protocol.questions import CountTokens as CountTokens
 from workers.protocol.questions import Detokenize as Detokenize
 from workers.protocol.questions import Question as Question
 from workers.protocol.questions import QuestionFailed as QuestionFailed

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from workers.protocol.params import Grammar
+
 
 class ToolUse(msgspec.Struct, frozen=True):
     """The functions that a model may call, and how free it is to do so."""
@@ -16,6 +18,8 @@ class ToolUse(msgspec.Struct, frozen=True):
     """True if the answer must be a call; else it may be text."""
     parallel: bool
     """True if one answer may hold several calls."""
+    grammars: dict[str, Grammar] = {}
+    """By the names of functions that take one text, ``input``: the grammar that it follows."""
 
 
 class Chat(msgspec.Struct, frozen=True, tag="chat"):

@@ -31,7 +31,14 @@ class ApplyTemplate(msgspec.Struct, frozen=True, tag="template"):
     """Unix seconds: the date that the template sees."""
 
 
-Question = Tokenize | Detokenize | ApplyTemplate
+class CountTokens(msgspec.Struct, frozen=True, tag="count"):
+    """The number of tokens of a conversation's prompt. Answered with {"input_tokens": n}."""
+
+    chat: Chat
+    now: float
+
+
+Question = Tokenize | Detokenize | ApplyTemplate | CountTokens
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):

@@ -7,8 +7,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gateway.api.body import unlimited
 from gateway.api.field_table import CHAT
-from gateway.api.openai.common import Envelope, OpenAIBody, alternative
+from gateway.api.openai.common import Envelope, OpenAIBody
 from gateway.api.openai.conversation import Conversation
+from gateway.api.openai.logprobs import token_logprob
 from gateway.api.openai.prediction import Prediction
 from gateway.api.openai.types import AnswerMessage as AnswerMessage
 from gateway.api.openai.types import (
@@ -17,7 +18,6 @@ from gateway.api.openai.types import (
     ChatDelta,
     ChatLogprobs,
     FinishReason,
-    TokenLogprob,
     ToolCallDelta,
 )
 from gateway.api.other_names import ChatNames
@@ -149,10 +149,6 @@ class ChatEnvelope(Envelope):
 
 def _chunk(index: int, delta: ChatDelta, logprobs: ChatLogprobs | None = None) -> ChatChunkChoice:
     return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}
-
-
-def token_logprob(found: Logprob) -> TokenLogprob:
-    return {**alternative(found.chosen), "top_logprobs": [alternative(top) for top in found.top]}
 
 
 def finish_reason(reason: str) -> FinishReason:

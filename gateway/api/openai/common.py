@@ -12,12 +12,11 @@ from gateway import __version__
 from gateway.api.body import SamplingBody
 from gateway.api.nested import Nested
 from gateway.api.openai.errors import error_body, error_response
-from gateway.api.openai.types import TokenAlternative
 from gateway.api.other_names import CompletionNames
 from gateway.api.reply import Completion, llama_timings
 from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
-from workers.protocol import Delta, Extra, Prompt, Started, TokenChance
+from workers.protocol import Delta, Extra, Prompt, Started
 
 FINGERPRINT = f"forge-{__version__}"
 MAX_CHOICES = 128
@@ -26,8 +25,6 @@ MAX_SEQUENCES = 256
 """Most generations of one request: prompts times n."""
 HOLE = "\0"
 """Stands for the text where a chunk is written before there is any; nothing after it is like it."""
-FLOOR = -9999.0
-"""OpenAI's log probability for what is all but impossible."""
 
 
 class StreamOptions(Nested):
@@ -197,20 +194,3 @@ class Envelope(ABC):
 
     def refusal(self, error: ForgeError) -> Response:
         return error_response(error)
-
-
-def alternative(chance: TokenChance) -> TokenAlternative:
-    """A token with its probability, as OpenAI shows them."""
-    return {
-        "token": token_text(chance.piece),
-        "logprob": max(chance.logprob, FLOOR),
-        "bytes": list(chance.piece),
-    }
-
-
-def token_text(piece: bytes) -> str:
-    """A token's text; of one that holds a part of a character, its bytes in OpenAI's notation."""
-    try:
-        return piece.decode()
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from gateway.api.field_table import COMPLETIONS
 from gateway.api.openai.chat import finish_reason
-from gateway.api.openai.common import FLOOR, MAX_SEQUENCES, Envelope, OpenAIBody, token_text
+from gateway.api.openai.common import MAX_SEQUENCES, Envelope, OpenAIBody
+from gateway.api.openai.logprobs import FLOOR, token_text
 from gateway.api.openai.types import CompletionChoice, CompletionChunkChoice, CompletionLogprobs
 from gateway.api.reply import Completion
 from gateway.api.schemas import constraint

@@ -78,6 +78,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "header_timeout": (1, "2", "0.5", 0.5),
     "body_timeout": (1, "2", "0.5", 0.5),
     "idle_timeout": (1, "2", "0.5", 0.5),
+    "store_bytes": (1, "2", "0", 0),
+    "store_age": (1, "2", "0.5", 0.5),
     "keepalive": (1, "2", "0.5", 0.5),
     "stuck_timeout": (1, "2", "0.5", 0.5),
     "step_timeout": (1, "2", "0.5", 0.5),

@@ -1,0 +1,358 @@
+"""The dialect's endpoints for responses."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api import body
+from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.openai.errors import ErrorBody
+from gateway.api.query import read_query
+from gateway.api.reply import COLLECTED, json_response, serve_ticket, unless_hung_up
+from gateway.api.responses.archive import Archive, StoredResponse, listed
+from gateway.api.responses.background import BackgroundRun
+from gateway.api.responses.body import InputBody, ResponseBody
+from gateway.api.responses.generation import Generation
+from gateway.api.responses.history import HistoryLink
+from gateway.api.responses.items import named
+from gateway.api.responses.places import QueuePlaces
+from gateway.api.responses.prompt import ReadInput, read_input
+from gateway.api.responses.response import created, in_own_names
+from gateway.api.responses.stream import GenerationStream, LogStream
+from gateway.api.responses.truncation import count_tokens, room, truncated
+from gateway.api.responses.types import (
+    DeletedResponse,
+    InputTokens,
+    ItemList,
+    ResponseEvent,
+    ResponseObject,
+)
+from gateway.api.responses.writer import EventWriter
+from gateway.api.service import Service
+from gateway.core.errors import (
+    BadRequest,
+    ForgeError,
+    InvalidPrompt,
+    ModelNotSupported,
+    NotFound,
+    QueueFull,
+    Unavailable,
+    UnknownModel,
+    WorkerFailed,
+)
+from gateway.core.priority import NORMAL
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
+from gateway.served.served_model import ServedModel
+
+GROUP = "Responses"
+EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
+BATCH = body.TIERS["flex"]
+WHICH = {"response_id": "A response's id."}
+ROOT = "/v1/responses"
+COUNTING = (InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed)
+
+
+class StreamQuery(BaseModel):
+    stream: bool | None = None
+    """true: the events of a response in the background, from the first, and those to come."""
+    starting_after: Annotated[int, Field(ge=0)] | None = None
+    """Only events with a larger sequence number."""
+    include: list[str] | None = None
+    """Accepted: what is stored is told."""
+    include_obfuscation: bool | None = None
+    """Accepted: nothing is added."""
+
+
+class PageQuery(BaseModel):
+    after: str | None = None
+    """The id of the item before the first that is wanted."""
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    """Most items of the page."""
+    order: Literal["asc", "desc"] = "desc"
+    """desc: the newest first."""
+    include: list[str] | None = None
+    """Accepted: what is stored is told."""
+
+
+class Responses:
+    """Responses: made, kept, told again."""
+
+    def __init__(self, service: Service, archive: Archive) -> None:
+        self._service = service
+        self._archive = archive
+        self._places: dict[str, QueuePlaces] = {}
+
+    def endpoints(self) -> list[Endpoint]:
+        one = f"{ROOT}/{{response_id}}"
+        return [
+            Endpoint(
+                path=ROOT,
+                handler=self.create_response,
+                method="POST",
+                group=GROUP,
+                body=Body(type=ResponseBody, example=EXAMPLE),
+                answers={JSON: ResponseObject, EVENTS: ResponseEvent},
+                failure=ErrorBody,
+                fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
+                queued="seeded",
+            ),
+            Endpoint(
+                path=f"{ROOT}/input_tokens",
+                handler=self.count_input_tokens,
+                method="POST",
+                group=GROUP,
+                body=Body(type=InputBody, example={"input": "What is aging?"}),
+                answers={JSON: InputTokens},
+                failure=ErrorBody,
+                fails=(*CONVERSATION, *COUNTING),
+            ),
+            Endpoint(
+                path=one,
+                handler=self.response,
+                group=GROUP,
+                answers={JSON: ResponseObject, EVENTS: ResponseEvent},
+                failure=ErrorBody,
+                fails=(NotFound,),
+                parameters=WHICH,
+                query=StreamQuery,
+            ),
+            Endpoint(
+                path=one,
+                handler=self.delete_response,
+                method="DELETE",
+                group=GROUP,
+                answers={JSON: DeletedResponse},
+                failure=ErrorBody,
+                fails=(NotFound,),
+                parameters=WHICH,
+            ),
+            Endpoint(
+                path=f"{one}/cancel",
+                handler=self.cancel_response,
+                method="POST",
+                group=GROUP,
+                answers={JSON: ResponseObject},
+                failure=ErrorBody,
+                fails=(NotFound,),
+                parameters=WHICH,
+            ),
+            Endpoint(
+                path=f"{one}/input_items",
+                handler=self.input_items,
+                group=GROUP,
+                answers={JSON: ItemList},
+                failure=ErrorBody,
+                fails=(NotFound,),
+                parameters=WHICH,
+                query=PageQuery,
+            ),
+        ]
+
+    # ------------------------------------------------------------------ made
+
+    async def create_response(self, request: Request) -> Response:
+        """The next items of a conversation.
+
+        What is not served is ignored and named in `X-Ignored-Parameters`, tools included.
+        """
+        config = self._service.config
+        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        served, given = self._service.parse(request, ResponseBody, raw)
+        given.check()
+        if given.background and not self._archive.on:
+            raise BadRequest("'background': this server stores nothing", param="background")
+        read = read_input(given, self._archive, request)
+        self._service.tell_ignored(request, raw)
+        if given.truncation == "auto":
+            read = await self._truncated(request, served, read, given.limit())
+        job = self._job(request, served, given, read, size)
+        try:
+            ticket = self._service.submit(request, job, served)
+        except ForgeError as error:
+            raise in_own_names(error, read.tools.paths) from None
+        generation = self._generation(served, given, read, job, ticket)
+        if given.background:
+            return self._behind(request, served, given, read, generation)
+        stored = self._archive.on and given.store is not False
+
+        def ended() -> None:
+            self._ended(request, given, read, generation, stored=stored)
+
+        if given.stream:
+            return GenerationStream(served.dispatcher, generation, ended)
+        await serve_ticket(served.dispatcher, ticket, request.receive, self._whole(generation))
+        ended()
+        return json_response(generation.writer.response)
+
+    async def count_input_tokens(self, request: Request) -> Response:
+        """The tokens of an input, as a response to it would tell them."""
+        config = self._service.config
+        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        served, given = self._service.parse(request, InputBody, raw)
+        given.check()
+        # It needs neither, but says what makes no sense.
+        body.priority(given.priority, request.headers, None)
+        body.timeout(given.timeout, request.headers)
+        read = read_input(given, self._archive, request)
+        self._service.tell_ignored(request, raw)
+        self._service.check_serving(served)
+        count = await unless_hung_up(request.receive, count_tokens(served, read.chat))
+        counted: InputTokens = {"object": "response.input_tokens", "input_tokens": count}
+        return json_response(counted)
+
+    async def _truncated(
+        self, request: Request, served: ServedModel, read: ReadInput, limit: int | None
+    ) -> ReadInput:
+        """Return an input that fits the model's context."""
+        self._service.check_serving(served)
+
+        async def count(messages: list[dict[str, Any]]) -> int:
+            chat = msgspec.structs.replace(read.chat, messages=messages)
+            return await unless_hung_up(request.receive, count_tokens(served, chat))
+
+        def most() -> int:
+            model = served.pool.model  # known once it has been asked
+            return room(0 if model is None else model.n_ctx_seq, limit)
+
+        messages = await truncated(read.chat.messages, most, count)
+        chat = msgspec.structs.replace(read.chat, messages=messages)
+        return dataclasses.replace(read, chat=chat)
+
+    async def _whole(self, generation: Generation) -> None:
+        """Wait for the end. Raises the ticket's error."""
+        async for _ in generation.events(enough=COLLECTED, whole=True):
+            pass
+
+    def _job(
+        self, request: Request, served: ServedModel, given: ResponseBody, read: ReadInput, size: int
+    ) -> Job:
+        return body.job(
+            request,
+            given,
+            served.instructed((read.chat,)),
+            model=served.name,
+            size=size + read.earlier_size,
+            temperature=1.0,
+            max_tokens=given.limit(),
+            tier=given.service_tier,
+            usual=BATCH if given.background else NORMAL,
+            constraint=given.constraint(),
+            logprobs=given.alternatives(),
+        )
+
+    def _generation(
+        self, served: ServedModel, given: ResponseBody, read: ReadInput, job: Job, ticket: Ticket
+    ) -> Generation:
+        store = self._archive.on and given.store is not False
+        id_ = f"resp_{ticket.request_id}"
+        response = created(id_, given, job, served.name, store=store)
+        writer = EventWriter(response, ticket.request_id, read.tools.called, given.wishes())
+        places = self._places.setdefault(served.name, QueuePlaces(served.dispatcher.stats))
+        return Generation(ticket, writer, places, self._service.config.keepalive, read.tools.paths)
+
+    def _behind(
+        self,
+        request: Request,
+        served: ServedModel,
+        given: ResponseBody,
+        read: ReadInput,
+        generation: Generation,
+    ) -> Response:
+        """Answer at once, and go on."""
+        run = BackgroundRun(self._archive, request.state.key.name, served.dispatcher, generation)
+        stored = self._stored(generation, read)
+        stored.log, stored.stop = run.log, run.stop
+        if not self._archive.keep(request.state.key.name, stored):
+            served.dispatcher.cancel(generation.ticket)
+            raise BadRequest("'background': there is no room to store it", param="background")
+        run.log.add(generation.at_once())
+        run.start(stored, lambda: self._remember(request, given, read, generation))
+        if given.stream:
+            return LogStream(run.log, -1, self._service.config.keepalive)
+        return json_response(generation.writer.response)
+
+    # ------------------------------------------------------------------ kept
+
+    def _stored(self, generation: Generation, read: ReadInput) -> StoredResponse:
+        items = named(read.given, generation.ticket.request_id)
+        link = HistoryLink(items, read.link)
+        response = generation.writer.response
+        return StoredResponse(response["id"], response, link)
+
+    def _ended(
+        self,
+        request: Request,
+        given: ResponseBody,
+        read: ReadInput,
+        generation: Generation,
+        *,
+        stored: bool,
+    ) -> None:
+        """Keep what a response has become, where it is wanted."""
+        if stored:
+            owner, kept = request.state.key.name, self._stored(generation, read)
+            if self._archive.keep(owner, kept):
+                self._archive.ended(owner, kept)
+        self._remember(request, given, read, generation)
+
+    def _remember(
+        self, request: Request, given: ResponseBody, read: ReadInput, generation: Generation
+    ) -> None:
+        """Add a response's items to its conversation, if it was completed and that is there."""
+        response = generation.writer.response
+        if given.conversation_id is None or response["status"] not in ("completed", "incomplete"):
+            return
+        owner = request.state.key.name
+        try:
+            conversation = self._archive.conversation(owner, given.conversation_id)
+        except NotFound:
+            return
+        conversation.add(named(read.given, generation.ticket.request_id))
+        conversation.add([dict(item) for item in response["output"]])
+        self._archive.changed(owner, conversation)
+
+    # ------------------------------------------------------------------ told again
+
+    def _find(self, request: Request) -> StoredResponse:
+        return self._archive.response(request.state.key.name, request.path_params["response_id"])
+
+    async def response(self, request: Request) -> Response:
+        """A stored response, as it is now."""
+        query = read_query(request, StreamQuery)
+        stored = self._find(request)
+        if not query.stream:
+            return Response(stored.told(), media_type=JSON)
+        if stored.log is None:
+            message = "'stream': only a response in the background can be streamed again"
+            raise BadRequest(message, param="stream")
+        after = -1 if query.starting_after is None else query.starting_after
+        return LogStream(stored.log, after, self._service.config.keepalive)
+
+    async def delete_response(self, request: Request) -> Response:
+        """Forget a response; one that is at work is ended."""
+        stored = self._find(request)
+        id_ = stored.id
+        self._archive.delete_response(request.state.key.name, id_)
+        deleted: DeletedResponse = {"id": id_, "object": "response", "deleted": True}
+        return json_response(deleted)
+
+    async def cancel_response(self, request: Request) -> Response:
+        """End the work on a response in the background."""
+        stored = self._find(request)
+        if stored.log is None:
+            message = "only a response that was made in the background can be cancelled"
+            raise BadRequest(message, param="response_id")
+        stored.stop()
+        return Response(stored.told(), media_type=JSON)
+
+    async def input_items(self, request: Request) -> Response:
+        """The items that a response was made of, without those of earlier responses."""
+        query = read_query(request, PageQuery)
+        link = self._find(request).link
+        items = link.own()[: link.given]
+        return json_response(listed(items, query.after, query.limit, query.order))

@@ -1,0 +1,66 @@
+"""The events of a response as bytes, for readers who come late or come again.
+
+The number of an event is its place in the log: a reader who has seen those up to ``n`` goes on
+with the frame ``n + 1``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import orjson
+
+from gateway.api.responses.types import ResponseEvent
+
+
+def frame(event: ResponseEvent) -> bytes:
+    """Return an event as server-sent."""
+    return b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+
+
+class EventLog:
+    """Written by one task, read by any number of others."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Bytes."""
+        self.closed = False
+        self._frames: list[bytes] = []
+        self._news = asyncio.Event()
+
+    def add(self, events: Iterable[ResponseEvent]) -> None:
+        """Add events, the next ones by number."""
+        for event in events:
+            assert event["sequence_number"] == len(self._frames), "no event is missing or twice"
+            data = frame(event)
+            self._frames.append(data)
+            self.size += len(data)
+        self._wake()
+
+    def close(self) -> None:
+        """Note that nothing comes any more."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def follow(self, after: int, patience: float) -> AsyncIterator[bytes]:
+        """Yield the frames with larger numbers as they come, and b"" for each silence of so many
+        seconds."""
+        at = after + 1
+        while True:
+            if at < len(self._frames):
+                # A slow reader gets fewer, larger pieces.
+                ready = self._frames[at:]
+                at += len(ready)
+                yield b"".join(ready)
+            elif self.closed:
+                return
+            else:
+                news = self._news
+                try:
+                    async with asyncio.timeout(patience):
+                        await news.wait()
+                except TimeoutError:
+                    yield b""

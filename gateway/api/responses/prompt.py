@@ -1,0 +1,93 @@
+"""The whole input of a request: what is stored of its conversation, what is new, and its tools."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from gateway.api.field_policy import IgnoredFields
+from gateway.api.responses.archive import Archive
+from gateway.api.responses.body import InputBody
+from gateway.api.responses.history import HistoryLink
+from gateway.api.responses.items import (
+    Item,
+    as_written,
+    given_items,
+    kind_of,
+    references,
+    referred,
+    size_of,
+    turns,
+)
+from gateway.api.responses.tools import ToolTable, declarations, table, tool_use
+from gateway.conversation import TextBlock, Turn, gathered, rendered
+from gateway.core.errors import BadRequest, NotFound, PreviousResponseNotFound
+from workers.protocol import Chat
+
+
+@dataclass(frozen=True, slots=True)
+class ReadInput:
+    """The input of one request."""
+
+    chat: Chat
+    tools: ToolTable
+    given: list[Item]
+    """The items that the request brings."""
+    link: HistoryLink | None
+    """What they follow, if that is a stored response."""
+    earlier_size: int
+    """Bytes of the items that were stored."""
+
+
+def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInput:
+    """Return a request's input. Raises BadRequest, or NotFound for a conversation."""
+    owner = request.state.key.name
+    ignored: IgnoredFields | None = getattr(request.state, "ignored_fields", None)
+    link, earlier = _earlier(given, archive, owner)
+    items = given_items(as_written(given.input))
+    if wanted := references(items):
+        items = referred(items, archive.find(owner, wanted))
+    whole = [*earlier, *items]
+    if not whole and given.instructions is None:
+        raise BadRequest("'input' is required", param="input")
+    more = [
+        (f"input.{at}.tools", item.get("tools"))
+        for at, item in enumerate(items)
+        if kind_of(item) == "additional_tools"
+    ]
+    tools = table(declarations([("tools", given.tools), *more]), ignored)
+    spoken = [*_instructions(given), *turns(whole, len(earlier), ignored)]
+    use = tool_use(tools, given.tool_choice, given.parallel_tool_calls, ignored)
+    messages = rendered(gathered(spoken), None if ignored is None else ignored.omitted)
+    chat = Chat(messages, use, given.template_arguments(), False)
+    return ReadInput(chat, tools, items, link, size_of(earlier))
+
+
+def _earlier(
+    given: InputBody, archive: Archive, owner: str
+) -> tuple[HistoryLink | None, list[Item]]:
+    """Return what is stored of the conversation. Raises BadRequest or NotFound."""
+    if given.conversation_id is not None:
+        conversation = archive.conversation(owner, given.conversation_id)
+        return None, conversation.all_items()
+    id_ = given.previous_response_id
+    if id_ is None:
+        return None, []
+    try:
+        stored = archive.response(owner, id_)
+    except NotFound:
+        raise PreviousResponseNotFound(
+            f"Previous response with id '{id_[:64]}' not found.", param="previous_response_id"
+        ) from None
+    if stored.working:
+        message = "'previous_response_id': that response is not completed yet"
+        raise BadRequest(message, param="previous_response_id")
+    return stored.link, stored.link.all_items()
+
+
+def _instructions(given: InputBody) -> list[Turn]:
+    """Return the turns that come first, if there are any."""
+    if isinstance(given.instructions, list):
+        return turns(as_written(given.instructions), 0, None)
+    if not given.instructions:
+        return []
+    return [Turn("system", [TextBlock(given.instructions)])]

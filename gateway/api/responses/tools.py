@@ -1,0 +1,281 @@
+"""The tools of a request: what the model is shown, and how its calls are told again.
+
+A model knows functions alone, by one name each. So a custom tool is shown as a function of one
+text, and a tool of a namespace under a name made of both; what the model then calls is told under
+the tool's own kind and names. Tools that another server would host are left out, and named.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
+
+from gateway.api.field_policy import IgnoredFields
+from gateway.api.nested import Extensible
+from gateway.api.openai.tools import MAX_TOOLS, NOT_OBJECTS
+from gateway.api.other_names import of_pattern
+from gateway.api.responses import text_argument
+from gateway.api.responses.called_tool import CalledTool, flat
+from gateway.api.schemas import GrammarSource, Schema
+from gateway.conversation import FUNCTION_NAME, function_tool
+from gateway.core.errors import BadRequest
+from workers.protocol import Grammar, ToolUse
+
+Name = Annotated[str, Field(pattern=FUNCTION_NAME)]
+
+
+class FunctionDeclaration(Extensible):
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: Schema | None = None
+    strict: bool | None = None
+    """True: a schema that can't be enforced is a 400. Otherwise what can be is."""
+
+
+class GrammarFormat(Extensible):
+    type: Literal["grammar"]
+    syntax: Literal["lark", "regex"]
+    definition: GrammarSource
+
+
+class FreeFormat(Extensible):
+    type: Literal["text"]
+
+
+class CustomDeclaration(Extensible):
+    type: Literal["custom"]
+    name: Name
+    description: str | None = None
+    format: Annotated[FreeFormat | GrammarFormat, Field(discriminator="type")] | None = None
+    """The form of the text that the tool takes; a grammar is enforced."""
+
+
+class OtherDeclaration(Extensible):
+    """A tool that is not served here: it is left out, and named in ``X-Ignored-Parameters``."""
+
+    type: str
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if kind in ("function", "custom", "namespace") else "other"
+
+
+Inner = Annotated[
+    Annotated[FunctionDeclaration, Tag("function")]
+    | Annotated[CustomDeclaration, Tag("custom")]
+    | Annotated[OtherDeclaration, Tag("namespace")]
+    | Annotated[OtherDeclaration, Tag("other")],
+    Discriminator(_kind),
+]
+
+
+class NamespaceDeclaration(Extensible):
+    type: Literal["namespace"]
+    name: Name
+    description: str | None = None
+    tools: Annotated[list[Inner], Field(max_length=MAX_TOOLS, fail_fast=True)]
+
+
+Declaration = Annotated[
+    Annotated[FunctionDeclaration, Tag("function")]
+    | Annotated[CustomDeclaration, Tag("custom")]
+    | Annotated[NamespaceDeclaration, Tag("namespace")]
+    | Annotated[OtherDeclaration, Tag("other")],
+    Discriminator(_kind),
+]
+Declarations = Annotated[list[Declaration], Field(max_length=MAX_TOOLS, fail_fast=True)]
+
+
+class NamedChoice(Extensible):
+    type: Literal["function", "custom"]
+    name: Name
+    namespace: str | None = None
+
+
+class AllowedChoice(Extensible):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS, fail_fast=True)]
+
+
+class OtherChoice(Extensible):
+    """The choice of a tool that is not served here: it is left to the model."""
+
+    type: str
+
+
+def _choice_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "word"
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    if kind in ("function", "custom"):
+        return "named"
+    return "allowed" if kind == "allowed_tools" else "other"
+
+
+Choice = Annotated[
+    Annotated[Literal["none", "auto", "required", "any"], Tag("word")]
+    | Annotated[NamedChoice, Tag("named")]
+    | Annotated[AllowedChoice, Tag("allowed")]
+    | Annotated[OtherChoice, Tag("other")],
+    Discriminator(_choice_kind),
+]
+
+
+@dataclass(slots=True)
+class ToolTable:
+    """The tools of one request, by the names that the model knows."""
+
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    by_name: dict[str, CalledTool] = field(default_factory=dict)
+    grammars: dict[str, Grammar] = field(default_factory=dict)
+    """Of the texts that custom tools take."""
+    paths: list[str] = field(default_factory=list)
+    """The place of each tool in the request, for errors."""
+
+    def called(self, name: str) -> CalledTool:
+        """Return the tool that the model means."""
+        return self.by_name.get(name) or CalledTool(name)
+
+    def add(self, tool: CalledTool, path: str) -> str:
+        """Return the name by which the model knows a tool. Raises BadRequest for a second one."""
+        name = flat(tool.namespace, tool.name)
+        if name in self.by_name:
+            raise BadRequest(f"'{path}': two tools have the name '{name}'", param=path)
+        self.by_name[name] = tool
+        self.paths.append(path)
+        return name
+
+
+_ADAPTER: TypeAdapter[list[Any]] = TypeAdapter(Declarations)
+
+
+def declarations(given: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield the path of each tool in some lists of them, and the tool. Raises BadRequest.
+
+    Those of an item have not been validated with the body.
+    """
+    for path, tools in given:
+        if path != "tools":
+            try:
+                tools = _ADAPTER.validate_python(tools or [])
+            except ValidationError as error:
+                where = ".".join(map(str, (path, *error.errors()[0]["loc"])))
+                message = f"'{where}': {error.errors()[0]['msg']}"
+                raise BadRequest(message, param=where) from None
+        for at, tool in enumerate(tools or ()):
+            yield f"{path}.{at}", tool
+
+
+def table(declared: Iterable[tuple[str, Any]], ignored: IgnoredFields | None) -> ToolTable:
+    """Return the tools that are declared at these paths.
+
+    ``ignored`` learns of those that are left out. Raises BadRequest for names that come twice.
+    """
+    found = ToolTable()
+    for path, tool in declared:
+        _declare(found, tool, path, ignored)
+    if len(found.shown) > MAX_TOOLS:
+        raise BadRequest(f"'tools': there may be {MAX_TOOLS} at most", param="tools")
+    return found
+
+
+def _declare(
+    found: ToolTable, tool: Any, path: str, ignored: IgnoredFields | None, space: str | None = None
+) -> None:
+    if isinstance(tool, FunctionDeclaration):
+        name = found.add(CalledTool(tool.name, space), path)
+        parameters = _object(tool.parameters, f"{path}.parameters")
+        found.shown.append(function_tool(name, tool.description, parameters, tool.strict))
+    elif isinstance(tool, CustomDeclaration):
+        name = found.add(CalledTool(tool.name, space, custom=True), path)
+        found.shown.append(function_tool(name, tool.description, _one_text(tool.format)))
+        if isinstance(tool.format, GrammarFormat):
+            found.grammars[name] = _grammar(tool.format, f"{path}.format.definition")
+    elif isinstance(tool, NamespaceDeclaration):
+        for index, inner in enumerate(tool.tools):
+            _declare(found, inner, f"{path}.tools.{index}", ignored, tool.name)
+    elif ignored is not None:
+        ignored.add("type", path)
+
+
+def _object(parameters: dict[str, Any] | None, path: str) -> dict[str, Any] | None:
+    """Return a function's parameters. Raises BadRequest if they are no object's."""
+    if parameters is not None and parameters.get("type") in NOT_OBJECTS:
+        raise BadRequest(f"'{path}': it must be a schema of the type 'object'", param=path)
+    return parameters
+
+
+def _one_text(form: FreeFormat | GrammarFormat | None) -> dict[str, Any]:
+    """Return the parameters of a function of one text, with its grammar for the model to read."""
+    text = {"type": "string"}
+    if isinstance(form, GrammarFormat):
+        what = "Lark grammar" if form.syntax == "lark" else "regular expression"
+        text["description"] = f"It follows this {what}:\n{form.definition}"
+    return {
+        "type": "object",
+        "properties": {text_argument.NAME: text},
+        "required": [text_argument.NAME],
+        "additionalProperties": False,
+    }
+
+
+def _grammar(given: GrammarFormat, param: str) -> Grammar:
+    if given.syntax == "regex":
+        return of_pattern(given.definition, param)
+    return Grammar(given.definition, param)
+
+
+def tool_use(
+    found: ToolTable, choice: Any, parallel: bool | None, ignored: IgnoredFields | None
+) -> ToolUse | None:
+    """Return the callable tools; None if none. Raises BadRequest if the choice is not offered."""
+    required, allowed = _allowed(found, choice, ignored)
+    if not found.shown:
+        if required:
+            raise BadRequest("'tool_choice': there are no 'tools' to call", param="tool_choice")
+        return None
+    if choice == "none":
+        return None
+    return ToolUse(
+        tools=found.shown,
+        callable=allowed,
+        required=required,
+        parallel=parallel is not False and not isinstance(choice, NamedChoice),
+        grammars=found.grammars,
+    )
+
+
+def _allowed(
+    found: ToolTable, choice: Any, ignored: IgnoredFields | None
+) -> tuple[bool, list[str]]:
+    """Return (if a call is required, the functions that may be called)."""
+    names = [*found.by_name]
+    if isinstance(choice, NamedChoice):
+        return True, [_chosen(found, choice.model_dump())]
+    if isinstance(choice, AllowedChoice):
+        served = [t for t in choice.tools if t.get("type") in ("function", "custom")]
+        if len(served) < len(choice.tools) and ignored is not None:
+            ignored.add("tools", "tool_choice")
+        return choice.mode == "required", [_chosen(found, tool) for tool in served]
+    if isinstance(choice, OtherChoice):
+        if ignored is not None:
+            ignored.add("type", "tool_choice")
+        return False, names
+    return choice in ("required", "any"), names
+
+
+def _chosen(found: ToolTable, tool: Mapping[str, Any]) -> str:
+    """Return the model's name of a chosen tool; without a namespace it may be in any.
+
+    Raises BadRequest.
+    """
+    name, space = tool.get("name"), tool.get("namespace")
+    for known, called in found.by_name.items():
+        if called.name == name and (space is None or called.namespace == space):
+            return known
+    shown = str(name)[:64]
+    raise BadRequest(f"'tool_choice': no tool '{shown}' among 'tools'", param="tool_choice")
