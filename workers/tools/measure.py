@@ -255,7 +255,7 @@ def serve(read: BinaryIO, write: Callable[[msgspec.Struct], None]) -> None:
         write(Loaded(bench.context.n_ctx))
         for line in read:
             wanted = msgspec.json.decode(line, type=Measure)
-            ways = {
+            ways: dict[str, Callable[[list[int], float], Iterator[Rate]]] = {
                 "decode": partial(bench.decode, depth=wanted.depth),
                 "prefill": bench.prefill,
                 "mix": bench.mix,
