@@ -17,6 +17,7 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.messages import Messages
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
@@ -69,6 +70,8 @@ EXPOSED = [
     "X-RateLimit-Remaining-Requests",
     "X-RateLimit-Limit-Tokens",
     "X-RateLimit-Remaining-Tokens",
+    "request-id",
+    "x-should-retry",
 ]
 """Headers that a web page may read; without CORS's consent browsers hide them."""
 PAGES = ("/openapi.json", "/docs", "/dashboard")
@@ -240,6 +243,7 @@ class Gateway:
         archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
         described = [
             *OpenAI(service).endpoints(),
+            *Messages(service).endpoints(),
             *Responses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),

@@ -126,7 +126,13 @@ class OpenAI:
     async def models(self, request: Request) -> Response:
         """The models that are served, and whether they are loaded."""
         cards = [self._card(served) for served in self._service.registry.models]
-        listed: ModelList = {"object": "list", "data": cards}
+        listed: ModelList = {
+            "object": "list",
+            "data": cards,
+            "has_more": False,
+            "first_id": cards[0]["id"],
+            "last_id": cards[-1]["id"],
+        }
         return json_response(listed)
 
     async def model(self, request: Request) -> Response:
