@@ -1,6 +1,7 @@
 """The composition root: the one place that wires objects together."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -46,6 +47,7 @@ from gateway.pool import Pool
 from gateway.pool.process import spare_engine
 from gateway.pool.supervisor import LocalPool
 from gateway.served.always_loaded import AlwaysLoaded
+from gateway.served.first_look import look
 from gateway.served.loader import ModelLoader, Resident
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.protocols import Loader
@@ -303,4 +305,5 @@ def local_pool(config: Config, first: int = 0) -> LocalPool:
         step_s=config.step_timeout,
         spare=spare_engine if config.spare else None,
         first=first,
+        settle=lambda spec: look(config, spec, os.environ),
     )

@@ -8,6 +8,7 @@ that computes crashes, as native code does. Then thousands wait.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -68,6 +69,11 @@ class Computed:
     """That were busy, on average."""
     memory_mib: float
     """PSS of all processes."""
+
+    @property
+    def cpu_ms(self) -> float:
+        """Return CPU milliseconds of a request, which other work on the machine hardly changes."""
+        return 1000 * self.cores / self.requests_s if self.requests_s else math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,8 @@ def _compute(found: Compute) -> list[str]:
     digits = 1 if found.subject.file is None else 2
     rows = [
         [c.way, f"{c.requests_s:,.{digits}f}", f"{c.p50:,.0f}", f"{c.p99:,.0f}", _ms(c.alone),
-         _ms(c.health), f"{c.cores:.2f}", f"{c.memory_mib:,.0f}", str(c.errors)]
+         _ms(c.health), f"{c.cores:.2f}", f"{c.cpu_ms:,.1f}", f"{c.memory_mib:,.0f}",
+         str(c.errors)]
         for c in found.computed
     ]  # fmt: skip
     crashes = [[c.way, str(c.failed), str(c.failed_after)] for c in found.crashes]
@@ -166,7 +167,7 @@ def _compute(found: Compute) -> list[str]:
         "memory is PSS of all processes.", "",
         *_table(
             ("", "requests/s", "p50", "p99", "health alone", "health under load", "cores busy",
-             "MiB", "errors"), rows,
+             "CPU ms a request", "MiB", "errors"), rows,
         ),
     ]  # fmt: skip
     if not crashes:

@@ -242,6 +242,13 @@ ROWS: tuple[Row, ...] = (
         "Anthropic's, Claude Code",
         "notes for Anthropic's servers",
     ),
+    Row(
+        "thread",
+        "refused",
+        (MESSAGES_API, COUNT_TOKENS),
+        "Anthropic's tool runner",
+        "no conversation is kept here; the client sends all of it instead",
+    ),
     *_rows(
         "container context_management mcp_servers",
         "told",

@@ -23,8 +23,8 @@ REFS = "#/components/schemas/{model}"
 Object = dict[str, Any]
 
 ABOUT = """\
-An inference gateway: OpenAI's API, `/infer` of the study project that Forge grew
-from, and what operators want to know.
+An inference gateway: OpenAI's API, Anthropic's Messages, `/infer` of the study project that Forge
+grew from, and what operators want to know.
 
 A field that is `null` or absent has its default. A field that is not described here is ignored
 and named in the header `X-Ignored-Parameters`; with `--unknown-parameters refuse` it is a 400.

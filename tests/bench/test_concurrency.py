@@ -210,6 +210,7 @@ def test_another_model_has_two_of_the_four(tmp_path: Path) -> None:
     text = markdown(results, 0.5, "plot.png", options=" --model large")
     assert text.startswith("# Threads, event loop, processes: what each is good for, on large\n")
     assert "SIGSEGV" not in text
+    assert found.way("Forge, no drafts").cpu_ms == pytest.approx(1900 / 2.1)
     assert text.count("\n## ") == 2
     draw(results, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000

@@ -154,7 +154,7 @@ def _of_messages_error(status: int, body: Any, headers: httpx.Headers) -> Failur
     assert body["request_id"] == headers["request-id"] == f"req_{headers['x-request-id']}"
     assert headers["x-should-retry"] == ("true" if status in (408, 429, 503) else "false")
     error = body["error"]
-    assert error.keys() - {"param"} == {"type", "message", "code"}
+    assert error.keys() - {"param", "details"} == {"type", "message", "code"}
     assert error["message"]
     return Failure(status, error["code"], error.get("param"), error["message"])
 

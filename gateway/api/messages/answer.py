@@ -14,6 +14,9 @@ from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
 from workers.protocol import Finished, Started
 
+SILENT = 16
+"""Pieces of an answer that may bring nothing, one after the other, before a ping."""
+
 
 class MessageWriter:
     """Writes one answer. Implements :class:`gateway.api.sse.ChunkRenderer`."""
@@ -25,6 +28,8 @@ class MessageWriter:
         self._stops = given.stops()
         self._blocks = BlockWriter(ticket.request_id, hides_thoughts=given.hides_thoughts)
         self._finished: Finished | None = None
+        self._silent = 0
+        """Pieces that brought the client nothing."""
         self._begun = False
         """True after message_start, which comes once, whenever the generation begins."""
 
@@ -33,7 +38,12 @@ class MessageWriter:
         return self._finished is not None
 
     def event(self, event: ClientEvent) -> bytes:
-        return b"".join(map(frame, self.take(event)))
+        data = b"".join(map(frame, self.take(event)))
+        if data or isinstance(event, Started):
+            return data
+        # A thought that is not shown may take minutes.
+        self._silent += 1
+        return b"" if self._silent % SILENT else PING
 
     def take(self, event: ClientEvent) -> list[Mapping[str, Any]]:
         """Return the dialect's events of one of the generation."""
@@ -54,7 +64,7 @@ class MessageWriter:
         """Return what a client gets while nothing comes: clients give up after silence, and most
         count events, not comments."""
         start = b"" if self._begun else frame(self._start())
-        return start + frame({"type": "ping"})
+        return start + PING
 
     def whole(self) -> MessageObject:
         """Return the answer, after its last event."""
@@ -114,3 +124,6 @@ def frame(event: Mapping[str, Any]) -> bytes:
     """Return an event as bytes. Without the line of its type, clients skip it."""
     kind: str = event["type"]
     return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+
+
+PING = frame({"type": "ping"})

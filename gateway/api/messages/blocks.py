@@ -31,8 +31,8 @@ class BlockWriter:
         """The last block, until it is closed."""
         self._call = -1
         """The number of the open call."""
-        self._written = ""
-        """The text of the open block, or of its thought or arguments."""
+        self._written: list[str] = []
+        """The pieces of the open block's text, thought or arguments."""
         self._blank = ""
         """Blanks that no text has followed yet: they are no block."""
 
@@ -61,7 +61,7 @@ class BlockWriter:
         events: list[BlockEvent] = []
         if self._open is None or self._open["type"] != "thinking":
             events = self._begin({"type": "thinking", "thinking": "", "signature": ""})
-        self._written += text
+        self._written.append(text)
         if not self._hides_thoughts:
             events.append(self._delta({"type": "thinking_delta", "thinking": text}))
         return events
@@ -76,7 +76,7 @@ class BlockWriter:
         return [*self._begin({"type": "text", "text": ""}), *self._say(text)]
 
     def _say(self, text: str) -> list[BlockEvent]:
-        self._written += text
+        self._written.append(text)
         return [self._delta({"type": "text_delta", "text": text})]
 
     def _called(self, call: CallDelta) -> list[BlockEvent]:
@@ -87,7 +87,7 @@ class BlockWriter:
             self._call = call.index
         assert call.index == self._call, "calls come one after the other"
         if call.arguments:
-            self._written += call.arguments
+            self._written.append(call.arguments)
             delta: InputJsonDelta = {"type": "input_json_delta", "partial_json": call.arguments}
             events.append(self._delta(delta))
         return events
@@ -108,8 +108,8 @@ class BlockWriter:
 
     def _close(self) -> list[BlockEvent]:
         """End the open block, if there is one."""
-        block, written = self._open, self._written
-        self._open, self._written, self._call = None, "", -1
+        block, written = self._open, "".join(self._written)
+        self._open, self._written, self._call = None, [], -1
         if block is None:
             return []
         events: list[BlockEvent] = []

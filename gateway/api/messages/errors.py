@@ -6,9 +6,11 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api.reply import json_response
-from gateway.core.errors import ContextOverflow, ForgeError
+from gateway.core.errors import ContextOverflow, ForgeError, UnsupportedParameter
 
 PATH = "/v1/messages"
+THREAD = "thread"
+"""The field with which a client asks a server to keep a conversation."""
 RETRIED = (408, 429, 503)
 """Statuses after which the same request may be answered."""
 KINDS = {
@@ -25,6 +27,13 @@ KINDS = {
 """Anthropic's type of error by the status; another below 500 is one of the request."""
 
 
+class UnsupportedDetails(TypedDict):
+    """Of a `thread`: the client goes on without, and sends whole conversations."""
+
+    error_code: Literal["thread_unsupported_request"]
+    unsupported: list[str]
+
+
 class MessagesErrorDetail(TypedDict):
     type: str
     message: str
@@ -32,6 +41,7 @@ class MessagesErrorDetail(TypedDict):
     """Forge's code for it, which is the same in all dialects."""
     param: NotRequired[str]
     """The field that is at fault."""
+    details: NotRequired[UnsupportedDetails]
 
 
 class MessagesError(TypedDict):
@@ -60,6 +70,9 @@ def error_body(error: ForgeError, request_id: str) -> MessagesError:
     }
     if error.param is not None:
         detail["param"] = error.param
+    if isinstance(error, UnsupportedParameter) and error.param == THREAD:
+        # To ignore it would be worse: the next request would bring the newest messages alone.
+        detail["details"] = {"error_code": "thread_unsupported_request", "unsupported": [THREAD]}
     return {"type": "error", "error": detail, "request_id": named(request_id)}
 
 

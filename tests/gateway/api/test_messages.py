@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.api.body import parse
 from gateway.api.field_policy import IgnoredFields
-from gateway.api.messages.answer import MessageWriter
+from gateway.api.messages.answer import PING, MessageWriter
 from gateway.api.messages.blocks import BlockWriter
 from gateway.api.messages.body import MessagesBody
 from gateway.api.messages.errors import error_response, speaks
@@ -358,6 +358,17 @@ def test_fields_of_next_year_are_ignored_and_named() -> None:
     assert ignored.header(raw) == "context_management, field_of_next_year"
 
 
+def test_a_thread_is_refused_so_that_clients_go_on_without() -> None:
+    """Its next request would bring the newest messages alone."""
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        with pytest.raises(BadRequest) as caught:
+            body(thread=thread)
+        answer = json.loads(bytes(error_response(caught.value, "abc").body))
+        details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        assert answer["error"]["details"] == details
+    assert body(thread=None).chat().messages == [HI]
+
+
 def test_stop_sequences() -> None:
     assert body(stop_sequences=["a", "b", "a"]).stops() == ("a", "b")
     with pytest.raises(BadRequest):
@@ -539,6 +550,15 @@ def test_a_wait_begins_the_message_and_pings() -> None:
     assert first.endswith('event: ping\ndata: {"type":"ping"}\n\n')
     assert second == 'event: ping\ndata: {"type":"ping"}\n\n'
     assert made.event(Started(1, 1, 7, 3)) == b"", "it has begun"
+
+
+def test_a_hidden_thought_pings() -> None:
+    made = writer(thinking={"type": "adaptive", "display": "omitted"})
+    thought = Delta(1, 1, [1], "", Extra(reasoning="hm "))
+    data = [made.event(thought) for _ in range(65)]
+    assert data[0].startswith(b"event: message_start\n")
+    assert data[1:].count(PING) == 4
+    assert b"hm" not in b"".join(data)
 
 
 def test_an_answer_of_nothing_has_one_empty_text() -> None:
