@@ -6,7 +6,7 @@
 4. *Order*: first come first served beside Forge, at overload.
 
 With a model that is not the embedded one, 3 (without crashes and crowds) and 4 alone: where a token
-waits for gigabytes of weights, a batch pays most. Needs no network. Linux.
+waits for gigabytes of weights, a batch pays more. Needs no network. Linux.
 """
 
 from __future__ import annotations
