@@ -33,7 +33,7 @@ def test_bash_completes(tmp_path: Path) -> None:
     assert completed(tmp_path, "forge", "se") == ["serve"]
     assert set(completed(tmp_path, "forge", "")) == {*COMMANDS, "--help", "--version"}
     assert completed(tmp_path, "forge", "serve", "--aging") == ["--aging-rate"]
-    assert set(completed(tmp_path, "forge", "serve", "--no-re")) == {"--no-repack"}
+    assert set(completed(tmp_path, "forge", "serve", "--no-sp")) == {"--no-spare"}
     levels = completed(tmp_path, "forge", "serve", "--log-level", "")
     assert "debug" in levels
     assert all(not each.startswith("-") for each in levels)
@@ -75,6 +75,6 @@ def test_choices_are_found() -> None:
     options = {flag: each for each in COMMANDS["serve"].options for flag in each.flags}
     assert options["--preempt"].choices == ("on", "off")
     assert "q8_0" in options["--cache-type-k"].choices
-    assert options["--repack"].value is False
+    assert options["--spare"].value is False
     assert options["--port"].choices == ()
     assert all("'" not in each.help for each in options.values())
