@@ -14,6 +14,7 @@ from gateway.api.files import packaged
 from gateway.api.local import from_here
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
+from gateway.config.engine_options import EMBEDDED_MODEL
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import LoopbackOnly, PriorityNotAllowed
 from gateway.core.priority import PRIORITIES
@@ -22,13 +23,18 @@ from gateway.dashboard.deltas import event
 from gateway.dashboard.flood import Flood
 from gateway.dashboard.live import Live
 from gateway.dashboard.view import LISTED
+from gateway.served.served_model import ServedModel
 
 PAGE = ("index.html", "text/html")
 PROGRAMS = (
-    *("charts", "flood", "format", "heap", "key", "main", "playground", "requests"),
-    *("sse", "store", "stream", "summary", "uplot", "workers"),
+    *("charts", "copy", "flood", "format", "heap", "key", "main", "requests", "sse", "store"),
+    *("stream", "summary", "uplot", "workers"),
+    *(f"chat/{name}" for name in ("answering", "archive", "calls", "chat", "conversation")),
+    *(f"chat/{name}" for name in ("export", "list", "message", "pictures", "settings")),
+    *(f"chat/{name}" for name in ("shortcuts", "transcript")),
+    *(f"markdown/{name}" for name in ("blocks", "code", "colours", "inline", "markdown")),
 )
-STYLES = ("charts", "page", "parts", "uplot")
+STYLES = ("charts", "chat", "markdown", "page", "parts", "uplot")
 FILES = {
     "/": PAGE,
     "/dashboard": PAGE,
@@ -79,6 +85,7 @@ class Dashboard:
         hello = {
             "model": self._service.registry.first.name,
             "models": self._service.registry.names,
+            "embedded": [each.name for each in self._service.registry.models if embedded(each)],
             "rate": config.aging_rate,
             "listed": LISTED,
             "flood": from_here(request),
@@ -100,6 +107,11 @@ class Dashboard:
                 raise PriorityNotAllowed(f"'{kind}': not with this API key", param=kind)
         accepted = self._flood.start(request, numbers, given.tokens, time.time())
         return json_response({"accepted": accepted})
+
+
+def embedded(served: ServedModel) -> bool:
+    """Return whether it is the small model that comes with Forge, under whatever name."""
+    return served.config.model.absolute() == EMBEDDED_MODEL
 
 
 class Stream(Response):

@@ -33,7 +33,8 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def opened(chrome: Chrome, start_server: Start) -> Iterator[Open]:
     """Opens the page of a server. The browser's console must have nothing to complain about.
 
-    After ``start_server``, so that the page is left before its server ends, which it would notice.
+    It keeps no conversation from before. After ``start_server``, so that the page is left before
+    its server ends, which it would notice.
     """
     from tests.support.chromium import Page
 
@@ -43,6 +44,7 @@ def opened(chrome: Chrome, start_server: Start) -> Iterator[Open]:
         page = Page(chrome, server.url)
         page.look()
         page.errors()
+        page.forget()
         page.open()
         pages.append(page)
         return page

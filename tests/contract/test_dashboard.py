@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import orjson
@@ -16,6 +17,10 @@ from tests.conftest import Start
 from tests.support.server import DEADLINE_S, ForgeServer
 
 EVENTS = "/dashboard/events"
+MARKUP = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|new Function"
+)
+"""Ways in which a text could become markup or a program."""
 SECRET = "sk-dashboard"
 
 
@@ -59,7 +64,10 @@ def test_the_page_needs_nobody_else(http: httpx.Client) -> None:
     loaded = {f"/{link}" for link in re.findall(r'(?:src|href)="([^"#]+)"', page)}
     modules = [path for path in FILES if path.endswith(".js") and "uplot" not in path]
     for path in modules:
-        loaded |= {f"/dashboard/{name}" for name in _imports(http.get(path).text)}
+        text = http.get(path).text
+        loaded |= {urljoin(path, name) for name in _imports(text)}
+        assert not MARKUP.search(text), path
+    loaded.discard("/")  # addresses within the page
     assert loaded - {"/docs", "/metrics", "/queue", "/workers"} == set(FILES) - {"/", "/dashboard"}
     for path in loaded:
         assert http.get(path).status_code == 200, path
@@ -71,7 +79,7 @@ def test_the_page_needs_nobody_else(http: httpx.Client) -> None:
 
 
 def _imports(source: str) -> list[str]:
-    return re.findall(r'^import .* from "\./([^"]+)";$', source, re.MULTILINE)
+    return re.findall(r'^import .* from "(\.\.?/[^"]+)";$', source, re.MULTILINE)
 
 
 def test_the_charts_library_comes_with_its_licence() -> None:
@@ -89,6 +97,7 @@ def test_everything_and_then_what_changes(http: httpx.Client, server: ForgeServe
         name, hello = next(events)
         assert name == "hello"
         assert (hello["model"], hello["rate"], hello["flood"]) == ("forge-tiny", 0.2, True)
+        assert hello["embedded"] == ["forge-tiny"]
         name, state = next(events)
         assert name == "state"
         workers = {worker["id"]: worker for worker in state["workers"]["set"]}

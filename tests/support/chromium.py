@@ -80,6 +80,42 @@ class Page:
         """Whether the stream is there."""
         return self.text("#status") == "live"
 
+    def forget(self) -> None:
+        """Have the browser keep nothing of this server; the page must not be open."""
+        self._cdp("Storage.clearDataForOrigin", origin=self.url, storageTypes="all")
+
+    def save_into(self, folder: Path) -> None:
+        """Have files that the page offers saved in a folder."""
+        self._cdp("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+    def type(self, *keys: str) -> None:
+        """Press keys where the focus is."""
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def focused(self) -> str:
+        """The id of the element that has the focus."""
+        return str(self.run("return document.activeElement.id"))
+
+    # ------------------------------------------------------------------ the chat
+
+    def say(self, text: str) -> None:
+        """Send a message in the chat."""
+        self.driver.find_element("id", "chat-text").send_keys(text, "\ue007")  # enter
+
+    def idle(self) -> bool:
+        """Whether no answer of the open conversation is being made."""
+        return self.text("#chat-send") == "Send"
+
+    def messages(self, part: str = ".said, .plain") -> list[str]:
+        """The texts of all messages, or another part of them."""
+        script = """
+        const texts = (node) => [...node.querySelectorAll(arguments[0])].map((n) => n.textContent);
+        const messages = [...document.querySelectorAll(".message > .inside")];
+        return messages.map((node) => texts(node).join(""));
+        """
+        found: list[str] = self.run(script, part)
+        return found
+
     def errors(self) -> list[str]:
         """What the console has complained about since the last call."""
         entries = self.driver.get_log("browser")

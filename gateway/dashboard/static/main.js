@@ -1,9 +1,9 @@
 // Wires the parts: what comes from the stream goes into the store, and from there to who shows it.
 
+import * as chat from "./chat/chat.js";
 import * as charts from "./charts.js";
 import * as flood from "./flood.js";
 import * as heap from "./heap.js";
-import * as playground from "./playground.js";
 import * as requests from "./requests.js";
 import { Store } from "./store.js";
 import { follow } from "./stream.js";
@@ -14,7 +14,7 @@ const store = new Store();
 
 /** Who shows what, called when that changed. */
 const SHOWS = [
-  [["hello"], () => (summary.greet(store.hello), playground.offer(store.hello))],
+  [["hello"], () => (summary.greet(store.hello), chat.offer(store.hello))],
   [["facts", "points"], () => summary.summarise(store)],
   [["jobs", "facts"], () => heap.arrange(store)],
   [["workers", "facts"], () => workers.show(store)],
@@ -25,7 +25,7 @@ const SHOWS = [
 charts.draw(store);
 charts.adapt(store);
 heap.animate(store);
-playground.start(store);
+chat.start(store);
 flood.start(store);
 setInterval(() => requests.age(store), 1000);
 follow((event, data) => {

@@ -19,6 +19,7 @@ export async function follow(take) {
   let pause = 500;
   for (;;) {
     await visible();
+    await present();
     const begin = performance.now();
     const wanted = await once(take);
     if (performance.now() - begin > STEADY_MS) pause = 500;
@@ -32,7 +33,9 @@ export async function follow(take) {
 async function once(take) {
   const stop = new AbortController();
   const watch = () => setTimeout(() => document.hidden && stop.abort(), HIDDEN_MS);
+  const leave = () => stop.abort();
   document.addEventListener("visibilitychange", watch);
+  addEventListener("pagehide", leave);
   try {
     const response = await fetch("dashboard/events", { headers: key.headers(), signal: stop.signal });
     if (response.status === 401) {
@@ -58,8 +61,19 @@ async function once(take) {
     show("lost", "connection lost, trying again");
   } finally {
     document.removeEventListener("visibilitychange", watch);
+    removeEventListener("pagehide", leave);
   }
   return true;
+}
+
+/** A page that was left may come back as it was. Meanwhile its stream would take one of the browser's few connections. */
+let left = false;
+addEventListener("pagehide", () => (left = true));
+addEventListener("pageshow", () => (left = false));
+
+function present() {
+  if (!left) return undefined;
+  return new Promise((resolve) => addEventListener("pageshow", resolve, { once: true }));
 }
 
 function visible() {
