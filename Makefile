@@ -16,10 +16,11 @@ COMMA := ,
 # Hundreds of processes start in the tests: whatever the environment says, each source is compiled once.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help serve check test test-slow test-all coverage bench docs lint clean
+.PHONY: help serve doctor check test test-slow test-all coverage bench docs lint clean
 
 help:
 	@echo "make serve   set everything up and serve the embedded model; ARGS=\"--port 0\" passes options"
+	@echo "make doctor  what this machine lacks for that, and what to do; also before anything is set up"
 	@echo "make check   ruff, mypy and the unit tests: two minutes"
 	@echo "make test    the same and real servers: what a change must pass"
 	@echo "make test-all  everything: kills, benches, browsers, clients, the trainer; .ci/run installs what it needs"
@@ -29,6 +30,10 @@ help:
 
 serve: $(VENV)/.core
 	@exec $(BIN)/forge serve $(ARGS)
+
+# Without the virtual environment, too: then it says what setting one up takes.
+doctor:
+	@exec $(if $(wildcard $(VENV)/.core),$(BIN)/python,$(PYTHON)) -m gateway.cli doctor $(ARGS)
 
 # The tiers of the tests are unit, server and slow: see tests/tiers.py.
 check: lint

@@ -1,6 +1,7 @@
 """The composition root: the one place that wires objects together."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -16,6 +17,7 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.messages import Messages
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
@@ -45,6 +47,7 @@ from gateway.pool import Pool
 from gateway.pool.process import spare_engine
 from gateway.pool.supervisor import LocalPool
 from gateway.served.always_loaded import AlwaysLoaded
+from gateway.served.first_look import look
 from gateway.served.loader import ModelLoader, Resident
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.protocols import Loader
@@ -67,6 +70,8 @@ EXPOSED = [
     "X-RateLimit-Remaining-Requests",
     "X-RateLimit-Limit-Tokens",
     "X-RateLimit-Remaining-Tokens",
+    "request-id",
+    "x-should-retry",
 ]
 """Headers that a web page may read; without CORS's consent browsers hide them."""
 PAGES = ("/openapi.json", "/docs", "/dashboard")
@@ -238,6 +243,7 @@ class Gateway:
         archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
         described = [
             *OpenAI(service).endpoints(),
+            *Messages(service).endpoints(),
             *Responses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),
@@ -299,4 +305,5 @@ def local_pool(config: Config, first: int = 0) -> LocalPool:
         step_s=config.step_timeout,
         spare=spare_engine if config.spare else None,
         first=first,
+        settle=lambda spec: look(config, spec, os.environ),
     )

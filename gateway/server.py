@@ -13,24 +13,31 @@ import uvicorn
 
 from gateway.app import Gateway
 from gateway.config.api_keys import Keyring
-from gateway.config.config import Config
+from gateway.config.config import EMBEDDED_MODEL, Config
 from gateway.http.connection import Connection
 from gateway.http.open_files import connections_allowed
 from gateway.http.terms import LINGER_S, Terms
 from gateway.pool import Pool, PoolFailed
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.served_model import ServedModel
+from gateway.system.service_manager import ServiceManager
 
 FAREWELL_S = 5
 """How long finished responses may take to reach slow clients before the process ends."""
+
+REAL_MODEL = "  real     forge-tiny shows that it works; forge pull offers real models that fit"
+"""Of the banner, while the embedded model is the only one."""
 
 
 class Server(uvicorn.Server):
     """uvicorn closes its listeners at the first signal; this one first drains the gateway."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, terms: Terms) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gateway: Gateway, terms: Terms, manager: ServiceManager
+    ) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._manager = manager
         self._terms = terms
         self._drain: asyncio.Task[None] | None = None
         connections = self.server_state.connections
@@ -78,6 +85,7 @@ class Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
 
     async def _drain_and_exit(self) -> None:
+        self._manager.stopping("finishes what runs, takes nothing new")
         await self._gateway.drain(self._gateway.config.drain_timeout)
         self.should_exit = True
 
@@ -89,11 +97,14 @@ async def serve(
     tls: ssl.SSLContext | None,
     pool: Pool | None = None,
     plan: MemoryBudget | None = None,
+    manager: ServiceManager | None = None,
 ) -> str | None:
     """Serve on bound sockets until a signal. Returns None, or why no worker could start.
 
-    ``pool`` replaces the local pool of processes; ``plan``: several models, instead of the one.
+    ``pool`` replaces the local pool of processes; ``plan``: several models, instead of the one;
+    ``manager``: hears when the server is ready, lives and ends.
     """
+    manager = manager or ServiceManager()
     gateway = Gateway(config, keyring, pool, plan)
     terms = Terms(
         config.header_timeout,
@@ -114,9 +125,11 @@ async def serve(
         # The files were read and checked before; given their names, uvicorn would read them again.
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    server = Server(settings, gateway, terms)
+    server = Server(settings, gateway, terms, manager)
     serving = asyncio.create_task(server.serve(sockets=list(socks)))
     starting = asyncio.create_task(gateway.start())
+    alive = asyncio.create_task(manager.keep_alive())
+    manager.status("loads the model")
     try:
         await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not serving.done():
@@ -125,10 +138,12 @@ async def serve(
             except PoolFailed as failure:
                 server.should_exit = True
                 await serving
+                manager.status(f"could not start: {failure}")
                 return None if gateway.registry.draining else str(failure)
             gc.collect()
             gc.freeze()  # what is there by now stays: the collector need not look at it again
             print(banner(gateway, socks[0]), flush=True)
+            manager.ready(f"serves at {url(socks[0], tls is not None)}")
             broken = asyncio.create_task(gateway.broken())
             await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
@@ -139,6 +154,7 @@ async def serve(
     finally:
         starting.cancel()
         await gateway.stop()
+        alive.cancel()
 
 
 def url(sock: socket.socket, tls: bool) -> str:
@@ -158,12 +174,15 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     page = (f"  page     {address}/",) if config.page else ()
     served = gateway.registry.models
     models = _several(served) if served[0].on_demand else _one(served[0])
+    tiny = [each for each in served if each.config.model == EMBEDDED_MODEL]
+    real = (REAL_MODEL,) if len(tiny) == len(served) else ()
     return "\n".join(
         (
             f"Forge is ready at {address}",
             *models,
             *page,
             f'  try      curl {address}/infer{key} -d \'{{"query": "what is 2+2?"}}\'',
+            *real,
         )
     )
 

@@ -35,7 +35,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "app": BASE
         | {"api", "config", "dashboard", "dispatch", "http", "ordering", "pool", "served"}
         | {"telemetry"},
-        "server": BASE | {"app", "config", "http", "pool", "served"},
+        "server": BASE | {"app", "config", "http", "pool", "served", "system"},
         "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},
     },
     "workers": {

@@ -25,6 +25,7 @@ SLOW: Final = (
     "e2e/test_overload.py",
     "e2e/test_poison.py",
     "e2e/test_stuck.py",
+    "packaging/test_installed.py",
     "workers/forge_tiny",
     "workers/protocol/test_protocol_fuzz.py",
 )
@@ -35,8 +36,10 @@ SERVER: Final = (
     "docs/test_examples.py",
     "docs/test_reference.py",
     "e2e",
+    "gateway/cli/doctor/test_doctor.py",
     "gateway/cli/test_streams.py",
     "gateway/model_files/test_catalog.py",
+    "gateway/model_files/test_choosing.py",
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",
     "packaging",

@@ -1,14 +1,14 @@
 """Requests that cost compute: where it happens decides what else still works.
 
 The same tokens of the same model, in the event loop, in threads, in processes, and in Forge. Beside
-the load somebody asks GET /health all the time: that is the event loop's pulse. Then the process
+the load a client asks GET /health all the time: that is the event loop's pulse. Then the process
 that computes crashes, as native code does. Then thousands wait.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,9 @@ from bench.server import Server, running
 
 from .connections import load
 from .inference import WORKERS
+from .subject import Subject, body
 
 CLIENTS = 16
-TOKENS = 32
 SETTLE_S = 0.4
 RESTART_S = 1.5
 """Between a crash and the requests that come later."""
@@ -43,20 +44,12 @@ WAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "in the event loop": ((HOST, "infer-inline"), ()),
     "threads": ((HOST, "infer-threads"), ()),
     "processes": ((HOST, "infer-processes"), ()),
-    "Forge, one slot each": ((), (*SHAPE, "--slots", "1")),
+    "Forge, one slot each": ((), (*SHAPE, "--slots", "1", "--speculative", "off")),
+    "Forge, no drafts": ((), (*SHAPE, "--slots", "8", "--speculative", "off")),
     "Forge": ((), (*SHAPE, "--slots", "8")),
 }
-"""The command, if it isn't `forge serve`, and its options."""
-
-
-def body(tokens: int) -> bytes:
-    """A request for so many tokens; the naive servers look at query and max_tokens alone."""
-    return json.dumps(
-        {
-            "query": "Once upon a time there was a server that waited for its clients, and",
-            "raw": True, "max_tokens": tokens, "ignore_eos": True, "cache_prompt": False,
-        }
-    ).encode()  # fmt: skip
+"""The command, if it isn't `forge serve`, and its options. Greedy answers of small models repeat
+themselves, which drafts make use of: what batches alone bring is to be seen, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,11 @@ class Computed:
     """That were busy, on average."""
     memory_mib: float
     """PSS of all processes."""
+
+    @property
+    def cpu_ms(self) -> float:
+        """Return CPU milliseconds of a request, which other work on the machine hardly changes."""
+        return 1000 * self.cores / self.requests_s if self.requests_s else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +102,14 @@ class Waiting:
     stacks_mib: float
     """Memory that it reserved, if it did not use it."""
     health: Latency | None
-    """None: nobody answered."""
+    """None: there was no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compute:
     """The experiment."""
 
-    tokens: int
+    subject: Subject
     computed: list[Computed]
     crashes: list[Crash]
     waiting: list[Waiting]
@@ -120,47 +118,56 @@ class Compute:
         return next(found for found in self.computed if found.way == name)
 
 
-def measure(seconds: float, crowd: int, tick: Callable[[], None]) -> Compute:
-    """All ways, and ``crowd`` waiting clients."""
+def measure(subject: Subject, seconds: float, crowd: int, tick: Callable[[], None]) -> Compute:
+    """All ways; crashes and ``crowd`` waiting clients if there are to be some, with any model."""
     computed, crashes = [], []
     for way in WAYS:
-        with _up(way) as server:
-            computed.append(_loaded(way, server, seconds))
+        with _up(way, subject) as server:
+            computed.append(_loaded(way, server, seconds, subject.tokens))
             tick()
-            if way in CRASHING:
-                crashes.append(_crash(way, server))
+            if crowd and way in CRASHING:
+                crashes.append(_crash(way, server, 4 * subject.tokens))
                 tick()
     waiting = []
-    for name in ("a thread each", "Forge"):
+    for name in ("a thread each", "Forge") if crowd else ():
         waiting.append(_wait(name, crowd, seconds / 2))
         tick()
-    return Compute(TOKENS, computed, crashes, waiting)
+    return Compute(subject, computed, crashes, waiting)
 
 
-STEPS = len(WAYS) + len(CRASHING) + 2
-"""How often :func:`measure` ticks."""
+def steps(crowd: int) -> int:
+    """Return how often :func:`measure` ticks."""
+    return len(WAYS) + (len(CRASHING) + 2 if crowd else 0)
 
 
 @contextlib.contextmanager
-def _up(way: str) -> Iterator[Server]:
+def _up(way: str, subject: Subject) -> Iterator[Server]:
     """A server that has computed something in each of its workers."""
     command, options = WAYS[way]
-    with running(*options, **({"command": command} if command else {})) as server:
+    asked = {"command": command} if command else {}
+    with running(*options, *subject.options, **asked) as server:
         if not command:
             server.wait_ready()
-        with httpx.Client(timeout=PATIENCE_S) as client:
-            client.post(f"{server.url}/infer", content=body(1)).raise_for_status()
-        load(f"{server.url}/infer", 2 * WORKERS, SETTLE_S, body(1))
+        warm(server)
         yield server
 
 
-def _loaded(way: str, server: Server, seconds: float) -> Computed:
+def warm(server: Server) -> None:
+    """Ask until every worker has loaded the model and computed something with it."""
+    url = f"{server.url}/infer"
+    load(url, CLIENTS, SETTLE_S, body(1))
+    with httpx.Client(timeout=PATIENCE_S) as client, ThreadPoolExecutor(2 * WORKERS) as askers:
+        for answer in askers.map(lambda _: client.post(url, content=body(1)), range(2 * WORKERS)):
+            answer.raise_for_status()
+
+
+def _loaded(way: str, server: Server, seconds: float, tokens: int) -> Computed:
     alone = probe(server.url, SETTLE_S)
     pulse: list[Latency] = []
     prober = threading.Thread(target=lambda: pulse.append(probe(server.url, seconds)))
     before, start = _cpu(server), time.perf_counter()
     prober.start()
-    found = load(f"{server.url}/infer", CLIENTS, seconds, body(TOKENS))
+    found = load(f"{server.url}/infer", CLIENTS, seconds, body(tokens))
     cores = (_cpu(server) - before) / (time.perf_counter() - start)
     prober.join()
     held = sum(memory(process.pid).pss for process in server.family()) / 1024
@@ -174,14 +181,14 @@ def _cpu(server: Server) -> float:
     return sum(cpu_seconds(process.pid) for process in server.family())
 
 
-def _crash(way: str, server: Server) -> Crash:
-    """SIGSEGV to who computes, while CLIENTS wait for answers."""
+def _crash(way: str, server: Server, tokens: int) -> Crash:
+    """SIGSEGV to the process that computes, while CLIENTS wait for answers of so many tokens."""
     with httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:
         failures = list[bool]()
 
         def ask() -> None:
             try:
-                failed = client.post("/infer", content=body(4 * TOKENS)).status_code != 200
+                failed = client.post("/infer", content=body(tokens)).status_code != 200
             except httpx.HTTPError:
                 failed = True
             failures.append(failed)

@@ -1,6 +1,7 @@
-"""`python -m bench.concurrency.host NAME [--wait S]`: one of the servers that are compared.
+"""`python -m bench.concurrency.host NAME [--wait S] [--model FILE]`: one of the servers compared.
 
-`--wait`: seconds that each request waits for some I/O that is not there.
+`--wait`: seconds that each request waits for some I/O that is not there. `--model`: of those that
+compute; the embedded one otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from . import blocking, evented
@@ -22,6 +24,8 @@ HOST = "127.0.0.1"
 REVERSE, INFER = "/reverse", "/infer"
 Host = Callable[[socket.socket, float], None]
 """Serves for ever on a socket, with the I/O wait of each request in seconds."""
+Computing = Callable[[socket.socket, Path | None], None]
+"""The same with the file of a model."""
 
 
 def _slow(wait_s: float) -> Work:
@@ -71,23 +75,23 @@ def _delays(listener: socket.socket, wait_s: float) -> None:
     asyncio.run(sites.serve(listener))
 
 
-def _infer(where: str) -> Host:
+def _infer(where: str) -> Computing:
     """In the event loop, or in a pool of threads or processes."""
 
-    def serve(listener: socket.socket, wait_s: float) -> None:
+    def serve(listener: socket.socket, model: Path | None) -> None:
         from . import inference
 
-        make: Callable[[], evented.AsyncWork] = getattr(inference, where)
-        app = evented.application(INFER, make())
+        make: Callable[[Path | None], evented.AsyncWork] = getattr(inference, where)
+        app = evented.application(INFER, make(model))
         asyncio.run(evented.serve_application(listener, app))
 
     return serve
 
 
-def _infer_study(listener: socket.socket, wait_s: float) -> None:
+def _infer_study(listener: socket.socket, model: Path | None) -> None:
     from . import inference
 
-    work = inference.study()
+    work = inference.study(model)
     blocking.thread_each(listener, blocking.conversation(INFER, work, keep=True))
 
 
@@ -99,6 +103,8 @@ HOSTS: dict[str, Host] = {
     "starlette": _starlette,
     "study-threads": _study_threads,
     "study-asyncio": _study_asyncio,
+}
+COMPUTING: dict[str, Computing] = {
     "infer-inline": _infer("inline"),
     "infer-threads": _infer("threads"),
     "infer-processes": _infer("processes"),
@@ -113,8 +119,9 @@ def _end(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.concurrency.host")
-    parser.add_argument("name", choices=HOSTS)
+    parser.add_argument("name", choices=[*HOSTS, *COMPUTING])
     parser.add_argument("--wait", type=float, default=0.0)
+    parser.add_argument("--model", type=Path)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
@@ -124,7 +131,10 @@ def main() -> None:
         listener.listen(blocking.BACKLOG)
         port = listener.getsockname()[1]
         print(f"{args.name} is ready at http://{HOST}:{port}", flush=True)
-        HOSTS[args.name](listener, args.wait)
+        if args.name in HOSTS:
+            HOSTS[args.name](listener, args.wait)
+        else:
+            COMPUTING[args.name](listener, args.model)
 
 
 if __name__ == "__main__":

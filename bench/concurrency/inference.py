@@ -1,6 +1,6 @@
-"""A request that costs compute: so many tokens of the embedded model, in different places.
+"""A request that costs compute: so many tokens of a model, in different places.
 
-Everybody computes the same: the query as it is, then the likeliest tokens, one after another, on
+Every server computes the same: the query as it is, then the likeliest tokens, one after another, on
 one thread of llama.cpp and without a batch. What differs is who waits meanwhile.
 """
 
@@ -12,6 +12,7 @@ import multiprocessing
 import queue
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 from gateway.config.config import Config
 from workers import llama
@@ -27,9 +28,14 @@ WORKERS = 2
 class Generator:
     """llama.cpp for one request at a time. Generators may share a model."""
 
-    def __init__(self, model: llama.Model | None = None) -> None:
+    def __init__(self, file: Path | None, model: llama.Model | None = None) -> None:
+        """``file`` None: the embedded model. ``model``: the same, loaded already."""
         llama.initialise()
-        spec = Config(workers=1, threads=1, slots=1, ctx=CONTEXT).worker_spec()
+        given = {} if file is None else {"model": str(file)}
+        config = Config.model_validate(
+            {"workers": 1, "threads": 1, "slots": 1, "ctx": CONTEXT, **given}
+        )
+        spec = config.worker_spec()
         self.model = model or llama.Model(spec)
         self._context = llama.Context(self.model, spec, llama.geometries(self.model, spec).base)
 
@@ -52,9 +58,9 @@ class Generator:
             raise ValueError(f"more than the {CONTEXT} tokens that fit")
 
 
-def inline() -> AsyncWork:
+def inline(file: Path | None) -> AsyncWork:
     """In the event loop itself, which does nothing else meanwhile."""
-    generator = Generator()
+    generator = Generator(file)
 
     async def work(body: bytes) -> bytes:
         return generator.answer(body)
@@ -62,24 +68,25 @@ def inline() -> AsyncWork:
     return work
 
 
-def threads() -> AsyncWork:
+def threads(file: Path | None) -> AsyncWork:
     """In threads of the same process. llama.cpp releases the GIL, the rest needs it."""
-    model = Generator().model
+    model = Generator(file).model
     mine = threading.local()
 
     def answer(body: bytes) -> bytes:
         if not hasattr(mine, "generator"):
-            mine.generator = Generator(model)
+            mine.generator = Generator(file, model)
         found: bytes = mine.generator.answer(body)
         return found
 
     return _pooled(ThreadPoolExecutor(WORKERS), answer)
 
 
-def processes() -> AsyncWork:
+def processes(file: Path | None) -> AsyncWork:
     """In processes, first come first served: the standard library's pool."""
     spawn = multiprocessing.get_context("spawn")
-    return _pooled(ProcessPoolExecutor(WORKERS, spawn, initializer=_load), _answer)
+    pool = ProcessPoolExecutor(WORKERS, spawn, initializer=_load, initargs=(file,))
+    return _pooled(pool, _answer)
 
 
 def _pooled(pool: Executor, answer: Work) -> AsyncWork:
@@ -93,22 +100,22 @@ _generator: list[Generator] = []
 """Of this process, if it is one of the pool's."""
 
 
-def _load() -> None:
-    _generator.append(Generator())
+def _load(file: Path | None) -> None:
+    _generator.append(Generator(file))
 
 
 def _answer(body: bytes) -> bytes:
     return _generator[0].answer(body)
 
 
-def study() -> Work:
+def study(file: Path | None) -> Work:
     """The study project's design: each connection's thread puts a job into a queue and
     waits for a promise, which a thread of the pool keeps."""
     jobs: queue.SimpleQueue[tuple[bytes, Future[bytes]]] = queue.SimpleQueue()
-    model = Generator().model
+    model = Generator(file).model
 
     def worker() -> None:
-        generator = Generator(model)
+        generator = Generator(file, model)
         while True:
             body, promise = jobs.get()
             try:

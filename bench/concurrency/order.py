@@ -1,15 +1,16 @@
 """More work than can be done: in the order of arrival, and in that of priority and age.
 
-Each gets as much more than it can do, so that it is the order that differs.
+Each gets as much more than it can do, so that it is the order that differs. What the order itself
+costs shows where the same requests come to Forge as one class, in turns with the mixed ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -17,15 +18,15 @@ from bench.overload.load import CLASSES, Arrival, poisson
 from bench.overload.measure import percentile
 from bench.server import Server, running
 
-from .compute import CLIENTS, HOST, SHAPE, body
-from .connections import load
+from .compute import HOST, SHAPE, warm
+from .subject import Subject, body
 
 OVERLOAD = 1.5
-TOKENS = 128
-WARM_S = 0.3
-CALIBRATE = 2 * CLIENTS
-"""Requests from which the capacity is known."""
-PATIENCE_S = 300
+ROUNDS = 3
+"""In which the servers, or the orders, take turns."""
+PART = 0.5
+"""How much of the whole time of arrivals there is in a round."""
+PATIENCE_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,11 @@ class Served:
 class Order:
     """The experiment: what both made of the same arrivals."""
 
+    subject: Subject
     capacity: dict[str, float]
     """Requests a second that each can do."""
+    classes: dict[str, float]
+    """Requests a second that Forge did: of "one class", and "mixed"."""
     seconds: float
     """How long requests arrive."""
     found: dict[str, list[Served]]
@@ -61,51 +65,77 @@ class Order:
         return percentile(self.times(server, class_), q)
 
 
-def measure(seconds: float, tick: Callable[[], None]) -> Order:
-    """First the pool and then Forge; who is not asked is idle."""
+def measure(subject: Subject, seconds: float, tick: Callable[[], None]) -> Order:
+    """First the pool and then Forge; the one that is not asked is idle."""
     with (
-        running(command=(HOST, "infer-processes")) as pool,
-        running(*SHAPE, "--slots", "8") as forge,
+        running(*subject.options, command=(HOST, "infer-processes")) as pool,
+        running(*SHAPE, "--slots", "8", *subject.options) as forge,
     ):
         forge.wait_ready()
         servers = {"pool": pool, "Forge": forge}
-        capacity = {name: _capacity(server) for name, server in servers.items()}
+        for server in servers.values():
+            warm(server)
+        at_once = [Arrival(0.0, "normal")] * subject.calibrate
+
+        def run(server: Server, arrivals: Sequence[Arrival]) -> list[Served]:
+            return asyncio.run(_run(server.url, arrivals, subject.order_tokens))
+
+        capacity = _in_turns(
+            {
+                "pool": lambda: rate(run(pool, at_once)),
+                "Forge": lambda: rate(run(forge, at_once)),
+            }
+        )
+        tick()
+        arrivals = {name: poisson(OVERLOAD * capacity[name], seconds, "order") for name in servers}
+        mixed = [arrival for arrival in arrivals["Forge"] if arrival.at_s < PART * seconds]
+        alike = [replace(arrival, class_="normal") for arrival in mixed]
+        classes = _in_turns(
+            {
+                "one class": lambda: rate(run(forge, alike)),
+                "mixed": lambda: rate(run(forge, mixed)),
+            }
+        )
+        tick()
         found = dict[str, list[Served]]()
         for name, server in servers.items():
-            arrivals = poisson(OVERLOAD * capacity[name], seconds, "order")
-            found[name] = asyncio.run(_run(server.url, arrivals))
+            found[name] = run(server, arrivals[name])
             tick()
-    return Order(capacity, seconds, found)
+    return Order(subject, capacity, classes, seconds, found)
 
 
-STEPS = 2
+STEPS = 4
 """How often :func:`measure` ticks."""
 
 
-def _capacity(server: Server) -> float:
-    """Requests a second, once all its workers are warm: all at once, for however long it takes."""
-    url = f"{server.url}/infer"
-    with httpx.Client(timeout=PATIENCE_S) as client:
-        client.post(url, content=body(1)).raise_for_status()
-    load(url, CLIENTS, WARM_S, body(1))
-    served = asyncio.run(_run(server.url, [Arrival(0.0, "normal")] * CALIBRATE))
-    return CALIBRATE / max(s.ended_s for s in served)
+def _in_turns(ways: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Measure each in every round, in another order; return medians."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(ROUNDS):
+        for name in list(ways) if number % 2 else reversed(ways):
+            found[name].append(ways[name]())
+    return {name: statistics.median(rates) for name, rates in found.items()}
 
 
-async def _run(url: str, arrivals: list[Arrival]) -> list[Served]:
+def rate(served: Sequence[Served]) -> float:
+    """Return the requests a second from the start to the last answer."""
+    return sum(s.status == 200 for s in served) / max(s.ended_s for s in served)
+
+
+async def _run(url: str, arrivals: Sequence[Arrival], tokens: int) -> list[Served]:
     """Send every arrival at its time, and wait for all answers."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=PATIENCE_S) as client:
         start, tasks = time.monotonic(), list[asyncio.Task[Served]]()
         for arrival in arrivals:
             await asyncio.sleep(max(0.0, start + arrival.at_s - time.monotonic()))
-            tasks.append(asyncio.create_task(_ask(client, arrival.class_, start)))
+            content = body(tokens, arrival.class_)
+            tasks.append(asyncio.create_task(_ask(client, arrival.class_, content, start)))
         return await asyncio.gather(*tasks)
 
 
-async def _ask(client: httpx.AsyncClient, class_: str, start: float) -> Served:
+async def _ask(client: httpx.AsyncClient, class_: str, content: bytes, start: float) -> Served:
     arrived = time.monotonic() - start
-    content = json.dumps({**json.loads(body(TOKENS)), "priority": class_})
     answer = await client.post("/infer", content=content)
     return Served(class_, arrived, time.monotonic() - start, answer.status_code)
 

@@ -26,11 +26,14 @@ COLOURS = {
 
 def draw(results: Results, image: Path) -> None:
     """Write the picture."""
-    figure, panels = plt.subplots(2, 2, figsize=(11, 7.5), dpi=110)
-    _sites(panels[0][0], results.sites)
-    _connections(panels[0][1], results.connections)
-    _compute(panels[1][0], results.compute)
-    _order(panels[1][1], results.order)
+    rows = 1 if results.sites is None else 2
+    figure, panels = plt.subplots(rows, 2, figsize=(11, 3.75 * rows), dpi=110, squeeze=False)
+    if results.sites is not None:
+        _sites(panels[0][0], results.sites)
+    if results.connections is not None:
+        _connections(panels[0][1], results.connections)
+    _compute(panels[-1][0], results.compute)
+    _order(panels[-1][1], results.order)
     for panel in panels.flat:
         panel.grid(alpha=0.3)
     figure.tight_layout()
@@ -66,7 +69,7 @@ def _connections(axes: Axes, found: Connections) -> None:
 def _compute(axes: Axes, found: Compute) -> None:
     ways = [computed.way.replace(", ", ",\n") for computed in found.computed]
     names = [
-        f"{way}\n{computed.requests_s:,.0f} requests/s"
+        f"{way}\n{computed.requests_s:,.3g}/s"
         for way, computed in zip(ways, found.computed, strict=True)
     ]
     places = range(len(names))
@@ -75,8 +78,8 @@ def _compute(axes: Axes, found: Compute) -> None:
     axes.bar([p + 0.2 for p in places], [c.health.p99 for c in found.computed], 0.4,
              color=COLOURS["threads"], label="while it computes")  # fmt: skip
     axes.set_xticks(places, names, fontsize=7)
-    axes.set(title="Compute: is the event loop still there?", ylabel="GET /health, p99, ms",
-             yscale="log")  # fmt: skip
+    axes.set(title="Compute: is the event loop still there?", yscale="log",
+             ylabel="GET /health, p99, ms; below: requests/s")  # fmt: skip
     axes.legend(fontsize=7)
 
 
@@ -87,6 +90,6 @@ def _order(axes: Axes, order: Order) -> None:
             part = [(at + 1) / len(times) for at in range(len(times))]
             label = f"{class_}, {server}"
             axes.plot(times, part, style, color=colour, linewidth=1.2, label=label)
-    axes.set(title="Overload: who waits", xlabel="seconds to the answer",
+    axes.set(title="Overload: which class waits", xlabel="seconds to the answer",
              ylabel="part of the requests")  # fmt: skip
     axes.legend(fontsize=7)

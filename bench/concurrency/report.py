@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,8 +14,7 @@ from .claims import Claim
 from .compute import CLIENTS, Compute
 from .connections import STUDY_RATES, Connections
 from .inference import WORKERS
-from .order import OVERLOAD, Order, summary
-from .order import TOKENS as ORDER_TOKENS
+from .order import OVERLOAD, ROUNDS, Order, summary
 from .sites import STUDY_S, Sites
 
 INTRO = (
@@ -22,45 +22,56 @@ INTRO = (
     "second on a server that reverses text, and then wrote an inference server, where neither "
     "waits for the network any more. Four experiments repeat his steps and take the last one."
 )
+COMPUTING = (
+    "The two experiments that need a model, on one whose weights do not fit into a cache: there a "
+    "token waits for them to be read, and those of a batch wait together."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All four."""
+    """All four, or the two that need a model."""
 
-    sites: Sites
-    connections: Connections
+    sites: Sites | None
+    connections: Connections | None
     compute: Compute
     order: Order
 
     def claims(self) -> dict[str, list[Claim]]:
         """What each supports, by its heading."""
-        return {
-            "Ten sites": claims.of_sites(self.sites),
-            "Connections": claims.of_connections(self.connections),
-            "Compute": claims.of_compute(self.compute),
-            "Order": claims.of_order(self.order),
-        }
+        found: dict[str, list[Claim]] = {}
+        if self.sites is not None:
+            found["Ten sites"] = claims.of_sites(self.sites)
+        if self.connections is not None:
+            found["Connections"] = claims.of_connections(self.connections)
+        found["Compute"] = list(claims.of_compute(self.compute))
+        found["Order"] = claims.of_order(self.order)
+        return found
+
+    def pages(self) -> Iterator[list[str]]:
+        """Yield the tables of each, in the same order."""
+        if self.sites is not None:
+            yield _sites(self.sites)
+        if self.connections is not None:
+            yield _connections(self.connections)
+        yield _compute(self.compute)
+        yield _order(self.order)
 
 
-def markdown(results: Results, load: float, *, quick: bool) -> str:
+def markdown(results: Results, load: float, image: str, *, options: str) -> str:
     """The report. ``load`` is the machine's load average before the run."""
     on, used = machine(), versions()
-    pages = {
-        "Ten sites": _sites(results.sites),
-        "Connections": _connections(results.connections),
-        "Compute": _compute(results.compute),
-        "Order": _order(results.order),
-    }
+    whole = results.sites is not None
     lines = [
-        "# Threads, event loop, processes: what each is good for", "",
-        f"{datetime.now(UTC):%Y-%m-%d}, `python -m bench.concurrency{' --quick' if quick else ''}`,"
+        "# Threads, event loop, processes: what each is good for"
+        + ("" if whole else f", on {results.compute.subject.name}"), "",
+        f"{datetime.now(UTC):%Y-%m-%d}, `python -m bench.concurrency{options}`,"
         f" Forge {commit()}, Python {used['python']}, uvicorn {used['uvicorn']}, llama-cpp-python "
         f"{used['llama-cpp-python']}; {on['cores']} cores ({on['cpu']}), {on['system']}, load "
         f"before {load:.1f}. Clients and servers share the machine.", "",
-        INTRO, "", "![all experiments](concurrency.png)", "",
+        INTRO if whole else COMPUTING, "", f"![all experiments]({image})", "",
     ]  # fmt: skip
-    for (heading, found), page in zip(results.claims().items(), pages.values(), strict=True):
+    for (heading, found), page in zip(results.claims().items(), results.pages(), strict=True):
         lines += [f"## {heading}", "", *page, *map(_line, found), ""]
     return "\n".join(lines)
 
@@ -135,9 +146,11 @@ def _ms(latency: Latency | None) -> str:
 
 
 def _compute(found: Compute) -> list[str]:
+    digits = 1 if found.subject.file is None else 2
     rows = [
-        [c.way, f"{c.requests_s:,.1f}", f"{c.p50:,.0f}", f"{c.p99:,.0f}", _ms(c.alone),
-         _ms(c.health), f"{c.cores:.2f}", f"{c.memory_mib:,.0f}", str(c.errors)]
+        [c.way, f"{c.requests_s:,.{digits}f}", f"{c.p50:,.0f}", f"{c.p99:,.0f}", _ms(c.alone),
+         _ms(c.health), f"{c.cores:.2f}", f"{c.cpu_ms:,.1f}", f"{c.memory_mib:,.0f}",
+         str(c.errors)]
         for c in found.computed
     ]  # fmt: skip
     crashes = [[c.way, str(c.failed), str(c.failed_after)] for c in found.crashes]
@@ -146,15 +159,21 @@ def _compute(found: Compute) -> list[str]:
          f"{w.stacks_mib / 1024:,.2f}", _ms(w.health)]
         for w in found.waiting
     ]  # fmt: skip
-    return [
-        f"{CLIENTS} clients ask for {found.tokens} tokens of the embedded model each, one request "
-        f"after another. The pools have {WORKERS} members of one thread and compute a request at a "
-        "time; Forge has as many workers, with one slot each and with eight. Times in "
-        "milliseconds, p50 / p99 where there are two; memory is PSS of all processes.", "",
+    lines = [
+        f"{CLIENTS} clients ask for {found.subject.tokens} tokens of {found.subject.name} each, one"
+        f" request after another. The pools have {WORKERS} members of one thread and compute a "
+        "request at a time; Forge has as many workers, with one slot each and with eight, and "
+        "drafts in the last row alone. Times in milliseconds, p50 / p99 where there are two; "
+        "memory is PSS of all processes.", "",
         *_table(
             ("", "requests/s", "p50", "p99", "health alone", "health under load", "cores busy",
-             "MiB", "errors"), rows,
+             "CPU ms a request", "MiB", "errors"), rows,
         ),
+    ]  # fmt: skip
+    if not crashes:
+        return lines
+    return [
+        *lines,
         f"SIGSEGV to a process that computes, while {CLIENTS} clients wait:", "",
         *_table(("", "failed", f"failed of {CLIENTS} that came later"), crashes),
         "So many clients wait for a server that computes something else (the study "
@@ -172,11 +191,12 @@ def _order(order: Order) -> list[str]:
         for class_, server, count, refused, p50, p99, longest in summary(order)
     ]
     return [
-        f"For {order.seconds:g} s requests of {ORDER_TOKENS} tokens arrive (Poisson, 10 % urgent, "
-        f"60 % normal, 30 % batch) at {OVERLOAD:g} times what each can do: "
-        f"{order.capacity['pool']:.1f} requests/s the pool, {order.capacity['Forge']:.1f} Forge "
-        "with eight slots for each worker. An urgent request may overtake normal ones that came up "
-        "to five seconds before it (the difference of their priorities by the aging rate). Seconds "
-        "from the request to its answer:", "",
+        f"For {order.seconds:g} s requests of {order.subject.order_tokens} tokens arrive (Poisson, "
+        f"10 % urgent, 60 % normal, 30 % batch) at {OVERLOAD:g} times what each can do: "
+        f"{order.capacity['pool']:.2f} requests/s the pool, {order.capacity['Forge']:.2f} Forge "
+        f"with eight slots for each worker (medians of {ROUNDS} rounds of "
+        f"{order.subject.calibrate} requests at once, in turns). An urgent request may overtake "
+        "normal ones that came up to five seconds before it (the difference of their priorities by "
+        "the aging rate). Seconds from the request to its answer:", "",
         *_table(("class", "server", "requests", "refused", "p50", "p99", "longest"), rows),
     ]  # fmt: skip

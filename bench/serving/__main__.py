@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.models import NAMES, cache, model
 from bench.peers import NoPeer, programs, python_server
 from bench.trained import NoModel
+from gateway.cli.console import interrupted_by
 from gateway.config.config import EMBEDDED_MODEL
 from gateway.system.host import available_cores
 
@@ -202,4 +204,5 @@ def main(argv: list[str] | None = None, plan: Plan | Lifelike | None = None) -> 
 
 
 if __name__ == "__main__":
-    main()
+    with interrupted_by(signal.SIGTERM):  # the servers end with it, as with Ctrl-C
+        main()

@@ -109,6 +109,8 @@ class Endpoint:
     """Errors beside those that any request may meet."""
     queued: Literal["no", "yes", "seeded"] = "no"
     """Its use of a slot: if it waits for one, and if its work there depends on a seed."""
+    typed_events: bool = False
+    """True: each event of a stream has its type in a line of its own, and no text ends them."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Meanings of the path's parameters."""
     query: type[BaseModel] | None = None

@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from gateway.api import infer, openai
+from gateway.api import infer, messages, openai
 from gateway.api.content_encoding import ACCEPTED
 from gateway.core.errors import (
     BadRequest,
@@ -18,13 +18,19 @@ from gateway.core.errors import (
     NotFound,
     UnsupportedEncoding,
 )
+from gateway.dispatch.ticket import new_name, request_name
 
 MOST_TOLD = 200
 """Characters of a path that an error repeats."""
 
 
-def respond(path: str, error: ForgeError) -> Response:
-    """Return an error in the shape of the dialect that is spoken at ``path``."""
+def respond(path: str, error: ForgeError, name: str | None = None) -> Response:
+    """Return an error in the shape of the dialect that is spoken at ``path``.
+
+    ``name``: the request's; None: it is so broken that it has none yet.
+    """
+    if messages.speaks(path):
+        return messages.error_response(error, name or new_name())
     if path == "/infer":
         return infer.error_response(error)
     return openai.error_response(error)
@@ -52,7 +58,7 @@ class Failures:
     def answer(self, request: Request, error: ForgeError) -> Response:
         """Count an error, and return its response."""
         self._count(error)
-        response = respond(request.scope["path"], error)
+        response = respond(request.scope["path"], error, request_name(request.scope["state"]))
         if isinstance(error, BodyTimeout):
             # What still comes would be taken for a request.
             response.headers["Connection"] = "close"

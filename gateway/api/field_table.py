@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 CHAT, COMPLETIONS, INFER, EMBEDDINGS = "chat", "completions", "infer", "embeddings"
 TEMPLATE = "apply-template"
+MESSAGES_API, COUNT_TOKENS = "anthropic", "count_tokens"
+"""Anthropic's dialect."""
 RESPONSES = "responses"
 DEFAULTS = "defaults"
 """The sampling defaults of a model's table."""
 OPENAI = (CHAT, COMPLETIONS)
-GENERATING = (*OPENAI, INFER)
+GENERATING = (*OPENAI, RESPONSES, INFER, MESSAGES_API)
 SAMPLED = (*GENERATING, DEFAULTS)
 BODIES = (*GENERATING, EMBEDDINGS)
 TALKS = (CHAT, TEMPLATE)
@@ -232,6 +234,37 @@ ROWS: tuple[Row, ...] = (
         "notes for other servers",
     ),
     *_rows("signature citations", "harmless", (PARTS,), "Anthropic's", "notes for other servers"),
+    # Anthropic's API.
+    *_rows(
+        "metadata service_tier inference_geo speed diagnostics user_profile_id workspace_id betas",
+        "harmless",
+        (MESSAGES_API, COUNT_TOKENS),
+        "Anthropic's, Claude Code",
+        "notes for Anthropic's servers",
+    ),
+    Row(
+        "thread",
+        "refused",
+        (MESSAGES_API, COUNT_TOKENS),
+        "Anthropic's tool runner",
+        "no conversation is kept here; the client sends all of it instead",
+    ),
+    *_rows(
+        "container context_management mcp_servers",
+        "told",
+        (MESSAGES_API, COUNT_TOKENS),
+        "Anthropic's, Claude Code",
+        "of services that are not offered",
+        [],
+        {},
+    ),
+    *_rows(
+        "max_tokens stream stop_sequences temperature top_k top_p",
+        "harmless",
+        (COUNT_TOKENS,),
+        "Anthropic's",
+        "of the answer, which is not made",
+    ),
     # OpenAI's Responses API.
     *_rows(
         "client_metadata access_programs prompt_cache_retention prompt_cache_options",

@@ -23,8 +23,8 @@ REFS = "#/components/schemas/{model}"
 Object = dict[str, Any]
 
 ABOUT = """\
-An inference gateway: OpenAI's API, `/infer` of the study project that Forge grew
-from, and what operators want to know.
+An inference gateway: OpenAI's API, Anthropic's Messages, `/infer` of the study project that Forge
+grew from, and what operators want to know.
 
 A field that is `null` or absent has its default. A field that is not described here is ignored
 and named in the header `X-Ignored-Parameters`; with `--unknown-parameters refuse` it is a 400.
@@ -263,7 +263,11 @@ def _text() -> Object:
 def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -> Object:
     about = "The answer."
     if EVENTS in endpoint.answers:
-        about += f" With `stream`, chunks as server-sent events, and `{DONE}` after the last."
+        about += " With `stream`, " + (
+            "server-sent events."
+            if endpoint.typed_events
+            else f"chunks as server-sent events, and `{DONE}` after the last."
+        )
     found: Object = {
         "200": {
             "description": about,
@@ -291,6 +295,16 @@ def _answer(endpoint: Endpoint, media: str, schemas: Mapping[int, Object]) -> Ob
         return schema
     either = {"anyOf": [schema, schemas[id(endpoint.failure)]]}
     data = {"type": "string", "contentMediaType": JSON, "contentSchema": either}
+    if endpoint.typed_events:
+        return {
+            "type": "object",
+            "description": "A server-sent event.",
+            "properties": {
+                "event": {"type": "string", "description": "The `type` in the data."},
+                "data": data,
+            },
+            "required": ["event", "data"],
+        }
     return {
         "type": "object",
         "description": "A server-sent event.",

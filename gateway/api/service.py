@@ -63,7 +63,9 @@ class Service:
         """
         served = self.registry.get(raw.get("model"))
         completes = served is not None and issubclass(type_, body.SamplingBody)
-        ignored = None if self.config.unknown_parameters == "refuse" else IgnoredFields()
+        strict = self.config.unknown_parameters == "refuse"
+        open_ended: bool = getattr(type_, "open_ended", False)  # a dialect that grows by the month
+        ignored = None if strict and not open_ended else IgnoredFields()
         defaults = served.completed if served is not None and completes else None
         given = body.parse(type_, raw, ignored, defaults)
         request.state.ignored_fields = ignored

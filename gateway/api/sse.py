@@ -28,6 +28,10 @@ COMMENT = b": waiting\n"
 class ChunkRenderer(Protocol):
     """A dialect's events as bytes, blank line included."""
 
+    def waiting(self) -> bytes:
+        """Bytes that keep the connection open while nothing comes: a comment, or an event."""
+        ...
+
     def event(self, event: ClientEvent) -> bytes:
         """One event of the generation; may be empty."""
         ...
@@ -76,7 +80,8 @@ class EventStream(Response):
         try:
             while True:
                 # Everything that is there goes out in one write: a slow reader gets fewer, larger.
-                chunk = b"".join(map(self._renderer.event, events)) if events else COMMENT
+                renderer = self._renderer
+                chunk = b"".join(map(renderer.event, events)) if events else renderer.waiting()
                 if events and not told:
                     chunk, told = self._queue_wait() + chunk, True
                 if chunk:

@@ -1,7 +1,7 @@
 """The common part of all commands: streams, the line of an error, exit codes, the end by a signal.
 
 0 success; of ``forge serve`` its end by SIGTERM or SIGINT.
-1 no answer from the server (``forge run`` and ``forge chat``).
+1 no answer from the server (``forge run`` and ``forge chat``); an error found by ``forge doctor``.
 2 a wrong argument, a model that can't be used, output that can't be written, or other work that
   can't be done. Output whose reader went away, as under ``head``, is no error.
 130 interrupted by Ctrl-C, or by SIGTERM where nothing else is said.

@@ -1,4 +1,4 @@
-"""The command line: ``forge serve``, ``forge tune``, those about models, ``chat`` and ``run``."""
+"""The command line: its parser, ``forge serve``, and the way to the other commands."""
 
 import argparse
 import asyncio
@@ -15,9 +15,10 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from gateway import __version__
-from gateway.cli import console
+from gateway.cli import completion, console
 from gateway.cli.chat import options as talk_options
 from gateway.cli.console import Exit
+from gateway.cli.doctor import options as doctor_options
 from gateway.cli.models import command as model_commands
 from gateway.cli.models import options as model_options
 from gateway.cli.quantize import options as quantize_options
@@ -26,12 +27,13 @@ from gateway.config import llama_server_compat, model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES
-from gateway.http.listening import bind
+from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
 from gateway.served import memory_budget
 from gateway.system import log_setup
 from gateway.system.log_setup import escaped
+from gateway.system.service_manager import ServiceManager
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +52,16 @@ def _main(arguments: list[str]) -> int:
     command, file = given.pop("command"), given.pop("config", None)
     if command in model_options.NAMES:
         return model_commands.run(command, given, file)
+    if command == completion.NAME:
+        print(completion.script(parser, given["shell"]), end="")
+        return Exit.OK
+    if command == doctor_options.NAME:
+        from gateway.cli.doctor import command as doctor
+
+        with console.interrupted_by(signal.SIGTERM):
+            return console.run(
+                command, lambda: Exit(doctor.run(given, file, _check_sampling)), refused=()
+            )
     if command == quantize_options.NAME:
         from gateway.cli.quantize import command as quantize
 
@@ -82,6 +94,8 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
 
 def _serve(given: dict[str, Any], file: Path | None) -> Exit:
     """Raises :class:`ConfigError`."""
+    manager = ServiceManager.taken_from()  # before any child could take it for its own
+    manager.status("looks for the model, and downloads it if need be")
     config, entries = model_tables.load(given, os.environ, file, _check_sampling, console.obtain)
     log_setup.configure(config.log_level, config.log_format, "%(name)s")
     keyring = Keyring.load(config.api_key, config.api_key_file)
@@ -94,7 +108,7 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
     else:
         config, note = tuning_profile.apply(config, os.environ)
         notes, plan = [note, memory_check.check(config)], None
-    socks = bind(config.host, config.port)
+    socks = inherited(manager.descriptors) or bind(config.host, config.port)
     for note in filter(None, notes):
         _tell(note, config.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -108,7 +122,7 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
         for sock in socks:
             stack.enter_context(sock)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        failure = runner.run(serve(config, socks, keyring, tls, plan=plan))
+        failure = runner.run(serve(config, socks, keyring, tls, plan=plan, manager=manager))
     return Exit.OK if failure is None else console.fail("serve", failure)
 
 
@@ -160,7 +174,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     model_options.add_to(commands, show)
     quantize_options.add_to(commands)
+    doctor = _add_command(
+        commands,
+        doctor_options.NAME,
+        "check what forge serve needs on this machine, and say what to do",
+        "Exit code 1: forge serve will not work with these options. Nothing is downloaded. ",
+        doctor_options.SHARED,
+    )
+    doctor_options.add_to(doctor)
     talk_options.add_to(commands)
+    completion.add_to(commands)
     return parser
 
 

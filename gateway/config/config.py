@@ -6,7 +6,7 @@ are made from them. Where their values come from is in :mod:`gateway.config.sour
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -72,8 +72,8 @@ class Config(EngineOptions):
     force: bool = Field(False, description="load the model even if memory is too small")
     tuned: Literal["auto", "off"] = Field(
         "auto",
-        description="use the options that `forge tune` measured as best for this model and "
-        "machine, unless they are set",
+        description="use what was measured as best for this model and machine, by `forge tune` or "
+        "at the first load, unless it is set; off: measure nothing either",
     )
     spare: bool = Field(
         True,
@@ -215,10 +215,8 @@ class Config(EngineOptions):
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """TOML's true is no 1."""
-        if (
-            isinstance(value, bool)
-            and cls.model_fields[info.field_name or ""].annotation is not bool
-        ):
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and annotation is not bool and "on" not in get_args(annotation):
             raise ValueError("true and false are no values for this option")
         return value
 
@@ -243,9 +241,9 @@ class Config(EngineOptions):
             None if value == "auto" else value for value in (self.workers, self.slots, self.threads)
         )
         gpu = self.n_gpu_layers != 0
-        return divide(cores or available_cores(), Wanted(*said), small=self._small(), gpu=gpu)
+        return divide(cores or available_cores(), Wanted(*said), small=self.small(), gpu=gpu)
 
-    def _small(self) -> bool:
+    def small(self) -> bool:
         """Return whether the model is so small that threads don't pay; it may not be here yet."""
         try:
             return self.model.stat().st_size < SMALL and "-of-" not in self.model.name
@@ -264,7 +262,7 @@ class Config(EngineOptions):
             type_k=self.cache_type_k,
             type_v=self.cache_type_v,
             flash_attn=self.flash_attn,
-            repack=self.repack,
+            repack=self.repack != "off",
             n_gpu_layers=self.n_gpu_layers,
             rope_freq_base=self.rope_freq_base,
             rope_freq_scale=1 / self.rope_scale if self.rope_scale else self.rope_freq_scale,

@@ -8,7 +8,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from gateway.config.overrides import parse, proportions
 from gateway.config.patience import classes
@@ -22,6 +31,22 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 
 Gap = Annotated[float, Field(gt=0, le=60000, allow_inf_nan=False)]
 Gaps = Annotated[Gap | Auto | tuple[tuple[str, Gap], ...], BeforeValidator(classes)]
+
+
+_BOOLEAN = TypeAdapter(bool)
+
+
+def _switch(value: Any) -> Any:
+    """A boolean, in all words for it, is a choice too; other values stay as they are."""
+    if value == "auto":
+        return value
+    try:
+        return "on" if _BOOLEAN.validate_python(value) else "off"
+    except ValidationError:
+        return value
+
+
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
 
 
 def _all_layers(value: Any) -> Any:
@@ -98,9 +123,14 @@ class EngineOptions(BaseModel):
     )
     cache_type_k: CacheType = Field("f16", description="type of the K cache")
     cache_type_v: CacheType = Field("f16", description="type of the V cache")
-    flash_attn: Literal["auto", "on", "off"] = Field("auto", description="flash attention")
-    repack: bool = Field(
-        True, description="repack weights for this CPU: faster small batches, no shared mmap"
+    flash_attn: Literal["auto", "on", "off"] = Field(
+        "auto", description="flash attention (auto: on, unless off was measured as faster)"
+    )
+    repack: Switch = Field(
+        "auto",
+        description="copy weights into another order for this CPU (on: small batches are often "
+        "faster; off: they stay mapped, and workers share them; auto: measured once, when a model "
+        "is first loaded on a machine)",
     )
     mmap: bool = Field(
         True,

@@ -30,7 +30,7 @@ ALIASES = {
 SWITCHES = {
     "kv_offload": (("-kvo",), ("-nkvo",)),
     "kv_unified": (("-kvu",), ("-no-kvu", "--no-kv-unified")),
-    "repack": ((), ("-nr",)),
+    "repack": ((), ("-nr", "--no-repack")),
 }
 """Likewise: those that switch on, and those that switch off."""
 HUB = ("-hf", "-hfr", "--hf-repo")

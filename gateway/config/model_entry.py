@@ -1,6 +1,6 @@
 """A model of the configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ class ModelEntry:
     """The system prompt of conversations that have none."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Fields of requests that do not say them."""
+
+    aliases: Sequence[str] = ()
+    """Other names that clients may give it, and patterns of such."""
 
     @property
     def name(self) -> str:

@@ -7,9 +7,9 @@ that is about a model; what it does not say is as it is said for all.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.config.config import MIB, Config, ConfigError
 from gateway.config.model_entry import ModelEntry
@@ -27,7 +27,7 @@ OF_THE_SERVER = frozenset({
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
 
-OWN = ("preload", "system", "sampling")
+OWN = ("aliases", "preload", "system", "sampling")
 """The keys that a table may have beside options."""
 SamplingCheck = Callable[[dict[str, Any]], None]
 """Raises :class:`BadRequest` for defaults that a request could not have either."""
@@ -35,9 +35,13 @@ NOT_SAMPLING = frozenset({"json_schema", "grammar", "cache_salt", "priority", "t
 """Fields of requests that are no defaults of a model."""
 
 
+Alias = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
+
+
 class _Own(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
+    aliases: Annotated[list[Alias], Field(max_length=256)] = []
     preload: bool = False
     system: str | None = None
     sampling: dict[str, Any] = {}
@@ -94,6 +98,7 @@ class _Draft:
             keep_alive=keep if keep >= 0 else None,
             system=self._own.system,
             sampling=self._own.sampling,
+            aliases=tuple(self._own.aliases),
         )
 
 

@@ -93,8 +93,18 @@ class Unusable(Exception):
     """A file that is not as :func:`write` makes it; one line that says why."""
 
 
-def write(path: Path, tuned: Tuned, model: Path, date: str, measured: Mapping[str, Any]) -> None:
-    """``measured``: numbers for people, under names of their own. Raises OSError."""
+def write(
+    path: Path,
+    tuned: Tuned,
+    model: Path,
+    date: str,
+    measured: Mapping[str, Any],
+    by: str = "forge tune",
+) -> None:
+    """``measured``: numbers for people, under names of their own. ``by``: what measured.
+
+    Raises OSError.
+    """
     tables = {
         "model": {
             "path": str(model).encode("utf-8", "replace").decode(),
@@ -106,7 +116,7 @@ def write(path: Path, tuned: Tuned, model: Path, date: str, measured: Mapping[st
         "options": {name.replace("_", "-"): value for name, value in tuned.options.items()},
         "measured": measured,
     }
-    lines = ["# Written by `forge tune`; `forge serve` uses [options] for this model and machine."]
+    lines = [f"# Written by `{by}`; `forge serve` uses [options] for this model and machine."]
     lines.append(f"date = {_toml(date)}")
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]

@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
@@ -27,6 +28,15 @@ _random = random.Random()
 def new_name() -> str:
     """A name that no other request has. No secret, so it need not cost a call of the system."""
     return f"{_random.getrandbits(96):024x}"
+
+
+def request_name(state: dict[str, Any]) -> str:
+    """Return the name of a request, of which ``state`` may hold the ticket; it is made once."""
+    ticket: Ticket | None = state.get("ticket")
+    if ticket is not None:
+        return ticket.request_id
+    name: str = state.setdefault("name", new_name())
+    return name
 
 
 class Ticket:

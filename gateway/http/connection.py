@@ -297,7 +297,7 @@ class Connection(HttpToolsProtocol):
 
     def _encode(self, response: Response) -> bytes:
         """Return a whole response, the last of its connection."""
-        response.headers.update({**without_ticket(), "Connection": "close"})
+        response.headers.update({**without_ticket({}), "Connection": "close"})
         headers = (*self.server_state.default_headers, *response.raw_headers)
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
+from collections.abc import Iterable
 
 from gateway.config.config import ConfigError
 from gateway.core.loopback import NAME
@@ -38,6 +40,34 @@ def bind(host: str, port: int) -> list[socket.socket]:
         option = "--host" if isinstance(error, socket.gaierror | UnicodeError) else "--port"
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{option}: can't listen on {_shown(name)}:{port}: {reason}") from error
+
+
+def inherited(descriptors: Iterable[int]) -> list[socket.socket]:
+    """Return the sockets that a service manager has opened and listens on for the server.
+
+    No child gets them. Raises :class:`ConfigError` for a descriptor that is something else.
+    """
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(_listener(each)) for each in descriptors]
+        stack.pop_all()
+    return found
+
+
+def _listener(descriptor: int) -> socket.socket:
+    """Return a descriptor's socket. Raises :class:`ConfigError` unless TCP connects to it."""
+    try:
+        os.set_inheritable(descriptor, False)
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        reason = f"descriptor {descriptor} is no socket ({error.strerror})"
+        raise ConfigError(f"LISTEN_FDS: {reason}") from error
+    of_internet = sock.family in (socket.AF_INET, socket.AF_INET6)
+    stream = of_internet and sock.type == socket.SOCK_STREAM
+    if not stream or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise ConfigError(f"LISTEN_FDS: descriptor {descriptor} does not listen on TCP")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    return sock
 
 
 def _bind_localhost(port: int) -> list[socket.socket]:

@@ -1,13 +1,14 @@
 """Headers of every response: X-Request-Id, X-Queue-Wait, the key's remaining quota, and more."""
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.core.clock import NANO
 from gateway.core.priority import priority_text
 from gateway.dispatch.rate_limits import KeyQuota
-from gateway.dispatch.ticket import Ticket, new_name
+from gateway.dispatch.ticket import Ticket, request_name
 
 
 class TicketHeaders:
@@ -26,7 +27,9 @@ class TicketHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 ticket: Ticket | None = state.get("ticket")
-                fields = without_ticket() if ticket is None else describe(ticket, self._clock_ns())
+                fields = (
+                    without_ticket(state) if ticket is None else describe(ticket, self._clock_ns())
+                )
                 allowance: KeyQuota | None = state.get("allowance")
                 if allowance is not None:
                     fields |= allowance.headers()
@@ -44,9 +47,9 @@ def seconds(nanoseconds: int) -> str:
     return f"{nanoseconds / NANO:.6f}"
 
 
-def without_ticket() -> dict[str, str]:
+def without_ticket(state: dict[str, Any]) -> dict[str, str]:
     """Return the headers of a response to a request that never became a job."""
-    return {"X-Request-Id": new_name(), "X-Queue-Wait": seconds(0)}
+    return {"X-Request-Id": request_name(state), "X-Queue-Wait": seconds(0)}
 
 
 def describe(ticket: Ticket, now_ns: int) -> dict[str, str]:

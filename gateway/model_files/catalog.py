@@ -11,6 +11,7 @@ from gateway.core.split_files import parts
 from gateway.model_files import gguf, url_cache
 from gateway.model_files.ggml import FILE_TYPES
 from gateway.model_files.source import Hub, Url, choose, parse, quantisation, variants
+from gateway.system import paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def hub() -> Iterator[CatalogEntry]:
 def hub_cache() -> Path:
     """Return the folder where huggingface_hub keeps files; its own rules, without importing it."""
     home = os.environ.get("HF_HOME") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
+        os.environ.get("XDG_CACHE_HOME") or paths.home() / ".cache", "huggingface"
     )
     given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     return Path(os.path.expandvars(Path(given or Path(home, "hub")).expanduser()))

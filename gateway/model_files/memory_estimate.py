@@ -91,7 +91,7 @@ def estimate(
     here = kept(sizes.layers, spec, gpu=gpu)
     tensors = [tensor for tensor in model.tensors if here.has(tensor)]
     weights = sum(tensor.size for tensor in tensors)
-    copied = min(_repacked(model, tensors, processor), weights) if spec.repack else 0
+    copied = min(repacked(model, tensors, processor), weights) if spec.repack else 0
     # Pages of repacked weights are not read again: they go, unless they are locked.
     read = weights if spec.mmap and spec.mlock else weights - copied
     layers = here.layers if spec.kv_offload else sizes.layers
@@ -114,7 +114,7 @@ def estimate(
     )
 
 
-def _repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:
+def repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:
     """Bytes of those ``tensors`` of the model that llama.cpp copies for the processor."""
     types = REPACKED.get(processor, frozenset())
     tied = all(tensor.name != "output.weight" for tensor in model.tensors)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.pool import (
     Listener,
@@ -86,14 +86,17 @@ class LocalPool:
         main: Main = engine,
         spare: Main | None = None,
         first: int = 0,
+        settle: Callable[[WorkerSpec], Awaitable[WorkerSpec]] | None = None,
     ) -> None:
         """``silence_s`` and ``step_s``: see :class:`Watchdog`. ``main``: what each process does.
 
         ``spare``: what one does that waits for the death of an only worker; None: there is none.
-        ``first``: the first worker's number; other pools have other ones.
+        ``first``: the first worker's number; other pools have other ones. ``settle``: decides what
+        the spec leaves open, before the first worker starts.
         """
         self._first = first
         self._spec = spec
+        self._settle = settle
         self._main = main
         self._silence_s, self._step_s = silence_s, step_s
         self._tick_s = min(MAX_TICK_S, silence_s / 5)
@@ -124,6 +127,8 @@ class LocalPool:
         self._listener = listener
         self._first_ready = asyncio.get_running_loop().create_future()
         await self._files.open(self._spec.model_path)
+        if self._settle is not None:
+            self._spec = await self._settle(self._spec)
         self._spec = await disk_prefixes.with_folder(self._spec, self._files.print)
         self._tasks = [asyncio.create_task(self._supervise(w)) for w in self._workers]
         self._tasks += [

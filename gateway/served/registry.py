@@ -9,6 +9,7 @@ from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence as Generation
 from gateway.pool import WorkerStatus
 from gateway.pool.held_files import FileState
+from gateway.served.aliases import Aliases
 from gateway.served.load_policy import State
 from gateway.served.served_model import ServedModel
 
@@ -19,16 +20,23 @@ class ModelRegistry:
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self.models = list(models)
         self._by_name = {model.name: model for model in models}
+        self._aliases = Aliases({model.name: model.aliases for model in models})
 
     @property
     def first(self) -> ServedModel:
         return self.models[0]
 
     def get(self, name: object) -> ServedModel | None:
-        """Return the model ``name``, the first for None; None for any other value."""
+        """Return the model of that name or alias, the first for None; None for any other value."""
         if name is None:
             return self.first
-        return self._by_name.get(name) if isinstance(name, str) else None
+        if not isinstance(name, str):
+            return None
+        return self._by_name.get(name) or self._by_name.get(self._aliases.find(name) or "")
+
+    def plain_aliases(self, name: str) -> list[str]:
+        """Return the other names of a model that are no patterns and no model's own."""
+        return [alias for alias in self._aliases.plain(name) if alias not in self._by_name]
 
     def find(self, name: str) -> ServedModel:
         """Return the model ``name``. Raises :class:`UnknownModel`."""

@@ -33,6 +33,7 @@ class ServedModel:
         self.preload = entry.preload
         self._system = entry.system
         self._sampling = entry.sampling
+        self.aliases = entry.aliases
 
     @property
     def state(self) -> State:

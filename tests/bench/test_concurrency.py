@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,9 @@ from bench.concurrency.client import Found
 from bench.concurrency.compute import CLIENTS, WAYS
 from bench.concurrency.http import answer, parse, respond, reverse
 from bench.concurrency.plots import draw
-from bench.concurrency.report import markdown
+from bench.concurrency.report import Results, markdown
+from bench.concurrency.subject import EMBEDDED, Subject, body
+from bench.connections.measure import Latency
 from bench.server import running
 
 SMALLEST = Plan(0.02, [20], [0.0, 0.01], 0.3, 0.5, 60, 1.0)
@@ -34,9 +37,10 @@ def without_wrk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(300)  # a minute on an idle machine
 @pytest.mark.usefixtures("without_wrk")
-def test_all_in_their_smallest_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order, "TOKENS", 16)
-    results = run(SMALLEST, Console(quiet=True))
+def test_all_in_their_smallest_form(tmp_path: Path) -> None:
+    results = run(SMALLEST, replace(EMBEDDED, order_tokens=16, calibrate=16), Console(quiet=True))
+    assert results.sites is not None
+    assert results.connections is not None
     assert all(way.failed == 0 for way in results.sites.ways)
     assert [rate.errors for rate in results.connections.rates] == [0] * 8
     assert all(rate.requests_s > 0 for rate in results.connections.rates)
@@ -55,7 +59,7 @@ def test_all_in_their_smallest_form(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert results.compute.waiting[0].threads > 60 > results.compute.waiting[1].threads
     assert {s.status for served in results.order.found.values() for s in served} == {200}
 
-    text = markdown(results, 0.5, quick=False)
+    text = markdown(results, 0.5, "plot.png", options=" --quick")
     assert text.count("upported:** ") == sum(map(len, results.claims().values()))
     assert "None" not in text
     draw(results, tmp_path / "plot.png")
@@ -77,8 +81,8 @@ def test_what_is_answered() -> None:
     found = respond(post, b'{"a": "ab"}', "/reverse", reverse, keep=True)
     assert found == answer(200, b'{"data": ["ba"]}', keep=True)
     assert b"Content-Length: 16\r\nConnection: keep-alive\r\n\r\n" in found
-    for body in (b"[]", b'{"a": 1}', b"{"):
-        assert respond(post, body, "/reverse", reverse, keep=False).startswith(b"HTTP/1.1 400 ")
+    for sent in (b"[]", b'{"a": 1}', b"{"):
+        assert respond(post, sent, "/reverse", reverse, keep=False).startswith(b"HTTP/1.1 400 ")
     other = post._replace(path="/")
     assert respond(other, b"", "/reverse", reverse, keep=True).startswith(b"HTTP/1.1 404 ")
 
@@ -156,12 +160,60 @@ def test_who_waited() -> None:
         order.Served("urgent", 1.0, 9.0, 503),
         order.Served("batch", 2.0, 3.0, 200),
     ]
-    found = order.Order({"pool": 10.0, "Forge": 9.0}, 5.0, {"pool": served, "Forge": served[:1]})
+    found = ordered({"pool": 10.0, "Forge": 9.5}, 4.0, {"pool": served, "Forge": served[:1]})
     assert found.times("pool", "urgent") == [4.0]
     rows = {(class_, server): rest for class_, server, *rest in order.summary(found)}
     assert rows["urgent", "pool"] == [2, 1, 4.0, 4.0, 4.0]
     assert rows["batch", "pool"][:2] == [1, 0]
     assert rows["batch", "Forge"][:2] == [0, 0]
+    assert order.rate(served) == 2 / 9
+
+
+def ordered(
+    capacity: dict[str, float], mixed: float, found: dict[str, list[order.Served]]
+) -> order.Order:
+    return order.Order(EMBEDDED, capacity, {"one class": 4.0, "mixed": mixed}, 5.0, found)
+
+
+@pytest.mark.parametrize(
+    ("forge", "mixed", "verdicts"), [(9.5, 3.8, [True, True]), (9.4, 3.7, [False, False])]
+)
+def test_the_order_may_cost_a_twentieth(forge: float, mixed: float, verdicts: list[bool]) -> None:
+    served = [order.Served("urgent", 0.0, 4.0, 200)]
+    both = {"pool": served, "Forge": served}
+    found = claims.of_order(ordered({"pool": 10.0, "Forge": forge}, mixed, both))
+    assert [claim.holds for claim in found[-2:]] == verdicts
+
+
+def computed(way: str, rate: float) -> compute.Computed:
+    alone = Latency(0.5, 1.0)
+    return compute.Computed(way, rate, 10.0, 20.0, 0, alone, alone, 1.9, 100.0)
+
+
+def test_another_model_has_two_of_the_four(tmp_path: Path) -> None:
+    """There a batch must be twice as fast, and without drafts."""
+    large = Subject("large", tmp_path / "large.gguf", 32, 32, 16)
+    assert large.options == ("--model", str(large.file))
+    rates = {**dict.fromkeys(WAYS, 1.0), "Forge, no drafts": 2.1, "Forge": 9.0}
+    found = compute.Compute(large, [computed(*way) for way in rates.items()], [], [])
+    *_, batches = claims.of_compute(found)
+    assert batches.holds
+    assert "2.10 (2.10x)" in batches.seen
+    rates["Forge, no drafts"] = 1.9
+    slower = compute.Compute(large, [computed(*way) for way in rates.items()], [], [])
+    *_, batches = claims.of_compute(slower)
+    assert not batches.holds
+
+    served = [order.Served(class_, 0.0, 4.0, 200) for class_ in ("urgent", "normal", "batch")]
+    both = {"pool": served, "Forge": served}
+    results = Results(None, None, found, ordered({"pool": 1.0, "Forge": 2.0}, 4.0, both))
+    text = markdown(results, 0.5, "plot.png", options=" --model large")
+    assert text.startswith("# Threads, event loop, processes: what each is good for, on large\n")
+    assert "SIGSEGV" not in text
+    assert found.way("Forge, no drafts").cpu_ms == pytest.approx(1900 / 2.1)
+    assert text.count("\n## ") == 2
+    draw(results, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
 def test_rates_of_the_built_in_client() -> None:
@@ -172,5 +224,7 @@ def test_rates_of_the_built_in_client() -> None:
 
 def test_requests_of_the_experiments_are_the_same_for_all() -> None:
     """Forge must compute all of the prompt, as the others do."""
-    assert b'"cache_prompt": false' in compute.body(8)
-    assert b'"raw": true' in compute.body(8)
+    assert b'"cache_prompt": false' in body(8)
+    assert b'"raw": true' in body(8)
+    assert b"priority" not in body(8)
+    assert b'"priority": "batch"' in body(8, "batch")

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from tests.support.dialects import DIALECTS, OPENAI, Dialect
+from tests.support.dialects import DIALECTS, MESSAGES, OPENAI, RESPONSES, Dialect
 from tests.support.front import blocking_front
 from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually
 from tests.tiers import FRONTS
@@ -103,8 +103,15 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     return request.param
 
 
+@pytest.fixture(params=[*OPENAI, RESPONSES, MESSAGES], ids=lambda dialect: dialect.name)
+def streamed(request: pytest.FixtureRequest) -> Dialect:
+    """Each dialect that can stream, for what all of them share."""
+    assert isinstance(request.param, Dialect)
+    return request.param
+
+
 @pytest.fixture(params=OPENAI, ids=lambda dialect: dialect.name)
 def streaming(request: pytest.FixtureRequest) -> Dialect:
-    """Each dialect that can stream."""
+    """Those of them whose streams are chunks of one form."""
     assert isinstance(request.param, Dialect)
     return request.param

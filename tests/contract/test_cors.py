@@ -109,9 +109,9 @@ def test_an_answer_can_be_read_by_the_page(page: httpx.Client, dialect: Dialect)
     assert {"x-request-id", "x-queue-wait", "x-priority", "x-seed", "retry-after"} <= set(exposed)
 
 
-def test_a_stream_can_be_read_by_the_page(page: httpx.Client, streaming: Dialect) -> None:
-    body = streaming.body(stream=True, max_tokens=3)
-    response = page.post(streaming.path, json=body, headers=KEY)
+def test_a_stream_can_be_read_by_the_page(page: httpx.Client, streamed: Dialect) -> None:
+    body = streamed.body(stream=True, max_tokens=3)
+    response = page.post(streamed.path, json=body, headers=KEY)
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == ORIGIN
 

@@ -80,14 +80,14 @@ def test_the_body_wins_over_the_header(answering: httpx.Client, dialect: Dialect
     assert answer.headers["x-priority"] == "0"
 
 
-def test_the_header_wins_over_the_tier(answering: httpx.Client, streaming: Dialect) -> None:
-    answer = streaming.ask(answering, headers={"X-Priority": "7"}, service_tier="flex", **SHORT)
+def test_the_header_wins_over_the_tier(answering: httpx.Client, streamed: Dialect) -> None:
+    answer = streamed.ask(answering, headers={"X-Priority": "7"}, service_tier="flex", **SHORT)
     assert answer.headers["x-priority"] == "7"
 
 
-def test_streams_have_the_same_headers(answering: httpx.Client, streaming: Dialect) -> None:
-    body = streaming.body(stream=True, priority="urgent", seed=-5, **SHORT)
-    response = answering.post(streaming.path, json=body)
+def test_streams_have_the_same_headers(answering: httpx.Client, streamed: Dialect) -> None:
+    body = streamed.body(stream=True, priority="urgent", seed=-5, **SHORT)
+    response = answering.post(streamed.path, json=body)
     assert response.headers["x-priority"] == "2"
     assert response.headers["x-seed"] == "-5"
     assert response.headers["x-request-id"] in response.text

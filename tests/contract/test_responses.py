@@ -191,6 +191,15 @@ def test_what_is_wrong_is_named(answering: httpx.Client, body: dict[str, Any], p
     assert failure.param == param
 
 
+def test_the_grammars_of_all_tools_have_a_bound(answering: httpx.Client) -> None:
+    form = {"type": "grammar", "syntax": "lark", "definition": 'start: "' + "a" * 60_000 + '"'}
+    tools = [{"type": "custom", "name": f"t{n}", "format": form} for n in range(3)]
+    fewer = answering.post(PATH, json={"input": "x", "tools": tools[:2]}).json()
+    assert (fewer.get("error") or {}).get("param") != "tools"  # though it fits no small context
+    failure = RESPONSES.refusal(answering.post(PATH, json={"input": "x", "tools": tools}))
+    assert (failure.status, failure.param) == (400, "tools")
+
+
 def test_an_unknown_previous_response_has_openais_words(answering: httpx.Client) -> None:
     body = {"input": "x", "previous_response_id": "resp_x"}
     error = answering.post(PATH, json=body).json()["error"]

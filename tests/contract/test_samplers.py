@@ -116,7 +116,7 @@ def test_a_ban_is_more_than_a_bias(exact_http: httpx.Client, dialect: Dialect) -
     assert banned.text == also.text != rare.text
 
 
-def test_a_stream_with_all_of_them(exact_http: httpx.Client, streaming: Dialect) -> None:
+def test_a_stream_with_all_of_them(exact_http: httpx.Client, streamed: Dialect) -> None:
     params: dict[str, Any] = {
         **SAMPLED,
         "typical_p": 0.95,
@@ -127,8 +127,8 @@ def test_a_stream_with_all_of_them(exact_http: httpx.Client, streaming: Dialect)
         "logit_bias": {"700": 2},
         "samplers": ["dry", "temperature", "xtc", "typical_p", "penalties", "top_n_sigma"],
     }
-    whole = streaming.ask(exact_http, STORY, **params).text
-    assert streaming.joined(streaming.stream(exact_http, STORY, **params)) == whole
+    whole = streamed.ask(exact_http, STORY, **params).text
+    assert streamed.joined(streamed.stream(exact_http, STORY, **params)) == whole
 
 
 def test_a_prompt_that_must_not_be_cached(http: httpx.Client, dialect: Dialect) -> None:

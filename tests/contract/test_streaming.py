@@ -19,22 +19,22 @@ def raw(client: httpx.Client, dialect: Dialect, **params: Any) -> httpx.Response
     return response
 
 
-def test_same_text_as_whole(exact_http: httpx.Client, streaming: Dialect) -> None:
+def test_same_text_as_whole(exact_http: httpx.Client, streamed: Dialect) -> None:
     for params in (LONG, {**LONG, "temperature": 1, "seed": 5}):
-        whole = streaming.ask(exact_http, STORY, **params)
-        assert streaming.joined(streaming.stream(exact_http, STORY, **params)) == whole.text
+        whole = streamed.ask(exact_http, STORY, **params)
+        assert streamed.joined(streamed.stream(exact_http, STORY, **params)) == whole.text
 
 
-def test_odd_bytes_are_never_torn(exact_http: httpx.Client, streaming: Dialect) -> None:
+def test_odd_bytes_are_never_torn(exact_http: httpx.Client, streamed: Dialect) -> None:
     """At this temperature the model emits single bytes of characters all the time."""
     odd: dict[str, Any] = {"temperature": 100, "ignore_eos": True, "max_tokens": 100}
     seen = ""
     for seed in range(2):
-        content = raw(exact_http, streaming, seed=seed, **odd).content
+        content = raw(exact_http, streamed, seed=seed, **odd).content
         text = content.decode("utf-8")  # strict: a torn character would fail here
         chunks = [json.loads(data) for data in re.findall(r"data: (\{.*\})\n", text)]
-        whole = streaming.ask(exact_http, STORY, seed=seed, **odd)
-        assert streaming.joined(chunks) == whole.text
+        whole = streamed.ask(exact_http, STORY, seed=seed, **odd)
+        assert streamed.joined(chunks) == whole.text
         assert whole.usage["completion_tokens"] == 100
         seen += whole.text
     assert not seen.isascii()
@@ -100,11 +100,11 @@ def test_no_usage_unasked(
         assert chunk["choices"]
 
 
-def test_stop_strings_never_show(exact_http: httpx.Client, streaming: Dialect) -> None:
-    text = streaming.ask(exact_http, STORY, **LONG).text
+def test_stop_strings_never_show(exact_http: httpx.Client, streamed: Dialect) -> None:
+    text = streamed.ask(exact_http, STORY, **LONG).text
     stop = text[30:36]
-    chunks = streaming.stream(exact_http, STORY, stop=stop, **LONG)
-    assert streaming.joined(chunks) == text[: text.index(stop)]
+    chunks = streamed.stream(exact_http, STORY, stop=stop, **LONG)
+    assert streamed.joined(chunks) == text[: text.index(stop)]
 
 
 def test_one_token(http: httpx.Client, streaming: Dialect) -> None:
@@ -112,13 +112,13 @@ def test_one_token(http: httpx.Client, streaming: Dialect) -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
-def test_connections_are_reused(http: httpx.Client, streaming: Dialect) -> None:
+def test_connections_are_reused(http: httpx.Client, streamed: Dialect) -> None:
     """After [DONE] the same connection serves the next request."""
-    body = streaming.body(STORY, stream=True, **LONG)
+    body = streamed.body(STORY, stream=True, **LONG)
     with httpx.Client(base_url=http.base_url, timeout=60) as client:
         peers = set()
         for _ in range(3):
-            with client.stream("POST", streaming.path, json=body) as response:
+            with client.stream("POST", streamed.path, json=body) as response:
                 response.read()
                 peers.add(response.extensions["network_stream"].get_extra_info("client_addr"))
     assert len(peers) == 1

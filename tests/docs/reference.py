@@ -20,6 +20,7 @@ from gateway.api.body import SamplingBody
 from gateway.api.embeddings import EmbeddingBody
 from gateway.api.field_table import ROWS, Below, Row
 from gateway.api.infer import InferBody
+from gateway.api.messages.body import MessagesBody
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
 from gateway.api.responses.body import ResponseBody
@@ -58,6 +59,7 @@ def parameters_table() -> str:
         "completions": CompletionBody,
         "embeddings": EmbeddingBody,
         "responses": ResponseBody,
+        "messages": MessagesBody,
         "/infer": InferBody,
     }
     kinds = {name: _kinds(body) for name, body in bodies.items()}

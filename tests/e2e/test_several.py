@@ -72,6 +72,19 @@ def end(server: ForgeServer) -> None:
     eventually(lambda: all(map(gone, pids)), f"{pids} are gone")
 
 
+def test_other_names(start_server: Start, tmp_path: Path) -> None:
+    """Agents ask for models under names of their own; answers have the model's."""
+    text = SHARED + tables("one", "two").replace(
+        "[models.one]\n", "[models.one]\npreload = true\naliases = ['main', 'claude-*']\n"
+    )
+    server = start_server(*config(tmp_path, text), model=None)
+    for name in ("one", "main", "claude-opus-4-8"):
+        assert chat(server, name).json()["model"] == "one"
+    assert chat(server, "gpt-5").status_code == 404
+    assert states(server).keys() == {"one", "two", "main"}
+    assert server.get("/v1/models/main")["id"] == "main"
+
+
 def test_two_alternate_where_there_is_room_for_one(start_server: Start, tmp_path: Path) -> None:
     server = start_server(*config(tmp_path, ONE + SHARED + tables("one", "two")), model=None)
     assert states(server) == {"one": "unloaded", "two": "unloaded"}

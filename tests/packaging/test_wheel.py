@@ -60,7 +60,7 @@ def test_the_name_is_ours_and_the_command_is_forge(wheel: Path) -> None:
         metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
         commands = archive.read(f"{info}/entry_points.txt").decode()
     assert (metadata["Name"], metadata["Version"]) == ("forge-inference-gateway", __version__)
-    assert commands == "[console_scripts]\nforge = gateway.cli.main:main\n"
+    assert commands == "[console_scripts]\nforge = gateway.cli.__main__:main\n"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     required = [each for each in metadata.get_all("Requires-Dist") or [] if "extra ==" not in each]
     assert len(required) == len(project["dependencies"])

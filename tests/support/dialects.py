@@ -8,6 +8,10 @@ from typing import Any
 import httpx
 
 DONE = "[DONE]"
+REASONS = {"max_tokens": "length", "model_context_window_exceeded": "length"}
+MESSAGE = {
+    "id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"
+}  # fmt: skip
 OVERFLOW = {"n_prompt_tokens", "n_ctx"}
 """Beside the message about a prompt that is too long."""
 
@@ -57,6 +61,8 @@ class Dialect:
         response = client.post(self.path, json=self.body(prompt, **params), headers=headers)
         assert response.status_code == 200, response.text
         body = response.json()
+        if self.name == "messages":
+            return _of_message(body, response.headers)
         if self.name == "infer":
             text, reason = body["response"], body["finish_reason"]
         elif self.name == "responses":
@@ -71,6 +77,8 @@ class Dialect:
         """The error in a response; its shape is checked to the last key."""
         assert response.headers["content-type"] == "application/json"
         body = response.json()
+        if self.name == "messages":
+            return _of_messages_error(response.status_code, body, response.headers)
         if self.name == "infer":
             numbers = body.keys() & OVERFLOW
             assert body.keys() - {"param"} - numbers == {"error", "code"}
@@ -93,7 +101,14 @@ class Dialect:
         body = self.body(prompt, stream=True, **params)
         with client.stream("POST", self.path, json=body) as response:
             assert response.status_code == 200, response.read()
-            events = list(data_of(response.iter_lines()))
+            lines = list(response.iter_lines())
+        events = list(data_of(iter(lines)))
+        if self.name == "messages":
+            found = [json.loads(event) for event in events]
+            kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+            assert kinds == [event["type"] for event in found]
+            assert kinds[-1] in ("message_stop", "error")
+            return found
         if self.name == "responses":
             return [json.loads(event) for event in events]
         assert events.pop() == DONE
@@ -101,6 +116,8 @@ class Dialect:
 
     def piece(self, chunk: Any) -> str:
         """The text that a chunk brings."""
+        if self.name == "messages":
+            return str(chunk.get("delta", {}).get("text", ""))
         if self.name == "responses":
             brings = chunk["type"] == "response.output_text.delta"
             return str(chunk["delta"]) if brings else ""
@@ -113,6 +130,33 @@ class Dialect:
 
     def joined(self, chunks: list[Any]) -> str:
         return "".join(map(self.piece, chunks))
+
+
+def _of_message(body: Any, headers: httpx.Headers) -> Answer:
+    """A message, with its reason and its counts in the other dialects' words."""
+    assert body.keys() == MESSAGE
+    assert headers["request-id"] == f"req_{headers['x-request-id']}"
+    text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
+    usage = body["usage"]
+    prompt = usage["input_tokens"] + usage["cache_read_input_tokens"]
+    counts = {
+        "prompt_tokens": prompt,
+        "completion_tokens": usage["output_tokens"],
+        "total_tokens": prompt + usage["output_tokens"],
+        "prompt_tokens_details": {"cached_tokens": usage["cache_read_input_tokens"]},
+    }
+    reason = REASONS.get(body["stop_reason"], "stop")
+    return Answer(text, reason, counts, headers, body)
+
+
+def _of_messages_error(status: int, body: Any, headers: httpx.Headers) -> Failure:
+    assert body.keys() == {"type", "error", "request_id"}
+    assert body["request_id"] == headers["request-id"] == f"req_{headers['x-request-id']}"
+    assert headers["x-should-retry"] == ("true" if status in (408, 429, 503) else "false")
+    error = body["error"]
+    assert error.keys() - {"param", "details"} == {"type", "message", "code"}
+    assert error["message"]
+    return Failure(status, error["code"], error.get("param"), error["message"])
 
 
 def data_of(lines: Iterator[str]) -> Iterator[str]:
@@ -146,6 +190,7 @@ def of_response(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
 INFER = Dialect("infer", "/infer", "query")
 CHAT = Dialect("chat", "/v1/chat/completions", "messages")
 COMPLETIONS = Dialect("completions", "/v1/completions", "prompt")
+MESSAGES = Dialect("messages", "/v1/messages", "messages")
 OPENAI = [CHAT, COMPLETIONS]
 RESPONSES = Dialect("responses", "/v1/responses", "input")
-DIALECTS = [INFER, *OPENAI, RESPONSES]
+DIALECTS = [INFER, *OPENAI, RESPONSES, MESSAGES]

@@ -6,7 +6,7 @@ this model has not, it can't say.
 
 from typing import Any
 
-from tests.support.dialects import CHAT, COMPLETIONS, INFER, RESPONSES
+from tests.support.dialects import CHAT, COMPLETIONS, INFER, MESSAGES, RESPONSES
 from tests.support.server import ALIAS
 
 TOKENS = 4
@@ -24,7 +24,10 @@ def settle(path: str, body: dict[str, Any]) -> None:
         _settle_completion(body)
     if path.startswith(RESPONSES.path):
         _settle_response(body)
-    if path in (CHAT.path, COMPLETIONS.path, INFER.path) or path.startswith(RESPONSES.path):
+    if path.startswith(MESSAGES.path):
+        _settle_tool_choice(body)
+    dialects = (RESPONSES.path, MESSAGES.path)
+    if path in (CHAT.path, COMPLETIONS.path, INFER.path) or path.startswith(dialects):
         _settle_sampling(body)
 
 
@@ -65,6 +68,15 @@ def _settle_messages(messages: list[dict[str, Any]]) -> None:
             call["function"]["arguments"] = "{}"
         if message["role"] == "assistant" and not message.get("tool_calls"):
             message["content"] = message.get("content") or "yes"
+
+
+def _settle_tool_choice(body: dict[str, Any]) -> None:
+    """A tool that is there is to be chosen, if any."""
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
+        choice["type"] = "auto"
+    for at, tool in enumerate(body.get("tools") or []):
+        tool["name"] = f"f{at}"
 
 
 def _settle_sampling(body: dict[str, Any]) -> None:

@@ -47,6 +47,11 @@ class AnswerText:
         return self._text.stopped or self._content.stopped
 
     @property
+    def met(self) -> str | None:
+        """Return the text that ended the answer, a stop string's or that of the turn's end."""
+        return self._text.met or self._content.met
+
+    @property
     def called(self) -> bool:
         """Return whether a call has begun."""
         return self._voice is not None and self._voice.parser.called

@@ -160,7 +160,8 @@ class Engine:
         drafts: Drafts | None = None,
     ) -> None:
         request = sequence.request
-        self._events.append(Finished(request.id, request.attempt, reason, ids, text, extra, drafts))
+        name = request.id, request.attempt
+        self._events.append(Finished(*name, reason, ids, text, extra, drafts, sequence.stop))
         self.scheduler.leave(sequence, sound=True)
 
     def _fail(

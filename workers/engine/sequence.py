@@ -329,6 +329,12 @@ class EngineSequence:
             return found, "stop"
         return found, "length" if self.sampled >= self.max_tokens else None
 
+    @property
+    def stop(self) -> str | None:
+        """Return the stop string of the request's that ended the answer, if one did."""
+        met = self._text.met
+        return met if met in self.request.params.stop else None
+
     def close(self) -> None:
         """Free what the sampler holds in C."""
         if self._sampler is not None:

@@ -16,8 +16,13 @@ class StopFilter:
         """``stops`` are non-empty strings; the text before the first match is kept."""
         self._stops = tuple(stops)
         self._held = ""
-        self.stopped = False
-        """True if a stop string was met; nothing is released after it."""
+        self.met: str | None = None
+        """The stop string that was met; nothing is released after it."""
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether a stop string was met."""
+        return self.met is not None
 
     def push(self, fresh: str, *, look: bool = True) -> str:
         """Return the text that is safe to show now. ``look``: False lets ``fresh`` pass as it is.
@@ -29,9 +34,10 @@ class StopFilter:
         if not look:
             return fresh
         text = self._held + fresh
-        cut = earliest(text, self._stops)
-        if cut is not None:
-            self.stopped, self._held = True, ""
+        found = earliest(text, self._stops)
+        if found is not None:
+            cut, self.met = found
+            self._held = ""
             return text[:cut]
         keep = open_tail(text, self._stops)
         self._held = text[len(text) - keep :]
@@ -56,6 +62,11 @@ class IncrementalDetokenizer:
         """Return whether a stop string was met; nothing is released after it."""
         return self._filter.stopped
 
+    @property
+    def met(self) -> str | None:
+        """Return the stop string that was met."""
+        return self._filter.met
+
     def push(self, piece: bytes, *, stops: bool = True) -> str:
         """Take the bytes of one token; return the text that is safe to show now (may be "").
 
@@ -75,13 +86,13 @@ class IncrementalDetokenizer:
         return self._filter.push(self._decoder.decode(b"", final=True)) + self._filter.flush()
 
 
-def earliest(text: str, stops: Sequence[str]) -> int | None:
-    """Return where the stop that is complete first begins in ``text`` (the longest), or None.
+def earliest(text: str, stops: Sequence[str]) -> tuple[int, str] | None:
+    """Return the stop that is complete first in ``text`` (the longest) and where it begins, if any.
 
     Not the first to begin: that would depend on how the text was cut into tokens.
     """
-    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
-    return min(found)[1] if found else None
+    found = [(at + len(stop), at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found)[1:] if found else None
 
 
 def open_tail(text: str, stops: Sequence[str]) -> int:

@@ -16,6 +16,8 @@ class Measure(msgspec.Struct, frozen=True):
     what: str
     sizes: list[int]
     seconds: float
+    depth: int = MIX_PROMPT
+    """Tokens of each stream before those that are measured, of "decode"."""
 
 
 class Rate(msgspec.Struct, frozen=True, array_like=True):

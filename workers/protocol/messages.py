@@ -186,6 +186,8 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
     text: str
     extra: Extra | None = None
     drafts: Drafts | None = None
+    stop: str | None = None
+    """The stop string that ended it, if one did."""
 
 
 class Parked(msgspec.Struct, frozen=True, tag="parked", array_like=True):

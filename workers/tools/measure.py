@@ -93,10 +93,10 @@ class Bench:
             asked = Geometries(slots, asked.longest, self.spec.kv_unified)
         self.context.reshape(asked.base)
 
-    def decode(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
+    def decode(self, sizes: list[int], seconds: float, depth: int = MIX_PROMPT) -> Iterator[Rate]:
         """Measure steps of one token for each of ``size`` streams, for each size."""
         for size in sizes:
-            first = self.prompt(min(MIX_PROMPT, self._geometries.longest // (2 * size)))
+            first = self.prompt(min(depth, self._geometries.longest // (2 * size)))
             room = self._geometries.longest // size - len(first)
             if size > max(self.spec.slots, LARGEST_BATCH, 1) or size > self.spec.batch or room < 3:
                 return
@@ -253,9 +253,13 @@ def serve(read: BinaryIO, write: Callable[[msgspec.Struct], None]) -> None:
     try:
         bench = Bench(spec)
         write(Loaded(bench.context.n_ctx))
-        ways = {"decode": bench.decode, "prefill": bench.prefill, "mix": bench.mix}
         for line in read:
             wanted = msgspec.json.decode(line, type=Measure)
+            ways: dict[str, Callable[[list[int], float], Iterator[Rate]]] = {
+                "decode": partial(bench.decode, depth=wanted.depth),
+                "prefill": bench.prefill,
+                "mix": bench.mix,
+            }
             rates = list(ways[wanted.what](wanted.sizes, wanted.seconds))
             write(Measured(rates, memory()))
     except llama.LoadFailed as error:

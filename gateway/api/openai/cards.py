@@ -1,19 +1,30 @@
 """The description of a model."""
 
+from datetime import UTC, datetime
+
 from gateway.api.openai.types import ModelCard, ModelMeta
 from gateway.served.served_model import ServedModel
 from workers.protocol import ModelInfo
 
 
-def model_card(served: ServedModel, created: int) -> ModelCard:
-    """``created`` in Unix seconds."""
+def model_card(served: ServedModel, created: int, alias: str | None = None) -> ModelCard:
+    """``created`` in Unix seconds; ``alias``: another name of it."""
+    name = alias or served.name
+    model = served.pool.model
+    context = None if model is None else model.n_ctx_seq
     return {
-        "id": served.name,
+        "id": name,
         "object": "model",
         "created": created,
         "owned_by": "forge",
         "state": served.state,
-        "meta": None if served.pool.model is None else _meta(served.pool.model),
+        "meta": None if model is None else _meta(model),
+        "type": "model",
+        "display_name": name,
+        "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lifecycle": "active",
+        "max_input_tokens": context,
+        "max_tokens": context,
     }
 
 

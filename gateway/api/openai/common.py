@@ -14,6 +14,7 @@ from gateway.api.nested import Nested
 from gateway.api.openai.errors import error_body, error_response
 from gateway.api.other_names import CompletionNames
 from gateway.api.reply import Completion, llama_timings
+from gateway.api.sse import COMMENT
 from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
 from workers.protocol import Delta, Extra, Prompt, Started
@@ -188,6 +189,9 @@ class Envelope(ABC):
                 end["timings"] = llama_timings(self._ticket)
             data = self._head + b"]," + orjson.dumps(end)[1:] + b"\n\n"
         return data + b"data: [DONE]\n\n"
+
+    def waiting(self) -> bytes:
+        return COMMENT
 
     def error(self, error: ForgeError) -> bytes:
         return b"event: error\ndata: " + orjson.dumps(error_body(error)) + b"\n\n"

@@ -124,14 +124,27 @@ class OpenAI:
         return json_response(envelope.whole(found))
 
     async def models(self, request: Request) -> Response:
-        """The models that are served, and whether they are loaded."""
-        cards = [self._card(served) for served in self._service.registry.models]
-        listed: ModelList = {"object": "list", "data": cards}
+        """The models that are served, and whether they are loaded. Their aliases follow them."""
+        registry = self._service.registry
+        cards = [self._card(served) for served in registry.models]
+        cards += [
+            self._card(served, alias)
+            for served in registry.models
+            for alias in registry.plain_aliases(served.name)
+        ]
+        listed: ModelList = {
+            "object": "list",
+            "data": cards,
+            "has_more": False,
+            "first_id": cards[0]["id"],
+            "last_id": cards[-1]["id"],
+        }
         return json_response(listed)
 
     async def model(self, request: Request) -> Response:
         """One model."""
-        return json_response(self._card(self._service.registry.find(request.path_params["name"])))
+        name: str = request.path_params["name"]
+        return json_response(self._card(self._service.registry.find(name), name))
 
-    def _card(self, served: ServedModel) -> ModelCard:
-        return model_card(served, self._service.started)
+    def _card(self, served: ServedModel, alias: str | None = None) -> ModelCard:
+        return model_card(served, self._service.started, alias)

@@ -88,7 +88,7 @@ def text_of(part: str | Part) -> str | None:
         return thought_of(given)
     if isinstance(given.get("text"), str):
         return str(given["text"])
-    return _document(given) if MEDIA.get(part.type) is FileNotSupported else None
+    return document_text(given) if MEDIA.get(part.type) is FileNotSupported else None
 
 
 def thought_of(given: dict[str, Any]) -> str:
@@ -110,7 +110,7 @@ def _joined(value: Any) -> str:
     return "\n".join(text for text in texts if isinstance(text, str) and text)
 
 
-def _document(given: dict[str, Any]) -> str | None:
+def document_text(given: dict[str, Any]) -> str | None:
     """Return the text of a document, below its title; None if it is none, or elsewhere."""
     source = given.get("source")
     inner = source if isinstance(source, dict) else given.get("file", given)

@@ -167,8 +167,21 @@ class ModelCard(TypedDict):
     state: State
     meta: ModelMeta | None
     """Null until it was loaded for the first time."""
+    type: Literal["model"]
+    """This and what follows is for clients of Anthropic's."""
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
+    max_input_tokens: int | None
+    """Tokens that a sequence may have here; null until it was loaded for the first time."""
+    max_tokens: int | None
+    """The same: prompt and answer share them."""
 
 
 class ModelList(TypedDict):
     object: Literal["list"]
     data: list[ModelCard]
+    has_more: Literal[False]
+    """All models are on one page. This and what follows is for clients of Anthropic's."""
+    first_id: str
+    last_id: str

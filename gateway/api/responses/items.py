@@ -214,17 +214,23 @@ def as_written(items: Any) -> Any:
 
 
 def named(items: Iterable[Item], request: str) -> list[Item]:
-    """Return items with an id and a type each, and messages' contents as parts."""
-    return [_named(item, f"{request}i{at:02x}") for at, item in enumerate(items)]
+    """Return items with a type and an id each, no two the same, and messages' contents as parts.
+
+    An id that a client gave stays, unless it could be none of ours.
+    """
+    found: dict[str, Item] = {}
+    for at, item in enumerate(items):
+        kind, id_ = kind_of(item), item.get("id")
+        usable = isinstance(id_, str) and 0 < len(id_) <= MAX_NAME and id_.isprintable()
+        if not usable or id_ in found:
+            id_ = f"{PREFIXES.get(kind, 'item')}_{request}i{at:02x}"
+        found[str(id_)] = _whole({**item, "id": id_, "type": kind})
+    return [*found.values()]
 
 
-def _named(item: Item, name: str) -> Item:
-    kind = kind_of(item)
-    id_ = item.get("id")
-    if not isinstance(id_, str) or not id_:
-        id_ = f"{PREFIXES.get(kind, 'item')}_{name}"
-    found = {**item, "id": id_, "type": kind}
-    if kind == "message":
+def _whole(found: Item) -> Item:
+    """Return an item with what a client may leave out."""
+    if found["type"] == "message":
         found.setdefault("status", "completed")
         if isinstance(found.get("content"), str):
             assistant = found.get("role") == "assistant"

@@ -17,10 +17,13 @@ from gateway.api.openai.tools import MAX_TOOLS, NOT_OBJECTS
 from gateway.api.other_names import of_pattern
 from gateway.api.responses import text_argument
 from gateway.api.responses.called_tool import CalledTool, flat
-from gateway.api.schemas import GrammarSource, Schema
+from gateway.api.schemas import MAX_GRAMMAR, GrammarSource, Schema
 from gateway.conversation import FUNCTION_NAME, function_tool
 from gateway.core.errors import BadRequest
 from workers.protocol import Grammar, ToolUse
+
+MAX_GRAMMARS = 2 * MAX_GRAMMAR
+"""Characters of the grammars of all custom tools: a worker compiles them together."""
 
 Name = Annotated[str, Field(pattern=FUNCTION_NAME)]
 
@@ -180,6 +183,9 @@ def table(declared: Iterable[tuple[str, Any]], ignored: IgnoredFields | None) ->
         _declare(found, tool, path, ignored)
     if len(found.shown) > MAX_TOOLS:
         raise BadRequest(f"'tools': there may be {MAX_TOOLS} at most", param="tools")
+    if sum(len(grammar.source) for grammar in found.grammars.values()) > MAX_GRAMMARS:
+        message = f"'tools': their grammars may have {MAX_GRAMMARS} characters together at most"
+        raise BadRequest(message, param="tools")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.cli import console
 from gateway.cli.models import prefixes
 from gateway.cli.models.asking import ask
+from gateway.cli.models.choosing import chosen
 from gateway.config.config import ConfigError
 from gateway.config.sources import check_model, load
 from gateway.core.byte_sizes import readable
@@ -19,6 +20,7 @@ from gateway.model_files.memory_estimate import MemoryEstimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.model_files.source import BadSource
 from gateway.system import log_setup, prefix_folders
+from gateway.system.paths import NoHome
 
 UNSEEN_WIDTH = 4096
 """Columns where there is no terminal: more than the longest path takes."""
@@ -38,16 +40,20 @@ def run(command: str, given: dict[str, Any], file: Path | None) -> int:
         return console.run(
             command,
             lambda: commands[command](given, file),
-            refused=(ConfigError, BadSource),
+            refused=(ConfigError, BadSource, NoHome),
             interrupted=KEPT if command == "pull" else "interrupted",
         )
 
 
 def pull(given: dict[str, Any], _: Path | None) -> None:
-    """``forge pull``."""
-    path = console.obtain(given["source"])
+    """``forge pull``; without a name, one of several that fit this machine is chosen."""
+    source = given["source"]
+    offer = None if source is not None else chosen()
+    path = console.obtain(source if offer is None else offer.suggestion.source)
     check_model(path, "MODEL")
     print(path)
+    if offer is not None:
+        console.say("pull", f"now: forge serve {offer.options()}")
 
 
 def list_models(given: dict[str, Any], _: Path | None) -> None:
@@ -73,13 +79,20 @@ def list_models(given: dict[str, Any], _: Path | None) -> None:
         kind = "" if architecture == "unreadable" else kind
         row = (entry.name, architecture, kind, readable(entry.size), catalog.age(entry.modified))
         table.add_row(*(log_setup.escaped(cell).replace("[", r"\[") for cell in row))
-    # Into a file or a pipe each model goes on one line, however long its name.
-    unseen = not (sys.stdout.isatty() or "COLUMNS" in os.environ)
-    screen = Console(highlight=False, width=UNSEEN_WIDTH if unseen else None)
+    screen = Console(highlight=False, width=screen_width())
     screen.print(table)
     if partial:
         size = readable(sum(path.stat().st_size for path in partial))
         screen.print(f"Unfinished: {len(partial)} with {size}; forge rm --unfinished deletes them.")
+
+
+def screen_width() -> int | None:
+    """Return the columns of a table; None: those of the terminal.
+
+    Into a file or a pipe each row goes on one line, however long its names.
+    """
+    unseen = not (sys.stdout.isatty() or "COLUMNS" in os.environ)
+    return UNSEEN_WIDTH if unseen else None
 
 
 def _as_json(entry: catalog.CatalogEntry) -> dict[str, Any]:

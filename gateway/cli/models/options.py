@@ -15,14 +15,16 @@ def add_to(commands: Any, show: argparse.ArgumentParser) -> None:
     """The commands of this package; ``show`` has the options of SHAPE already."""
     pull = commands.add_parser(
         "pull",
-        help="download a model for forge serve",
-        description="Download a model and print the path of its file. An interrupted download is "
-        "resumed, and a file takes its name only when it is complete.",
+        help="download a model for forge serve; without a name: choose one",
+        description="Download a model and print the path of its file. Without a name, show "
+        "well-known models that fit the memory of this machine, and ask for one. An interrupted "
+        "download is resumed, and a file takes its name only when it is complete.",
         epilog="HF_TOKEN gives access to gated and private models, HF_ENDPOINT names another hub, "
         "and HF_HUB_CACHE another cache, which all programs with huggingface_hub share.",
     )
     pull.add_argument(
         "source",
+        nargs="?",
         metavar="MODEL",
         help="hf:ORG/REPO (Q4_K_M, or the nearest quantisation there is), hf:ORG/REPO:QUANT, "
         "hf:ORG/REPO:FILE, or an https address",

@@ -192,7 +192,7 @@ def _where(file: Path, tensor: gguf.Tensor) -> Where:
 def _score(model: Path, text: str, window: int, threads: int, when: str) -> Scored:
     spec = Config(
         model=model, workers=1, slots=1, threads=threads, ctx=window,
-        batch=max(128, min(window, 2048)), repack=False,
+        batch=max(128, min(window, 2048)), repack="off",
     ).worker_spec()  # fmt: skip
     with Progress("steps") as bar:
         bar(f"perplexity {when}", 0, None)

@@ -63,7 +63,7 @@ def start(config: Config, cores: int) -> tuple[Setting, frozenset[str]]:
         shape.workers,
         shape.threads,
         shape.slots,
-        config.repack,
+        config.repack != "off",
         config.flash_attn,
         config.cache_type_k,
         config.cache_type_v,

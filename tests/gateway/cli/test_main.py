@@ -79,7 +79,7 @@ def test_default_texts() -> None:
     texts = {name: default_text(field) for name, field in Config.model_fields.items()}
     # A path of this machine would be wrong in the documentation.
     assert texts["model"] == "the embedded forge-tiny"
-    assert (texts["alias"], texts["repack"], texts["aging_rate"]) == ("none", "true", "0.2")
+    assert (texts["alias"], texts["repack"], texts["aging_rate"]) == ("none", "auto", "0.2")
     assert (texts["api_key"], texts["cors_origin"]) == ("none", "none")
 
 
@@ -94,7 +94,7 @@ def test_only_what_was_given_is_in_the_namespace() -> None:
     """Else a default would win over the environment."""
     assert vars(build_parser().parse_args(["serve"])) == {"command": "serve"}
     given = vars(build_parser().parse_args(["serve", "--no-repack", "--port", "1"]))
-    assert given == {"command": "serve", "repack": False, "port": "1"}
+    assert given == {"command": "serve", "repack": "off", "port": "1"}
 
 
 @pytest.mark.parametrize("arguments", [[], ["sing"], ["serve", "--nonsense"], ["serve", "--port"]])
@@ -161,7 +161,9 @@ def parsed(*arguments: str) -> dict[str, object]:
 def test_switches_of_llama_server() -> None:
     assert parsed("-nkvo")["kv_offload"] is False
     assert parsed("-nkvo", "-kvo")["kv_offload"] is True
-    assert parsed("-nr")["repack"] is False
+    assert parsed("-nr")["repack"] == parsed("--no-repack")["repack"] == "off"
+    assert parsed("--repack")["repack"] == "on"
+    assert parsed("--repack", "auto")["repack"] == "auto"
     assert parsed("-kvu")["kv_unified"] == parsed("--kv-unified", "-nr")["kv_unified"] == "on"
     assert parsed("-no-kvu")["kv_unified"] == parsed("--no-kv-unified")["kv_unified"] == "off"
     assert parsed("--kv-unified", "auto")["kv_unified"] == "auto"

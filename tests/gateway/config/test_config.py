@@ -36,7 +36,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "cache_type_v": ("f32", "bf16", "q4_0", "q4_0"),
     "flash_attn": ("auto", "on", "off", "off"),
     "kv_unified": ("auto", "on", "off", "off"),
-    "repack": (True, "true", False, False),
+    "repack": (True, "true", "auto", "auto"),
     "mmap": (True, "true", False, False),
     "mlock": (False, "false", True, True),
     "numa": ("off", "isolate", "distribute", "distribute"),
@@ -525,7 +525,7 @@ def test_worker_spec(gguf: Path) -> None:
     spec = config.worker_spec()
     assert (spec.model_path, spec.slots, spec.batch, spec.n_ctx) == (str(gguf), 128, 128, 640)
     assert Config(model=gguf).worker_spec().n_ctx is None
-    off = Config(flash_attn="off", repack=False, cache_type_k="f32").worker_spec()
+    off = Config(flash_attn="off", repack="off", cache_type_k="f32").worker_spec()
     assert (off.flash_attn, off.repack, off.type_k, off.type_v) == ("off", False, "f32", "f16")
 
 
@@ -542,3 +542,15 @@ def test_memory_for_prefixes(tmp_path: Path) -> None:
     for text, memory in (("max\n", machine), (f"{64 * MIB}\n", 64 * MIB), (f"{2**80}\n", machine)):
         (tmp_path / "limit").write_text(text)
         assert total_memory(tmp_path / "limit") == memory
+
+
+@pytest.mark.parametrize("said", [True, "true", "yes", "1", "on"])
+def test_weights_were_once_repacked_or_not(said: bool | str) -> None:
+    """Files and environments of then still say what they said."""
+    assert Config.model_validate({"repack": said}).repack == "on"
+    assert Config.model_validate({"repack": not said if said is True else "no"}).repack == "off"
+    assert [Config(repack=each).worker_spec().repack for each in ("auto", "on", "off")] == [
+        True,
+        True,
+        False,
+    ]

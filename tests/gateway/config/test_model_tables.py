@@ -45,6 +45,11 @@ def test_a_table_is_the_common_options_with_its_own(tmp_path: Path) -> None:
     assert (b.preload, b.system) == (True, "Hi.")
 
 
+def test_aliases(tmp_path: Path) -> None:
+    _, (a,) = loaded(tmp_path, f"[models.a]\n{MODEL}aliases = ['b', 'claude-*']\n")
+    assert a.aliases == ("b", "claude-*")
+
+
 def test_a_table_counts_for_its_model_whatever_is_said_for_all(tmp_path: Path) -> None:
     _, (a,) = loaded(tmp_path, f"[models.a]\n{MODEL}ctx = 64\n", ctx="512")
     assert a.config.ctx == 64
@@ -97,6 +102,8 @@ def test_defaults_of_requests_are_kept_as_requests_say_them(tmp_path: Path) -> N
         (f"[models.a]\n{MODEL}alias = 'b'\n", "models.a.alias in {file}: this option is one"),
         (f"[models.a]\n{MODEL}no = 1\n", "models.a.no in {file}: there is no such option"),
         (f"[models.a]\n{MODEL}preload = 'x'\n", "models.a.preload in {file}: "),
+        (f"[models.a]\n{MODEL}aliases = 'x'\n", "models.a.aliases in {file}: "),
+        (f"[models.a]\n{MODEL}aliases = ['']\n", "models.a.aliases in {file}: "),
         (f"[models.a]\n{MODEL}system = 1\n", "models.a.system in {file}: "),
         (f"[models.a]\n{MODEL}keep-alive = 'x'\n", "models.a.keep-alive in {file}: "),
         (f"[models.a]\n{MODEL}sampling = {{top_p = 7}}\n", "models.a.sampling.top_p in {file}: "),

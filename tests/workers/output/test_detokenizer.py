@@ -124,7 +124,7 @@ def test_held_back_text_comes_with_the_flush() -> None:
 
 
 def test_helpers() -> None:
-    assert earliest("abcabc", ["c", "bc"]) == 1
+    assert earliest("abcabc", ["c", "bc"]) == (1, "bc")
     assert earliest("abc", ["x"]) is None
     assert earliest("abc", []) is None
     assert open_tail("xaba", ["abab"]) == 3

@@ -164,3 +164,10 @@ def test_items_get_ids_that_stay() -> None:
     assert named(found, "other") == found
     assert found[0]["content"] == [{"type": "input_text", "text": "hi"}]
     assert found[2]["content"] == [{"type": "output_text", "text": "yes", "annotations": []}]
+
+
+def test_ids_that_come_twice_or_are_too_long_are_given_anew() -> None:
+    """Or pages of items would go round in circles."""
+    items = [{"role": "user", "content": "x", "id": id_} for id_ in ("a", "a", "b" * 257, "\n", 7)]
+    ids = [item["id"] for item in named(items, "abc")]
+    assert ids == ["a", "msg_abci01", "msg_abci02", "msg_abci03", "msg_abci04"]

@@ -1,0 +1,231 @@
+"""Measure once what no rule knows: whether repacked weights and flash attention pay.
+
+That depends on the model, the CPU and llama.cpp: with a 1B Q4_K_M model repacked weights gave
+streams 1.1x, and prompts 0.6x. So when a model is first loaded on a machine with --repack auto or
+--flash-attn auto, a process loads it in each way, and measures for half a second what the parts of
+a request cost. The result is remembered in a file beside those of ``forge tune``.
+
+An example: repacked, a prompt of 256 tokens takes 1.05 s, and 64 tokens of one of 4 streams take
+1.1 s of the worker's time; mapped, they take 0.61 and 1.25. So a request costs 2.15 s or 1.86: the
+weights stay mapped.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.config import tuning_profile
+from gateway.config.config import Config
+from gateway.config.tuning_profile import Tuned
+from gateway.model_files import gguf, memory_check, memory_estimate
+from gateway.system.host import this_machine
+from workers.protocol import (
+    FromMeasurer,
+    Loaded,
+    Measure,
+    Measured,
+    MeasureFailed,
+    WorkerSpec,
+    children,
+)
+
+log = logging.getLogger("forge.models")
+
+PROMPT, ANSWER, STREAMS = 256, 64, 4
+"""The request whose cost is compared: tokens of its prompt, of its answer, and answers at once."""
+DEPTH, CELLS = 480, 1024
+"""Tokens before the answers, and cells of each stream: less to make than a worker has."""
+PART_S = 0.25
+"""About so long each part is measured."""
+WORTH = {"repack": 1.02, "flash_attn": 1.1}
+"""Factors by which another way must be faster: copied weights take memory, and without flash
+attention long prompts fall behind (SmolLM2: a step of 31 ms instead of 21 at 100 cells, of 95
+instead of 38 at 1,400)."""
+PATIENCE_S = 600.0
+"""A process that takes longer to load the model hangs."""
+
+_decoder = msgspec.json.Decoder(FromMeasurer)
+
+
+class Kernels(NamedTuple):
+    """One way to compute a model."""
+
+    repack: bool
+    flash_attn: str
+
+    def options(self) -> dict[str, Any]:
+        """Under the names of :class:`Config`'s fields."""
+        return {"repack": "on" if self.repack else "off", "flash_attn": self.flash_attn}
+
+    def __str__(self) -> str:
+        weights = "repacked" if self.repack else "mapped"
+        return f"{weights} weights, flash attention {self.flash_attn}"
+
+
+class Unmeasured(Exception):
+    """A way that could not be measured; one line that says why."""
+
+
+def undecided(config: Config) -> frozenset[str]:
+    """Return the options that are to be measured: none of small models, or of a GPU's."""
+    if config.small() or config.n_gpu_layers != 0 or config.tuned == "off":
+        return frozenset()
+    found = {"repack"} if config.repack == "auto" else set[str]()
+    if config.flash_attn == "auto" and {config.cache_type_k, config.cache_type_v} == {"f16"}:
+        found.add("flash_attn")
+    return frozenset(found)
+
+
+def repackable(model: Path) -> bool:
+    """Return whether llama.cpp copies any weights of the model for this CPU."""
+    try:
+        found = gguf.read(model)
+    except (gguf.Unreadable, OSError):
+        return False
+    return memory_estimate.repacked(found, found.tensors, memory_check.processor()) > 0
+
+
+async def look(config: Config, spec: WorkerSpec, environment: Mapping[str, str]) -> WorkerSpec:
+    """Return ``spec`` with what is faster here, as far as ``config`` leaves it open.
+
+    Never fails: what can't be measured stays as it is, and is tried again next time.
+    """
+    open_ = undecided(config)
+    if not open_:
+        return spec
+    try:
+        mark = await asyncio.to_thread(tuning_profile.fingerprint, config.model)
+        path = tuning_profile.path_for(config.model, mark, environment).with_suffix(".auto.toml")
+    except (OSError, RuntimeError):
+        return spec
+    machine = await asyncio.to_thread(this_machine)
+    with contextlib.suppress(FileNotFoundError, tuning_profile.Unusable):
+        known = await asyncio.to_thread(tuning_profile.read, path)
+        same = known.model == mark and known.differs(machine, config) is None
+        if same and open_ <= known.options.keys():
+            return _with(spec, {name: known.options[name] for name in open_})
+    try:
+        log.info("model '%s': measuring once how it is fastest on this machine", config.model_name)
+        chosen = await _measure(config, spec, open_)
+    except Unmeasured as reason:
+        log.warning("model '%s': not measured how it is fastest: %s", config.model_name, reason)
+        return spec
+    options = {name: value for name, value in chosen.options().items() if name in open_}
+    tuned = Tuned(mark, machine, config.n_gpu_layers, options)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    remember = partial(tuning_profile.write, by="forge serve")
+    try:
+        await asyncio.to_thread(remember, path, tuned, config.model.absolute(), now, {})
+    except OSError as error:
+        log.warning("can't remember in %s what was measured: %s", path, error.strerror)
+    return _with(spec, options)
+
+
+def _with(spec: WorkerSpec, options: Mapping[str, Any]) -> WorkerSpec:
+    repack = options["repack"] != "off" if "repack" in options else spec.repack
+    flash_attn = options.get("flash_attn", spec.flash_attn)
+    return msgspec.structs.replace(spec, repack=repack, flash_attn=flash_attn)
+
+
+async def _measure(config: Config, spec: WorkerSpec, open_: frozenset[str]) -> Kernels:
+    """The fastest way. Raises :class:`Unmeasured` if not even the usual one can be measured."""
+    costs = dict[Kernels, float]()
+    way = Kernels(spec.repack, spec.flash_attn)
+    if "repack" in open_ and await asyncio.to_thread(repackable, config.model):
+        way = await _better(spec, way._replace(repack=False), way, WORTH["repack"], costs)
+    if "flash_attn" in open_:
+        without = way._replace(flash_attn="off")
+        way = await _better(spec, way, without, WORTH["flash_attn"], costs)
+    shown = "; ".join(f"{each}: {cost:.2f} s" for each, cost in costs.items())
+    log.info("model '%s': %s (%s)", config.model_name, way, shown or "nothing to measure")
+    return way
+
+
+async def _better(
+    spec: WorkerSpec, usual: Kernels, other: Kernels, worth: float, costs: dict[Kernels, float]
+) -> Kernels:
+    """The usual way, unless the other one is worth it twice: machines are noisy.
+
+    Raises :class:`Unmeasured` if the usual one can't be measured.
+    """
+    if usual not in costs:
+        costs[usual] = await _cost(spec, usual)
+    try:
+        costs[other] = await _cost(spec, other)
+        if costs[other] * worth >= costs[usual]:
+            return usual
+        costs[usual] = min(costs[usual], await _cost(spec, usual))
+        costs[other] = max(costs[other], await _cost(spec, other))
+    except Unmeasured:
+        return usual
+    return other if costs[other] * worth < costs[usual] else usual
+
+
+def request_s(decode: float, prefill: float) -> float:
+    """Seconds that a request costs at so many tokens a second, of all streams and of a prompt."""
+    return PROMPT / prefill + ANSWER / decode
+
+
+async def _cost(spec: WorkerSpec, way: Kernels) -> float:
+    """Seconds of a request. Raises :class:`Unmeasured`."""
+    spec = msgspec.structs.replace(
+        spec,
+        repack=way.repack,
+        flash_attn=way.flash_attn,
+        slots=STREAMS,
+        n_ctx=STREAMS * CELLS,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S), _measurer(spec) as ask:
+            decode = await ask(Measure("decode", [STREAMS], PART_S, DEPTH))
+            prefill = await ask(Measure("prefill", [min(PROMPT, spec.batch)], PART_S))
+    except (OSError, TimeoutError) as error:
+        raise Unmeasured(str(error) or "it took too long") from error
+    return request_s(decode, prefill)
+
+
+@contextlib.asynccontextmanager
+async def _measurer(spec: WorkerSpec) -> AsyncIterator[Any]:
+    """A process with the model loaded; what it gives asks for one rate. Ends with the context."""
+    process = await asyncio.create_subprocess_exec(
+        *children.command("workers.tools.measure"),
+        env=children.environment(),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    write, read = process.stdin, process.stdout
+
+    async def answer(message: msgspec.Struct) -> Loaded | Measured:
+        write.write(msgspec.json.encode(message) + b"\n")
+        line = await read.readline()
+        found: Loaded | Measured | MeasureFailed = (
+            _decoder.decode(line) if line else MeasureFailed("the process ended")
+        )
+        if isinstance(found, MeasureFailed):
+            raise Unmeasured(found.message)
+        return found
+
+    async def ask(wanted: Measure) -> float:
+        found = await answer(wanted)
+        rates = found.rates if isinstance(found, Measured) else []
+        if not rates:
+            raise Unmeasured(f"no rate of {wanted.what}")
+        return rates[0].tokens_per_s
+
+    try:
+        await answer(spec)
+        yield ask
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

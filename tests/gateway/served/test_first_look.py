@@ -1,0 +1,114 @@
+"""What is measured when a model is first loaded, on real llama.cpp."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.config import tuning_profile
+from gateway.config.config import Config
+from gateway.config.pool_shape import SMALL
+from gateway.served.first_look import look, request_s, undecided
+from tests.support.server import MODEL
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model in a file that is not small: what follows its tensors is not read."""
+    path = tmp_path_factory.mktemp("large") / "large.gguf"
+    shutil.copy(MODEL, path)
+    os.truncate(path, SMALL)
+    return path
+
+
+def remembered(home: Path) -> list[Path]:
+    return sorted((home / "forge" / "tuned").glob("*"))
+
+
+def test_a_request_has_a_prompt_and_an_answer() -> None:
+    assert request_s(decode=64.0, prefill=256.0) == 2.0
+    assert request_s(decode=32.0, prefill=256.0) == request_s(decode=64.0, prefill=128.0) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("given", "open_"),
+    [
+        ({}, {"repack", "flash_attn"}),
+        ({"repack": "on"}, {"flash_attn"}),
+        ({"repack": False, "flash_attn": "off"}, set()),
+        ({"cache_type_v": "q8_0"}, {"repack"}),
+        ({"n_gpu_layers": 1}, set()),
+        ({"tuned": "off"}, set()),
+        ({"model": MODEL}, set()),
+        ({"model": "/nowhere/model.gguf"}, {"repack", "flash_attn"}),
+    ],
+)
+def test_only_what_is_left_open_is_measured(
+    given: dict[str, object], open_: set[str], large: Path
+) -> None:
+    assert undecided(Config.model_validate({"model": large, **given})) == open_
+
+
+async def test_it_is_measured_once_and_remembered(
+    large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "forge.models")
+    config, environment = Config(model=large), {"XDG_CONFIG_HOME": str(tmp_path)}
+    first = await look(config, config.worker_spec(), environment)
+    assert "model 'large'" in caplog.text
+    (path,) = remembered(tmp_path)
+    tuned = tuning_profile.read(path)
+    assert tuned.options == {
+        "repack": "on" if first.repack else "off",
+        "flash_attn": first.flash_attn,
+    }
+    assert path.read_text().startswith("# Written by `forge serve`")
+    caplog.clear()
+    # What is read is used as it stands, without another look at the machine.
+    other = {**tuned.options, "repack": "off" if first.repack else "on"}
+    changed = tuning_profile.Tuned(tuned.model, tuned.machine, tuned.n_gpu_layers, other)
+    tuning_profile.write(path, changed, large, "", {})
+    again = await look(config, config.worker_spec(), environment)
+    assert again.repack is not first.repack
+    assert not caplog.text
+
+
+async def test_another_machine_measures_anew(large: Path, tmp_path: Path) -> None:
+    config, environment = Config(model=large, flash_attn="on"), {"XDG_CONFIG_HOME": str(tmp_path)}
+    await look(config, config.worker_spec(), environment)
+    (path,) = remembered(tmp_path)
+    path.write_text(path.read_text().replace("cores = ", "cores = 1"))
+    before = path.read_text()
+    spec = await look(config, config.worker_spec(), environment)
+    assert remembered(tmp_path) == [path]
+    assert path.read_text() != before
+    assert spec.flash_attn == "on"
+
+
+async def test_a_model_that_cannot_be_measured_stays_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says why; the worker that loads it says it to all."""
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF")
+    os.truncate(broken, SMALL)
+    config = Config(model=broken)
+    assert await look(config, config.worker_spec(), {"XDG_CONFIG_HOME": str(tmp_path)}) == (
+        config.worker_spec()
+    )
+    assert "not measured" in caplog.text
+    assert remembered(tmp_path) == []
+
+
+async def test_a_folder_that_cannot_be_written_is_no_failure(
+    large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "forge").write_text("no folder")
+    config = Config(model=large, flash_attn="on")
+    spec = await look(config, config.worker_spec(), {"XDG_CONFIG_HOME": str(tmp_path)})
+    assert spec.flash_attn == "on"
+    assert "can't remember" in caplog.text
