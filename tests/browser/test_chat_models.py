@@ -11,6 +11,7 @@ import pytest
 
 from tests.browser.conftest import Open
 from tests.browser.test_chat import answered, press, settings
+from tests.conftest import Start
 from tests.contract.test_other_models import THINKING
 from tests.contract.test_tools import TOOLS
 from tests.support.f32 import f32_copy
@@ -127,3 +128,48 @@ def test_pictures_are_sent_to_models_that_take_them(
     ]
     assert page.driver.find_element("css selector", ".message.user img").get_attribute("src") == url
     assert all("400" in error for error in page.errors())
+
+
+def test_one_of_several_models_is_chosen(opened: Open, start_server: Start, tmp_path: Path) -> None:
+    """The next conversation begins with it, too; nothing goes to the others."""
+    file = tmp_path / "models.toml"
+    tables = [f"[models.{name}]\nmodel = '{MODEL}'\nworkers = 1\n" for name in ("first", "second")]
+    file.write_text("\n".join(tables))
+    server = start_server("--config", str(file), model=None)
+    page = opened(server)
+    eventually(page.live, "the stream is there")
+    select = page.driver.find_element("id", "chat-model")
+    eventually(select.is_displayed, "a choice")
+    assert select.text.split() == ["first", "second"]
+    select.send_keys("second")
+    settings(page, max_tokens=8)
+    page.say("what is 2+2?")
+    answered(page, 2)
+    eventually(page.idle, "the end of the answer")
+    page.click("#chat-new")
+    assert select.get_attribute("value") == "second"
+
+    def asked(name: str) -> float:
+        with server.client() as client:
+            lines = client.get("/metrics", headers={"Accept": "text/plain"}).text.splitlines()
+        of = [line for line in lines if line.startswith("forge_requests_total{")]
+        return sum(float(line.split()[-1]) for line in of if f'model="{name}"' in line)
+
+    eventually(lambda: asked("second") == 1, "it was asked")
+    assert asked("first") == 0
+
+
+def test_a_message_before_what_is_kept_has_come_is_answered(
+    opened: Open, server: ForgeServer
+) -> None:
+    """The browser's database may take its time; nothing that is written meanwhile is lost."""
+    page = opened(server)
+    script = "IDBFactory.prototype.open = () => ({});"
+    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        page.driver.refresh()
+        eventually(page.live, "the stream is there")
+        page.say("what is 2+2?")
+        eventually(lambda: len(page.messages()) == 2 and page.messages()[-1] != "", "an answer")
+    finally:
+        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)

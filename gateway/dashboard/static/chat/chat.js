@@ -56,6 +56,8 @@ export function start(known) {
   addEventListener("hashchange", resize);
   setInterval(tick, TICK_MS);
   resize();
+  // What is kept may take a while to come: a message that is written before begins a conversation.
+  transcript.open(current);
   restore();
 }
 
@@ -177,7 +179,7 @@ async function ask(conversation) {
   running.set(conversation.id, run);
   transcript.extend(run);
   show();
-  await keep(conversation);
+  keep(conversation);  // which may take its time, and never fails
   const saving = setInterval(() => archive.keep(conversation), SAVE_MS);
   try {
     await run.read(() => current === conversation && transcript.grow(run, store.facts.waiting));
@@ -185,7 +187,7 @@ async function ask(conversation) {
     clearInterval(saving);
     const deletedMeanwhile = running.get(conversation.id) !== run;
     running.delete(conversation.id);
-    if (!deletedMeanwhile) await keep(conversation);
+    if (!deletedMeanwhile) keep(conversation);
     if (current === conversation) {
       transcript.refresh();
       show();
