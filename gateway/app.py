@@ -38,6 +38,7 @@ from gateway.dispatch.invariants import InvariantChecker
 from gateway.dispatch.observer import Observer, Observers
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.ticket import new_name
 from gateway.http.auth import Authentication
 from gateway.http.paths import NormalisedPaths, PathTable
 from gateway.http.response_headers import TicketHeaders
@@ -233,7 +234,10 @@ class Gateway:
     def respond(self, path: str, error: ForgeError) -> Response:
         """An error for what is not even a request, in the shape of the dialect at ``path``."""
         self.metrics.on_error(error)
-        return respond(self._paths.find(path), error)
+        name = new_name()
+        response = respond(self._paths.find(path), error, name)
+        response.headers["X-Request-Id"] = name
+        return response
 
     @cached_property
     def _endpoints(self) -> list[Endpoint]:

@@ -18,19 +18,16 @@ from gateway.core.errors import (
     NotFound,
     UnsupportedEncoding,
 )
-from gateway.dispatch.ticket import new_name, request_name
+from gateway.dispatch.ticket import request_name
 
 MOST_TOLD = 200
 """Characters of a path that an error repeats."""
 
 
-def respond(path: str, error: ForgeError, name: str | None = None) -> Response:
-    """Return an error in the shape of the dialect that is spoken at ``path``.
-
-    ``name``: the request's; None: it is so broken that it has none yet.
-    """
+def respond(path: str, error: ForgeError, name: str) -> Response:
+    """Return an error in the shape of the dialect at ``path``, to the request of this ``name``."""
     if messages.speaks(path):
-        return messages.error_response(error, name or new_name())
+        return messages.error_response(error, name)
     if path == "/infer":
         return infer.error_response(error)
     return openai.error_response(error)

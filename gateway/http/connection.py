@@ -297,7 +297,9 @@ class Connection(HttpToolsProtocol):
 
     def _encode(self, response: Response) -> bytes:
         """Return a whole response, the last of its connection."""
-        response.headers.update({**without_ticket({}), "Connection": "close"})
+        for name, value in without_ticket({}).items():
+            response.headers.setdefault(name, value)
+        response.headers["Connection"] = "close"
         headers = (*self.server_state.default_headers, *response.raw_headers)
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)

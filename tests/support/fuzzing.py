@@ -83,19 +83,21 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "tools": st.just([]) | VALUES,
     "response_format": st.just({"type": "text"}) | VALUES,
 }
+_MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "developer", "user", "assistant", "tool"]),
+            "content": TEXT | st.lists(st.fixed_dictionaries({"type": st.just("text")})),
+        },
+        optional={"name": TEXT, "tool_call_id": TEXT},
+    ),
+    max_size=4,
+)
 PROMPTS: dict[str, st.SearchStrategy[Any]] = {
     "query": TEXT,
     "prompt": TEXT | st.lists(TEXT, max_size=3),
-    "messages": st.lists(
-        st.fixed_dictionaries(
-            {
-                "role": st.sampled_from(["system", "developer", "user", "assistant", "tool"]),
-                "content": TEXT | st.lists(st.fixed_dictionaries({"type": st.just("text")})),
-            },
-            optional={"name": TEXT, "tool_call_id": TEXT},
-        ),
-        max_size=4,
-    ),
+    "messages": _MESSAGES,
+    "input": TEXT | _MESSAGES,
 }
 
 
