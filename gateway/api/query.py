@@ -10,7 +10,7 @@ from gateway.core.validation import explain
 
 Query = TypeVar("Query", bound=BaseModel)
 LISTS = "[]"
-"""What OpenAI's clients write behind the name of a parameter that may come more than once."""
+"""Written by OpenAI's clients behind the name of a parameter that may come more than once."""
 
 
 def read_query(request: Request, type_: type[Query]) -> Query:

@@ -38,7 +38,7 @@ class ServiceManager:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._watchdog_s = watchdog_s
         self.descriptors = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + descriptors)
-        """Those of the sockets that it has opened."""
+        """The sockets that it has opened, by their numbers."""
 
     @classmethod
     def taken_from(cls, environment: MutableMapping[str, str] = os.environ) -> "ServiceManager":

@@ -39,7 +39,7 @@ def f(): return "x"  # 1
 
 
 def findings(page: Page) -> list[Any]:
-    """What axe-core finds on the page, as it is."""
+    """Return the findings of axe-core on the page, as it is."""
     pytest.importorskip("axe_playwright_python", reason="needs pip install -e '.[browser]'")
     if not page.run("return Boolean(window.axe)"):
         source = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")

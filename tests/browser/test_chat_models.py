@@ -1,4 +1,4 @@
-"""What some models do and others don't: thoughts, tools, pictures."""
+"""Abilities of some models: thoughts, tools, pictures. And the choice among several."""
 
 from __future__ import annotations
 

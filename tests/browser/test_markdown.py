@@ -214,7 +214,7 @@ def test_hostile_text_stays_text(page: Page, text: str) -> None:
 
 
 def lossy(text: str) -> bool:
-    """Whether a text has letters that are not shown: numbers of lists, columns beyond the bound."""
+    """Tell if a text has letters that are not shown: numbers of lists, columns beyond the bound."""
     return text.startswith(("1. ", "|a|a", "<br>", "```"))
 
 

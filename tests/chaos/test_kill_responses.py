@@ -72,7 +72,7 @@ def test_a_death_behind_the_scenes_changes_nothing(start_exact: StartExact) -> N
 
 
 def told(response: dict[str, Any]) -> Any:
-    """What a response says, with ids that do not depend on the request."""
+    """The words of a response, with ids that do not depend on the request."""
     name = response["id"].removeprefix("resp_")
     items = json.loads(json.dumps(response["output"]).replace(name, "NAME"))
     return items, response["status"], response["usage"]["output_tokens"]

@@ -112,6 +112,6 @@ def streamed(request: pytest.FixtureRequest) -> Dialect:
 
 @pytest.fixture(params=OPENAI, ids=lambda dialect: dialect.name)
 def streaming(request: pytest.FixtureRequest) -> Dialect:
-    """Those of them whose streams are chunks of one form."""
+    """The dialects whose streams are chunks of one form."""
     assert isinstance(request.param, Dialect)
     return request.param

@@ -20,7 +20,7 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""As systemd starts a service: the descriptor is number 3, and the process's number is known."""
+"""Start like systemd: the descriptor is number 3, and the process's number is known."""
 
 
 class Ear:

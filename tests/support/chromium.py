@@ -103,7 +103,7 @@ class Page:
         self.driver.find_element("id", "chat-text").send_keys(text, "\ue007")  # enter
 
     def idle(self) -> bool:
-        """Whether no answer of the open conversation is being made."""
+        """Tell if no answer of the open conversation is being made."""
         return self.text("#chat-send") == "Send"
 
     def messages(self, part: str = ".said, .plain") -> list[str]:

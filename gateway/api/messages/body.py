@@ -49,7 +49,7 @@ class OutputFormat(Extensible):
 
 class OutputConfig(Extensible):
     effort: Effort | None = None
-    """How much to think, for templates that know it; `xhigh` and `max` are `high`."""
+    """The effort of thinking, for templates that know it; `xhigh` and `max` are `high`."""
     format: OutputFormat | None = None
     """Form of the answer: JSON of a schema."""
 
@@ -74,7 +74,7 @@ class MessagesConversation(BaseModel):
     tool_choice: ToolChoice | None = None
     """Choice of the model: call one or none, call any, or call a certain one."""
     thinking: ThinkingConfig | None = None
-    """Whether the model thinks first. Default: it does not."""
+    """The wish that the model thinks first. Default: it does not."""
     output_config: OutputConfig | None = None
     """Effort, and form of the answer."""
     output_format: OutputFormat | None = None

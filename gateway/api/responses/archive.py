@@ -24,14 +24,14 @@ ITEM = 256
 class StoredResponse:
     id: str
     live: ResponseObject | None
-    """As it is now, while it may change."""
+    """Its present state, while it may change."""
     link: HistoryLink
     log: EventLog | None = None
     """Of one in the background."""
     stop: Callable[[], None] = lambda: None
     """Ends the work, if it goes on."""
     status: Status = "in_progress"
-    """Since it does not change any more."""
+    """Its last state, once it does not change any more."""
     json: bytes = b""
     """The whole, from then on: as objects it would take many times the bytes that are counted."""
 
@@ -62,7 +62,7 @@ class StoredResponse:
 class StoredConversation:
     body: ConversationObject
     items: dict[str, bytes] = field(default_factory=dict)
-    """As JSON, by their ids."""
+    """JSON by the items' ids."""
     size: int = OVERHEAD
 
     def add(self, items: Iterable[Item]) -> None:

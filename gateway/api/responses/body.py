@@ -34,7 +34,7 @@ class InputItem(Extensible):
     """A message, a thought, a call, its result, or what another server left: see the guide."""
 
     type: str | None = None
-    """That of a message may be left out."""
+    """The kind; a message may leave it out."""
     role: str | None = None
     content: Any = None
     """A text, or a list of parts."""
@@ -93,12 +93,12 @@ class InputBody(SamplingBody):
 
     place = RESPONSES
     open_ended: ClassVar[bool] = True
-    """What is not known is ignored whatever the operator says: agents would not start."""
+    """True: unknown fields are ignored whatever the operator says, for agents would not start."""
 
     model: str | None = None
     """The model's id; the first one if none is named."""
     input: str | Annotated[list[InputItem], Field(max_length=MAX_ITEMS)] | None = None
-    """What is new in the conversation: a text of the user, or items."""
+    """The news of the conversation: a text of the user, or items."""
     instructions: str | list[InputItem] | None = None
     """The first system message. It is not carried over to the next response."""
     tools: Declarations | None = None
@@ -112,7 +112,7 @@ class InputBody(SamplingBody):
     conversation: Id | ConversationId | None = None
     """The stored conversation that goes on, and gets the items of this response."""
     reasoning: ReasoningOptions | None = None
-    """How much the model thinks, and how its thoughts are told."""
+    """Effort of the model's thinking, and the way its thoughts are told."""
     text: TextOptions | None = None
     """The form of the answer."""
     truncation: Literal["auto", "disabled"] | None = None

@@ -32,7 +32,7 @@ MAX_NAME = 256
 SILENT = frozenset(("additional_tools", "compaction", "item_reference", "mcp_list_tools"))
 """Kinds that say nothing to the model; references are followed before."""
 DONE_BY = ("action", "arguments", "operation", "input", "code", "queries")
-"""Where calls of other kinds have what they ask for."""
+"""The fields in which calls of other kinds have what they ask for."""
 
 Item = dict[str, Any]
 Path = tuple[str | int, ...]

@@ -33,7 +33,7 @@ class ReadInput:
     given: list[Item]
     """The items that the request brings."""
     link: HistoryLink | None
-    """What they follow, if that is a stored response."""
+    """The end of the stored response that they follow, if there is one."""
     earlier_size: int
     """Bytes of the items that were stored."""
 

@@ -43,7 +43,7 @@ class ReasoningItem(TypedDict):
     content: NotRequired[list[ReasoningText]]
     """The thought, unless its summary was asked for: that is the thought, too."""
     encrypted_content: NotRequired[str | None]
-    """If it was asked for: brings the thought back to a server that stores nothing."""
+    """Brings the thought back to a server that stores nothing, if that was asked for."""
 
 
 class FunctionCallItem(TypedDict):

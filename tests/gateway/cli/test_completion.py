@@ -14,7 +14,7 @@ BASH = shutil.which("bash")
 
 
 def completed(tmp_path: Path, *words: str) -> list[str]:
-    """What bash offers for the last of these words."""
+    """Return the words that bash offers for the last of these."""
     assert BASH is not None
     file = tmp_path / "forge.bash"
     file.write_text(completion.script(build_parser(), "bash"))

@@ -1,4 +1,4 @@
-"""What a spare process needs may be missing for a while: it is tried again, and nothing breaks."""
+"""A spare process that lacks something for a while is tried again, and nothing breaks."""
 
 import asyncio
 import errno

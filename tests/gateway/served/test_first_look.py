@@ -1,4 +1,4 @@
-"""What is measured when a model is first loaded, on real llama.cpp."""
+"""Measurements at the first load of a model, on real llama.cpp."""
 
 import logging
 import os

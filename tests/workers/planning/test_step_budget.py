@@ -167,7 +167,7 @@ def deep(decodes: int, prefill: int, depth: int = 0) -> float:
 
 
 def document(budget: StepBudget, decodes: int, tokens: int, prompts: int = 1) -> list[float]:
-    """How long each step took that computed a part of a prompt of so many tokens."""
+    """Return the milliseconds of each step of a prompt of so many tokens."""
     depth, took = 0, list[float]()
     while depth < tokens:
         count = min(

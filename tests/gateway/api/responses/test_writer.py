@@ -35,7 +35,7 @@ def writer(wishes: Wishes | None = None) -> EventWriter:
 
 @st.composite
 def pieces(draw: st.DrawFn) -> list[Delta]:
-    """What a worker may send: text, thoughts and calls, cut anywhere."""
+    """The pieces that a worker may send: text, thoughts and calls, cut anywhere."""
     found: list[Delta] = []
     calls = 0
     for kind in draw(

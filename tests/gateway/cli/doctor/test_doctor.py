@@ -58,7 +58,7 @@ def test_everything_is_looked_at(healthy: dict[str, list[Any]]) -> None:
 
 @pytest.mark.parametrize("path", ["", "/nonexistent"])
 def test_without_dependencies_and_without_compilers(tmp_path: Path, path: str) -> None:
-    """As on a fresh machine: Python alone, which has no packages, and perhaps no compiler."""
+    """A fresh machine: Python alone, which has no packages, and perhaps no compiler."""
     env = {"PATH": path} if path else {}
     found = doctor(env=env, python=("-S", "-P"), rc=1)
     (llama,) = found["llama.cpp"]
