@@ -22,7 +22,7 @@ from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
-from gateway.api.responses import Archive, Conversations, Responses
+from gateway.api.responses import Archive, Conversations, Responses, StoredResponses
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
@@ -249,6 +249,7 @@ class Gateway:
             *OpenAI(service).endpoints(),
             *Messages(service).endpoints(),
             *Responses(service, archive).endpoints(),
+            *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),

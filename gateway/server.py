@@ -90,6 +90,22 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+def _settings(gateway: Gateway, tls: ssl.SSLContext | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        gateway.app(),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # clients are told apart by keys, not by addresses
+        timeout_graceful_shutdown=FAREWELL_S,
+        # The files were read and checked before; given their names, uvicorn would read them again.
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+    )
+
+
 async def serve(
     config: Config,
     socks: Sequence[socket.socket],
@@ -112,20 +128,7 @@ async def serve(
         connections_allowed(config.max_connections),
         gateway.respond,
     )
-    settings = uvicorn.Config(
-        gateway.app(),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # clients are told apart by keys, not by addresses
-        timeout_graceful_shutdown=FAREWELL_S,
-        # The files were read and checked before; given their names, uvicorn would read them again.
-        ssl_context_factory=None if tls is None else lambda *_: tls,
-    )
-    server = Server(settings, gateway, terms, manager)
+    server = Server(_settings(gateway, tls), gateway, terms, manager)
     serving = asyncio.create_task(server.serve(sockets=list(socks)))
     starting = asyncio.create_task(gateway.start())
     alive = asyncio.create_task(manager.keep_alive())

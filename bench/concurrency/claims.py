@@ -174,7 +174,7 @@ def _robust(found: Compute) -> list[Claim]:
 
 
 def of_order(order: Order) -> list[Claim]:
-    """Which client waits is a decision."""
+    """The order decides which client waits."""
     one, mixed = order.classes["one class"], order.classes["mixed"]
     ours, theirs = order.capacity["Forge"], order.capacity["pool"]
     pool, forge = (order.percentile(name, "urgent", 0.99) for name in ("pool", "Forge"))

@@ -25,7 +25,7 @@ OVERLOAD = 1.5
 ROUNDS = 3
 """In which the servers, or the orders, take turns."""
 PART = 0.5
-"""How much of the whole time of arrivals there is in a round."""
+"""Part of the whole time of arrivals that is in a round."""
 PATIENCE_S = 600
 
 

@@ -15,8 +15,9 @@ from gateway.api.query import read_query
 from gateway.api.reply import json_response
 from gateway.api.responses.archive import Archive, StoredConversation, listed
 from gateway.api.responses.body import InputItem, Metadata
-from gateway.api.responses.endpoints import GROUP, PageQuery
+from gateway.api.responses.endpoints import GROUP
 from gateway.api.responses.items import as_written, named
+from gateway.api.responses.stored import PageQuery
 from gateway.api.responses.types import ConversationObject, DeletedConversation, ItemList
 from gateway.api.service import Service
 from gateway.core.errors import BadRequest, NotFound, QueueFull

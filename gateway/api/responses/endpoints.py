@@ -1,19 +1,17 @@
-"""The dialect's endpoints for responses."""
+"""The dialect's endpoints that make a response, or count its tokens."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai.errors import ErrorBody
-from gateway.api.query import read_query
 from gateway.api.reply import COLLECTED, json_response, serve_ticket, unless_hung_up
-from gateway.api.responses.archive import Archive, StoredResponse, listed
+from gateway.api.responses.archive import Archive, StoredResponse
 from gateway.api.responses.background import BackgroundRun
 from gateway.api.responses.body import InputBody, ResponseBody
 from gateway.api.responses.generation import Generation
@@ -25,9 +23,7 @@ from gateway.api.responses.response import created, in_own_names
 from gateway.api.responses.stream import GenerationStream, LogStream
 from gateway.api.responses.truncation import count_tokens, room, truncated
 from gateway.api.responses.types import (
-    DeletedResponse,
     InputTokens,
-    ItemList,
     ResponseEvent,
     ResponseObject,
 )
@@ -52,35 +48,12 @@ from gateway.served.served_model import ServedModel
 GROUP = "Responses"
 EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
 BATCH = body.TIERS["flex"]
-WHICH = {"response_id": "A response's id."}
 ROOT = "/v1/responses"
 COUNTING = (InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed)
 
 
-class StreamQuery(BaseModel):
-    stream: bool | None = None
-    """true: the events of a response in the background, from the first, and those to come."""
-    starting_after: Annotated[int, Field(ge=0)] | None = None
-    """Only events with a larger sequence number."""
-    include: list[str] | None = None
-    """Accepted: what is stored is told."""
-    include_obfuscation: bool | None = None
-    """Accepted: nothing is added."""
-
-
-class PageQuery(BaseModel):
-    after: str | None = None
-    """The id of the item before the first that is wanted."""
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    """Most items of the page."""
-    order: Literal["asc", "desc"] = "desc"
-    """desc: the newest first."""
-    include: list[str] | None = None
-    """Accepted: what is stored is told."""
-
-
 class Responses:
-    """Responses: made, kept, told again."""
+    """Responses: made, and kept."""
 
     def __init__(self, service: Service, archive: Archive) -> None:
         self._service = service
@@ -88,7 +61,6 @@ class Responses:
         self._places: dict[str, QueuePlaces] = {}
 
     def endpoints(self) -> list[Endpoint]:
-        one = f"{ROOT}/{{response_id}}"
         return [
             Endpoint(
                 path=ROOT,
@@ -111,47 +83,6 @@ class Responses:
                 answers={JSON: InputTokens},
                 failure=ErrorBody,
                 fails=(*CONVERSATION, *COUNTING),
-            ),
-            Endpoint(
-                path=one,
-                handler=self.response,
-                group=GROUP,
-                answers={JSON: ResponseObject, EVENTS: ResponseEvent},
-                typed_events=True,
-                failure=ErrorBody,
-                fails=(NotFound,),
-                parameters=WHICH,
-                query=StreamQuery,
-            ),
-            Endpoint(
-                path=one,
-                handler=self.delete_response,
-                method="DELETE",
-                group=GROUP,
-                answers={JSON: DeletedResponse},
-                failure=ErrorBody,
-                fails=(NotFound,),
-                parameters=WHICH,
-            ),
-            Endpoint(
-                path=f"{one}/cancel",
-                handler=self.cancel_response,
-                method="POST",
-                group=GROUP,
-                answers={JSON: ResponseObject},
-                failure=ErrorBody,
-                fails=(NotFound,),
-                parameters=WHICH,
-            ),
-            Endpoint(
-                path=f"{one}/input_items",
-                handler=self.input_items,
-                group=GROUP,
-                answers={JSON: ItemList},
-                failure=ErrorBody,
-                fails=(NotFound,),
-                parameters=WHICH,
-                query=PageQuery,
             ),
         ]
 
@@ -317,44 +248,3 @@ class Responses:
         conversation.add(named(read.given, generation.ticket.request_id))
         conversation.add([dict(item) for item in response["output"]])
         self._archive.changed(owner, conversation)
-
-    # ------------------------------------------------------------------ told again
-
-    def _find(self, request: Request) -> StoredResponse:
-        return self._archive.response(request.state.key.name, request.path_params["response_id"])
-
-    async def response(self, request: Request) -> Response:
-        """A stored response, as it is now."""
-        query = read_query(request, StreamQuery)
-        stored = self._find(request)
-        if not query.stream:
-            return Response(stored.told(), media_type=JSON)
-        if stored.log is None:
-            message = "'stream': only a response in the background can be streamed again"
-            raise BadRequest(message, param="stream")
-        after = -1 if query.starting_after is None else query.starting_after
-        return LogStream(stored.log, after, self._service.config.keepalive)
-
-    async def delete_response(self, request: Request) -> Response:
-        """Forget a response; one that is at work is ended."""
-        stored = self._find(request)
-        id_ = stored.id
-        self._archive.delete_response(request.state.key.name, id_)
-        deleted: DeletedResponse = {"id": id_, "object": "response", "deleted": True}
-        return json_response(deleted)
-
-    async def cancel_response(self, request: Request) -> Response:
-        """End the work on a response in the background."""
-        stored = self._find(request)
-        if stored.log is None:
-            message = "only a response that was made in the background can be cancelled"
-            raise BadRequest(message, param="response_id")
-        stored.stop()
-        return Response(stored.told(), media_type=JSON)
-
-    async def input_items(self, request: Request) -> Response:
-        """The items that a response was made of, without those of earlier responses."""
-        query = read_query(request, PageQuery)
-        link = self._find(request).link
-        items = link.own()[: link.given]
-        return json_response(listed(items, query.after, query.limit, query.order))
