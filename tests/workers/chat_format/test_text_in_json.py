@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.grammar_matcher import Bound
+from tests.support.patch_grammar import PATCH_GRAMMAR
 from workers.chat_format import NotQuotable, text_in_json
 
 BOUND = Bound.over(())
@@ -41,23 +42,6 @@ EXPRESSIONS = [
 ]
 FOLDED = [r"ab\n", "[a-c]n", "n."]
 TEXTS = st.text(st.sampled_from('aAbBnNxy \t\n\r"\\/*{}]-0123:kCé\U0001f600\x00\x1f'), max_size=8)
-PATCH = r"""
-start: begin_patch hunk+ end_patch
-begin_patch: "*** Begin Patch" LF
-end_patch: "*** End Patch" LF?
-hunk: add_hunk | delete_hunk | update_hunk
-add_hunk: "*** Add File: " filename LF add_line+
-delete_hunk: "*** Delete File: " filename LF
-update_hunk: "*** Update File: " filename LF change_move? change?
-filename: /(.+)/
-add_line: "+" /(.*)/ LF -> line
-change_move: "*** Move to: " filename LF
-change: (change_context | change_line)+ eof_line?
-change_context: ("@@" | "@@ " /(.+)/) LF
-change_line: ("+" | "-" | " ") /(.*)/ LF
-eof_line: "*** End of File" LF
-%import common.LF
-"""
 """Of the shape of the grammar that coding agents send for their patches."""
 
 
@@ -99,7 +83,7 @@ def test_a_literal_takes_the_same_texts(literal: str, fold: bool, text: str) -> 
     ],
 )
 def test_a_grammar_of_patches_takes_the_same_texts(text: str) -> None:
-    plain = PATCH
+    plain = PATCH_GRAMMAR
     assert takes(text_in_json(plain), inside(text)) == takes(plain, text)
 
 
