@@ -48,7 +48,7 @@ from gateway.pool import Pool
 from gateway.pool.process import spare_engine
 from gateway.pool.supervisor import LocalPool
 from gateway.served.always_loaded import AlwaysLoaded
-from gateway.served.first_look import look
+from gateway.served.first_look import FirstLook
 from gateway.served.loader import ModelLoader, Resident
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.protocols import Loader
@@ -105,13 +105,14 @@ class Gateway:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
         self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
+        look = FirstLook(os.environ, self._busy)
         pools: list[Pool]
         self._loader: Loader
         if plan is None:
-            pools = [pool or local_pool(config)]
+            pools = [pool or local_pool(config, look=look)]
             self._loader = AlwaysLoaded(names[0], pools[0], time.monotonic_ns, self.metrics.loads)
         else:
-            residents = _residents(plan, make or local_pool)
+            residents = _residents(plan, make or partial(local_pool, look=look))
             pools = [resident.pool for resident in residents]
             self._loader = ModelLoader(
                 plan.budget, residents, time.monotonic_ns, self.metrics.loads, config.queue_timeout
@@ -129,6 +130,10 @@ class Gateway:
         self._loops: list[asyncio.Task[None]] = []
         """Without one of these some requests would wait for ever."""
         self._watching: list[asyncio.Task[None]] = []
+
+    def _busy(self) -> bool:
+        """Return whether any model computes something."""
+        return any(served.dispatcher.stats.running() for served in self.registry.models)
 
     def _served(self, entry: ModelEntry, pool: Pool) -> ServedModel:
         """A model with a dispatcher of its own."""
@@ -301,7 +306,7 @@ def _residents(plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> list[
     return residents
 
 
-def local_pool(config: Config, first: int = 0) -> LocalPool:
+def local_pool(config: Config, first: int = 0, *, look: FirstLook) -> LocalPool:
     """Processes of this machine; ``first`` is the number of the first one."""
     return LocalPool(
         config.worker_spec(),
@@ -310,5 +315,5 @@ def local_pool(config: Config, first: int = 0) -> LocalPool:
         step_s=config.step_timeout,
         spare=spare_engine if config.spare else None,
         first=first,
-        settle=lambda spec: look(config, spec, os.environ),
+        settle=partial(look, config),
     )

@@ -13,7 +13,7 @@ weights stay mapped.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ import msgspec
 
 from gateway.config import tuning_profile
 from gateway.config.config import Config
-from gateway.config.tuning_profile import Tuned
-from gateway.model_files import gguf, memory_check, memory_estimate
+from gateway.config.tuning_profile import Fingerprint, Tuned
+from gateway.model_files import gguf, memory_check, memory_estimate, shape
 from gateway.system.host import this_machine
 from workers.protocol import (
     FromMeasurer,
@@ -92,46 +92,84 @@ def repackable(model: Path) -> bool:
     return memory_estimate.repacked(found, found.tensors, memory_check.processor()) > 0
 
 
-async def look(config: Config, spec: WorkerSpec, environment: Mapping[str, str]) -> WorkerSpec:
-    """Return ``spec`` with what is faster here, as far as ``config`` leaves it open.
+class FirstLook:
+    """Measures models one after the other, and none while others answer."""
 
-    Never fails: what can't be measured stays as it is, and is tried again next time.
-    """
-    open_ = undecided(config)
-    if not open_:
-        return spec
-    try:
-        mark = await asyncio.to_thread(tuning_profile.fingerprint, config.model)
-        path = tuning_profile.path_for(config.model, mark, environment).with_suffix(".auto.toml")
-    except (OSError, RuntimeError):
-        return spec
+    def __init__(self, environment: Mapping[str, str], busy: Callable[[], bool]) -> None:
+        """``busy``: tells if any model is at work, whose cores a measurement would share."""
+        self._environment = environment
+        self._busy = busy
+        self._one = asyncio.Lock()
+
+    async def __call__(self, config: Config, spec: WorkerSpec) -> WorkerSpec:
+        """Return ``spec`` with what is faster here, as far as ``config`` leaves it open.
+
+        Never fails: what can't be measured now stays as it is, and is tried again next time.
+        """
+        open_ = undecided(config)
+        if not open_:
+            return spec
+        try:
+            mark = await asyncio.to_thread(tuning_profile.fingerprint, config.model)
+            path = tuning_profile.path_for(config.model, mark, self._environment)
+        except (OSError, RuntimeError):
+            return spec
+        path = path.with_suffix(".auto.toml")
+        async with self._one:
+            options = await _remembered(path, mark, config)
+            if not open_ <= options.keys():
+                options = await self._measured(path, mark, config, spec, open_)
+        return _with(spec, {name: options[name] for name in open_ & options.keys()})
+
+    async def _measured(
+        self, path: Path, mark: Fingerprint, config: Config, spec: WorkerSpec, open_: frozenset[str]
+    ) -> Mapping[str, Any]:
+        """What was found, and is remembered; nothing if it could not be measured."""
+        if self._busy() or await asyncio.to_thread(encodes, config.model):
+            return {}
+        name = config.model_name
+        log.info("model '%s': measuring once how it is fastest on this machine", name)
+        try:
+            chosen = await _measure(config, spec, open_)
+        except Unmeasured as reason:
+            log.warning("model '%s': not measured how it is fastest: %s", name, reason)
+            return {}
+        options = {key: value for key, value in chosen.options().items() if key in open_}
+        if self._busy():
+            return options
+        machine = await asyncio.to_thread(this_machine)
+        tuned = Tuned(mark, machine, config.n_gpu_layers, options)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        remember = partial(tuning_profile.write, by="forge serve")
+        try:
+            await asyncio.to_thread(remember, path, tuned, config.model.absolute(), now, {})
+        except OSError as error:
+            log.warning("can't remember in %s what was measured: %s", path, error.strerror)
+        return options
+
+
+async def _remembered(path: Path, mark: Fingerprint, config: Config) -> Mapping[str, Any]:
+    """What was measured of this model on this machine; nothing if that is not known."""
     machine = await asyncio.to_thread(this_machine)
     with contextlib.suppress(FileNotFoundError, tuning_profile.Unusable):
         known = await asyncio.to_thread(tuning_profile.read, path)
-        same = known.model == mark and known.differs(machine, config) is None
-        if same and open_ <= known.options.keys():
-            return _with(spec, {name: known.options[name] for name in open_})
-    try:
-        log.info("model '%s': measuring once how it is fastest on this machine", config.model_name)
-        chosen = await _measure(config, spec, open_)
-    except Unmeasured as reason:
-        log.warning("model '%s': not measured how it is fastest: %s", config.model_name, reason)
-        return spec
-    options = {name: value for name, value in chosen.options().items() if name in open_}
-    tuned = Tuned(mark, machine, config.n_gpu_layers, options)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    remember = partial(tuning_profile.write, by="forge serve")
-    try:
-        await asyncio.to_thread(remember, path, tuned, config.model.absolute(), now, {})
-    except OSError as error:
-        log.warning("can't remember in %s what was measured: %s", path, error.strerror)
-    return _with(spec, options)
+        if known.model == mark and known.differs(machine, config) is None:
+            return known.options
+    return {}
 
 
 def _with(spec: WorkerSpec, options: Mapping[str, Any]) -> WorkerSpec:
     repack = options["repack"] != "off" if "repack" in options else spec.repack
     flash_attn = options.get("flash_attn", spec.flash_attn)
     return msgspec.structs.replace(spec, repack=repack, flash_attn=flash_attn)
+
+
+def encodes(model: Path) -> bool:
+    """Return whether the model computes embeddings alone, of which no speed is measured."""
+    try:
+        return shape.shape(gguf.read(model)).encoder
+    except (gguf.Unreadable, OSError):
+        return False
 
 
 async def _measure(config: Config, spec: WorkerSpec, open_: frozenset[str]) -> Kernels:
@@ -186,7 +224,8 @@ async def _cost(spec: WorkerSpec, way: Kernels) -> float:
         async with asyncio.timeout(PATIENCE_S), _measurer(spec) as ask:
             decode = await ask(Measure("decode", [STREAMS], PART_S, DEPTH))
             prefill = await ask(Measure("prefill", [min(PROMPT, spec.batch)], PART_S))
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
+        # Also what a process says that is no answer, for instance at its very start.
         raise Unmeasured(str(error) or "it took too long") from error
     return request_s(decode, prefill)
 

@@ -218,7 +218,7 @@ class Engine:
             streams = [s for s in candidates if s.lacks == 1]
             prompts = [s for s in candidates if s.lacks > 1]
             if len(prompts) > 1:
-                prompts.sort(key=partial(turn, token_s=self._budget.token_s))
+                prompts.sort(key=partial(turn, prompt_s=self._budget.prompt_s))
             served, prefill, inputs = self._shares(streams, prompts)
             counts = plan(served, self._budget.batch, prefill, self._context.rows)
             room = self._kv.geometry.total - self._kv.used

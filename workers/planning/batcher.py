@@ -12,7 +12,7 @@ Rows of logits are one more budget. Most sequences want one, after their last to
 own tokens are to be judged wants one after each, and is computed in steps of what it gets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -62,13 +62,13 @@ def plan(sequences: Sequence[Computable], budget: int, prefill: int, rows: int) 
     return counts
 
 
-def turn(sequence: Computable, token_s: float) -> float:
+def turn(sequence: Computable, prompt_s: Callable[[int, int], float]) -> float:
     """Its place among those that lack tokens, in seconds: the smallest comes first.
 
-    ``token_s``: what each token costs. A prompt lets those pass that came later and would be done
-    before it even had it been alone.
+    ``prompt_s``: the seconds that so many tokens cost after so many others. A prompt lets those
+    pass that came later and would be done before it even had it been alone.
     """
-    return sequence.rank + token_s * sequence.lacks
+    return sequence.rank + prompt_s(sequence.lacks, sequence.computed)
 
 
 def rows_of(sequence: Computable, count: int) -> int:

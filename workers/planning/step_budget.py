@@ -103,10 +103,11 @@ class Costs(NamedTuple):
 
     def tokens(self, ms: float, depth: int) -> float:
         """Return how many tokens of such a prompt take ``ms``: the inverse of :meth:`prompt`."""
+        if ms <= 0:
+            return 0.0
         first = self.token + self.read * depth
-        if not first and not self.read:
-            return math.inf
-        return 2 * max(ms, 0.0) / (first + math.sqrt(first * first + 2 * self.read * max(ms, 0.0)))
+        divisor = first + math.sqrt(first * first + 2 * self.read * ms)
+        return 2 * ms / divisor if divisor else math.inf
 
 
 class Backlog(NamedTuple):
@@ -206,10 +207,9 @@ class StepBudget:
             spare, least = LONGEST_MS - costs.base, min(room, WORTHWHILE)
         return max(least, int(min(room, costs.tokens(spare, backlog.depth) + 1e-6)))
 
-    @property
-    def token_s(self) -> float:
-        """Seconds that a token of a prompt costs; 0 as long as that is not known."""
-        return self._times.fit().token / 1000 if self._knows_prefill else 0.0
+    def prompt_s(self, tokens: int, depth: int) -> float:
+        """Seconds that ``tokens`` of a prompt cost after ``depth`` others; 0: not known yet."""
+        return self._times.fit().prompt(tokens, depth) / 1000 if self._knows_prefill else 0.0
 
 
 def _spare(costs: Costs, decodes: int, backlog: Backlog, patience: Patience) -> float:

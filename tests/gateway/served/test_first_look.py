@@ -1,17 +1,23 @@
 """Measurements at the first load of a model, on real llama.cpp."""
 
+import asyncio
+import itertools
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gguf import PoolingType
 
 from gateway.config import tuning_profile
 from gateway.config.config import Config
 from gateway.config.pool_shape import SMALL
-from gateway.served.first_look import look, request_s, undecided
+from gateway.served.first_look import FirstLook, request_s, undecided
+from tests.support.encoder import encoder
 from tests.support.server import MODEL
+from workers.protocol import WorkerSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +29,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(MODEL, path)
     os.truncate(path, SMALL)
     return path
+
+
+async def look(
+    config: Config, environment: dict[str, str], busy: Callable[[], bool] = lambda: False
+) -> WorkerSpec:
+    return await FirstLook(environment, busy)(config, config.worker_spec())
 
 
 def remembered(home: Path) -> list[Path]:
@@ -58,7 +70,7 @@ async def test_it_is_measured_once_and_remembered(
 ) -> None:
     caplog.set_level(logging.INFO, "forge.models")
     config, environment = Config(model=large), {"XDG_CONFIG_HOME": str(tmp_path)}
-    first = await look(config, config.worker_spec(), environment)
+    first = await look(config, environment)
     assert "model 'large'" in caplog.text
     (path,) = remembered(tmp_path)
     tuned = tuning_profile.read(path)
@@ -72,18 +84,18 @@ async def test_it_is_measured_once_and_remembered(
     other = {**tuned.options, "repack": "off" if first.repack else "on"}
     changed = tuning_profile.Tuned(tuned.model, tuned.machine, tuned.n_gpu_layers, other)
     tuning_profile.write(path, changed, large, "", {})
-    again = await look(config, config.worker_spec(), environment)
+    again = await look(config, environment)
     assert again.repack is not first.repack
     assert not caplog.text
 
 
 async def test_another_machine_measures_anew(large: Path, tmp_path: Path) -> None:
     config, environment = Config(model=large, flash_attn="on"), {"XDG_CONFIG_HOME": str(tmp_path)}
-    await look(config, config.worker_spec(), environment)
+    await look(config, environment)
     (path,) = remembered(tmp_path)
     path.write_text(path.read_text().replace("cores = ", "cores = 1"))
     before = path.read_text()
-    spec = await look(config, config.worker_spec(), environment)
+    spec = await look(config, environment)
     assert remembered(tmp_path) == [path]
     assert path.read_text() != before
     assert spec.flash_attn == "on"
@@ -97,9 +109,7 @@ async def test_a_model_that_cannot_be_measured_stays_as_it_is(
     broken.write_bytes(b"GGUF")
     os.truncate(broken, SMALL)
     config = Config(model=broken)
-    assert await look(config, config.worker_spec(), {"XDG_CONFIG_HOME": str(tmp_path)}) == (
-        config.worker_spec()
-    )
+    assert await look(config, {"XDG_CONFIG_HOME": str(tmp_path)}) == (config.worker_spec())
     assert "not measured" in caplog.text
     assert remembered(tmp_path) == []
 
@@ -109,6 +119,61 @@ async def test_a_folder_that_cannot_be_written_is_no_failure(
 ) -> None:
     (tmp_path / "forge").write_text("no folder")
     config = Config(model=large, flash_attn="on")
-    spec = await look(config, config.worker_spec(), {"XDG_CONFIG_HOME": str(tmp_path)})
+    spec = await look(config, {"XDG_CONFIG_HOME": str(tmp_path)})
     assert spec.flash_attn == "on"
     assert "can't remember" in caplog.text
+
+
+async def test_nothing_is_measured_while_others_answer(
+    large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their cores are not free; what they disturbed is used, and not remembered."""
+    config, environment = Config(model=large, repack="off"), {"XDG_CONFIG_HOME": str(tmp_path)}
+    caplog.set_level(logging.INFO, "forge.models")
+    assert await look(config, environment, busy=lambda: True) == config.worker_spec()
+    assert not caplog.text
+    later = itertools.chain([False], itertools.repeat(True))
+    await look(config, environment, busy=lambda: next(later))
+    assert "flash attention" in caplog.text
+    assert remembered(tmp_path) == []
+
+
+async def test_a_model_of_embeddings_is_not_measured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each load would try it in vain."""
+    path = tmp_path / "encoder.gguf"
+    encoder(path, PoolingType.MEAN)
+    os.truncate(path, SMALL)
+    config = Config(model=path)
+    assert undecided(config)
+    assert await look(config, {"XDG_CONFIG_HOME": str(tmp_path)}) == config.worker_spec()
+    assert not caplog.text
+
+
+async def test_two_at_once_are_measured_one_after_the_other(
+    large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second finds what the first has measured, if it is the same model."""
+    caplog.set_level(logging.INFO, "forge.models")
+    config = Config(model=large, repack="off")
+    first_look = FirstLook({"XDG_CONFIG_HOME": str(tmp_path)}, lambda: False)
+    specs = await asyncio.gather(*(first_look(config, config.worker_spec()) for _ in range(2)))
+    assert specs[0] == specs[1]
+    assert caplog.text.count("measuring once") == 1
+
+
+async def test_a_process_that_says_something_else_is_no_failure(
+    large: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """For instance a module of the site that prints when Python starts."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("print('hello', flush=True)")
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    config = Config(model=large)
+    assert await look(config, {"XDG_CONFIG_HOME": str(tmp_path)}) == config.worker_spec()
+    assert "not measured" in caplog.text

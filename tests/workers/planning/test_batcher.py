@@ -93,23 +93,27 @@ def test_budget_smaller_than_the_prompts() -> None:
 PER_TOKEN_S = 0.01
 
 
+def prompt_s(tokens: int, depth: int) -> float:
+    return PER_TOKEN_S * tokens
+
+
 def test_short_ones_pass_a_long_one() -> None:
     """Ten prompts that come right after a long one do not wait for it."""
     long = Work(0, 4000, rank=0.0)
     short = [Work(0, 50, rank=0.1 * i) for i in range(1, 11)]
-    by_turn = sorted([long, *short], key=lambda work: turn(work, PER_TOKEN_S))
+    by_turn = sorted([long, *short], key=lambda work: turn(work, prompt_s))
     assert by_turn == [*short, long]
 
 
 def test_equals_are_served_as_they_came() -> None:
     works = [Work(0, 50, rank=rank) for rank in (3.0, 1.0, 2.0)]
-    by_turn = sorted(works, key=lambda work: turn(work, PER_TOKEN_S))
+    by_turn = sorted(works, key=lambda work: turn(work, prompt_s))
     assert [work.rank for work in by_turn] == [1.0, 2.0, 3.0]
 
 
 def test_what_is_computed_counts_no_more() -> None:
     begun = Work(3990, 10, rank=1.0)
-    assert turn(begun, PER_TOKEN_S) < turn(Work(0, 50, rank=0.9), PER_TOKEN_S)
+    assert turn(begun, prompt_s) < turn(Work(0, 50, rank=0.9), prompt_s)
 
 
 @settings(max_examples=50, deadline=None)
@@ -126,7 +130,7 @@ def test_nobody_starves(short: int, long: int, pressure: float) -> None:
         while arrived * short * PER_TOKEN_S / pressure <= now:
             works.append(Work(0, short, rank=arrived * short * PER_TOKEN_S / pressure))
             arrived += 1
-        first = min((w for w in works if w.lacks), key=lambda w: turn(w, PER_TOKEN_S))
+        first = min((w for w in works if w.lacks), key=lambda w: turn(w, prompt_s))
         first.computed += 1
         first.lack -= 1
         now += PER_TOKEN_S

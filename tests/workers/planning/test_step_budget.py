@@ -1,5 +1,6 @@
 """Chunks of prompts follow from what steps took: on machines whose steps are known."""
 
+import math
 import random
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from workers.planning.step_budget import (
     TILE_MS,
     WORTHWHILE,
     Backlog,
+    Costs,
     StepBudget,
     StepTimes,
 )
@@ -216,6 +218,32 @@ def test_long_prompts_have_wider_steps_and_many_do() -> None:
     assert narrow < TILE_MS
     assert TILE_MS < long <= BACKLOG_SHARE * (sum(document(used_to(0), 0, 1500)) + 200)
     assert long < many <= BACKLOG_MS
+
+
+@pytest.mark.parametrize(
+    "costs", [Costs(), Costs(1500, 0, 0, 0.01), Costs(1, 0, 2), Costs(1, 0, 2, 0.1)]
+)
+@pytest.mark.parametrize("ms", [-500.0, 0.0, 1e-12, 1.0, 1e9])
+@pytest.mark.parametrize("depth", [0, 4000])
+def test_tokens_are_found_for_any_time(costs: Costs, ms: float, depth: int) -> None:
+    found = costs.tokens(ms, depth)
+    if ms <= 0:
+        assert found == 0
+    elif costs == Costs():
+        assert found == math.inf
+    else:
+        assert costs.prompt(found, depth) == pytest.approx(ms)
+
+
+def test_a_machine_whose_steps_take_a_second_goes_on() -> None:
+    """Short prompts at great depth leave the fit a token that costs nothing by itself."""
+    for seed in range(60):
+        dice, budget = random.Random(seed), StepBudget(512)
+        for _ in range(64):
+            count, depth = dice.randint(2, 12), dice.randint(1500, 4000)
+            ms = (1500 + 40 * count) * dice.uniform(0.9, 1.1)
+            budget.learn(0, count, ms, count * (depth + count / 2))
+        assert budget.prefill(0, Backlog(1, 0, 500)) == WORTHWHILE
 
 
 def test_a_given_target_holds_however_much_waits() -> None:
