@@ -124,7 +124,7 @@ class FirstLook:
     async def _measured(
         self, path: Path, mark: Fingerprint, config: Config, spec: WorkerSpec, open_: frozenset[str]
     ) -> Mapping[str, Any]:
-        """What was found, and is remembered; nothing if it could not be measured."""
+        """Measure, and remember; return the options found, nothing if there is none."""
         if self._busy() or await asyncio.to_thread(encodes, config.model):
             return {}
         name = config.model_name
@@ -149,7 +149,7 @@ class FirstLook:
 
 
 async def _remembered(path: Path, mark: Fingerprint, config: Config) -> Mapping[str, Any]:
-    """What was measured of this model on this machine; nothing if that is not known."""
+    """Return the options measured of this model on this machine; nothing if none are known."""
     machine = await asyncio.to_thread(this_machine)
     with contextlib.suppress(FileNotFoundError, tuning_profile.Unusable):
         known = await asyncio.to_thread(tuning_profile.read, path)
