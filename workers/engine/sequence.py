@@ -95,7 +95,8 @@ class EngineSequence:
         self._banned = [
             token for token, bias in request.params.sampling.logit_bias if bias == -math.inf
         ]
-        self._text = AnswerText(model.pieces, voice, request.params.stop, ends)
+        turn_ends = () if self._ignore_eos else ends
+        self._text = AnswerText(model.pieces, voice, request.params.stop, turn_ends)
         wanted = request.params.max_tokens
         room = limit - len(prompt)
         self.max_tokens = room if wanted is None else min(wanted, room)
