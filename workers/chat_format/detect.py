@@ -13,6 +13,7 @@ from workers.chat_format.families import (
     DEEPSEEK,
     DEEPSEEK_FENCED,
     FUNCTION_TAG,
+    FUNCTOOLS,
     HARMONY,
     HERMES,
     LLAMA3,
@@ -75,7 +76,7 @@ def _generic(source: str) -> CallFormat:
 def _native(source: str) -> CallFormat | None:
     """The family of a template that knows tools, calls and results, if it is one of ours."""
     role = re.search(r"""["'](tool|ipython)["']""", source)
-    if role is None or not re.search(r"\btools\b", source):
+    if role is None or not re.search(r"\btools\b|functools\[", source):
         return None
     found = _family(source)
     if found is None:
@@ -112,6 +113,8 @@ def _family(source: str) -> tuple[str, Layout, TemplateTools] | None:
         if "[ARGS]" in source:
             return "mistral-args", MISTRAL_ARGS, native
         return "mistral", array("[TOOL_CALLS]", " " if "[TOOL_CALLS] [" in source else ""), native
+    if "functools[" in source:
+        return "firefunction", FUNCTOOLS, TemplateTools()
     if re.search(r"<parameter=|<arg_key>", source):
         return None  # arguments as XML
     if ">>>" in source and re.search(r"all(\\n|\n)", source):
