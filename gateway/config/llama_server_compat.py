@@ -70,7 +70,7 @@ NOTES = {
     "api_key": "one key; several are in --api-key-file",
     "api_key_file": "TOML, with limits for each key",
     "cors_origin": "none unless it is set",
-    "metrics": "on unless --no-metrics is set",
+    "metrics": "on unless --no-metrics is set; its names come with --llamacpp-metrics",
 }
 
 

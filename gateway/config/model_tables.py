@@ -21,7 +21,7 @@ OF_THE_SERVER = frozenset({
     "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
     "queue_timeout", "preempt", "quantum", "max_body", "max_connections", "header_timeout",
     "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "api_key", "api_key_file",
-    "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "page", "log_level", "log_format",
+    "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page", "log_level", "log_format",
     "log_prompts", "spare",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""

@@ -90,6 +90,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "ssl_certfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "cors_origin": ("*", "http://a", "https://B:443, http://c:1", ("https://b", "http://c:1")),
     "metrics": (True, "true", "false", False),
+    "llamacpp_metrics": (False, "false", "true", True),
     "page": (True, "true", "false", False),
     "log_level": ("debug", "info", "error", "error"),
     "log_format": ("console", "console", "json", "json"),
