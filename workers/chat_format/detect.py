@@ -60,9 +60,25 @@ def starts_thinking(chat_format: ChatFormat, prompt: str) -> bool:
 def _thoughts(source: str) -> Thoughts | None:
     if _is_harmony(source):
         return _HARMONY_THOUGHTS
-    return next(
-        (Thoughts(*tags) for tags in _TAGS if any(tag.rstrip() in source for tag in tags)), None
-    )
+    for tags in _TAGS:
+        if any(tag.rstrip() in source for tag in tags):
+            return Thoughts(*tags, space=_space(source, *tags))
+    return None
+
+
+def _space(source: str, opening: str, closing: str) -> tuple[str, str]:
+    """Return the white space that a template writes before and after the end of a thought.
+
+    It is read where the template writes an earlier thought. One that only cuts them off, and begins
+    a thought with a line, gets the lines that all others have.
+    """
+    line = r"\\n"
+    found = re.findall(f"((?:{line})*){re.escape(closing)}((?:{line})*)", source)
+    before = min((run for run, _ in found if run), key=len, default="")
+    after = max((run for _, run in found), key=len, default="")
+    if not (before or after) and re.search(re.escape(opening) + line, source):
+        before, after = r"\n", r"\n\n"
+    return before.replace(r"\n", "\n"), after.replace(r"\n", "\n")
 
 
 def _is_harmony(source: str) -> bool:

@@ -17,11 +17,19 @@ class Thoughts:
     closing: str
     begun: bool = False
     """True if the prompt has some of the thought: the space that comes next is part of it."""
+    space: tuple[str, str] = ("", "")
+    """The white space that the template writes before the closing tag and after it."""
 
     @property
     def marks(self) -> list[str]:
         """The parts of the tags that may be control tokens: "<a>b" is one and text."""
         return re.findall(r"<[^<>]+>|\[[^\[\]]+\]", self.opening + self.closing)
+
+    @property
+    def end(self) -> str:
+        """The end of a thought as the template writes it."""
+        before, after = self.space
+        return before + self.closing + after
 
     def grammar(self, special: Callable[[str], str], *, thinking: bool, calls: bool = False) -> str:
         """Rules that define ``start``: a ``thought`` and then ``answer``.
@@ -77,6 +85,11 @@ class ThoughtSplitter:
         else:
             self._state = _SplitterState.START
         self._held = ""
+
+    @property
+    def thinking(self) -> bool:
+        """Return whether a thought is open."""
+        return self._state in (_SplitterState.OPENED, _SplitterState.THOUGHT)
 
     def push(self, text: str) -> tuple[str, str]:
         """The parts that the text released."""

@@ -1,8 +1,8 @@
 """llama-server's metrics under its own names, for dashboards and alerts that were made for it.
 
-All models of a server are one here, as there. Rates are those since the scrape before. What differs:
-a request is counted at its end, a prompt's time runs from its slot to its first token, and the
-longest sequence is a gauge.
+All models of a server are one here, as there. Rates are those since the scrape before. What
+differs: a request is counted at its end, a prompt's time runs from its slot to its first token, and
+the longest sequence is a gauge.
 """
 
 from collections.abc import Iterable, Iterator

@@ -55,6 +55,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "yarn_attn_factor": (0.5, "-1", "2", 2.0),
     "yarn_beta_slow": (0.5, "-1", "2", 2.0),
     "yarn_beta_fast": (0.5, "-1", "32", 32.0),
+    "reasoning_budget": (0, "-1", "2048", 2048),
+    "reasoning_budget_message": ("a", "b", "That will do.", "That will do."),
     "chat_template": ("{{ 1 }}", "{{ 2 }}", "{{ 3 }}", "{{ 3 }}"),
     "chat_template_file": (
         f"{HERE}/test_api_keys.py",
@@ -243,6 +245,8 @@ BAD: list[tuple[str, str]] = [
     ("yarn_beta_fast", "1e7"),
     ("rope_freq_base", "-1"),
     ("rope_freq_scale", "nan"),
+    ("reasoning_budget", "-2"),
+    ("reasoning_budget", "2147483648"),
     ("chat_template", ""),
     ("chat_template_file", "nowhere.jinja"),
     ("chat_template_file", "/"),

@@ -115,7 +115,7 @@ def test_text_unless_json_is_asked_for(compatible: httpx.Client, accept: str | N
     assert response.headers["content-type"].startswith("text/plain; version=")
     assert int(response.headers["process-start-time-unix"]) > 0
     assert "forge_requests_total" in response.text, "beside Forge's own"
-    assert COUNTERS | GAUGES == told(response.text).keys()
+    assert told(response.text).keys() == COUNTERS | GAUGES
     json = compatible.get("/metrics", headers={"Accept": "application/json"})
     assert json.json()["queue_depth"] == 0
 
