@@ -8,6 +8,9 @@ from enum import Enum, auto
 from workers.chat_format.lark import literal, until
 from workers.output.detokenizer import open_tail
 
+MOST_SPACE = 8
+"""Characters of white space after a thought that a form allows: small models write it for ever."""
+
 
 @dataclass(frozen=True)
 class Thoughts:
@@ -39,7 +42,8 @@ class Thoughts:
         ``thinking``: the prompt ended inside a thought, which has to be closed; otherwise the model
         may begin one or not. ``special``: see :meth:`CallFormat.grammar`.
         """
-        closed = until("thought_text", self.closing, special) + "THOUGHT_SPACE: /[ \\t\\r\\n]*/\n"
+        space = f"THOUGHT_SPACE: /[ \\t\\r\\n]{{0,{MOST_SPACE}}}/\n"
+        closed = until("thought_text", self.closing, special) + space
         if thinking:
             start = "start: thought answer" + (" | call_in_thought\n" if calls else "\n")
             return start + "thought: thought_text THOUGHT_SPACE\n" + closed

@@ -9,7 +9,7 @@ import pytest
 from tests.support.engine_driver import DirectSandbox, Driver, driver, generate, with_params
 from tests.support.thinking import END, THINKS
 from tests.workers.engine.test_engine_constraints import WEATHER, heard
-from tests.workers.engine.test_engine_drafts import Guessing
+from tests.workers.engine.test_engine_drafts import Guessing, told
 from workers.chat_format import detect
 from workers.input_processor import InputProcessor
 from workers.llama import Model
@@ -121,7 +121,7 @@ def test_resumed_at_every_token(
     text, reasoning, calls, reason = heard(thinker, 1)
     assert reasoning
     assert logprobs is None or len(whole.logprobs) >= len(whole.ids) - 1
-    for cut in range(1, len(whole.ids)):
+    for cut in range(1, min(5 + len(END) + 3, len(whole.ids))):
         resume = tuple(whole.ids[:cut])
         rest = thinker.alone(thought(10 + cut, 5, prompt, resume=resume, **more))
         assert [*resume, *rest.ids] == whole.ids
@@ -210,7 +210,7 @@ def test_drafts_change_nothing(guesser: tuple[Driver, Guessing], right: bool) ->
     made, drafting = guesser
     plain, endless = made.alone(thought(1, 8)), made.alone(thought(2, None))
     known = plain.ids if right else endless.ids
-    drafting.guess = lambda stream: known[stream.sampled + 1 : stream.sampled + 6]
+    drafting.guess = told(known)
     drafted = made.alone(thought(3, 8))
     assert (drafted.ids, drafted.text) == (plain.ids, plain.text)
-    assert drafted.accepted > 0
+    assert drafted.deltas < plain.deltas, "some were right"
