@@ -95,7 +95,7 @@ def test_steps_of_workers_that_are_gone_count() -> None:
         [Load(steps=1, sequences=4), Load(steps=2, sequences=2)],
     ):
         found = [replace(status, id=at, load=load) for at, load in enumerate(loads)]
-        desk.pool.workers = lambda found=found: found  # type: ignore[misc]
+        desk.pool.workers = lambda found=found: found  # type: ignore[misc, method-assign]
         counts = told(render(metrics.collect(), openmetrics=False).decode())
         seen.append((counts["n_decode_total"], counts["n_busy_slots_per_decode"]))
     assert seen == [(10, 2.5), (20, 2), (25, 45 / 25), (25, 45 / 25), (28, 51 / 28)]
