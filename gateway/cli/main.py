@@ -25,7 +25,7 @@ from gateway.cli.quantize import options as quantize_options
 from gateway.cli.tune import options
 from gateway.config import llama_server_compat, model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
-from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
+from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError, NotNow
 from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES
 from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
@@ -88,6 +88,7 @@ def serve(given: dict[str, Any], file: Path | None) -> int:
         "serve",
         lambda: _serve(given, file),
         refused=(ConfigError,),
+        failed=(NotNow,),
         interrupted=model_commands.KEPT,
     )
 
@@ -123,7 +124,7 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
             stack.enter_context(sock)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         failure = runner.run(serve(config, socks, keyring, tls, plan=plan, manager=manager))
-    return Exit.OK if failure is None else console.fail("serve", failure)
+    return Exit.OK if failure is None else console.fail("serve", failure, Exit.FAILED)
 
 
 def tune(given: dict[str, Any], file: Path | None) -> int:

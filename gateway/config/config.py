@@ -25,7 +25,7 @@ from gateway.core.header_priority import HeaderRule, header_rules
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
-__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError"]
+__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "NotNow"]
 
 MIB = 1024 * 1024
 MOST_CACHE_RAM = 8192
@@ -40,6 +40,10 @@ class ConfigError(Exception):
 
 def _sendable(secret: SecretStr) -> SecretStr:
     """A secret must survive a header; an empty one is a mistake, not an open door."""
+class NotNow(ConfigError):
+    """The options are right, and the machine lacks what they need; another attempt may find it."""
+
+
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
         raise ValueError("must be visible ASCII characters without spaces, one at least")
     return secret
