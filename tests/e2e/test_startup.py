@@ -124,6 +124,31 @@ def test_sources_of_settings(start_server: Start, tmp_path: Path) -> None:
     server.stop()
 
 
+def test_a_command_line_of_llama_server(start_server: Start) -> None:
+    """Each option has its meaning, or a line that says why not; the answer is a model's."""
+    line = "-np 3 -ub 512 -c 2048 --jinja -fa --no-webui --slots -cmoe -ot output=CPU -lv 2"
+    chat = ("--chat-template", "chatml", "--cors-origins", "localhost", "--reranking")
+    server = start_server("--workers", "1", *line.split(), *chat)
+    (worker,) = server.workers()
+    assert worker["slots"] == 3
+    with server.client() as client:
+        assert client.get("/").status_code == 404, "there is no page"
+        said = {"messages": [{"role": "user", "content": "Hi"}]}
+        written = client.post("/apply-template", json=said).json()["prompt"]
+        assert written == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+        assert CHAT.ask(client, max_tokens=3).text
+    told = server.stderr
+    for note in (
+        "-np 3, llama-server's, is taken as --slots 3",
+        "-ub 512, llama-server's, is taken as --batch 512",
+        "--jinja, llama-server's, is left out",
+        "--slots, llama-server's, is left out",
+        "--reranking, llama-server's, is left out",
+    ):
+        assert f"forge serve: {note}" in told
+    server.stop()
+
+
 def test_help_and_version() -> None:
     for arguments in (("--version",), ("serve", "--version")):
         done = forge(*arguments)
@@ -158,7 +183,10 @@ BAD_SETTINGS = [
 ]
 PASSING = [
     (("--host", "203.0.113.1"), "--port"),
+    (("--workers", "4096"), "--model"),
+    (("--model", "hf:org/tiny"), "hf:org/tiny"),
 ]
+"""What another machine, another day or another network would do."""
 
 
 @pytest.mark.parametrize(("arguments", "named"), BAD_SETTINGS)
@@ -173,34 +201,6 @@ def test_bad_settings(arguments: tuple[str, ...], named: str) -> None:
     assert done.stdout == ""
 
 
-def test_bad_environment() -> None:
-    done = forge("serve", env={"FORGE_SLOTS": "none"})
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "FORGE_SLOTS" in line
-
-
-@pytest.mark.parametrize("arguments", [(), ("bake",), ("serve", "--colour", "red")])
-def test_bad_usage(arguments: tuple[str, ...]) -> None:
-    done = forge(*arguments)
-    (("--workers", "4096"), "--model"),
-    (("--model", "hf:org/tiny"), "hf:org/tiny"),
-    assert done.returncode == 2
-"""What another machine, another day or another network would do."""
-    assert done.stderr.startswith("usage: ")
-    assert "Traceback" not in done.stderr
-
-
-def test_port_in_use() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = forge("serve", "--port", str(port), "--model", str(MODEL))
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert f"127.0.0.1:{port}" in line
-
 @pytest.mark.parametrize(("arguments", "named"), PASSING)
 def test_what_may_pass_by_itself(tmp_path: Path, arguments: tuple[str, ...], named: str) -> None:
     """Exit code 1, after which a service manager tries again, and one line."""
@@ -214,6 +214,31 @@ def test_what_may_pass_by_itself(tmp_path: Path, arguments: tuple[str, ...], nam
     assert line.startswith("forge serve: error: ")
     assert named in line
 
+
+def test_bad_environment() -> None:
+    done = forge("serve", env={"FORGE_SLOTS": "none"})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "FORGE_SLOTS" in line
+
+
+@pytest.mark.parametrize("arguments", [(), ("bake",), ("serve", "--colour", "red")])
+def test_bad_usage(arguments: tuple[str, ...]) -> None:
+    done = forge(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_port_in_use() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = forge("serve", "--port", str(port), "--model", str(MODEL))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
 
 
 def corrupt(kind: str) -> bytes:

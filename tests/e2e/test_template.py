@@ -42,6 +42,7 @@ def test_it_is_used(start_server: Start, tmp_path: Path, by_file: bool) -> None:
         (("--chat-template", "{% if %}"), "template is broken: line 1: ", 1),
         (("--chat-template-file", "nowhere.jinja"), "--chat-template-file: expected a file of ", 2),
         (("--chat-template", "{{ x }}", "--chat-template-file", __file__), "none beside --chat", 2),
+        (("--chat-template", "no-such-name"), "--chat-template: expected a template in Jinja", 2),
     ],
 )
 def test_what_is_wrong_with_it_is_told(given: tuple[str, ...], reason: str, code: int) -> None:
