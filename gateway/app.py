@@ -17,6 +17,7 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.llama_server.embedding import LlamaEmbedding
 from gateway.api.llama_server.endpoints import LlamaServer
 from gateway.api.llama_server.state import LlamaState
 from gateway.api.messages import Messages
@@ -265,6 +266,7 @@ class Gateway:
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *LlamaServer(service).endpoints(),
+            *LlamaEmbedding(service).endpoints(),
             *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),
