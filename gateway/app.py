@@ -19,6 +19,7 @@ from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
 from gateway.api.messages import Messages
 from gateway.api.models import Models
+from gateway.api.ollama import Ollama, root
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
@@ -55,6 +56,7 @@ from gateway.served.protocols import Loader
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
+from gateway.served.use_observer import UseObserver
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
@@ -119,6 +121,7 @@ class Gateway:
             )
         self.registry = ModelRegistry(list(map(self._served, entries, pools)))
         self._loader.begin({each.name: each.dispatcher for each in self.registry.models})
+        self._observer.add(UseObserver(self._loader.used, names[0]))
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.registry.states))
         self.metrics.registry.add(FileStates(self.registry.file_states))
@@ -256,6 +259,7 @@ class Gateway:
             *Responses(service, archive).endpoints(),
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
+            *Ollama(service).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),
@@ -263,7 +267,7 @@ class Gateway:
             *Ops(service, self.metrics).endpoints(),
         ]
         keyed = not self.keyring.open
-        page = Dashboard(service, self.live).endpoints() if self.config.page else []
+        page = Dashboard(service, self.live).endpoints() if self.config.page else [root(None)]
         docs = Docs(partial(document, described, keyed=keyed)).endpoints()
         return [*described, *docs, *page]
 
