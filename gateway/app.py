@@ -19,7 +19,8 @@ from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
 from gateway.api.messages import Messages
 from gateway.api.models import Models
-from gateway.api.ollama import Ollama, root
+from gateway.api.ollama.endpoints import Ollama
+from gateway.api.ollama.presence import root
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops

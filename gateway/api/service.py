@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from gateway.api import body, token_ids
 from gateway.api.field_policy import IgnoredFields
+from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
 from gateway.core.errors import (
     ContextOverflow,
@@ -62,7 +63,7 @@ class Service:
         The only look-up of the model: it is passed on from here. Raises a BadRequest, or
         UnknownModel for a valid body.
         """
-        served = self.registry.get(raw.get("model"))
+        served = self._meant(raw.get("model"))
         complete = getattr(type_, "completed", None)
         strict = self.config.unknown_parameters == "refuse"
         open_ended: bool = getattr(type_, "open_ended", False)  # a dialect that grows by the month
@@ -75,6 +76,17 @@ class Service:
         if served is None:
             raise self.registry.unknown(raw["model"])
         return served, given
+
+    def _meant(self, name: object) -> ServedModel | None:
+        """Return the model of a name, which may be the one that Ollama's lists show.
+
+        Clients that learn the models' names there ask in other dialects, too.
+        """
+        served = self.registry.get(name)
+        if served is None and isinstance(name, str):
+            own = own_name(name, self.registry)
+            served = self.registry.get(own) if shown(own) == name else None
+        return served
 
     def parse_alone(
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]

@@ -24,7 +24,7 @@ from gateway.api.reply import Completion
 from gateway.api.ticket_stream import TicketStream
 from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
-from workers.protocol import Finished, Logprob, Started
+from workers.protocol import Delta, Finished, Logprob, Started
 
 
 class LineStream(TicketStream):
@@ -86,7 +86,7 @@ class AnswerWriter(ABC):
 
     # Parts of both.
 
-    def _lines(self, event: Any) -> list[Mapping[str, Any]]:
+    def _lines(self, event: Delta | Finished) -> list[Mapping[str, Any]]:
         """Return the lines for an event: its thought, its text, its calls, its end."""
         found: list[Mapping[str, Any]] = []
         text, extra = event.text, event.extra
@@ -95,7 +95,7 @@ class AnswerWriter(ABC):
         calls = self._calls.close() if text or thought else []
         if calls:
             found.append(self._chunk(self._said(calls=calls)))
-        if text or thought or logprobs.get("logprobs"):
+        if text or thought or logprobs:
             found.append({**self._chunk(self._said(text, thought)), **logprobs})
         for delta in () if extra is None else extra.calls:
             if calls := self._calls.take(delta):
@@ -116,7 +116,7 @@ class AnswerWriter(ABC):
         return {**head(self._model), **said, **end}
 
     def _probable(self, found: list[Logprob]) -> dict[str, Any]:
-        if not self._logprobs:
+        if not self._logprobs or not found:
             return {}
         return {"logprobs": [token_logprob(each) for each in found]}
 

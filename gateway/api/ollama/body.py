@@ -80,7 +80,7 @@ class OllamaBody(BaseModel):
         """Return a body with the defaults for what its options do not say."""
         return {**raw, "options": completed(raw.get("options"), defaults)}
 
-    def sampling(self) -> Options:
+    def chosen(self) -> Options:
         """Return the options, with the priority and the timeout of the body if it has some."""
         own = {"priority": self.priority, "timeout": self.timeout}
         said = {name: value for name, value in own.items() if value is not None}

@@ -22,6 +22,7 @@ from gateway.api.ollama.body import (
     OllamaGeneration,
 )
 from gateway.api.ollama.metrics import load_ns, total_ns
+from gateway.api.ollama.options import DEFAULTS
 from gateway.api.ollama.types import (
     OllamaChatChunk,
     OllamaEmbedding,
@@ -158,14 +159,14 @@ class Ollama:
         prompt: Prompt,
         size: int,
     ) -> Ticket:
-        options = given.sampling()
+        options = given.chosen()
         job = body.job(
             request,
             options,
             served.instructed((prompt,)),
             model=served.name,
             size=size,
-            temperature=1.0,  # that of Ollama is among the defaults of its options
+            temperature=DEFAULTS["temperature"],
             max_tokens=options.limit(),
             constraint=given.form(),
             logprobs=given.alternatives(),
@@ -214,7 +215,7 @@ class Ollama:
         One of few bytes needs no look. Before a model is known, and where what is left is still
         too long, the worker cuts.
         """
-        model, options = served.pool.model, given.sampling()
+        model, options = served.pool.model, given.chosen()
         if model is None or not isinstance(chat, Chat):
             return chat
         most = longest_prompt(_context(model, options.context()), options.limit())
@@ -272,7 +273,7 @@ class Ollama:
         wanted: Embedding,
         size: int,
     ) -> tuple[Ticket, list[Any]]:
-        options = given.sampling()
+        options = given.chosen()
         job = embedding_job(
             request,
             tuple(map(Text, inputs)),

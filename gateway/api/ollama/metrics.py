@@ -23,7 +23,7 @@ def metrics(ticket: Ticket) -> OllamaMetrics:
     pays for. If there are no others, prompt and answer share the time by their tokens.
     """
     usage, total, load = ticket.usage, total_ns(ticket), load_ns(ticket)
-    worked, later = total - load, ticket.later_tokens
+    worked, later = total - load, max(0, usage.completion - 1)
     first, ended = ticket.first_token_ns, ticket.ended_ns
     if first is None or ended is None:
         answered = 0
@@ -36,6 +36,7 @@ def metrics(ticket: Ticket) -> OllamaMetrics:
         "total_duration": total,
         "load_duration": load,
         "prompt_eval_count": usage.prompt,
+        "prompt_eval_cached_count": usage.cached,
         "prompt_eval_duration": worked - answered,
         "eval_count": usage.completion,
         "eval_duration": answered,

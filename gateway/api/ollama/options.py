@@ -34,7 +34,7 @@ class Options(SamplingBody):
     place = OLLAMA_OPTIONS
 
     num_predict: int | None = Field(None, ge=-2, le=MAX_TOKENS)
-    """The most tokens of an answer. Default, -1 and -2: what the context holds."""
+    """The most tokens of an answer. Default, and from 0 down: what the context holds."""
     num_ctx: int | None = Field(None, ge=-1, le=MAX_TOKENS)
     """The most tokens of prompt and answer together; no more than the model's context has."""
     num_keep: int | None = Field(None, ge=-1, le=MAX_TOKENS)
@@ -60,7 +60,7 @@ class Options(SamplingBody):
     def limit(self) -> int | None:
         if self.num_predict is None:
             return super().limit()
-        return self.num_predict if self.num_predict >= 0 else None
+        return self.num_predict if self.num_predict > 0 else None
 
     def context(self) -> int | None:
         """Return the most tokens of prompt and answer together; None: the model's context."""

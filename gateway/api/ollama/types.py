@@ -17,6 +17,8 @@ class OllamaMetrics(TypedDict):
     """Until it had a slot: it waited for its turn, or for its model."""
     prompt_eval_count: int
     """Tokens of the prompt, those that were computed before included."""
+    prompt_eval_cached_count: int
+    """How many of them those were: Forge's own field."""
     prompt_eval_duration: int
     eval_count: int
     """Tokens of the answer."""
@@ -59,6 +61,7 @@ class OllamaChatChunk(OllamaChunkHead):
     total_duration: NotRequired[int]
     load_duration: NotRequired[int]
     prompt_eval_count: NotRequired[int]
+    prompt_eval_cached_count: NotRequired[int]
     prompt_eval_duration: NotRequired[int]
     eval_count: NotRequired[int]
     eval_duration: NotRequired[int]
@@ -78,6 +81,7 @@ class OllamaGenerateChunk(OllamaChunkHead):
     total_duration: NotRequired[int]
     load_duration: NotRequired[int]
     prompt_eval_count: NotRequired[int]
+    prompt_eval_cached_count: NotRequired[int]
     prompt_eval_duration: NotRequired[int]
     eval_count: NotRequired[int]
     eval_duration: NotRequired[int]
