@@ -20,6 +20,7 @@ a test.
 from tests.support.dialects.base import DONE, Answer, Dialect, Failure, Told, Way, data_of
 from tests.support.dialects.infer import Infer
 from tests.support.dialects.messages import Messages
+from tests.support.dialects.ollama import OllamaChat, OllamaGenerate
 from tests.support.dialects.openai import Chat, Completions
 from tests.support.dialects.responses import Responses
 
@@ -30,6 +31,8 @@ __all__ = [
     "DONE",
     "INFER",
     "MESSAGES",
+    "OLLAMA",
+    "OLLAMA_GENERATE",
     "OPENAI",
     "RESPONSES",
     "WAYS",
@@ -46,9 +49,11 @@ CHAT = Chat()
 COMPLETIONS = Completions()
 RESPONSES = Responses()
 MESSAGES = Messages()
+OLLAMA = OllamaChat()
+OLLAMA_GENERATE = OllamaGenerate()
 OPENAI: list[Dialect] = [CHAT, COMPLETIONS]
 """Those whose streams are chunks of one form."""
-DIALECTS: list[Dialect] = [INFER, *OPENAI, RESPONSES, MESSAGES]
+DIALECTS: list[Dialect] = [INFER, *OPENAI, RESPONSES, MESSAGES, OLLAMA, OLLAMA_GENERATE]
 WAYS = [
     Way(dialect, stream)
     for dialect in DIALECTS

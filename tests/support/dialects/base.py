@@ -57,6 +57,16 @@ class Dialect:
     """The field of a whole answer that tells its tokens."""
     open_ended = False
     """True: fields that Forge does not know are ignored whatever the operator says."""
+    identified = True
+    """True: an answer has the request's name in it."""
+    loads = False
+    """True: a request without a prompt is no error, but loads the model."""
+    caseless = False
+    """True: models' names count without regard to case."""
+    fractions = False
+    """True: of an integer with a fraction that is left out."""
+    stateful = "refused"
+    """What becomes of samplers that Forge does not have: `refused` or `ignored`."""
     streamed_codes: Mapping[str, str] = MappingProxyType({})
     """Codes that errors have in streams, by Forge's, where the dialect has a list of its own."""
     overflow = (

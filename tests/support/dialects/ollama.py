@@ -29,6 +29,9 @@ class OllamaDialect(Dialect):
     begins = b'{"model"'
     counted = "eval_count"
     open_ended = True
+    identified = False
+    loads = caseless = fractions = True
+    stateful = "ignored"
     says: str
     """The field that brings the text."""
 
