@@ -16,8 +16,8 @@ from gateway.api.other_names import (
     MAX_TOKENS,
     effort_arguments,
 )
+from gateway.api.responses.growing_items import Wishes
 from gateway.api.responses.tools import Choice, Declarations
-from gateway.api.responses.writer import Wishes
 from gateway.api.schemas import Json, Schema, constraint
 from gateway.core.errors import BadRequest
 from workers.protocol import Constraint, JsonSchema
