@@ -20,6 +20,10 @@ ITEM = 256
 """The same of an item of a conversation."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(slots=True)
 class StoredResponse:
     id: str
@@ -28,7 +32,7 @@ class StoredResponse:
     link: HistoryLink
     log: EventLog | None = None
     """Of one in the background."""
-    stop: Callable[[], None] = lambda: None
+    stop: Callable[[], None] = _nothing
     """Ends the work, if it goes on."""
     status: Status = "in_progress"
     """Its last state, once it does not change any more."""
@@ -55,6 +59,7 @@ class StoredResponse:
         self.json, self.status = orjson.dumps(self.live), self.live["status"]
         output = [dict(item) for item in self.live["output"]]
         self.live = None
+        self.stop = _nothing  # with it go the request, its prompt and its tokens
         return output
 
 
