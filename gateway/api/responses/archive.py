@@ -168,8 +168,8 @@ class Archive:
         return found
 
     def changed(self, owner: str, conversation: StoredConversation) -> None:
-        """Note that a conversation has other items now."""
-        self._store.resize(owner, conversation.body["id"], conversation.size)
+        """Note that a conversation has other items or metadata now."""
+        self._store.renew(owner, conversation.body["id"], conversation.size)
 
     def delete_conversation(self, owner: str, id_: str) -> None:
         """Raises NotFound."""

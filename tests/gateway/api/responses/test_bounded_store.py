@@ -72,6 +72,15 @@ class Stores(RuleBasedStateMachine):
             self.model[owner, id_] = (value, size, born)
             self.shrink()
 
+    @rule(owner=OWNERS, id_=IDS, size=SIZES)
+    def renew(self, owner: str, id_: str, size: int) -> None:
+        self.store.renew(owner, id_, size)
+        self.expire()
+        if (owner, id_) in self.model:
+            value, _, _ = self.model.pop((owner, id_))
+            self.model[owner, id_] = (value, size, self.now)
+            self.shrink()
+
     @rule(owner=OWNERS, id_=IDS)
     def remove(self, owner: str, id_: str) -> None:
         found = self.store.remove(owner, id_)
