@@ -191,6 +191,36 @@ def test_what_is_wrong_is_named(answering: httpx.Client, body: dict[str, Any], p
     assert failure.param == param
 
 
+DEEP = json.loads("[" * 300 + "]" * 300)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": [{"type": "from_next_year", "depth": DEEP}]}, "input"),
+        ({"input": [{"role": "user", "content": "x", "extra": DEEP}]}, "input"),
+        ({"input": "x", "tools": [{"type": "web_search", "filters": DEEP}]}, "tools"),
+        ({"input": "x", "tool_choice": {"type": "web_search", "extra": DEEP}}, "tool_choice"),
+        ({"input": "x", "text": {"format": {"type": "text", "extra": DEEP}}}, "text"),
+        ({"input": "x", "instructions": [{"role": "user", "extra": DEEP}]}, "instructions"),
+    ],
+)
+def test_what_is_too_deep_to_be_told_again_is_named(
+    answering: httpx.Client, body: dict[str, Any], param: str
+) -> None:
+    for more in ({}, {"stream": True}, {"store": False}):
+        failure = RESPONSES.refusal(answering.post(PATH, json={**body, **more}))
+        assert (failure.status, failure.param) == (400, param)
+    failure = RESPONSES.refusal(answering.post(f"{PATH}/input_tokens", json=body))
+    assert (failure.status, failure.param) == (400, param)
+
+
+def test_an_item_of_a_conversation_that_is_too_deep_is_named(answering: httpx.Client) -> None:
+    items = [{"type": "from_next_year", "depth": DEEP}]
+    failure = RESPONSES.refusal(answering.post("/v1/conversations", json={"items": items}))
+    assert (failure.status, failure.param) == (400, "items")
+
+
 def test_the_grammars_of_all_tools_have_a_bound(answering: httpx.Client) -> None:
     form = {"type": "grammar", "syntax": "lark", "definition": 'start: "' + "a" * 60_000 + '"'}
     tools = [{"type": "custom", "name": f"t{n}", "format": form} for n in range(3)]

@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
 from gateway.api.endpoint import JSON, Body, Endpoint
 from gateway.api.nested import Nested
 from gateway.api.openai.errors import ErrorBody
@@ -17,6 +16,7 @@ from gateway.api.responses.archive import Archive, StoredConversation, listed
 from gateway.api.responses.body import InputItem, Metadata
 from gateway.api.responses.endpoints import GROUP
 from gateway.api.responses.items import as_written, named
+from gateway.api.responses.reading import read_body
 from gateway.api.responses.stored import PageQuery
 from gateway.api.responses.types import ConversationObject, DeletedConversation, ItemList
 from gateway.api.service import Service
@@ -174,8 +174,7 @@ class Conversations:
         return self._archive.conversation(request.state.key.name, id_)
 
     async def _read(self, request: Request, type_: type[Given]) -> Given:
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await read_body(request, self._service.config)
         return self._service.parse_alone(request, type_, raw)
 
 
