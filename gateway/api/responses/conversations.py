@@ -124,7 +124,8 @@ class Conversations:
         """Give a conversation other metadata."""
         given = await self._read(request, ConversationUpdate)
         found = self._find(request)
-        found.body["metadata"] = given.metadata
+        found.describe(given.metadata)
+        self._archive.changed(request.state.key.name, found)
         return json_response(found.body)
 
     async def delete_conversation(self, request: Request) -> Response:
@@ -141,7 +142,7 @@ class Conversations:
     async def conversation_items(self, request: Request) -> Response:
         """The items of a conversation."""
         query = read_query(request, PageQuery)
-        items = self._find(request).all_items()
+        items = self._find(request).items
         return json_response(listed(items, query.after, query.limit, query.order))
 
     async def add_conversation_items(self, request: Request) -> Response:
@@ -151,7 +152,8 @@ class Conversations:
         items = named(as_written(given.items), new_name())
         found.add(items)
         self._archive.changed(request.state.key.name, found)
-        return json_response(listed(items, None, MAX_ITEMS, "asc"))
+        added = {item["id"]: found.items[item["id"]] for item in items}
+        return json_response(listed(added, None, MAX_ITEMS, "asc"))
 
     async def conversation_item(self, request: Request) -> Response:
         """An item of a conversation."""
