@@ -31,7 +31,7 @@ WHICH_ITEM = {**WHICH, "item_id": "An item's id."}
 HELLO = {"role": "user", "content": "hello"}
 
 Given = TypeVar("Given", bound=BaseModel)
-Items = Annotated[list[InputItem], Field(max_length=MAX_ITEMS)]
+Items = Annotated[list[InputItem], Field(max_length=MAX_ITEMS, fail_fast=True)]
 
 
 class ConversationBody(Nested):
