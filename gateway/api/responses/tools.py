@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from gateway.api.field_policy import IgnoredFields
@@ -19,6 +20,7 @@ from gateway.api.responses import text_argument
 from gateway.api.responses.called_tool import CalledTool, flat
 from gateway.api.schemas import MAX_GRAMMAR, GrammarSource, Schema
 from gateway.conversation import FUNCTION_NAME, function_tool
+from gateway.conversation import tool_use as use_of
 from gateway.core.errors import BadRequest
 from workers.protocol import Grammar, ToolUse
 
@@ -240,19 +242,12 @@ def tool_use(
 ) -> ToolUse | None:
     """Return the callable tools; None if none. Raises BadRequest if the choice is not offered."""
     required, allowed = _allowed(found, choice, ignored)
-    if not found.shown:
-        if required:
-            raise BadRequest("'tool_choice': there are no 'tools' to call", param="tool_choice")
-        return None
+    mode: Literal["none", "auto", "required"] = "required" if required else "auto"
     if choice == "none":
-        return None
-    return ToolUse(
-        tools=found.shown,
-        callable=allowed,
-        required=required,
-        parallel=parallel is not False and not isinstance(choice, NamedChoice),
-        grammars=found.grammars,
-    )
+        mode = "none"
+    at_once = parallel is not False and not isinstance(choice, NamedChoice)
+    use = use_of(found.shown, mode, allowed, parallel=at_once)
+    return None if use is None else msgspec.structs.replace(use, grammars=found.grammars)
 
 
 def _allowed(
