@@ -1,4 +1,4 @@
-"""What is wrong with the configuration is said in one line, which names its source."""
+"""Faults of the configuration: each is said in one line, which names its source."""
 
 import json
 import re

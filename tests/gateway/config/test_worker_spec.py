@@ -1,4 +1,4 @@
-"""What workers get of a configuration: their number, their threads and slots, memory, patience."""
+"""Workers as the configuration makes them: how many, their threads and slots, memory, patience."""
 
 from pathlib import Path
 
