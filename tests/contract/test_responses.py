@@ -221,6 +221,17 @@ def test_an_item_of_a_conversation_that_is_too_deep_is_named(answering: httpx.Cl
     assert (failure.status, failure.param) == (400, "items")
 
 
+def test_tools_of_an_earlier_item_may_be_called_later(answering: httpx.Client) -> None:
+    look = {"type": "function", "name": "look"}
+    item = {"type": "additional_tools", "role": "developer", "tools": [look]}
+    choice = {"type": "function", "name": "look"}
+    first = post(answering, input=[item, {"role": "user", "content": "x"}], tool_choice=choice)
+    post(answering, input="y", previous_response_id=first["id"], tool_choice=choice)
+    post(answering, input=[item, item, {"role": "user", "content": "x"}], tools=[look])
+    failure = RESPONSES.refusal(answering.post(PATH, json={"input": "y", "tool_choice": choice}))
+    assert failure.param == "tool_choice"
+
+
 def test_the_grammars_of_all_tools_have_a_bound(answering: httpx.Client) -> None:
     form = {"type": "grammar", "syntax": "lark", "definition": 'start: "' + "a" * 60_000 + '"'}
     tools = [{"type": "custom", "name": f"t{n}", "format": form} for n in range(3)]

@@ -68,3 +68,35 @@ def test_nothing_to_call() -> None:
     for choice in ("required", allowed("required", "other")):
         with pytest.raises(BadRequest, match="tool_choice"):
             use(choice, tools=[{"type": "web_search"}])
+
+
+def test_tools_that_items_bring_take_the_place_of_older_ones() -> None:
+    """They come again with every request, and may have changed meanwhile."""
+    newer = {"type": "function", "name": "look", "description": "newer"}
+    form = {**PATCH, "format": {"type": "text"}}
+    lists: list[tuple[str, Any]] = [
+        ("tools", InputBody.model_validate({"tools": TOOLS}).tools),
+        ("input.1.tools", [newer, {"type": "function", "name": "more"}]),
+        ("input.3.tools", [newer, form, {"type": "web_search"}]),
+    ]
+    ignored = IgnoredFields()
+    found = table(declarations(lists), ignored)
+    assert found.paths == [
+        "input.3.tools.0",
+        "input.3.tools.1",
+        "tools.2.tools.0",
+        "input.1.tools.1",
+    ]
+    use = tool_use(found, None, None, ignored)
+    assert use is not None
+    assert use.callable == ["look", "patch", "space__find", "more"]
+    assert use.tools[0]["function"]["description"] == "newer"
+    assert use.grammars == {}
+    assert ignored.header({}) == "input.3.tools.2.type"
+    with pytest.raises(BadRequest, match="two tools") as caught:
+        table(declarations([("tools", InputBody.model_validate({"tools": TOOLS * 2}).tools)]), None)
+    assert caught.value.param == "tools.3"
+    with pytest.raises(BadRequest) as caught:
+        table(declarations([("input.0.tools", [{"type": "function"}])]), None)
+    assert caught.value.param is not None
+    assert caught.value.param.startswith("input.0.tools.0")
