@@ -241,6 +241,15 @@ def test_the_grammars_of_all_tools_have_a_bound(answering: httpx.Client) -> None
     assert (failure.status, failure.param) == (400, "tools")
 
 
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/input_tokens"])
+def test_what_may_not_be_there_is_described(answering: httpx.Client, path: str) -> None:
+    described = answering.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    for field in ("previous_response_id", "conversation"):
+        refused = answering.post(path, json={"input": "x", field: "x"})
+        code = refused.json()["error"]["code"]
+        assert f"`{code}`" in described[str(refused.status_code)]["description"]
+
+
 def test_an_unknown_previous_response_has_openais_words(answering: httpx.Client) -> None:
     body = {"input": "x", "previous_response_id": "resp_x"}
     error = answering.post(PATH, json=body).json()["error"]

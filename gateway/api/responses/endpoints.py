@@ -36,6 +36,7 @@ from gateway.core.errors import (
     InvalidPrompt,
     ModelNotSupported,
     NotFound,
+    PreviousResponseNotFound,
     QueueFull,
     Unavailable,
     UnknownModel,
@@ -50,6 +51,8 @@ GROUP = "Responses"
 EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
 BATCH = body.TIERS["flex"]
 ROOT = "/v1/responses"
+KEPT = (PreviousResponseNotFound, NotFound)
+"""Errors of a request that goes on after what is stored."""
 COUNTING = (InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed)
 
 
@@ -72,7 +75,7 @@ class Responses:
                 answers={JSON: ResponseObject, EVENTS: ResponseEvent},
                 typed_events=True,
                 failure=ErrorBody,
-                fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
+                fails=(*GENERATION, *CONVERSATION, *KEPT, ModelNotSupported, UnknownModel),
                 queued="seeded",
             ),
             Endpoint(
@@ -83,7 +86,7 @@ class Responses:
                 body=Body(type=InputBody, example={"input": "What is aging?"}),
                 answers={JSON: InputTokens},
                 failure=ErrorBody,
-                fails=(*CONVERSATION, *COUNTING),
+                fails=(*CONVERSATION, *KEPT, *COUNTING),
             ),
         ]
 
