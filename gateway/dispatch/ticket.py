@@ -23,10 +23,10 @@ Meter = Callable[[int, int | None], None]
 
 
 def new_name() -> str:
-    """Return a name that no other request has, nor can be told from those of others.
+    """Return a name that no other request has, and that no client can predict.
 
-    A stored response is found by it, so from a generator that can be foretold a client would learn
-    the names of all.
+    A stored response is found by it. Of a generator that is no secret a few hundred names tell all
+    that follow.
     """
     return os.urandom(12).hex()
 
