@@ -56,6 +56,7 @@ from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
@@ -122,6 +123,8 @@ class Gateway:
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.registry.states))
         self.metrics.registry.add(FileStates(self.registry.file_states))
+        if config.metrics and config.llamacpp_metrics:
+            self._observer.add(self.metrics.registry.add(LlamaServerMetrics(self.registry)))
         self._view = View(self.registry, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:

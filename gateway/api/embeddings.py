@@ -165,7 +165,7 @@ def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
     return Job(
         prompts=given.prompts(),
         params=GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions)),
-        priority=body.priority(given.priority, request.headers, None, key.max_priority),
+        priority=body.asked_priority(request, given.priority),
         created=time.time(),
         timeout=body.timeout(given.timeout, request.headers),
         size=size,

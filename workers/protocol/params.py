@@ -123,3 +123,7 @@ class GenerationParams(msgspec.Struct, frozen=True):
     """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""
     prediction: str = ""
     """A text that the answer may resemble: it is drafted from, and never changes an answer."""
+    thought_limit: int | None = None
+    """Tokens after which a thought is closed; None: it has no limit of its own."""
+    thought_end: str = ""
+    """Text before the tag that closes it then, as a part of the thought."""

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.config.config import ConfigError
 from gateway.config.sources import load
+from gateway.core.header_priority import HeaderRule
 from tests.gateway.config.written import one_line, toml
 
 BAD: list[tuple[str, str]] = [
@@ -81,6 +82,8 @@ BAD: list[tuple[str, str]] = [
     ("yarn_beta_fast", "1e7"),
     ("rope_freq_base", "-1"),
     ("rope_freq_scale", "nan"),
+    ("reasoning_budget", "-2"),
+    ("reasoning_budget", "2147483648"),
     ("chat_template", ""),
     ("chat_template_file", "nowhere.jinja"),
     ("chat_template_file", "/"),
@@ -101,6 +104,12 @@ BAD: list[tuple[str, str]] = [
     ("keepalive", "nan"),
     ("drain_timeout", "-1"),
     ("drain_timeout", "nan"),
+    ("header_priority", ""),
+    ("header_priority", "user-agent"),
+    ("header_priority", "user-agent: *"),
+    ("header_priority", "user-agent: * = soon"),
+    ("header_priority", "user agent: * = urgent"),
+    ("header_priority", "user-agent: = urgent"),
     ("cors_origin", ""),
     ("cors_origin", "example.com"),
     ("cors_origin", "https://example.com/"),
@@ -132,6 +141,24 @@ def test_bad_value_names_its_source(name: str, value: str, tmp_path: Path) -> No
         text = one_line(caught)
         assert text.startswith(f"{source}: ")
         assert text.endswith(f"not {value!r}")
+
+
+def test_priorities_by_headers_are_a_table(tmp_path: Path) -> None:
+    """In its order, and errors name the rule."""
+    lines = '[header-priority]\n"X-Agent: *" = "batch"\n"x-session: a?" = 1.5\n'
+    rules = load({}, {}, toml(tmp_path, lines)).header_priority
+    assert rules == (HeaderRule("x-agent", "*", 0.0), HeaderRule("x-session", "a?", 1.5))
+    for line, reason in (
+        ('"x-other: *" = "soon"', "x-other: must be a finite number or one of"),
+        ('"x-other: *" = true', "x-other: must be a finite number or one of"),
+        ('"x-other" = 1', "expected 'HEADER: PATTERN' = PRIORITY"),
+    ):
+        file = toml(tmp_path, lines + line)
+        with pytest.raises(ConfigError) as caught:
+            load({}, {}, file)
+        assert one_line(caught).startswith(f"header-priority in {file}: {reason}")
+    with pytest.raises(ConfigError, match="expected 'HEADER: PATTERN' = PRIORITY, not True"):
+        load({}, {}, toml(tmp_path, "header-priority = true"))
 
 
 @pytest.mark.parametrize("secret", ["", "not visible ", "not\tvisible", "schlüssel-geheim"])

@@ -9,6 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.config.config import Config
 from gateway.config.sources import check_model, load
+from gateway.core.header_priority import HeaderRule
 from tests.gateway.config.written import toml
 
 HERE = Path(__file__).parent
@@ -51,6 +52,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "yarn_attn_factor": (0.5, "-1", "2", 2.0),
     "yarn_beta_slow": (0.5, "-1", "2", 2.0),
     "yarn_beta_fast": (0.5, "-1", "32", 32.0),
+    "reasoning_budget": (0, "-1", "2048", 2048),
+    "reasoning_budget_message": ("a", "b", "That will do.", "That will do."),
     "chat_template": ("{{ 1 }}", "{{ 2 }}", "{{ 3 }}", "{{ 3 }}"),
     "chat_template_file": (
         f"{HERE}/test_api_keys.py",
@@ -80,12 +83,19 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "stuck_timeout": (1, "2", "0.5", 0.5),
     "step_timeout": (1, "2", "0.5", 0.5),
     "drain_timeout": (1, "2", "0", 0.0),
+    "header_priority": (
+        "a: * = 1",
+        "b: * = urgent",
+        "C: d* = batch, e: f = 2",
+        (HeaderRule("c", "d*", 0.0), HeaderRule("e", "f", 2.0)),
+    ),
     "api_key": ("from-file", "from-env", "from-args", SecretStr("from-args")),
     "api_key_file": ("a.toml", "b.toml", "c.toml", Path("c.toml")),
     "ssl_keyfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "ssl_certfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "cors_origin": ("*", "http://a", "https://B:443, http://c:1", ("https://b", "http://c:1")),
     "metrics": (True, "true", "false", False),
+    "llamacpp_metrics": (False, "false", "true", True),
     "page": (True, "true", "false", False),
     "log_level": ("debug", "info", "error", "error"),
     "log_format": ("console", "console", "json", "json"),
