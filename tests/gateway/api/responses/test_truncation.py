@@ -76,7 +76,7 @@ def test_of_turns_of_one_size_as_few_go_as_have_to() -> None:
 
 def test_calls_of_one_id_are_told_apart() -> None:
     """Some clients number the calls of each turn anew."""
-    turn = [
+    turn: list[Plain] = [
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": "", "tool_calls": [{"id": "call_0"}]},
         {"role": "tool", "content": "y", "tool_call_id": "call_0"},
