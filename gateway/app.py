@@ -17,6 +17,8 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.llama_server.endpoints import LlamaServer
+from gateway.api.llama_server.state import LlamaState
 from gateway.api.messages import Messages
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
@@ -261,6 +263,8 @@ class Gateway:
             *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
+            *LlamaServer(service).endpoints(),
+            *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),
             *Ops(service, self.metrics).endpoints(),

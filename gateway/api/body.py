@@ -139,6 +139,11 @@ class SamplingBody(SamplersBody):
         """Return the forms of the answer that are asked for under other programs' names."""
         return {} if self.others is None else self.others.constraints()
 
+    def further_params(self) -> dict[str, Any]:
+        """Return further fields of :class:`workers.protocol.GenerationParams`, for a dialect's own
+        parameters."""
+        return {}
+
     def stops(self) -> tuple[str, ...]:
         if isinstance(self.stop, str):
             return (self.stop,)
@@ -193,6 +198,7 @@ def job(
             echo=echo,
             cache_prompt=given.cache_prompt is not False,
             prediction=prediction,
+            **given.further_params(),
             thought_limit=given.thought_limit(),
             thought_end=given.reasoning_budget_message or "",
         ),
