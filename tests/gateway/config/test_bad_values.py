@@ -132,6 +132,9 @@ BAD: list[tuple[str, str]] = [
     ("log_level", "trace"),
     ("log_level", "a\nb"),
     ("log_format", "xml"),
+    ("ollama_version", "latest"),
+    ("ollama_version", "0.17"),
+    ("ollama_version", "0.17.0\nx"),
 ]
 
 
