@@ -22,6 +22,7 @@ from gateway.api.models import Models
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
+from gateway.api.ranking import RankingEndpoints
 from gateway.api.responses import Archive, Conversations, Responses, StoredResponses
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
@@ -257,6 +258,7 @@ class Gateway:
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
             *Embeddings(service).endpoints(),
+            *RankingEndpoints(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),

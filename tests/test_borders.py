@@ -52,8 +52,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "engine": {"chat_format", "kv", "llama", "output", "planning", "protocol", "sampling"},
         "refused": set(),
         "prompter": {"chat_format", "llama", "protocol", "refused", "template"},
-        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "planning"}
-        | {"prompter", "protocol", "refused", "template"},
+        "pairs": {"llama", "protocol", "refused"},
+        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "pairs"}
+        | {"planning", "prompter", "protocol", "refused", "template"},
         "token_service": {"input_processor", "llama", "prompter", "protocol", "refused"}
         | {"template"},
         "link": {"engine", "input_processor", "protocol", "refused", "token_service"},

@@ -99,10 +99,11 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     name = Path(llama.readable(spec.model_path)).stem
     generates = context.generates
     info = msgspec.structs.replace(
-        model.info(name, geometries.longest),
-        n_ctx=geometries.base.total,
+        model.info(name, shape.longest if model.ranks else geometries.longest),
+        n_ctx=max(shape.longest, shape.batch) if model.ranks else geometries.base.total,
         generates=generates,
-        embeds=shape is not None,
+        embeds=not model.ranks,
+        ranks=model.ranks,
         notes=notes(model, broken) if generates else [],
     )
     chat_format = detect(model.chat_template)
@@ -150,7 +151,7 @@ def _engine(
     spec: WorkerSpec,
     context: llama.Context,
     geometries: Geometries,
-    shape: llama.EmbeddingShape | None,
+    shape: llama.EmbeddingShape,
     link: Link,
     inbox: Inbox,
 ) -> Engine:

@@ -18,8 +18,10 @@ from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence
 from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
+from workers.llama.pooling import Pooling
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
+from workers.pairs import PairWriter
 from workers.planning.borders import borders
 from workers.planning.prompt_lookup import PromptLookup
 from workers.prompter import Prompter, Sandbox
@@ -33,14 +35,17 @@ from workers.protocol import (
     STRICT_SCHEMA,
     Chat,
     Generate,
+    GenerationParams,
     Grammar,
     Infill,
     JsonSchema,
     Prompt,
     Text,
+    TextPair,
     Tokens,
     ToolUse,
     overflow_message,
+    refusal,
 )
 from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
@@ -100,6 +105,7 @@ class InputProcessor:
         self._sandbox = sandbox
         self._chat_format = chat_format
         self._prompter = Prompter(model, sandbox, chat_format, broken)
+        self._pairs = PairWriter(model)
         self._stops = stops(model.chat_template, lambda mark: model.control_token(mark) is not None)
         self._limit = limit
         self._drafts = drafts
@@ -110,11 +116,9 @@ class InputProcessor:
 
     def prepare(self, request: Generate) -> EngineSequence | Input:
         """Raises :class:`InputRefused`. Runs in a thread of its own while the engine decodes."""
-        if request.params.embedding is not None:
+        self._check_kind(request.params)
+        if not request.params.generates:
             return self._input(request)
-        if not self._generates:
-            message = f"{self._name} embeds and does not generate text"
-            raise InputRefused(NOT_SUPPORTED, message, "model")
         self._check_bias(request)
         prompt, thinking, form = request.prompt, False, self._chat_format
         if isinstance(prompt, Chat):
@@ -164,24 +168,35 @@ class InputProcessor:
         if len(banned) == n_vocab:
             raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
-    def _input(self, request: Generate) -> Input:
-        if self._embeddings is None:
-            message = f"{self._name} ranks texts and gives no embeddings"
+    def _check_kind(self, params: GenerationParams) -> None:
+        """A model may be made for one kind of work only."""
+        ranks = self._embeddings is not None and self._embeddings.pooling is Pooling.RANK
+        embeds = self._embeddings is not None and not ranks
+        able = {"generates": self._generates, "embeds": embeds, "ranks": ranks}
+        message = refusal(self._name, params, **able)
+        if message is not None:
             raise InputRefused(NOT_SUPPORTED, message, "model")
-        assert isinstance(request.prompt, Text | Tokens), "embeddings take only texts and tokens"
-        tokens = self._tokens(request.prompt, "input")
+
+    def _input(self, request: Generate) -> Input:
+        assert self._embeddings is not None
+        longest, prompt, ranking = self._embeddings.longest, request.prompt, request.params.ranking
+        if ranking is not None:
+            assert isinstance(prompt, TextPair), "only pairs are ranked"
+            return Input(request, self._pairs.write(prompt, ranking, longest))
+        assert isinstance(prompt, Text | Tokens), "embeddings take only texts and tokens"
+        tokens = self._tokens(prompt, "input")
         if not tokens:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
-        longest = self._embeddings.longest
         if len(tokens) > longest:
             raise _overflow(len(tokens), longest, "input", "input")
         return Input(request, tokens)
 
-    def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:
+    def _tokens(self, prompt: Prompt, param: str = "prompt") -> list[int]:
         if isinstance(prompt, Text):
             return self._model.tokenize(prompt.text)
         if isinstance(prompt, Infill):
             return self._infill(prompt)
+        assert isinstance(prompt, Tokens), "chats and pairs have their own forms"
         check_token_ids(prompt.ids, self._model.n_vocab, param)
         return list(prompt.ids)
 

@@ -3,7 +3,6 @@
 import array
 import base64
 import sys
-import time
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -15,12 +14,12 @@ from typing_extensions import TypedDict
 from gateway.api import body, token_ids
 from gateway.api.endpoint import JSON, WORK, Body, Endpoint
 from gateway.api.field_table import EMBEDDINGS
+from gateway.api.input_job import input_job
 from gateway.api.openai.endpoints import GROUP
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
 from gateway.api.token_ids import TokenId
-from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
@@ -142,7 +141,9 @@ class Embeddings:
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         served, given = self._service.parse(request, EmbeddingBody, raw)
-        job = _job(request, given, size, served.name)
+        params = GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions))
+        prompts = given.prompts()
+        job = input_job(request, given, prompts, params, size=size, model=served.name)
         model = served.pool.model
         if model is not None:
             _check(job, model)
@@ -158,22 +159,6 @@ class Embeddings:
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
         )
-
-
-def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
-    key: ApiKey = request.state.key
-    return Job(
-        prompts=given.prompts(),
-        params=GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions)),
-        priority=body.priority(given.priority, request.headers, None, key.max_priority),
-        created=time.time(),
-        timeout=body.timeout(given.timeout, request.headers),
-        size=size,
-        owner=key.name,
-        weight=key.weight,
-        model=model,
-        ignored=getattr(request.state, "ignored", ""),
-    )
 
 
 def _check(job: Job, model: ModelInfo) -> None:

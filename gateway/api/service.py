@@ -24,7 +24,7 @@ from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Ticket
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
-from workers.protocol import Chat, ModelInfo, overflow_message
+from workers.protocol import Chat, ModelInfo, overflow_message, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,12 @@ class Service:
 
 
 def _check_size(job: Job, model: ModelInfo) -> None:
-    """The bytes alone may show that a prompt can't fit."""
+    """The bytes alone may show that a prompt can't fit.
+
+    Pairs may be cut, and tokenisers of models that rank make one token of any unknown word.
+    """
+    if job.params.ranking is not None:
+        return
     for index, prompt in enumerate(job.prompts):
         tokens = -(-least_bytes(prompt, model.longest_piece) // model.longest_piece)
         if tokens <= model.n_ctx_seq:
@@ -137,7 +142,7 @@ def _check_size(job: Job, model: ModelInfo) -> None:
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:
     """A model may be made for one kind of work only; the worker would refuse the other, later."""
-    if job.params.embedding is None and not model.generates:
-        raise ModelNotSupported(f"'{name}' embeds and does not generate text", param="model")
-    if job.params.embedding is not None and not model.embeds:
-        raise ModelNotSupported(f"'{name}' ranks texts and gives no embeddings", param="model")
+    able = {"generates": model.generates, "embeds": model.embeds, "ranks": model.ranks}
+    message = refusal(f"'{name}'", job.params, **able)
+    if message is not None:
+        raise ModelNotSupported(message, param="model")

@@ -1,4 +1,4 @@
-"""The start of a generation: a conversation, a text, tokens or a gap to fill."""
+"""The start of a generation: a conversation, a text, tokens or a gap; or a pair to be ranked."""
 
 from typing import Any
 
@@ -54,4 +54,14 @@ class Infill(msgspec.Struct, frozen=True, tag="infill"):
     suffix: str
 
 
-Prompt = Chat | Text | Tokens | Infill
+class TextPair(msgspec.Struct, frozen=True, tag="pair"):
+    """A query and a document, for models that rank; both are mere text."""
+
+    query: str
+    document: str
+    query_field: str = "query"
+    """The field of the request that it came from, to be named if it is refused."""
+    document_field: str = "documents"
+
+
+Prompt = Chat | Text | Tokens | Infill | TextPair

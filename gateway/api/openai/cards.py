@@ -37,4 +37,7 @@ def _meta(model: ModelInfo) -> ModelMeta:
         "n_embd": model.n_embd,
         "n_ctx_train": model.n_ctx_train,
         "n_ctx": model.n_ctx_seq,
+        "generates": model.generates,
+        "embeds": model.embeds,
+        "ranks": model.ranks,
     }

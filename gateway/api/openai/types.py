@@ -157,6 +157,11 @@ class ModelMeta(TypedDict):
     """Tokens of context that it was trained for."""
     n_ctx: int
     """Tokens that a sequence may have here."""
+    generates: bool
+    """True: it chats and completes texts."""
+    embeds: bool
+    ranks: bool
+    """True: it scores documents for a query, and does nothing else."""
 
 
 class ModelCard(TypedDict):

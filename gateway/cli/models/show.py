@@ -73,14 +73,16 @@ def supports(
     model: gguf.Gguf, said: HeaderValues, sizes: ModelShape, templates: list[str | None]
 ) -> dict[str, Any]:
     """Return the model's abilities in the API; ``broken``: the fault of its templates, if any."""
-    generates = not sizes.encoder and said.value("attention.causal") is not False
+    ranks = said.value("pooling_type") == RANKS
+    generates = not sizes.encoder and said.value("attention.causal") is not False and not ranks
     told = (
         chat_format(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
     )
     return {
         "chat": generates and told["broken"] is None,
         **told,
-        "embeddings": said.value("pooling_type") != RANKS,
+        "embeddings": not ranks,
+        "ranking": ranks,
         "infill": generates and infills(model),
     }
 
@@ -160,6 +162,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("tools", can["tools"] or "no"),
         ("reasoning", "between {} and {}".format(*reasoning) if reasoning else "no"),
         ("embeddings", "yes" if can["embeddings"] else "no: it ranks"),
+        ("ranking", "yes" if can["ranking"] else "no"),
         ("infill", "yes" if can["infill"] else "no"),
     ]  # fmt: skip
     return [(name, text) for name, text in lines if text]

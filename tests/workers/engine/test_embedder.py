@@ -270,12 +270,3 @@ def test_an_encoder_does_not_generate(bert: Path) -> None:
             InputRefused, match=r"64 tokens. However, your input resulted in 65 tokens"
         ):
             made.submit(embed(2, "x" * (CONTEXT - 1)))
-
-
-def test_a_model_that_ranks_does_not_embed(tmp_path: Path) -> None:
-    path = tmp_path / "ranks.gguf"
-    encoder(path, PoolingType.RANK)
-    with loaded(path) as model, driver(model, path) as made:
-        with pytest.raises(InputRefused, match="ranks texts and gives no embeddings") as refused:
-            made.submit(embed(1, "hello"))
-        assert refused.value.code == NOT_SUPPORTED
