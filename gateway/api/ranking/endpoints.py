@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
-from gateway.api.endpoint import JSON, WORK, Body, Endpoint, Handler
+from gateway.api.endpoint import CONVERSATION, JSON, WORK, Body, Endpoint, Handler
 from gateway.api.input_job import input_job
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.ranking import answers
@@ -14,14 +14,13 @@ from gateway.api.ranking.answers import CohereRerank, RerankList, ScoreList, Tei
 from gateway.api.ranking.bodies import CohereRerankBody, RerankBody, ScoreBody
 from gateway.api.reply import COLLECTED, json_response, serve_ticket
 from gateway.api.service import Service
-from gateway.core.errors import ContentNotSupported, ModelNotSupported, UnknownModel
+from gateway.core.errors import ModelNotSupported, UnknownModel
 from gateway.dispatch.ticket import Ticket
 from gateway.served.served_model import ServedModel
 from workers.protocol import Finished, GenerationParams, Sampling
 
 GROUP = "Ranking"
-RERANK_PATHS = ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking")
-SCORE_PATHS = ("/v1/score", "/score")
+RERANK_PATHS = ("/v1/rerank", "/v1/reranking")
 EXAMPLE = {"query": "What is aging?", "documents": ["Waiting raises a priority.", "A cat."]}
 SCORE_EXAMPLE = {"text_1": "What is aging?", "text_2": ["Waiting raises a priority.", "A cat."]}
 
@@ -35,18 +34,14 @@ class RankingEndpoints:
         self._service = service
 
     def endpoints(self) -> list[Endpoint]:
-        rerank, score = (
-            Body(type=RerankBody, example=EXAMPLE),
-            Body(type=ScoreBody, example=SCORE_EXAMPLE),
-        )
+        rerank = Body(type=RerankBody, example=EXAMPLE)
         cohere = Body(type=CohereRerankBody, example=EXAMPLE)
+        score = Body(type=ScoreBody, example=SCORE_EXAMPLE)
+        listed = RerankList | list[TeiRank]
         return [
-            *(
-                _post(path, self.rerank, rerank, RerankList | list[TeiRank])
-                for path in RERANK_PATHS
-            ),
+            *(_post(path, self.rerank, rerank, listed) for path in RERANK_PATHS),
             _post("/v2/rerank", self.cohere_rerank, cohere, CohereRerank),
-            *(_post(path, self.score, score, ScoreList) for path in SCORE_PATHS),
+            _post("/v1/score", self.score, score, ScoreList),
         ]
 
     async def rerank(self, request: Request) -> Response:
@@ -133,6 +128,6 @@ def _post(path: str, handler: Handler, takes: Body, answer: Any) -> Endpoint:
         body=takes,
         answers={JSON: answer},
         failure=ErrorBody,
-        fails=(*WORK, ContentNotSupported, ModelNotSupported, UnknownModel),
+        fails=(*WORK, *CONVERSATION, ModelNotSupported, UnknownModel),
         queued="yes",
     )
