@@ -71,7 +71,7 @@ ROWS: tuple[Row, ...] = (
     *_rows("store metadata", "harmless", OPENAI, "OpenAI", "nothing is stored"),
     *_rows("user safety_identifier", "harmless", (*OPENAI, EMBEDDINGS), "OpenAI", "a name only"),
     *_rows(
-        "prompt_cache_key prompt_cache_retention prompt_cache_options",
+        "prompt_cache_retention prompt_cache_options",
         "harmless",
         OPENAI,
         "OpenAI",

@@ -35,7 +35,7 @@ def input_job(
     return Job(
         prompts=prompts,
         params=params,
-        priority=body.priority(given.priority, request.headers, None, key.max_priority),
+        priority=body.asked_priority(request, given.priority),
         created=time.time(),
         timeout=body.timeout(given.timeout, request.headers),
         size=size,

@@ -1,5 +1,6 @@
 """The service behind all dialects: models, configuration and limits."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from gateway.core.errors import (
     ModelNotSupported,
     Unavailable,
 )
+from gateway.core.header_priority import first_met
 from gateway.core.prompt_size import least_bytes
 from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
 from gateway.dispatch.job import Job
@@ -25,6 +27,8 @@ from gateway.dispatch.ticket import Ticket
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from workers.protocol import Chat, ModelInfo, overflow_message, refusal
+
+log = logging.getLogger("forge.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Service:
         The only look-up of the model: it is passed on from here. Raises a BadRequest, or
         UnknownModel for a valid body.
         """
+        self._note_priority(request)
         served = self.registry.get(raw.get("model"))
         completes = served is not None and issubclass(type_, body.SamplingBody)
         strict = self.config.unknown_parameters == "refuse"
@@ -73,6 +78,12 @@ class Service:
         if served is None:
             raise self.registry.unknown(raw["model"])
         return served, given
+
+    def _note_priority(self, request: Request) -> None:
+        """Leave in the state what the operator's table says about a request's headers."""
+        priority = first_met(self.config.header_priority, request.headers)
+        if priority is not None:
+            request.state.usual_priority = priority
 
     def parse_alone(
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
@@ -87,10 +98,14 @@ class Service:
     def tell_ignored(self, request: Request, raw: dict[str, Any]) -> None:
         """Note what of a body was ignored so far, for the response's headers and the log."""
         ignored: IgnoredFields | None = request.state.ignored_fields
-        if ignored is not None and ignored.count:
-            if not hasattr(request.state, "ignored"):
-                self.on_ignored()
-            request.state.ignored = ignored.header(raw)
+        if ignored is None or not ignored.count:
+            return
+        told = getattr(request.state, "ignored", None)
+        if told is None:
+            self.on_ignored()
+        request.state.ignored = ignored.header(raw)
+        if request.state.ignored != told:  # a dialect may find more of them later
+            log.debug("%s ignores %s", request.scope["path"], request.state.ignored)
 
     def submit(self, request: Request, job: Job, served: ServedModel) -> Ticket:
         """Queue the job of a request for a model. Raises a ForgeError if it can't be accepted.

@@ -250,7 +250,7 @@ class Dispatcher:
         if alone:
             self._pool.submit_alone(request)
         else:
-            self._pool.submit(request)
+            self._pool.submit(request, sequence.job.session)
 
     # ------------------------------------------------------------------ preemption
 
