@@ -17,6 +17,8 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.llama_server.endpoints import LlamaServer
+from gateway.api.llama_server.state import LlamaState
 from gateway.api.messages import Messages
 from gateway.api.models import Models
 from gateway.api.openai import OpenAI
@@ -57,6 +59,7 @@ from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
@@ -123,6 +126,8 @@ class Gateway:
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.registry.states))
         self.metrics.registry.add(FileStates(self.registry.file_states))
+        if config.metrics and config.llamacpp_metrics:
+            self._observer.add(self.metrics.registry.add(LlamaServerMetrics(self.registry)))
         self._view = View(self.registry, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:
@@ -260,6 +265,8 @@ class Gateway:
             *Embeddings(service).endpoints(),
             *RankingEndpoints(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
+            *LlamaServer(service).endpoints(),
+            *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),
             *Ops(service, self.metrics).endpoints(),

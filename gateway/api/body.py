@@ -43,6 +43,8 @@ TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 MAX_TIMEOUT_S = 86400
 MAX_SALT = 1024
 """Most characters of a `cache_salt`."""
+MAX_LAST_WORDS = 1024
+"""Most characters of a `reasoning_budget_message`."""
 ENCODING = b"content-encoding"
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -101,6 +103,11 @@ class SamplingBody(SamplersBody):
     """Tokens that end an answer, beside the model's own; they are left out."""
     ignore_eos: bool | None = None
     """True: do not end before `max_tokens`."""
+    thinking_budget_tokens: int | None = Field(None, ge=-1, le=MAX_TOKENS)
+    """The most tokens of a chat's thought, which is closed then. 0: no thought. Default, and -1:
+    the model's `--reasoning-budget`."""
+    reasoning_budget_message: str | None = Field(None, max_length=MAX_LAST_WORDS)
+    """The last words of a thought that is closed so. Default: the model's, or none."""
     json_schema: Schema | None = None
     """The answer must be JSON of this schema: llama-server's short form."""
     grammar: GrammarSource | None = None
@@ -124,9 +131,18 @@ class SamplingBody(SamplersBody):
         """The most tokens of an answer."""
         return unlimited(self.max_tokens)
 
+    def thought_limit(self) -> int | None:
+        """The most tokens of a thought; None: as many as the model's own limit allows."""
+        return unlimited(self.thinking_budget_tokens)
+
     def asked(self) -> dict[str, Constraint]:
         """Return the forms of the answer that are asked for under other programs' names."""
         return {} if self.others is None else self.others.constraints()
+
+    def further_params(self) -> dict[str, Any]:
+        """Return further fields of :class:`workers.protocol.GenerationParams`, for a dialect's own
+        parameters."""
+        return {}
 
     def stops(self) -> tuple[str, ...]:
         if isinstance(self.stop, str):
@@ -182,6 +198,9 @@ def job(
             echo=echo,
             cache_prompt=given.cache_prompt is not False,
             prediction=prediction,
+            **given.further_params(),
+            thought_limit=given.thought_limit(),
+            thought_end=given.reasoning_budget_message or "",
         ),
         priority=asked_priority(request, given.priority, tier, usual),
         created=time.time(),

@@ -9,6 +9,7 @@ from starlette.types import ExceptionHandler
 
 from gateway.api import infer, messages, openai
 from gateway.api.content_encoding import ACCEPTED
+from gateway.api.llama_server import errors as llama_server
 from gateway.core.errors import (
     BadRequest,
     BodyTimeout,
@@ -28,6 +29,8 @@ def respond(path: str, error: ForgeError, name: str) -> Response:
     """Return an error in the shape of the dialect at ``path``, to the request of this ``name``."""
     if messages.speaks(path):
         return messages.error_response(error, name)
+    if llama_server.speaks(path):
+        return llama_server.error_response(error)
     if path == "/infer":
         return infer.error_response(error)
     return openai.error_response(error)

@@ -14,10 +14,14 @@ MESSAGES_API, COUNT_TOKENS = "anthropic", "count_tokens"
 RESPONSES = "responses"
 RERANK, SCORE = "rerank", "score"
 RANKING = (RERANK, SCORE)
+LLAMA_COMPLETION, INFILL_API = "completion", "infill"
+"""llama-server's own dialect."""
 DEFAULTS = "defaults"
 """The sampling defaults of a model's table."""
 OPENAI = (CHAT, COMPLETIONS)
-GENERATING = (*OPENAI, RESPONSES, INFER, MESSAGES_API)
+LLAMA = (LLAMA_COMPLETION, INFILL_API)
+SLOTLESS = (*OPENAI, RESPONSES, INFER, MESSAGES_API)
+GENERATING = (*SLOTLESS, *LLAMA)
 SAMPLED = (*GENERATING, DEFAULTS)
 BODIES = (*GENERATING, EMBEDDINGS)
 TALKS = (CHAT, TEMPLATE)
@@ -178,8 +182,16 @@ ROWS: tuple[Row, ...] = (
     ),
     *_rows("summary generate_summary", "harmless", ("reasoning",), "OpenAI", "thoughts are told"),
     Row("exclude", "told", ("reasoning",), "OpenRouter", "thoughts are told", (False,)),
-    Row("max_tokens", "told", ("reasoning",), "OpenRouter", "thoughts have no limit of their own"),
-    Row("budget_tokens", "told", ("thinking",), "Anthropic's", "thoughts have no own limit"),
+    *_rows(
+        "reasoning_budget_tokens reasoning_budget",
+        "mapped",
+        GENERATING,
+        "llama-server",
+        "`thinking_budget_tokens`",
+    ),
+    *_rows("thinking_budget", "mapped", GENERATING, "Qwen's", "`thinking_budget_tokens`"),
+    *_rows("thinking_token_budget", "mapped", GENERATING, "vLLM", "`thinking_budget_tokens`"),
+    Row("reasoning_control", "told", GENERATING, "llama-server", "a limit ends them", (False,)),
     # Ollama's and OpenRouter's.
     *_rows("n_predict", "mapped", GENERATING, "llama-server", "`max_tokens`; -1 and -2: no limit"),
     *_rows("num_predict", "mapped", GENERATING, "Ollama", "`max_tokens`; -1 and -2: no limit"),
@@ -187,8 +199,28 @@ ROWS: tuple[Row, ...] = (
     *_rows("keep_alive", "told", BODIES, "Ollama", "`--keep-alive` sets the model's"),
     *_rows("num_ctx", "told", BODIES, "Ollama", "`--ctx` sets the model's"),
     *_rows("options", "told", BODIES, "Ollama", "its fields have places of their own here"),
-    *_rows("id_slot", "harmless", GENERATING, "llama-server", "Forge finds a cached prefix itself"),
-    *_rows("return_progress", "told", OPENAI, "llama-server", "not offered", False),
+    *_rows("id_slot", "harmless", SLOTLESS, "llama-server", "Forge finds a cached prefix itself"),
+    *_rows(
+        "id_slot",
+        "refused",
+        LLAMA,
+        "llama-server",
+        "a request goes to the worker that has most of its prompt, and slots come and go",
+        -1,
+    ),
+    *_rows("max_completion_tokens", "mapped", LLAMA, "llama-server", "`max_tokens`"),
+    *_rows("n", "mapped", LLAMA, "llama-server", "`n_cmpl`"),
+    *_rows("logprobs", "mapped", LLAMA, "llama-server", "`n_probs`"),
+    *_rows(
+        "t_max_prompt_ms",
+        "harmless",
+        LLAMA,
+        "llama.vim, llama.vscode",
+        "llama-server does not read it either",
+    ),
+    *_rows("backend_sampling n_cache_reuse", "harmless", LLAMA, "llama-server", "a way, no answer"),
+    *_rows("sse_ping_interval", "told", LLAMA, "llama-server", "`--keepalive` sets the server's"),
+    Row("time", "harmless", ("input_extra",), "llama.vim", "a note of the editor's"),
     *_rows("lora", "refused", GENERATING, "llama-server", "adapters are not served", []),
     *_rows("n_keep n_discard", "harmless", GENERATING, "llama-server", "contexts are not shifted"),
     *_rows(

@@ -114,6 +114,7 @@ class Service:
         prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
         a job that is accepted counts against its owner's limits.
         """
+        job = served.limited(job)
         try:
             return self._submit(request, job, served)
         except ForgeError as error:

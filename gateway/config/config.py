@@ -204,6 +204,11 @@ class Config(EngineOptions):
         (), description="web origins whose pages may use the API, separated by commas; * is all"
     )
     metrics: bool = Field(True, description="serve Prometheus metrics at /metrics")
+    llamacpp_metrics: bool = Field(
+        False,
+        description="serve llama-server's metrics, too: llamacpp:* names beside Forge's own; "
+        "/metrics is text then, unless JSON is asked for",
+    )
     page: bool = Field(True, description="serve the live page at / and /dashboard")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr; info has a line for each request"

@@ -229,6 +229,12 @@ class RateLimited(ForgeError):
         self.type = kind
 
 
+class NotOffered(ForgeError):
+    """Another program's endpoint, for what Forge does not do."""
+
+    status, code, type = 501, "not_offered", "invalid_request_error"
+
+
 class DeadlineExceeded(ForgeError):
     """The time that the request or the operator allowed is over."""
 

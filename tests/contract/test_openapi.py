@@ -166,13 +166,17 @@ EXAMPLES = [
 @pytest.mark.parametrize(("path", "content"), EXAMPLES)
 def test_examples(http: httpx.Client, path: str, content: Object) -> None:
     jsonschema.Draft202012Validator(resolved(content["schema"])).validate(content["example"])
-    # This server has one model, which stays, and does not rank.
-    ranking = path.endswith(("rerank", "reranking", "score"))
-    status = 409 if path == "/models/unload" else 400 if ranking else 200
+    # This server has one model, which stays, and which neither fills in nor ranks.
+    ranking = ("/v1/rerank", "/v1/reranking", "/v2/rerank", "/v1/score")
+    refused = dict.fromkeys(("/infill", *ranking), 400)
+    status = {"/models/unload": 409, **refused}.get(path, 200)
     check(path, http.post(path, json=content["example"]), status=status)
 
 
-READ = ["/health", "/metrics", "/workers", "/queue", "/v1/models", "/v1/models/{name}"]
+READ = [
+    *("/health", "/metrics", "/workers", "/queue", "/v1/models", "/v1/models/{name}"),
+    *("/v1/health", "/props", "/slots", "/lora-adapters"),
+]
 
 
 @pytest.mark.parametrize("path", READ)
@@ -186,6 +190,7 @@ BODIES: list[tuple[Dialect, Object]] = [
     (CHAT, {"logprobs": True, "top_logprobs": 2, "max_tokens": 3, "timings": True}),
     (CHAT, {"n": 2, "service_tier": "flex", "max_tokens": 3}),
     (CHAT, TOOL),
+    (CHAT, {"verbose": True, "return_progress": True, "max_tokens": 3}),
     (COMPLETIONS, {"logprobs": 2, "echo": True, "max_tokens": 3, "timings": True}),
     (INFER, SCHEMA),
 ]

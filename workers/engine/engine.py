@@ -82,7 +82,7 @@ class Engine:
         # Step lifetime.
         self._events: list[Event] = []
         # Counters.
-        self._steps = self._prefilled = self._decoded = 0
+        self._steps = self._prefilled = self._decoded = self._taking_part = 0
         self._told = 0
         """Steps that were told, or are in the outbox."""
 
@@ -138,6 +138,9 @@ class Engine:
                 self._events.append(
                     Started(request.id, request.attempt, sequence.prompt_tokens, cached)
                 )
+                if sequence.shown is not None:
+                    self._tell(sequence, Extra(prompt=sequence.shown))
+                    sequence.shown = None
             self._echo(sequence)
 
     def _echo(self, sequence: EngineSequence) -> bool:
@@ -145,10 +148,15 @@ class Engine:
         request, echo = sequence.request, sequence.take_echo()
         if echo is not None:
             self._events.append(Delta(request.id, request.attempt, [], echo.text, echo.extra))
-        over = sequence.max_tokens == 0 and not sequence.scoring
+        over = sequence.max_tokens == 0 and not (sequence.scoring or sequence.reads)
         if over:
             self._finish(sequence, "length", [], "")
         return over
+
+    def _tell(self, sequence: EngineSequence, extra: Extra) -> None:
+        """Tell what is no part of the answer."""
+        request = sequence.request
+        self._events.append(Delta(request.id, request.attempt, [], "", extra))
 
     def _finish(
         self,
@@ -261,7 +269,9 @@ class Engine:
             tokens = sequence.tokens[first:end] + drafts
             batch.append((sequence.resident.number, first, tokens, rows + len(drafts)))
         status = self._context.decode(batch)
-        self._steps += status == OK
+        if status == OK:
+            self._steps += 1
+            self._taking_part += len(batch)
         return status
 
     def _sample(self, chunks: list[Chunk]) -> None:
@@ -280,11 +290,19 @@ class Engine:
                     continue
             if sequence.computed < sequence.known:
                 self._prefilled += count
+                if sequence.request.params.tell_progress and sequence.computed:
+                    told = min(sequence.computed, sequence.prompt_tokens)
+                    self._tell(sequence, Extra(progress=told))
                 continue
             self.scheduler.clear(sequence)
             self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
             drafted, last = len(sequence.drafts), row
             row += drafted
+            if sequence.max_tokens == 0:
+                if drafted:
+                    self._kv.cut(sequence.resident, sequence.computed)
+                self._finish(sequence, "length", [], "")
+                continue
             try:
                 found = sequence.advance(self._context, last)
             except BiasedAway as error:
@@ -347,6 +365,7 @@ class Engine:
             step_ms=step_ms,
             host_bytes=self._kv.host_bytes,
             restored_tokens=self._kv.restored,
+            sequences=self._taking_part,
         )
 
 

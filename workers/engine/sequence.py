@@ -1,6 +1,7 @@
 """One generation: the tokens that are known, and how many of them are computed."""
 
 import math
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,8 +14,10 @@ from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import BiasedAway, ConstraintFailed, Guide, allows, without
 from workers.output.echo import Echo
+from workers.output.line_limits import LineLimits
+from workers.output.thought_budget import ThoughtBudget
 from workers.planning.prompt_lookup import PromptLookup
-from workers.protocol import Drafts, Extra, Generate, Logprob, TokenChance
+from workers.protocol import Drafts, Extra, Generate, GenerationParams, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
 
 FORESEEN = 256
@@ -53,12 +56,15 @@ class EngineSequence:
         ends: Sequence[str] = (),
         borders: Sequence[int] = (),
         lookup: PromptLookup | None = None,
+        budget: ThoughtBudget | None = None,
+        shown: str | None = None,
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
         ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
         model's template ends a turn, where no token does. ``borders``: after how many tokens of
         the prompt other prompts are likely to part from it. ``lookup``: knows the prompt.
+        ``budget``: closes its thought. ``shown``: the prompt's text, if that is to be told.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
@@ -69,6 +75,8 @@ class EngineSequence:
         """What it computed, while it is paused."""
         self.begun = 0
         """Tokens that were computed when it last got cells."""
+        self.shown = shown
+        """The prompt's text, until it is told."""
         self.started = False
         """True if the gateway was told that it took a slot."""
         self._model = model
@@ -95,7 +103,13 @@ class EngineSequence:
         self._banned = [
             token for token, bias in request.params.sampling.logit_bias if bias == -math.inf
         ]
-        self._text = AnswerText(model.pieces, voice, request.params.stop, ends)
+        turn_ends = () if self._ignore_eos else ends
+        self._text = AnswerText(
+            model.pieces, voice, request.params.stop, turn_ends, _line_limits(request.params)
+        )
+        self._budget = budget
+        if budget is not None:
+            budget.begin(thinking=self._text.thinking, fits=self._fits)
         wanted = request.params.max_tokens
         room = limit - len(prompt)
         self.max_tokens = room if wanted is None else min(wanted, room)
@@ -141,6 +155,11 @@ class EngineSequence:
         return self._echo is not None and self._echo.lacks is not None
 
     @property
+    def reads(self) -> bool:
+        """Return whether its prompt is to be computed for its own sake, and is not yet."""
+        return self.request.params.compute_prompt and self.lacks > 0
+
+    @property
     def shares(self) -> bool:
         """Return whether it may start from what others computed, which comes without logits."""
         return self.request.params.cache_prompt and not self.scoring
@@ -176,12 +195,26 @@ class EngineSequence:
                 ignore_eos=self._ignore_eos,
                 window=self._limit,
             )
+            if self._guide is not None and self._budget is None:
+                self._guide.replay(request.resume)
             for at, token in enumerate(request.resume, start=1):
                 self._sampler.accept(token)
-                self._text.push(token, stops=at > self._least)
-            if self._guide is not None:
-                self._guide.replay(request.resume)
+                if self._guide is not None and self._budget is not None:
+                    self._guide.replay([token])  # what fits is asked after each of them
+                self._hear(token, stops=at > self._least)
         return self._sampler
+
+    def _hear(self, token: int, *, stops: bool) -> ParsedOutput:
+        """Take the text of a token, and look if a thought has to end after it."""
+        found = self._text.push(token, stops=stops)
+        if self._budget is not None:
+            text = self._text
+            self._budget.after(thinking=text.thinking, whole=text.whole, fits=self._fits)
+        return found
+
+    def _fits(self, tokens: list[int]) -> bool:
+        """Return whether the answer's form lets these tokens come next."""
+        return self._guide is None or self._guide.fitting(tokens) == len(tokens)
 
     def choose(self, context: Context, row: int) -> tuple[int, Logprob | None]:
         """The next token, from the logits of batch row ``row``, and how likely it was, if wanted.
@@ -193,6 +226,10 @@ class EngineSequence:
         reader = (
             None if self.request.params.logprobs is None else self._logprob_reader(context, row)
         )
+        if self._budget is not None and self._budget.due:
+            token = self._budget.due[0]
+            sampler.accept(token)
+            return token, None if reader is None else self._logprob(token, reader)
         if self._guide is not None and self._text.free and self._ends:
             # Not masked: what the model would not have written by itself ends the answer.
             token = sampler.sample(context, row, self.sampled)
@@ -203,6 +240,10 @@ class EngineSequence:
             context.allow(row, self._open(self._guide.allowed()))
         elif self.sampled < self._least and self._ends:
             context.ban(row, list(self._ends))
+        wanted = self.request.params.logprobs
+        if wanted is not None and self.request.params.final_logprobs:
+            token, own, top = sampler.sample_told(context, row, self.sampled, wanted)
+            return token, self._told(token, own, top)
         token = sampler.sample(context, row, self.sampled)
         return token, None if reader is None else self._logprob(token, reader)
 
@@ -219,10 +260,14 @@ class EngineSequence:
         return context.logprobs(row, self.request.params.logprobs or 0)
 
     def _logprob(self, token: int, reader: LogprobReader) -> Logprob:
+        return self._told(token, reader.of(token), reader.top)
+
+    def _told(self, token: int, own: float, top: list[tuple[int, float]]) -> Logprob:
+        """Return a token and the likeliest ones with their log probabilities."""
         shown = self._model.shown
-        chosen = TokenChance(token, shown(token), reader.of(token))
         return Logprob(
-            chosen, [TokenChance(id_, shown(id_), logprob) for id_, logprob in reader.top]
+            TokenChance(token, shown(token), own),
+            [TokenChance(id_, shown(id_), logprob) for id_, logprob in top],
         )
 
     @property
@@ -240,7 +285,7 @@ class EngineSequence:
 
         Those that would end the answer, or that its form forbids, are in vain.
         """
-        lookup, most = self.lookup, min(count, self.max_tokens - self.sampled - 1)
+        lookup, most = self.lookup, max(0, min(count, self.max_tokens - self.sampled - 1))
         found = [] if lookup is None else lookup.draft(most)
         end = next((at for at, token in enumerate(found) if token in self._ends), len(found))
         if self._guide is not None and end:
@@ -308,13 +353,16 @@ class EngineSequence:
         return NewTokens(ids, content, extra, reason)
 
     def _forced(self) -> list[int]:
-        """Tokens that the guide leaves no choice about: they are computed in one step, unsampled.
+        """Tokens about which there is no choice: they are computed in one step, unsampled.
 
-        To tell every token's probability takes the logits before each.
+        They close a thought, or are all that the guide allows. To tell every token's probability
+        takes the logits before each.
         """
-        if self._guide is None or self.request.params.logprobs is not None or self._text.free:
+        if self.request.params.logprobs is not None:
             return []
-        return self._guide.forced()
+        if self._budget is not None and self._budget.due:
+            return list(self._budget.due)
+        return [] if self._guide is None or self._text.free else self._guide.forced()
 
     def _push(self, token: int) -> tuple[ParsedOutput, str | None]:
         self.tokens.append(token)
@@ -324,7 +372,9 @@ class EngineSequence:
             return NOTHING, "stop"
         if self._guide is not None:
             self._guide.take(token)
-        found = self._text.push(token, stops=self.sampled > self._least)
+        found = self._hear(token, stops=self.sampled > self._least)
+        if self._text.cut:
+            return found, "length"
         if self._text.stopped or (self._guide is not None and self._guide.done):
             return found, "stop"
         return found, "length" if self.sampled >= self.max_tokens else None
@@ -340,6 +390,13 @@ class EngineSequence:
         if self._sampler is not None:
             self._sampler.close()
             self._sampler = None
+
+
+def _line_limits(params: GenerationParams) -> LineLimits | None:
+    """Return what lets a line end the answer, if the request wants that."""
+    if not params.indent and not params.line_limit_ms:
+        return None
+    return LineLimits(params.indent, params.line_limit_ms, lambda: time.perf_counter() * 1000)
 
 
 def _together(first: NewTokens, second: NewTokens) -> NewTokens:

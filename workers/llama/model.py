@@ -12,18 +12,11 @@ from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
 from workers.llama.pooling import Scale
 from workers.llama.tokenizer import Tokenizer
+from workers.planning.infill import FIMTokens
 from workers.protocol import ModelInfo, WorkerSpec
 from workers.template.chat_template import NAMED, joined
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-
-
-class FIMTokens(NamedTuple):
-    """The tokens before the prefix, before the suffix and before the text to be filled in."""
-
-    pre: int
-    suf: int
-    mid: int
 
 
 class PairMarks(NamedTuple):
@@ -197,9 +190,13 @@ class Model:
             llama_cpp.llama_vocab_fim_pre,
             llama_cpp.llama_vocab_fim_suf,
             llama_cpp.llama_vocab_fim_mid,
+            llama_cpp.llama_vocab_fim_rep,
+            llama_cpp.llama_vocab_fim_sep,
         )
-        tokens = FIMTokens(*(int(getter(self._vocab)) for getter in getters))
-        return tokens if min(tokens) >= 0 else None
+        pre, suf, mid, rep, sep = (int(getter(self._vocab)) for getter in getters)
+        if min(pre, suf, mid) < 0:
+            return None
+        return FIMTokens(pre, suf, mid, rep if rep >= 0 else None, sep if sep >= 0 else None)
 
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
@@ -239,6 +236,9 @@ class Model:
             n_ctx_seq=min(self.n_ctx_train, n_ctx),
             longest_piece=max(map(len, self.pieces), default=1) or 1,
             n_embd=self.n_embd,
+            chat_template=self.chat_template or "",
+            bos_token=self.special_text("bos"),
+            eos_token=self.special_text("eos"),
         )
 
 

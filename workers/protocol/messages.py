@@ -80,6 +80,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """True: it scores pairs of texts, and does nothing else."""
     notes: list[str] = []
     """Hints for the operator, a line each."""
+    chat_template: str = ""
+    """Its source, the operator's or the model's own; "" if there is none."""
+    bos_token: str = ""
+    """The name of the token with which a text begins; "" if there is none."""
+    eos_token: str = ""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -151,6 +156,10 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     """True if text and logprobs are the prompt's."""
     vector: bytes = b""
     """An embedding: little-endian float32, of length 1."""
+    prompt: str = ""
+    """The text of the prompt, if it is asked for."""
+    progress: int = 0
+    """Tokens of the prompt that are computed or were cached, if it is asked for: not yet all."""
     score: float | None = None
     """How well the document of a pair answers its query."""
 
@@ -247,6 +256,8 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     """Host memory of snapshots: prefixes, and the work of paused sequences."""
     restored_tokens: int = 0
     """How many tokens came back from there, instead of being computed."""
+    sequences: int = 0
+    """Sequences in each of the steps, added up; of embeddings, none."""
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

@@ -19,6 +19,7 @@ a test.
 
 from tests.support.dialects.base import DONE, Answer, Dialect, Failure, Told, Way, data_of
 from tests.support.dialects.infer import Infer
+from tests.support.dialects.llama_server import LlamaServer
 from tests.support.dialects.messages import Messages
 from tests.support.dialects.openai import Chat, Completions
 from tests.support.dialects.responses import Responses
@@ -29,6 +30,7 @@ __all__ = [
     "DIALECTS",
     "DONE",
     "INFER",
+    "LLAMA_SERVER",
     "MESSAGES",
     "OPENAI",
     "RESPONSES",
@@ -46,9 +48,10 @@ CHAT = Chat()
 COMPLETIONS = Completions()
 RESPONSES = Responses()
 MESSAGES = Messages()
+LLAMA_SERVER = LlamaServer()
 OPENAI: list[Dialect] = [CHAT, COMPLETIONS]
 """Those whose streams are chunks of one form."""
-DIALECTS: list[Dialect] = [INFER, *OPENAI, RESPONSES, MESSAGES]
+DIALECTS: list[Dialect] = [INFER, *OPENAI, RESPONSES, MESSAGES, LLAMA_SERVER]
 WAYS = [
     Way(dialect, stream)
     for dialect in DIALECTS

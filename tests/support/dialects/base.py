@@ -55,6 +55,8 @@ class Dialect:
     """Bytes that come with a stream's first chunk."""
     counted = "usage"
     """The field of a whole answer that tells its tokens."""
+    named = True
+    """True: answers and streams tell the request's name, not only their headers."""
     open_ended = False
     """True: fields that Forge does not know are ignored whatever the operator says."""
     streamed_codes: Mapping[str, str] = MappingProxyType({})

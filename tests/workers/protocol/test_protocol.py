@@ -130,6 +130,8 @@ PARAMS = st.builds(
     echo=st.booleans(),
     cache_prompt=st.booleans(),
     prediction=TEXTS,
+    thought_limit=st.none() | SMALL,
+    thought_end=TEXTS,
     embedding=st.none() | st.builds(Embedding, st.none() | SMALL),
     ranking=st.none()
     | st.builds(
