@@ -328,7 +328,8 @@ def test_what_a_model_can_do_is_told(ranks: httpx.Client, answering: httpx.Clien
         (answering, {"generates": True, "embeds": True, "ranks": False}),
     ):
         (card,) = client.get("/v1/models").json()["data"]
-        assert {name: card["meta"][name] for name in can} == can
+        assert card["meta"]["abilities"] == can
+        assert client.get("/props").json()["abilities"] == can
     (card,) = ranks.get("/v1/models").json()["data"]
     assert card["meta"]["n_ctx"] == CONTEXT
 

@@ -13,6 +13,7 @@ from gateway.api.llama_server import settings
 from gateway.api.llama_server.body import LAST_N, MIN_P, TEMPERATURE, TOP_K, TOP_P
 from gateway.api.llama_server.endpoints import GROUP
 from gateway.api.llama_server.types import LlamaError, Props, Slot
+from gateway.api.openai.cards import abilities
 from gateway.api.ops import Health
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
@@ -154,6 +155,7 @@ class LlamaState:
             "model_ftype": "" if model is None else _file_type(model.description),
             "model_path": config.model.name,
             "modalities": {"vision": False, "video": False, "audio": False},
+            "abilities": None if model is None else abilities(model),
             "media_marker": MEDIA_MARKER,
             "endpoint_slots": True,
             "endpoint_props": False,

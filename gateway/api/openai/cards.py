@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from gateway.api.openai.types import ModelCard, ModelMeta
+from gateway.api.openai.types import Abilities, ModelCard, ModelMeta
 from gateway.served.served_model import ServedModel
 from workers.protocol import ModelInfo
 
@@ -37,7 +37,10 @@ def _meta(model: ModelInfo) -> ModelMeta:
         "n_embd": model.n_embd,
         "n_ctx_train": model.n_ctx_train,
         "n_ctx": model.n_ctx_seq,
-        "generates": model.generates,
-        "embeds": model.embeds,
-        "ranks": model.ranks,
+        "abilities": abilities(model),
     }
+
+
+def abilities(model: ModelInfo) -> Abilities:
+    """Return what a model can be asked for."""
+    return {"generates": model.generates, "embeds": model.embeds, "ranks": model.ranks}

@@ -152,6 +152,14 @@ class CompletionChunk(Verbose):
     prompt_progress: NotRequired[ReadProgress]
 
 
+class Abilities(TypedDict):
+    generates: bool
+    """True: it chats and completes texts."""
+    embeds: bool
+    ranks: bool
+    """True: it scores documents for a query, and does nothing else."""
+
+
 class ModelMeta(TypedDict):
     description: str
     n_params: int
@@ -163,11 +171,7 @@ class ModelMeta(TypedDict):
     """Tokens of context that it was trained for."""
     n_ctx: int
     """Tokens that a sequence may have here."""
-    generates: bool
-    """True: it chats and completes texts."""
-    embeds: bool
-    ranks: bool
-    """True: it scores documents for a query, and does nothing else."""
+    abilities: Abilities
 
 
 class ModelCard(TypedDict):
