@@ -3,12 +3,12 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from workers.chat_format import ParsedOutput, together
 from workers.engine.answer_text import NOTHING, AnswerText, Voice
+from workers.engine.new_tokens import NO_TOKENS, NewTokens
 from workers.kv.kv import ResidentSequence
 from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
@@ -22,19 +22,6 @@ from workers.sampling.logprobs import LogprobReader
 
 FORESEEN = 256
 """Tokens of its answer that a sequence is given room for when cells are divided."""
-
-
-class NewTokens(NamedTuple):
-    """The results of a step for one sequence."""
-
-    ids: list[int]
-    text: str
-    extra: Extra | None
-    reason: str | None
-    """Why the generation ends, if so."""
-    drafts: Drafts | None = None
-    kept: int = 0
-    """Drafts that came true: they have cells."""
 
 
 class EngineSequence:
@@ -304,7 +291,7 @@ class EngineSequence:
         """
         drafts, self.drafts = self.drafts, []
         predicted = bool(drafts) and self.lookup is not None and self.lookup.predicted
-        whole, same = NewTokens([], "", None, None), 0
+        whole, same = NO_TOKENS, 0
         while whole.reason is None and same == len(whole.ids):
             try:
                 found = self.append(*self.choose(context, row + same))
@@ -312,7 +299,7 @@ class EngineSequence:
                 if not whole.ids:
                     raise
                 break
-            whole = _together(whole, found)
+            whole = whole.then(found)
             while same < min(len(drafts), len(whole.ids)) and drafts[same] == whole.ids[same]:
                 same += 1
         self.unsampled = max(0, self.lacks - same - 1)
@@ -397,21 +384,6 @@ def _line_limits(params: GenerationParams) -> LineLimits | None:
     if not params.indent and not params.line_limit_ms:
         return None
     return LineLimits(params.indent, params.line_limit_ms, lambda: time.perf_counter() * 1000)
-
-
-def _together(first: NewTokens, second: NewTokens) -> NewTokens:
-    """Return the results of two tokens as those of one step."""
-    if not first.ids:
-        return second
-    extra = first.extra or second.extra
-    if first.extra is not None and second.extra is not None:
-        parts = [
-            ParsedOutput("", each.reasoning, each.calls) for each in (first.extra, second.extra)
-        ]
-        _, reasoning, calls = together(*parts)
-        extra = Extra(reasoning, calls, [*first.extra.logprobs, *second.extra.logprobs])
-    ids = [*first.ids, *second.ids]
-    return NewTokens(ids, first.text + second.text, extra, second.reason)
 
 
 Chunk = tuple[EngineSequence, int]
