@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import __version__
+from gateway.api.abilities import abilities
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.llama_server import settings
 from gateway.api.llama_server.body import LAST_N, MIN_P, TEMPERATURE, TOP_K, TOP_P
 from gateway.api.llama_server.endpoints import GROUP
 from gateway.api.llama_server.types import LlamaError, Props, Slot
-from gateway.api.openai.cards import abilities
 from gateway.api.ops import Health
 from gateway.api.query import read_query
 from gateway.api.reply import json_response

@@ -5,7 +5,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from gateway.api.openai.types import Abilities
+from gateway.api.abilities import Abilities
 from gateway.api.reply import Timings
 
 StopType = Literal["none", "eos", "limit", "word"]

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from gateway.api.openai.types import Abilities, ModelCard, ModelMeta
+from gateway.api.abilities import abilities
+from gateway.api.openai.types import ModelCard, ModelMeta
 from gateway.served.served_model import ServedModel
 from workers.protocol import ModelInfo
 
@@ -39,8 +40,3 @@ def _meta(model: ModelInfo) -> ModelMeta:
         "n_ctx": model.n_ctx_seq,
         "abilities": abilities(model),
     }
-
-
-def abilities(model: ModelInfo) -> Abilities:
-    """Return what a model can be asked for."""
-    return {"generates": model.generates, "embeds": model.embeds, "ranks": model.ranks}

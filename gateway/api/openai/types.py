@@ -4,6 +4,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from gateway.api.abilities import Abilities
 from gateway.api.llama_server.types import Completed, ReadProgress
 from gateway.api.reply import Timings
 from gateway.core.usage import OpenAIUsage
@@ -150,14 +151,6 @@ class CompletionChunk(Verbose):
     usage: NotRequired[OpenAIUsage | None]
     timings: NotRequired[Timings]
     prompt_progress: NotRequired[ReadProgress]
-
-
-class Abilities(TypedDict):
-    generates: bool
-    """True: it chats and completes texts."""
-    embeds: bool
-    ranks: bool
-    """True: it scores documents for a query, and does nothing else."""
 
 
 class ModelMeta(TypedDict):
