@@ -3,7 +3,8 @@
 import array
 import base64
 import sys
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +24,7 @@ from gateway.api.service import Service
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
+from gateway.served.served_model import ServedModel
 from workers.protocol import (
     Embedding,
     Finished,
@@ -103,18 +105,7 @@ class Embeddings:
 
     async def embeddings(self, request: Request) -> Response:
         """Return the meaning of texts as vectors."""
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
-        served, given = self._service.parse(request, EmbeddingBody, raw)
-        params = GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions))
-        prompts = given.prompts()
-        job = input_job(request, given, prompts, params, size=size, model=served.name)
-        model = served.pool.model
-        if model is not None:
-            _check(job, model)
-        ticket = self._service.submit(request, job, served)
-        work = _gather(ticket, as_text=given.encoding_format == "base64")
-        data = await serve_ticket(served.dispatcher, ticket, request.receive, work)
+        served, ticket, data = await embedded(self._service, request, EmbeddingBody, _item)
         tokens = ticket.usage.prompt
         return json_response(
             {
@@ -124,6 +115,31 @@ class Embeddings:
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
         )
+
+
+Item = Callable[[int, list[float] | str], Any]
+"""Makes the answer's item of an input's index and its vector."""
+
+
+async def embedded(
+    service: Service, request: Request, type_: type[EmbeddingBody], item: Item
+) -> tuple[ServedModel, Ticket, list[orjson.Fragment]]:
+    """Embed a request's inputs, and return its model, its ticket and the items of the answer."""
+    config = service.config
+    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    served, given = service.parse(request, type_, raw)
+    params = GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions))
+    job = input_job(request, given, given.prompts(), params, size=size, model=served.name)
+    model = served.pool.model
+    if model is not None:
+        _check(job, model)
+    ticket = service.submit(request, job, served)
+    work = _gather(ticket, item, as_text=given.encoding_format == "base64")
+    return served, ticket, await serve_ticket(served.dispatcher, ticket, request.receive, work)
+
+
+def _item(index: int, vector: list[float] | str) -> EmbeddingItem:
+    return {"object": "embedding", "index": index, "embedding": vector}
 
 
 def _check(job: Job, model: ModelInfo) -> None:
@@ -143,7 +159,7 @@ def _check_dimensions(wanted: int, there_are: int) -> None:
         raise BadRequest(message, param="dimensions")
 
 
-async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
+async def _gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.Fragment]:
     """The answer's data, in the order of the inputs. Raises the ticket's error.
 
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
@@ -158,8 +174,7 @@ async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
             vector, index = event.extra.vector, ticket.index(event)
             _check_dimensions(ticket.job.params.embedding.dimensions or 0, len(vector) // FLOAT32)
             form = base64.b64encode(vector).decode() if as_text else _floats(vector)
-            item = {"object": "embedding", "index": index, "embedding": form}
-            found[index] = orjson.Fragment(orjson.dumps(item))
+            found[index] = orjson.Fragment(orjson.dumps(item(index, form)))
     return [found[index] for index in range(len(found))]
 
 
