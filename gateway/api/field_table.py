@@ -327,7 +327,7 @@ ROWS: tuple[Row, ...] = (
         (RERANK,),
         "Cohere",
         "a document has one score",
-        {"mode": "disabled"},
+        ({"mode": "disabled"},),
     ),
     # Everywhere.
     Row("cache_control", "harmless", ("anywhere",), "Anthropic's, litellm", "caching is automatic"),

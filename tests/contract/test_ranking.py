@@ -342,13 +342,14 @@ def test_another_model(front: httpx.Client) -> None:
 def test_tokens_are_counted(ranks: httpx.Client) -> None:
     """In the metrics, as prompts that were computed and not looked up."""
 
+    names = ("prompt", "generation", "prefix_cache_queried")
+    starts = [f"forge_{name}_tokens_total" for name in names]
+
     def read() -> list[float]:
-        lines = ranks.get("/metrics").text.splitlines()
+        lines = ranks.get("/metrics", headers={"Accept": "text/plain"}).text.splitlines()
         return [
-            sum(
-                float(line.split()[-1]) for line in lines if line.startswith(f"forge_{name}_tokens")
-            )
-            for name in ("prompt", "generation", "prefix_cache_queried")
+            sum(float(line.split()[-1]) for line in lines if line.startswith(start))
+            for start in starts
         ]
 
     before = read()

