@@ -28,10 +28,8 @@ from gateway.served.served_model import ServedModel
 from workers.protocol import (
     Embedding,
     Finished,
-    GenerationParams,
     ModelInfo,
     Prompt,
-    Sampling,
     Tokens,
 )
 
@@ -128,13 +126,18 @@ async def embedded(
     config = service.config
     raw, size = await body.read(request, config.max_body, config.body_timeout)
     served, given = service.parse(request, type_, raw)
-    params = GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions))
-    job = input_job(request, given, given.prompts(), params, size=size, model=served.name)
-    model = served.pool.model
-    if model is not None:
-        _check(job, model)
+    job = input_job(
+        request,
+        given.prompts(),
+        Embedding(given.dimensions),
+        priority=given.priority,
+        timeout=given.timeout,
+        size=size,
+        model=served.name,
+    )
+    check(job, served.pool.model)
     ticket = service.submit(request, job, served)
-    work = _gather(ticket, item, as_text=given.encoding_format == "base64")
+    work = gather(ticket, item, as_text=given.encoding_format == "base64")
     return served, ticket, await serve_ticket(served.dispatcher, ticket, request.receive, work)
 
 
@@ -142,8 +145,10 @@ def _item(index: int, vector: list[float] | str) -> EmbeddingItem:
     return {"object": "embedding", "index": index, "embedding": vector}
 
 
-def _check(job: Job, model: ModelInfo) -> None:
+def check(job: Job, model: ModelInfo | None) -> None:
     """Refuse, once the model is known, what no wait can help."""
+    if model is None:
+        return
     for index, prompt in enumerate(job.prompts):
         if isinstance(prompt, Tokens):
             param = f"input.{index}" if len(job.prompts) > 1 else "input"
@@ -159,11 +164,11 @@ def _check_dimensions(wanted: int, there_are: int) -> None:
         raise BadRequest(message, param="dimensions")
 
 
-async def _gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.Fragment]:
-    """The answer's data, in the order of the inputs. Raises the ticket's error.
+async def gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.Fragment]:
+    """Return what ``item`` makes of each input's vector, in the order of the inputs.
 
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
-    all clients.
+    all clients. Raises the ticket's error.
     """
     assert ticket.job.params.embedding is not None
     found: dict[int, orjson.Fragment] = {}
@@ -173,12 +178,13 @@ async def _gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.F
                 continue
             vector, index = event.extra.vector, ticket.index(event)
             _check_dimensions(ticket.job.params.embedding.dimensions or 0, len(vector) // FLOAT32)
-            form = base64.b64encode(vector).decode() if as_text else _floats(vector)
+            form = base64.b64encode(vector).decode() if as_text else floats(vector)
             found[index] = orjson.Fragment(orjson.dumps(item(index, form)))
     return [found[index] for index in range(len(found))]
 
 
-def _floats(vector: bytes) -> list[float]:
+def floats(vector: bytes) -> list[float]:
+    """Return a vector's components."""
     values = array.array("f", vector)
     if sys.byteorder == "big":
         values.byteswap()

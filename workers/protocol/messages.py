@@ -78,6 +78,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     embeds: bool = True
     ranks: bool = False
     """True: it scores pairs of texts, and does nothing else."""
+    thinks: bool = False
+    """True: its template tells thoughts from answers."""
+    infills: bool = False
+    """True: it has tokens for a gap between two texts."""
     notes: list[str] = []
     """Hints for the operator, a line each."""
     chat_template: str = ""
@@ -118,6 +122,8 @@ class Started(msgspec.Struct, frozen=True, tag="started", array_like=True):
     attempt: int
     prompt_tokens: int
     cached_tokens: int
+    prompt: list[int] = []
+    """The prompt's tokens, if they were asked for."""
 
 
 class TokenChance(msgspec.Struct, frozen=True, array_like=True):

@@ -17,7 +17,7 @@ from gateway.api.service import Service
 from gateway.core.errors import ModelNotSupported, UnknownModel
 from gateway.dispatch.ticket import Ticket
 from gateway.served.served_model import ServedModel
-from workers.protocol import Finished, GenerationParams, Sampling
+from workers.protocol import Finished
 
 GROUP = "Ranking"
 RERANK_PATHS = ("/v1/rerank", "/v1/reranking")
@@ -100,8 +100,15 @@ class RankingEndpoints:
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         served, given = self._service.parse(request, type_, raw)
-        params = GenerationParams(Sampling(seed=0), ranking=given.ranking())
-        job = input_job(request, given, given.pairs(), params, size=size, model=served.name)
+        job = input_job(
+            request,
+            given.pairs(),
+            given.ranking(),
+            priority=given.priority,
+            timeout=given.timeout,
+            size=size,
+            model=served.name,
+        )
         ticket = self._service.submit(request, job, served)
         work = _gather(ticket)
         scores = await serve_ticket(served.dispatcher, ticket, request.receive, work)
