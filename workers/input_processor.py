@@ -59,6 +59,8 @@ from workers.template.sandbox import GrammarFailed, SandboxFailed
 
 MOST_PER_TOKEN = 16
 """Characters of a prediction that are read for each token an answer may have: few have as many."""
+MOST_QUOTED = 1 << 20
+"""Characters of a request's grammars of texts inside JSON: there a dot has some four hundred."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
@@ -342,14 +344,19 @@ class InputProcessor:
     def _texts(self, use: ToolUse) -> dict[str, str]:
         """Return the grammars of the texts that functions take, by the names of their rules."""
         found: dict[str, str] = {}
+        room = MOST_QUOTED
         for index, name in enumerate(use.callable):
             if (grammar := use.grammars.get(name)) is None:
                 continue
             try:
-                found[text_rule(index)] = text_in_json(self._lark(grammar))
+                text = text_in_json(self._lark(grammar))
+                room -= len(text)
+                if room < 0:
+                    raise NotQuotable("inside JSON the grammars of the tools are too large")
             except NotQuotable as error:
                 message = f"'{grammar.param}' can't be enforced: {error}"
                 raise InputRefused(BAD_CONSTRAINT, message, grammar.param) from error
+            found[text_rule(index)] = text
         return found
 
     def _special(self, text: str) -> str:

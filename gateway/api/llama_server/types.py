@@ -105,12 +105,11 @@ class DefaultSettings(TypedDict):
     params: dict[str, Any]
     """What a request has that does not say otherwise."""
     n_ctx: int
-    """Tokens that a sequence may have; 0 until the model was loaded for the first time."""
+    """Tokens that a sequence may have."""
 
 
 class Props(TypedDict):
-    """The properties of a server and of a model. Of a model that was never loaded the texts are
-    empty."""
+    """The properties of a server and of a model."""
 
     default_generation_settings: DefaultSettings
     total_slots: int
