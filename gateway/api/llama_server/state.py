@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import __version__
+from gateway.api.abilities import abilities
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.llama_server import settings
 from gateway.api.llama_server.body import LAST_N, MIN_P, TEMPERATURE, TOP_K, TOP_P
@@ -171,6 +172,7 @@ class LlamaState:
             "model_ftype": "" if model is None else _file_type(model.description),
             "model_path": config.model.name,
             "modalities": {"vision": False, "video": False, "audio": False},
+            "abilities": None if model is None else abilities(model),
             "media_marker": MEDIA_MARKER,
             "endpoint_slots": True,
             "endpoint_props": False,

@@ -5,6 +5,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from gateway.api.abilities import Abilities
 from gateway.api.reply import Timings
 
 StopType = Literal["none", "eos", "limit", "word"]
@@ -118,6 +119,8 @@ class Props(TypedDict):
     model_path: str
     """The name of its file alone."""
     modalities: dict[str, bool]
+    abilities: Abilities | None
+    """Forge's own."""
     media_marker: str
     endpoint_slots: bool
     endpoint_props: bool
