@@ -22,6 +22,8 @@ from gateway.api.llama_server.endpoints import LlamaServer
 from gateway.api.llama_server.state import LlamaState
 from gateway.api.messages import Messages
 from gateway.api.models import Models
+from gateway.api.ollama.endpoints import Ollama
+from gateway.api.ollama.presence import root
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
@@ -59,6 +61,7 @@ from gateway.served.protocols import Loader
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
+from gateway.served.use_observer import UseObserver
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
@@ -124,6 +127,7 @@ class Gateway:
             )
         self.registry = ModelRegistry(list(map(self._served, entries, pools)))
         self._loader.begin({each.name: each.dispatcher for each in self.registry.models})
+        self._observer.add(UseObserver(self._loader.used, names[0]))
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.registry.states))
         self.metrics.registry.add(FileStates(self.registry.file_states))
@@ -263,6 +267,7 @@ class Gateway:
             *Responses(service, archive).endpoints(),
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
+            *Ollama(service).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *LlamaServer(service).endpoints(),
@@ -273,7 +278,7 @@ class Gateway:
             *Ops(service, self.metrics).endpoints(),
         ]
         keyed = not self.keyring.open
-        page = Dashboard(service, self.live).endpoints() if self.config.page else []
+        page = Dashboard(service, self.live).endpoints() if self.config.page else [root(None)]
         docs = Docs(partial(document, described, keyed=keyed)).endpoints()
         return [*described, *docs, *page]
 

@@ -127,6 +127,13 @@ class SamplingBody(SamplersBody):
     # Made of what the body has under other programs' names; no client can say it.
     others_type: ClassVar[type[Names]] = SamplingNames
 
+    @classmethod
+    def completed(
+        cls, raw: dict[str, Any], defaults: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return a body with the model's defaults for what it does not say."""
+        return defaults(raw)
+
     def limit(self) -> int | None:
         """The most tokens of an answer."""
         return unlimited(self.max_tokens)
@@ -170,6 +177,10 @@ def job(
     logprobs: int | None = None,
     echo: bool = False,
     prediction: str = "",
+    context: int | None = None,
+    cut_after: int | None = None,
+    prompt_ids: bool = False,
+    keep_alive: float | None = None,
     model: str = "",
 ) -> Job:
     """The job that a validated body asks for, in the name of the request's key.
@@ -198,6 +209,9 @@ def job(
             echo=echo,
             cache_prompt=given.cache_prompt is not False,
             prediction=prediction,
+            context=context,
+            cut_after=cut_after,
+            prompt_ids=prompt_ids,
             **given.further_params(),
             thought_limit=given.thought_limit(),
             thought_end=given.reasoning_budget_message or "",
@@ -211,6 +225,7 @@ def job(
         cache_scope=scope,
         session=session_of(request.headers, given.prompt_cache_key, scope),
         model=model,
+        keep_alive=keep_alive,
         ignored=request.scope["state"].get("ignored", ""),
     )
 

@@ -129,12 +129,18 @@ async def embedded(
     config = service.config
     raw, size = await body.read(request, config.max_body, config.body_timeout)
     served, given = service.parse(request, type_, raw)
-    job = _job(request, given, size, served.name)
-    model = served.pool.model
-    if model is not None:
-        _check(job, model)
+    job = embedding_job(
+        request,
+        given.prompts(),
+        Embedding(given.dimensions),
+        priority=given.priority,
+        timeout=given.timeout,
+        size=size,
+        model=served.name,
+    )
+    check(job, served.pool.model)
     ticket = service.submit(request, job, served)
-    work = _gather(ticket, item, as_text=given.encoding_format == "base64")
+    work = gather(ticket, item, as_text=given.encoding_format == "base64")
     return served, ticket, await serve_ticket(served.dispatcher, ticket, request.receive, work)
 
 
@@ -142,24 +148,38 @@ def _item(index: int, vector: list[float] | str) -> EmbeddingItem:
     return {"object": "embedding", "index": index, "embedding": vector}
 
 
-def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
+def embedding_job(
+    request: Request,
+    prompts: tuple[Prompt, ...],
+    wanted: Embedding,
+    *,
+    priority: int | float | str | None,
+    timeout: float | None,
+    size: int,
+    model: str,
+    keep_alive: float | None = None,
+) -> Job:
+    """Return the job that makes vectors of inputs, in the name of the request's key."""
     key: ApiKey = request.state.key
     return Job(
-        prompts=given.prompts(),
-        params=GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions)),
-        priority=body.asked_priority(request, given.priority),
+        prompts=prompts,
+        params=GenerationParams(Sampling(seed=0), embedding=wanted),
+        priority=body.asked_priority(request, priority),
         created=time.time(),
-        timeout=body.timeout(given.timeout, request.headers),
+        timeout=body.timeout(timeout, request.headers),
         size=size,
         owner=key.name,
         weight=key.weight,
         model=model,
+        keep_alive=keep_alive,
         ignored=getattr(request.state, "ignored", ""),
     )
 
 
-def _check(job: Job, model: ModelInfo) -> None:
+def check(job: Job, model: ModelInfo | None) -> None:
     """Refuse, once the model is known, what no wait can help."""
+    if model is None:
+        return
     for index, prompt in enumerate(job.prompts):
         if isinstance(prompt, Tokens):
             param = f"input.{index}" if len(job.prompts) > 1 else "input"
@@ -175,11 +195,11 @@ def _check_dimensions(wanted: int, there_are: int) -> None:
         raise BadRequest(message, param="dimensions")
 
 
-async def _gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.Fragment]:
-    """The answer's data, in the order of the inputs. Raises the ticket's error.
+async def gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.Fragment]:
+    """Return what ``item`` makes of each input's vector, in the order of the inputs.
 
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
-    all clients.
+    all clients. Raises the ticket's error.
     """
     assert ticket.job.params.embedding is not None
     found: dict[int, orjson.Fragment] = {}
@@ -189,12 +209,13 @@ async def _gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.F
                 continue
             vector, index = event.extra.vector, ticket.index(event)
             _check_dimensions(ticket.job.params.embedding.dimensions or 0, len(vector) // FLOAT32)
-            form = base64.b64encode(vector).decode() if as_text else _floats(vector)
+            form = base64.b64encode(vector).decode() if as_text else floats(vector)
             found[index] = orjson.Fragment(orjson.dumps(item(index, form)))
     return [found[index] for index in range(len(found))]
 
 
-def _floats(vector: bytes) -> list[float]:
+def floats(vector: bytes) -> list[float]:
+    """Return a vector's components."""
     values = array.array("f", vector)
     if sys.byteorder == "big":
         values.byteswap()

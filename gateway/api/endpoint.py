@@ -22,6 +22,7 @@ from gateway.core.errors import ForgeError
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+NDJSON = "application/x-ndjson"
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -10,6 +10,7 @@ from starlette.types import ExceptionHandler
 from gateway.api import infer, messages, openai
 from gateway.api.content_encoding import ACCEPTED
 from gateway.api.llama_server import errors as llama_server
+from gateway.api.ollama import errors as ollama
 from gateway.core.errors import (
     BadRequest,
     BodyTimeout,
@@ -29,6 +30,8 @@ def respond(path: str, error: ForgeError, name: str) -> Response:
     """Return an error in the shape of the dialect at ``path``, to the request of this ``name``."""
     if messages.speaks(path):
         return messages.error_response(error, name)
+    if ollama.speaks(path):
+        return ollama.error_response(error)
     if llama_server.speaks(path):
         return llama_server.error_response(error)
     if path == "/infer":

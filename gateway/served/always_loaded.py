@@ -46,11 +46,14 @@ class AlwaysLoaded:
     async def run(self) -> None:
         await asyncio.Event().wait()  # there is nothing to decide, until the task is cancelled
 
+    def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
+        pass  # it stays
+
     @contextlib.asynccontextmanager
-    async def needed(self, name: str) -> AsyncIterator[None]:
+    async def needed(self, name: str, owner: str = "") -> AsyncIterator[None]:
         yield
 
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, owner: str = "") -> None:
         """Raises Unavailable while no worker is ready."""
         if not self._pool.ready():
             raise Unavailable("no worker is ready yet", retry_after=1)

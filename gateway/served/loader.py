@@ -221,8 +221,14 @@ class ModelLoader:
 
     # ------------------------------------------------------------------ use of a model
 
+    def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
+        """Note the end of a request, which wants the model kept for so long; None: as usual."""
+        keep_ns = None if keep_alive_s is None else round(keep_alive_s * NANO)
+        self._policy.used(name, owner, self._clock_ns(), keep_ns)
+        self.poke()
+
     @contextlib.asynccontextmanager
-    async def needed(self, name: str) -> AsyncIterator[None]:
+    async def needed(self, name: str, owner: str = "") -> AsyncIterator[None]:
         """Keep the model loaded inside the context; it waits like a request of normal priority.
 
         Raises a ForgeError: Unavailable if it can't be loaded, QueueFull, or DeadlineExceeded after
@@ -234,7 +240,7 @@ class ModelLoader:
             yield
         finally:
             kept.visits -= 1
-            self.poke()
+            self.used(name, owner, None)
 
     async def _visit(self, kept: _Kept) -> None:
         if self.state(kept.resident.name) == "loaded":
@@ -259,11 +265,11 @@ class ModelLoader:
                 raise DeadlineExceeded("the model was not loaded in time") from None
             raise
 
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, owner: str = "") -> None:
         """Return when the model is loaded. Raises as :meth:`needed`."""
         self._kept[name].pool.failure = None
         self._policy.retry(name)
-        async with self.needed(name):
+        async with self.needed(name, owner):
             pass
 
     async def unload(self, name: str) -> None:

@@ -83,6 +83,8 @@ def test_chunked_body(answering: httpx.Client, dialect: Dialect) -> None:
 @pytest.mark.parametrize("name", ["gpt-4o", "", "FORGE-TINY", "forge-tiny "])
 @pytest.mark.parametrize("stream", [False, True])
 def test_unknown_model(front: httpx.Client, streamed: Dialect, name: str, stream: bool) -> None:
+    if streamed.caseless and name.isupper():
+        name += "-2"
     body = streamed.body(model=name, stream=stream)
     failure = streamed.refusal(front.post(streamed.path, json=body))
     assert (failure.status, failure.code) == (404, "model_not_found")

@@ -22,6 +22,7 @@ from gateway.api.field_table import ROWS, Below, Row
 from gateway.api.infer import InferBody
 from gateway.api.llama_server.body import InfillBody, LlamaCompletionBody
 from gateway.api.messages.body import MessagesBody
+from gateway.api.ollama.options import Options
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
 from gateway.api.responses.body import ResponseBody
@@ -61,6 +62,7 @@ def parameters_table() -> str:
         "embeddings": EmbeddingBody,
         "responses": ResponseBody,
         "messages": MessagesBody,
+        "Ollama's `options`": Options,
         "/infer": InferBody,
         "/completion": LlamaCompletionBody,
         "/infill": InfillBody,

@@ -106,6 +106,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "page": (True, "true", "false", False),
     "log_level": ("debug", "info", "error", "error"),
     "log_format": ("console", "console", "json", "json"),
+    "ollama_version": ("0.14.0", "0.15.0", "1.0.0-rc1", "1.0.0-rc1"),
     "unknown_parameters": ("ignore", "ignore", "refuse", "refuse"),
     "log_prompts": (False, "false", "true", True),
 }
@@ -305,6 +306,9 @@ BAD: list[tuple[str, str]] = [
     ("log_level", "trace"),
     ("log_level", "a\nb"),
     ("log_format", "xml"),
+    ("ollama_version", "latest"),
+    ("ollama_version", "0.17"),
+    ("ollama_version", "0.17.0\nx"),
 ]
 
 

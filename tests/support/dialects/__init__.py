@@ -21,6 +21,7 @@ from tests.support.dialects.base import DONE, Answer, Dialect, Failure, Told, Wa
 from tests.support.dialects.infer import Infer
 from tests.support.dialects.llama_server import LlamaServer
 from tests.support.dialects.messages import Messages
+from tests.support.dialects.ollama import OllamaChat, OllamaGenerate
 from tests.support.dialects.openai import Chat, Completions
 from tests.support.dialects.responses import Responses
 
@@ -32,6 +33,8 @@ __all__ = [
     "INFER",
     "LLAMA_SERVER",
     "MESSAGES",
+    "OLLAMA",
+    "OLLAMA_GENERATE",
     "OPENAI",
     "RESPONSES",
     "WAYS",
@@ -49,9 +52,13 @@ COMPLETIONS = Completions()
 RESPONSES = Responses()
 MESSAGES = Messages()
 LLAMA_SERVER = LlamaServer()
+OLLAMA = OllamaChat()
+OLLAMA_GENERATE = OllamaGenerate()
 OPENAI: list[Dialect] = [CHAT, COMPLETIONS]
 """Those whose streams are chunks of one form."""
-DIALECTS: list[Dialect] = [INFER, *OPENAI, RESPONSES, MESSAGES, LLAMA_SERVER]
+DIALECTS: list[Dialect] = [
+    *(INFER, *OPENAI, RESPONSES, MESSAGES, LLAMA_SERVER, OLLAMA, OLLAMA_GENERATE),
+]
 WAYS = [
     Way(dialect, stream)
     for dialect in DIALECTS

@@ -59,6 +59,14 @@ class Dialect:
     """True: answers and streams tell the request's name, not only their headers."""
     open_ended = False
     """True: fields that Forge does not know are ignored whatever the operator says."""
+    loads = False
+    """True: a request without a prompt is no error, but loads the model."""
+    caseless = False
+    """True: models' names count without regard to case."""
+    fractions = False
+    """True: of an integer with a fraction that is left out."""
+    stateful = "refused"
+    """What becomes of samplers that Forge does not have: `refused` or `ignored`."""
     streamed_codes: Mapping[str, str] = MappingProxyType({})
     """Codes that errors have in streams, by Forge's, where the dialect has a list of its own."""
     overflow = (
