@@ -166,8 +166,10 @@ EXAMPLES = [
 @pytest.mark.parametrize(("path", "content"), EXAMPLES)
 def test_examples(http: httpx.Client, path: str, content: Object) -> None:
     jsonschema.Draft202012Validator(resolved(content["schema"])).validate(content["example"])
-    # This server has one model, which stays, and which does not fill in.
-    status = {"/models/unload": 409, "/infill": 400}.get(path, 200)
+    # This server has one model, which stays, and which neither fills in nor ranks.
+    ranking = ("/v1/rerank", "/v1/reranking", "/v2/rerank", "/v1/score")
+    refused = dict.fromkeys(("/infill", *ranking), 400)
+    status = {"/models/unload": 409, **refused}.get(path, 200)
     check(path, http.post(path, json=content["example"]), status=status)
 
 

@@ -14,8 +14,7 @@ from gateway.model_files.shape import HeaderValues, ModelShape, shape
 from gateway.system.host import memory_available
 from workers.protocol import children
 
-RANKS = 4
-"""llama.cpp's pooling type of models that rank pairs of texts."""
+HEADLESS = "no: its file has no head for scores"
 TEMPLATES = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
 FIM_KEYS = {
     "pre": ("fim_pre_token_id", "prefix_token_id"),
@@ -73,14 +72,16 @@ def supports(
     model: gguf.Gguf, said: HeaderValues, sizes: ModelShape, templates: list[str | None]
 ) -> dict[str, Any]:
     """Return the model's abilities in the API; ``broken``: the fault of its templates, if any."""
-    generates = not sizes.encoder and said.value("attention.causal") is not False
+    causal = said.value("attention.causal") is not False
+    generates = causal and not sizes.encoder and not sizes.ranks
     told = (
         chat_format(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
     )
     return {
         "chat": generates and told["broken"] is None,
         **told,
-        "embeddings": said.value("pooling_type") != RANKS,
+        "embeddings": not sizes.ranks,
+        "ranking": sizes.ranks and sizes.headed,
         "infill": generates and infills(model),
     }
 
@@ -160,6 +161,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("tools", can["tools"] or "no"),
         ("reasoning", "between {} and {}".format(*reasoning) if reasoning else "no"),
         ("embeddings", "yes" if can["embeddings"] else "no: it ranks"),
+        ("ranking", "yes" if can["ranking"] else "no" if can["embeddings"] else HEADLESS),
         ("infill", "yes" if can["infill"] else "no"),
     ]  # fmt: skip
     return [(name, text) for name, text in lines if text]
