@@ -13,7 +13,15 @@ from gateway.api.infer import InferBody
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
 from gateway.api.tokens import TemplateBody
-from tests.support.dialects import CHAT, COMPLETIONS, INFER, Dialect
+from tests.support.dialects import CHAT, COMPLETIONS, DIALECTS, INFER, Dialect
+
+
+@pytest.fixture(params=[each for each in DIALECTS if each.maps], ids=str)
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    """Each dialect that knows other programs' names."""
+    found: Dialect = request.param
+    return found
+
 
 SCHEMA = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
 

@@ -61,6 +61,8 @@ class Dialect:
     """True: fields that Forge does not know are ignored whatever the operator says."""
     loads = False
     """True: a request without a prompt is no error, but loads the model."""
+    maps = True
+    """True: other programs' names for its fields are known, too."""
     caseless = False
     """True: models' names count without regard to case."""
     fractions = False
