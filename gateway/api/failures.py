@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from gateway.api import infer, messages, openai
+from gateway.api import infer, messages, ollama, openai
 from gateway.api.content_encoding import ACCEPTED
 from gateway.core.errors import (
     BadRequest,
@@ -28,6 +28,8 @@ def respond(path: str, error: ForgeError, name: str) -> Response:
     """Return an error in the shape of the dialect at ``path``, to the request of this ``name``."""
     if messages.speaks(path):
         return messages.error_response(error, name)
+    if ollama.speaks(path):
+        return ollama.error_response(error)
     if path == "/infer":
         return infer.error_response(error)
     return openai.error_response(error)

@@ -59,7 +59,7 @@ class Problem(TypedDict):
     """Tokens that were computed in vain."""
 
 
-def error_response(error: ForgeError) -> Response:
+def problem(error: ForgeError) -> Problem:
     content: Problem = {"error": error.message, "code": error.code}
     if error.param is not None:
         content["param"] = error.param
@@ -67,7 +67,11 @@ def error_response(error: ForgeError) -> Response:
         content["n_prompt_tokens"], content["n_ctx"] = error.n_prompt_tokens, error.n_ctx
     if error.usage is not None:
         content["usage"] = error.usage.openai()
-    return json_response(content, error.status, error.retry_after)
+    return content
+
+
+def error_response(error: ForgeError) -> Response:
+    return json_response(problem(error), error.status, error.retry_after)
 
 
 class Infer:

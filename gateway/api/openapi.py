@@ -10,7 +10,7 @@ from pydantic_core import core_schema
 from gateway import __version__
 from gateway.api.body import MAX_TIMEOUT_S
 from gateway.api.docstrings import descriptions
-from gateway.api.endpoint import EVENTS, JSON, Body, Endpoint
+from gateway.api.endpoint import EVENTS, JSON, LINES, Body, Endpoint
 from gateway.api.field_policy import fields, rows
 from gateway.api.field_table import Below, Row
 from gateway.api.other_names import Names
@@ -261,14 +261,16 @@ def _text() -> Object:
 
 
 def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -> Object:
-    about = "The answer."
+    about = "The answer." if endpoint.answers else "It is done; the answer is empty."
     if EVENTS in endpoint.answers:
         about += " With `stream`, " + (
             "server-sent events."
             if endpoint.typed_events
             else f"chunks as server-sent events, and `{DONE}` after the last."
         )
-    found: Object = {
+    if LINES in endpoint.answers:
+        about += " With `stream`, an object in each line."
+    answer: Object = {
         "200": {
             "description": about,
             "headers": _headers(endpoint, 200),
@@ -277,6 +279,7 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
             },
         }
     }
+    found = answer if endpoint.offered else {}
     for status, kinds in endpoint.errors().items():
         if status == 401 and not keyed:
             continue

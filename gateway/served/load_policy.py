@@ -48,6 +48,8 @@ class Decision:
     """Loads and unloads to begin now. Models in no list go on as they are."""
 
     load: list[str] = field(default_factory=list)
+    measure: list[str] = field(default_factory=list)
+    """Models that are wanted, and whose need of memory must be known first."""
     unload: list[tuple[str, Reason]] = field(default_factory=list)
     yields: set[str] = field(default_factory=set)
     """Models that give no more slots."""
@@ -62,8 +64,10 @@ class Decision:
 class _Model:
     """State of one model."""
 
-    def __init__(self, need: int, keep_alive_ns: int | None) -> None:
-        self.need = need
+    def __init__(self, need: int | None, keep_alive_ns: int | None) -> None:
+        self.need = need or 0
+        self.measured: bool | None = need is not None
+        """None: it is being measured."""
         self.keep_alive_ns = keep_alive_ns
         self.state: State = "unloaded"
         self.leaves = False
@@ -94,12 +98,29 @@ class LoadPolicy:
         One that needs more than the ``budget`` is loaded alone.
         """
         self._budget = budget
-        self._models = {
-            name: _Model(min(need, budget), keep) for name, (need, keep) in models.items()
-        }
+        self._models = dict[str, _Model]()
+        for name, (need, keep) in models.items():
+            self.add(name, need, keep)
+
+    def add(self, name: str, need: int | None, keep_alive_ns: int | None) -> None:
+        """Take one model more; ``need`` None: unknown until :meth:`measured`."""
+        known = None if need is None else min(need, self._budget)
+        self._models[name] = _Model(known, keep_alive_ns)
+
+    def remove(self, name: str) -> None:
+        """Forget a model that is not loaded."""
+        assert self._models[name].takes == 0, "it takes memory"
+        del self._models[name]
 
     def state(self, name: str) -> State:
-        return self._models[name].state
+        """Return the state of a model; one that was removed is not loaded."""
+        model = self._models.get(name)
+        return "unloaded" if model is None else model.state
+
+    def due_ns(self, name: str) -> int | None:
+        """Return when a loaded model is unloaded if it has no work; None: when others need room."""
+        model = self._models[name]
+        return None if model.keep_alive_ns is None else model.used_ns + model.keep_alive_ns
 
     def retry_ns(self, name: str) -> int | None:
         """Return when a failed load may be tried again; None if the model has not failed."""
@@ -107,6 +128,16 @@ class LoadPolicy:
         return model.retry_ns if model.state == "failed" else None
 
     # ------------------------------------------------------------------ what happened
+
+    def measured(self, name: str, need: int) -> None:
+        """Record the need of a model in bytes; it may be loaded from now on."""
+        model = self._models[name]
+        model.need, model.measured = min(need, self._budget), True
+
+    def used(self, name: str, now_ns: int) -> None:
+        """Record a use that may be over before the next look."""
+        model = self._models[name]
+        model.used_ns = max(model.used_ns, now_ns)
 
     def loaded(self, name: str, now_ns: int) -> None:
         """Record that a load has succeeded."""
@@ -120,6 +151,7 @@ class LoadPolicy:
         """Record that a load has failed, and left nothing behind."""
         model = self._models[name]
         model.state = "failed"
+        model.measured = bool(model.measured)
         model.leaves = False
         model.retry_ns = now_ns + min(RETRY_FIRST_NS << model.failures, RETRY_MAX_NS)
         model.failures = min(model.failures + 1, 10)
@@ -199,7 +231,10 @@ class LoadPolicy:
                 continue
             if model.state == "failed" and now_ns < model.retry_ns:
                 decision.wake(model.retry_ns)
-            else:
+            elif model.measured is False:
+                model.measured = None
+                decision.measure.append(name)
+            elif model.measured:
                 found.append((first, name))
         return [name for _, name in sorted(found)]
 
