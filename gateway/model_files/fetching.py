@@ -6,7 +6,9 @@ has come when it is killed stays, and the next one goes on from there.
 """
 
 import contextlib
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,24 +38,47 @@ class FetchLine(msgspec.Struct, omit_defaults=True):
 
 
 class _Teller:
-    """Implements :class:`gateway.model_files.progress.DownloadProgress`."""
+    """Tells the newest of each file, at once if it is the first or the last, else now and then.
+
+    Implements :class:`gateway.model_files.progress.DownloadProgress`.
+    """
 
     def __init__(self) -> None:
-        self._told = dict[str, float]()
+        self._untold = dict[str, FetchLine]()
+        self._begun = set[str]()
+        self._one = threading.Lock()
+        threading.Thread(target=self._tell_now_and_then, daemon=True).start()
 
     def __call__(
         self, name: str, done: int, total: int | None, *, sha256: str | None = None
     ) -> None:
-        now = time.monotonic()
-        if done == total or now - self._told.get(name, -EVERY_S) >= EVERY_S:
-            self._told[name] = now
-            tell(FetchLine(name=name, done=done, total=total, sha256=sha256))
+        line = FetchLine(name=name, done=done, total=total, sha256=sha256)
+        with self._one:
+            self._untold[name] = line
+        if name not in self._begun or done == total:
+            self._begun.add(name)
+            self.tell()
+
+    def tell(self) -> None:
+        """Print what is new."""
+        with self._one:
+            for line in self._untold.values():
+                tell(line)
+            self._untold.clear()
+
+    def _tell_now_and_then(self) -> None:
+        while True:
+            time.sleep(EVERY_S)
+            self.tell()
 
 
 def tell(line: FetchLine) -> None:
     """Print a line; without a reader the process ends."""
-    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os._exit(2)  # the interpreter's end would try once more
 
 
 def main(source: str) -> int:
@@ -73,6 +98,4 @@ def main(source: str) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        sys.exit(main(sys.argv[1]))
-    sys.exit(2)
+    sys.exit(main(sys.argv[1]))

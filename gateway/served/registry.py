@@ -16,6 +16,8 @@ from gateway.served.served_model import ServedModel
 
 MOST_NAMED = 20
 """Models that an error names."""
+MOST_TOLD = 200
+"""Characters of an unknown name that an error repeats."""
 
 
 class ModelRegistry:
@@ -73,10 +75,11 @@ class ModelRegistry:
         """Return the error for a model that is not there; ``there``: names of those that are."""
         if not there:
             return UnknownModel("this API key may use none of the server's models", param="model")
+        asked = str(name) if len(str(name)) <= MOST_TOLD else f"{str(name)[:MOST_TOLD]}..."
         names = ", ".join(f"'{each}'" for each in there[:MOST_NAMED])
         more = f" and {len(there) - MOST_NAMED} more" if len(there) > MOST_NAMED else ""
         return UnknownModel(
-            f"the model '{name}' does not exist; this server has {names}{more}", param="model"
+            f"the model '{asked}' does not exist; this server has {names}{more}", param="model"
         )
 
     def states(self) -> list[tuple[str, State]]:

@@ -28,6 +28,14 @@ KEYS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Names that are copied here are nothing to other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def keyed() -> Iterator[httpx.Client]:
     with blocking_front(Config(alias=ALIAS), Keyring(KEYS), answers=True) as client:

@@ -15,6 +15,14 @@ HERE = {"Host": "127.0.0.1:8080"}
 NAME = f"{ALIAS}:latest"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Names that are copied here are nothing to other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
     with blocking_front(Config(alias=ALIAS), answers=True) as client:
@@ -81,12 +89,12 @@ def test_show_it_all(http: httpx.Client) -> None:
         ("POST", "/api/show", {"model": "llama3.2"}, 404, "model_not_found"),
         ("POST", "/api/show", {"model": "x" * 100_000}, 404, "model_not_found"),
         ("POST", "/api/show", {"model": "a\0b"}, 404, "model_not_found"),
-        ("POST", "/api/pull", {"model": "llama3.2"}, 400, "invalid_request"),
-        ("POST", "/api/pull", {"model": "/etc/passwd"}, 400, "invalid_request"),
+        ("POST", "/api/pull", {"model": "llama3.2"}, 404, "model_not_found"),
+        ("POST", "/api/pull", {"model": "/etc/passwd"}, 404, "model_not_found"),
         ("POST", "/api/pull", {"model": "http://example.com/a.gguf"}, 400, "invalid_request"),
         ("POST", "/api/pull", {"model": "hf.co/only-one-part"}, 400, "invalid_request"),
-        ("POST", "/api/pull", {"model": "hf:a/b:\0"}, 400, "invalid_request"),
-        ("POST", "/api/pull", {"model": "--help"}, 400, "invalid_request"),
+        ("POST", "/api/pull", {"model": "hf:a/b:\0"}, 404, "model_not_found"),
+        ("POST", "/api/pull", {"model": "--help"}, 404, "model_not_found"),
         ("DELETE", "/api/delete", {}, 400, "invalid_request"),
         ("DELETE", "/api/delete", {"model": "nothing"}, 404, "model_not_found"),
         ("DELETE", "/api/delete", {"model": "/etc/passwd"}, 404, "model_not_found"),

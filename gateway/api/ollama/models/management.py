@@ -9,13 +9,23 @@ from gateway.api.ollama import names
 from gateway.api.service import Service
 from gateway.config.config import ConfigError
 from gateway.core.api_key import ApiKey
-from gateway.core.errors import BadRequest, FilesNotOwned, InternalError, ModelInUse, NameTaken
+from gateway.core.errors import (
+    BadRequest,
+    FilesNotOwned,
+    InternalError,
+    ModelInUse,
+    NameTaken,
+    UnknownModel,
+)
 from gateway.model_files import catalog, ownership
 from gateway.model_files.catalog import CatalogEntry
 from gateway.model_files.source import BadSource, parse
 from gateway.served.listing import of_served
 from gateway.served.served_model import ServedModel
 from gateway.system import prefix_folders
+
+MOST_TOLD = 200
+"""Characters of a name that an error repeats."""
 
 
 def source_of(asked: str) -> str | None:
@@ -25,18 +35,18 @@ def source_of(asked: str) -> str | None:
     """
     source = names.source(asked)
     if len(source) > names.MAX_NAME or not source.isprintable():
-        raise BadRequest("'model': no model has such a name", param="model")
+        return None
     try:
         return None if parse(source) is None else source
     except BadSource as error:
         raise BadRequest(f"'model': {error}", param="model") from error
 
 
-def of_a_library(asked: str) -> BadRequest:
-    """Return the error for a name that only Ollama's library has."""
-    return BadRequest(
-        f"'model': '{asked}' is a name in Ollama's library, from which Forge can't pull; name a "
-        "model in GGUF of the hub, as hf.co/ORG/REPO:QUANT, or its https address",
+def of_a_library(asked: str) -> UnknownModel:
+    """Return the error for a name that only Ollama's library may have."""
+    return UnknownModel(
+        f"'{asked[:MOST_TOLD]}' is no model of the hub; Forge can't pull from Ollama's library: "
+        "name a model in GGUF, as hf.co/ORG/REPO:QUANT, or its https address",
         param="model",
     )
 
