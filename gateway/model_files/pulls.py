@@ -137,19 +137,21 @@ class _Pull:
             stdout=asyncio.subprocess.PIPE,
             env=children.environment(),
         )
-        last = FetchLine()
+        end = FetchLine()
         try:
             assert process.stdout is not None, "it is a pipe"
             async for text in process.stdout:
-                last = msgspec.json.decode(text, type=FetchLine)
-                if last.name:
-                    file = PulledFile(last.name, last.done, last.total, last.sha256)
-                    self.files[last.name] = file
+                line = msgspec.json.decode(text, type=FetchLine)
+                if line.path or line.error:
+                    end = line
+                if line.name:
+                    file = PulledFile(line.name, line.done, line.total, line.sha256)
+                    self.files[line.name] = file
                     self._tell()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await asyncio.shield(process.wait())
-        if last.path:
+        if end.path:
             return None
-        return last.error or "the download ended, and gave no reason"
+        return end.error or "the download ended, and gave no reason"
