@@ -18,7 +18,9 @@ from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
 from gateway.api.messages import Messages
 from gateway.api.models import Models
+from gateway.api.ollama.endpoints import Ollama
 from gateway.api.ollama.models import OllamaModels
+from gateway.api.ollama.presence import root
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
@@ -45,6 +47,7 @@ from gateway.pool import Pool
 from gateway.served.assembly import ModelAssembly
 from gateway.served.catalog_models import LABEL
 from gateway.served.memory_budget import MemoryBudget
+from gateway.served.use_observer import UseObserver
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
@@ -100,6 +103,7 @@ class Gateway:
             config, self._observer, self.metrics.loads, meter, pool, plan, make
         )
         self.registry = self._models.registry
+        self._observer.add(UseObserver(self._models.loader.used, names[0]))
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.metrics.labels, self.registry.states))
         self.metrics.registry.add(FileStates(self.metrics.labels, self.registry.file_states))
@@ -200,6 +204,7 @@ class Gateway:
             *Responses(service, archive).endpoints(),
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
+            *Ollama(service).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *Infer(service).endpoints(),
@@ -208,7 +213,7 @@ class Gateway:
             *Ops(service, self.metrics).endpoints(),
         ]
         keyed = not self.keyring.open
-        page = Dashboard(service, self.live).endpoints() if self.config.page else []
+        page = Dashboard(service, self.live).endpoints() if self.config.page else [root(None)]
         docs = Docs(partial(document, described, keyed=keyed)).endpoints()
         return [*described, *docs, *page]
 

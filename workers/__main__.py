@@ -98,14 +98,15 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     engine = _engine(model, spec, context, geometries, shape, link, inbox)
     name = Path(llama.readable(spec.model_path)).stem
     generates = context.generates
+    chat_format = detect(model.chat_template)
     info = msgspec.structs.replace(
         model.info(name, geometries.longest),
         n_ctx=geometries.base.total,
         generates=generates,
         embeds=shape is not None,
+        thinks=generates and chat_format.thoughts is not None,
         notes=notes(model, broken) if generates else [],
     )
-    chat_format = detect(model.chat_template)
 
     def input_processor(sandbox: TemplateSandbox) -> InputProcessor:
         return InputProcessor(

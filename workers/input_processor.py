@@ -40,6 +40,7 @@ from workers.protocol import (
     Text,
     Tokens,
     ToolUse,
+    longest_prompt,
     overflow_message,
 )
 from workers.refused import InputRefused
@@ -69,6 +70,22 @@ def check_token_ids(
 def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> InputRefused:
     message = overflow_message(what, str(tokens), limit, param)
     return InputRefused(CONTEXT_OVERFLOW, message, param, (tokens, limit))
+
+
+def _fitting(request: Generate, tokens: list[int], limit: int) -> list[int]:
+    """Return a prompt's tokens, without some if it is too long and may be cut.
+
+    Raises :class:`InputRefused`.
+    """
+    params = request.params
+    if len(tokens) + (params.max_tokens != 0) <= limit:
+        return tokens
+    if params.cut_after is None:
+        what = "messages" if isinstance(request.prompt, Chat) else "prompt"
+        raise _overflow(len(tokens), limit, what)
+    room = longest_prompt(limit, params.max_tokens)
+    kept = min(params.cut_after, room // 2)
+    return [*tokens[:kept], *tokens[len(tokens) - room + kept :]]
 
 
 class InputProcessor:
@@ -120,14 +137,13 @@ class InputProcessor:
         if isinstance(prompt, Chat):
             written = self._prompter.write(prompt, request.now)
             thinking, form = written.thinking, written.chat_format
-            tokens = self._prompter.tokenize(written)
+            tokens = self._after(prompt.before, self._prompter.tokenize(written))
         else:
             tokens = self._tokens(prompt)
         if not tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
-        if len(tokens) + (request.params.max_tokens != 0) > self._limit:
-            what = "messages" if isinstance(prompt, Chat) else "prompt"
-            raise _overflow(len(tokens), self._limit, what)
+        limit = min(self._limit, request.params.context or self._limit)
+        tokens = _fitting(request, tokens, limit)
         guide = self._guide(request, thinking, form)
         voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
@@ -135,8 +151,16 @@ class InputProcessor:
         marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
         lookup = PromptLookup(tokens, self._predicted(request)) if self._drafts else None
         return EngineSequence(
-            request, self._model, tokens, self._limit, guide, voice, echo, ends, marks, lookup
+            request, self._model, tokens, limit, guide, voice, echo, ends, marks, lookup
         )
+
+    def _after(self, before: list[int], tokens: list[int]) -> list[int]:
+        """Return a conversation's tokens after those that stand before it, with one beginning."""
+        if not before:
+            return tokens
+        check_token_ids(before, self._model.n_vocab, "context")
+        begin = self._model.tokenize("")
+        return [*before, *(tokens[len(begin) :] if tokens[: len(begin)] == begin else tokens)]
 
     def _predicted(self, request: Generate) -> list[int]:
         """Return the tokens of the request's prediction: so many as an answer may have."""
@@ -174,7 +198,11 @@ class InputProcessor:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
         longest = self._embeddings.longest
         if len(tokens) > longest:
-            raise _overflow(len(tokens), longest, "input", "input")
+            assert request.params.embedding is not None
+            if not request.params.embedding.cut:
+                raise _overflow(len(tokens), longest, "input", "input")
+            end = tokens[-1:] if self._model.is_control(tokens[-1]) else []  # as SEP, or EOS
+            tokens = [*tokens[: longest - len(end)], *end]
         return Input(request, tokens)
 
     def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:

@@ -111,6 +111,13 @@ class SamplingBody(SamplersBody):
     # Made of what the body has under other programs' names; no client can say it.
     others_type: ClassVar[type[Names]] = SamplingNames
 
+    @classmethod
+    def completed(
+        cls, raw: dict[str, Any], defaults: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return a body with the model's defaults for what it does not say."""
+        return defaults(raw)
+
     def limit(self) -> int | None:
         """The most tokens of an answer."""
         return unlimited(self.max_tokens)
@@ -145,6 +152,10 @@ def job(
     logprobs: int | None = None,
     echo: bool = False,
     prediction: str = "",
+    context: int | None = None,
+    cut_after: int | None = None,
+    tells_prompt: bool = False,
+    keep_alive: float | None = None,
     model: str = "",
 ) -> Job:
     """The job that a validated body asks for, in the name of the request's key.
@@ -172,6 +183,9 @@ def job(
             echo=echo,
             cache_prompt=given.cache_prompt is not False,
             prediction=prediction,
+            context=context,
+            cut_after=cut_after,
+            tells_prompt=tells_prompt,
         ),
         priority=priority(given.priority, request.headers, tier, key.max_priority, usual),
         created=time.time(),
@@ -181,6 +195,7 @@ def job(
         weight=key.weight,
         cache_scope=cache_scope(key, given.cache_salt or ""),
         model=model,
+        keep_alive=keep_alive,
         ignored=request.scope["state"].get("ignored", ""),
     )
 

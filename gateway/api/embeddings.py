@@ -4,6 +4,7 @@ import array
 import base64
 import sys
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -142,12 +143,24 @@ class Embeddings:
         config = self._service.config
         raw, size = await body.read(request, config.max_body, config.body_timeout)
         served, given = self._service.parse(request, EmbeddingBody, raw)
-        job = _job(request, given, size, served.name)
-        model = served.pool.model
-        if model is not None:
-            _check(job, model)
+        job = embedding_job(
+            request,
+            given.prompts(),
+            Embedding(given.dimensions),
+            priority=given.priority,
+            timeout=given.timeout,
+            size=size,
+            model=served.name,
+        )
+        check(job, served.pool.model)
         ticket = self._service.submit(request, job, served)
-        work = _gather(ticket, as_text=given.encoding_format == "base64")
+        as_text = given.encoding_format == "base64"
+
+        def item(index: int, vector: bytes) -> EmbeddingItem:
+            form = base64.b64encode(vector).decode() if as_text else floats(vector)
+            return {"object": "embedding", "index": index, "embedding": form}
+
+        work = gather(ticket, item)
         data = await serve_ticket(served.dispatcher, ticket, request.receive, work)
         tokens = ticket.usage.prompt
         return json_response(
@@ -160,24 +173,38 @@ class Embeddings:
         )
 
 
-def _job(request: Request, given: EmbeddingBody, size: int, model: str) -> Job:
+def embedding_job(
+    request: Request,
+    prompts: tuple[Prompt, ...],
+    wanted: Embedding,
+    *,
+    priority: int | float | str | None,
+    timeout: float | None,
+    size: int,
+    model: str,
+    keep_alive: float | None = None,
+) -> Job:
+    """Return the job that makes vectors of inputs, in the name of the request's key."""
     key: ApiKey = request.state.key
     return Job(
-        prompts=given.prompts(),
-        params=GenerationParams(Sampling(seed=0), embedding=Embedding(given.dimensions)),
-        priority=body.priority(given.priority, request.headers, None, key.max_priority),
+        prompts=prompts,
+        params=GenerationParams(Sampling(seed=0), embedding=wanted),
+        priority=body.priority(priority, request.headers, None, key.max_priority),
         created=time.time(),
-        timeout=body.timeout(given.timeout, request.headers),
+        timeout=body.timeout(timeout, request.headers),
         size=size,
         owner=key.name,
         weight=key.weight,
         model=model,
+        keep_alive=keep_alive,
         ignored=getattr(request.state, "ignored", ""),
     )
 
 
-def _check(job: Job, model: ModelInfo) -> None:
+def check(job: Job, model: ModelInfo | None) -> None:
     """Refuse, once the model is known, what no wait can help."""
+    if model is None:
+        return
     for index, prompt in enumerate(job.prompts):
         if isinstance(prompt, Tokens):
             param = f"input.{index}" if len(job.prompts) > 1 else "input"
@@ -193,11 +220,11 @@ def _check_dimensions(wanted: int, there_are: int) -> None:
         raise BadRequest(message, param="dimensions")
 
 
-async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
-    """The answer's data, in the order of the inputs. Raises the ticket's error.
+async def gather(ticket: Ticket, write: Callable[[int, bytes], Any]) -> list[orjson.Fragment]:
+    """Return what ``write`` makes of each input's vector, in the order of the inputs.
 
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
-    all clients.
+    all clients. Raises the ticket's error.
     """
     assert ticket.job.params.embedding is not None
     found: dict[int, orjson.Fragment] = {}
@@ -207,13 +234,12 @@ async def _gather(ticket: Ticket, *, as_text: bool) -> list[orjson.Fragment]:
                 continue
             vector, index = event.extra.vector, ticket.index(event)
             _check_dimensions(ticket.job.params.embedding.dimensions or 0, len(vector) // FLOAT32)
-            form = base64.b64encode(vector).decode() if as_text else _floats(vector)
-            item = {"object": "embedding", "index": index, "embedding": form}
-            found[index] = orjson.Fragment(orjson.dumps(item))
+            found[index] = orjson.Fragment(orjson.dumps(write(index, vector)))
     return [found[index] for index in range(len(found))]
 
 
-def _floats(vector: bytes) -> list[float]:
+def floats(vector: bytes) -> list[float]:
+    """Return a vector's components."""
     values = array.array("f", vector)
     if sys.byteorder == "big":
         values.byteswap()

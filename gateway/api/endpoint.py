@@ -22,7 +22,7 @@ from gateway.core.errors import ForgeError
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
-LINES = "application/x-ndjson"
+NDJSON = "application/x-ndjson"
 
 Handler = Callable[[Request], Awaitable[Response]]
 Method = Literal["GET", "POST", "DELETE"]

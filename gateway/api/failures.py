@@ -7,8 +7,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from gateway.api import infer, messages, ollama, openai
+from gateway.api import infer, messages, openai
 from gateway.api.content_encoding import ACCEPTED
+from gateway.api.ollama import errors as ollama
 from gateway.core.errors import (
     BadRequest,
     BodyTimeout,

@@ -12,6 +12,10 @@ TEMPLATE = "apply-template"
 MESSAGES_API, COUNT_TOKENS = "anthropic", "count_tokens"
 """Anthropic's dialect."""
 RESPONSES = "responses"
+OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED = "ollama chat", "ollama generate", "ollama embed"
+OLLAMA_OPTIONS = "ollama options"
+"""The object ``options`` in these."""
+OLLAMA = (OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED)
 DEFAULTS = "defaults"
 """The sampling defaults of a model's table."""
 OPENAI = (CHAT, COMPLETIONS)
@@ -280,6 +284,35 @@ ROWS: tuple[Row, ...] = (
         "OpenAI",
         "of services that are not offered",
     ),
+    # Ollama's API.
+    Row("shift", "harmless", OLLAMA[:2], "Ollama", "contexts are not shifted: the answer ends"),
+    Row("metadata", "harmless", OLLAMA, "Open WebUI", "notes for Open WebUI"),
+    Row("template", "refused", (OLLAMA_GENERATE,), "Ollama", "the model's own is used", ("",)),
+    Row("images", "refused", (OLLAMA_EMBED,), "Ollama", "texts alone", ([],)),
+    *_rows(
+        "num_batch num_gpu main_gpu num_thread use_mmap use_mlock numa low_vram f16_kv "
+        "draft_num_predict",
+        "harmless",
+        (OLLAMA_OPTIONS,),
+        "Ollama",
+        "the server's options set the machine's",
+    ),
+    *_rows(
+        "mirostat vocab_only logits_all embedding_only",
+        "told",
+        (OLLAMA_OPTIONS,),
+        "Ollama, older clients",
+        "Ollama does not have it any more",
+        *(False, 0, 0.0),
+    ),
+    *_rows(
+        "mirostat_tau mirostat_eta penalize_newline",
+        "harmless",
+        (OLLAMA_OPTIONS,),
+        "Ollama, older clients",
+        "of samplers that Ollama does not have any more",
+    ),
+    Row("tfs_z", "told", (OLLAMA_OPTIONS,), "Ollama, older clients", "`min_p` does that", (1, 1.0)),
     # Everywhere.
     Row("cache_control", "harmless", ("anywhere",), "Anthropic's, litellm", "caching is automatic"),
     Row("prompt_cache_breakpoint", "harmless", ("anywhere",), "OpenAI", "caching is automatic"),

@@ -10,7 +10,7 @@ from pydantic_core import core_schema
 from gateway import __version__
 from gateway.api.body import MAX_TIMEOUT_S
 from gateway.api.docstrings import descriptions
-from gateway.api.endpoint import EVENTS, JSON, LINES, Body, Endpoint
+from gateway.api.endpoint import EVENTS, JSON, NDJSON, Body, Endpoint
 from gateway.api.field_policy import fields, rows
 from gateway.api.field_table import Below, Row
 from gateway.api.other_names import Names
@@ -23,8 +23,8 @@ REFS = "#/components/schemas/{model}"
 Object = dict[str, Any]
 
 ABOUT = """\
-An inference gateway: OpenAI's API, Anthropic's Messages, `/infer` of the study project that Forge
-grew from, and what operators want to know.
+An inference gateway: OpenAI's API, Anthropic's Messages, Ollama's API, `/infer` of the study
+project that Forge grew from, and what operators want to know.
 
 A field that is `null` or absent has its default. A field that is not described here is ignored
 and named in the header `X-Ignored-Parameters`; with `--unknown-parameters refuse` it is a 400.
@@ -268,8 +268,8 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
             if endpoint.typed_events
             else f"chunks as server-sent events, and `{DONE}` after the last."
         )
-    if LINES in endpoint.answers:
-        about += " With `stream`, an object in each line."
+    if NDJSON in endpoint.answers:
+        about += " Unless `stream` is false, a line of JSON for each piece."
     answer: Object = {
         "200": {
             "description": about,
@@ -294,9 +294,11 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
 def _answer(endpoint: Endpoint, media: str, schemas: Mapping[int, Object]) -> Object:
     """The schema of an answer; of a stream that of one of its events, as later OpenAPI has it."""
     schema = schemas[id(endpoint.answers[media])]
+    either = {"anyOf": [schema, schemas[id(endpoint.failure)]]}
+    if media == NDJSON:
+        return either
     if media != EVENTS:
         return schema
-    either = {"anyOf": [schema, schemas[id(endpoint.failure)]]}
     data = {"type": "string", "contentMediaType": JSON, "contentSchema": either}
     if endpoint.typed_events:
         return {

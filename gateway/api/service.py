@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 
 from gateway.api import body, token_ids
 from gateway.api.field_policy import IgnoredFields
+from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
@@ -72,7 +74,7 @@ class Service:
         key: ApiKey = request.state.key
         if name is None:
             return next(iter(self.models(request)), None)
-        served = self.registry.get(name)
+        served = self._meant(name)
         return served if served is not None and key.may_use(served.name) else None
 
     async def listed(self, request: Request) -> list[ListedModel]:
@@ -94,17 +96,29 @@ class Service:
         UnknownModel for a valid body.
         """
         served = self.find(request, raw.get("model"))
-        completes = served is not None and issubclass(type_, body.SamplingBody)
+        complete = getattr(type_, "completed", None)
         strict = self.config.unknown_parameters == "refuse"
         open_ended: bool = getattr(type_, "open_ended", False)  # a dialect that grows by the month
         ignored = None if strict and not open_ended else IgnoredFields()
-        defaults = served.completed if served is not None and completes else None
+        completes = served is not None and complete is not None
+        defaults = partial(complete, served.completed) if completes else None
         given = body.parse(type_, raw, ignored, defaults)
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)
         if served is None:
             raise self.unknown(request, raw.get("model"))
         return served, given
+
+    def _meant(self, name: object) -> ServedModel | None:
+        """Return the model of a name, which may be the one that Ollama's lists show.
+
+        Clients that learn the models' names there ask in other dialects, too.
+        """
+        served = self.registry.get(name)
+        if served is None and isinstance(name, str):
+            own = own_name(name, self.registry)
+            served = self.registry.get(own) if shown(own) == name else None
+        return served
 
     def parse_alone(
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
@@ -157,16 +171,20 @@ class Service:
 
 
 def _check_size(job: Job, model: ModelInfo) -> None:
-    """The bytes alone may show that a prompt can't fit."""
+    """The bytes alone may show that a prompt can't fit, and must not be cut."""
+    params = job.params
+    if params.cut_after is not None or (params.embedding is not None and params.embedding.cut):
+        return
+    limit = min(model.n_ctx_seq, params.context or model.n_ctx_seq)
     for index, prompt in enumerate(job.prompts):
         tokens = -(-least_bytes(prompt, model.longest_piece) // model.longest_piece)
-        if tokens <= model.n_ctx_seq:
+        if tokens <= limit:
             continue
         what, param = "messages" if isinstance(prompt, Chat) else "prompt", None
-        if job.params.embedding is not None:
+        if params.embedding is not None:
             what, param = "input", f"input.{index}" if len(job.prompts) > 1 else "input"
-        message = overflow_message(what, f"at least {tokens}", model.n_ctx_seq, param)
-        raise ContextOverflow(message, n_prompt_tokens=tokens, n_ctx=model.n_ctx_seq, param=param)
+        message = overflow_message(what, f"at least {tokens}", limit, param)
+        raise ContextOverflow(message, n_prompt_tokens=tokens, n_ctx=limit, param=param)
 
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:

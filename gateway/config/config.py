@@ -209,6 +209,11 @@ class Config(EngineOptions):
     log_format: Literal["console", "json"] = Field(
         "console", description="lines for people, or a JSON object each"
     )
+    ollama_version: str = Field(
+        "0.17.0",
+        pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){2}[0-9A-Za-z.+-]{0,40}$",
+        description="the version of Ollama that /api/version tells; clients refuse old ones",
+    )
     unknown_parameters: Literal["ignore", "refuse"] = Field(
         "ignore",
         description="parameters of requests that are not known: ignore and name them in a header,"

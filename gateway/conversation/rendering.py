@@ -71,7 +71,7 @@ def _stand_in(block: MediaBlock, omitted: Omitted | None) -> str:
     """Return the text that stands for media. Raises ContentNotSupported."""
     kind = block.kind
     if omitted is None:
-        field = ".".join(map(str, (*block.path, "type")))
+        field = ".".join(map(str, (*block.path, "type") if block.typed else block.path))
         raise kind(f"'{field}': this model does not take {kind.things}", param=field)
     omitted(block)
     return f"[{kind.thing} omitted: this model does not take {kind.things}]"

@@ -40,6 +40,8 @@ class MediaBlock:
     """The error for a model that does not take it; its ``thing`` says what it is."""
     path: tuple[str | int, ...]
     """Its place in the request."""
+    typed: bool = True
+    """True: its field ``type`` says what it is."""
 
 
 AnyBlock = TextBlock | ThoughtBlock | CallBlock | MediaBlock

@@ -12,6 +12,7 @@ from gateway.api import body
 from gateway.api.endpoint import EVENTS, JSON, Endpoint
 from gateway.api.files import packaged
 from gateway.api.local import from_here
+from gateway.api.ollama.presence import root
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
 from gateway.config.engine_options import EMBEDDED_MODEL
@@ -36,7 +37,6 @@ PROGRAMS = (
 )
 STYLES = ("charts", "chat", "markdown", "page", "parts", "uplot")
 FILES = {
-    "/": PAGE,
     "/dashboard": PAGE,
     **{f"/dashboard/{name}.js": (f"{name}.js", "text/javascript") for name in PROGRAMS},
     **{f"/dashboard/{name}.css": (f"{name}.css", "text/css") for name in STYLES},
@@ -68,7 +68,9 @@ class Dashboard:
         self._flood = Flood(service)
 
     def endpoints(self) -> list[Endpoint]:
+        (page,) = packaged(static.__name__, {"/": PAGE})
         return [
+            root(page.handler),
             *packaged(static.__name__, FILES),
             Endpoint(path="/dashboard/events", handler=self.events, answers={EVENTS: str}),
             Endpoint(

@@ -29,6 +29,8 @@ class Job:
     """Requests of the same one share what is computed of their prompts."""
     model: str = ""
     """Which model it is for; "": the first."""
+    keep_alive: float | None = None
+    """Seconds for which its owner wants the model kept after it; None: for the model's own time."""
     ignored: str = ""
     """The fields of the body that were ignored, as the client is told of them."""
 

@@ -14,6 +14,11 @@ first request that waits for a has key 7, and for b key 3, then only a may yield
 load, so until 6 s after that it gives slots as before; then it gives none, runs dry, and c takes
 its place. Requests for c with keys above 7 wait for a's turn: c yields in its turn. If c can't be
 loaded, it is tried again after 1 s, 2 s, 4 s ... 60 s.
+
+Without work a model stays for its keep_alive after the last request of any owner. A request may ask
+for less than that, never for more, and speaks for its owner alone: with a keep_alive of 300 s, one
+of x that ends at 10 s and asks for 0 s, and one of y that ended at 5 s and asked for nothing, keep
+the model until 305 s.
 """
 
 from collections.abc import Iterable, Mapping
@@ -79,9 +84,18 @@ class _Model:
         """True if it had work at the last look."""
         self.used_ns = 0
         """When it last had work."""
+        self.leases: dict[str, int] = {}
+        """Until when the last request of each owner keeps it."""
         self.retry_ns = 0
         self.failures = 0
         """Loads that failed in a row."""
+
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which it is unloaded, if it has no work until then; None: none."""
+        if self.keep_alive_ns is None:
+            return None
+        return max(self.leases.values(), default=self.used_ns + self.keep_alive_ns)
 
     @property
     def takes(self) -> int:
@@ -119,8 +133,7 @@ class LoadPolicy:
 
     def due_ns(self, name: str) -> int | None:
         """Return when a loaded model is unloaded if it has no work; None: when others need room."""
-        model = self._models[name]
-        return None if model.keep_alive_ns is None else model.used_ns + model.keep_alive_ns
+        return self._models[name].due_ns
 
     def retry_ns(self, name: str) -> int | None:
         """Return when a failed load may be tried again; None if the model has not failed."""
@@ -133,11 +146,6 @@ class LoadPolicy:
         """Record the need of a model in bytes; it may be loaded from now on."""
         model = self._models[name]
         model.need, model.measured = min(need, self._budget), True
-
-    def used(self, name: str, now_ns: int) -> None:
-        """Record a use that may be over before the next look."""
-        model = self._models[name]
-        model.used_ns = max(model.used_ns, now_ns)
 
     def loaded(self, name: str, now_ns: int) -> None:
         """Record that a load has succeeded."""
@@ -153,6 +161,7 @@ class LoadPolicy:
         model.state = "failed"
         model.measured = bool(model.measured)
         model.leaves = False
+        model.leases.clear()
         model.retry_ns = now_ns + min(RETRY_FIRST_NS << model.failures, RETRY_MAX_NS)
         model.failures = min(model.failures + 1, 10)
 
@@ -161,6 +170,19 @@ class LoadPolicy:
         model = self._models[name]
         model.state = "unloaded"
         model.leaves = False
+        model.leases.clear()
+
+    def used(self, name: str, owner: str, now_ns: int, keep_ns: int | None) -> None:
+        """Record that a request of ``owner`` has ended, which wants the model kept for ``keep_ns``.
+
+        None: for the model's own keep_alive, which is the most that a request can ask for. The use
+        may have begun and ended between two looks.
+        """
+        model = self._models[name]
+        model.used_ns = max(model.used_ns, now_ns)
+        if model.keep_alive_ns is not None:
+            kept = model.keep_alive_ns if keep_ns is None else min(keep_ns, model.keep_alive_ns)
+            model.leases[owner] = now_ns + kept
 
     def leave(self, name: str) -> None:
         """Unload it as soon as it has no work; waiting requests load it again in their turn."""
@@ -198,12 +220,14 @@ class LoadPolicy:
                 decision.yields.add(name)
             else:
                 self._unload(name, "asked", decision)
-        elif model.keep_alive_ns is not None and not model.worked:
-            due_ns = model.used_ns + model.keep_alive_ns
-            if now_ns >= due_ns:
-                self._unload(name, "idle", decision)
-            else:
-                decision.wake(due_ns)
+            return
+        due_ns = model.due_ns
+        if due_ns is None or model.worked:
+            return
+        if now_ns >= due_ns:
+            self._unload(name, "idle", decision)
+        else:
+            decision.wake(due_ns)
 
     def _make_room(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> None:
         """Load wanted models in the order of their first requests; evict others for them."""

@@ -197,8 +197,15 @@ class ModelLoader:
 
     # ------------------------------------------------------------------ use of a model
 
+    def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
+        """Note the end of a request, which wants the model kept for so long; None: as usual."""
+        keep_ns = None if keep_alive_s is None else round(keep_alive_s * NANO)
+        if name in self._kept:  # it may have been removed
+            self._policy.used(name, owner, self._clock_ns(), keep_ns)
+            self.poke()
+
     @contextlib.asynccontextmanager
-    async def needed(self, name: str) -> AsyncIterator[None]:
+    async def needed(self, name: str, owner: str = "") -> AsyncIterator[None]:
         """Keep the model loaded inside the context; it waits like a request of normal priority.
 
         Raises a ForgeError: Unavailable if it can't be loaded, QueueFull, or DeadlineExceeded after
@@ -206,14 +213,11 @@ class ModelLoader:
         """
         kept = self._kept[name]
         await self._visit(kept)
-        self._policy.used(name, self._clock_ns())
         try:
             yield
         finally:
             kept.visits -= 1
-            # The visit may have been too short for a look in between.
-            self._policy.used(name, self._clock_ns())
-            self.poke()
+            self.used(name, owner, None)
 
     async def _visit(self, kept: KeptModel) -> None:
         if self.state(kept.resident.name) == "loaded" and not kept.yields:
@@ -247,11 +251,11 @@ class ModelLoader:
         """Return the bytes that a model takes; None while they are not known."""
         return self._kept[name].resident.known_need
 
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, owner: str = "") -> None:
         """Return when the model is loaded. Raises as :meth:`needed`."""
         self._kept[name].pool.failure = None
         self._policy.retry(name)
-        async with self.needed(name):
+        async with self.needed(name, owner):
             pass
 
     async def unload(self, name: str) -> None:

@@ -48,7 +48,14 @@ class Loader(Protocol):
         """Load and unload as needed, until the task is cancelled. Raises only after a bug."""
         ...
 
-    def needed(self, name: str) -> AbstractAsyncContextManager[None]:
+    def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
+        """Note the end of a request of ``owner``, which wants the model kept for so long.
+
+        None: for the model's own keep_alive, which is the most.
+        """
+        ...
+
+    def needed(self, name: str, owner: str = "") -> AbstractAsyncContextManager[None]:
         """Keep a model loaded inside the context. Raises a ForgeError if it can't be loaded."""
         ...
 
@@ -60,7 +67,7 @@ class Loader(Protocol):
         """Return the bytes that a model takes; None while they are not known."""
         ...
 
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, owner: str = "") -> None:
         """Return when the model is loaded. Raises a ForgeError."""
         ...
 

@@ -70,14 +70,18 @@ class ServedModel:
         """Its processes."""
         return self.pool.workers()
 
-    async def ask(self, question: Question) -> bytes:
+    async def ask(self, question: Question, owner: str = "") -> bytes:
         """Ask as :meth:`gateway.pool.Pool.ask` does; a model that is not there is loaded first."""
-        async with self._loader.needed(self.name):
+        async with self._loader.needed(self.name, owner):
             return await self.pool.ask(question)
 
-    async def load(self) -> None:
+    def used(self, owner: str, keep_alive_s: float | None) -> None:
+        """Note the end of a request of ``owner``, as :class:`gateway.served.protocols.Loader`."""
+        self._loader.used(self.name, owner, keep_alive_s)
+
+    async def load(self, owner: str = "") -> None:
         """Return when it is loaded. Raises a ForgeError."""
-        await self._loader.load(self.name)
+        await self._loader.load(self.name, owner)
 
     async def unload(self) -> None:
         """Return when it is unloaded. Raises a ForgeError."""

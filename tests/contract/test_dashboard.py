@@ -45,22 +45,29 @@ def _events(response: httpx.Response) -> Iterator[tuple[str, Any]]:
 # ------------------------------------------------------------------ the page
 
 
-@pytest.mark.parametrize("path", ["/", "/dashboard"])
-@pytest.mark.parametrize("accept", ["text/html,*/*;q=0.8", "*/*"])
-def test_the_page(http: httpx.Client, path: str, accept: str) -> None:
-    page = http.get(path, headers={"Accept": accept})
+BROWSER = {"Accept": "text/html,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"), [("/", BROWSER), ("/dashboard", BROWSER), ("/dashboard", {})]
+)
+def test_the_page(http: httpx.Client, path: str, headers: dict[str, str]) -> None:
+    """At / only for browsers: other clients look there for Ollama."""
+    page = http.get(path, headers=headers)
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = page.headers["content-security-policy"]
     sources = {source for part in policy.split("; ") for source in part.split()[1:]}
     assert sources == {"'none'", "'self'", "data:"}
-    assert http.get(path, headers={"If-None-Match": page.headers["etag"]}).status_code == 304
-    assert http.head(path).status_code == 200
+    known = {**headers, "If-None-Match": page.headers["etag"]}
+    assert http.get(path, headers=known).status_code == 304
+    assert http.head(path, headers=headers).status_code == 200
 
 
 def test_the_page_needs_nobody_else(http: httpx.Client) -> None:
     """All that it loads is there, and is all that is there; nothing is from elsewhere or inline."""
-    page = http.get("/").text
+    page = http.get("/", headers=BROWSER).text
+    assert page == http.get("/dashboard").text
     loaded = {f"/{link}" for link in re.findall(r'(?:src|href)="([^"#]+)"', page)}
     modules = [path for path in FILES if path.endswith(".js") and "uplot" not in path]
     for path in modules:
@@ -68,10 +75,10 @@ def test_the_page_needs_nobody_else(http: httpx.Client) -> None:
         loaded |= {urljoin(path, name) for name in _imports(text)}
         assert not MARKUP.search(text), path
     loaded.discard("/")  # addresses within the page
-    assert loaded - {"/docs", "/metrics", "/queue", "/workers"} == set(FILES) - {"/", "/dashboard"}
+    assert loaded - {"/docs", "/metrics", "/queue", "/workers"} == set(FILES) - {"/dashboard"}
     for path in loaded:
         assert http.get(path).status_code == 200, path
-    for path in ("/", *modules, "/dashboard/page.css"):
+    for path in ("/dashboard", *modules, "/dashboard/page.css"):
         text = http.get(path).text
         assert not re.search(r"https?://", text), path
         assert not re.search(r"<style|<script>| style=| on\w+=", text), path

@@ -21,6 +21,7 @@ from gateway.api.embeddings import EmbeddingBody
 from gateway.api.field_table import ROWS, Below, Row
 from gateway.api.infer import InferBody
 from gateway.api.messages.body import MessagesBody
+from gateway.api.ollama.options import Options
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
 from gateway.api.responses.body import ResponseBody
@@ -60,6 +61,7 @@ def parameters_table() -> str:
         "embeddings": EmbeddingBody,
         "responses": ResponseBody,
         "messages": MessagesBody,
+        "Ollama's `options`": Options,
         "/infer": InferBody,
     }
     kinds = {name: _kinds(body) for name, body in bodies.items()}

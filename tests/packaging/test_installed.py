@@ -115,9 +115,10 @@ def test_it_serves_from_a_clean_environment(
     try:
         with server.client() as client:
             answer = client.post("/infer", json={"query": "what is 2+2?"})
-            page = client.get("/")
+            page = client.get("/", headers={"Accept": "text/html"})
         assert (answer.status_code, answer.json()["model"]) == (200, "forge-tiny")
         assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
         code, found = doctor(folder, bare(folder, home))
         assert code in (0, 1)  # 1: another server has the usual port
         levels = {check: each["level"] for check, each in found.items() if check != "port"}

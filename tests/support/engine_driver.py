@@ -126,11 +126,17 @@ def with_params(request: Generate, **changes: Any) -> Generate:
 
 
 def embed(
-    id_: int, prompt: str | list[int], *, dimensions: int | None = None, priority: float = 1.0
+    id_: int,
+    prompt: str | list[int],
+    *,
+    dimensions: int | None = None,
+    priority: float = 1.0,
+    cut: bool = False,
 ) -> Generate:
     """A request for a vector."""
     wanted = Text(prompt) if isinstance(prompt, str) else Tokens(prompt)
-    return with_params(generate(id_, wanted, priority=priority), embedding=Embedding(dimensions))
+    embedding = Embedding(dimensions, cut)
+    return with_params(generate(id_, wanted, priority=priority), embedding=embedding)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.dialects import CHAT, COMPLETIONS, INFER, MESSAGES, RESPONSES
 from tests.support.server import ALIAS
 
+OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
 TOKENS = 4
 """Most that a generation has here."""
 
@@ -28,11 +29,31 @@ def settle(path: str, body: dict[str, Any]) -> None:
         body.update(source="nothing", destination="copied")
     if path.startswith(RESPONSES.path):
         _settle_response(body)
+    if path in OLLAMA:
+        _settle_ollama(body)
     if path.startswith(MESSAGES.path):
         _settle_tool_choice(body)
     dialects = (RESPONSES.path, MESSAGES.path)
     if path in (CHAT.path, COMPLETIONS.path, INFER.path) or path.startswith(dialects):
         _settle_sampling(body)
+
+
+def _settle_ollama(body: dict[str, Any]) -> None:
+    """Ollama's names: the choice of tokens has a place of its own."""
+    options = body["options"] = body.get("options") or {}
+    _settle_sampling(options)
+    options.update(num_predict=TOKENS, num_ctx=None, timeout=None)
+    for name in ("suffix", "think", "images", "template", "system", "context"):
+        body.pop(name, None)
+    if body.get("messages"):
+        body["messages"] = [{"role": "user", "content": "hello"}]
+    if body.get("format"):
+        options.update(grammar=None, json_schema=None)
+        body["format"] = "json"
+    for at, tool in enumerate(body.get("tools") or []):
+        tool["function"]["name"] = f"f{at}"
+    if isinstance(body.get("input"), list):
+        body["input"] = [text or "hello" for text in body["input"]]
 
 
 def _whole(value: Any) -> Any:

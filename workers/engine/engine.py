@@ -135,8 +135,9 @@ class Engine:
                 sequence.started = True
                 cached = min(sequence.computed, sequence.prompt_tokens)
                 request = sequence.request
+                told = sequence.prompt if request.params.tells_prompt else []
                 self._events.append(
-                    Started(request.id, request.attempt, sequence.prompt_tokens, cached)
+                    Started(request.id, request.attempt, sequence.prompt_tokens, cached, told)
                 )
             self._echo(sequence)
 

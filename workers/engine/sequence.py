@@ -101,6 +101,10 @@ class EngineSequence:
         self.max_tokens = room if wanted is None else min(wanted, room)
 
     @property
+    def prompt(self) -> list[int]:
+        return self.tokens[: self.prompt_tokens]
+
+    @property
     def known(self) -> int:
         return len(self.tokens)
 

@@ -184,6 +184,7 @@ class Model:
             n_ctx_seq=min(self.n_ctx_train, n_ctx),
             longest_piece=max(map(len, self.pieces), default=1) or 1,
             n_embd=self.n_embd,
+            infills=self.fim is not None,
         )
 
 

@@ -77,6 +77,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """False: it looks to both sides of a token, and can only embed."""
     embeds: bool = True
     """False: it ranks pairs of texts instead."""
+    thinks: bool = False
+    """True: its template tells thoughts from answers."""
+    infills: bool = False
+    """True: it has tokens for a gap between two texts."""
     notes: list[str] = []
     """Hints for the operator, a line each."""
 
@@ -112,6 +116,8 @@ class Started(msgspec.Struct, frozen=True, tag="started", array_like=True):
     attempt: int
     prompt_tokens: int
     cached_tokens: int
+    prompt: list[int] = []
+    """The prompt's tokens, if they were asked for."""
 
 
 class TokenChance(msgspec.Struct, frozen=True, array_like=True):

@@ -1,4 +1,12 @@
-"""The words about a prompt that is too long, which clients recognise by parts of them. Pure."""
+"""Prompts that are too long: the words about them, which clients recognise, and cuts. Pure."""
+
+ROOM = 1024
+"""Tokens kept free for an answer without a limit, or a quarter of the context if that is less."""
+
+
+def longest_prompt(context: int, limit: int | None) -> int:
+    """Return the most tokens of a prompt that is cut, where the answer may have ``limit``."""
+    return context - max(1, min(ROOM if limit is None else limit, context // 4))
 
 
 def overflow_message(what: str, tokens: str, limit: int, param: str | None = None) -> str:

@@ -91,6 +91,8 @@ class Embedding(msgspec.Struct, frozen=True):
 
     dimensions: int | None = None
     """So many of its first components; None: all."""
+    cut: bool = False
+    """True: an input that is too long loses its end; False: it is refused."""
 
 
 class GenerationParams(msgspec.Struct, frozen=True):
@@ -123,3 +125,10 @@ class GenerationParams(msgspec.Struct, frozen=True):
     """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""
     prediction: str = ""
     """A text that the answer may resemble: it is drafted from, and never changes an answer."""
+    context: int | None = None
+    """The most tokens of prompt and answer together; None: what the model's context holds."""
+    cut_after: int | None = None
+    """Of a prompt that is too long: so many of its first tokens stay, and those after them go until
+    the rest has room; None: it is refused."""
+    tells_prompt: bool = False
+    """True: ``Started`` brings the prompt's tokens."""

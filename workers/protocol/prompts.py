@@ -33,6 +33,8 @@ class Chat(msgspec.Struct, frozen=True, tag="chat"):
     """True if the answer goes on with the last message, an assistant's; None: if it is one."""
     add_generation_prompt: bool | None = None
     """False: the prompt ends as the template ends the last message."""
+    before: list[int] = []
+    """Tokens that stand before the conversation, such as those of an earlier one."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

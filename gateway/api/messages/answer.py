@@ -19,7 +19,7 @@ SILENT = 16
 
 
 class MessageWriter:
-    """Writes one answer. Implements :class:`gateway.api.sse.ChunkRenderer`."""
+    """Writes one answer. Implements :class:`gateway.api.ticket_stream.ChunkRenderer`."""
 
     def __init__(self, ticket: Ticket, model: str, given: MessagesBody) -> None:
         self._ticket = ticket

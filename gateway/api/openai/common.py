@@ -83,7 +83,10 @@ class OpenAIBody(SamplingBody):
 
 
 class Envelope(ABC):
-    """An answer, whole or in chunks. Implements :class:`gateway.api.sse.ChunkRenderer`."""
+    """An answer, whole or in chunks.
+
+    Implements :class:`gateway.api.ticket_stream.ChunkRenderer`.
+    """
 
     prefix: str
     """Of the answer's id."""

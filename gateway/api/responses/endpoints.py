@@ -21,7 +21,6 @@ from gateway.api.responses.places import QueuePlaces
 from gateway.api.responses.prompt import ReadInput, read_input
 from gateway.api.responses.response import created, in_own_names
 from gateway.api.responses.stream import GenerationStream, LogStream
-from gateway.api.responses.truncation import count_tokens, room, truncated
 from gateway.api.responses.types import (
     InputTokens,
     ResponseEvent,
@@ -29,6 +28,7 @@ from gateway.api.responses.types import (
 )
 from gateway.api.responses.writer import EventWriter
 from gateway.api.service import Service
+from gateway.api.truncation import count_tokens, truncated
 from gateway.core.errors import (
     BadRequest,
     ForgeError,
@@ -44,6 +44,7 @@ from gateway.core.priority import NORMAL
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.served.served_model import ServedModel
+from workers.protocol import longest_prompt
 
 GROUP = "Responses"
 EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
@@ -150,7 +151,7 @@ class Responses:
 
         def most() -> int:
             model = served.pool.model  # known once it has been asked
-            return room(0 if model is None else model.n_ctx_seq, limit)
+            return longest_prompt(0 if model is None else model.n_ctx_seq, limit)
 
         messages = await truncated(read.chat.messages, most, count)
         chat = msgspec.structs.replace(read.chat, messages=messages)

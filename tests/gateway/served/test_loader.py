@@ -40,11 +40,16 @@ class SlowPool(MemoryPool):
 class House:
     """Models of 60 bytes, and a budget of 100."""
 
-    def __init__(self, names: Iterable[str], queue_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        queue_timeout: float | None = None,
+        keep_alive: float | None = None,
+    ) -> None:
         self.clock = Clock()
         self.made: dict[str, list[SlowPool]] = {name: [] for name in names}
         pools = {name: SwappablePool(lambda name=name: self._make(name), ()) for name in self.made}  # type: ignore[misc]
-        residents = [Resident(name, LoadNeed(60), None, pool) for name, pool in pools.items()]
+        residents = [Resident(name, LoadNeed(60), keep_alive, pool) for name, pool in pools.items()]
         loads = Loads(Registry(), ModelLabels(list(self.made)))
         self.loader = ModelLoader(100, residents, self.clock, loads, queue_timeout)
         self.at = {
@@ -146,6 +151,22 @@ async def test_unloading_ends_when_what_runs_has_ended() -> None:
         assert gone.done()
         assert house.loader.state("a") == "unloaded"
         await house.loader.unload("a")
+
+
+async def test_a_model_leaves_when_its_last_owner_lets_it() -> None:
+    """A load and a question are uses, too: those of no owner that has a name."""
+    async with House("a", keep_alive=300.0) as house:
+        visit = asyncio.create_task(house.loader.load("a", "x"))
+        await house.arrive("a")
+        await visit
+        async with house.loader.needed("a"):
+            pass
+        house.loader.used("a", "x", 0.0)
+        await settle()
+        assert house.loader.state("a") == "loaded", "the question's time is not over"
+        house.loader.used("a", "", 0.0)
+        await settle()
+        assert house.loader.state("a") == "unloaded"
 
 
 async def test_a_visitor_waits_no_longer_than_anybody_may() -> None:

@@ -272,6 +272,26 @@ def test_an_encoder_does_not_generate(bert: Path) -> None:
             made.submit(embed(2, "x" * (CONTEXT - 1)))
 
 
+def test_an_input_that_may_be_cut_loses_its_end(bert: Path) -> None:
+    """But for the token that ends every input."""
+    with loaded(bert) as model, driver(model, bert) as made:
+        tokens = model.tokenize("x" * CONTEXT)
+        assert len(tokens) > CONTEXT
+        assert model.is_control(tokens[-1])
+        (outcome,) = made.run(embed(1, "x" * CONTEXT, cut=True))
+    with reference(bert, POOLINGS[PoolingType.CLS]) as direct:
+        expected = direct.vector([*tokens[: CONTEXT - 1], tokens[-1]])
+    assert same(unpacked(outcome.vector), expected)
+
+
+def test_a_plain_end_is_cut_too(exact: Driver, mean: Reference) -> None:
+    assert exact.shape is not None
+    tokens = mean.tokens(LONG * 9)
+    assert len(tokens) > exact.shape.longest
+    (outcome,) = exact.run(embed(1, LONG * 9, cut=True))
+    assert same(unpacked(outcome.vector), mean.vector(tokens[: exact.shape.longest]))
+
+
 def test_a_model_that_ranks_does_not_embed(tmp_path: Path) -> None:
     path = tmp_path / "ranks.gguf"
     encoder(path, PoolingType.RANK)

@@ -124,7 +124,10 @@ PARAMS = st.builds(
     echo=st.booleans(),
     cache_prompt=st.booleans(),
     prediction=TEXTS,
-    embedding=st.none() | st.builds(Embedding, st.none() | SMALL),
+    embedding=st.none() | st.builds(Embedding, st.none() | SMALL, st.booleans()),
+    context=st.none() | SMALL,
+    cut_after=st.none() | SMALL,
+    tells_prompt=st.booleans(),
 )
 QUESTIONS = (
     st.builds(Tokenize, TEXTS, st.booleans(), st.booleans(), st.booleans())
@@ -143,7 +146,7 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
 )
 DRAFTS = st.none() | st.builds(Drafts, SMALL, SMALL, st.booleans())
 EVENTS = (
-    st.builds(Started, IDS, SMALL, SMALL, SMALL)
+    st.builds(Started, IDS, SMALL, SMALL, SMALL, TOKENS)
     | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS, EXTRAS, DRAFTS)
     | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, EXTRAS, DRAFTS)
     | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, st.builds(Extra, vector=st.binary()))

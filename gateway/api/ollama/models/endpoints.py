@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.api import body
 from gateway.api.admin import check_admin
-from gateway.api.endpoint import JSON, LINES, Body, Endpoint, Handler, Method
+from gateway.api.endpoint import JSON, NDJSON, Body, Endpoint, Handler, Method
 from gateway.api.infer import Problem
 from gateway.api.ollama import names
 from gateway.api.ollama.models import listing
@@ -78,7 +78,7 @@ class OllamaModels:
                 method="POST",
                 group=GROUP,
                 body=Body(type=PullBody, example={**TINY, "stream": False}),
-                answers={JSON: OllamaProgress, LINES: OllamaProgress},
+                answers={JSON: OllamaProgress, NDJSON: OllamaProgress},
                 failure=Problem,
                 fails=(AdminOnly, UnknownModel, QueueFull, Unavailable, PullFailed),
             ),

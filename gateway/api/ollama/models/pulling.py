@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.endpoint import LINES
+from gateway.api.endpoint import NDJSON
 from gateway.api.ollama.errors import error_line
 from gateway.api.ollama.models.types import OllamaProgress
 from gateway.api.reply import unless_hung_up
@@ -58,7 +58,7 @@ def _line(file: PulledFile, *, first: bool) -> OllamaProgress:
 class ProgressLines(Response):
     """Streams progress as lines of JSON. A client that hangs up leaves the download."""
 
-    media_type = LINES
+    media_type = NDJSON
 
     def __init__(
         self, lines: AsyncIterator[OllamaProgress], count: Callable[[ForgeError], None]

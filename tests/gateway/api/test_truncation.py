@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.responses.truncation import MAX_QUESTIONS, droppable, room, truncated
+from gateway.api.truncation import MAX_QUESTIONS, droppable, truncated
+from workers.protocol import longest_prompt
 
 Plain = dict[str, Any]
 
@@ -71,7 +72,7 @@ def test_of_turns_of_one_size_as_few_go_as_have_to() -> None:
 
 
 def test_room_is_kept_for_an_answer() -> None:
-    assert room(8192, None) == 8192 - 1024
-    assert room(8192, 100) == 8092
-    assert room(1000, 5000) == 750
-    assert room(8192, 0) == 8191
+    assert longest_prompt(8192, None) == 8192 - 1024
+    assert longest_prompt(8192, 100) == 8092
+    assert longest_prompt(1000, 5000) == 750
+    assert longest_prompt(8192, 0) == 8191

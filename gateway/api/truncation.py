@@ -1,4 +1,4 @@
-"""The rule of ``truncation: auto``: the oldest turns go until the rest has room.
+"""Conversations that are too long and may be cut: their oldest turns go until the rest has room.
 
 What goes goes whole: a turn of the user with what follows it up to the next one's, or calls with
 their results. Instructions stay, and so does the last turn, if it has room or not.
@@ -19,19 +19,12 @@ Count = Callable[[list[Plain]], Awaitable[int]]
 
 MAX_QUESTIONS = 6
 """A conversation is counted so often at most: each time costs what a prompt does."""
-ROOM = 1024
-"""Tokens kept free for an answer without a limit, or a quarter of the context if that is less."""
 
 
-def room(context: int, limit: int | None) -> int:
-    """Return the most tokens of a prompt, where the answer may have ``limit``."""
-    return context - max(1, min(ROOM if limit is None else limit, context // 4))
-
-
-async def count_tokens(served: ServedModel, chat: Chat) -> int:
+async def count_tokens(served: ServedModel, chat: Chat, owner: str = "") -> int:
     """Return the tokens of a conversation's prompt. Raises a ForgeError."""
     question = CountTokens(served.with_system(chat), time.time())
-    counted = orjson.loads(await served.ask(question))
+    counted = orjson.loads(await served.ask(question, owner))
     return int(counted["input_tokens"])
 
 

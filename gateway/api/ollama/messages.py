@@ -1,0 +1,101 @@
+"""The messages of a chat, as Ollama's clients write them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from gateway.api.field_table import TOOLS
+from gateway.api.nested import Extensible, Nested
+from gateway.api.openai.calls import OpenCalls
+from gateway.api.openai.messages import MAX_CALLS, PastCall
+from gateway.api.openai.tools import MAX_TOOLS, FunctionTool
+from gateway.conversation import (
+    AnyBlock,
+    CallBlock,
+    MediaBlock,
+    Role,
+    TextBlock,
+    ThoughtBlock,
+    Turn,
+    arguments,
+    function_tool,
+)
+from gateway.core.errors import ImageNotSupported
+
+
+class OllamaMessage(Extensible):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | None = None
+    thinking: str | None = None
+    """The thought of an earlier answer."""
+    images: list[Any] | None = None
+    """Pictures in base64, which no model here takes: a text stands for those that came earlier."""
+    tool_calls: Annotated[list[PastCall], Field(max_length=MAX_CALLS, fail_fast=True)] | None = None
+    """Earlier calls. Those without an id are told apart by their places."""
+    tool_name: str | None = None
+    """Of the role `tool`: the function that was called."""
+    tool_call_id: str | None = None
+    """Of the role `tool`: the call. Without it, and without a name, it is the first open one."""
+
+
+class OllamaTool(Nested):
+    place = TOOLS
+
+    type: str | None = None
+    function: FunctionTool
+
+    def plain(self) -> dict[str, Any]:
+        """Return the tool as templates read it."""
+        given = self.function
+        return function_tool(given.name, given.description, given.parameters, given.strict)
+
+
+OllamaTools = Annotated[list[OllamaTool], Field(max_length=MAX_TOOLS, fail_fast=True)]
+
+
+def turns(messages: list[OllamaMessage]) -> list[Turn]:
+    """Return the turns of a conversation. Raises BadRequest for arguments that are too deep."""
+    found, open_ = list[Turn](), OpenCalls()
+    for at, message in enumerate(messages):
+        if message.role == "tool":
+            found.append(_result(at, message, open_))
+        elif message.role == "assistant":
+            calls = _calls(at, message)
+            if calls:
+                open_ = OpenCalls()
+                for call in calls:
+                    open_.add(call.id, call.name)
+            thought = [ThoughtBlock(message.thinking)] if message.thinking else []
+            found.append(Turn("assistant", [*thought, *_said(at, message), *calls]))
+        else:
+            role: Role = "user" if message.role == "user" else "system"
+            found.append(Turn(role, _said(at, message)))
+    return found
+
+
+def _said(at: int, message: OllamaMessage) -> list[AnyBlock]:
+    """Return a message's text, and what stands for its pictures."""
+    path = ("messages", at, "images")
+    pictures = [
+        MediaBlock(ImageNotSupported, (*path, index), typed=False)
+        for index in range(len(message.images or ()))
+    ]
+    return [TextBlock(message.content or ""), *pictures]
+
+
+def _calls(at: int, message: OllamaMessage) -> list[CallBlock]:
+    """Return a message's calls, all with ids: some templates insist on them."""
+    found: list[CallBlock] = []
+    for index, call in enumerate(message.tool_calls or ()):
+        path = ("messages", at, "tool_calls", index, "function", "arguments")
+        given = arguments(call.function.arguments, path)
+        found.append(CallBlock(call.id or f"call_{at}_{index}", call.function.name, given))
+    return found
+
+
+def _result(at: int, message: OllamaMessage, open_: OpenCalls) -> Turn:
+    """Return the result of a call: of the one it names, or the first that has none yet."""
+    by_place = open_.first(message.tool_name) or open_.first(None)
+    id_ = message.tool_call_id or by_place or f"call_{at}"
+    open_.close(id_)
+    return Turn("tool", _said(at, message), id_, message.tool_name)

@@ -1,0 +1,32 @@
+"""The ends of requests as uses of their models, which keep those loaded for a while."""
+
+from collections.abc import Callable
+
+from gateway.core.errors import ForgeError
+from gateway.dispatch.job import Job
+from gateway.dispatch.ticket import Ticket
+
+
+class UseObserver:
+    """Tells the loader. Implements :class:`gateway.dispatch.observer.Observer`."""
+
+    def __init__(self, used: Callable[[str, str, float | None], None], first: str) -> None:
+        """``used`` takes model, owner and the keep_alive that was asked for in seconds.
+
+        ``first``: the model of requests that name none.
+        """
+        self._used = used
+        self._first = first
+
+    def on_end(self, ticket: Ticket) -> None:
+        job = ticket.job
+        self._used(job.model or self._first, job.owner, job.keep_alive)
+
+    def on_refused(self, job: Job, error: ForgeError) -> None:
+        pass  # it never used the model
+
+    def on_unparked(self, seconds: float) -> None:
+        pass
+
+    def on_violation(self, what: str) -> None:
+        pass
