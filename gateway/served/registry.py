@@ -53,14 +53,19 @@ class ModelRegistry:
         return self.models[0]
 
     def get(self, name: object) -> ServedModel | None:
-        """Return the model of that name or alias, the first for None; None for any other value."""
+        """Return the model of that name or alias, the first for None; None for any other value.
+
+        Own names come first, then those of tables, copied ones, patterns, and names of the caches.
+        """
         if name is None:
             return self.first
         if not isinstance(name, str):
             return None
-        own = self.copies.find(name) or name
-        found = self._by_name.get(own) or self._by_name.get(self._aliases.find(own) or "")
-        return found or self._further(own)
+        found = self._by_name.get(name) or self._by_name.get(self._aliases.exact(name) or "")
+        if found is not None:
+            return found
+        own = self.copies.find(name) or self._aliases.find(name) or name
+        return self._by_name.get(own) or self._further(own)
 
     def configured_aliases(self, name: str) -> list[str]:
         """Return the other names of a model that its table has, patterns apart."""
@@ -74,7 +79,8 @@ class ModelRegistry:
     def unknown(self, name: object, there: Sequence[str]) -> UnknownModel:
         """Return the error for a model that is not there; ``there``: names of those that are."""
         if not there:
-            return UnknownModel("this API key may use none of the server's models", param="model")
+            text = "this API key may use no model of that name; GET /v1/models lists those it may"
+            return UnknownModel(text, param="model")
         asked = str(name) if len(str(name)) <= MOST_TOLD else f"{str(name)[:MOST_TOLD]}..."
         names = ", ".join(f"'{each}'" for each in there[:MOST_NAMED])
         more = f" and {len(there) - MOST_NAMED} more" if len(there) > MOST_NAMED else ""
