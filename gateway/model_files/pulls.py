@@ -6,7 +6,7 @@ has come is kept, and the next one goes on from there.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 import msgspec
@@ -36,7 +36,7 @@ class Pulls:
         self._running: dict[str, _Pull] = {}
         self._closed = False
 
-    async def follow(self, source: str, silence_s: float) -> AsyncIterator[PulledFile | None]:
+    async def follow(self, source: str, silence_s: float) -> AsyncGenerator[PulledFile | None]:
         """Yield files as more of them comes, until all are here; None after each silence.
 
         Raises PullFailed with the reason; QueueFull or Unavailable before anything was begun.

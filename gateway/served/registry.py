@@ -73,7 +73,11 @@ class ModelRegistry:
 
     def plain_aliases(self, name: str) -> list[str]:
         """Return the other names of a model that are no patterns and no model's own."""
-        copied = set(self.copies.of(name)) - self._by_name.keys()
+        copied = (
+            each
+            for each in self.copies.of(name)
+            if each not in self._by_name and self._aliases.exact(each) is None
+        )
         return sorted({*self.configured_aliases(name), *copied})
 
     def unknown(self, name: object, there: Sequence[str]) -> UnknownModel:

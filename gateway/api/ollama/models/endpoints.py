@@ -1,6 +1,7 @@
 """The endpoints about models. Lists are for every key, changes for those of admins."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -163,8 +164,9 @@ class OllamaModels:
 
         async def last() -> OllamaProgress:
             found = SUCCESS
-            async for line in lines:
-                found = line
+            async with aclosing(lines):
+                async for line in lines:
+                    found = line
             return found
 
         return json_response(await unless_hung_up(request.receive, last()))

@@ -1,6 +1,7 @@
 """POST /api/pull as Ollama tells of it: lines of progress, or one answer at the end."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -22,7 +23,7 @@ NOT_SERVED: OllamaProgress = {
 
 async def progress(
     pulls: Pulls, source: str | None, silence_s: float, *, served: bool
-) -> AsyncIterator[OllamaProgress]:
+) -> AsyncGenerator[OllamaProgress]:
     """Yield what is told of a download; ``source`` None: the model is here.
 
     ``served``: whether the server will serve it. Raises a ForgeError.
@@ -31,11 +32,12 @@ async def progress(
     yield last
     begun = set[str]()
     if source is not None:
-        async for file in pulls.follow(source, silence_s):
-            if file is not None:
-                last = _line(file, first=file.name not in begun)
-                begun.add(file.name)
-            yield last
+        async with aclosing(pulls.follow(source, silence_s)) as files:
+            async for file in files:
+                if file is not None:
+                    last = _line(file, first=file.name not in begun)
+                    begun.add(file.name)
+                yield last
         yield {"status": "verifying sha256 digest"}
     yield {"status": "writing manifest"}
     if not served:
@@ -61,7 +63,7 @@ class ProgressLines(Response):
     media_type = NDJSON
 
     def __init__(
-        self, lines: AsyncIterator[OllamaProgress], count: Callable[[ForgeError], None]
+        self, lines: AsyncGenerator[OllamaProgress], count: Callable[[ForgeError], None]
     ) -> None:
         """``count`` is told of an error that ends the stream."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -77,14 +79,16 @@ class ProgressLines(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for line in self._encoded():
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+        async with aclosing(self._encoded()) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _encoded(self) -> AsyncIterator[bytes]:
+    async def _encoded(self) -> AsyncGenerator[bytes]:
         try:
-            async for line in self._lines:
-                yield orjson.dumps(line) + b"\n"
+            async with aclosing(self._lines) as lines:
+                async for line in lines:
+                    yield orjson.dumps(line) + b"\n"
         except ForgeError as error:
             self._count(error)
             yield error_line(error)
