@@ -100,8 +100,9 @@ class Service:
         strict = self.config.unknown_parameters == "refuse"
         open_ended: bool = getattr(type_, "open_ended", False)  # a dialect that grows by the month
         ignored = None if strict and not open_ended else IgnoredFields()
-        completes = served is not None and complete is not None
-        defaults = partial(complete, served.completed) if completes else None
+        defaults = None
+        if served is not None and complete is not None:
+            defaults = partial(complete, served.completed)
         given = body.parse(type_, raw, ignored, defaults)
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)

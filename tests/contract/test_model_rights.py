@@ -1,7 +1,7 @@
 """Who may use which model, and who may change what there are: keys, origins, admins."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -165,7 +165,7 @@ def test_other_models_are_nowhere(
 
 
 def test_other_models_are_not_listed(keyed: httpx.Client) -> None:
-    lists = {
+    lists: dict[str, Callable[[Any], list[str]]] = {
         "/v1/models": lambda body: [each["id"] for each in body["data"]],
         "/api/tags": lambda body: [each["name"] for each in body["models"]],
         "/api/ps": lambda body: [each["name"] for each in body["models"]],

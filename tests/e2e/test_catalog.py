@@ -148,7 +148,7 @@ def test_a_pull_that_fails_says_why(client: ollama.Client) -> None:
     for name, reason in (("hf.co/org/none", "there is no such model"), ("llama3.2", "library")):
         for stream in (False, True):
             with pytest.raises(ollama.ResponseError, match=reason):
-                list(client.pull(name, stream=stream))  # type: ignore[call-overload]
+                list(client.pull(name, stream=stream))
 
 
 def test_a_copy_survives_and_a_name_is_deleted_alone(

@@ -16,6 +16,7 @@ from gateway.served.swappable_pool import SwappablePool
 from gateway.telemetry.metrics.models import Loads, ModelLabels
 from gateway.telemetry.metrics.registry import Registry
 from tests.support.memory_pool import Clock, Ends, MemoryPool, job
+from tests.support.server import DEADLINE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +51,7 @@ class House:
         self.made: dict[str, list[SlowPool]] = {name: [] for name in names}
         pools = {name: SwappablePool(lambda name=name: self._make(name), ()) for name in self.made}  # type: ignore[misc]
         residents = [Resident(name, LoadNeed(60), keep_alive, pool) for name, pool in pools.items()]
-        loads = Loads(Registry(), ModelLabels(list(self.made)))
+        loads = Loads(Registry(), ModelLabels(list(self.made), "others"))
         self.loader = ModelLoader(100, residents, self.clock, loads, queue_timeout)
         self.at = {
             name: Dispatcher(pool, 0.2, self.clock, Ends(), changed=self.loader.poke)
@@ -68,7 +69,7 @@ class House:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert not any(task.done() for task in self._tasks)
+        assert not [task for task in self._tasks if task.done()]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -257,9 +258,9 @@ class Newcomer:
 
 async def measured(house: House) -> None:
     """Wait for the thread that measures."""
-    task = house.loader._kept["new"].task
-    assert task is not None
-    await task
+    async with asyncio.timeout(DEADLINE_S):
+        while house.loader.need("new") is None and house.loader.state("new") != "failed":
+            await asyncio.sleep(0.001)
     await settle()
 
 

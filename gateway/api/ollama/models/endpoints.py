@@ -19,6 +19,7 @@ from gateway.api.ollama.models.facts import FileFacts, state_of
 from gateway.api.ollama.models.management import Management, of_a_library, source_of
 from gateway.api.ollama.models.pulling import SUCCESS, ProgressLines, progress
 from gateway.api.ollama.models.types import (
+    OllamaListed,
     OllamaProcesses,
     OllamaProgress,
     OllamaShown,
@@ -110,7 +111,7 @@ class OllamaModels:
 
     async def ollama_tags(self, request: Request) -> Response:
         """The models that are served, under each of their names; the newest files first."""
-        registry, found = self._service.registry, list[listing.OllamaListed]()
+        registry, found = self._service.registry, list[OllamaListed]()
         for each in await self._service.listed(request):
             for name in (each.name, *registry.plain_aliases(each.name)):
                 told = await listing.tag(each, name, self._facts, self._service.config)

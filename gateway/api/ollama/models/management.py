@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -100,7 +101,7 @@ class Management:
                     "unload it first"
                 )
 
-    def _using(self, files: set[object]) -> Iterator[ServedModel]:
+    def _using(self, files: set[Path]) -> Iterator[ServedModel]:
         for served in list(self._service.registry.models):
             if files & {file.resolve() for file in of_served(served).files}:
                 yield served
