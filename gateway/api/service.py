@@ -102,7 +102,7 @@ class Service:
         ignored = None if strict and not open_ended else IgnoredFields()
         defaults = None
         if served is not None and complete is not None:
-            defaults = partial(complete, served.completed)
+            defaults = partial(complete, defaults=served.completed)
         given = body.parse(type_, raw, ignored, defaults)
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)

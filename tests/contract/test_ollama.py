@@ -169,10 +169,10 @@ def test_probabilities(http: httpx.Client) -> None:
     assert whole["logprobs"][0]["top_logprobs"] == []
 
 
-def test_thoughts_of_a_model_that_has_none(front: httpx.Client, answering: httpx.Client) -> None:
+def test_thoughts_of_a_model_that_has_none(answering: httpx.Client) -> None:
     for think in (True, "high"):
         for path, body in ((CHAT, {"messages": [said("hi")]}), (GENERATE, {"prompt": "hi"})):
-            found = post(front, path, 400, think=think, **body)
+            found = post(answering, path, 400, think=think, **body)
             assert found["error"] == '"forge-tiny" does not support thinking'
             assert found["param"] == "think"
     for allowed in (False, None, ""):

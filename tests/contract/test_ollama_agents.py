@@ -164,7 +164,7 @@ def test_copilot_chats_in_openais_dialect(answering: httpx.Client) -> None:
     assert answering.post("/v1/chat/completions", json=body).status_code == 200
 
 
-def test_home_assistant_calls(answering: httpx.Client) -> None:
+def test_home_assistant_calls(http: httpx.Client) -> None:
     """Numbers of its forms have a point, and results no names of their calls."""
     tool = {
         "type": "function",
@@ -193,7 +193,7 @@ def test_home_assistant_calls(answering: httpx.Client) -> None:
         "options": {"num_ctx": 8192.0},
         "think": False,
     }
-    assert lines(answering.post("/api/chat", json=body))
+    assert lines(http.post("/api/chat", json=body))
 
 
 def test_presence(answering: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""The calls of an answer, which clients get whole: as objects, never in pieces. Pure."""
+"""The calls of an answer, which clients get whole: as objects, never in pieces."""
 
 import orjson
 

@@ -41,6 +41,8 @@ from workers.protocol import Chat, Embedding, ModelInfo, Prompt, Text, longest_p
 GROUP = "Ollama"
 ASKED = [{"role": "user", "content": "What is aging?"}]
 SHORT = {"num_predict": 64}
+MOST_SHOWN = 200
+"""Characters of a model's name that an error repeats."""
 SLACK = 1024
 """Tokens that a template may add to the bytes of a conversation; with them it surely fits."""
 
@@ -304,7 +306,8 @@ class Ollama:
             served, given = self._service.parse(request, type_, raw)
         except UnknownModel as error:
             _, _, there_are = error.message.rpartition("; ")
-            message = f"model '{asked}' not found; {there_are}"  # clients look for these words
+            shown = str(asked)[:MOST_SHOWN]
+            message = f"model '{shown}' not found; {there_are}"  # clients look for these words
             raise UnknownModel(message, param=error.param) from None
         return served, given, asked if isinstance(asked, str) else served.name, size
 

@@ -1,4 +1,4 @@
-"""How long a client wants its model kept, in all the forms that Ollama takes. Pure.
+"""Times to keep a model loaded, in all the forms that Ollama takes. Pure.
 
 5, 0.5, "90"          seconds
 "5m", "1h30m", "1.5s" durations as Go writes them

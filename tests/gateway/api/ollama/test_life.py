@@ -108,7 +108,7 @@ async def test_a_job_is_what_the_body_says() -> None:
     async with Served() as served:
         asking = served.post(
             messages=HELLO,
-            options={"num_ctx": 64, "num_predict": 9, "num_keep": 2, "seed": 5, "stop": ["."]},
+            options={"num_ctx": 2000, "num_predict": 9, "num_keep": 2, "seed": 5, "stop": ["."]},
             format="json",
             keep_alive="5m",
             logprobs=True,
@@ -116,7 +116,7 @@ async def test_a_job_is_what_the_body_says() -> None:
         id_ = await served.running()
         params = served.pool.running()[id_].params
         job = served.gateway.dispatcher._running[id_].job
-        assert (params.context, params.max_tokens, params.cut_after) == (64, 9, 2)
+        assert (params.context, params.max_tokens, params.cut_after) == (2000, 9, 2)
         assert (params.sampling.seed, params.sampling.top_k, params.stop) == (5, 40, (".",))
         assert (params.logprobs, params.tells_prompt, job.keep_alive) == (0, False, 300.0)
         assert params.constraint is not None
