@@ -49,6 +49,7 @@ from gateway.served.catalog_models import LABEL
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.use_observer import UseObserver
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
@@ -107,6 +108,8 @@ class Gateway:
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.metrics.labels, self.registry.states))
         self.metrics.registry.add(FileStates(self.metrics.labels, self.registry.file_states))
+        if config.metrics and config.llamacpp_metrics:
+            self._observer.add(self.metrics.registry.add(LlamaServerMetrics(self.registry)))
         self._view = View(self.registry, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:

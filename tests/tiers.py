@@ -49,14 +49,16 @@ SERVER: Final = (
 SERVERS: Final = frozenset({"server", "exact_server", "start_server", "shared_servers"})
 """Fixtures: a test that uses one is at least in the tier *server*."""
 FRONTS: Final = frozenset({"front", "answering"})
-"""Fixtures: the gateway in this process, which makes a contract test a unit test."""
+"""Fixtures: a gateway in this process, and a tenth of the cases on a real server."""
+IN_PROCESS: Final = FRONTS | {"way"}
+"""Fixtures that make a contract test a unit test."""
 
 
 def tier(path: PurePath, fixtures: frozenset[str]) -> Tier:
     """The tier of a test in ``path``, which is relative to tests/, that uses ``fixtures``."""
     if any(path.is_relative_to(each) for each in SLOW):
         return "slow"
-    if fixtures & FRONTS and not fixtures & SERVERS:
+    if fixtures & IN_PROCESS and not fixtures & SERVERS:
         return "unit"
     in_folder = any(path.is_relative_to(each) for each in SERVER)
     return "server" if in_folder or fixtures & SERVERS else "unit"

@@ -10,6 +10,7 @@ from workers.chat_format import (
     ChatFormat,
     NotQuotable,
     OutputParser,
+    Thoughts,
     text_in_json,
     text_rule,
 )
@@ -18,8 +19,10 @@ from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence
 from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
+from workers.llama.tokenizer import Part
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
+from workers.output.thought_budget import ThoughtBudget
 from workers.planning.borders import borders
 from workers.planning.prompt_lookup import PromptLookup
 from workers.prompter import Prompter, Sandbox
@@ -150,9 +153,21 @@ class InputProcessor:
         ends = self._stops if isinstance(prompt, Chat) else ()
         marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
         lookup = PromptLookup(tokens, self._predicted(request)) if self._drafts else None
+        budget = None if voice is None else self._budget(request, form.thoughts)
         return EngineSequence(
-            request, self._model, tokens, limit, guide, voice, echo, ends, marks, lookup
-        )
+            request, self._model, tokens, limit, guide, voice, echo, ends, marks, lookup,
+            budget,
+        )  # fmt: skip
+
+    def _budget(self, request: Generate, thoughts: Thoughts | None) -> ThoughtBudget | None:
+        """Return the limit of the answer's thought, if it has one and the model can think."""
+        limit = request.params.thought_limit
+        if limit is None or thoughts is None:
+            return None
+        last = request.params.thought_end.partition(thoughts.closing)[0]
+        parts = [Part(last, False), Part(thoughts.end, True)]
+        closing = self._model.tokenizer.tokenize_parts(parts, add_special=False)
+        return ThoughtBudget(limit, closing)
 
     def _after(self, before: list[int], tokens: list[int]) -> list[int]:
         """Return a conversation's tokens after those that stand before it, with one beginning."""

@@ -81,7 +81,7 @@ class InstantPool:
     def free(self) -> int:
         return 1
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Generate, session: str = "") -> None:
         if not self.answers:
             self.submitted = [request]
             return

@@ -83,7 +83,7 @@ class SimulatedPool:
     def free(self) -> int:
         return self.slots - len(self._running)
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Generate, session: str = "") -> None:
         assert self.free() > 0, "submitted without a free credit"
         assert request.id not in self._running, "submitted twice"
         job, now = self.jobs[index(request)], now_ns()

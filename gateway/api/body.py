@@ -33,6 +33,7 @@ from gateway.core.errors import (
     UnsupportedParameter,
 )
 from gateway.core.priority import NORMAL, PRIORITIES, priority_text
+from gateway.core.session import session_of
 from gateway.core.validation import ValidationProblem, explain
 from gateway.dispatch.job import Job
 from workers.protocol import Constraint, GenerationParams, Prompt
@@ -42,6 +43,8 @@ TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
 MAX_TIMEOUT_S = 86400
 MAX_SALT = 1024
 """Most characters of a `cache_salt`."""
+MAX_LAST_WORDS = 1024
+"""Most characters of a `reasoning_budget_message`."""
 ENCODING = b"content-encoding"
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -73,6 +76,12 @@ Stop = Annotated[
         }
     ),
 ]
+CacheKey = Annotated[
+    str | None,
+    BeforeValidator(lambda value: value if isinstance(value, str) else None),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+]
+"""A hint is never refused."""
 Priority = Annotated[
     int | float | str,
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),
@@ -94,6 +103,11 @@ class SamplingBody(SamplersBody):
     """Tokens that end an answer, beside the model's own; they are left out."""
     ignore_eos: bool | None = None
     """True: do not end before `max_tokens`."""
+    thinking_budget_tokens: int | None = Field(None, ge=-1, le=MAX_TOKENS)
+    """The most tokens of a chat's thought, which is closed then. 0: no thought. Default, and -1:
+    the model's `--reasoning-budget`."""
+    reasoning_budget_message: str | None = Field(None, max_length=MAX_LAST_WORDS)
+    """The last words of a thought that is closed so. Default: the model's, or none."""
     json_schema: Schema | None = None
     """The answer must be JSON of this schema: llama-server's short form."""
     grammar: GrammarSource | None = None
@@ -102,6 +116,8 @@ class SamplingBody(SamplersBody):
     """False: compute the whole prompt, even if a part of it was computed before."""
     cache_salt: str | None = Field(None, max_length=MAX_SALT)
     """Only requests with the same text share what is computed of their prompts."""
+    prompt_cache_key: CacheKey = None
+    """The conversation's name: a hint that its next requests should go where this one went."""
     priority: Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)
@@ -121,6 +137,10 @@ class SamplingBody(SamplersBody):
     def limit(self) -> int | None:
         """The most tokens of an answer."""
         return unlimited(self.max_tokens)
+
+    def thought_limit(self) -> int | None:
+        """The most tokens of a thought; None: as many as the model's own limit allows."""
+        return unlimited(self.thinking_budget_tokens)
 
     def asked(self) -> dict[str, Constraint]:
         """Return the forms of the answer that are asked for under other programs' names."""
@@ -147,7 +167,7 @@ def job(
     temperature: float,
     max_tokens: int | None,
     tier: str | None = None,
-    usual: float = NORMAL,
+    usual: float | None = None,
     constraint: Constraint | None = None,
     logprobs: int | None = None,
     echo: bool = False,
@@ -161,10 +181,11 @@ def job(
     """The job that a validated body asks for, in the name of the request's key.
 
     ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``usual`` the priority
-    of a request that asks for none, ``size`` the body's bytes; the others are as in
-    :class:`workers.protocol.GenerationParams`.
+    of a request that asks for none (None: as its headers have it), ``size`` the body's bytes; the
+    others are as in :class:`workers.protocol.GenerationParams`.
     """
     key: ApiKey = request.state.key
+    scope = cache_scope(key, given.cache_salt or "")
     if given.min_tokens and max_tokens is not None and given.min_tokens > max_tokens:
         message = f"'min_tokens' is above the {max_tokens} tokens that the answer may have"
         raise BadRequest(message, param="min_tokens")
@@ -186,14 +207,17 @@ def job(
             context=context,
             cut_after=cut_after,
             tells_prompt=tells_prompt,
+            thought_limit=given.thought_limit(),
+            thought_end=given.reasoning_budget_message or "",
         ),
-        priority=priority(given.priority, request.headers, tier, key.max_priority, usual),
+        priority=asked_priority(request, given.priority, tier, usual),
         created=time.time(),
         timeout=timeout(given.timeout, request.headers),
         size=size,
         owner=key.name,
         weight=key.weight,
-        cache_scope=cache_scope(key, given.cache_salt or ""),
+        cache_scope=scope,
+        session=session_of(request.headers, given.prompt_cache_key, scope),
         model=model,
         keep_alive=keep_alive,
         ignored=request.scope["state"].get("ignored", ""),
@@ -285,6 +309,22 @@ def _refusal(problem: ValidationProblem) -> BadRequest:
         case "refused":
             return UnsupportedParameter(f"'{param}': {problem.message}", param=param)
     return BadRequest(f"'{param}': {problem.message}", param=param)
+
+
+def asked_priority(
+    request: Request,
+    value: float | str | None,
+    tier: str | None = None,
+    usual: float | None = None,
+) -> float:
+    """Return a request's priority: ``value`` is the body's, the others are as in :func:`job`.
+
+    Raises BadRequest or PriorityNotAllowed.
+    """
+    key: ApiKey = request.state.key
+    if usual is None:
+        usual = getattr(request.state, "usual_priority", NORMAL)
+    return priority(value, request.headers, tier, key.max_priority, usual)
 
 
 def priority(

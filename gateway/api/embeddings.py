@@ -189,7 +189,7 @@ def embedding_job(
     return Job(
         prompts=prompts,
         params=GenerationParams(Sampling(seed=0), embedding=wanted),
-        priority=body.priority(priority, request.headers, None, key.max_priority),
+        priority=body.asked_priority(request, priority),
         created=time.time(),
         timeout=body.timeout(timeout, request.headers),
         size=size,

@@ -73,7 +73,7 @@ ROWS: tuple[Row, ...] = (
     *_rows("store metadata", "harmless", OPENAI, "OpenAI", "nothing is stored"),
     *_rows("user safety_identifier", "harmless", (*OPENAI, EMBEDDINGS), "OpenAI", "a name only"),
     *_rows(
-        "prompt_cache_key prompt_cache_retention prompt_cache_options",
+        "prompt_cache_retention prompt_cache_options",
         "harmless",
         OPENAI,
         "OpenAI",
@@ -180,8 +180,16 @@ ROWS: tuple[Row, ...] = (
     ),
     *_rows("summary generate_summary", "harmless", ("reasoning",), "OpenAI", "thoughts are told"),
     Row("exclude", "told", ("reasoning",), "OpenRouter", "thoughts are told", (False,)),
-    Row("max_tokens", "told", ("reasoning",), "OpenRouter", "thoughts have no limit of their own"),
-    Row("budget_tokens", "told", ("thinking",), "Anthropic's", "thoughts have no own limit"),
+    *_rows(
+        "reasoning_budget_tokens reasoning_budget",
+        "mapped",
+        GENERATING,
+        "llama-server",
+        "`thinking_budget_tokens`",
+    ),
+    *_rows("thinking_budget", "mapped", GENERATING, "Qwen's", "`thinking_budget_tokens`"),
+    *_rows("thinking_token_budget", "mapped", GENERATING, "vLLM", "`thinking_budget_tokens`"),
+    Row("reasoning_control", "told", GENERATING, "llama-server", "a limit ends them", (False,)),
     # Ollama's and OpenRouter's.
     *_rows("n_predict", "mapped", GENERATING, "llama-server", "`max_tokens`; -1 and -2: no limit"),
     *_rows("num_predict", "mapped", GENERATING, "Ollama", "`max_tokens`; -1 and -2: no limit"),

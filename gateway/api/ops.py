@@ -155,9 +155,12 @@ class Ops:
         JSON, or Prometheus' and OpenMetrics' text for an `Accept` that asks for it.
         """
         accept = request.headers.get("accept", "*/*")
-        if wants_exposition(accept):
+        as_llama_server = self._service.config.llamacpp_metrics
+        if wants_exposition(accept, usual=as_llama_server):
             content, content_type = self._metrics.registry.exposition(accept)
-            return Response(content, media_type=content_type)
+            started = {"Process-Start-Time-Unix": str(self._service.started)}
+            headers = started if as_llama_server else None
+            return Response(content, media_type=content_type, headers=headers)
         registry = self._service.registry
         return json_response(self._metrics.summary(registry.depth(), registry.running()))
 

@@ -41,6 +41,13 @@ SchemaOrText = Annotated[
 Pattern = Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR)]
 Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES, fail_fast=True)]
 Limit = Annotated[int, Field(ge=-2, le=MAX_TOKENS)]
+Budget = Annotated[int, Field(ge=-1, le=MAX_TOKENS)]
+BUDGET = "thinking_budget_tokens"
+"""Forge's name for the most tokens of a thought, and llama-server's."""
+BUDGETS = (
+    "reasoning_budget_tokens", "reasoning_budget", "thinking_budget", "thinking_token_budget",
+)  # fmt: skip
+"""Others' names for it."""
 
 
 class StructuredOutputs(Nested):
@@ -61,6 +68,7 @@ class Thinking(Nested):
     place = "thinking"
 
     type: Literal["enabled", "disabled", "adaptive", "auto"]
+    budget_tokens: Budget | None = None
 
 
 class Reasoning(Nested):
@@ -70,6 +78,7 @@ class Reasoning(Nested):
 
     effort: Effort | None = None
     enabled: bool | None = None
+    max_tokens: Budget | None = None
 
 
 class UsageWish(Nested):
@@ -94,6 +103,10 @@ class SamplingNames(Names):
     repetition_penalty: float | None = Field(None, gt=0, le=10)
     n_predict: Limit | None = None
     num_predict: Limit | None = None
+    reasoning_budget_tokens: Budget | None = None
+    reasoning_budget: Budget | None = None
+    thinking_budget: Budget | None = None
+    thinking_token_budget: Budget | None = None
     guided_json: SchemaOrText | None = None
     guided_regex: Pattern | None = None
     guided_choice: Texts | None = None
@@ -106,6 +119,9 @@ class SamplingNames(Names):
         for name in ("n_predict", "num_predict"):
             if (limit := getattr(self, name)) is not None:
                 yield name, "max_tokens", max(-1, limit)
+        for name in BUDGETS:
+            if (budget := getattr(self, name)) is not None:
+                yield name, BUDGET, budget
 
     def constraints(self) -> dict[str, Constraint]:
         """Return the forms that are asked for, by the names of their fields."""
@@ -155,6 +171,14 @@ class ThinkingNames(Names):
 
 class ChatNames(CompletionNames, ThinkingNames):
     """Names in chats."""
+
+    def renamed(self) -> Iterator[tuple[str, str, Any]]:
+        yield from super().renamed()
+        switch, wish = self.thinking, self.reasoning
+        if switch is not None and switch.budget_tokens is not None and switch.type != "disabled":
+            yield "thinking.budget_tokens", BUDGET, switch.budget_tokens
+        if wish is not None and wish.max_tokens is not None:
+            yield "reasoning.max_tokens", BUDGET, wish.max_tokens
 
 
 def effort_arguments(effort: Effort) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Pace(TypedDict):
     """Until its first token."""
     total_ms: float | None
     tokens_per_second: float | None
-    """Null if there were fewer than two."""
+    """Null if none came after the first."""
 
 
 class Timings(TypedDict):
@@ -47,7 +47,9 @@ class Timings(TypedDict):
     predicted_n: int
     """Tokens of the answer."""
     predicted_ms: float
+    """From the first of them to the end."""
     predicted_per_token_ms: float
+    """As the rate: of those after the first, which comes with the prompt; 0 if there are none."""
     predicted_per_second: float
     draft_n: NotRequired[int]
     """Tokens that were computed ahead, if any were: drafts from the request's own text."""
@@ -122,8 +124,8 @@ def llama_timings(ticket: Ticket) -> Timings:
         "prompt_per_second": _ratio(computed * 1000, prompt_ms),
         "predicted_n": usage.completion,
         "predicted_ms": predicted_ms,
-        "predicted_per_token_ms": _ratio(predicted_ms, usage.completion),
-        "predicted_per_second": _ratio(usage.completion * 1000, predicted_ms),
+        "predicted_per_token_ms": _ratio(predicted_ms, ticket.later_tokens),
+        "predicted_per_second": _ratio(ticket.later_tokens * 1000, predicted_ms),
     }
     if usage.drafts.steps:
         timings["draft_n"] = usage.drafts.drafted

@@ -53,16 +53,17 @@ def _order(value: Any) -> list[str]:
 
 
 def _biases(value: Any) -> list[tuple[int, float]]:
-    """OpenAI's object or llama-server's list of pairs; -100 and false are bans: -inf."""
+    """OpenAI's object or llama-server's list of pairs; -100 and false are bans: -inf.
+
+    Of a token that is there several times the biases are added up, as in llama-server; a ban stays.
+    """
     if not isinstance(value, dict | list):
         raise _problem("Input should be an object of token ids and biases, or an array of pairs")
     if len(value) > MAX_BIASES:
         raise _problem(f"at most {MAX_BIASES} tokens can have a bias")
     biases: dict[int, float] = {}
     for token, bias in _pairs(value):
-        if token in biases:
-            raise _problem(f"token {token} is there twice")
-        biases[token] = _bias(bias)
+        biases[token] = biases.get(token, 0.0) + _bias(bias)
     return list(biases.items())
 
 

@@ -1,5 +1,6 @@
 """The service behind all dialects: models, configuration and limits."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from gateway.core.errors import (
     Unavailable,
     UnknownModel,
 )
+from gateway.core.header_priority import first_met
 from gateway.core.prompt_size import least_bytes
 from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
 from gateway.dispatch.job import Job
@@ -31,6 +33,8 @@ from gateway.served.listing import ListedModel, listed
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from workers.protocol import Chat, ModelInfo, overflow_message
+
+log = logging.getLogger("forge.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class Service:
         The only look-up of the model: it is passed on from here. Raises a BadRequest, or
         UnknownModel for a valid body.
         """
+        self._note_priority(request)
         served = self.find(request, raw.get("model"))
         complete = getattr(type_, "completed", None)
         strict = self.config.unknown_parameters == "refuse"
@@ -121,6 +126,12 @@ class Service:
             served = self.registry.get(own) if shown(own) == name else None
         return served
 
+    def _note_priority(self, request: Request) -> None:
+        """Leave in the state what the operator's table says about a request's headers."""
+        priority = first_met(self.config.header_priority, request.headers)
+        if priority is not None:
+            request.state.usual_priority = priority
+
     def parse_alone(
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
     ) -> body.Body:
@@ -136,10 +147,14 @@ class Service:
     def tell_ignored(self, request: Request, raw: dict[str, Any]) -> None:
         """Note what of a body was ignored so far, for the response's headers and the log."""
         ignored: IgnoredFields | None = request.state.ignored_fields
-        if ignored is not None and ignored.count:
-            if not hasattr(request.state, "ignored"):
-                self.on_ignored()
-            request.state.ignored = ignored.header(raw)
+        if ignored is None or not ignored.count:
+            return
+        told = getattr(request.state, "ignored", None)
+        if told is None:
+            self.on_ignored()
+        request.state.ignored = ignored.header(raw)
+        if request.state.ignored != told:  # a dialect may find more of them later
+            log.debug("%s ignores %s", request.scope["path"], request.state.ignored)
 
     def submit(self, request: Request, job: Job, served: ServedModel) -> Ticket:
         """Queue the job of a request for a model. Raises a ForgeError if it can't be accepted.
@@ -148,6 +163,7 @@ class Service:
         prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
         a job that is accepted counts against its owner's limits.
         """
+        job = served.limited(job)
         try:
             return self._submit(request, job, served)
         except ForgeError as error:

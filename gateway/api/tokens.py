@@ -77,7 +77,7 @@ class TemplateBody(Conversation, _QuestionBody):
     place: ClassVar[str] = TEMPLATE
 
     def question(self, served: ServedModel) -> Question:
-        return ApplyTemplate(served.with_system(self.chat()), time.time())
+        return ApplyTemplate(served.shown(self.chat()), time.time())
 
 
 class Piece(TypedDict):

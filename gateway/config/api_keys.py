@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from gateway.config.config import ConfigError, Secret
 from gateway.config.sources import read_toml
 from gateway.core.api_key import ApiKey
-from gateway.core.priority import PRIORITIES
+from gateway.core.priority import priority_of
 from gateway.core.validation import ValidationProblem, explain
 
 log = logging.getLogger("forge.keys")
@@ -148,9 +148,7 @@ def _reason(problem: ValidationProblem) -> str:
 def _max_priority(value: float | str | None, where: str) -> float:
     if value is None:
         return math.inf
-    if isinstance(value, str) and value.lower() in PRIORITIES:
-        return PRIORITIES[value.lower()]
-    if isinstance(value, str) or not math.isfinite(value):
-        names = ", ".join(f"'{name}'" for name in PRIORITIES)
-        raise ConfigError(f"{where}: max-priority: must be a finite number or one of {names}")
-    return float(value)
+    try:
+        return priority_of(value)
+    except ValueError as error:
+        raise ConfigError(f"{where}: max-priority: {error}") from None

@@ -21,6 +21,7 @@ from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOpt
 from gateway.config.overrides import overridden
 from gateway.config.patience import patience
 from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
+from gateway.core.header_priority import HeaderRule, header_rules
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
@@ -190,6 +191,12 @@ class Config(EngineOptions):
     drain_timeout: float = Field(
         30.0, ge=0, le=86400, description="seconds to finish running requests after SIGTERM"
     )
+    header_priority: tuple[HeaderRule, ...] = Field(
+        (),
+        description="priorities of requests that ask for none, by their headers: "
+        "'HEADER: PATTERN = PRIORITY', separated by commas, or a table of the config file; the "
+        "first that is met counts",
+    )
     api_key: Secret | None = Field(
         None, description="API key that clients must send; it has no limits and the name `default`"
     )
@@ -202,6 +209,11 @@ class Config(EngineOptions):
         (), description="web origins whose pages may use the API, separated by commas; * is all"
     )
     metrics: bool = Field(True, description="serve Prometheus metrics at /metrics")
+    llamacpp_metrics: bool = Field(
+        False,
+        description="serve llama-server's metrics, too: llamacpp:* names beside Forge's own; "
+        "/metrics is text then, unless JSON is asked for",
+    )
     page: bool = Field(True, description="serve the live page at / and /dashboard")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="how much to log on stderr; info has a line for each request"
@@ -238,6 +250,11 @@ class Config(EngineOptions):
         if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
             raise ValueError("expected origins")
         return tuple(_origin(part.strip()) for part in parts)
+
+    @field_validator("header_priority", mode="before")
+    @classmethod
+    def _header_rules(cls, value: Any) -> Any:
+        return header_rules(value)
 
     @property
     def model_name(self) -> str:

@@ -196,6 +196,16 @@ class EngineOptions(BaseModel):
     yarn_beta_fast: YarnFactor = Field(
         -1.0, description="rotations above which YaRN extrapolates; -1: the model's"
     )
+    reasoning_budget: int = Field(
+        -1,
+        ge=-1,
+        lt=2**31,
+        description="most tokens of a thought, which is closed then, unless the request has a "
+        "limit of its own; 0: no thought; -1: no limit",
+    )
+    reasoning_budget_message: str = Field(
+        "", max_length=1024, description="last words of a thought that is closed so"
+    )
     chat_template: str | None = Field(
         None, min_length=1, description="chat template in Jinja; none: the model's"
     )

@@ -43,7 +43,7 @@ SAME = (
     "rope_scale", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", "yarn_ext_factor",
     "yarn_attn_factor", "yarn_beta_slow", "yarn_beta_fast", "chat_template", "chat_template_file",
     "keep_alive", "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin",
-    "metrics",
+    "metrics", "reasoning_budget", "reasoning_budget_message",
 )  # fmt: skip
 """Options of both."""
 OURS_ALONE = frozenset({
@@ -70,7 +70,7 @@ NOTES = {
     "api_key": "one key; several are in --api-key-file",
     "api_key_file": "TOML, with limits for each key",
     "cors_origin": "none unless it is set",
-    "metrics": "on unless --no-metrics is set",
+    "metrics": "on unless --no-metrics is set; its names come with --llamacpp-metrics",
 }
 
 
@@ -130,7 +130,7 @@ ELSEWHERE = (
     Elsewhere(("--lora", "--lora-scaled", "--control-vector", "-md", "--model-draft", "-mm",
                "--mmproj", "--rerank", "--reranking", "--context-shift", "--cache-reuse",
                "--slot-save-path", "-ot", "--override-tensor", "-cmoe", "--cpu-moe", "-ncmoe",
-               "--n-cpu-moe", "--rpc", "--reasoning-budget"),
+               "--n-cpu-moe", "--rpc"),
               "nothing: this is not there"),
 )  # fmt: skip
 """The option or feature in place of it."""

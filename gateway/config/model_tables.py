@@ -21,8 +21,8 @@ OF_THE_SERVER = frozenset({
     "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
     "queue_timeout", "preempt", "quantum", "max_body", "max_connections", "header_timeout",
     "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "api_key", "api_key_file",
-    "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "page", "log_level", "log_format",
-    "log_prompts", "spare", "catalog",
+    "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page",
+    "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
@@ -31,7 +31,9 @@ OWN = ("aliases", "preload", "system", "sampling")
 """The keys that a table may have beside options."""
 SamplingCheck = Callable[[dict[str, Any]], None]
 """Raises :class:`BadRequest` for defaults that a request could not have either."""
-NOT_SAMPLING = frozenset({"json_schema", "grammar", "cache_salt", "priority", "timeout"})
+NOT_SAMPLING = frozenset(
+    {"json_schema", "grammar", "cache_salt", "prompt_cache_key", "priority", "timeout"}
+)
 """Fields of requests that are no defaults of a model."""
 
 

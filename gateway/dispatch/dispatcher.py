@@ -250,7 +250,7 @@ class Dispatcher:
         if alone:
             self._pool.submit_alone(request)
         else:
-            self._pool.submit(request)
+            self._pool.submit(request, sequence.job.session)
 
     # ------------------------------------------------------------------ preemption
 
@@ -340,6 +340,8 @@ class Dispatcher:
             self._quarantine.clear(sequence)
             now, before = self._clock_ns(), sequence.last_token_ns
             sequence.last_token_ns = now
+            if before is None:
+                sequence.first_ids = len(event.ids)
             if ticket.first_token_ns is None:
                 ticket.first_token_ns = now
             if ticket.meter is not None:

@@ -27,6 +27,8 @@ class Job:
     """The owner's share, relative to other owners."""
     cache_scope: str = ""
     """Requests of the same one share what is computed of their prompts."""
+    session: str = ""
+    """The conversation that it belongs to, within its scope; "": its client names none."""
     model: str = ""
     """Which model it is for; "": the first."""
     keep_alive: float | None = None

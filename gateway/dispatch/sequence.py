@@ -82,6 +82,8 @@ class Sequence:
         """How long it was parked, in total; a park that goes on is not in it yet."""
         # What came so far.
         self.ids: list[int] = []
+        self.first_ids = 0
+        """How many came with the first of them: they took no time after the prompt's."""
         self.last_token_ns: int | None = None
         """When the last of them came."""
         self.echoed = False

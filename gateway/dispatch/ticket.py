@@ -88,12 +88,18 @@ class Ticket:
         return sum(len(sequence.ids) for sequence in self.sequences)
 
     @property
+    def later_tokens(self) -> int:
+        """Tokens that steps of their own brought: those that come with the prompt are no measure
+        of a generation's speed."""
+        return sum(len(sequence.ids) - sequence.first_ids for sequence in self.sequences)
+
+    @property
     def tokens_per_second(self) -> float | None:
-        """From the first token to the end, pauses included; None if there were fewer than two."""
-        first, ended, tokens = self.first_token_ns, self.ended_ns, self.completion_tokens
-        if first is None or ended is None or ended <= first or tokens < 2:
+        """From the first token to the end, pauses included; None if no other came later."""
+        first, ended, tokens = self.first_token_ns, self.ended_ns, self.later_tokens
+        if first is None or ended is None or ended <= first or not tokens:
             return None
-        return (tokens - 1) * NANO / (ended - first)
+        return tokens * NANO / (ended - first)
 
     @property
     def usage(self) -> Usage:

@@ -50,20 +50,25 @@ class Authentication:
             return ANYONE
         if scope["path"] in self._open_paths and scope["method"] in ("GET", "HEAD"):
             return ANYONE
-        secret = presented(Headers(scope=scope))
-        if secret is None:
+        secrets = presented(Headers(scope=scope))
+        if not secrets:
             raise InvalidKey(
                 "this server needs an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             )
-        key = self._keyring.find(secret)
-        if key is None:
-            raise InvalidKey("this API key is not known here")
-        return key
+        for secret in secrets:
+            key = self._keyring.find(secret)
+            if key is not None:
+                return key
+        raise InvalidKey("this API key is not known here")
 
 
-def presented(headers: Headers) -> str | None:
-    """Return the secret in a request's headers; None if there is none."""
+def presented(headers: Headers) -> list[str]:
+    """Return the secrets in a request's headers.
+
+    Clients of Anthropic's send two where two are set for them, and mean one server with only one:
+    whichever is known here counts, the bearer token first.
+    """
     scheme, _, secret = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return secret.strip()
-    return headers.get("x-api-key")
+    bearer = [secret.strip()] if scheme.lower() == "bearer" else []
+    own = headers.get("x-api-key")
+    return bearer if own is None else [*bearer, own]

@@ -79,10 +79,11 @@ class Pool(Protocol):
         """Generations that could be taken right now."""
         ...
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Generate, session: str = "") -> None:
         """Give a generation to a worker. Needs a free credit.
 
-        To one that has computed what its prompt begins with, unless that is clearly busier.
+        To one that has computed what its prompt begins with, unless that is clearly busier; among
+        equals to the one that had the last generation of the same ``session``, if it has a name.
         """
         ...
 

@@ -11,6 +11,9 @@ compute: 6,000 - 5,000 + 400 * 1 = 1,400. Worker 1 has nothing of it, no backlog
 0 - 0 + 400 * 4 = 1,600. The job goes to worker 1, and the reason is "spill": the prefix was
 elsewhere, but computing 6,000 bytes anew is faster than waiting. With a backlog of 4,000 bytes
 worker 0 would have 2,400, and the reason would be "prefix". A parked job goes home to its state.
+
+A conversation may have a name. Among workers of the same sum, the one that had its last turn gets
+the next: the gateway compares bytes and may not see that the prompts begin alike for the model.
 """
 
 from collections.abc import Sequence
@@ -20,10 +23,11 @@ from typing import Literal, get_args
 from gateway.core.prompt_size import BYTES_PER_TOKEN
 from workers.protocol import Generate
 
-Reason = Literal["home", "prefix", "spill", "load"]
+Reason = Literal["home", "prefix", "spill", "session", "load"]
 """The reason for a worker: the job was parked there; most of its prompt is cached there; another
-worker has cached more of it, but has too much to do or no credit; no worker has cached any of it,
-and this one has least to do."""
+worker has cached more of it, but has too much to do or no credit; no worker is known to have cached
+any of it, and of those that have least to do this one had the conversation's last turn; likewise,
+and none of them had."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 USUAL_ANSWER = 128
@@ -57,14 +61,17 @@ def neighbour(request: Generate) -> int:
 
 
 def choose(
-    offers: Sequence[Offer], neighbour: int = 1, home: int | None = None
+    offers: Sequence[Offer],
+    neighbour: int = 1,
+    home: int | None = None,
+    last: int | None = None,
 ) -> tuple[int, Reason] | None:
     """Return a worker with a credit, and the reason for it; None if all are full.
 
     ``home`` keeps the job's own state: it comes first. Otherwise what a worker spares is weighed
     against what there is to do: a generation more counts like ``neighbour`` bytes to compute. Among
-    equals the one with most credits comes first, and then the lowest id. A job never waits for a
-    full worker while another has a credit.
+    equals the one that had the conversation's ``last`` turn comes first, then the one with most
+    credits, then the lowest id. A job never waits for a full worker while another has a credit.
     """
     open_ = [offer for offer in offers if offer.credits > 0]
     if not open_:
@@ -72,10 +79,13 @@ def choose(
     if any(offer.worker == home for offer in open_):
         assert home is not None
         return home, "home"
-    best = max(
-        open_, key=lambda o: (o.worth - o.backlog + neighbour * o.credits, o.credits, -o.worker)
-    )
+
+    def order(offer: Offer) -> tuple[float, bool, int, int]:
+        total = offer.worth - offer.backlog + neighbour * offer.credits
+        return total, offer.worker == last, offer.credits, -offer.worker
+
+    best = max(open_, key=order)
     longest = max(offer.spared for offer in offers)
     if not longest:
-        return best.worker, "load"
+        return best.worker, "session" if best.worker == last else "load"
     return best.worker, "prefix" if best.spared == longest else "spill"

@@ -19,6 +19,7 @@ from gateway.pool.link import WorkerLink
 from gateway.pool.placement import REASONS, choose, neighbour
 from gateway.pool.prefixes import UNKNOWN, Chain, Chains
 from gateway.pool.process import Main, WorkerProcess, engine
+from gateway.pool.sessions import Sessions
 from gateway.pool.spare import Spare
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
@@ -116,6 +117,7 @@ class LocalPool:
         self._reserved: Worker | None = None
         """The worker that takes no new work but one generation that must run alone."""
         self._chains = Chains()
+        self._sessions = Sessions()
         self._placements = Counter[str](dict.fromkeys(REASONS, 0))
         self._failures = 0
         """Starts that failed since a worker was ready."""
@@ -149,14 +151,16 @@ class LocalPool:
         """The workers that any job may use."""
         return [worker for worker in self._workers if worker is not self._reserved]
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Generate, session: str = "") -> None:
         home = self._home(request.id)
         prompt = self._prompt(request)
         offers = [w.link.offer(w.id, prompt) for w in self._shared() if w.link is not None]
-        choice = choose(offers, neighbour(request), home.id if home is not None else None)
+        last = self._sessions.last(session)
+        choice = choose(offers, neighbour(request), home.id if home is not None else None, last)
         if choice is None:
             raise RuntimeError("no worker has a free credit")
         target, reason = choice
+        self._sessions.note(session, target)
         self._placements[reason] += 1
         self._give(request, self._workers[target - self._first], home)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.job import Job
 from gateway.pool import Pool, WorkerStatus
 from gateway.served.load_policy import State
 from gateway.served.protocols import Loader
@@ -104,6 +106,31 @@ class ServedModel:
             self.with_system(prompt) if isinstance(prompt, Chat) else prompt for prompt in prompts
         )
 
+    def limited(self, job: Job) -> Job:
+        """Return a job with this model's limit of a thought, if it brings none.
+
+        A thought of no token is none that the template should begin.
+        """
+        params, config = job.params, self.config
+        limit = params.thought_limit
+        if limit is None and config.reasoning_budget >= 0:
+            limit = config.reasoning_budget
+        if limit is None:
+            return job
+        last = params.thought_end or config.reasoning_budget_message
+        params = msgspec.structs.replace(params, thought_limit=limit, thought_end=last)
+        if limit:
+            return replace(job, params=params)
+        prompts = tuple(
+            _thoughtless(prompt) if isinstance(prompt, Chat) else prompt for prompt in job.prompts
+        )
+        return replace(job, prompts=prompts, params=params)
+
+    def shown(self, chat: Chat) -> Chat:
+        """A conversation of a request that says nothing about thoughts, as its prompt is made."""
+        chat = self.with_system(chat)
+        return _thoughtless(chat) if self.config.reasoning_budget == 0 else chat
+
     def with_system(self, chat: Chat) -> Chat:
         """One conversation, likewise."""
         if self.system is None or any(
@@ -112,3 +139,8 @@ class ServedModel:
             return chat
         first = {"role": "system", "content": self.system}
         return msgspec.structs.replace(chat, messages=[first, *chat.messages])
+
+
+def _thoughtless(chat: Chat) -> Chat:
+    """A conversation whose template is told not to begin a thought, unless the request says so."""
+    return msgspec.structs.replace(chat, arguments={"enable_thinking": False, **chat.arguments})

@@ -86,8 +86,8 @@ class SwappablePool:
     def free(self) -> int:
         return 0 if self._pool is None else self._pool.free()
 
-    def submit(self, request: Generate) -> None:
-        self._there().submit(request)
+    def submit(self, request: Generate, session: str = "") -> None:
+        self._there().submit(request, session)
 
     def reserve(self) -> bool:
         return self._pool is not None and self._pool.reserve()

@@ -38,7 +38,7 @@ def test_while_queued(start_exact: StartExact, workers: int) -> None:
     healthy(server, workers)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 def test_a_whole_answer(start_exact: StartExact, dialect: Dialect) -> None:
     """Not a stream: nothing at all is seen but the time it takes."""
     server = start_exact(1, 1)

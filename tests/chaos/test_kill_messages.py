@@ -8,9 +8,10 @@ import anthropic
 import pytest
 
 from tests.chaos.conftest import StartExact
-from tests.chaos.test_kill_responses import NUMBERS, THINKS
+from tests.chaos.test_kill_responses import NUMBERS
 from tests.support.killing import healthy, kill
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
+from tests.support.thinking import THINKS
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -18,6 +19,11 @@ ADD = {"name": "add", "input_schema": NUMBERS}
 CASES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("text_delta", {"ignore_eos": True}, ()),
     ("thinking_delta", {"ignore_eos": True}, ("--chat-template", THINKS)),
+    (
+        "thinking_delta",
+        {"ignore_eos": True, "thinking": {"type": "enabled", "budget_tokens": 60}},
+        ("--chat-template", THINKS),
+    ),
     ("input_json_delta", {"tools": [ADD], "tool_choice": {"type": "any"}}, ()),
 ]
 

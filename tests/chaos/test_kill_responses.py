@@ -8,6 +8,7 @@ import pytest
 from tests.chaos.conftest import StartExact
 from tests.support.killing import healthy, kill
 from tests.support.response_events import ResponseStreaming
+from tests.support.thinking import THINKS
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -24,14 +25,15 @@ CUSTOM = {
     "name": "note",
     "format": {"type": "grammar", "syntax": "lark", "definition": LINES},
 }
-THINKS = """\
-{%- for turn in messages %}{{ '<|im_start|>' + turn.role + '\\n' + turn.content + '<|im_end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}
-{#- </think> #}"""
 CASES: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("text", "output_text", {"ignore_eos": True}, ()),
     ("thought", "reasoning_text", {"ignore_eos": True}, ("--chat-template", THINKS)),
+    (
+        "limited",
+        "output_text",
+        {"ignore_eos": True, "thinking_budget_tokens": 60},
+        ("--chat-template", THINKS),
+    ),
     (
         "summary",
         "reasoning_summary_text",

@@ -7,9 +7,10 @@ import pytest
 
 from tests.chaos.conftest import StartExact
 from tests.e2e.test_same_text import PROMPTS, alone
+from tests.support.dialects import DIALECTS
 from tests.support.killing import DEADLY, SAMPLED, healthy, kill, stopped, whole
 from tests.support.server import eventually
-from tests.support.traffic import Streaming
+from tests.support.traffic import Streaming, StreamOf
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -42,6 +43,28 @@ MIXED: list[dict[str, Any]] = [
 ]
 """A resumed generation must draw the same numbers and know the same penalties."""
 LONG: dict[str, Any] = {"ignore_eos": True, "max_tokens": 150}
+
+
+def test_every_dialect(start_exact: StartExact) -> None:
+    """Beside each other in the worker that dies; its successor goes on with all of them."""
+    server = start_exact(1, 8)
+    asked = {"temperature": 1, "seed": 3, **LONG}
+
+    def streams_of_all() -> list[StreamOf]:
+        return [
+            StreamOf(each, server, each.body(PROMPTS[2], stream=True, **asked))
+            for each in DIALECTS
+            if each.streams
+        ]
+
+    expected = [stream.finish() for stream in streams_of_all()]
+    assert all(len(text) > 200 for text in expected)
+    streams = streams_of_all()
+    for stream in streams:
+        stream.wait_for(40)
+    kill(server.pids()[0])
+    assert [whole(stream) for stream in streams] == expected
+    healthy(server, 1)
 
 
 def test_constrained_streams(start_exact: StartExact) -> None:

@@ -76,7 +76,7 @@ def test_text(told: Any) -> None:
     assert told["usage"]["total_tokens"] > 10
     assert told["metadata"]["done_reason"] == "stop"
     assert "4" in "".join(told["stream"])
-    assert len(told["stream"]) > 3
+    assert len(told["stream"]) > 1
     assert told["completed"]
 
 

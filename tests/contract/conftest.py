@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from tests.support.dialects import DIALECTS, MESSAGES, OPENAI, RESPONSES, Dialect
+from tests.support.dialects import DIALECTS, OPENAI, Dialect
 from tests.support.front import blocking_front
 from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually
 from tests.tiers import FRONTS
@@ -96,21 +96,21 @@ def exact_http(exact_server: ForgeServer) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.fixture(params=DIALECTS, ids=str)
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     """Each way to ask for a generation."""
     assert isinstance(request.param, Dialect)
     return request.param
 
 
-@pytest.fixture(params=[*OPENAI, RESPONSES, MESSAGES], ids=lambda dialect: dialect.name)
+@pytest.fixture(params=[each for each in DIALECTS if each.streams], ids=str)
 def streamed(request: pytest.FixtureRequest) -> Dialect:
     """Each dialect that can stream, for what all of them share."""
     assert isinstance(request.param, Dialect)
     return request.param
 
 
-@pytest.fixture(params=OPENAI, ids=lambda dialect: dialect.name)
+@pytest.fixture(params=OPENAI, ids=str)
 def streaming(request: pytest.FixtureRequest) -> Dialect:
     """The dialects whose streams are chunks of one form."""
     assert isinstance(request.param, Dialect)

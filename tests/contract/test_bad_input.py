@@ -45,6 +45,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     ("field", "value"), [(field, value) for field, values in BAD_VALUES.items() for value in values]
 )
 def test_bad_value(front: httpx.Client, dialect: Dialect, field: str, value: Any) -> None:
+    if dialect.fractions and value == 1.5:
+        pytest.skip("it is 1 there")
     failure = dialect.refusal(front.post(dialect.path, json=dialect.body(**{field: value})))
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", field)
     assert field in failure.message
@@ -87,6 +89,9 @@ def test_bad_value_of_one_dialect(
 
 
 def test_the_prompt_is_required(front: httpx.Client, dialect: Dialect) -> None:
+    if dialect.loads:
+        assert front.post(dialect.path, json={}).json()["done_reason"] == "load"
+        return
     failure = dialect.refusal(front.post(dialect.path, json={}))
     assert (failure.status, failure.param) == (400, dialect.field)
     assert "required" in failure.message

@@ -37,7 +37,7 @@ def texts(body: dict[str, Any]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("dialect", OPENAI, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", OPENAI, ids=str)
 def test_each_choice_is_that_of_the_next_seed(exact_http: httpx.Client, dialect: Dialect) -> None:
     together = post(exact_http, dialect, n=3, **SEEDED)
     alone = [post(exact_http, dialect, **{**SEEDED, "seed": 41 + i}) for i in range(3)]
@@ -51,7 +51,7 @@ def test_each_choice_is_that_of_the_next_seed(exact_http: httpx.Client, dialect:
 LONG = "A prompt that no other test has, so that nothing of it is cached. " * 20
 
 
-@pytest.mark.parametrize("dialect", OPENAI, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", OPENAI, ids=str)
 def test_they_share_their_prompt(
     exact_server: ForgeServer, exact_http: httpx.Client, dialect: Dialect
 ) -> None:

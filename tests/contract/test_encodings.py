@@ -32,7 +32,7 @@ def content(dialect: Dialect) -> bytes:
     return json.dumps(dialect.body(max_tokens=2)).encode()
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 @pytest.mark.parametrize(("name", "pack"), PACKERS)
 def test_a_compressed_body_is_served(
     answering: httpx.Client, dialect: Dialect, name: str, pack: Callable[[bytes], bytes]
@@ -40,8 +40,7 @@ def test_a_compressed_body_is_served(
     headers = {"Content-Encoding": name}
     response = answering.post(dialect.path, content=pack(content(dialect)), headers=headers)
     assert response.status_code == 200, response.text
-    usage = response.json()["usage"]
-    assert usage.get("completion_tokens", usage.get("output_tokens")) <= 2
+    assert dialect.answer(response).usage["completion_tokens"] <= 2
 
 
 @pytest.mark.parametrize(

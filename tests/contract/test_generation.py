@@ -38,14 +38,14 @@ def test_completions_default_to_16(http: httpx.Client) -> None:
     assert COMPLETIONS.ask(http, ignore_eos=True).usage["completion_tokens"] == 16
 
 
-@pytest.mark.parametrize("dialect", [INFER, CHAT], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", [INFER, CHAT], ids=str)
 def test_others_default_to_the_whole_context(http: httpx.Client, dialect: Dialect) -> None:
     answer = dialect.ask(http, "7 + " * 500, ignore_eos=True)
     assert answer.usage["total_tokens"] == CONTEXT
     assert answer.reason == "length"
 
 
-@pytest.mark.parametrize("dialect", [INFER, CHAT], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", [INFER, CHAT], ids=str)
 def test_a_turn_ends_by_itself(http: httpx.Client, dialect: Dialect) -> None:
     answer = dialect.ask(http, "what is 2+2?", **GREEDY)
     assert answer.reason == "stop"

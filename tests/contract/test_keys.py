@@ -117,7 +117,8 @@ STRANGERS = [
     {"Authorization": f"Bearer {SECRETS['app']}x"},
     {"Authorization": f"Bearer {SECRETS['app'][:-1]}"},
     {"X-API-Key": ""},
-    {"Authorization": f"Bearer {WRONG}", "X-API-Key": SECRETS["app"]},
+    {"Authorization": f"Bearer {WRONG}", "X-API-Key": f"{WRONG}2"},
+    {"Authorization": f"Bearer {WRONG}", "X-API-Key": ""},
 ]
 
 
@@ -157,6 +158,17 @@ def test_a_key_in_its_own_header(answering: httpx.Client, dialect: Dialect) -> N
     dialect.ask(answering, headers={"X-API-Key": SECRETS["app"]}, **SHORT)
     basic = {"Authorization": "Basic YTpi", "X-API-Key": SECRETS["app"]}
     dialect.ask(answering, headers=basic, **SHORT)
+
+
+def test_either_of_two_keys(answering: httpx.Client, dialect: Dialect) -> None:
+    """Programs that have a key for another server, too, send both; a right one opens."""
+    mine, other = SECRETS["batch"], "sk-of-another-server"
+    for bearer_, own in ((mine, other), (other, mine), (mine, mine)):
+        headers = {"Authorization": f"Bearer {bearer_}", "X-API-Key": own}
+        assert dialect.ask(answering, headers=headers, **SHORT).headers["x-priority"] == "0"
+    both = {"Authorization": f"Bearer {SECRETS['app']}", "X-API-Key": mine}
+    answer = dialect.ask(answering, headers=both, priority=1, **SHORT)
+    assert answer.headers["x-priority"] == "1", "the bearer token counts"
 
 
 @pytest.mark.parametrize("name", ["default", "app", "batch"])

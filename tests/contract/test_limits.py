@@ -1,12 +1,14 @@
 """Prompts, bodies, names, paths and methods that the server can't take."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.dialects import DIALECTS, MESSAGES, Dialect
+from tests.support.dialects import INFER, WAYS, Dialect, Way
 from tests.support.server import ForgeServer
 
 LONG = "7 + 7. " * 1000
@@ -16,44 +18,27 @@ HUGE = "hello " * 300_000
 BODY_LIMIT = 4 * 1024 * 1024
 
 
-def requests(stream: bool) -> list[tuple[Dialect, dict[str, Any]]]:
-    """Every dialect, with what makes it stream."""
-    if not stream:
-        return [(dialect, {}) for dialect in DIALECTS]
-    return [(dialect, {"stream": True}) for dialect in DIALECTS if dialect.name != "infer"]
-
-
-ALL = requests(stream=False) + requests(stream=True)
-
-
-@pytest.mark.parametrize(("dialect", "params"), ALL)
-def test_more_tokens_than_the_context(
-    http: httpx.Client, dialect: Dialect, params: dict[str, Any]
-) -> None:
-    response = http.post(dialect.path, json=dialect.body(LONG, **params))
-    failure = dialect.refusal(response)
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_more_tokens_than_the_context(http: httpx.Client, way: Way) -> None:
+    response = http.post(way.path, json=way.body(LONG))
+    failure = way.dialect.refusal(response)
     assert (failure.status, failure.code) == (400, "context_length_exceeded")
     assert "tokens" in failure.message
 
 
-@pytest.mark.parametrize(("dialect", "params"), ALL)
-def test_more_bytes_than_the_context(
-    front: httpx.Client, dialect: Dialect, params: dict[str, Any]
-) -> None:
-    failure = dialect.refusal(front.post(dialect.path, json=dialect.body(HUGE, **params)))
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_more_bytes_than_the_context(front: httpx.Client, way: Way) -> None:
+    """The gateway's own answer: no tokeniser sees this."""
+    failure = way.dialect.refusal(front.post(way.path, json=way.body(HUGE)))
     assert (failure.status, failure.code) == (400, "context_length_exceeded")
-    # The gateway's own answer: no tokeniser saw this.
-    if dialect is MESSAGES:
-        assert failure.message.startswith("prompt is too long: ")
-    else:
-        assert "resulted in at least" in failure.message
+    assert re.search(way.dialect.overflow, failure.message), failure.message
 
 
 def test_the_longest_prompt_that_fits(http: httpx.Client, dialect: Dialect) -> None:
     """One token short of the context there is room for exactly one more."""
     context = 2048
     unit, text = " 7 +", ""
-    params: dict[str, Any] = {"raw": True} if dialect.name == "infer" else {}
+    params: dict[str, Any] = {"raw": True} if dialect is INFER else {}
     room: dict[str, Any] = {"max_tokens": 5, "ignore_eos": True}
     few = dialect.ask(http, unit * 10, max_tokens=1, **params).usage["prompt_tokens"]
     more = dialect.ask(http, unit * 20, max_tokens=1, **params).usage["prompt_tokens"]
@@ -89,15 +74,17 @@ def test_largest_body(front: httpx.Client, dialect: Dialect) -> None:
 
 
 def test_chunked_body(answering: httpx.Client, dialect: Dialect) -> None:
-    content = b'{"%s": ' % dialect.field.encode()
-    content += b'[{"role": "user", "content": "hi"}]' if dialect.field == "messages" else b'"hi"'
-    response = answering.post(dialect.path, content=iter([content, b', "max_tokens"', b": 1}"]))
+    content = json.dumps(dialect.body(max_tokens=1)).encode()
+    chunks = iter([content[:9], content[9:-4], content[-4:]])
+    response = answering.post(dialect.path, content=chunks)
     assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "", "FORGE-TINY", "forge-tiny "])
 @pytest.mark.parametrize("stream", [False, True])
 def test_unknown_model(front: httpx.Client, streamed: Dialect, name: str, stream: bool) -> None:
+    if streamed.caseless and name.isupper():
+        name += "-2"
     body = streamed.body(model=name, stream=stream)
     failure = streamed.refusal(front.post(streamed.path, json=body))
     assert (failure.status, failure.code) == (404, "model_not_found")

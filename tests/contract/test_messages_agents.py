@@ -132,28 +132,6 @@ def ask(http: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_twenty_turns_compute_their_history_once(http: httpx.Client) -> None:
-    """With a reminder after every result: nothing of what was sent before is computed again."""
-    history: list[dict[str, Any]] = []
-    before = reread = total = 0
-    for at in range(20):
-        history += [
-            {"role": "user", "content": f"Count {at}."},
-            {"role": "assistant", "content": [{**CALL, "id": f"toolu_{at}"}]},
-            {"role": "user", "content": [{**FOUR, "tool_use_id": f"toolu_{at}"}]},
-            {"role": "system", "content": f"{20 - at} turns left"},
-        ]
-        asked = {"model": ALIAS, "max_tokens": 4, "temperature": 0, "messages": [*history]}
-        message = ask(http, {**asked, "system": "You count."})
-        usage = message["usage"]
-        reread += min(before, usage["cache_read_input_tokens"])
-        total += before
-        before = usage["input_tokens"] + usage["cache_read_input_tokens"]
-        history.append({"role": "assistant", "content": message["content"]})
-    assert total > 5000
-    assert reread >= 0.95 * total
-
-
 @pytest.fixture(scope="module")
 def strict() -> Iterator[httpx.Client]:
     """A gateway that refuses unknown parameters, and answers."""

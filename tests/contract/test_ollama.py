@@ -9,8 +9,6 @@ import httpx
 import jsonschema
 import pytest
 
-from tests.contract.test_tools import WEATHER
-
 CHAT, GENERATE, EMBED, EMBEDDINGS = (
     f"/api/{name}" for name in ("chat", "generate", "embed", "embeddings")
 )
@@ -18,6 +16,19 @@ GREEDY = {"temperature": 0}
 ENDLESS = {**GREEDY, "stop_token_ids": [], "ignore_eos": True}
 CONTEXT = 2048
 """Tokens of the shared server's model."""
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+"""The embedded model calls it by itself; the dialect can't force a call."""
 WORDS = "wolves live in packs, owls live alone. "
 
 

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from tests.support.dialects import CHAT, COMPLETIONS
+from tests.support.dialects import CHAT, COMPLETIONS, DIALECTS, MESSAGES, RESPONSES, Dialect
 from tests.support.f32 import f32_copy
 from tests.support.server import ALIAS, DEADLINE_S, MODEL, ForgeServer
 from tests.support.shared_servers import SharedServers
@@ -111,3 +111,142 @@ def test_a_schema_holds_for_what_follows_the_thought(http: httpx.Client) -> None
     found = message(http, json_schema=schema, reasoning_effort="none")
     assert 10 <= int(found["content"]) <= 99
     assert message(http, json_schema=schema)["content"] in ("", *map(str, range(10, 100)))
+
+
+# ------------------------------------------------------------------ thoughts with a limit
+
+LONG: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 40}
+QUESTION = "what is 2+2?"
+WAYS: list[tuple[Dialect, dict[str, Any]]] = [
+    (CHAT, {"thinking_budget_tokens": 8}),
+    (CHAT, {"reasoning_budget_tokens": 8}),
+    (CHAT, {"reasoning_budget": 8}),
+    (CHAT, {"thinking_budget": 8}),
+    (CHAT, {"thinking": {"type": "enabled", "budget_tokens": 8}}),
+    (CHAT, {"reasoning": {"max_tokens": 8}}),
+    (RESPONSES, {"thinking_budget_tokens": 8}),
+    (MESSAGES, {"thinking": {"type": "enabled", "budget_tokens": 8}}),
+    (MESSAGES, {"thinking": {"type": "adaptive"}, "thinking_budget_tokens": 8}),
+]
+
+
+def thought_of(dialect: Dialect, body: Any) -> str:
+    """The thought in a whole answer."""
+    if dialect is CHAT:
+        return str(body["choices"][0]["message"].get("reasoning_content", ""))
+    if dialect is MESSAGES:
+        blocks = body["content"]
+        return "".join(block["thinking"] for block in blocks if block["type"] == "thinking")
+    items = [item for item in body.get("output", []) if item["type"] == "reasoning"]
+    return "".join(part["text"] for item in items for part in item["content"])
+
+
+@pytest.fixture(scope="module")
+def limited(http: httpx.Client) -> tuple[str, str]:
+    """The thought and the text of an answer with a limit of eight tokens."""
+    answer = CHAT.ask(http, QUESTION, **LONG, thinking_budget_tokens=8)
+    assert answer.usage["completion_tokens"] == LONG["max_tokens"], "those of the thought count"
+    assert answer.text
+    return thought_of(CHAT, answer.body), answer.text
+
+
+@pytest.mark.parametrize(("dialect", "fields"), WAYS, ids=str)
+def test_a_thought_with_a_limit(
+    http: httpx.Client, limited: tuple[str, str], dialect: Dialect, fields: dict[str, Any]
+) -> None:
+    """The same in all dialects and under all names."""
+    answer = dialect.ask(http, QUESTION, **LONG, **fields)
+    assert "x-ignored-parameters" not in answer.headers
+    assert (thought_of(dialect, answer.body), answer.text) == limited
+    endless = thought_of(CHAT, CHAT.ask(http, QUESTION, **LONG).body)
+    assert endless.startswith(limited[0])
+    assert len(endless) > len(limited[0])
+    streamed = dialect.stream(http, QUESTION, **LONG, **fields)
+    assert dialect.joined(streamed) == limited[1]
+
+
+@pytest.mark.parametrize("dialect", [d for d in DIALECTS if d is not COMPLETIONS], ids=str)
+def test_no_thought(http: httpx.Client, dialect: Dialect) -> None:
+    """The template begins none."""
+    plain = CHAT.ask(http, QUESTION, **LONG, enable_thinking=False)
+    answer = dialect.ask(http, QUESTION, **LONG, thinking_budget_tokens=0)
+    assert thought_of(dialect, answer.body) == ""
+    assert answer.text == plain.text
+    assert answer.usage["prompt_tokens"] == plain.usage["prompt_tokens"]
+
+
+def test_a_thought_that_is_asked_for_and_not_allowed(http: httpx.Client) -> None:
+    """It is closed where it begins."""
+    answer = CHAT.ask(http, QUESTION, **LONG, think=True, thinking_budget_tokens=0)
+    assert thought_of(CHAT, answer.body) == ""
+    assert answer.text
+
+
+def test_last_words(http: httpx.Client, limited: tuple[str, str]) -> None:
+    fields: dict[str, Any] = {
+        "thinking_budget_tokens": 8,
+        "reasoning_budget_message": " That will do.",
+    }
+    answer = CHAT.ask(http, QUESTION, **LONG, **fields)
+    thought = thought_of(CHAT, answer.body)
+    assert thought.startswith(limited[0])
+    assert thought.endswith(" That will do.")
+
+
+def test_each_choice_has_the_limit(http: httpx.Client) -> None:
+    seeded = {**LONG, "temperature": 1.0, "thinking_budget_tokens": 8}
+    body = CHAT.body(QUESTION, **seeded, n=3, seed=7)
+    choices = http.post(CHAT.path, json=body).json()["choices"]
+    thoughts = {choice["message"]["reasoning_content"] for choice in choices}
+    assert len(thoughts) > 1
+    assert all(choice["message"]["content"] for choice in choices)
+
+
+def test_a_form_after_a_thought_with_a_limit(http: httpx.Client) -> None:
+    schema = {"type": "integer", "minimum": 10, "maximum": 99}
+    found = message(http, json_schema=schema, thinking_budget_tokens=8)
+    assert found["reasoning_content"]
+    assert 10 <= int(found["content"]) <= 99
+
+
+def test_a_call_after_a_thought_with_a_limit(http: httpx.Client) -> None:
+    tool = {"type": "function", "function": {"name": "now"}}
+    asked: dict[str, Any] = {
+        "tools": [tool],
+        "tool_choice": "required",
+        "thinking_budget_tokens": 8,
+    }
+    answer = CHAT.ask(http, QUESTION, temperature=0, max_tokens=100, **asked)
+    assert answer.reason == "tool_calls"
+    found = answer.body["choices"][0]["message"]
+    assert found["reasoning_content"]
+    assert [call["function"]["name"] for call in found["tool_calls"]] == ["now"]
+
+
+def test_probabilities_of_a_thought_with_a_limit(
+    http: httpx.Client, limited: tuple[str, str]
+) -> None:
+    fields: dict[str, Any] = {"thinking_budget_tokens": 8, "logprobs": True, "top_logprobs": 1}
+    answer = CHAT.ask(http, QUESTION, **LONG, **fields)
+    assert (thought_of(CHAT, answer.body), answer.text) == limited
+    told = answer.body["choices"][0]["logprobs"]["content"]
+    assert len(told) == answer.usage["completion_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields", "param"),
+    [
+        (CHAT, {"thinking_budget_tokens": -2}, "thinking_budget_tokens"),
+        (CHAT, {"thinking_budget_tokens": "many"}, "thinking_budget_tokens"),
+        (CHAT, {"reasoning_budget": 1.5}, "reasoning_budget"),
+        (CHAT, {"reasoning_budget": 1, "thinking_budget_tokens": 2}, "reasoning_budget"),
+        (CHAT, {"reasoning_budget_message": "x" * 1025}, "reasoning_budget_message"),
+        (MESSAGES, {"thinking": {"type": "enabled", "budget_tokens": "x"}},
+         "thinking.budget_tokens"),
+    ],
+)  # fmt: skip
+def test_bad_limits(
+    http: httpx.Client, dialect: Dialect, fields: dict[str, Any], param: str
+) -> None:
+    failure = dialect.refusal(http.post(dialect.path, json=dialect.body(**fields)))
+    assert (failure.status, failure.param) == (400, param)

@@ -59,6 +59,8 @@ BOTH: dict[str, Any] = {
     "ignore_eos": True,
     "min_tokens": 2,
     "stop_token_ids": [5, 6],
+    "thinking_budget_tokens": 5,
+    "reasoning_budget_message": "That will do.",
     "json_schema": SCHEMA,
     "grammar": 'root ::= "yes"',
     "priority": "urgent",

@@ -123,7 +123,7 @@ def test_models(front: httpx.Client) -> None:
     [
         ("/v1/chat/completion", "POST /v1/chat/completions"),
         ("/v1/", "POST /v1/chat/completions"),
-        ("/api/chat", "POST /v1/chat/completions"),
+        ("/openai/chat", "POST /api/chat, POST /v1/chat/completions"),
         ("/v1/tokenize", "POST /tokenize"),
         ("/doc", "GET /docs"),
         ("/v1/model", "GET /v1/models, POST /models/load"),

@@ -189,24 +189,3 @@ def test_new_words_are_no_errors(http: httpx.Client, tier: str | None) -> None:
         "stream_options": {"include_obfuscation": False, "new": 1},
     }
     assert sent(http, codex(**more, max_output_tokens=2))[-1]["type"].startswith("response.")
-
-
-@pytest.mark.parametrize("stored", [True, False])
-def test_a_history_that_goes_on_is_computed_once(http: httpx.Client, stored: bool) -> None:
-    """Twenty turns with reminders between them: of what is read, 95 % is computed once."""
-    history: list[Any] = [{"role": "user", "content": "Count with me, from one to twenty."}]
-    last, length, computed = None, 0, 0
-    for turn in range(20):
-        body = {"instructions": "Be a clerk. " * 12, "max_output_tokens": 8, "temperature": 0}
-        more = {"previous_response_id": last} if stored else {}
-        answer = http.post(RESPONSES.path, json={**body, "input": history, **more}).json()
-        usage, last = answer["usage"], answer["id"]
-        length = usage["input_tokens"]
-        computed += length - usage["input_tokens_details"]["cached_tokens"]
-        new = [
-            {"role": "developer", "content": f"reminder {turn}"},
-            {"role": "user", "content": f"And {turn}?"},
-        ]
-        history = new if stored else [*history, *answer["output"], *new]
-    assert length > 400
-    assert computed < 1.05 * length

@@ -107,7 +107,7 @@ def test_the_clients_parse(client: openai.OpenAI) -> None:
     assert isinstance(answer.choices[0].message.parsed, Solution)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 def test_short_forms_everywhere(http: httpx.Client, dialect: Dialect) -> None:
     answer = dialect.ask(http, json_schema=PERSON, max_tokens=300)
     jsonschema.validate(json.loads(answer.text), PERSON)

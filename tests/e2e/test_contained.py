@@ -147,7 +147,7 @@ def send_100_mb(server: ForgeServer, head: bytes, before: bytes = b"", after: by
     return got
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 def test_a_body_of_100_mb(server: ForgeServer, dialect: Dialect) -> None:
     head = f"POST {dialect.path} HTTP/1.1\r\nHost: forge\r\n"
     with neighbours(server):

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.dialects import CHAT, COMPLETIONS, INFER, Dialect
+from tests.support.dialects import CHAT, COMPLETIONS, INFER, WAYS, Way
 from tests.support.server import ForgeServer, eventually, freeze
 from tests.support.shared_servers import SharedServers
 from tests.support.traffic import ENDLESS, Hanging, jobs_waiting, occupied
 
-CASES = [(INFER, False), (CHAT, False), (CHAT, True), (COMPLETIONS, False), (COMPLETIONS, True)]
+ENGINE = [way for way in WAYS if way.dialect in (INFER, CHAT, COMPLETIONS)]
+"""Enough for what the worker does, which knows no dialects."""
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +23,9 @@ def double(shared_servers: SharedServers) -> ForgeServer:
     return shared_servers("--workers", "1", "--slots", "2")
 
 
-def hanging(server: ForgeServer, dialect: Dialect, stream: bool) -> Hanging:
+def hanging(server: ForgeServer, way: Way) -> Hanging:
     # /v1/completions would stop after 16.
-    params = {**ENDLESS, "max_tokens": 2000} | ({"stream": True} if stream else {})
-    return Hanging(server, dialect.path, dialect.body(**params))
+    return Hanging(server, way.path, way.body(**ENDLESS, max_tokens=2000))
 
 
 def cancelled(server: ForgeServer) -> int:
@@ -33,11 +33,11 @@ def cancelled(server: ForgeServer) -> int:
     return count
 
 
-@pytest.mark.parametrize(("dialect", "stream"), CASES)
-def test_while_queued(double: ForgeServer, dialect: Dialect, stream: bool) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_while_queued(double: ForgeServer, way: Way) -> None:
     with occupied(double, slots=2):
         before = cancelled(double)
-        request = hanging(double, dialect, stream)
+        request = hanging(double, way)
         eventually(lambda: len(jobs_waiting(double)) == 1)
         request.hang_up()
         eventually(lambda: not jobs_waiting(double), "the queue forgets it")
@@ -45,12 +45,12 @@ def test_while_queued(double: ForgeServer, dialect: Dialect, stream: bool) -> No
         assert (double.busy(), cancelled(double)) == (2, before + 1)
 
 
-@pytest.mark.parametrize(("dialect", "stream"), CASES)
-def test_while_generating(double: ForgeServer, dialect: Dialect, stream: bool) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_while_generating(double: ForgeServer, way: Way) -> None:
     before, decoded = cancelled(double), double.decoded()
-    request = hanging(double, dialect, stream)
-    if stream:
-        request.read_until(b"data: ")
+    request = hanging(double, way)
+    if way.stream:
+        request.read_until(way.dialect.begins)
     eventually(lambda: double.decoded() > decoded, "it generates")
     request.reset()  # the other way it would have a second to end
     eventually(lambda: double.busy() == 0, "its slot is free")
@@ -108,14 +108,14 @@ def settled(server: ForgeServer) -> tuple[int, int]:
 
 
 def hang_up_in(
-    slow: ForgeServer, phase: str, dialect: Dialect, body: dict[str, Any]
+    slow: ForgeServer, phase: str, way: Way, body: dict[str, Any]
 ) -> tuple[int, int] | None:
     """Stop the worker in that phase of a request, whose client then goes.
 
     The counters at that moment; None if the request had left the phase before it was stopped.
     """
     before = settled(slow)
-    request = Hanging(slow, dialect.path, body)
+    request = Hanging(slow, way.path, body)
     at = ("prefill", "decode").index(phase)
     eventually(lambda: computed(slow)[at] > before[at], f"it is in its {phase}")
     with frozen(slow):
@@ -127,16 +127,13 @@ def hang_up_in(
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
-@pytest.mark.parametrize(("dialect", "stream"), CASES)
-def test_the_slot_is_free_within_one_step(
-    slow: ForgeServer, dialect: Dialect, stream: bool, phase: str
-) -> None:
+@pytest.mark.parametrize("way", ENGINE, ids=str)
+def test_the_slot_is_free_within_one_step(slow: ForgeServer, way: Way, phase: str) -> None:
     """The worker stands still in mid-work, the client goes, the worker wakes: it stops."""
-    params = {**ENDLESS, "max_tokens": 2000} | ({"stream": True} if stream else {})
     for attempt in range(20):
         # Different each time, or the prefix cache would leave nothing to prefill.
-        words = f"{dialect.name} {stream} {phase} {attempt} " + "again and again " * 280
-        stopped = hang_up_in(slow, phase, dialect, dialect.body(words, **params))
+        words = f"{way} {phase} {attempt} " + "again and again " * 280
+        stopped = hang_up_in(slow, phase, way, way.body(words, **ENDLESS, max_tokens=2000))
         if stopped is not None:
             break
     else:
@@ -151,7 +148,7 @@ def test_neighbours_go_on(double: ForgeServer) -> None:
     """Of two streams in one batch one hangs up; the other gets all its tokens."""
     params = {**ENDLESS, "max_tokens": 300, "stream": True}
     stays = Hanging(double, COMPLETIONS.path, COMPLETIONS.body("once", **params))
-    goes = hanging(double, CHAT, stream=True)
+    goes = hanging(double, Way(CHAT, stream=True))
     stays.read_until(b"data: ")
     goes.read_until(b"data: ")
     goes.hang_up()
@@ -163,7 +160,7 @@ def test_neighbours_go_on(double: ForgeServer) -> None:
 
 def test_many_at_once(double: ForgeServer) -> None:
     before = cancelled(double)
-    requests = [hanging(double, dialect, stream) for dialect, stream in CASES * 4]
+    requests = [hanging(double, way) for way in WAYS * 2]
     eventually(lambda: len(double.waiting()) == len(requests) - 2)
     for request in requests:
         request.hang_up()

@@ -27,9 +27,9 @@ def pair(shared_servers: SharedServers) -> ForgeServer:
 class Conversation:
     """A chat of several turns."""
 
-    def __init__(self, server: ForgeServer, system: str) -> None:
+    def __init__(self, server: ForgeServer, system: str, **headers: str) -> None:
         self.messages = [{"role": "system", "content": system}]
-        self._server = server
+        self._server, self._headers = server, headers
 
         self.prompt_tokens = self.cached_tokens = 0
 
@@ -37,7 +37,7 @@ class Conversation:
         """One more turn."""
         self.messages.append({"role": "user", "content": "Go on, please."})
         body = {"messages": self.messages, "max_tokens": TOKENS, "ignore_eos": True, **params}
-        with self._server.client() as client:
+        with self._server.client(**self._headers) as client:
             answer = client.post(CHAT.path, json=body).json()
         self.messages.append(answer["choices"][0]["message"])
         usage = answer["usage"]
@@ -90,9 +90,9 @@ def busy(server: ForgeServer, worker: int) -> Iterator[None]:
         eventually(lambda: server.busy() == 0, "idle")
 
 
-def begun(server: ForgeServer, system: str) -> Conversation:
+def begun(server: ForgeServer, system: str, **headers: str) -> Conversation:
     """A conversation whose first turn was on the second worker."""
-    chat = Conversation(server, system)
+    chat = Conversation(server, system, **headers)
     before = decoded(server)[1]
     with busy(server, 0):
         chat.ask()
@@ -125,6 +125,32 @@ def test_a_busier_worker_must_spare_more(pair: ForgeServer) -> None:
         assert short.turn(max_tokens=200) == (0, "spill")
         assert long.turn(max_tokens=200) == (1, "prefix")
         assert long.cached_tokens > 400
+
+
+UNSEEN: dict[str, Any] = {"chat_template_kwargs": {"of_no_template": True}}
+"""Makes other bytes of a prompt for the gateway, from the first one on, and the same tokens."""
+
+
+def test_a_session_finds_its_history_where_bytes_do_not(pair: ForgeServer) -> None:
+    """The gateway sees another prompt; the worker has most of its tokens."""
+    chat = begun(pair, "sixth " + LONG, session_id="0199")
+    before = chat.prompt_tokens
+    assert chat.turn(**UNSEEN) == (1, "session")
+    assert before <= chat.cached_tokens < chat.prompt_tokens
+
+
+def test_without_its_name_it_is_new(pair: ForgeServer) -> None:
+    chat = begun(pair, "seventh " + LONG)
+    assert chat.turn(**UNSEEN) == (0, "load")
+    assert chat.cached_tokens < 50, "the template's own first tokens at most"
+
+
+def test_a_session_does_not_wait_for_its_worker(pair: ForgeServer) -> None:
+    chat = begun(pair, "eighth " + LONG, session_id="0200")
+    with busy(pair, 1):
+        assert chat.turn(**UNSEEN) == (0, "load")
+    # And the known prefix counts for more than the session, which is at the first worker now.
+    assert chat.turn() == (1, "prefix")
 
 
 def test_what_a_dead_worker_had_is_forgotten(pair: ForgeServer) -> None:

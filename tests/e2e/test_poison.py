@@ -101,7 +101,8 @@ def test_workers_that_do_not_come_back(start_server: Start, tmp_path: Path) -> N
     for pause in ("0.00", "0.25", "0.50", "1.00", "2.00"):
         assert f"restarting in {pause} s" in server.stderr, "it backs off"
     stream.finish()
-    assert stream.error["code"] == "unavailable"
+    assert stream.error is not None
+    assert stream.error.code == "unavailable"
     for path, body in ((INFER.path, INFER.body()), (CHAT.path, CHAT.body())):
         assert httpx.post(server.url + path, json=body).status_code == 503, "at once"
     health = httpx.get(server.url + "/health")

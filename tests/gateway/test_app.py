@@ -1,58 +1,22 @@
 """The whole gateway in this process, on a pool that the test plays: what a socket can't show."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from gateway.app import Gateway
-from gateway.config.api_keys import Keyring, digest
+from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from gateway.core.api_key import ApiKey
 from gateway.core.cache_scope import cache_scope
-from gateway.dispatch.job import Job
 from tests.support.dialects import CHAT, DIALECTS, INFER, Dialect
 from tests.support.memory_pool import MemoryPool, job
+from tests.support.played_front import KEYS, Front, until
 from workers.protocol import Generate
 
 pytestmark = pytest.mark.anyio
-
-KEYS = [
-    ApiKey("app", digest("sk-app"), weight=3.0, requests_per_minute=2, tokens_per_minute=1000),
-    ApiKey("batch", digest("sk-batch"), max_priority=0.0),
-]
-
-
-class Front:
-    """A gateway, its pool of one slot, and a client with a key."""
-
-    def __init__(self, **options: Any) -> None:
-        self.pool = MemoryPool(1)
-        self.gateway = Gateway(Config(**options), Keyring(KEYS), self.pool)
-        # The real server answers a bug and goes on; here it would also raise in the test.
-        transport = httpx.ASGITransport(self.gateway.app(), raise_app_exceptions=False)
-        headers = {"Authorization": "Bearer sk-app"}
-        self.client = httpx.AsyncClient(
-            transport=transport, base_url="http://forge", headers=headers
-        )
-
-    async def ask(
-        self, dialect: Dialect, headers: dict[str, str] | None = None, **params: Any
-    ) -> tuple[Job, httpx.Response]:
-        """The job that a request became, and the answer after seven and two tokens."""
-        post = self.client.post(dialect.path, json=dialect.body(**params), headers=headers)
-        asking = asyncio.create_task(post)
-        await until(lambda: bool(self.pool.running()))
-        (id_,) = self.pool.running()
-        job = self.gateway.dispatcher._running[id_].job
-        self.pool.begin(id_)
-        self.pool.progress(id_)
-        self.pool.finish(id_)
-        return job, await asking
 
 
 async def test_a_bug_in_the_dispatch_loop_does_not_go_unnoticed() -> None:
@@ -70,15 +34,6 @@ async def test_a_bug_in_the_dispatch_loop_does_not_go_unnoticed() -> None:
     await front.client.aclose()
 
 
-async def until(check: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so; a handful of turns is enough."""
-    for _ in range(1000):
-        if check():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never happened")
-
-
 @pytest.fixture
 async def front() -> AsyncIterator[Front]:
     front = Front(cors_origin="https://app.example")
@@ -88,7 +43,7 @@ async def front() -> AsyncIterator[Front]:
     await front.gateway.stop()
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 async def test_the_job_knows_its_owner(front: Front, dialect: Dialect) -> None:
     job, answer = await front.ask(dialect)
     assert answer.status_code == 200
@@ -98,7 +53,7 @@ async def test_the_job_knows_its_owner(front: Front, dialect: Dialect) -> None:
     assert (job.owner, job.weight, job.priority) == ("batch", 1.0, 0.0)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 async def test_a_worker_is_told_the_scope_of_key_and_salt(front: Front, dialect: Dialect) -> None:
     batch = {"Authorization": "bearer sk-batch"}
     await front.ask(dialect, batch)
@@ -112,7 +67,7 @@ async def test_a_worker_is_told_the_scope_of_key_and_salt(front: Front, dialect:
     assert len(set(scopes)) == 3
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 async def test_a_request_that_goes_on_elsewhere_keeps_its_scope(
     front: Front, dialect: Dialect
 ) -> None:
@@ -204,17 +159,6 @@ def test_the_secret_ends_in_the_keyring() -> None:
     assert "sk-hidden" not in f"{gateway.config!r} {vars(gateway.keyring)} {vars(gateway.limits)}"
 
 
-async def scraped(front: Front) -> dict[tuple[str, str, str], float]:
-    """Values by name, class and outcome or code."""
-    answer = await front.client.get("/metrics", headers={"Accept": "text/plain"})
-    found = {}
-    for family in text_string_to_metric_families(answer.text):
-        for sample in family.samples:
-            kind, ending = (sample.labels.get(label, "") for label in ("class", "outcome"))
-            found[sample.name, kind, ending or sample.labels.get("code", "")] = sample.value
-    return found
-
-
 async def test_what_is_refused_is_counted_once(front: Front) -> None:
     """As a request of its class if it could be read, and as an error answered in any case."""
     await front.ask(INFER, priority=0)
@@ -222,7 +166,7 @@ async def test_what_is_refused_is_counted_once(front: Front) -> None:
     for body in (INFER.body(priority=0), INFER.body(priority="soon"), {}):
         await front.client.post(INFER.path, json=body)
     await front.client.get("/nowhere")
-    found = await scraped(front)
+    found = await front.scraped()
     assert found["forge_requests_total", "batch", "finished"] == 1
     assert found["forge_requests_total", "batch", "rejected"] == 1
     requests = [value for (name, *_), value in found.items() if name == "forge_requests_total"]
@@ -238,20 +182,20 @@ async def test_tokens_and_the_gaps_between_them_are_counted_as_they_come(front: 
     front.pool.begin(id_)
     front.pool.progress(id_, 1)
     front.pool.progress(id_, 1)
-    found = await scraped(front)
+    found = await front.scraped()
     assert found["forge_generation_tokens_total", "", ""] == 2, "before its end"
     assert found["forge_inter_token_latency_seconds_count", "urgent", ""] == 1
     assert found["forge_requests_running", "", ""] == 1
     assert found["forge_slots_busy", "", ""] == 1
     front.gateway.dispatcher.cancel(ticket)
-    assert (await scraped(front))["forge_requests_total", "urgent", "cancelled"] == 1
+    assert (await front.scraped())["forge_requests_total", "urgent", "cancelled"] == 1
 
 
 async def test_who_waits_by_class(front: Front) -> None:
     for priority in (1, 0, 0, 7, 3.5):
         front.gateway.dispatcher.submit(job(priority))
     await until(lambda: bool(front.pool.running()))
-    found = await scraped(front)
+    found = await front.scraped()
     depth = {kind: n for (name, kind, _), n in found.items() if name == "forge_queue_depth"}
     assert depth == {"batch": 2, "normal": 1, "urgent": 0, "other": 1}
     assert found["forge_oldest_wait_seconds", "batch", ""] > 0

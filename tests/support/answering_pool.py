@@ -25,8 +25,8 @@ class AnsweringPool(MemoryPool):
         super().__init__(*slots)
         self.model = MODEL
 
-    def submit(self, request: Generate) -> None:
-        super().submit(request)
+    def submit(self, request: Generate, session: str = "") -> None:
+        super().submit(request, session)
         asyncio.get_running_loop().call_soon(self._answer, request)
 
     async def ask(self, question: Question) -> bytes:

@@ -52,6 +52,7 @@ TWO_CALLS = {
     "qwen": _TWO_TAGS,
     "mistral": "[TOOL_CALLS]" + _TWO_LISTED,
     "mistral-args": f"[TOOL_CALLS]weather[ARGS]{PARIS}[TOOL_CALLS]add[ARGS]{SUM}",
+    "firefunction": "functools" + _TWO_LISTED,
     "function-tag": f"<function=weather>{PARIS}</function><function=add>{SUM}</function>",
     "functionary": f"weather\n{PARIS}>>>add\n{SUM}",
     "deepseek": _deep("<|tool_calls_begin|><|tool_call_begin|>weather<|tool_sep|>")
@@ -74,6 +75,7 @@ ONE_CALL = {
     "llama": '{"name": "weather", "parameters": ' + PARIS + "}",
     "mistral": '[TOOL_CALLS][{"name": "weather", "arguments": ' + PARIS + "}]",
     "mistral-args": f"[TOOL_CALLS]weather[ARGS]{PARIS}",
+    "firefunction": 'functools[{"name": "weather", "arguments": ' + PARIS + "}]",
     "function-tag": f"<function=weather>{PARIS}</function>",
     "functionary": f"weather\n{PARIS}",
     "deepseek": _deep("<|tool_calls_begin|><|tool_call_begin|>weather<|tool_sep|>")

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tests.support.server import ForgeServer, eventually, freeze, gone
-from tests.support.traffic import Streaming
+from tests.support.traffic import StreamOf
 
 DEADLY = [signal.SIGKILL, signal.SIGABRT]
 """What the system does to a process, and what llama.cpp does when an assertion fails."""
@@ -56,7 +56,7 @@ def healthy(server: ForgeServer, restarts: int) -> None:
     server.stop()
 
 
-def whole(stream: Streaming) -> str:
+def whole(stream: StreamOf) -> str:
     """The text of a stream that must have ended as it should."""
     text = stream.finish()
     assert (stream.status, stream.error, stream.broken) == (200, None, None)

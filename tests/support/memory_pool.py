@@ -46,6 +46,8 @@ class MemoryPool:
         self.in_flight: list[dict[int, Generate]] = [{} for _ in slots]
         self.submitted: list[Generate] = []
         """Everything that was ever given to a worker, in that order."""
+        self.sessions: list[str] = []
+        """The conversations of those that were submitted beside others."""
         self.cancelled: list[int] = []
         self.asked_to_park: list[int] = []
         self.homes: dict[int, int] = {}
@@ -67,7 +69,7 @@ class MemoryPool:
     def free(self) -> int:
         return sum(self._free().values())
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Generate, session: str = "") -> None:
         offers = [Offer(*offer) for offer in self._free().items()]
         choice = choose(offers, home=self.homes.pop(request.id, None))
         assert choice is not None, "submitted without a free credit"
@@ -75,6 +77,7 @@ class MemoryPool:
         assert request.id not in self.running(), "submitted twice"
         self.in_flight[worker][request.id] = request
         self.submitted.append(request)
+        self.sessions.append(session)
 
     def reserve(self) -> bool:
         self.reserved = min(range(len(self.slots)), key=lambda w: len(self.in_flight[w]))

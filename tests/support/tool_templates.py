@@ -153,6 +153,28 @@ FUNCTION_TAG = (
 )
 """As Functionary 3.1: arguments as a string, results by their function's name."""
 
+FIREFUNCTION = (
+    """\
+{%- set told = '\\nFunctions:\\n' + functions + '\\nToday is ' + datetime + '.' %}
+{{- '<|im_start|>system\\nAnswer with functools[calls].' + told + '<|im_end|>\\n' }}
+"""
+    + _TURNS
+    + """\
+    {%- elif message['role'] == 'tool' %}
+        {{- '<|im_start|>tool\\n' + message['content'] + '<|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>assistant\\n' + message['content'] }}
+        {%- if message['tool_calls'] %}{{- ' functools[' }}{%- endif %}
+        {%- for call in message['tool_calls'] or [] %}
+            {{- '{"name": "' + call['function']['name'] + '", "arguments": ' }}
+            {{- call['function']['arguments'] | tojson + ('}]' if loop.last else '}, ') }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+"""
+    + _PROMPT
+)
+"""As Firefunction: the tools are a text, whether there are some or not, and the date is wanted."""
+
 FUNCTIONARY = (
     """\
 {%- if tools %}
@@ -264,6 +286,7 @@ TEMPLATES = {
     "llama": LLAMA,
     "mistral": MISTRAL,
     "mistral-args": MISTRAL_ARGS,
+    "firefunction": FIREFUNCTION,
     "function-tag": FUNCTION_TAG,
     "functionary": FUNCTIONARY,
     "deepseek": DEEPSEEK,

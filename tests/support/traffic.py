@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
-from tests.support.dialects import CHAT, INFER, data_of
+from tests.support.dialects import CHAT, INFER, Dialect, Failure
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
 from tests.support.wire import reset
 
@@ -126,43 +126,44 @@ class Queued:
         return self.response.json()
 
 
-class Streaming:
-    """A chat stream that a thread reads; what came so far can be looked at."""
+class StreamOf:
+    """A stream of any dialect that a thread reads; what came so far can be looked at."""
 
-    def __init__(self, server: ForgeServer, prompt: str, **params: Any) -> None:
+    def __init__(self, dialect: Dialect, server: ForgeServer, body: dict[str, Any]) -> None:
         self.pieces: list[str] = []
         self.status = 0
-        self.error: Any = None
+        self.error: Failure | None = None
         self.done = False
         self.broken: httpx.HTTPError | None = None
         """How the connection failed, if it did."""
-        body = CHAT.body(prompt, stream=True, **params)
+        self._dialect = dialect
         self._thread = threading.Thread(target=self._run, args=(server.url, body), daemon=True)
         self._thread.start()
 
     def _run(self, url: str, body: dict[str, Any]) -> None:
         try:
-            with httpx.stream("POST", url + CHAT.path, json=body, timeout=DEADLINE_S) as response:
+            path = url + self._dialect.path
+            with httpx.stream("POST", path, json=body, timeout=DEADLINE_S) as response:
                 self.status = response.status_code
-                for data in data_of(response.iter_lines()):
-                    self._take(data)
+                for line in response.iter_lines():
+                    self._take(line)
         except httpx.HTTPError as error:
             self.broken = error
 
-    def _take(self, data: str) -> None:
-        if data == "[DONE]":
-            self.done = True
+    def _take(self, line: str) -> None:
+        chunk = self._dialect.chunk(line)
+        if chunk is None:
             return
-        chunk = json.loads(data)
-        self.error = chunk.get("error")
-        if self.error is None and (piece := CHAT.piece(chunk)):
+        self.done = self._dialect.ended(chunk)
+        self.error = self._dialect.error(chunk)
+        if piece := self._dialect.piece(chunk):
             self.pieces.append(piece)
 
     @property
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def wait_for(self, characters: int) -> "Streaming":
+    def wait_for(self, characters: int) -> Self:
         """Wait until it runs and has given so much; quick tokens share a piece."""
         eventually(lambda: len(self.text) >= characters, "the stream runs")
         return self
@@ -172,3 +173,10 @@ class Streaming:
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive()
         return self.text
+
+
+class Streaming(StreamOf):
+    """A chat's."""
+
+    def __init__(self, server: ForgeServer, prompt: str, **params: Any) -> None:
+        super().__init__(CHAT, server, CHAT.body(prompt, stream=True, **params))

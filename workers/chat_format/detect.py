@@ -13,6 +13,7 @@ from workers.chat_format.families import (
     DEEPSEEK,
     DEEPSEEK_FENCED,
     FUNCTION_TAG,
+    FUNCTOOLS,
     HARMONY,
     HERMES,
     LLAMA3,
@@ -59,9 +60,25 @@ def starts_thinking(chat_format: ChatFormat, prompt: str) -> bool:
 def _thoughts(source: str) -> Thoughts | None:
     if _is_harmony(source):
         return _HARMONY_THOUGHTS
-    return next(
-        (Thoughts(*tags) for tags in _TAGS if any(tag.rstrip() in source for tag in tags)), None
-    )
+    for tags in _TAGS:
+        if any(tag.rstrip() in source for tag in tags):
+            return Thoughts(*tags, space=_space(source, *tags))
+    return None
+
+
+def _space(source: str, opening: str, closing: str) -> tuple[str, str]:
+    """Return the white space that a template writes before and after the end of a thought.
+
+    It is read where the template writes an earlier thought. One that only cuts them off, and begins
+    a thought with a line, gets the lines that all others have.
+    """
+    line = r"\\n"
+    found = re.findall(f"((?:{line})*){re.escape(closing)}((?:{line})*)", source)
+    before = min((run for run, _ in found if run), key=len, default="")
+    after = max((run for _, run in found), key=len, default="")
+    if not (before or after) and re.search(re.escape(opening) + line, source):
+        before, after = r"\n", r"\n\n"
+    return before.replace(r"\n", "\n"), after.replace(r"\n", "\n")
 
 
 def _is_harmony(source: str) -> bool:
@@ -75,7 +92,7 @@ def _generic(source: str) -> CallFormat:
 def _native(source: str) -> CallFormat | None:
     """The family of a template that knows tools, calls and results, if it is one of ours."""
     role = re.search(r"""["'](tool|ipython)["']""", source)
-    if role is None or not re.search(r"\btools\b", source):
+    if role is None or not re.search(r"\btools\b|functools\[", source):
         return None
     found = _family(source)
     if found is None:
@@ -112,6 +129,8 @@ def _family(source: str) -> tuple[str, Layout, TemplateTools] | None:
         if "[ARGS]" in source:
             return "mistral-args", MISTRAL_ARGS, native
         return "mistral", array("[TOOL_CALLS]", " " if "[TOOL_CALLS] [" in source else ""), native
+    if "functools[" in source:
+        return "firefunction", FUNCTOOLS, TemplateTools()
     if re.search(r"<parameter=|<arg_key>", source):
         return None  # arguments as XML
     if ">>>" in source and re.search(r"all(\\n|\n)", source):

@@ -46,6 +46,15 @@ MISTRAL_ARGS = Layout(
     again="[TOOL_CALLS]",
     controls=("[TOOL_CALLS]", "[ARGS]"),
 )
+FUNCTOOLS = Layout(
+    first=('functools[{"name": "',),
+    inside='functools[{"name": "',
+    opening="functools[",  # Python has a module of that name
+    middle='", "arguments": ',
+    after="}",
+    again=', {"name": "',
+    end="]",
+)
 FUNCTION_TAG = Layout(
     first=("<function=",),
     inside="<function=",

@@ -26,6 +26,11 @@ class OutputParser:
         self._calls = chat_format.calls.parser(use)
 
     @property
+    def thinking(self) -> bool:
+        """Return whether a thought is open."""
+        return self._thoughts.thinking
+
+    @property
     def called(self) -> bool:
         """Return whether a call has begun."""
         return self._calls.calls > 0

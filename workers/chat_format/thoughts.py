@@ -8,6 +8,9 @@ from enum import Enum, auto
 from workers.chat_format.lark import literal, until
 from workers.output.detokenizer import open_tail
 
+MOST_SPACE = 8
+"""Characters of white space after a thought that a form allows: small models write it for ever."""
+
 
 @dataclass(frozen=True)
 class Thoughts:
@@ -17,11 +20,19 @@ class Thoughts:
     closing: str
     begun: bool = False
     """True if the prompt has some of the thought: the space that comes next is part of it."""
+    space: tuple[str, str] = ("", "")
+    """The white space that the template writes before the closing tag and after it."""
 
     @property
     def marks(self) -> list[str]:
         """The parts of the tags that may be control tokens: "<a>b" is one and text."""
         return re.findall(r"<[^<>]+>|\[[^\[\]]+\]", self.opening + self.closing)
+
+    @property
+    def end(self) -> str:
+        """The end of a thought as the template writes it."""
+        before, after = self.space
+        return before + self.closing + after
 
     def grammar(self, special: Callable[[str], str], *, thinking: bool, calls: bool = False) -> str:
         """Rules that define ``start``: a ``thought`` and then ``answer``.
@@ -31,7 +42,8 @@ class Thoughts:
         ``thinking``: the prompt ended inside a thought, which has to be closed; otherwise the model
         may begin one or not. ``special``: see :meth:`CallFormat.grammar`.
         """
-        closed = until("thought_text", self.closing, special) + "THOUGHT_SPACE: /[ \\t\\r\\n]*/\n"
+        space = f"THOUGHT_SPACE: /[ \\t\\r\\n]{{0,{MOST_SPACE}}}/\n"
+        closed = until("thought_text", self.closing, special) + space
         if thinking:
             start = "start: thought answer" + (" | call_in_thought\n" if calls else "\n")
             return start + "thought: thought_text THOUGHT_SPACE\n" + closed
@@ -77,6 +89,11 @@ class ThoughtSplitter:
         else:
             self._state = _SplitterState.START
         self._held = ""
+
+    @property
+    def thinking(self) -> bool:
+        """Return whether a thought is open."""
+        return self._state in (_SplitterState.OPENED, _SplitterState.THOUGHT)
 
     def push(self, text: str) -> tuple[str, str]:
         """The parts that the text released."""

@@ -52,6 +52,16 @@ class AnswerText:
         return self._text.met or self._content.met
 
     @property
+    def thinking(self) -> bool:
+        """Return whether a thought is open."""
+        return self._voice is not None and self._voice.parser.thinking
+
+    @property
+    def whole(self) -> bool:
+        """Return whether the bytes so far end with a whole character."""
+        return self._text.whole
+
+    @property
     def called(self) -> bool:
         """Return whether a call has begun."""
         return self._voice is not None and self._voice.parser.called

@@ -82,7 +82,7 @@ class Engine:
         # Step lifetime.
         self._events: list[Event] = []
         # Counters.
-        self._steps = self._prefilled = self._decoded = 0
+        self._steps = self._prefilled = self._decoded = self._taking_part = 0
         self._told = 0
         """Steps that were told, or are in the outbox."""
 
@@ -262,7 +262,9 @@ class Engine:
             tokens = sequence.tokens[first:end] + drafts
             batch.append((sequence.resident.number, first, tokens, rows + len(drafts)))
         status = self._context.decode(batch)
-        self._steps += status == OK
+        if status == OK:
+            self._steps += 1
+            self._taking_part += len(batch)
         return status
 
     def _sample(self, chunks: list[Chunk]) -> None:
@@ -348,6 +350,7 @@ class Engine:
             step_ms=step_ms,
             host_bytes=self._kv.host_bytes,
             restored_tokens=self._kv.restored,
+            sequences=self._taking_part,
         )
 
 

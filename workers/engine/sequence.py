@@ -13,6 +13,7 @@ from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import BiasedAway, ConstraintFailed, Guide, allows, without
 from workers.output.echo import Echo
+from workers.output.thought_budget import ThoughtBudget
 from workers.planning.prompt_lookup import PromptLookup
 from workers.protocol import Drafts, Extra, Generate, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
@@ -53,12 +54,14 @@ class EngineSequence:
         ends: Sequence[str] = (),
         borders: Sequence[int] = (),
         lookup: PromptLookup | None = None,
+        budget: ThoughtBudget | None = None,
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
         ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
         model's template ends a turn, where no token does. ``borders``: after how many tokens of
         the prompt other prompts are likely to part from it. ``lookup``: knows the prompt.
+        ``budget``: closes its thought.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
@@ -95,7 +98,11 @@ class EngineSequence:
         self._banned = [
             token for token, bias in request.params.sampling.logit_bias if bias == -math.inf
         ]
-        self._text = AnswerText(model.pieces, voice, request.params.stop, ends)
+        turn_ends = () if self._ignore_eos else ends
+        self._text = AnswerText(model.pieces, voice, request.params.stop, turn_ends)
+        self._budget = budget
+        if budget is not None:
+            budget.begin(thinking=self._text.thinking, fits=self._fits)
         wanted = request.params.max_tokens
         room = limit - len(prompt)
         self.max_tokens = room if wanted is None else min(wanted, room)
@@ -180,12 +187,26 @@ class EngineSequence:
                 ignore_eos=self._ignore_eos,
                 window=self._limit,
             )
+            if self._guide is not None and self._budget is None:
+                self._guide.replay(request.resume)
             for at, token in enumerate(request.resume, start=1):
                 self._sampler.accept(token)
-                self._text.push(token, stops=at > self._least)
-            if self._guide is not None:
-                self._guide.replay(request.resume)
+                if self._guide is not None and self._budget is not None:
+                    self._guide.replay([token])  # what fits is asked after each of them
+                self._hear(token, stops=at > self._least)
         return self._sampler
+
+    def _hear(self, token: int, *, stops: bool) -> ParsedOutput:
+        """Take the text of a token, and look if a thought has to end after it."""
+        found = self._text.push(token, stops=stops)
+        if self._budget is not None:
+            text = self._text
+            self._budget.after(thinking=text.thinking, whole=text.whole, fits=self._fits)
+        return found
+
+    def _fits(self, tokens: list[int]) -> bool:
+        """Return whether the answer's form lets these tokens come next."""
+        return self._guide is None or self._guide.fitting(tokens) == len(tokens)
 
     def choose(self, context: Context, row: int) -> tuple[int, Logprob | None]:
         """The next token, from the logits of batch row ``row``, and how likely it was, if wanted.
@@ -197,6 +218,10 @@ class EngineSequence:
         reader = (
             None if self.request.params.logprobs is None else self._logprob_reader(context, row)
         )
+        if self._budget is not None and self._budget.due:
+            token = self._budget.due[0]
+            sampler.accept(token)
+            return token, None if reader is None else self._logprob(token, reader)
         if self._guide is not None and self._text.free and self._ends:
             # Not masked: what the model would not have written by itself ends the answer.
             token = sampler.sample(context, row, self.sampled)
@@ -312,13 +337,16 @@ class EngineSequence:
         return NewTokens(ids, content, extra, reason)
 
     def _forced(self) -> list[int]:
-        """Tokens that the guide leaves no choice about: they are computed in one step, unsampled.
+        """Tokens about which there is no choice: they are computed in one step, unsampled.
 
-        To tell every token's probability takes the logits before each.
+        They close a thought, or are all that the guide allows. To tell every token's probability
+        takes the logits before each.
         """
-        if self._guide is None or self.request.params.logprobs is not None or self._text.free:
+        if self.request.params.logprobs is not None:
             return []
-        return self._guide.forced()
+        if self._budget is not None and self._budget.due:
+            return list(self._budget.due)
+        return [] if self._guide is None or self._text.free else self._guide.forced()
 
     def _push(self, token: int) -> tuple[ParsedOutput, str | None]:
         self.tokens.append(token)
@@ -328,7 +356,7 @@ class EngineSequence:
             return NOTHING, "stop"
         if self._guide is not None:
             self._guide.take(token)
-        found = self._text.push(token, stops=self.sampled > self._least)
+        found = self._hear(token, stops=self.sampled > self._least)
         if self._text.stopped or (self._guide is not None and self._guide.done):
             return found, "stop"
         return found, "length" if self.sampled >= self.max_tokens else None

@@ -58,6 +58,11 @@ class IncrementalDetokenizer:
         self._filter = StopFilter(stops)
 
     @property
+    def whole(self) -> bool:
+        """Return whether the bytes so far end with a whole character."""
+        return not self._decoder.getstate()[0]
+
+    @property
     def stopped(self) -> bool:
         """Return whether a stop string was met; nothing is released after it."""
         return self._filter.stopped

@@ -132,3 +132,7 @@ class GenerationParams(msgspec.Struct, frozen=True):
     the rest has room; None: it is refused."""
     tells_prompt: bool = False
     """True: ``Started`` brings the prompt's tokens."""
+    thought_limit: int | None = None
+    """Tokens after which a thought is closed; None: it has no limit of its own."""
+    thought_end: str = ""
+    """Text before the tag that closes it then, as a part of the thought."""

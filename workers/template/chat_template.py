@@ -6,7 +6,7 @@ that. The environment is the one the model authors write for (Hugging Face's cha
 trimmed blocks, loop controls, ``tojson`` without HTML escapes, ``raise_exception`` and
 ``strftime_now``. Where that one fails and llama.cpp's does not, it does as llama.cpp: ``safe`` text
 is no reason to escape what stands beside it, ``tojson`` takes what ``map`` gives, ``date_string``
-is today's.
+and ``datetime`` are today's. ``functions`` is a text of the tools, as Firefunction reads them.
 """
 
 import contextlib
@@ -159,6 +159,8 @@ class ChatTemplate:
         strftime = datetime.fromtimestamp(now).strftime
         variables = {
             "date_string": strftime("%d %b %Y"),  # Llama 3.1 takes one of 2024 for today's without
+            "datetime": strftime("%b %d %Y"),
+            **({} if tools is None else {"functions": _functions(tools)}),
             **(arguments or {}),
             "messages": messages,
             "tools": tools,
@@ -172,12 +174,12 @@ class ChatTemplate:
         try:
             try:
                 return self._written(variables, room)
-            except TypeError:
+            except (TypeError, jinja2.UndefinedError):
                 if tools is not None:
                     raise
                 # Templates of their own for tools go through them without a look whether there are.
                 with contextlib.suppress(jinja2.TemplateError, TypeError):
-                    return self._written({**variables, "tools": []}, room)
+                    return self._written({"functions": "", **variables, "tools": []}, room)
                 raise
         except (TemplateFailed, MemoryError):
             raise
@@ -205,6 +207,11 @@ class ChatTemplate:
                     "the model's chat template made a prompt out of all proportion"
                 )
         return "".join(pieces)
+
+
+def _functions(tools: list[dict[str, Any]]) -> str:
+    """The tools as a text of JSON, without what says that they are functions."""
+    return _to_json([tool.get("function", tool) for tool in tools], indent=4)
 
 
 def _characters(value: Any) -> int:

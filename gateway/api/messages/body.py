@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
-from gateway.api.body import SamplingBody
+from gateway.api.body import SamplingBody, unlimited
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.field_table import COUNT_TOKENS, MESSAGES_API
 from gateway.api.messages.history import GivenBlock, GivenMessage, read, system_text
 from gateway.api.messages.tools import GivenTool, ToolChoice, chosen
 from gateway.api.nested import Extensible
-from gateway.api.other_names import Effort, effort_arguments
+from gateway.api.other_names import MAX_TOKENS, Effort, effort_arguments
 from gateway.api.schemas import Json, Schema, constraint
 from gateway.conversation import rendered
 from workers.protocol import Chat, Constraint, JsonSchema
@@ -38,6 +38,8 @@ def _joined(system: str | list[GivenBlock] | None) -> str | None:
 class ThinkingConfig(Extensible):
     type: str
     """`disabled`: do not think; any other: think, if the model can."""
+    budget_tokens: int | None = Field(None, ge=-1, le=MAX_TOKENS)
+    """The most tokens of a thought, which is closed then. Default: the model's limit, if any."""
     display: str | None = None
     """`omitted`: thoughts come without their text, which is in the signature."""
 
@@ -89,15 +91,19 @@ class MessagesConversation(BaseModel):
             messages = [{"role": "system", "content": self.system}, *messages]
         return Chat(messages, chosen(self.tools, self.tool_choice), self._template_arguments())
 
+    @property
+    def thinks(self) -> bool:
+        """Return whether the model is asked to think."""
+        return self.thinking is not None and self.thinking.type != "disabled"
+
     def _template_arguments(self) -> dict[str, Any]:
         """Return what the template is told: Anthropic's API thinks only where it is asked to."""
-        thinks = self.thinking is not None and self.thinking.type != "disabled"
         effort = None if self.output_config is None else self.output_config.effort
         arguments: dict[str, Any] = {}
         if effort is not None:
             arguments = effort_arguments("high" if effort in STRONGEST else effort)
         if effort != "none":
-            arguments["enable_thinking"] = thinks
+            arguments["enable_thinking"] = self.thinks
         return {**arguments, **(self.chat_template_kwargs or {})}
 
 
@@ -113,6 +119,11 @@ class MessagesBody(MessagesConversation, SamplingBody):
 
     def stops(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*(self.stop_sequences or ()), *super().stops()]))
+
+    def thought_limit(self) -> int | None:
+        given = self.thinking.budget_tokens if self.thinking is not None and self.thinks else None
+        limit = unlimited(given)
+        return super().thought_limit() if limit is None else limit
 
     def form(self) -> Constraint | None:
         """Return the form that the answer must have. Raises BadRequest if two are asked for."""

@@ -15,7 +15,7 @@ from pydantic import (
 from gateway.api.body import SamplingBody
 from gateway.api.field_policy import IgnoredFields, fields, sort
 from gateway.api.field_table import OLLAMA_OPTIONS
-from gateway.api.lenient import corrected
+from gateway.api.lenient import EXACT, corrected
 from gateway.api.other_names import MAX_TOKENS
 
 DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "repeat_last_n": 64}
@@ -101,7 +101,8 @@ def _known(
 
 def _whole(type_: type[Options], given: dict[str, Any]) -> dict[str, Any]:
     """Return the options with integers where numbers with a point stand for them."""
-    floats = [name for name in _integers(type_) if isinstance(given.get(name), float)]
+    found = {name: given[name] for name in _integers(type_) & given.keys()}
+    floats = [name for name, each in found.items() if isinstance(each, float) and abs(each) < EXACT]
     return {**given, **{name: int(given[name]) for name in floats}} if floats else given
 
 

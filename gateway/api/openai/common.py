@@ -24,6 +24,7 @@ MAX_CHOICES = 128
 """Most completions of one prompt, as in OpenAI's API."""
 MAX_SEQUENCES = 256
 """Most generations of one request: prompts times n."""
+DONE = b"data: [DONE]\n\n"
 HOLE = "\0"
 """Stands for the text where a chunk is written before there is any; nothing after it is like it."""
 
@@ -160,7 +161,7 @@ class Envelope(ABC):
             data = before + orjson.dumps(event.text) + after
         if isinstance(event, Delta):
             return data
-        return data + self._chunk(self._last(index, event.reason)) + self._close()
+        return data + self._end(self._last(index, event.reason))
 
     def _frame(self, index: int) -> tuple[bytes, bytes]:
         """Nearly all chunks of a stream differ in their text alone: the rest is written once."""
@@ -170,28 +171,32 @@ class Envelope(ABC):
             self._frames[index] = before, after
         return self._frames[index]
 
-    def _chunk(self, choice: Any | None) -> bytes:
+    def _chunk(self, choice: Any | None, more: dict[str, Any] | None = None) -> bytes:
+        """Return a chunk of one choice. ``more``: further fields of the chunk."""
         if choice is None:
             return b""
         tail = self._tail
         if self._usage_always:
             tail = b'],"usage":' + orjson.dumps(self._ticket.usage.openai()) + b"}\n\n"
+        if more:
+            tail = tail.removesuffix(b"}\n\n") + b"," + orjson.dumps(more)[1:] + b"\n\n"
         return self._head + orjson.dumps(choice) + tail
 
-    def _close(self) -> bytes:
-        """Return what follows a choice's last chunk: nothing, unless it was the last choice."""
+    def _end(self, choice: Any) -> bytes:
+        """Return the last chunk of a choice, and of the last one, what ends the stream.
+
+        A chunk without choices comes only where the usage is asked for: clients trip over it.
+        """
         self._open -= 1
         if self._open:
-            return b""
-        data = b""
-        if self._wants_usage or self._wants_timings:
-            end: dict[str, Any] = {}
-            if self._wants_usage:
-                end["usage"] = self._ticket.usage.openai()
-            if self._wants_timings:
-                end["timings"] = llama_timings(self._ticket)
-            data = self._head + b"]," + orjson.dumps(end)[1:] + b"\n\n"
-        return data + b"data: [DONE]\n\n"
+            return self._chunk(choice)
+        last: dict[str, Any] = {}
+        if self._wants_timings:
+            last["timings"] = llama_timings(self._ticket)
+        if not self._wants_usage:
+            return self._chunk(choice, last) + DONE
+        last = {"usage": self._ticket.usage.openai(), **last}
+        return self._chunk(choice) + self._head + b"]," + orjson.dumps(last)[1:] + b"\n\n" + DONE
 
     def waiting(self) -> bytes:
         return COMMENT

@@ -159,8 +159,6 @@ class ResponseBody(InputBody):
     """A priority in OpenAI's words: flex is batch, priority urgent."""
     max_tool_calls: int | None = None
     """Of tools that are not served here: told again."""
-    prompt_cache_key: str | None = None
-    """Told again: a conversation finds its cached prefix by itself."""
     safety_identifier: str | None = None
     """A name only, told again."""
     user: str | None = None

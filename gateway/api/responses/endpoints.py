@@ -40,7 +40,6 @@ from gateway.core.errors import (
     UnknownModel,
     WorkerFailed,
 )
-from gateway.core.priority import NORMAL
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.served.served_model import ServedModel
@@ -174,7 +173,7 @@ class Responses:
             temperature=1.0,
             max_tokens=given.limit(),
             tier=given.service_tier,
-            usual=BATCH if given.background else NORMAL,
+            usual=BATCH if given.background else None,
             constraint=given.constraint(),
             logprobs=given.alternatives(),
         )

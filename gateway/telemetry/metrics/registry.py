@@ -68,9 +68,13 @@ def _wants_openmetrics(accept: str) -> bool:
     return False
 
 
-def wants_exposition(accept: str) -> bool:
-    """Tell if an Accept header asks for Prometheus text rather than the study project's JSON."""
+def wants_exposition(accept: str, *, usual: bool = False) -> bool:
+    """Tell if an Accept header asks for Prometheus text rather than the study project's JSON.
+
+    ``usual``: one that takes either, or none of them, asks for the text.
+    """
     kinds = (part.split(";")[0].strip().lower() for part in accept.split(","))
     text = ("text/plain", "application/openmetrics-text")
     known = (kind for kind in kinds if kind in (*text, "application/json", "*/*"))
-    return next(known, "*/*") in text
+    found = next(known, "*/*")
+    return usual if found == "*/*" else found in text

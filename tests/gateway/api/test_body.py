@@ -40,6 +40,7 @@ NUMERIC: dict[str, tuple[type, list[Any], list[Any]]] = {
     # name: type, values in range, values out of range
     "max_tokens": (int, [-1, 0, 1, 2**31 - 1], [-2, 2**31]),
     "min_tokens": (int, [0, 2**31 - 1], [-1, 2**31]),
+    "thinking_budget_tokens": (int, [-1, 0, 2**31 - 1], [-2, 2**31]),
     "temperature": (float, [0, 0.5, 100], [-0.1, 100.1, 1e308]),
     "top_p": (float, [0, 0.5, 1], [-0.01, 1.01]),
     "top_k": (int, [-1, 0, 2**31 - 1], [-2, 2**31]),

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from gateway.dispatch.rate_limits import estimate
-from tests.gateway.test_app import Front, until
 from tests.support.memory_pool import MemoryPool, job
+from tests.support.played_front import Front, until
 from workers.protocol import Embedding, Extra, Finished, ModelInfo, Sampling
 
 pytestmark = pytest.mark.anyio

@@ -162,6 +162,27 @@ def test_usage_chunk_comes_last_and_alone() -> None:
     }
 
 
+@pytest.mark.parametrize("usage", [None, "include_usage", "continuous_usage_stats"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_timings_come_in_the_last_chunk(usage: str | None, n: int) -> None:
+    """Only the usage has a chunk without choices, and only where it is asked for."""
+    options = {} if usage is None else {"stream_options": {usage: True}}
+    made = Ticket(1, job(n=n), 0)
+    envelope = ChatEnvelope(made, "m", chat(stream=True, n=n, timings=True, **options))
+    chunks = [
+        chunk
+        for index in range(n)
+        for chunk in frames(envelope.event(Finished(1 + index, 1, "stop", [6], "x")))
+    ]
+    *chunks, last, done = chunks
+    assert done == "[DONE]"
+    assert last["timings"] == llama_timings(made)
+    assert all("timings" not in chunk for chunk in chunks)
+    alone = [chunk for chunk in [*chunks, last] if not chunk["choices"]]
+    assert alone == ([last] if usage == "include_usage" else [])
+    assert ("usage" in last) is (usage is not None)
+
+
 def test_completion_stream() -> None:
     envelope = CompletionEnvelope(ticket(), "m", completion(stream=True))
     assert envelope.event(Started(1, 1, 7, 3)) == b"", "this dialect has no first chunk"
@@ -277,7 +298,7 @@ def test_headers_and_timings() -> None:
     assert set(pace(made).values()) == {None}
     made.arrived_ns, made.dispatched_ns = NANO, NANO + 1_500_000
     made.first_token_ns, made.ended_ns = 2 * NANO, 4 * NANO
-    only(made).ids = [1, 2, 3, 4, 5]
+    only(made).ids, only(made).first_ids = [1, 2, 3, 4, 5], 1
     assert pace(made) == {
         "queue_ms": 1.5,
         "ttft_ms": 1000.0,
@@ -288,6 +309,33 @@ def test_headers_and_timings() -> None:
     only(made).ids = [1]  # one token has no rate
     assert pace(made)["tokens_per_second"] is None
     assert Ticket(2, job(), 0).usage == Usage(0, 0, 0), "ended before it took a slot"
+
+
+@pytest.mark.parametrize(
+    ("ids", "first_ids", "rate"),
+    [
+        ([[1]], [1], 0.0),
+        ([[1, 2, 3]], [3], 0.0),  # a grammar left no choice after the first
+        ([[1, 2, 3]], [1], 4.0),
+        ([[1], [1]], [1, 1], 0.0),
+        ([[1, 2, 3], [1, 2]], [1, 1], 6.0),
+        ([[1, 2], []], [1, 0], 2.0),
+    ],
+)
+def test_the_first_tokens_are_no_measure_of_speed(
+    ids: list[list[int]], first_ids: list[int], rate: float
+) -> None:
+    """They come with the prompt, some microseconds before the end of an answer of one."""
+    made = Ticket(1, job(n=len(ids)), 0)
+    made.dispatched_ns, made.first_token_ns, made.ended_ns = 0, NANO, NANO + NANO // 2
+    for sequence, sampled, first in zip(made.sequences, ids, first_ids, strict=True):
+        sequence.ids, sequence.first_ids = sampled, first
+    found = llama_timings(made)
+    assert found["predicted_n"] == sum(map(len, ids))
+    assert found["predicted_ms"] == 500.0
+    assert found["predicted_per_second"] == rate
+    assert found["predicted_per_token_ms"] == (1000 / rate if rate else 0.0)
+    assert pace(made)["tokens_per_second"] == (rate or None)
 
 
 def test_drafts_are_counted() -> None:

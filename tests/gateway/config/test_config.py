@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 from gateway.config.config import EMBEDDED_MODEL, MIB, Config, ConfigError
 from gateway.config.pool_shape import SMALL, PoolShape
 from gateway.config.sources import check_model, load
+from gateway.core.header_priority import HeaderRule
 from gateway.system.host import total_memory
 
 HERE = Path(__file__).parent
@@ -55,6 +56,8 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "yarn_attn_factor": (0.5, "-1", "2", 2.0),
     "yarn_beta_slow": (0.5, "-1", "2", 2.0),
     "yarn_beta_fast": (0.5, "-1", "32", 32.0),
+    "reasoning_budget": (0, "-1", "2048", 2048),
+    "reasoning_budget_message": ("a", "b", "That will do.", "That will do."),
     "chat_template": ("{{ 1 }}", "{{ 2 }}", "{{ 3 }}", "{{ 3 }}"),
     "chat_template_file": (
         f"{HERE}/test_api_keys.py",
@@ -84,15 +87,23 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "stuck_timeout": (1, "2", "0.5", 0.5),
     "step_timeout": (1, "2", "0.5", 0.5),
     "drain_timeout": (1, "2", "0", 0.0),
+    "header_priority": (
+        "a: * = 1",
+        "b: * = urgent",
+        "C: d* = batch, e: f = 2",
+        (HeaderRule("c", "d*", 0.0), HeaderRule("e", "f", 2.0)),
+    ),
     "api_key": ("from-file", "from-env", "from-args", SecretStr("from-args")),
     "api_key_file": ("a.toml", "b.toml", "c.toml", Path("c.toml")),
     "ssl_keyfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "ssl_certfile": ("a.pem", "b.pem", "c.pem", Path("c.pem")),
     "cors_origin": ("*", "http://a", "https://B:443, http://c:1", ("https://b", "http://c:1")),
     "metrics": (True, "true", "false", False),
+    "llamacpp_metrics": (False, "false", "true", True),
     "page": (True, "true", "false", False),
     "log_level": ("debug", "info", "error", "error"),
     "log_format": ("console", "console", "json", "json"),
+    "ollama_version": ("0.14.0", "0.15.0", "1.0.0-rc1", "1.0.0-rc1"),
     "unknown_parameters": ("ignore", "ignore", "refuse", "refuse"),
     "log_prompts": (False, "false", "true", True),
 }
@@ -242,6 +253,8 @@ BAD: list[tuple[str, str]] = [
     ("yarn_beta_fast", "1e7"),
     ("rope_freq_base", "-1"),
     ("rope_freq_scale", "nan"),
+    ("reasoning_budget", "-2"),
+    ("reasoning_budget", "2147483648"),
     ("chat_template", ""),
     ("chat_template_file", "nowhere.jinja"),
     ("chat_template_file", "/"),
@@ -262,6 +275,12 @@ BAD: list[tuple[str, str]] = [
     ("keepalive", "nan"),
     ("drain_timeout", "-1"),
     ("drain_timeout", "nan"),
+    ("header_priority", ""),
+    ("header_priority", "user-agent"),
+    ("header_priority", "user-agent: *"),
+    ("header_priority", "user-agent: * = soon"),
+    ("header_priority", "user agent: * = urgent"),
+    ("header_priority", "user-agent: = urgent"),
     ("cors_origin", ""),
     ("cors_origin", "example.com"),
     ("cors_origin", "https://example.com/"),
@@ -272,6 +291,9 @@ BAD: list[tuple[str, str]] = [
     ("log_level", "trace"),
     ("log_level", "a\nb"),
     ("log_format", "xml"),
+    ("ollama_version", "latest"),
+    ("ollama_version", "0.17"),
+    ("ollama_version", "0.17.0\nx"),
 ]
 
 
@@ -293,6 +315,24 @@ def test_bad_value_names_its_source(name: str, value: str, tmp_path: Path) -> No
         text = one_line(caught)
         assert text.startswith(f"{source}: ")
         assert text.endswith(f"not {value!r}")
+
+
+def test_priorities_by_headers_are_a_table(tmp_path: Path) -> None:
+    """In its order, and errors name the rule."""
+    lines = '[header-priority]\n"X-Agent: *" = "batch"\n"x-session: a?" = 1.5\n'
+    rules = load({}, {}, toml(tmp_path, lines)).header_priority
+    assert rules == (HeaderRule("x-agent", "*", 0.0), HeaderRule("x-session", "a?", 1.5))
+    for line, reason in (
+        ('"x-other: *" = "soon"', "x-other: must be a finite number or one of"),
+        ('"x-other: *" = true', "x-other: must be a finite number or one of"),
+        ('"x-other" = 1', "expected 'HEADER: PATTERN' = PRIORITY"),
+    ):
+        file = toml(tmp_path, lines + line)
+        with pytest.raises(ConfigError) as caught:
+            load({}, {}, file)
+        assert one_line(caught).startswith(f"header-priority in {file}: {reason}")
+    with pytest.raises(ConfigError, match="expected 'HEADER: PATTERN' = PRIORITY, not True"):
+        load({}, {}, toml(tmp_path, "header-priority = true"))
 
 
 @pytest.mark.parametrize("secret", ["", "not visible ", "not\tvisible", "schlüssel-geheim"])

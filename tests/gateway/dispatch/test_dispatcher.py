@@ -104,6 +104,7 @@ def test_events_reach_the_client_and_the_books() -> None:
         desk.pool.progress(ticket.id, 0)
         last = desk.pool.finish(ticket.id, "length")
         assert only(ticket).ids == first + last
+        assert (len(first), only(ticket).first_ids, ticket.later_tokens) == (2, 2, len(last))
         assert [ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns] == [0, 20, 30]
         assert desk.metered == [(2, None), (len(last), 10)], "no token, nothing to measure"
         events = await ticket.take()

@@ -87,6 +87,40 @@ def test_what_is_spared_against_what_there_is_to_do(
     assert choose([right, left], neighbour=100) == expected
 
 
+@given(OFFERS, st.integers(1, 1000), st.integers(0, 9))
+def test_the_last_turns_worker_comes_first_among_equals_alone(
+    offers: list[Offer], neighbour: int, last: int
+) -> None:
+    """What it has that is not known here is worth nothing beside what is."""
+    with_hint, without = choose(offers, neighbour, last=last), choose(offers, neighbour)
+    if with_hint is None or without is None:
+        assert with_hint == without
+        return
+    gain = {
+        offer.worker: offer.worth - offer.backlog + neighbour * offer.credits for offer in offers
+    }
+    assert gain[with_hint[0]] == gain[without[0]]
+    if with_hint[0] != without[0]:
+        assert with_hint[0] == last
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        (Offer(0, 4), Offer(1, 4), (1, "session")),
+        (Offer(0, 4), Offer(1, 3), (0, "load")),  # the other is freer
+        (Offer(0, 4), Offer(1, 4, backlog=1), (0, "load")),
+        (Offer(0, 4, 9, 9), Offer(1, 4), (0, "prefix")),  # and has more of it
+        (Offer(0, 4, 9, 9), Offer(1, 4, 9, 9), (1, "prefix")),
+        (Offer(0, 1), Offer(1, 0), (0, "load")),
+    ],
+)
+def test_a_conversation_that_is_not_known_by_its_bytes(
+    left: Offer, right: Offer, expected: tuple[int, Reason]
+) -> None:
+    assert choose([left, right], neighbour=100, last=1) == expected
+
+
 @pytest.mark.parametrize(
     ("max_tokens", "tokens"), [(None, USUAL_ANSWER), (10**6, USUAL_ANSWER), (7, 7), (0, 1)]
 )

@@ -1,5 +1,6 @@
 """What a model's requests begin with."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,12 +9,13 @@ from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry
 from gateway.served.served_model import ServedModel
 from tests.support.desk import Desk
+from tests.support.memory_pool import job
 from workers.protocol import Chat, Text
 
 
-def served(**fields: Any) -> ServedModel:
+def served(config: Config | None = None, **fields: Any) -> ServedModel:
     desk = Desk(1)
-    entry = ModelEntry(Config(alias="m"), **fields)
+    entry = ModelEntry(config or Config(alias="m"), **fields)
     return ServedModel(entry, desk.dispatcher, desk.pool, desk.loader)
 
 
@@ -42,3 +44,35 @@ def test_other_conversations_get_the_models_own() -> None:
     text = (Text("a"),)
     assert served(system="s").instructed(text) == text
     assert served().instructed((Chat(messages),)) == (Chat(messages),)
+
+
+# ------------------------------------------------------------------ the limit of a thought
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "limit"),
+    [(-1, None, None), (-1, 7, 7), (9, None, 9), (9, 7, 7), (9, 20, 20), (9, 0, 0), (0, 7, 7)],
+)
+def test_the_limit_of_a_thought(own: int, asked: int | None, limit: int | None) -> None:
+    some = served(Config(alias="m", reasoning_budget=own, reasoning_budget_message="Done."))
+    wanted = job(thought_limit=asked)
+    found = some.limited(wanted)
+    assert found.params.thought_limit == limit
+    assert found.params.thought_end == ("" if limit is None else "Done.")
+    assert (found is wanted) is (limit is None)
+    (chat,) = found.prompts
+    assert isinstance(chat, Chat)
+    assert chat.arguments == ({"enable_thinking": False} if limit == 0 else {})
+
+
+def test_what_a_request_says_of_thinking_stays() -> None:
+    none = served(Config(alias="m", reasoning_budget=0))
+    asks = Chat([{"role": "user", "content": "a"}], arguments={"enable_thinking": True})
+    wanted = job(thought_end="Mine.")
+    found = none.limited(replace(wanted, prompts=(asks, Text("a"))))
+    assert found.prompts == (asks, Text("a"))
+    assert found.params.thought_end == "Mine."
+    assert none.shown(asks) == asks
+    plain = Chat(asks.messages)
+    assert none.shown(plain).arguments == {"enable_thinking": False}
+    assert served(system="s").shown(plain).arguments == {}

@@ -58,7 +58,7 @@ def ended(move: Move, error: ForgeError | None = None) -> Ticket:
     ticket.dispatched_ns = 2 * NANO
     sequence.started = Started(1, 1, 11, 4)
     ticket.first_token_ns = 5 * NANO // 2
-    sequence.ids = [1, 2, 3, 4, 5]
+    sequence.ids, sequence.first_ids = [1, 2, 3, 4, 5], 1
     sequence.parked_ns = NANO // 4
     sequence.move(move)
     ticket.ended_ns = 9 * NANO // 2

@@ -1,5 +1,7 @@
 """Thoughts: only those that the template's source mentions, and only at the beginning."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.family_answers import ONE_CALL, PARIS, use
@@ -94,6 +96,38 @@ def test_a_thought_in_a_channel() -> None:
         assert heard("harmony", pieces, use_=use()) == ("hm", "yes", [])
     called = heard("harmony", [*thought, *ONE_CALL["harmony"]], use_=use())
     assert called == ("hm", "", [("weather", PARIS)])
+
+
+@pytest.mark.parametrize(
+    ("source", "end"),
+    [
+        (r"{{ '<think>\n' + t + '\n</think>\n\n' + c }}", "\n</think>\n\n"),
+        (r"{{ '<think>\n\n</think>\n\n' }}{{ c.split('</think>') }}", "\n\n</think>\n\n"),
+        (r"{{ '<think>' + t + '</think>' + c }}", "</think>"),
+        (r"{{ c.split('</think>')[-1] }}{{ '<think>\n' }}", "\n</think>\n\n"),
+        (r"{{ c.split('</think>')[-1] }}{{ '<think>' }}", "</think>"),
+        (r"{{ '[THINK]' + t + '[/THINK]' + c }}", "[/THINK]"),
+        ("{# <think>\\n #}<think>", "</think>"),
+    ],
+)
+def test_the_end_of_a_thought_is_the_templates(source: str, end: str) -> None:
+    thoughts = detect(source).thoughts
+    assert thoughts is not None
+    assert thoughts.end == end
+
+
+def test_the_end_of_the_families_thoughts() -> None:
+    folder = Path(__file__).parents[2] / "templates"
+    thinkers = ("qwen-3", "deepseek-r1", "think", "gpt-oss", "gemma-4")
+    found = {name: detect((folder / f"{name}.jinja").read_text("utf-8")) for name in thinkers}
+    lines = "\n</think>\n\n"
+    assert {name: each.thoughts and each.thoughts.end for name, each in found.items()} == {
+        "qwen-3": lines,
+        "deepseek-r1": lines,
+        "think": lines,
+        "gpt-oss": "<|end|>",
+        "gemma-4": "\n<channel|>",
+    }
 
 
 def test_prompts_that_begin_a_thought() -> None:

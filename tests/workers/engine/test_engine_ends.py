@@ -117,6 +117,22 @@ def test_resumed_at_every_token(f16: Driver, constraint: JsonSchema | None) -> N
         assert whole.reason == rest.reason
 
 
+# ------------------------------------------------------------------ texts that end a turn
+
+
+def test_a_turn_that_ends_with_a_text(f16: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the mark of the template is no token; it ends nothing that is to go on."""
+    whole = f16.alone(generate(1, HELLO))
+    mark = whole.text[6:9]
+    monkeypatch.setattr(f16.input_processor, "_stops", [mark])
+    ended = f16.alone(hello(2))
+    assert (ended.text, ended.reason) == (whole.text.partition(mark)[0], "stop")
+    endless = f16.alone(generate(3, HELLO))
+    assert (endless.ids, endless.text, endless.reason) == (whole.ids, whole.text, "length")
+    longer = f16.alone(hello(4, min_tokens=len(ended.ids) + 1))
+    assert longer.text.startswith(ended.text + mark)
+
+
 # ------------------------------------------------------------------ a bias against the form
 
 

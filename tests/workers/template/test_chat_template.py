@@ -227,6 +227,23 @@ def test_tools_and_arguments_are_variables() -> None:
     assert template.render([USER], 0.0) == "null  user"
 
 
+@pytest.mark.parametrize("tools", [None, [], [{"type": "function", "function": {"name": "f"}}]])
+def test_templates_that_want_functions_and_a_date(tools: list[dict[str, Any]] | None) -> None:
+    """Firefunction adds both to a text without a look whether they are there."""
+    template = ChatTemplate("{{ 'F: ' + functions + ' ' + datetime }}", bos="", eos="")
+    now = datetime(2031, 2, 3).timestamp()
+    functions = {None: "", 0: "[]", 1: '[\n    {\n        "name": "f"\n    }\n]'}
+    wanted = functions[None if tools is None else len(tools)]
+    assert template.render([USER], now, tools) == f"F: {wanted} Feb 03 2031"
+    mine = {"functions": "mine", "datetime": "now"}
+    assert template.render([USER], now, tools, mine) == "F: mine now", "as with date_string"
+
+
+def test_without_tools_there_are_no_functions() -> None:
+    source = "{% if functions is defined %}x{% endif %}{{ functions }}"
+    assert render(source, USER) == ""
+
+
 def test_arguments_change_nothing_of_ours() -> None:
     source = (
         "{{ bos_token }}{{ eos_token }}{{ messages | length }}{{ tools is none }}"

@@ -138,6 +138,7 @@ CALLS = {
     "mistral-v3-tekken": "mistral",
     "deepseek-v3": "deepseek",
     "gpt-oss": "harmony",
+    "firefunction-v2": "firefunction",
 }
 THOUGHTS = {
     "qwen-3": "<think>",

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 import httpx
-from tests.support.dialects.base import OVERFLOW, Answer, Dialect, Failure
 
 from gateway.api.ollama.options import Options
+from tests.support.dialects.base import OVERFLOW, Answer, Dialect, Failure
 
 TOP = frozenset(
     {"model", "stream", "format", "think", "logprobs", "top_logprobs", "truncate", "keep_alive"}
@@ -29,6 +29,9 @@ class OllamaDialect(Dialect):
     begins = b'{"model"'
     counted = "eval_count"
     open_ended = True
+    identified = False
+    loads = caseless = fractions = True
+    stateful = "ignored"
     says: str
     """The field that brings the text."""
 
