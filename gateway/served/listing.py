@@ -26,7 +26,7 @@ class ListedModel:
 
     @property
     def info(self) -> ModelInfo | None:
-        """What a worker has told of it."""
+        """Return the words of a worker about it; None before the first load."""
         return None if self.served is None else self.served.pool.model
 
 

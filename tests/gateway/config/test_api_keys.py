@@ -88,7 +88,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert keyring.find("sk-half") == ApiKey(
         "half", digest("sk-half"), 0.5, 0.25, cache_group="team"
     )
-    assert keyring.find(SECRET) == ApiKey("default", digest(SECRET))
+    assert keyring.find(SECRET) == ApiKey("default", digest(SECRET), admin=True)
 
 
 TABLE = f'[[key]]\nname = "app"\nkey = "{SECRET}"\n'

@@ -258,9 +258,10 @@ class Newcomer:
 
 async def measured(house: House) -> None:
     """Wait for the thread that measures."""
-    async with asyncio.timeout(DEADLINE_S):
-        while house.loader.need("new") is None and house.loader.state("new") != "failed":
-            await asyncio.sleep(0.001)
+    for _ in range(int(1000 * DEADLINE_S)):
+        if house.loader.need("new") is not None or house.loader.state("new") == "failed":
+            break
+        await asyncio.sleep(0.001)
     await settle()
 
 

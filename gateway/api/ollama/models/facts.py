@@ -1,4 +1,4 @@
-"""Facts about models from their files, each read once for each state of a file."""
+"""ModelFacts about models from their files, each read once for each state of a file."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ from gateway.model_files.source import quantisation
 T = TypeVar("T")
 
 KEPT: Final = 256
-"""Facts that are remembered."""
+"""ModelFacts that are remembered."""
 LONGEST: Final = 64
 """Values of a list in the metadata that is told without being asked for."""
 
@@ -58,7 +58,7 @@ class Brief(NamedTuple):
     width: int
 
 
-class Facts(NamedTuple):
+class ModelFacts(NamedTuple):
     """All that a file says of its model, but for its long lists."""
 
     told: dict[str, Any]
@@ -77,7 +77,7 @@ class FileFacts:
         """Return a model in a few words."""
         return await self._once(("brief", state), lambda: _brief(state.files[0]))
 
-    async def all_of(self, state: FileState, template: str | None) -> Facts:
+    async def all_of(self, state: FileState, template: str | None) -> ModelFacts:
         """Return all facts; ``template`` stands for the file's. Raises gguf.Unreadable."""
         return await self._once((template, state), lambda: _facts(state.files[0], template))
 
@@ -128,9 +128,9 @@ def _rounded(count: int) -> str:
     return str(count)
 
 
-def _facts(path: Path, template: str | None) -> Facts:
+def _facts(path: Path, template: str | None) -> ModelFacts:
     model = gguf.read(path)
-    return Facts(description.described("", model, template), metadata(model, verbose=False))
+    return ModelFacts(description.described("", model, template), metadata(model, verbose=False))
 
 
 def metadata(model: gguf.Gguf, *, verbose: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What Ollama's clients are told of models: lists, processes, and one model whole."""
+"""Descriptions of models for Ollama's clients: lists, processes, and one model whole."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ import orjson
 from gateway.api.ollama import names
 from gateway.api.ollama.models.facts import (
     Brief,
-    Facts,
     FileFacts,
     FileState,
+    ModelFacts,
     metadata,
     state_of,
 )
@@ -154,7 +154,7 @@ def _whole(state: FileState) -> tuple[dict[str, Any], list[OllamaTensor]]:
     return metadata(model, verbose=True), tensors
 
 
-def capabilities(facts: Facts) -> list[Capability]:
+def capabilities(facts: ModelFacts) -> list[Capability]:
     """Return what the model can do, by Ollama's words: one that generates is for that first."""
     can = facts.told["supports"]
     found: list[Capability] = []
