@@ -223,7 +223,8 @@ class Gateway:
     @cached_property
     def _paths(self) -> PathTable:
         """All paths; errors name those of the API and of the pages, not those of pages' parts."""
-        shown = [each for each in self._endpoints if each.group or each.path in PAGES]
+        named = [each for each in self._endpoints if each.group or each.path in PAGES]
+        shown = [each for each in named if each.offered]
         return PathTable(
             [each.path for each in self._endpoints],
             {each.template: f"{each.method} {each.template}" for each in shown},
