@@ -16,6 +16,8 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.llama_server.endpoints import LlamaServer
+from gateway.api.llama_server.state import LlamaState
 from gateway.api.messages import Messages
 from gateway.api.models import Models
 from gateway.api.ollama.endpoints import Ollama
@@ -210,6 +212,8 @@ class Gateway:
             *Ollama(service).endpoints(),
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
+            *LlamaServer(service).endpoints(),
+            *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),

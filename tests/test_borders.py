@@ -54,10 +54,10 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "engine": {"chat_format", "kv", "llama", "output", "planning", "protocol", "sampling"},
         "refused": set(),
         "prompter": {"chat_format", "llama", "protocol", "refused", "template"},
+        "prompt_tokens": {"llama", "planning", "protocol", "refused"},
         "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "planning"}
-        | {"prompter", "protocol", "refused", "template"},
-        "token_service": {"input_processor", "llama", "prompter", "protocol", "refused"}
-        | {"template"},
+        | {"prompt_tokens", "prompter", "protocol", "refused", "template"},
+        "token_service": {"llama", "prompt_tokens", "prompter", "protocol", "refused", "template"},
         "link": {"engine", "input_processor", "protocol", "refused", "token_service"},
         "tools": {"engine", "kv", "llama", "parent", "planning", "protocol"},
         "__main__": {"chat_format", "engine", "input_processor", "kv", "link", "llama", "parent"}

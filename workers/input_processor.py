@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from workers.chat_format import (
     ChatFormat,
@@ -25,6 +26,7 @@ from workers.output.echo import Echo
 from workers.output.thought_budget import ThoughtBudget
 from workers.planning.borders import borders
 from workers.planning.prompt_lookup import PromptLookup
+from workers.prompt_tokens import PromptTokens, check_token_ids
 from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
     BAD_CONSTRAINT,
@@ -37,8 +39,8 @@ from workers.protocol import (
     Chat,
     Generate,
     Grammar,
-    Infill,
     JsonSchema,
+    Mixed,
     Prompt,
     Text,
     Tokens,
@@ -53,21 +55,6 @@ from workers.template.sandbox import GrammarFailed, SandboxFailed
 MOST_PER_TOKEN = 16
 """Characters of a prediction that are read for each token an answer may have: few have as many."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
-
-
-def check_token_ids(
-    ids: Sequence[int], n_vocab: int, param: str, *, code: str = BAD_PROMPT, indexed: bool = False
-) -> None:
-    """Raise InputRefused about ``param`` unless a vocabulary of ``n_vocab`` tokens has all ids.
-
-    llama.cpp would end the process over an id that it does not have. ``indexed``: the error names
-    the place in the list, too.
-    """
-    wrong = next((at for at, id_ in enumerate(ids) if not 0 <= id_ < n_vocab), None)
-    if wrong is not None:
-        field = f"{param}.{wrong}" if indexed else param
-        message = f"'{field}': token ids of this model are 0 to {n_vocab - 1}, not {ids[wrong]}"
-        raise InputRefused(code, message, field)
 
 
 def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> InputRefused:
@@ -122,6 +109,7 @@ class InputProcessor:
         self._prompter = Prompter(model, sandbox, chat_format, broken)
         self._stops = stops(model.chat_template, lambda mark: model.control_token(mark) is not None)
         self._limit = limit
+        self._prompt_tokens = PromptTokens(model, limit, name)
         self._drafts = drafts
         self._compiler = Compiler(model.guide_tokenizer)
         delimiters = {text: model.control_token(text) for text in chat_format.preserved}
@@ -135,6 +123,7 @@ class InputProcessor:
         if not self._generates:
             message = f"{self._name} embeds and does not generate text"
             raise InputRefused(NOT_SUPPORTED, message, "model")
+        request = self._bias_texts(request)
         self._check_bias(request)
         prompt, thinking, form = request.prompt, False, self._chat_format
         if isinstance(prompt, Chat):
@@ -142,7 +131,7 @@ class InputProcessor:
             thinking, form = written.thinking, written.chat_format
             tokens = self._after(prompt.before, self._prompter.tokenize(written))
         else:
-            tokens = self._tokens(prompt)
+            tokens = self._prompt_tokens.of(prompt, request.params.max_tokens)
         if not tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         limit = min(self._limit, request.params.context or self._limit)
@@ -154,9 +143,11 @@ class InputProcessor:
         marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
         lookup = PromptLookup(tokens, self._predicted(request)) if self._drafts else None
         budget = None if voice is None else self._budget(request, form.thoughts)
+        tells = request.params.tell_prompt and not request.resume
+        shown = self._shown(tokens) if tells else None
         return EngineSequence(
             request, self._model, tokens, limit, guide, voice, echo, ends, marks, lookup,
-            budget,
+            budget, shown,
         )  # fmt: skip
 
     def _budget(self, request: Generate, thoughts: Thoughts | None) -> ThoughtBudget | None:
@@ -176,6 +167,10 @@ class InputProcessor:
         check_token_ids(before, self._model.n_vocab, "context")
         begin = self._model.tokenize("")
         return [*before, *(tokens[len(begin) :] if tokens[: len(begin)] == begin else tokens)]
+
+    def _shown(self, tokens: list[int]) -> str:
+        """Return the text of tokens, with the names of control tokens."""
+        return b"".join(map(self._model.shown, tokens)).decode("utf-8", "replace")
 
     def _predicted(self, request: Generate) -> list[int]:
         """Return the tokens of the request's prediction: so many as an answer may have."""
@@ -207,8 +202,8 @@ class InputProcessor:
         if self._embeddings is None:
             message = f"{self._name} ranks texts and gives no embeddings"
             raise InputRefused(NOT_SUPPORTED, message, "model")
-        assert isinstance(request.prompt, Text | Tokens), "embeddings take only texts and tokens"
-        tokens = self._tokens(request.prompt, "input")
+        assert isinstance(request.prompt, Text | Tokens | Mixed), "embeddings take texts and tokens"
+        tokens = self._prompt_tokens.of(request.prompt, None, "input")
         if not tokens:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
         longest = self._embeddings.longest
@@ -220,25 +215,20 @@ class InputProcessor:
             tokens = [*tokens[: longest - len(end)], *end]
         return Input(request, tokens)
 
-    def _tokens(self, prompt: Text | Tokens | Infill, param: str = "prompt") -> list[int]:
-        if isinstance(prompt, Text):
-            return self._model.tokenize(prompt.text)
-        if isinstance(prompt, Infill):
-            return self._infill(prompt)
-        check_token_ids(prompt.ids, self._model.n_vocab, param)
-        return list(prompt.ids)
-
-    def _infill(self, prompt: Infill) -> list[int]:
-        fim = self._model.fim
-        if fim is None:
-            raise InputRefused(
-                BAD_PROMPT, "'suffix': this model has no tokens for infilling", "suffix"
-            )
-        prefix, suffix = (
-            self._model.tokenize(text, add_special=False, parse_special=False)
-            for text in (prompt.prefix, prompt.suffix)
-        )
-        return [*self._model.tokenize(""), fim.pre, *prefix, fim.suf, *suffix, fim.mid]
+    def _bias_texts(self, request: Generate) -> Generate:
+        """Return the request with the tokens of texts that it biases, among the tokens it names."""
+        texts = request.params.text_biases
+        if not texts:
+            return request
+        sums = dict[int, float]()
+        given = [*request.params.sampling.logit_bias]
+        for text, bias in texts:
+            ids = self._model.tokenize(text, add_special=False, parse_special=False)
+            given += [(id_, bias) for id_ in ids]
+        for id_, bias in given:
+            sums[id_] = sums.get(id_, 0.0) + bias
+        sampling = replace(request.params.sampling, logit_bias=list(sums.items()))
+        return replace(request, params=replace(request.params, sampling=sampling))
 
     def _echo(self, request: Generate, tokens: list[int]) -> Echo:
         """Return the prompt as given, without the BOS and the space that tokenisers put first."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from workers.input_processor import check_token_ids
 from workers.llama import Model
+from workers.prompt_tokens import check_token_ids
 from workers.prompter import Prompter
 from workers.protocol import (
     BAD_PROMPT,

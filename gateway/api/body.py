@@ -146,6 +146,11 @@ class SamplingBody(SamplersBody):
         """Return the forms of the answer that are asked for under other programs' names."""
         return {} if self.others is None else self.others.constraints()
 
+    def further_params(self) -> dict[str, Any]:
+        """Return further fields of :class:`workers.protocol.GenerationParams`, for a dialect's own
+        parameters."""
+        return {}
+
     def stops(self) -> tuple[str, ...]:
         if isinstance(self.stop, str):
             return (self.stop,)
@@ -174,7 +179,7 @@ def job(
     prediction: str = "",
     context: int | None = None,
     cut_after: int | None = None,
-    tells_prompt: bool = False,
+    prompt_ids: bool = False,
     keep_alive: float | None = None,
     model: str = "",
 ) -> Job:
@@ -206,7 +211,8 @@ def job(
             prediction=prediction,
             context=context,
             cut_after=cut_after,
-            tells_prompt=tells_prompt,
+            prompt_ids=prompt_ids,
+            **given.further_params(),
             thought_limit=given.thought_limit(),
             thought_end=given.reasoning_budget_message or "",
         ),

@@ -5,22 +5,22 @@ import base64
 import sys
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api import body, token_ids
-from gateway.api.endpoint import JSON, WORK, Body, Endpoint
+from gateway.api.embedding_inputs import Inputs, prompts
+from gateway.api.endpoint import CONVERSATION, JSON, WORK, Body, Endpoint
 from gateway.api.field_table import EMBEDDINGS
 from gateway.api.openai.endpoints import GROUP
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
-from gateway.api.token_ids import TokenId
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.job import Job
@@ -32,43 +32,11 @@ from workers.protocol import (
     ModelInfo,
     Prompt,
     Sampling,
-    Text,
     Tokens,
 )
 
-MAX_INPUTS = 2048
-"""Most inputs of one request, as in OpenAI's API."""
 FLOAT32 = 4
 """Bytes of a component."""
-
-_Input = Annotated[str, Field(min_length=1)]
-_Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
-_Many = Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)
-
-
-def _form(value: Any) -> str | None:
-    """The form of input, of the four, told by its beginning; None if it is none."""
-    if isinstance(value, str):
-        return "text"
-    if not isinstance(value, list):
-        return None
-    first = value[0] if value else ""
-    forms: dict[type, str] = {str: "texts", int: "ids", list: "lists of ids"}
-    return forms.get(type(first))
-
-
-_Inputs = Annotated[
-    Annotated[_Input, Tag("text")]
-    | Annotated[list[_Input], _Many, Tag("texts")]
-    | Annotated[_Ids, Tag("ids")]
-    | Annotated[list[_Ids], _Many, Tag("lists of ids")],
-    Discriminator(
-        _form,
-        custom_error_type="not_an_input",
-        custom_error_message="Input should be a string, a list of strings, a list of token ids, "
-        "or a list of lists of token ids",
-    ),
-]
 
 
 class EmbeddingBody(BaseModel):
@@ -77,8 +45,8 @@ class EmbeddingBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     place: ClassVar[str] = EMBEDDINGS
 
-    input: _Inputs
-    """One text or several, or lists of token ids."""
+    input: Inputs
+    """One text or several, lists of token ids, or both in turn; also `{"prompt_string": ...}`."""
     model: str | None = None
     """The model's id; the first one if none is named."""
     encoding_format: Literal["float", "base64"] | None = None
@@ -91,10 +59,7 @@ class EmbeddingBody(BaseModel):
     """Seconds that the request may take, waiting included."""
 
     def prompts(self) -> tuple[Prompt, ...]:
-        inputs: list[Any] = [self.input] if isinstance(self.input, str) else self.input
-        if isinstance(inputs[0], int):
-            inputs = [inputs]
-        return tuple(Text(i) if isinstance(i, str) else Tokens(i) for i in inputs)
+        return prompts(self.input)
 
 
 class EmbeddingItem(TypedDict):
@@ -133,7 +98,7 @@ class Embeddings:
                 body=Body(type=EmbeddingBody, example={"input": ["what is 2+2?", "hello"]}),
                 answers={JSON: EmbeddingList},
                 failure=ErrorBody,
-                fails=(*WORK, ModelNotSupported, UnknownModel),
+                fails=(*WORK, *CONVERSATION, ModelNotSupported, UnknownModel),
                 queued="yes",
             )
         ]

@@ -9,6 +9,7 @@ from starlette.types import ExceptionHandler
 
 from gateway.api import infer, messages, openai
 from gateway.api.content_encoding import ACCEPTED
+from gateway.api.llama_server import errors as llama_server
 from gateway.api.ollama import errors as ollama
 from gateway.core.errors import (
     BadRequest,
@@ -31,6 +32,8 @@ def respond(path: str, error: ForgeError, name: str) -> Response:
         return messages.error_response(error, name)
     if ollama.speaks(path):
         return ollama.error_response(error)
+    if llama_server.speaks(path):
+        return llama_server.error_response(error)
     if path == "/infer":
         return infer.error_response(error)
     return openai.error_response(error)

@@ -16,10 +16,14 @@ OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED = "ollama chat", "ollama generate", "
 OLLAMA_OPTIONS = "ollama options"
 """The object ``options`` in these."""
 OLLAMA = (OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED)
+LLAMA_COMPLETION, INFILL_API = "completion", "infill"
+"""llama-server's own dialect."""
 DEFAULTS = "defaults"
 """The sampling defaults of a model's table."""
 OPENAI = (CHAT, COMPLETIONS)
-GENERATING = (*OPENAI, RESPONSES, INFER, MESSAGES_API)
+LLAMA = (LLAMA_COMPLETION, INFILL_API)
+SLOTLESS = (*OPENAI, RESPONSES, INFER, MESSAGES_API)
+GENERATING = (*SLOTLESS, *LLAMA)
 SAMPLED = (*GENERATING, DEFAULTS)
 BODIES = (*GENERATING, EMBEDDINGS)
 TALKS = (CHAT, TEMPLATE)
@@ -197,8 +201,28 @@ ROWS: tuple[Row, ...] = (
     *_rows("keep_alive", "told", BODIES, "Ollama", "`--keep-alive` sets the model's"),
     *_rows("num_ctx", "told", BODIES, "Ollama", "`--ctx` sets the model's"),
     *_rows("options", "told", BODIES, "Ollama", "its fields have places of their own here"),
-    *_rows("id_slot", "harmless", GENERATING, "llama-server", "Forge finds a cached prefix itself"),
-    *_rows("return_progress", "told", OPENAI, "llama-server", "not offered", False),
+    *_rows("id_slot", "harmless", SLOTLESS, "llama-server", "Forge finds a cached prefix itself"),
+    *_rows(
+        "id_slot",
+        "refused",
+        LLAMA,
+        "llama-server",
+        "a request goes to the worker that has most of its prompt, and slots come and go",
+        -1,
+    ),
+    *_rows("max_completion_tokens", "mapped", LLAMA, "llama-server", "`max_tokens`"),
+    *_rows("n", "mapped", LLAMA, "llama-server", "`n_cmpl`"),
+    *_rows("logprobs", "mapped", LLAMA, "llama-server", "`n_probs`"),
+    *_rows(
+        "t_max_prompt_ms",
+        "harmless",
+        LLAMA,
+        "llama.vim, llama.vscode",
+        "llama-server does not read it either",
+    ),
+    *_rows("backend_sampling n_cache_reuse", "harmless", LLAMA, "llama-server", "a way, no answer"),
+    *_rows("sse_ping_interval", "told", LLAMA, "llama-server", "`--keepalive` sets the server's"),
+    Row("time", "harmless", ("input_extra",), "llama.vim", "a note of the editor's"),
     *_rows("lora", "refused", GENERATING, "llama-server", "adapters are not served", []),
     *_rows("n_keep n_discard", "harmless", GENERATING, "llama-server", "contexts are not shifted"),
     *_rows(

@@ -23,8 +23,8 @@ REFS = "#/components/schemas/{model}"
 Object = dict[str, Any]
 
 ABOUT = """\
-An inference gateway: OpenAI's API, Anthropic's Messages, Ollama's API, `/infer` of the study
-project that Forge grew from, and what operators want to know.
+An inference gateway: OpenAI's API, Anthropic's Messages, Ollama's API, llama-server's own API,
+`/infer` of the study project that Forge grew from, and what operators want to know.
 
 A field that is `null` or absent has its default. A field that is not described here is ignored
 and named in the header `X-Ignored-Parameters`; with `--unknown-parameters refuse` it is a 400.
@@ -265,7 +265,7 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
     if EVENTS in endpoint.answers:
         about += " With `stream`, " + (
             "server-sent events."
-            if endpoint.typed_events
+            if endpoint.typed_events or not endpoint.ends
             else f"chunks as server-sent events, and `{DONE}` after the last."
         )
     if NDJSON in endpoint.answers:
@@ -315,7 +315,7 @@ def _answer(endpoint: Endpoint, media: str, schemas: Mapping[int, Object]) -> Ob
         "description": "A server-sent event.",
         "properties": {
             "event": {"type": "string", "description": "`error` in the last of a failure."},
-            "data": {"anyOf": [{"const": DONE}, data]},
+            "data": {"anyOf": [{"const": DONE}, data]} if endpoint.ends else data,
         },
         "required": ["data"],
     }

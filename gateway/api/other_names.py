@@ -139,6 +139,23 @@ class SamplingNames(Names):
         return found
 
 
+class LlamaNames(SamplingNames):
+    """Names in llama-server's own dialect."""
+
+    max_completion_tokens: Limit | None = None
+    n: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    logprobs: int | None = Field(None, ge=0, le=MAX_TOKENS)
+
+    def renamed(self) -> Iterator[tuple[str, str, Any]]:
+        yield from super().renamed()
+        if self.max_completion_tokens is not None:
+            yield "max_completion_tokens", "max_tokens", max(-1, self.max_completion_tokens)
+        if self.n is not None:
+            yield "n", "n_cmpl", self.n
+        if self.logprobs is not None:
+            yield "logprobs", "n_probs", self.logprobs
+
+
 class CompletionNames(SamplingNames):
     """Names in OpenAI's two dialects."""
 

@@ -75,19 +75,24 @@ class Completion:
     reasoning: str = ""
     calls: list[Call] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
+    prompt: str = ""
+    """The text of the prompt, if that was asked for."""
+    stop: str | None = None
+    """The stop string that ended it, if one did."""
 
     def take(self, event: Delta | Finished) -> None:
         """Add what the next event brings."""
         self.text += event.text
         if event.extra is not None:
             self.reasoning += event.extra.reasoning
+            self.prompt = event.extra.prompt or self.prompt
             self.logprobs += event.extra.logprobs
             for call in event.extra.calls:
                 if call.name is not None:
                     self.calls.append(Call(call.name))
                 self.calls[call.index].arguments += call.arguments
         if isinstance(event, Finished):
-            self.reason = event.reason
+            self.reason, self.stop = event.reason, event.stop
 
 
 def pace(ticket: Ticket) -> Pace:
@@ -107,30 +112,54 @@ def pace(ticket: Ticket) -> Pace:
 
 
 def llama_timings(ticket: Ticket) -> Timings:
-    """The timings of a request that has ended, under llama-server's names.
+    """The timings of a request under llama-server's names, so far or of all of it.
 
     Of several completions as if they were one. The prompt's time ends with the first token.
     """
     usage = ticket.usage
     started, first, ended = ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns
-    computed = usage.prompt - usage.cached
+    if ended is None:
+        ended = max((each.last_token_ns or 0 for each in ticket.sequences), default=0) or None
     prompt_ms = 0.0 if first is None or started is None else (first - started) / 1e6
     predicted_ms = 0.0 if first is None or ended is None else (ended - first) / 1e6
-    timings: Timings = {
-        "cache_n": usage.cached,
+    found = timings(
+        cached=usage.cached,
+        computed=usage.prompt - usage.cached,
+        prompt_ms=prompt_ms,
+        predicted=usage.completion,
+        predicted_ms=predicted_ms,
+        later=ticket.later_tokens,
+    )
+    if usage.drafts.steps:
+        found["draft_n"] = usage.drafts.drafted
+        found["draft_n_accepted"] = usage.drafts.accepted
+    return found
+
+
+def timings(
+    *,
+    cached: int,
+    computed: int,
+    prompt_ms: float,
+    predicted: int = 0,
+    predicted_ms: float = 0.0,
+    later: int = 0,
+) -> Timings:
+    """Return llama-server's timings of a prompt, of which so much was computed, and an answer.
+
+    ``later``: tokens after the first, in ``predicted_ms``.
+    """
+    return {
+        "cache_n": cached,
         "prompt_n": computed,
         "prompt_ms": prompt_ms,
         "prompt_per_token_ms": _ratio(prompt_ms, computed),
         "prompt_per_second": _ratio(computed * 1000, prompt_ms),
-        "predicted_n": usage.completion,
+        "predicted_n": predicted,
         "predicted_ms": predicted_ms,
-        "predicted_per_token_ms": _ratio(predicted_ms, ticket.later_tokens),
-        "predicted_per_second": _ratio(ticket.later_tokens * 1000, predicted_ms),
+        "predicted_per_token_ms": _ratio(predicted_ms, later),
+        "predicted_per_second": _ratio(later * 1000, predicted_ms),
     }
-    if usage.drafts.steps:
-        timings["draft_n"] = usage.drafts.drafted
-        timings["draft_n_accepted"] = usage.drafts.accepted
-    return timings
 
 
 def _ratio(value: float, by: float) -> float:

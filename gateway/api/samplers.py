@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from gateway.api.token_ids import MAX_ID
-from workers.protocol import SAMPLERS, Dry, Sampling
+from workers.protocol import INFILL_SAMPLER, SAMPLERS, Dry, Sampling
 
 MAX_INT = 2**31 - 1
 MAX_BIAS = 100
@@ -22,16 +22,21 @@ MAX_BIASES = 1024
 
 _random = random.Random()
 """Our own: other code may seed the module's, and all requests would get the same seeds."""
-_SAMPLER_NAMES = {**{name: name for name in SAMPLERS}, "typical_p": "typ_p"}
+_SAMPLER_NAMES = {
+    **{name: name for name in SAMPLERS},
+    "typical_p": "typ_p",
+    INFILL_SAMPLER: INFILL_SAMPLER,
+}
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value fit for a message: a body has room for long ones."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _problem(message: str) -> PydanticCustomError:
+def problem(message: str) -> PydanticCustomError:
+    """Return what is wrong with a value, as pydantic wants to be told."""
     # Braces would be pydantic's placeholders.
     return PydanticCustomError("not_understood", "{message}", {"message": message})
 
@@ -39,15 +44,15 @@ def _problem(message: str) -> PydanticCustomError:
 def _order(value: Any) -> list[str]:
     """llama-server's names of samplers, each at most once."""
     if not isinstance(value, list):
-        raise _problem("Input should be an array of names of samplers")
+        raise problem("Input should be an array of names of samplers")
     order: list[str] = []
     for name in value:
         known = _SAMPLER_NAMES.get(name) if isinstance(name, str) else None
         if known is None:
-            names = ", ".join(f"'{name}'" for name in SAMPLERS)
-            raise _problem(f"there is no sampler {_shown(name)}; there are {names}")
+            names = ", ".join(f"'{name}'" for name in (*SAMPLERS, INFILL_SAMPLER))
+            raise problem(f"there is no sampler {shown(name)}; there are {names}")
         if known in order:
-            raise _problem(f"'{name}' is there twice")
+            raise problem(f"'{name}' is there twice")
         order.append(known)
     return order
 
@@ -58,12 +63,12 @@ def _biases(value: Any) -> list[tuple[int, float]]:
     Of a token that is there several times the biases are added up, as in llama-server; a ban stays.
     """
     if not isinstance(value, dict | list):
-        raise _problem("Input should be an object of token ids and biases, or an array of pairs")
+        raise problem("Input should be an object of token ids and biases, or an array of pairs")
     if len(value) > MAX_BIASES:
-        raise _problem(f"at most {MAX_BIASES} tokens can have a bias")
+        raise problem(f"at most {MAX_BIASES} tokens can have a bias")
     biases: dict[int, float] = {}
     for token, bias in _pairs(value):
-        biases[token] = biases.get(token, 0.0) + _bias(bias)
+        biases[token] = biases.get(token, 0.0) + bias_of(bias)
     return list(biases.items())
 
 
@@ -71,24 +76,25 @@ def _pairs(value: dict[str, Any] | list[Any]) -> Iterator[tuple[int, Any]]:
     if isinstance(value, dict):
         for key, bias in value.items():
             if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= MAX_ID):
-                raise _problem(f'keys should be token ids such as "42", not {_shown(key)}')
+                raise problem(f'keys should be token ids such as "42", not {shown(key)}')
             yield int(key), bias
         return
     for pair in value:
         if not (isinstance(pair, list) and len(pair) == 2):
-            raise _problem(f"an entry should be [token id, bias], not {_shown(pair)}")
+            raise problem(f"an entry should be [token id, bias], not {shown(pair)}")
         token, bias = pair
         if type(token) is not int or not 0 <= token <= MAX_ID:
-            raise _problem(f"tokens should be given by their ids, not as {_shown(token)}")
+            raise problem(f"tokens should be given by their ids, not as {shown(token)}")
         yield token, bias
 
 
-def _bias(value: Any) -> float:
+def bias_of(value: Any) -> float:
+    """Return a bias as a number. Raises PydanticCustomError."""
     if value is False:
         return -math.inf
     if type(value) not in (int, float) or not -MAX_BIAS <= value <= MAX_BIAS:
         wanted = f"a number from -{MAX_BIAS} to {MAX_BIAS}, or false"
-        raise _problem(f"a bias should be {wanted}, not {_shown(value)}")
+        raise problem(f"a bias should be {wanted}, not {shown(value)}")
     return -math.inf if value == -MAX_BIAS else float(value)
 
 
@@ -120,7 +126,7 @@ _ORDER_SCHEMA = {
     "type": "array",
     "items": {"enum": list(_SAMPLER_NAMES)},
     "uniqueItems": True,
-    "maxItems": len(SAMPLERS),
+    "maxItems": len(SAMPLERS) + 1,
 }
 Bias = Annotated[float, Field(allow_inf_nan=True)]
 LogitBias = Annotated[
@@ -183,7 +189,7 @@ class SamplersBody(BaseModel):
     dry_sequence_breakers: list[Breaker] | None = Field(None, max_length=16, fail_fast=True)
     """Texts that end a repetition. Default: newline, colon, quote, asterisk."""
     samplers: Order | None = None
-    """The stages by name, in their order."""
+    """The stages by name, in their order. `infill` is used only where it is named."""
     logit_bias: LogitBias | None = None
     """Added to tokens' logits: by id, or pairs of id and bias; -100 and false ban."""
 

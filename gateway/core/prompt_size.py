@@ -1,6 +1,6 @@
 """The size of a prompt, as far as its bytes tell before a worker has counted its tokens. Pure."""
 
-from workers.protocol import Chat, Infill, Prompt, Tokens
+from workers.protocol import Chat, Infill, Mixed, Prompt, Tokens
 
 BYTES_PER_TOKEN = 4
 """The expected size of a token of a prompt, until a worker has counted."""
@@ -10,8 +10,11 @@ def usual_bytes(prompt: Prompt) -> int:
     """UTF-8 bytes of the texts in a prompt; token ids count as much as they usually stand for."""
     if isinstance(prompt, Tokens):
         return BYTES_PER_TOKEN * len(prompt.ids)
+    if isinstance(prompt, Mixed):
+        return sum(_part_bytes(part, BYTES_PER_TOKEN) for part in prompt.parts)
     if isinstance(prompt, Infill):
-        return len(prompt.prefix.encode()) + len(prompt.suffix.encode())
+        named = [text for file in prompt.files or () for text in file]
+        return sum(len(t.encode()) for t in (prompt.prefix, prompt.begun, prompt.suffix, *named))
     if isinstance(prompt, Chat):
         return sum(_content_bytes(message) for message in prompt.messages)
     return len(prompt.text.encode())
@@ -24,9 +27,17 @@ def least_bytes(prompt: Prompt, longest_piece: int) -> int:
     """
     if isinstance(prompt, Tokens):
         return longest_piece * len(prompt.ids)
+    if isinstance(prompt, Mixed):
+        return sum(_part_bytes(part, longest_piece) for part in prompt.parts)
+    if isinstance(prompt, Infill) and prompt.files is not None:
+        return len(prompt.begun.encode())  # the worker cuts the rest
     if isinstance(prompt, Chat):
         return sum(_content_bytes(m) for m in prompt.messages if m["role"] == "user")
     return usual_bytes(prompt)
+
+
+def _part_bytes(part: str | int, token: int) -> int:
+    return token if isinstance(part, int) else len(part.encode())
 
 
 def _content_bytes(message: dict[str, object]) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from workers.protocol import Chat, Generate, Infill, Prompt, Tokens
+from workers.protocol import Chat, Generate, Infill, Mixed, Prompt, Tokens
 
 BLOCK, GROWTH = 512, 16
 """A mark comes BLOCK bytes after the last one at most, or a GROWTH-th of the bytes so far if that
@@ -88,8 +88,12 @@ def _bytes(prompt: Prompt) -> tuple[bytes, list[int]]:
     """A prompt in the order in which templates write it, and where its messages end."""
     if isinstance(prompt, Tokens):
         return array("i", prompt.ids).tobytes(), []  # ids have 31 bits
+    if isinstance(prompt, Mixed):
+        return b"".join(map(_part, prompt.parts)), []
     if isinstance(prompt, Infill):
-        return prompt.prefix.encode() + END + prompt.suffix.encode(), []
+        files = [text for file in prompt.files or () for text in file]
+        gap = prompt.prefix + prompt.begun, prompt.suffix
+        return END.join(text.encode() for text in (*files, *gap)), []
     if not isinstance(prompt, Chat):
         return prompt.text.encode(), []
     tools = prompt.tools.tools if prompt.tools is not None else []
@@ -101,6 +105,11 @@ def _bytes(prompt: Prompt) -> tuple[bytes, list[int]]:
         if size >= REACH:
             break
     return b"".join(parts), stops
+
+
+def _part(part: str | int) -> bytes:
+    """A part of a mixed prompt; an id is told from the text of one."""
+    return part.encode() if isinstance(part, str) else END + part.to_bytes(4, "little")
 
 
 def _message(message: dict[str, object]) -> bytes:

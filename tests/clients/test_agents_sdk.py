@@ -1,8 +1,4 @@
-"""openai-agents, which speaks Responses: tools, handoffs, sessions, forms, streams.
-
-It is in no extra, for it asks for a newer client of OpenAI's than ``constraints.txt`` has:
-``pip install openai-agents`` in an environment of its own.
-"""
+"""openai-agents, which speaks Responses: tools, handoffs, sessions, forms, streams."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +9,7 @@ from pydantic import BaseModel
 
 from tests.support.server import ALIAS, ForgeServer
 
-sdk = pytest.importorskip("agents", reason="pip install openai-agents")
+sdk = pytest.importorskip("agents", reason="pip install -e .[clients]")
 pytestmark = pytest.mark.anyio
 
 

@@ -94,6 +94,25 @@ def test_every_form_of_input(
         assert same(embedding, vector)
 
 
+def test_llama_servers_forms_of_input(exact_http: httpx.Client, direct: Reference) -> None:
+    """Texts and ids in turn, objects, and all of them in one list."""
+    text = "hello there"
+    ids = direct.tokens(text)
+    rest = exact_http.post("/tokenize", json={"content": " there"}).json()["tokens"]
+    forms: list[Any] = [
+        ids,
+        ["hello", *rest],
+        {"prompt_string": text},
+        {"prompt_string": ids},
+        {"content": [{"type": "text", "text": "hello"}, {"type": "text", "text": " there"}]},
+    ]
+    expected = direct.vector(ids)
+    for form in forms:
+        (vector,) = ask(exact_http, form)
+        assert same(vector, expected), form
+    assert [same(vector, expected) for vector in ask(exact_http, [text, *forms])] == [True] * 6
+
+
 def test_floats_are_the_bytes(http: httpx.Client) -> None:
     """Base64 holds little-endian float32; JSON's numbers are exactly those."""
     for params in ({}, {"dimensions": 7}):
@@ -140,16 +159,17 @@ def test_headers(answering: httpx.Client) -> None:
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({}, "input", "required"),
-    ({"input": None}, "input", "a list of lists of token ids"),
-    ({"input": {"text": "x"}}, "input", "a list of lists of token ids"),
-    ({"input": [True]}, "input", "a list of lists of token ids"),
-    ({"input": [1.5]}, "input", "a list of lists of token ids"),
+    ({"input": None}, "input", "a list of token ids"),
+    ({"input": {"text": "x"}}, "input", "prompt_string"),
+    ({"input": {"prompt_string": "x", "content": []}}, "input.content", "at least 1 item"),
+    ({"input": [True]}, "input", "a list of token ids"),
+    ({"input": [1.5]}, "input", "a list of token ids"),
+    ({"input": ["x", 1.5]}, "input", "a list of token ids"),
+    ({"input": ["x", {"content": "x"}]}, "input.1.content", "list"),
     ({"input": ""}, "input", "at least 1 character"),
     ({"input": []}, "input", "at least 1 item"),
     ({"input": ["x", ""]}, "input.1", "at least 1 character"),
     ({"input": [[5], []]}, "input.1", "at least 1 item"),
-    ({"input": ["x", 1]}, "input.1", "string"),
-    ({"input": [1, "x"]}, "input.1", "integer"),
     ({"input": [1, -1]}, "input.1", "greater than or equal to 0"),
     ({"input": ["x"] * 2049}, "input", "at most 2048"),
     ({"input": [5, 10**6]}, "input", "not 1000000"),
@@ -169,6 +189,21 @@ def test_bad_input(front: httpx.Client, body: dict[str, Any], param: str, words:
     assert (failure.status, failure.code, failure.param) == (400, "invalid_request", param)
     assert f"'{param}'" in failure.message
     assert words in failure.message
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [
+        ({"type": "image_url", "image_url": {"url": "data:,"}}, "image_not_supported"),
+        ({"type": "input_audio", "input_audio": {"data": "AAAA"}}, "audio_not_supported"),
+        ({"type": "unknown"}, "content_not_supported"),
+        ({"type": "text"}, "content_not_supported"),
+    ],
+)
+def test_inputs_that_are_no_text(front: httpx.Client, part: dict[str, Any], code: str) -> None:
+    failure = refusal(front, {"input": ["x", {"content": [{"type": "text", "text": "a"}, part]}]})
+    assert (failure.status, failure.code) == (400, code)
+    assert failure.param == "input.1.content.1"
 
 
 @pytest.mark.parametrize("given", ["hello " * 3000, "hello " * 300_000, [5] * 2049])

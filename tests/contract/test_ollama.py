@@ -12,8 +12,8 @@ import pytest
 CHAT, GENERATE, EMBED, EMBEDDINGS = (
     f"/api/{name}" for name in ("chat", "generate", "embed", "embeddings")
 )
-GREEDY = {"temperature": 0}
-ENDLESS = {**GREEDY, "stop_token_ids": [], "ignore_eos": True}
+GREEDY: dict[str, Any] = {"temperature": 0}
+ENDLESS: dict[str, Any] = {**GREEDY, "stop_token_ids": [], "ignore_eos": True}
 CONTEXT = 2048
 """Tokens of the shared server's model."""
 WEATHER = {
@@ -110,7 +110,7 @@ def test_what_is_no_body(front: httpx.Client, content: bytes) -> None:
 
 
 def test_a_stream_is_the_whole_answer(exact_http: httpx.Client) -> None:
-    body = {"messages": [said("what is 2+2?")], "options": GREEDY}
+    body: dict[str, Any] = {"messages": [said("what is 2+2?")], "options": GREEDY}
     whole = post(exact_http, CHAT, **body)
     *chunks, last = lines(exact_http, CHAT, **body)
     assert len(chunks) > 1
@@ -126,7 +126,7 @@ def test_a_stream_is_the_whole_answer(exact_http: httpx.Client) -> None:
 
 
 def test_a_call_is_an_object(http: httpx.Client) -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "messages": [said("What is the weather in Paris?")],
         "tools": [WEATHER],
         "options": GREEDY,
@@ -153,7 +153,10 @@ def test_forms(http: httpx.Client) -> None:
         "required": ["name", "age"],
         "title": "Person",
     }
-    asked = {"messages": [said("Invent a person.")], "options": {**GREEDY, "num_predict": 200}}
+    asked: dict[str, Any] = {
+        "messages": [said("Invent a person.")],
+        "options": {**GREEDY, "num_predict": 200},
+    }
     jsonschema.validate(
         json.loads(post(http, CHAT, **asked, format=schema)["message"]["content"]), schema
     )
@@ -164,7 +167,11 @@ def test_forms(http: httpx.Client) -> None:
 
 
 def test_probabilities(http: httpx.Client) -> None:
-    asked = {"messages": [said("hi")], "options": {"num_predict": 4}, "logprobs": True}
+    asked: dict[str, Any] = {
+        "messages": [said("hi")],
+        "options": {"num_predict": 4},
+        "logprobs": True,
+    }
     found = [
         one
         for chunk in lines(http, CHAT, **asked, top_logprobs=2)
@@ -181,8 +188,12 @@ def test_probabilities(http: httpx.Client) -> None:
 
 
 def test_thoughts_of_a_model_that_has_none(answering: httpx.Client) -> None:
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        (CHAT, {"messages": [said("hi")]}),
+        (GENERATE, {"prompt": "hi"}),
+    ]
     for think in (True, "high"):
-        for path, body in ((CHAT, {"messages": [said("hi")]}), (GENERATE, {"prompt": "hi"})):
+        for path, body in bodies:
             found = post(answering, path, 400, think=think, **body)
             assert found["error"] == '"forge-tiny" does not support thinking'
             assert found["param"] == "think"
@@ -217,7 +228,12 @@ def test_a_prompt_is_a_chat_of_one_message(exact_http: httpx.Client) -> None:
 def test_a_raw_prompt_has_no_template(exact_http: httpx.Client) -> None:
     options = {**ENDLESS, "num_predict": 20}
     raw = post(exact_http, GENERATE, prompt="Once upon a time", raw=True, options=options)
-    completion = {"prompt": "Once upon a time", "max_tokens": 20, "top_k": 40, "top_p": 0.9}
+    completion: dict[str, Any] = {
+        "prompt": "Once upon a time",
+        "max_tokens": 20,
+        "top_k": 40,
+        "top_p": 0.9,
+    }
     plain = exact_http.post("/v1/completions", json={**completion, **ENDLESS}).json()
     assert raw["response"] == plain["choices"][0]["text"]
     assert "context" not in raw
@@ -256,7 +272,7 @@ def test_a_gap_needs_a_model_for_it(front: httpx.Client) -> None:
 
 
 def test_num_predict_and_num_ctx(http: httpx.Client) -> None:
-    asked = {"messages": [said("count")]}
+    asked: dict[str, Any] = {"messages": [said("count")]}
     short = post(http, CHAT, **asked, options={**ENDLESS, "num_predict": 7})
     assert (short["eval_count"], short["done_reason"]) == (7, "length")
     capped = post(http, CHAT, **asked, options={**ENDLESS, "num_ctx": 64})
@@ -356,7 +372,8 @@ def test_vectors(http: httpx.Client) -> None:
 
 
 def test_no_vectors(answering: httpx.Client) -> None:
-    for empty in ([], ""):
+    nothing: tuple[Any, ...] = ([], "")
+    for empty in nothing:
         assert post(answering, EMBED, input=empty)["embeddings"] == []
     assert post(answering, EMBEDDINGS, prompt="") == {"embedding": []}
 

@@ -167,8 +167,8 @@ EXAMPLES = [
 ]
 
 
-OTHERWISE = {"/models/unload": 409, "/api/delete": 404}
-"""Statuses of examples on a server that has one model, which stays, and nothing else."""
+OTHERWISE = {"/models/unload": 409, "/api/delete": 404, "/infill": 400}
+"""Statuses of examples on a server that has one model, which stays and does not fill in."""
 
 
 @pytest.mark.parametrize(("method", "path", "content"), EXAMPLES)
@@ -181,8 +181,10 @@ def test_examples(http: httpx.Client, method: str, path: str, content: Object) -
         http.request("DELETE", "/api/delete", json={"model": example["destination"]})
 
 
-READ = ["/health", "/metrics", "/workers", "/queue", "/v1/models", "/v1/models/{name}"]
-READ += ["/api/tags", "/api/ps"]
+READ = [
+    *("/health", "/metrics", "/workers", "/queue", "/v1/models", "/v1/models/{name}"),
+    *("/v1/health", "/props", "/slots", "/lora-adapters", "/api/tags", "/api/ps"),
+]
 
 
 @pytest.mark.parametrize("path", READ)
@@ -196,6 +198,7 @@ BODIES: list[tuple[Dialect, Object]] = [
     (CHAT, {"logprobs": True, "top_logprobs": 2, "max_tokens": 3, "timings": True}),
     (CHAT, {"n": 2, "service_tier": "flex", "max_tokens": 3}),
     (CHAT, TOOL),
+    (CHAT, {"verbose": True, "return_progress": True, "max_tokens": 3}),
     (COMPLETIONS, {"logprobs": 2, "echo": True, "max_tokens": 3, "timings": True}),
     (INFER, SCHEMA),
 ]

@@ -13,6 +13,7 @@ from tests.support.server import ALIAS, DEADLINE_S, MODEL, ForgeServer
 from tests.support.shared_servers import SharedServers
 
 FIM = {"fim_pre_token_id": 300, "fim_suf_token_id": 301, "fim_mid_token_id": 302}
+PROJECT = {"fim_rep_token_id": 303, "fim_sep_token_id": 304}
 THINKING = """\
 {%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
@@ -27,7 +28,7 @@ THINKING = """\
 def other(tmp_path_factory: pytest.TempPathFactory, shared_servers: SharedServers) -> ForgeServer:
     """The embedded model with both."""
     folder = tmp_path_factory.mktemp("other")
-    f32_copy(MODEL, folder / "other.gguf", THINKING, token_ids=FIM)
+    f32_copy(MODEL, folder / "other.gguf", THINKING, token_ids=FIM | PROJECT)
     return shared_servers("--workers", "1", "--slots", "4", model=folder / "other.gguf")
 
 
@@ -74,6 +75,111 @@ def test_bad_infill(http: httpx.Client, change: dict[str, Any], param: str) -> N
     body = {"prompt": "a", "suffix": "b", **change}
     failure = COMPLETIONS.refusal(http.post(COMPLETIONS.path, json=body))
     assert (failure.status, failure.param) == (400, param)
+
+
+def ids(http: httpx.Client, text: str) -> list[int]:
+    """The tokens of a text in which control tokens are mere text."""
+    answer = http.post("/tokenize", json={"content": text, "parse_special": False})
+    found: list[int] = answer.json()["tokens"]
+    return found
+
+
+GAP: dict[str, Any] = {
+    "input_prefix": "def add(a, b):\n<|im_end|>",
+    "input_suffix": "\n\nprint(add(2, 3))\n",
+    "prompt": "    return ",
+    "input_extra": [
+        {"text": "int a;\n", "filename": "a.h", "time": [1, 2]},
+        {"text": "a nameless one\n"},
+    ],
+}
+GREEDY: dict[str, Any] = {"n_predict": 8, "temperature": 0}
+
+
+def test_a_gap_in_a_project(http: httpx.Client) -> None:
+    """The tokens are llama-server's, in its order: the same prompt given as ids says the same."""
+    expected = [
+        *(303, *ids(http, "myproject\n")),
+        *(304, *ids(http, "a.h\n"), *ids(http, "int a;\n")),
+        *(304, *ids(http, "tmp\n"), *ids(http, "a nameless one\n")),
+        *(304, *ids(http, "filename\n")),
+        *(300, *ids(http, GAP["input_prefix"]), *ids(http, "    return ")),
+        *(301, *ids(http, GAP["input_suffix"]), 302),
+    ]
+    filled = http.post("/infill", json=GAP | GREEDY)
+    assert filled.status_code == 200, filled.text
+    same = http.post("/completion", json={"prompt": expected, **GREEDY}).json()
+    body = filled.json()
+    assert body["tokens_evaluated"] == len(expected)
+    assert (body["content"], body["prompt"]) == (same["content"], same["prompt"])
+    assert body.keys() == same.keys()
+
+
+def test_a_gap_too_large_for_the_context_is_cut(http: httpx.Client) -> None:
+    extra = [{"text": f"line {at}\n" * 200} for at in range(40)]
+    long = {"input_prefix": "x = 1\n" * 4000, "input_suffix": "y = 2\n" * 4000}
+    answer = http.post("/infill", json={**GAP, **long, **GREEDY, "input_extra": extra})
+    assert answer.status_code == 200, answer.text
+    n_ctx = http.get("/props").json()["default_generation_settings"]["n_ctx"]
+    assert n_ctx // 2 < answer.json()["tokens_evaluated"] <= n_ctx - GREEDY["n_predict"]
+    assert answer.json()["tokens_predicted"] > 0
+
+
+def test_an_editor_warms_the_cache(http: httpx.Client) -> None:
+    """As llama.vim does: no token, no sampler, no field; the next request starts from it."""
+    chunks = {"input_extra": [{"text": "some file of the project\n" * 20, "filename": "w.py"}]}
+    warm = {
+        **chunks,
+        "input_prefix": "",
+        "input_suffix": "",
+        "prompt": "",
+        "n_predict": 0,
+        "temperature": 0.0,
+        "samplers": [],
+        "stream": False,
+        "cache_prompt": True,
+        "t_max_prompt_ms": 1,
+        "t_max_predict_ms": 1,
+        "response_fields": [""],
+    }
+    answer = http.post("/infill", json=warm)
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert "x-ignored-parameters" not in answer.headers
+    wanted: dict[str, Any] = {
+        **chunks,
+        "input_prefix": "a = ",
+        "input_suffix": "\n",
+        "prompt": "",
+        "n_predict": 4,
+        "samplers": ["top_k", "top_p", "infill"],
+        "top_k": 40,
+        "top_p": 0.99,
+        "n_indent": 0,
+        "response_fields": ["content", "timings/cache_n", "tokens_cached", "truncated"],
+    }
+    found = http.post("/infill", json=wanted).json()
+    assert found.keys() == set(wanted["response_fields"])
+    assert found["timings/cache_n"] > 60
+    assert found["truncated"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"input_prefix": None}, "input_prefix"),
+        ({"input_suffix": 5}, "input_suffix"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"input_extra": {}}, "input_extra"),
+        ({"input_extra": [{}]}, "input_extra.0.text"),
+        ({"input_extra": [{"filename": 123, "text": "abc"}]}, "input_extra.0.filename"),
+        ({"input_extra": [{"text": 5}]}, "input_extra.0.text"),
+        ({"samplers": ["infill", "infill"]}, "samplers"),
+    ],
+)
+def test_a_bad_gap(http: httpx.Client, change: dict[str, Any], param: str) -> None:
+    answer = http.post("/infill", json={**GAP, **change})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
 
 
 def message(http: httpx.Client, **params: Any) -> dict[str, Any]:

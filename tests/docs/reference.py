@@ -20,6 +20,7 @@ from gateway.api.body import SamplingBody
 from gateway.api.embeddings import EmbeddingBody
 from gateway.api.field_table import ROWS, Below, Row
 from gateway.api.infer import InferBody
+from gateway.api.llama_server.body import InfillBody, LlamaCompletionBody
 from gateway.api.messages.body import MessagesBody
 from gateway.api.ollama.options import Options
 from gateway.api.openai.chat import ChatBody
@@ -63,6 +64,8 @@ def parameters_table() -> str:
         "messages": MessagesBody,
         "Ollama's `options`": Options,
         "/infer": InferBody,
+        "/completion": LlamaCompletionBody,
+        "/infill": InfillBody,
     }
     kinds = {name: _kinds(body) for name, body in bodies.items()}
     names = sorted({name for each in kinds.values() for name in each})

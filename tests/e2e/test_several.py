@@ -20,6 +20,7 @@ from tests.conftest import Start
 from tests.support.dialects import CHAT
 from tests.support.encoder import encoder
 from tests.support.server import DEADLINE_S, MODEL, ForgeServer, eventually, gone
+from tests.support.thinking import THINKS
 from tests.support.traffic import ENDLESS, Hanging
 
 SHARED = """
@@ -83,6 +84,38 @@ def test_other_names(start_server: Start, tmp_path: Path) -> None:
     assert chat(server, "gpt-5").status_code == 404
     assert states(server).keys() == {"one", "two", "main"}
     assert server.get("/v1/models/main")["id"] == "main"
+
+
+def test_limits_of_thoughts_and_llama_servers_metrics(start_server: Start, tmp_path: Path) -> None:
+    """The limit of all models, one of a model's own, and a request's."""
+    (tmp_path / "think.jinja").write_text(THINKS)
+    text = SHARED + tables("usual", "none", "free")
+    text = text.replace("[models.none]\n", "[models.none]\nreasoning-budget = 0\n")
+    text = text.replace("[models.free]\n", "[models.free]\nreasoning-budget = -1\n")
+    text = f"chat-template-file = '{tmp_path}/think.jinja'\nreasoning-budget = 6\n" + text
+    server = start_server("--llamacpp-metrics", *config(tmp_path, text), model=None)
+
+    def said(model: str, **params: Any) -> tuple[str, str]:
+        answer = chat(server, model, max_tokens=30, ignore_eos=True, **params).json()
+        assert answer["usage"]["completion_tokens"] == 30
+        message = answer["choices"][0]["message"]
+        return message.get("reasoning_content", ""), message["content"]
+
+    whole, nothing = said("free")
+    assert (bool(whole), nothing) == (True, "")
+    thought, content = said("usual")
+    assert whole.startswith(thought)
+    assert 0 < len(thought) < len(whole)
+    assert content
+    assert said("free", thinking_budget_tokens=6) == (thought, content)
+    assert said("none", thinking_budget_tokens=6) == (thought, content)
+    assert said("none")[0] == ""
+    metrics = httpx.get(server.url + "/metrics", timeout=DEADLINE_S).text
+    found = dict(line.split() for line in metrics.splitlines() if line.startswith("llamacpp:"))
+    assert float(found["llamacpp:tokens_predicted_total"]) == 150
+    assert 0 < float(found["llamacpp:n_decode_total"]) < 150, "the end of a thought is one step"
+    assert float(found["llamacpp:n_busy_slots_per_decode"]) == 1
+    assert found["llamacpp:requests_processing"] == "0.0"
 
 
 def test_two_alternate_where_there_is_room_for_one(start_server: Start, tmp_path: Path) -> None:

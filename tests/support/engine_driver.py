@@ -148,6 +148,8 @@ class Outcome:
     texts: list[str] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
     echo: Delta | None = None
+    prompt: str | None = None
+    progress: list[int] = field(default_factory=list)
     reason: str | None = None
     failure: Failed | None = None
     parked: int = 0
@@ -253,6 +255,12 @@ class Driver:
                 assert outcome.started is not None
                 assert outcome.ids == event.ids == []
                 outcome.echo = event
+            elif isinstance(event, Delta) and event.extra is not None and event.extra.prompt:
+                assert (outcome.prompt, outcome.ids, event.ids) == (None, [], [])
+                outcome.prompt = event.extra.prompt
+            elif isinstance(event, Delta) and event.extra is not None and event.extra.progress:
+                assert outcome.ids == event.ids == []
+                outcome.progress.append(event.extra.progress)
             elif isinstance(event, Delta | Finished):
                 assert outcome.started is not None or event.ids == []
                 outcome.ids += event.ids

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from workers.chat_format import OutputParser, ParsedOutput, together
 from workers.output.detokenizer import IncrementalDetokenizer, StopFilter
+from workers.output.line_limits import LineLimits
 
 NOTHING = ParsedOutput("", "", [])
 
@@ -34,17 +35,27 @@ class AnswerText:
         voice: Voice | None,
         stops: Sequence[str],
         ends: Sequence[str],
+        lines: LineLimits | None = None,
     ) -> None:
-        """``pieces``: the bytes of each token; ``ends``: texts that end the model's turn."""
+        """``pieces``: the bytes of each token; ``ends``: texts that end the model's turn.
+
+        ``lines``: where a line may end an answer that is text alone.
+        """
         self._pieces = pieces
         self._voice = voice
         self._text = IncrementalDetokenizer(ends if voice is not None else [*stops, *ends])
         self._content = StopFilter(stops if voice is not None else ())
+        self._lines = lines
 
     @property
     def stopped(self) -> bool:
         """Return whether the end was met."""
         return self._text.stopped or self._content.stopped
+
+    @property
+    def cut(self) -> bool:
+        """Return whether a line ended the answer."""
+        return self._lines is not None and self._lines.stopped
 
     @property
     def met(self) -> str | None:
@@ -92,6 +103,8 @@ class AnswerText:
 
     def _split(self, text: str, *, stops: bool) -> ParsedOutput:
         if self._voice is None:
+            if text and self._lines is not None:
+                text = self._lines.push(text)
             return ParsedOutput(text, "", []) if text else NOTHING
         found = self._voice.parser.push(text) if text else NOTHING
         content = self._content.push(found.content, look=stops) if found.content else ""

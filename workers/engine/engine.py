@@ -135,10 +135,13 @@ class Engine:
                 sequence.started = True
                 cached = min(sequence.computed, sequence.prompt_tokens)
                 request = sequence.request
-                told = sequence.prompt if request.params.tells_prompt else []
+                told = sequence.prompt if request.params.prompt_ids else []
                 self._events.append(
                     Started(request.id, request.attempt, sequence.prompt_tokens, cached, told)
                 )
+                if sequence.shown is not None:
+                    self._tell(sequence, Extra(prompt=sequence.shown))
+                    sequence.shown = None
             self._echo(sequence)
 
     def _echo(self, sequence: EngineSequence) -> bool:
@@ -146,10 +149,15 @@ class Engine:
         request, echo = sequence.request, sequence.take_echo()
         if echo is not None:
             self._events.append(Delta(request.id, request.attempt, [], echo.text, echo.extra))
-        over = sequence.max_tokens == 0 and not sequence.scoring
+        over = sequence.max_tokens == 0 and not (sequence.scoring or sequence.reads)
         if over:
             self._finish(sequence, "length", [], "")
         return over
+
+    def _tell(self, sequence: EngineSequence, extra: Extra) -> None:
+        """Tell what is no part of the answer."""
+        request = sequence.request
+        self._events.append(Delta(request.id, request.attempt, [], "", extra))
 
     def _finish(
         self,
@@ -283,11 +291,19 @@ class Engine:
                     continue
             if sequence.computed < sequence.known:
                 self._prefilled += count
+                if sequence.request.params.tell_progress and sequence.computed:
+                    told = min(sequence.computed, sequence.prompt_tokens)
+                    self._tell(sequence, Extra(progress=told))
                 continue
             self.scheduler.clear(sequence)
             self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
             drafted, last = len(sequence.drafts), row
             row += drafted
+            if sequence.max_tokens == 0:
+                if drafted:
+                    self._kv.cut(sequence.resident, sequence.computed)
+                self._finish(sequence, "length", [], "")
+                continue
             try:
                 found = sequence.advance(self._context, last)
             except BiasedAway as error:

@@ -1,38 +1,27 @@
 """One generation: the tokens that are known, and how many of them are computed."""
 
 import math
+import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from workers.chat_format import ParsedOutput, together
 from workers.engine.answer_text import NOTHING, AnswerText, Voice
+from workers.engine.new_tokens import NO_TOKENS, NewTokens
 from workers.kv.kv import ResidentSequence
 from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import BiasedAway, ConstraintFailed, Guide, allows, without
 from workers.output.echo import Echo
+from workers.output.line_limits import LineLimits
 from workers.output.thought_budget import ThoughtBudget
 from workers.planning.prompt_lookup import PromptLookup
-from workers.protocol import Drafts, Extra, Generate, Logprob, TokenChance
+from workers.protocol import Drafts, Extra, Generate, GenerationParams, Logprob, TokenChance
 from workers.sampling.logprobs import LogprobReader
 
 FORESEEN = 256
 """Tokens of its answer that a sequence is given room for when cells are divided."""
-
-
-class NewTokens(NamedTuple):
-    """The results of a step for one sequence."""
-
-    ids: list[int]
-    text: str
-    extra: Extra | None
-    reason: str | None
-    """Why the generation ends, if so."""
-    drafts: Drafts | None = None
-    kept: int = 0
-    """Drafts that came true: they have cells."""
 
 
 class EngineSequence:
@@ -55,13 +44,14 @@ class EngineSequence:
         borders: Sequence[int] = (),
         lookup: PromptLookup | None = None,
         budget: ThoughtBudget | None = None,
+        shown: str | None = None,
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
         ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
         model's template ends a turn, where no token does. ``borders``: after how many tokens of
         the prompt other prompts are likely to part from it. ``lookup``: knows the prompt.
-        ``budget``: closes its thought.
+        ``budget``: closes its thought. ``shown``: the prompt's text, if that is to be told.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
@@ -72,6 +62,8 @@ class EngineSequence:
         """What it computed, while it is paused."""
         self.begun = 0
         """Tokens that were computed when it last got cells."""
+        self.shown = shown
+        """The prompt's text, until it is told."""
         self.started = False
         """True if the gateway was told that it took a slot."""
         self._model = model
@@ -99,7 +91,9 @@ class EngineSequence:
             token for token, bias in request.params.sampling.logit_bias if bias == -math.inf
         ]
         turn_ends = () if self._ignore_eos else ends
-        self._text = AnswerText(model.pieces, voice, request.params.stop, turn_ends)
+        self._text = AnswerText(
+            model.pieces, voice, request.params.stop, turn_ends, _line_limits(request.params)
+        )
         self._budget = budget
         if budget is not None:
             budget.begin(thinking=self._text.thinking, fits=self._fits)
@@ -150,6 +144,11 @@ class EngineSequence:
     def scoring(self) -> bool:
         """Return whether it is yet to be found out how likely the prompt's tokens were."""
         return self._echo is not None and self._echo.lacks is not None
+
+    @property
+    def reads(self) -> bool:
+        """Return whether its prompt is to be computed for its own sake, and is not yet."""
+        return self.request.params.compute_prompt and self.lacks > 0
 
     @property
     def shares(self) -> bool:
@@ -232,6 +231,10 @@ class EngineSequence:
             context.allow(row, self._open(self._guide.allowed()))
         elif self.sampled < self._least and self._ends:
             context.ban(row, list(self._ends))
+        wanted = self.request.params.logprobs
+        if wanted is not None and self.request.params.final_logprobs:
+            token, own, top = sampler.sample_told(context, row, self.sampled, wanted)
+            return token, self._told(token, own, top)
         token = sampler.sample(context, row, self.sampled)
         return token, None if reader is None else self._logprob(token, reader)
 
@@ -248,10 +251,14 @@ class EngineSequence:
         return context.logprobs(row, self.request.params.logprobs or 0)
 
     def _logprob(self, token: int, reader: LogprobReader) -> Logprob:
+        return self._told(token, reader.of(token), reader.top)
+
+    def _told(self, token: int, own: float, top: list[tuple[int, float]]) -> Logprob:
+        """Return a token and the likeliest ones with their log probabilities."""
         shown = self._model.shown
-        chosen = TokenChance(token, shown(token), reader.of(token))
         return Logprob(
-            chosen, [TokenChance(id_, shown(id_), logprob) for id_, logprob in reader.top]
+            TokenChance(token, shown(token), own),
+            [TokenChance(id_, shown(id_), logprob) for id_, logprob in top],
         )
 
     @property
@@ -269,7 +276,7 @@ class EngineSequence:
 
         Those that would end the answer, or that its form forbids, are in vain.
         """
-        lookup, most = self.lookup, min(count, self.max_tokens - self.sampled - 1)
+        lookup, most = self.lookup, max(0, min(count, self.max_tokens - self.sampled - 1))
         found = [] if lookup is None else lookup.draft(most)
         end = next((at for at, token in enumerate(found) if token in self._ends), len(found))
         if self._guide is not None and end:
@@ -288,7 +295,7 @@ class EngineSequence:
         """
         drafts, self.drafts = self.drafts, []
         predicted = bool(drafts) and self.lookup is not None and self.lookup.predicted
-        whole, same = NewTokens([], "", None, None), 0
+        whole, same = NO_TOKENS, 0
         while whole.reason is None and same == len(whole.ids):
             try:
                 found = self.append(*self.choose(context, row + same))
@@ -296,7 +303,7 @@ class EngineSequence:
                 if not whole.ids:
                     raise
                 break
-            whole = _together(whole, found)
+            whole = whole.then(found)
             while same < min(len(drafts), len(whole.ids)) and drafts[same] == whole.ids[same]:
                 same += 1
         self.unsampled = max(0, self.lacks - same - 1)
@@ -357,6 +364,8 @@ class EngineSequence:
         if self._guide is not None:
             self._guide.take(token)
         found = self._hear(token, stops=self.sampled > self._least)
+        if self._text.cut:
+            return found, "length"
         if self._text.stopped or (self._guide is not None and self._guide.done):
             return found, "stop"
         return found, "length" if self.sampled >= self.max_tokens else None
@@ -374,19 +383,11 @@ class EngineSequence:
             self._sampler = None
 
 
-def _together(first: NewTokens, second: NewTokens) -> NewTokens:
-    """Return the results of two tokens as those of one step."""
-    if not first.ids:
-        return second
-    extra = first.extra or second.extra
-    if first.extra is not None and second.extra is not None:
-        parts = [
-            ParsedOutput("", each.reasoning, each.calls) for each in (first.extra, second.extra)
-        ]
-        _, reasoning, calls = together(*parts)
-        extra = Extra(reasoning, calls, [*first.extra.logprobs, *second.extra.logprobs])
-    ids = [*first.ids, *second.ids]
-    return NewTokens(ids, first.text + second.text, extra, second.reason)
+def _line_limits(params: GenerationParams) -> LineLimits | None:
+    """Return what lets a line end the answer, if the request wants that."""
+    if not params.indent and not params.line_limit_ms:
+        return None
+    return LineLimits(params.indent, params.line_limit_ms, lambda: time.perf_counter() * 1000)
 
 
 Chunk = tuple[EngineSequence, int]

@@ -15,7 +15,7 @@ from workers.llama.context import (
     geometries,
 )
 from workers.llama.library import LoadFailed, initialise, readable
-from workers.llama.model import FIMTokens, Model
+from workers.llama.model import Model
 from workers.llama.quantize import Packing, ShrinkFailed, shrink
 from workers.llama.sizes import Planner
 
@@ -25,7 +25,6 @@ __all__ = [
     "Context",
     "EmbeddingContext",
     "EmbeddingShape",
-    "FIMTokens",
     "LoadFailed",
     "Model",
     "Packing",

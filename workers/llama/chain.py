@@ -1,5 +1,6 @@
 """A request's chain of samplers."""
 
+import ctypes
 import math
 from collections.abc import Collection
 
@@ -9,6 +10,7 @@ from workers.llama.context import Context
 from workers.llama.model import Model
 from workers.protocol import Sampling
 from workers.sampling.dry import Repetitions
+from workers.sampling.logprobs import FLOOR, left
 from workers.sampling.stages import RENEWED, Stage, draw_seed, stages
 
 
@@ -56,6 +58,12 @@ class Sampler:
                 return llama_cpp.llama_sampler_init_xtc(chance, threshold, int(keep), seed)
             case "top_p" | "min_p" | "typ_p":
                 return _CUTS[stage.name](given[0], int(given[1]))
+            case "infill":
+                # Of a vocabulary without an end llama.cpp would choose the token -1.
+                if not self._model.eog:
+                    return _biases(n_vocab, [])
+                vocab = llama_cpp.llama_model_get_vocab(self._model.handle)
+                return llama_cpp.llama_sampler_init_infill(vocab)
             case "dist":
                 seed = draw_seed(self._sampling.seed, position)
                 return llama_cpp.llama_sampler_init_dist(seed)
@@ -73,6 +81,35 @@ class Sampler:
         if self._repetitions is not None:
             self._repetitions.accept(token)
         return token
+
+    def sample_told(
+        self, context: Context, row: int, position: int, top: int
+    ) -> tuple[int, float, list[tuple[int, float]]]:
+        """Sample as :meth:`sample` does, and return what the stages left, too.
+
+        Returns the token, its log probability among those that were left, and the ``top``
+        likeliest of these with theirs, best first.
+        """
+        if self._stages[-1].name == "greedy":
+            token = self.sample(context, row, position)
+            return token, 0.0, [(token, 0.0)][:top]
+        self._renew(position)
+        candidates = context.candidates(row)
+        rows = llama_cpp.llama_token_data_array(
+            data=candidates.ctypes.data_as(llama_cpp.llama_token_data_p),
+            size=len(candidates),
+            selected=-1,
+            sorted=False,
+        )
+        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(rows))
+        token = int(candidates["id"][rows.selected])
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        if self._repetitions is not None:
+            self._repetitions.accept(token)
+        kept = candidates[: rows.size]
+        chances, best = left(kept["logit"], top)
+        own = max(FLOOR, float(chances[rows.selected]))
+        return token, own, [(int(kept["id"][at]), float(chances[at])) for at in best]
 
     def _renew(self, position: int) -> None:
         """Renew the stages that depend on ``position``; a chain changes only at its end."""

@@ -16,6 +16,8 @@ from workers.planning.geometry import Geometries, Geometry
 from workers.protocol import WorkerSpec
 from workers.sampling.logprobs import LogprobReader
 
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+"""llama.cpp's struct of a token that may be chosen."""
 CACHE_TYPES = {
     "f32": llama_cpp.GGML_TYPE_F32,
     "f16": llama_cpp.GGML_TYPE_F16,
@@ -199,6 +201,14 @@ class Context:
         if banned:
             logits[banned] = -np.inf
         return int(logits.argmax())
+
+    def candidates(self, row: int) -> NDArray[np.void]:
+        """Return all tokens with their logits after a batch row, as samplers in C read them."""
+        logits = self.logits(row)
+        found = np.zeros(len(logits), CANDIDATE)
+        found["id"] = np.arange(len(logits))
+        found["logit"] = logits
+        return found
 
     def logprobs(self, row: int, top: int) -> LogprobReader:
         """Return the logprobs of tokens after batch row ``row``, and the ``top`` likeliest.

@@ -3,7 +3,6 @@
 import ctypes
 import functools
 import os
-from typing import NamedTuple
 
 import llama_cpp
 from llguidance import LLTokenizer, TokenizerWrapper
@@ -11,18 +10,11 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
 from workers.llama.tokenizer import Tokenizer
+from workers.planning.infill import FIMTokens
 from workers.protocol import ModelInfo, WorkerSpec
 from workers.template.chat_template import NAMED, joined
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-
-
-class FIMTokens(NamedTuple):
-    """The tokens before the prefix, before the suffix and before the text to be filled in."""
-
-    pre: int
-    suf: int
-    mid: int
 
 
 class Model:
@@ -142,9 +134,13 @@ class Model:
             llama_cpp.llama_vocab_fim_pre,
             llama_cpp.llama_vocab_fim_suf,
             llama_cpp.llama_vocab_fim_mid,
+            llama_cpp.llama_vocab_fim_rep,
+            llama_cpp.llama_vocab_fim_sep,
         )
-        tokens = FIMTokens(*(int(getter(self._vocab)) for getter in getters))
-        return tokens if min(tokens) >= 0 else None
+        pre, suf, mid, rep, sep = (int(getter(self._vocab)) for getter in getters)
+        if min(pre, suf, mid) < 0:
+            return None
+        return FIMTokens(pre, suf, mid, rep if rep >= 0 else None, sep if sep >= 0 else None)
 
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
@@ -185,6 +181,9 @@ class Model:
             longest_piece=max(map(len, self.pieces), default=1) or 1,
             n_embd=self.n_embd,
             infills=self.fim is not None,
+            chat_template=self.chat_template or "",
+            bos_token=self.special_text("bos"),
+            eos_token=self.special_text("eos"),
         )
 
 

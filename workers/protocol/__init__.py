@@ -65,6 +65,7 @@ from workers.protocol.messages import ToWorker as ToWorker
 from workers.protocol.messages import Violated as Violated
 from workers.protocol.overflow import longest_prompt as longest_prompt
 from workers.protocol.overflow import overflow_message as overflow_message
+from workers.protocol.params import INFILL_SAMPLER as INFILL_SAMPLER
 from workers.protocol.params import SAMPLERS as SAMPLERS
 from workers.protocol.params import STRICT_SCHEMA as STRICT_SCHEMA
 from workers.protocol.params import Constraint as Constraint
@@ -76,6 +77,7 @@ from workers.protocol.params import JsonSchema as JsonSchema
 from workers.protocol.params import Sampling as Sampling
 from workers.protocol.prompts import Chat as Chat
 from workers.protocol.prompts import Infill as Infill
+from workers.protocol.prompts import Mixed as Mixed
 from workers.protocol.prompts import Prompt as Prompt
 from workers.protocol.prompts import Text as Text
 from workers.protocol.prompts import Tokens as Tokens

@@ -83,6 +83,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """True: it has tokens for a gap between two texts."""
     notes: list[str] = []
     """Hints for the operator, a line each."""
+    chat_template: str = ""
+    """Its source, the operator's or the model's own; "" if there is none."""
+    bos_token: str = ""
+    """The name of the token with which a text begins; "" if there is none."""
+    eos_token: str = ""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -156,6 +161,10 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     """True if text and logprobs are the prompt's."""
     vector: bytes = b""
     """An embedding: little-endian float32, of length 1."""
+    prompt: str = ""
+    """The text of the prompt, if it is asked for."""
+    progress: int = 0
+    """Tokens of the prompt that are computed or were cached, if it is asked for: not yet all."""
 
 
 class Drafts(msgspec.Struct, frozen=True, array_like=True):

@@ -42,6 +42,8 @@ SAMPLERS = (
     "temperature",
 )
 """The stages of a request by llama-server's names, in its default order."""
+INFILL_SAMPLER = "infill"
+"""Another stage, which is used only where a request names it: it ends a filling early."""
 
 
 class Dry(msgspec.Struct, frozen=True, array_like=True):
@@ -130,8 +132,23 @@ class GenerationParams(msgspec.Struct, frozen=True):
     cut_after: int | None = None
     """Of a prompt that is too long: so many of its first tokens stay, and those after them go until
     the rest has room; None: it is refused."""
-    tells_prompt: bool = False
+    prompt_ids: bool = False
     """True: ``Started`` brings the prompt's tokens."""
+    final_logprobs: bool = False
+    """True if log probabilities are those among the candidates that the sampling left."""
+    text_biases: tuple[tuple[str, float], ...] = ()
+    """As ``sampling.logit_bias``, for each token of these texts."""
+    indent: int = 0
+    """A line of the answer after the first that begins with fewer blanks ends it, and is cut."""
+    line_limit_ms: int = 0
+    """The first line that ends after so much time since the first token ends the answer; 0: no
+    limit."""
+    compute_prompt: bool = False
+    """True: the prompt is computed for requests to come, even if no token is wanted."""
+    tell_prompt: bool = False
+    """True if the text of the prompt is wanted, with the names of its control tokens."""
+    tell_progress: bool = False
+    """True if it is to be told how much of the prompt is computed."""
     thought_limit: int | None = None
     """Tokens after which a thought is closed; None: it has no limit of its own."""
     thought_end: str = ""

@@ -49,11 +49,22 @@ class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
     ids: list[int]
 
 
+class Mixed(msgspec.Struct, frozen=True, tag="mixed"):
+    """A prompt of texts and token ids in turn; ids are checked against the vocabulary."""
+
+    parts: list[str | int]
+    """What the model wants before a prompt is put before a text that comes first, and only that."""
+
+
 class Infill(msgspec.Struct, frozen=True, tag="infill"):
     """The text before and after the one that is wanted, for models with FIM tokens."""
 
     prefix: str
     suffix: str
+    begun: str = ""
+    """The beginning of the wanted text, which follows the prefix; control tokens count in it."""
+    files: list[tuple[str, str]] | None = None
+    """Names and texts of other files of a project. None: it is about no project, and is not cut."""
 
 
-Prompt = Chat | Text | Tokens | Infill
+Prompt = Chat | Text | Tokens | Mixed | Infill

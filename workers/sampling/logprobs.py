@@ -34,6 +34,15 @@ class LogprobReader:
         return min(0.0, max(FLOOR, float(self._logits[token]) - self._norm))
 
 
+def left(logits: NDArray[np.float32], top: int) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the log probabilities among candidates that samplers left, and the places of the
+    ``top`` likeliest; those without a chance are in no place."""
+    shifted = logits.astype(np.float64) - float(logits.max())
+    found = shifted - math.log(np.exp(shifted).sum())
+    best = np.argsort(-found, kind="stable")[:top]
+    return found, [int(at) for at in best if found[at] > FLOOR]
+
+
 def likeliest(logits: NDArray[np.float32], count: int) -> list[int]:
     """The ``count`` tokens of the largest logits, best first, the smaller id first among equals."""
     if count <= 0:

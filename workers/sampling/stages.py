@@ -7,7 +7,7 @@ happened, and no random state has to travel.
 
 from dataclasses import dataclass
 
-from workers.protocol import SAMPLERS, Sampling
+from workers.protocol import INFILL_SAMPLER, SAMPLERS, Sampling
 
 _MASK = (1 << 64) - 1
 TINY = 1e-6
@@ -17,6 +17,9 @@ gets the same chance, or none."""
 
 REPEAT_LAST_N = 64
 """llama-server's default for ``repeat_last_n``."""
+MOST_FILLING = 128
+"""Candidates that the infill stage compares with each other, at quadratic cost: it takes away all
+that are less likely than one in five, so those behind the likeliest are of no account."""
 POSSIBLE = 1e-30
 """What typical_p would take the logarithm of must not be 0: to be so far behind the best is to be
 impossible."""
@@ -121,6 +124,8 @@ def _cut(name: str, sampling: Sampling) -> list[Stage]:
         return [Stage("min_p", (sampling.min_p, keep))]
     if name == "xtc" and sampling.xtc_probability > 0 and sampling.xtc_threshold <= 0.5:
         return [Stage("xtc", (sampling.xtc_probability, sampling.xtc_threshold, keep))]
+    if name == INFILL_SAMPLER:
+        return [Stage("top_k", (MOST_FILLING,)), Stage("infill")]
     return []
 
 

@@ -141,7 +141,7 @@ class GenerateWriter(AnswerWriter):
     def _rest(self) -> Mapping[str, Any]:
         """Return the tokens so far, for a client that goes on with them."""
         (sequence,) = self._ticket.sequences
-        if sequence.started is None or not sequence.job.params.tells_prompt:
+        if sequence.started is None or not sequence.job.params.prompt_ids:
             return {}
         return {"context": [*sequence.started.prompt, *sequence.ids]}
 

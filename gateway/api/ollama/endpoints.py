@@ -174,7 +174,7 @@ class Ollama:
             logprobs=given.alternatives(),
             context=options.context(),
             cut_after=None if given.truncate is False else options.kept(),
-            tells_prompt=isinstance(given, OllamaGenerateBody) and isinstance(prompt, Chat),
+            prompt_ids=isinstance(given, OllamaGenerateBody) and isinstance(prompt, Chat),
             keep_alive=given.keep_alive,
         )
         return self._service.submit(request, job, served)

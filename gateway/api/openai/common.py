@@ -11,6 +11,7 @@ from starlette.responses import Response
 from gateway import __version__
 from gateway.api.body import SamplingBody
 from gateway.api.nested import Nested
+from gateway.api.openai.asides import Asides, beside
 from gateway.api.openai.errors import error_body, error_response
 from gateway.api.other_names import CompletionNames
 from gateway.api.reply import Completion, llama_timings
@@ -53,6 +54,10 @@ class OpenAIBody(SamplingBody):
     """A priority in OpenAI's words: flex is batch, priority urgent."""
     timings: bool | None = None
     """True: the answer ends with llama-server's timings."""
+    return_progress: bool | None = None
+    """True: a stream tells how much of the prompt is computed, as in llama-server."""
+    verbose: bool | None = None
+    """True: the prompt and all settings are told, too, under `__verbose`, as in llama-server."""
 
     others: SkipJsonSchema[CompletionNames | None] = None
     others_type = CompletionNames
@@ -70,6 +75,12 @@ class OpenAIBody(SamplingBody):
     def predicted(self) -> str:
         """Return a text that the answer may resemble; "" if there is none."""
         return ""
+
+    def further_params(self) -> dict[str, Any]:
+        return {
+            "tell_prompt": bool(self.verbose),
+            "tell_progress": bool(self.stream and self.return_progress),
+        }
 
     @property
     def wants_usage(self) -> bool:
@@ -94,8 +105,12 @@ class Envelope(ABC):
     kind: str
     chunk_kind: str
 
-    def __init__(self, ticket: Ticket, model: str, given: OpenAIBody) -> None:
+    def __init__(
+        self, ticket: Ticket, model: str, given: OpenAIBody, asides: Asides | None = None
+    ) -> None:
+        """``asides``: what is told beside, if anything is."""
         self._ticket = ticket
+        self._asides = asides
         self._open = len(ticket.sequences)
         """Choices that a stream has not finished yet."""
         self._wants_usage = given.wants_usage
@@ -127,7 +142,7 @@ class Envelope(ABC):
         answer = {**self._fields, "choices": choices, "usage": self._ticket.usage.openai()}
         if self._wants_timings:
             answer["timings"] = llama_timings(self._ticket)
-        return answer
+        return answer if self._asides is None else answer | self._asides.whole(completions)
 
     @abstractmethod
     def _choice(self, index: int, completion: Completion) -> Any:
@@ -150,18 +165,28 @@ class Envelope(ABC):
     def event(self, event: ClientEvent) -> bytes:
         index = self._ticket.index(event)
         if isinstance(event, Started):
-            return self._chunk(self._first(index))
+            return self._chunk(self._first(index)) + self._before(index, event)
         data = b""
-        if event.extra is not None:
+        if event.extra is not None and beside(event.extra):
+            pass
+        elif event.extra is not None:
             data = self._chunk(self._piece(index, event.text, event.extra))
         elif event.text and self._usage_always:
             data = self._chunk(self._piece(index, event.text, None))
         elif event.text:
             before, after = self._frame(index)
             data = before + orjson.dumps(event.text) + after
+        more = None if self._asides is None else self._asides.last(event)
+        if self._asides is not None:
+            data = self._before(index, event) + data
         if isinstance(event, Delta):
             return data
-        return data + self._end(self._last(index, event.reason))
+        return data + self._end(self._last(index, event.reason), more)
+
+    def _before(self, index: int, event: ClientEvent) -> bytes:
+        """Return the chunk that tells beside what comes before an event, if there is one."""
+        more = {} if self._asides is None else self._asides.before(event)
+        return self._chunk(self._piece(index, "", None), more) if more else b""
 
     def _frame(self, index: int) -> tuple[bytes, bytes]:
         """Nearly all chunks of a stream differ in their text alone: the rest is written once."""
@@ -182,21 +207,24 @@ class Envelope(ABC):
             tail = tail.removesuffix(b"}\n\n") + b"," + orjson.dumps(more)[1:] + b"\n\n"
         return self._head + orjson.dumps(choice) + tail
 
-    def _end(self, choice: Any) -> bytes:
+    def _end(self, choice: Any, more: dict[str, Any] | None) -> bytes:
         """Return the last chunk of a choice, and of the last one, what ends the stream.
 
         A chunk without choices comes only where the usage is asked for: clients trip over it.
+        ``more``: further fields of the choice's chunk.
         """
         self._open -= 1
         if self._open:
-            return self._chunk(choice)
+            return self._chunk(choice, more)
         last: dict[str, Any] = {}
         if self._wants_timings:
             last["timings"] = llama_timings(self._ticket)
         if not self._wants_usage:
-            return self._chunk(choice, last) + DONE
+            return self._chunk(choice, {**(more or {}), **last}) + DONE
         last = {"usage": self._ticket.usage.openai(), **last}
-        return self._chunk(choice) + self._head + b"]," + orjson.dumps(last)[1:] + b"\n\n" + DONE
+        return (
+            self._chunk(choice, more) + self._head + b"]," + orjson.dumps(last)[1:] + b"\n\n" + DONE
+        )
 
     def waiting(self) -> bytes:
         return COMMENT

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from gateway.api import body
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.openai.asides import Asides
 from gateway.api.openai.cards import model_card
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
@@ -118,7 +119,15 @@ class OpenAI:
             prediction=given.predicted(),
         )
         ticket = self._service.submit(request, job, served)
-        envelope = envelope_type(ticket, served.name, given)
+        asides = None
+        if given.return_progress or given.verbose:
+            asides = Asides(
+                ticket,
+                served,
+                progress=bool(given.return_progress),
+                verbose=bool(given.verbose),
+            )
+        envelope = envelope_type(ticket, served.name, given, asides)
         if given.stream:
             return EventStream(served.dispatcher, ticket, envelope, self._service.config.keepalive)
         found = await collect(served.dispatcher, ticket, request.receive)

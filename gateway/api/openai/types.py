@@ -4,9 +4,13 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from gateway.api.llama_server.types import Completed, ReadProgress
 from gateway.api.reply import Timings
 from gateway.core.usage import OpenAIUsage
 from gateway.served.load_policy import State
+
+Verbose = TypedDict("Verbose", {"__verbose": NotRequired[Completed]})
+"""What llama-server tells beside, if asked to."""
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -53,7 +57,7 @@ class ChatChoice(TypedDict):
     finish_reason: FinishReason
 
 
-class ChatCompletion(TypedDict):
+class ChatCompletion(Verbose):
     id: str
     object: Literal["chat.completion"]
     created: int
@@ -91,7 +95,7 @@ class ChatChunkChoice(TypedDict):
     finish_reason: FinishReason | None
 
 
-class ChatChunk(TypedDict):
+class ChatChunk(Verbose):
     id: str
     object: Literal["chat.completion.chunk"]
     created: int
@@ -101,6 +105,7 @@ class ChatChunk(TypedDict):
     choices: list[ChatChunkChoice]
     usage: NotRequired[OpenAIUsage | None]
     timings: NotRequired[Timings]
+    prompt_progress: NotRequired[ReadProgress]
 
 
 class CompletionLogprobs(TypedDict):
@@ -117,7 +122,7 @@ class CompletionChoice(TypedDict):
     finish_reason: FinishReason
 
 
-class TextCompletion(TypedDict):
+class TextCompletion(Verbose):
     id: str
     object: Literal["text_completion"]
     created: int
@@ -135,7 +140,7 @@ class CompletionChunkChoice(TypedDict):
     finish_reason: FinishReason | None
 
 
-class CompletionChunk(TypedDict):
+class CompletionChunk(Verbose):
     id: str
     object: Literal["text_completion"]
     created: int
@@ -144,6 +149,7 @@ class CompletionChunk(TypedDict):
     choices: list[CompletionChunkChoice]
     usage: NotRequired[OpenAIUsage | None]
     timings: NotRequired[Timings]
+    prompt_progress: NotRequired[ReadProgress]
 
 
 class ModelMeta(TypedDict):

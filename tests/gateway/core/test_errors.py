@@ -59,10 +59,12 @@ def test_status_and_type_agree(error: type[ForgeError]) -> None:
         429,
         431,
         500,
+        501,
         503,
         504,
     }
     special = {408: "timeout_error", 429: "rate_limit_exceeded", 504: "timeout_error"}
+    special[501] = "invalid_request_error"
     usual = "invalid_request_error" if error.status < 500 else "server_error"
     assert error.type == special.get(error.status, usual)
 

@@ -19,6 +19,7 @@ a test.
 
 from tests.support.dialects.base import DONE, Answer, Dialect, Failure, Told, Way, data_of
 from tests.support.dialects.infer import Infer
+from tests.support.dialects.llama_server import LlamaServer
 from tests.support.dialects.messages import Messages
 from tests.support.dialects.ollama import OllamaChat, OllamaGenerate
 from tests.support.dialects.openai import Chat, Completions
@@ -30,6 +31,7 @@ __all__ = [
     "DIALECTS",
     "DONE",
     "INFER",
+    "LLAMA_SERVER",
     "MESSAGES",
     "OLLAMA",
     "OLLAMA_GENERATE",
@@ -49,11 +51,14 @@ CHAT = Chat()
 COMPLETIONS = Completions()
 RESPONSES = Responses()
 MESSAGES = Messages()
+LLAMA_SERVER = LlamaServer()
 OLLAMA = OllamaChat()
 OLLAMA_GENERATE = OllamaGenerate()
 OPENAI: list[Dialect] = [CHAT, COMPLETIONS]
 """Those whose streams are chunks of one form."""
-DIALECTS: list[Dialect] = [INFER, *OPENAI, RESPONSES, MESSAGES, OLLAMA, OLLAMA_GENERATE]
+DIALECTS: list[Dialect] = [
+    *(INFER, *OPENAI, RESPONSES, MESSAGES, LLAMA_SERVER, OLLAMA, OLLAMA_GENERATE),
+]
 WAYS = [
     Way(dialect, stream)
     for dialect in DIALECTS

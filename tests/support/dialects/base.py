@@ -55,10 +55,10 @@ class Dialect:
     """Bytes that come with a stream's first chunk."""
     counted = "usage"
     """The field of a whole answer that tells its tokens."""
+    named = True
+    """True: answers and streams tell the request's name, not only their headers."""
     open_ended = False
     """True: fields that Forge does not know are ignored whatever the operator says."""
-    identified = True
-    """True: an answer has the request's name in it."""
     loads = False
     """True: a request without a prompt is no error, but loads the model."""
     caseless = False

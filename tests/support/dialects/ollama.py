@@ -29,7 +29,7 @@ class OllamaDialect(Dialect):
     begins = b'{"model"'
     counted = "eval_count"
     open_ended = True
-    identified = False
+    named = False
     loads = caseless = fractions = True
     stateful = "ignored"
     says: str

@@ -22,7 +22,7 @@ LONG = "A long story of a queue that never ended. " * 100
 
 
 def told(id_: int, prompt: str | Chat | Tokens, **params: object) -> Generate:
-    return with_params(generate(id_, prompt), tells_prompt=True, **params)
+    return with_params(generate(id_, prompt), prompt_ids=True, **params)
 
 
 def prompt_of(driver: Driver, request: Generate) -> list[int]:

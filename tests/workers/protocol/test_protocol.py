@@ -129,7 +129,7 @@ PARAMS = st.builds(
     thought_end=TEXTS,
     context=st.none() | SMALL,
     cut_after=st.none() | SMALL,
-    tells_prompt=st.booleans(),
+    prompt_ids=st.booleans(),
 )
 QUESTIONS = (
     st.builds(Tokenize, TEXTS, st.booleans(), st.booleans(), st.booleans())

@@ -155,7 +155,7 @@ def test_a_whole_answer_is_what_a_stream_brings(data: st.DataObject) -> None:
 
 
 def test_a_prompts_answer() -> None:
-    ticket = Ticket(1, job(tells_prompt=True), 0)
+    ticket = Ticket(1, job(prompt_ids=True), 0)
     writer = GenerateWriter(ticket, "m:latest", logprobs=False)
     only(ticket).started = Started(1, 1, 3, 0, [1, 2, 3])
     only(ticket).ids = [7, 8]

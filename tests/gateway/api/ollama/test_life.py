@@ -118,7 +118,7 @@ async def test_a_job_is_what_the_body_says() -> None:
         job = served.gateway.dispatcher._running[id_].job
         assert (params.context, params.max_tokens, params.cut_after) == (2000, 9, 2)
         assert (params.sampling.seed, params.sampling.top_k, params.stop) == (5, 40, (".",))
-        assert (params.logprobs, params.tells_prompt, job.keep_alive) == (0, False, 300.0)
+        assert (params.logprobs, params.prompt_ids, job.keep_alive) == (0, False, 300.0)
         assert params.constraint is not None
         assert (await served.answer(asking)).status_code == 200
 
@@ -129,7 +129,7 @@ async def test_only_prompts_with_a_template_tell_their_tokens() -> None:
             asking = served.post("/api/generate", prompt="hello", truncate=False, **body)
             id_ = await served.running()
             params = served.pool.running()[id_].params
-            assert (params.tells_prompt, params.cut_after) == (tells, None)
+            assert (params.prompt_ids, params.cut_after) == (tells, None)
             assert ("context" in lines(await served.answer(asking))[-1]) == tells
 
 

@@ -1,0 +1,1 @@
+"""llama-server's dialect: /completion, /infill, /props, /slots and the like."""
