@@ -105,13 +105,13 @@ class LlamaState:
 
     async def props(self, request: Request) -> Response:
         """Return the properties of a model and of the server, as llama-server's."""
-        served = self._served(read_query(request, PropsQuery).model)
+        served = self._served(request, read_query(request, PropsQuery).model)
         return json_response(self._props(served))
 
     async def slots(self, request: Request) -> Response:
         """Return the slots of a model's workers: what goes on in them, without any text."""
         query = read_query(request, SlotsQuery)
-        found = slots(self._served(query.model))
+        found = slots(self._served(request, query.model))
         if query.fail_on_no_slot and all(slot["is_processing"] for slot in found):
             raise Unavailable("no slot is free", retry_after=1)
         return json_response(found)
@@ -138,9 +138,11 @@ class LlamaState:
         """Refuse to change the scales of adapters."""
         raise NotOffered("adapters are not served")
 
-    def _served(self, name: str | None) -> ServedModel:
-        registry = self._service.registry
-        return registry.first if name is None else registry.find(name)
+    def _served(self, request: Request, name: str | None) -> ServedModel:
+        served = self._service.find(request, name)
+        if served is None:
+            raise self._service.unknown(request, name)
+        return served
 
     def _props(self, served: ServedModel) -> Props:
         model, config = served.pool.model, served.config

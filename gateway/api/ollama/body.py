@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from gateway.api.body import MAX_TIMEOUT_S, Priority, SamplingBody
-from gateway.api.embeddings import MAX_INPUTS
+from gateway.api.embedding_inputs import MAX_INPUTS
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.field_table import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_GENERATE
 from gateway.api.ollama.keep_alive import KeepAlive
