@@ -16,6 +16,7 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.llama_server.embedding import LlamaEmbedding
 from gateway.api.llama_server.endpoints import LlamaServer
 from gateway.api.llama_server.state import LlamaState
 from gateway.api.messages import Messages
@@ -32,6 +33,7 @@ from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry
+from gateway.core import loopback
 from gateway.core.errors import ForgeError
 from gateway.dashboard.endpoint import Dashboard
 from gateway.dashboard.history import Gaps
@@ -213,6 +215,7 @@ class Gateway:
             *Embeddings(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *LlamaServer(service).endpoints(),
+            *LlamaEmbedding(service).endpoints(),
             *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),
@@ -239,14 +242,16 @@ class Gateway:
 
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
         """Let web pages of the allowed origins in. Preflights end here: they carry no key."""
-        if not self.config.cors_origin:
+        origins = self.config.cors_origin
+        if not origins:
             return app
         return CORSMiddleware(
             app,
-            allow_origins=self.config.cors_origin,
+            allow_origins=[each for each in origins if each != loopback.NAME],
+            allow_origin_regex=loopback.ORIGIN if loopback.NAME in origins else None,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=EXPOSED,
             # A page in the world that calls into a private network: if it was meant by its name.
-            allow_private_network="*" not in self.config.cors_origin,
+            allow_private_network="*" not in origins,
         )

@@ -25,6 +25,7 @@ from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
+from gateway.served.served_model import ServedModel
 from workers.protocol import (
     Embedding,
     Finished,
@@ -105,28 +106,7 @@ class Embeddings:
 
     async def embeddings(self, request: Request) -> Response:
         """Return the meaning of texts as vectors."""
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
-        served, given = self._service.parse(request, EmbeddingBody, raw)
-        job = embedding_job(
-            request,
-            given.prompts(),
-            Embedding(given.dimensions),
-            priority=given.priority,
-            timeout=given.timeout,
-            size=size,
-            model=served.name,
-        )
-        check(job, served.pool.model)
-        ticket = self._service.submit(request, job, served)
-        as_text = given.encoding_format == "base64"
-
-        def item(index: int, vector: bytes) -> EmbeddingItem:
-            form = base64.b64encode(vector).decode() if as_text else floats(vector)
-            return {"object": "embedding", "index": index, "embedding": form}
-
-        work = gather(ticket, item)
-        data = await serve_ticket(served.dispatcher, ticket, request.receive, work)
+        served, ticket, data = await embedded(self._service, request, EmbeddingBody, _item)
         tokens = ticket.usage.prompt
         return json_response(
             {
@@ -136,6 +116,36 @@ class Embeddings:
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
         )
+
+
+Item = Callable[[int, list[float] | str], Any]
+"""Makes the answer's item of an input's index and its vector."""
+
+
+async def embedded(
+    service: Service, request: Request, type_: type[EmbeddingBody], item: Item
+) -> tuple[ServedModel, Ticket, list[orjson.Fragment]]:
+    """Embed a request's inputs, and return its model, its ticket and the items of the answer."""
+    config = service.config
+    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    served, given = service.parse(request, type_, raw)
+    job = embedding_job(
+        request,
+        given.prompts(),
+        Embedding(given.dimensions),
+        priority=given.priority,
+        timeout=given.timeout,
+        size=size,
+        model=served.name,
+    )
+    check(job, served.pool.model)
+    ticket = service.submit(request, job, served)
+    work = gather(ticket, item, as_text=given.encoding_format == "base64")
+    return served, ticket, await serve_ticket(served.dispatcher, ticket, request.receive, work)
+
+
+def _item(index: int, vector: list[float] | str) -> EmbeddingItem:
+    return {"object": "embedding", "index": index, "embedding": vector}
 
 
 def embedding_job(
@@ -185,8 +195,8 @@ def _check_dimensions(wanted: int, there_are: int) -> None:
         raise BadRequest(message, param="dimensions")
 
 
-async def gather(ticket: Ticket, write: Callable[[int, bytes], Any]) -> list[orjson.Fragment]:
-    """Return what ``write`` makes of each input's vector, in the order of the inputs.
+async def gather(ticket: Ticket, item: Item, *, as_text: bool) -> list[orjson.Fragment]:
+    """Return what ``item`` makes of each input's vector, in the order of the inputs.
 
     Each vector becomes JSON when it comes: all of them at the end would stop the event loop for
     all clients. Raises the ticket's error.
@@ -199,7 +209,8 @@ async def gather(ticket: Ticket, write: Callable[[int, bytes], Any]) -> list[orj
                 continue
             vector, index = event.extra.vector, ticket.index(event)
             _check_dimensions(ticket.job.params.embedding.dimensions or 0, len(vector) // FLOAT32)
-            found[index] = orjson.Fragment(orjson.dumps(write(index, vector)))
+            form = base64.b64encode(vector).decode() if as_text else floats(vector)
+            found[index] = orjson.Fragment(orjson.dumps(item(index, form)))
     return [found[index] for index in range(len(found))]
 
 

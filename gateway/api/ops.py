@@ -70,6 +70,8 @@ class WorkerItem(TypedDict):
     """Host memory of prefixes for prompts to come, and of what parked sequences computed."""
     restored_tokens: int
     """Tokens that came back from there since its start, instead of being computed."""
+    step_sequences: int
+    """Sequences in each of its steps, added up: over `steps`, how many one has."""
     model_file: FileState
     """Its model's file: unless it is the same as when the model was loaded, the old one is served
     until the model is unloaded and loaded."""
@@ -273,5 +275,6 @@ def _worker(model: str, status: WorkerStatus) -> WorkerItem:
         "step_ms": load.step_ms,
         "host_bytes": load.host_bytes,
         "restored_tokens": load.restored_tokens,
+        "step_sequences": load.step_sequences,
         "model_file": status.model_file,
     }

@@ -1,7 +1,9 @@
 """The common part of all commands: streams, the line of an error, exit codes, the end by a signal.
 
 0 success; of ``forge serve`` its end by SIGTERM or SIGINT.
-1 no answer from the server (``forge run`` and ``forge chat``); an error found by ``forge doctor``.
+1 no answer from the server (``forge run`` and ``forge chat``); an error found by ``forge doctor``;
+  of ``forge serve`` what may pass by itself: no hub, an address in use, too little memory, workers
+  that can't start.
 2 a wrong argument, a model that can't be used, output that can't be written, or other work that
   can't be done. Output whose reader went away, as under ``head``, is no error.
 130 interrupted by Ctrl-C, or by SIGTERM where nothing else is said.
@@ -165,15 +167,13 @@ def run(
 ) -> Exit:
     """Do ``work`` and return the exit code, after a line on stderr if it was not done.
 
-    ``refused`` and ``failed`` are the errors that become the codes of these names; their texts are
-    fit for the user. ``interrupted`` is the line after Ctrl-C.
+    ``refused`` and ``failed`` are the errors that become the codes of these names, an error that is
+    both has failed; their texts are fit for the user. ``interrupted`` is the line after Ctrl-C.
     """
     try:
         return work() or Exit.OK
-    except refused as error:
-        return fail(command, str(error))
-    except failed as error:
-        return fail(command, str(error), Exit.FAILED)
+    except (*refused, *failed) as error:
+        return fail(command, str(error), Exit.FAILED if isinstance(error, failed) else Exit.REFUSED)
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal has written ^C

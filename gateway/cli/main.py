@@ -25,8 +25,8 @@ from gateway.cli.quantize import options as quantize_options
 from gateway.cli.tune import options
 from gateway.config import llama_server_compat, model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
-from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
-from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES
+from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError, NotNow
+from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES, NotTaken
 from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
@@ -45,9 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     parser = build_parser()
-    unknown = llama_server_compat.hint(arguments) if arguments[:1] == ["serve"] else None
-    if unknown is not None:
-        return console.fail("serve", unknown)
+    notes = list[str]()
+    if arguments[:1] == ["serve"]:
+        try:
+            ours, notes = llama_server_compat.translated(arguments[1:])
+        except NotTaken as refusal:
+            return console.fail("serve", str(refusal))
+        arguments = ["serve", *ours]
     given = vars(parser.parse_args(arguments))
     command, file = given.pop("command"), given.pop("config", None)
     if command in model_options.NAMES:
@@ -70,7 +74,7 @@ def _main(arguments: list[str]) -> int:
         from gateway.cli.chat import command as talk  # late: it brings an HTTP client
 
         return talk.run(command, given)
-    return tune(given, file) if command == "tune" else serve(given, file)
+    return tune(given, file) if command == "tune" else serve(given, file, notes)
 
 
 def _check_sampling(defaults: dict[str, Any]) -> None:
@@ -80,24 +84,30 @@ def _check_sampling(defaults: dict[str, Any]) -> None:
     parse(SamplingBody, defaults)
 
 
-def serve(given: dict[str, Any], file: Path | None) -> int:
-    """``forge serve`` with the options ``given`` on the command line; the exit code."""
+def serve(given: dict[str, Any], file: Path | None, notes: Sequence[str] = ()) -> int:
+    """``forge serve`` with the options ``given`` on the command line; the exit code.
+
+    ``notes`` are about these options.
+    """
     console.go_on_without_output()
     # Only while the model is downloaded can it be interrupted: later it has its own handlers.
     return console.run(
         "serve",
-        lambda: _serve(given, file),
+        lambda: _serve(given, file, notes),
         refused=(ConfigError,),
+        failed=(NotNow,),
         interrupted=model_commands.KEPT,
     )
 
 
-def _serve(given: dict[str, Any], file: Path | None) -> Exit:
+def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> Exit:
     """Raises :class:`ConfigError`."""
     manager = ServiceManager.taken_from()  # before any child could take it for its own
     manager.status("looks for the model, and downloads it if need be")
     config, entries = model_tables.load(given, os.environ, file, _check_sampling, console.obtain)
     log_setup.configure(config.log_level, config.log_format, "%(name)s")
+    for remark in remarks:
+        _tell(remark, config.log_format)
     keyring = Keyring.load(config.api_key, config.api_key_file)
     tls = server_context(config.ssl_certfile, config.ssl_keyfile)
     if config.catalog:
@@ -126,7 +136,7 @@ def _serve(given: dict[str, Any], file: Path | None) -> Exit:
             stack.enter_context(sock)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         failure = runner.run(serve(config, socks, keyring, tls, plan=plan, manager=manager))
-    return Exit.OK if failure is None else console.fail("serve", failure)
+    return Exit.OK if failure is None else console.fail("serve", failure, Exit.FAILED)
 
 
 def tune(given: dict[str, Any], file: Path | None) -> int:
@@ -224,14 +234,15 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
         return
     # Strings: pydantic converts them, by the same rules as those from the environment.
     shared["metavar"] = name.rsplit("_")[-1].upper()
-    if name == "override_kv":
+    if name in ("override_kv", "override_tensor"):
         shared["action"] = _Joined
     others = ALIASES.get(name, ())
     first = [other for other in others if not other.startswith("--")]
     then = [other for other in others if other.startswith("--")]
     on, off = SWITCHES.get(name, ((), ()))
-    if off:  # a switch of llama-server's, and a choice here: without a value it is on
-        shared |= {"nargs": "?", "const": "on"}
+    if off or name == "flash_attn":  # a switch of llama-server's, and a choice here
+        shared |= {"nargs": "?", "const": "on"}  # without a value it is on
+    if off:
         hidden = {"dest": name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
         parser.add_argument(*off, action="store_const", const="off", **hidden)
     parser.add_argument(*first, *on, flag, *then, **shared)

@@ -17,15 +17,17 @@ from pydantic import (
     field_validator,
 )
 
+from gateway.config import chat_templates
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
-from gateway.config.overrides import overridden
+from gateway.config.overrides import overridden, tensor_buffers
 from gateway.config.patience import patience
 from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
+from gateway.core import loopback
 from gateway.core.header_priority import HeaderRule, header_rules
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
 
-__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError"]
+__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "NotNow"]
 
 MIB = 1024 * 1024
 MOST_CACHE_RAM = 8192
@@ -36,6 +38,10 @@ MIN_UPLOAD_RATE = 1024
 
 class ConfigError(Exception):
     """One line that says which option is wrong, where it was set and why."""
+
+
+class NotNow(ConfigError):
+    """The options are right, and the machine lacks what they need; another attempt may find it."""
 
 
 def _sendable(secret: SecretStr) -> SecretStr:
@@ -206,7 +212,9 @@ class Config(EngineOptions):
     ssl_keyfile: Path | None = Field(None, description="PEM file of the TLS key: serve HTTPS")
     ssl_certfile: Path | None = Field(None, description="PEM file of the TLS certificate chain")
     cors_origin: tuple[str, ...] = Field(
-        (), description="web origins whose pages may use the API, separated by commas; * is all"
+        (),
+        description="web origins whose pages may use the API, separated by commas; * is all, "
+        "localhost any page of this machine",
     )
     metrics: bool = Field(True, description="serve Prometheus metrics at /metrics")
     llamacpp_metrics: bool = Field(
@@ -308,6 +316,7 @@ class Config(EngineOptions):
             kv_offload=self.kv_offload,
             kv_unified=self.kv_unified,
             override_kv=overridden(self.override_kv),
+            tensor_buffers=tensor_buffers(self.override_tensor, self.cpu_moe, self.n_cpu_moe),
             chat_template=self.template_source(),
             log_level=self.log_level,
             log_format=self.log_format,
@@ -321,8 +330,9 @@ class Config(EngineOptions):
 
     def template_source(self) -> str | None:
         """Return the chat template that stands for the model's own, if one does."""
-        file = self.chat_template_file
-        return self.chat_template if file is None else file.read_text(encoding="utf-8")
+        if self.chat_template_file is not None:
+            return self.chat_template_file.read_text(encoding="utf-8")
+        return None if self.chat_template is None else chat_templates.named(self.chat_template)
 
     def cache_bytes(self, memory: int | None = None) -> int:
         """Bytes of --cache-ram on a machine with so many bytes of ``memory``."""
@@ -332,13 +342,15 @@ class Config(EngineOptions):
 
 
 def _origin(text: str) -> str:
-    """``scheme://host[:port]`` in lower case and without the scheme's own port, or ``*``."""
-    if text == "*":
+    """``scheme://host[:port]`` in lower case and without the scheme's own port, or a word."""
+    if text in ("*", loopback.NAME):
         return text
     host = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
     parts = re.fullmatch(rf"([a-z][a-z0-9+.-]*)://({host})(?::([0-9]{{1,5}}))?", text.lower())
     if parts is None:
-        raise ValueError("expected '*' or origins like https://example.com:8443, without a path")
+        raise ValueError(
+            "expected '*', localhost or origins like https://example.com:8443, without a path"
+        )
     scheme, name, port = parts.groups()
     if port is None or {"http": "80", "https": "443"}.get(scheme) == port:
         return f"{scheme}://{name}"

@@ -19,7 +19,8 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.config.overrides import parse, proportions
+from gateway.config import chat_templates
+from gateway.config.overrides import buffers, parse, proportions
 from gateway.config.patience import classes
 
 EMBEDDED_MODEL = Path(str(files("workers"))) / "forge_tiny" / "forge-tiny.gguf"
@@ -165,6 +166,18 @@ class EngineOptions(BaseModel):
         description="values in place of those in the model's file: KEY=TYPE:VALUE with int, float, "
         "bool or str, separated by commas",
     )
+    override_tensor: tuple[str, ...] = Field(
+        (),
+        description="buffers for tensors, in place of those that --n-gpu-layers gives them: "
+        "PATTERN=BUFFER, where the pattern is a regular expression for names and the buffer CPU, "
+        "CUDA0 and the like, separated by commas",
+    )
+    cpu_moe: bool = Field(
+        False,
+        description="keep the weights of a mixture's experts in the machine's memory, whatever "
+        "--n-gpu-layers says of their layers",
+    )
+    n_cpu_moe: int = Field(0, ge=0, le=9999, description="likewise, of so many of the first layers")
     rope_scaling: Literal["auto", "none", "linear", "yarn"] = Field(
         "auto", description="how RoPE's frequencies are scaled; auto: as the model says"
     )
@@ -207,7 +220,10 @@ class EngineOptions(BaseModel):
         "", max_length=1024, description="last words of a thought that is closed so"
     )
     chat_template: str | None = Field(
-        None, min_length=1, description="chat template in Jinja; none: the model's"
+        None,
+        min_length=1,
+        description="chat template in Jinja, or llama.cpp's name of one, such as chatml or llama3; "
+        "none: the model's",
     )
     chat_template_file: Path | None = Field(
         None, description="file of the chat template, in place of --chat-template"
@@ -231,6 +247,19 @@ class EngineOptions(BaseModel):
     def _overrides(cls, value: Any) -> Any:
         """Checked here, taken apart where they are used."""
         return tuple(override.said for override in parse(value))
+
+    @field_validator("override_tensor", mode="before")
+    @classmethod
+    def _buffers(cls, value: Any) -> Any:
+        return buffers(value)
+
+    @field_validator("chat_template")
+    @classmethod
+    def _named_template(cls, value: str | None) -> str | None:
+        """The name stays as it was said; what it names is looked up where it is used."""
+        if value is not None:
+            chat_templates.named(value)
+        return value
 
     @field_validator("chat_template_file")
     @classmethod

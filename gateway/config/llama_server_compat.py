@@ -1,10 +1,12 @@
 """llama-server's options: which are taken here, under which names, and what there is in place of
 the others. The table of docs/guides/from-llama-server.md is made from this.
 
-Names and meanings are those of llama.cpp's common/arg.cpp.
+Names and meanings are those of llama.cpp's common/arg.cpp. An option that Forge does not have is
+taken all the same where something here means the same, or where it changes no answer; a line on
+stderr says what was done.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 ALIASES = {
@@ -21,6 +23,8 @@ ALIASES = {
     "main_gpu": ("-mg",),
     "split_mode": ("-sm",),
     "tensor_split": ("-ts",),
+    "override_tensor": ("-ot",),
+    "n_cpu_moe": ("-ncmoe",),
     "keep_alive": ("--sleep-idle-seconds",),
     "ssl_keyfile": ("--ssl-key-file",),
     "ssl_certfile": ("--ssl-cert-file",),
@@ -31,6 +35,7 @@ SWITCHES = {
     "kv_offload": (("-kvo",), ("-nkvo",)),
     "kv_unified": (("-kvu",), ("-no-kvu", "--no-kv-unified")),
     "repack": ((), ("-nr", "--no-repack")),
+    "cpu_moe": (("-cmoe",), ()),
 }
 """Likewise: those that switch on, and those that switch off."""
 HUB = ("-hf", "-hfr", "--hf-repo")
@@ -39,7 +44,8 @@ HUB = ("-hf", "-hfr", "--hf-repo")
 SAME = (
     "model", "alias", "host", "port", "threads", "ctx", "cache_ram", "batch", "cache_type_k",
     "cache_type_v", "flash_attn", "repack", "mmap", "mlock", "numa", "n_gpu_layers", "main_gpu",
-    "split_mode", "tensor_split", "kv_offload", "kv_unified", "override_kv", "rope_scaling",
+    "split_mode", "tensor_split", "kv_offload", "kv_unified", "override_kv",
+    "override_tensor", "cpu_moe", "n_cpu_moe", "rope_scaling",
     "rope_scale", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", "yarn_ext_factor",
     "yarn_attn_factor", "yarn_beta_slow", "yarn_beta_fast", "chat_template", "chat_template_file",
     "keep_alive", "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin",
@@ -48,7 +54,7 @@ SAME = (
 """Options of both."""
 OURS_ALONE = frozenset({
     "--ctx", "--batch", "--keep-alive", "--ssl-keyfile", "--ssl-certfile", "--cors-origin",
-    "--no-mlock", "--no-metrics",
+    "--no-mlock", "--no-metrics", "--no-cpu-moe",
 })  # fmt: skip
 """Names of theirs that llama-server does not know."""
 NOTES = {
@@ -56,58 +62,153 @@ NOTES = {
     "alias": "one name",
     "host": "one address, no socket path",
     "threads": "of one worker, for prompts as for answers; there are --workers",
-    "ctx": "of one worker, of which a request may have all; -c 0 is left out",
+    "ctx": "of one worker, of which a request may have all; 0 is left out",
     "cache_ram": "the same; auto in place of -1",
     "batch": "what is computed at once, so -ub, too",
     "mmap": "and --load-mode mmap or none",
     "mlock": "and --load-mode mmap+mlock, without --no-mmap",
     "n_gpu_layers": "0 unless it is set, where llama-server fits them to the memory; all is all",
     "override_kv": "may also be said several times",
-    "chat_template": "always Jinja, and no name of a template",
+    "override_tensor": "may also be said several times",
+    "chat_template": "Jinja, or one of many names such as chatml",
     "chat_template_file": "always Jinja",
     "kv_unified": "auto unless it is set: as without it there, while sequences are short enough",
     "keep_alive": "for one of several models",
     "api_key": "one key; several are in --api-key-file",
     "api_key_file": "TOML, with limits for each key",
-    "cors_origin": "none unless it is set",
+    "cors_origin": "none unless it is set; localhost is any page of this machine",
     "metrics": "on unless --no-metrics is set; its names come with --llamacpp-metrics",
 }
 
 
+class Taken(NamedTuple):
+    """The way in which an option is taken that is not here."""
+
+    ours: Callable[[str], Sequence[str] | None]
+    """Forge's words for its value: none where it is left out, None where it can't be taken."""
+    values: int = 0
+    """The arguments after it: 0, 1, or MAYBE."""
+
+
+MAYBE = -1
+"""One argument may follow, or none."""
+
+
 class Elsewhere(NamedTuple):
-    """An option that is not taken."""
+    """An option that is not here."""
 
     flags: tuple[str, ...]
     instead: str
+    taken: Taken | None = None
+    """None: it ends ``forge serve``."""
 
 
+def _left_out(values: int = 0) -> Taken:
+    return Taken(lambda _: (), values)
+
+
+def _as(*words: str) -> Taken:
+    """Return the way of an option without a value."""
+    return Taken(lambda _: words)
+
+
+def _one_of(words: dict[str, Sequence[str]]) -> Taken:
+    """Return the way of an option whose other values can't be taken."""
+    return Taken(words.get, 1)
+
+
+def _slots(value: str) -> Sequence[str]:
+    return () if value.startswith("-") else ("--slots", value)
+
+
+def _batch(value: str) -> Sequence[str]:
+    """Return a number that Forge has: llama-server may compute fewer tokens at once."""
+    return ("--batch", str(min(max(int(value), 128), 8192))) if value.isdecimal() else ()
+
+
+def _keepalive(value: str) -> Sequence[str]:
+    return ("--keepalive", value) if value.isdecimal() and int(value) else ()
+
+
+def _log_level(value: str) -> Sequence[str]:
+    levels = {"0": "error", "1": "error", "2": "warning", "3": "info"}
+    return "--log-level", levels.get(value, "debug")
+
+
+ALWAYS = "it is always so"
+NOTHING = "it changes nothing here"
 ELSEWHERE = (
-    Elsewhere(("-np", "--parallel"), "--slots, which are each worker's"),
-    Elsewhere(("-ub", "--ubatch-size"), "--batch"),
-    Elsewhere(("-tb", "--threads-batch"), "--threads, for prompts as for answers"),
+    Elsewhere(("-np", "--parallel"), "slots are each worker's", Taken(_slots, 1)),
+    Elsewhere(("-ub", "--ubatch-size"), "--batch is what is computed at once", Taken(_batch, 1)),
+    Elsewhere(("-tb", "--threads-batch"), "--threads are for prompts as for answers",
+              _left_out(1)),
+    Elsewhere(("-lm", "--load-mode"), "--mmap and --mlock say it",
+              _one_of({"auto": (), "none": ("--no-mmap",), "mmap": ("--mmap",),
+                       "mlock": ("--no-mmap", "--mlock"), "mmap+mlock": ("--mmap", "--mlock"),
+                       "dio": ("--no-mmap",)})),
+    Elsewhere(("-cb", "--cont-batching", "--jinja", "--cache-prompt", "--embedding",
+               "--embeddings", "--no-context-shift", "--cache-idle-slots"), ALWAYS, _left_out()),
+    Elsewhere(("-sps", "--slot-prompt-similarity"), "the longest common beginning counts",
+              _left_out(1)),
+    Elsewhere(("-nocb", "--no-cont-batching", "--no-jinja"), "this can't be switched off",
+              _left_out()),
+    Elsewhere(("--no-cache-prompt",), "cache_prompt in a request says so", _left_out()),
+    Elsewhere(("--no-slots", "--props"), "/props and /slots are for reading alone", _left_out()),
+    Elsewhere(("--ui", "--webui"), "the live page is Forge's own", _as("--page")),
+    Elsewhere(("--no-ui", "--no-webui"), "the live page is Forge's own", _as("--no-page")),
+    Elsewhere(("-to", "--timeout"), "--header-timeout, --body-timeout and --queue-timeout say it",
+              _left_out(1)),
+    Elsewhere(("--sse-ping-interval",), "so often a stream that waits has a comment",
+              Taken(_keepalive, 1)),
+    Elsewhere(("--threads-http",), "one event loop has all connections", _left_out(1)),
+    Elsewhere(("-lv", "--verbosity", "--log-verbosity"), "levels have names",
+              Taken(_log_level, 1)),
+    Elsewhere(("-v", "--verbose", "--log-verbose"), "levels have names",
+              _as("--log-level", "debug")),
+    Elsewhere(("--log-disable",), "errors are told all the same", _as("--log-level", "error")),
+    Elsewhere(("--log-jsonl",), "on stderr", _as("--log-format", "json")),
+    Elsewhere(("--log-file",), "the log is on stderr", _left_out(1)),
+    Elsewhere(("--verbose-prompt",), "into the log", _as("--log-prompts")),
+    Elsewhere(("--models-max",), "--memory-budget says how many are loaded", _left_out(1)),
+    Elsewhere(("--reasoning-format",), "thoughts are in reasoning_content, as with deepseek",
+              _one_of({"auto": (), "deepseek": (), "deepseek-legacy": ()})),
+    Elsewhere(("--spec-default",), "--speculative drafts by itself where it is faster",
+              _left_out()),
+    Elsewhere(("--spec-type", "--spec-draft-n-max", "--spec-draft-n-min", "--draft", "--draft-n",
+               "--draft-max", "--draft-min", "--draft-p-min", "-md", "--model-draft", "-ngld",
+               "--gpu-layers-draft"), "--speculative drafts by itself where it is faster",
+              _left_out(1)),
+    Elsewhere(("--pooling",), "it is the model's", _left_out(1)),
+    Elsewhere(("--rerank", "--reranking"), "a model that ranks says so itself", _left_out()),
+    Elsewhere(("-fit", "--fit"), "--n-gpu-layers says it, and too little memory is told",
+              _left_out(MAYBE)),
+    Elsewhere(("-fitt", "--fit-target", "-fitc", "--fit-ctx"),
+              "--n-gpu-layers says it, and too little memory is told", _left_out(1)),
+    Elsewhere(("-C", "--cpu-mask", "-Cr", "--cpu-range", "--prio", "--poll"),
+              "taskset and nice count, and workers are nicer than the gateway", _left_out(1)),
+    Elsewhere(("--context-shift",), "an answer ends where the context does", _left_out()),
+    Elsewhere(("--cache-reuse",), "the beginnings of prompts are reused", _left_out(1)),
+    Elsewhere(("--slot-save-path",), "--cache-disk keeps the beginnings of prompts",
+              _left_out(1)),
+    Elsewhere(("--cors-methods", "--cors-headers"), "what the API needs is let in", _left_out(1)),
+    Elsewhere(("--cors-credentials", "--no-cors-credentials"), "keys are headers, not cookies",
+              _left_out()),
+    Elsewhere(("--log-prefix", "--no-log-prefix", "--log-timestamps", "--no-log-timestamps",
+               "--perf", "--no-perf", "--warmup", "--no-warmup", "-e", "--escape", "--no-escape",
+               "--swa-full", "--mmproj-auto", "--no-mmproj", "--no-mmproj-auto",
+               "--no-mmproj-offload", "--no-cache-idle-slots"), NOTHING, _left_out()),
+    Elsewhere(("-co", "--color", "--log-colors"), NOTHING, _left_out(MAYBE)),
+    Elsewhere(("-ctxcp", "--ctx-checkpoints", "-dt", "--defrag-thold", "-lzm", "--lazy-mode",
+               "--keep"), NOTHING, _left_out(1)),
+    Elsewhere(("-n", "--predict", "--n-predict"),
+              "max_tokens in a request, or sampling in a [models.NAME] table; -1 is left out",
+              _one_of({"-1": ()})),
+    Elsewhere(("-rea", "--reasoning"), "chat_template_kwargs in a request; auto is left out",
+              _one_of({"auto": ()})),
     Elsewhere(("-hff", "--hf-file"), "--model hf:ORG/REPO:FILE"),
     Elsewhere(("-hft", "--hf-token"), "HF_TOKEN in the environment"),
-    Elsewhere(("-lm", "--load-mode"), "--no-mmap and --mlock"),
-    Elsewhere(("-cb", "--cont-batching", "--jinja", "--cache-prompt", "--embedding",
-               "--embeddings", "-sps", "--slot-prompt-similarity"),
-              "nothing: it is always so (leave it out)"),
-    Elsewhere(("-nocb", "--no-cont-batching", "--no-jinja"),
-              "nothing: this can't be switched off"),
-    Elsewhere(("--no-cache-prompt",), "cache_prompt in a request"),
-    Elsewhere(("--no-slots", "--props"), "nothing; /workers and /queue tell what goes on"),
-    Elsewhere(("--ui", "--webui", "--no-ui", "--no-webui"),
-              "--page or --no-page, a live page without a chat"),
-    Elsewhere(("-to", "--timeout"), "--header-timeout, --body-timeout and --queue-timeout"),
-    Elsewhere(("--sse-ping-interval",), "--keepalive"),
-    Elsewhere(("--threads-http",), "nothing: one event loop has all connections"),
-    Elsewhere(("-lv", "--verbosity", "--log-verbosity", "-v", "--verbose", "--log-verbose"),
-              "--log-level"),
-    Elsewhere(("--log-jsonl",), "--log-format json"),
-    Elsewhere(("--verbose-prompt",), "--log-prompts"),
+    Elsewhere(("--offline",), "HF_HUB_OFFLINE in the environment"),
     Elsewhere(("--models-dir", "--models-preset"), "--config with [models.NAME] tables"),
-    Elsewhere(("--models-max",), "--memory-budget"),
-    Elsewhere(("-n", "--predict", "--n-predict"),
-              "max_tokens in a request, or sampling in a [models.NAME] table"),
     Elsewhere(("-s", "--seed", "--temp", "--temperature", "--top-k", "--top-p", "--min-p",
                "--top-nsigma", "--top-n-sigma", "--typical", "--typical-p", "--repeat-penalty",
                "--repeat-last-n", "--presence-penalty", "--frequency-penalty", "--xtc-probability",
@@ -116,31 +217,98 @@ ELSEWHERE = (
               "a request's parameters, or sampling in a [models.NAME] table"),
     Elsewhere(("--grammar", "--grammar-file", "-j", "--json-schema", "-jf", "--json-schema-file"),
               "grammar or response_format in a request"),
-    Elsewhere(("--reasoning-format",), "nothing: thoughts are in reasoning_content, as deepseek"),
     Elsewhere(("--reasoning-effort",), "reasoning_effort in a request"),
-    Elsewhere(("--chat-template-kwargs", "-rea", "--reasoning"),
-              "chat_template_kwargs in a request"),
-    Elsewhere(("--spec-type", "--spec-default", "--spec-draft-n-max"),
-              "--speculative, which drafts by itself where it is faster"),
-    Elsewhere(("--pooling",), "nothing: it is the model's"),
+    Elsewhere(("--chat-template-kwargs",), "chat_template_kwargs in a request"),
     Elsewhere(("-dev", "--device"), "--main-gpu with --split-mode none, or --tensor-split"),
-    Elsewhere(("-fit", "--fit"), "--n-gpu-layers; memory that is too little is told at the start"),
-    Elsewhere(("-C", "--cpu-mask", "-Cr", "--cpu-range", "--prio", "--poll"),
-              "nothing: taskset and nice count, and workers are nicer than the gateway"),
-    Elsewhere(("--lora", "--lora-scaled", "--control-vector", "-md", "--model-draft", "-mm",
-               "--mmproj", "--rerank", "--reranking", "--context-shift", "--cache-reuse",
-               "--slot-save-path", "-ot", "--override-tensor", "-cmoe", "--cpu-moe", "-ncmoe",
-               "--n-cpu-moe", "--rpc"),
+    Elsewhere(("--lora", "--lora-scaled", "--control-vector", "-mm", "--mmproj", "--rpc"),
               "nothing: this is not there"),
 )  # fmt: skip
-"""The option or feature in place of it."""
+"""The option or feature in place of it, or the reason why it is left out."""
+_ROWS = {flag: row for row in ELSEWHERE for flag in row.flags}
+VALUES: dict[str, tuple[str, Sequence[str], str]] = {
+    "-c": ("0", (), "the model says it"),
+    "--ctx-size": ("0", (), "the model says it"),
+    "-cram": ("-1", ("--cache-ram", "auto"), "so much as the machine has room for"),
+    "--cache-ram": ("-1", ("--cache-ram", "auto"), "so much as the machine has room for"),
+    "-t": ("-1", (), "auto is what there is without it"),
+    "--threads": ("-1", (), "auto is what there is without it"),
+    "-ngl": ("auto", (), "layers go to a GPU as it is said, and without it none"),
+    "--gpu-layers": ("auto", (), "layers go to a GPU as it is said, and without it none"),
+    "--n-gpu-layers": ("auto", (), "layers go to a GPU as it is said, and without it none"),
+}
+"""A value of an option of both that Forge has other words for, and why."""
+SLOTS = "--slots"
+"""Of llama-server a switch, which tells what goes on; here a number."""
 
 
-def hint(arguments: Iterable[str]) -> str | None:
-    """Return the message for the first of llama-server's ``arguments`` that is not taken."""
-    instead = {flag: row.instead for row in ELSEWHERE for flag in row.flags}
-    for argument in arguments:
-        flag = argument.partition("=")[0]
-        if flag in instead:
-            return f"{flag} is llama-server's; here there is {instead[flag]}"
-    return None
+class NotTaken(Exception):
+    """An option of llama-server's that can't be taken; the text says what there is here."""
+
+
+class Translated(NamedTuple):
+    """A command line in Forge's words."""
+
+    arguments: list[str]
+    notes: list[str]
+    """A line for each option that was taken as another one, or left out."""
+
+
+def translated(arguments: Sequence[str]) -> Translated:
+    """Return the ``arguments`` of ``forge serve`` in Forge's own. Raises :class:`NotTaken`.
+
+    What is taken for another option stands before all others, so that these win.
+    """
+    kept, ours, notes = list[str](), list[str](), list[str]()
+    for flag, value, whole in _options(arguments):
+        words, why = _ours(flag, value)
+        if words is None:
+            kept += whole
+            continue
+        ours += words
+        said = flag if value is None else f"{flag} {value}"
+        done = f"taken as {' '.join(words)}" if words else "left out"
+        notes.append(f"{said}, llama-server's, is {done}: {why}")
+    return Translated([*ours, *kept], notes)
+
+
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Each argument as an option, with its value where one is known to follow, and both."""
+    rest = list(arguments)
+    while rest:
+        flag, equals, value = rest[0].partition("=")
+        count = 1
+        if not equals:
+            count += _follows(flag, rest[1:])
+            value = rest[1] if count == 2 else ""
+        yield flag, value if equals or count == 2 else None, rest[:count]
+        del rest[:count]
+
+
+def _follows(flag: str, rest: Sequence[str]) -> int:
+    """Return how many arguments after ``flag`` are its value. Raises :class:`NotTaken`."""
+    if flag in VALUES:
+        return min(1, len(rest))
+    if flag == SLOTS:
+        return int(bool(rest) and not rest[0].startswith("-"))
+    row = _ROWS.get(flag)
+    if row is None or row.taken is None or row.taken.values == 0:
+        return 0
+    if row.taken.values == MAYBE:
+        return int(bool(rest) and not rest[0].startswith("-"))
+    if not rest:
+        raise NotTaken(f"{flag}: expected one argument")
+    return 1
+
+
+def _ours(flag: str, value: str | None) -> tuple[Sequence[str] | None, str]:
+    """Return an option in Forge's words and why so; None if it is Forge's own."""
+    if flag in VALUES:
+        said, words, why = VALUES[flag]
+        return (words if value == said else None), why
+    row = _ROWS.get("--no-slots" if flag == SLOTS and value is None else flag)
+    if row is None:
+        return None, ""
+    taken = None if row.taken is None else row.taken.ours(value or "")
+    if taken is None:
+        raise NotTaken(f"{flag} is llama-server's; here there is {row.instead}")
+    return taken, row.instead

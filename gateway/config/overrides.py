@@ -1,4 +1,5 @@
-"""Lists as llama-server writes them: ``--override-kv`` and ``--tensor-split``. Pure.
+"""Lists as llama-server writes them: ``--override-kv``, ``--override-tensor`` and
+``--tensor-split``. Pure.
 
 The formats are those of llama.cpp's common/arg.cpp and common/common.cpp.
 """
@@ -97,6 +98,40 @@ READERS: dict[str, Callable[[str], Value]] = {
     "bool": _bool,
     "str": str,
 }
+
+
+EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+"""The weights of a mixture's experts, by their tensors' names in llama.cpp."""
+MOST_NAMED = 1000
+"""Layers that a pattern names; no model has more."""
+LONGEST_PATTERN = 1024
+
+
+def buffers(value: Any) -> tuple[str, ...]:
+    """Return PATTERN=BUFFER from a text with commas, or from a list. Raises ValueError."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("expected PATTERN=BUFFER")
+    for part in parts:
+        pattern, equals, buffer = part.partition("=")
+        if not (pattern and equals and re.fullmatch(r"[\w.:-]{1,64}", buffer, re.ASCII)):
+            raise ValueError("expected PATTERN=BUFFER, such as exps=CPU")
+        if "\0" in pattern or len(pattern) > LONGEST_PATTERN:
+            raise ValueError(f"expected a pattern of at most {LONGEST_PATTERN} characters")
+    return tuple(parts)
+
+
+def tensor_buffers(
+    said: Sequence[str], cpu_moe: bool, n_cpu_moe: int
+) -> tuple[tuple[str, str], ...]:
+    """Return patterns of tensors' names and their buffers; the first that fits counts."""
+    found = [(pattern, buffer) for pattern, _, buffer in (part.partition("=") for part in said)]
+    if cpu_moe or n_cpu_moe >= MOST_NAMED:
+        found.append((EXPERTS, "CPU"))
+    elif n_cpu_moe:
+        layers = "|".join(map(str, range(n_cpu_moe)))
+        found.append((rf"blk\.({layers}){EXPERTS}", "CPU"))
+    return tuple(found)
 
 
 def proportions(value: Any) -> tuple[float, ...]:

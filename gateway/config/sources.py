@@ -72,7 +72,7 @@ def obtained(
         try:
             config = config.model_copy(update={"model": obtain(str(values["model"]))})
         except ConfigError as error:
-            raise ConfigError(f"{at}: {error}") from error
+            raise type(error)(f"{at}: {error}") from error
     check_model(config.model, at)
     return config
 

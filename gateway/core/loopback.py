@@ -3,6 +3,8 @@
 import ipaddress
 
 NAME = "localhost"
+ORIGIN = r"[a-z][a-z0-9+.-]*://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+"""The origin of a page of this machine, whatever its port is."""
 
 
 def is_loopback(address: str) -> bool:

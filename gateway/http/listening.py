@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterable
 
-from gateway.config.config import ConfigError
+from gateway.config.config import ConfigError, NotNow
 from gateway.core.loopback import NAME
 
 SEND_BUFFER = 1 << 16
@@ -21,13 +21,15 @@ Address = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 """As the socket module has them."""
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """How a machine says that it has no such family."""
+_PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN)
+"""What another process has now, and what a network that is not up yet does not have."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
     """Return sockets bound to the address: two for localhost, where the machine has both.
 
     An IPv6 address may stand in brackets, as in URLs. Raises :class:`ConfigError` if the address
-    can't be had.
+    can't be had, :class:`NotNow` if it may be later.
     """
     name = host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host
     try:
@@ -39,7 +41,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except (OSError, UnicodeError) as error:  # UnicodeError: no host name by IDNA's rules
         option = "--host" if isinstance(error, socket.gaierror | UnicodeError) else "--port"
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{option}: can't listen on {_shown(name)}:{port}: {reason}") from error
+        kind = NotNow if getattr(error, "errno", None) in _PASSING else ConfigError
+        raise kind(f"{option}: can't listen on {_shown(name)}:{port}: {reason}") from error
 
 
 def inherited(descriptors: Iterable[int]) -> list[socket.socket]:

@@ -51,6 +51,11 @@ class FileToFetch:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def busy(status: int) -> bool:
+    """Return whether an answer of this status says nothing of the next one."""
+    return status in (408, 429) or status >= 500
+
+
 def client() -> httpx2.Client:
     """One that follows redirects, without showing a token to another host."""
     return httpx2.Client(follow_redirects=True, timeout=TIMEOUT_S)
@@ -197,7 +202,7 @@ class _Download:
 
     def _refuse_errors(self, response: httpx2.Response) -> None:
         status = response.status_code
-        if status in (408, 429) or status >= 500:
+        if busy(status):
             raise httpx2.ReadError(f"the server answers {status}")
         if status >= 400:
             reasons = {401: "asks for a login", 403: "forbids it", 404: "has no such file"}

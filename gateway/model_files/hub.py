@@ -23,7 +23,14 @@ from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from gateway.model_files import ownership
-from gateway.model_files.download import FetchFailed, FileToFetch, Unreachable, client, fetch
+from gateway.model_files.download import (
+    FetchFailed,
+    FileToFetch,
+    Unreachable,
+    busy,
+    client,
+    fetch,
+)
 from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import Hub, choose
 
@@ -44,13 +51,13 @@ def pull(source: Hub, tell: DownloadProgress, note: Callable[[str], None]) -> Pa
     except (OfflineModeIsEnabled, httpx2.TransportError) as error:
         return _from_cache(source, error, note)
     except (HfHubHTTPError, HFValidationError) as error:
-        raise FetchFailed(_explain(source, error)) from error
+        raise _refusal(source, error) from error
     siblings = {one.rfilename: one for one in info.siblings or ()}
     chosen = choose({name: one.size or 0 for name, one in siblings.items()}, source)
     try:
         paths = [_file(source, info, siblings[name], tell) for name in chosen.files]
     except (HfHubHTTPError, httpx2.TransportError) as error:
-        raise FetchFailed(_explain(source, error)) from error
+        raise _refusal(source, error) from error
     if len({path.parent for path in paths}) > 1:
         raise FetchFailed(f"hf:{source.repository} was changed meanwhile; try again")
     return paths[0]
@@ -109,6 +116,13 @@ def _from_cache(source: Hub, error: Exception, note: Callable[[str], None]) -> P
     chosen = choose(files, source)
     note(f"{why}; taken from the cache: {chosen.files[0]}")
     return snapshot / chosen.files[0]
+
+
+def _refusal(source: Hub, error: Exception) -> FetchFailed:
+    """Return the error for the user: :class:`Unreachable` for what another attempt may mend."""
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    passing = isinstance(error, httpx2.TransportError) or (status is not None and busy(status))
+    return (Unreachable if passing else FetchFailed)(_explain(source, error))
 
 
 def _explain(source: Hub, error: Exception) -> str:

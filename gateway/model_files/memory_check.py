@@ -2,14 +2,14 @@
 
 import platform
 
-from gateway.config.config import Config, ConfigError
+from gateway.config.config import Config, NotNow
 from gateway.model_files import gguf, gpu_probe, memory_fit
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.system import host
 
 
 def check(config: Config) -> str | None:
-    """A line of warning, if any. Raises :class:`ConfigError` if it does not fit.
+    """A line of warning, if any. Raises :class:`NotNow` if it does not fit.
 
     Memory of a GPU does not count. Nothing is said where the system does not tell how much is free,
     or where the file can't be read: the worker that tries to will say why.
@@ -27,7 +27,7 @@ def check(config: Config) -> str | None:
             return None
     if config.force:
         return f"--force: {reason.removesuffix(memory_fit.TRY_ANYWAY)}"
-    raise ConfigError(f"--model: {reason}")
+    raise NotNow(f"--model: {reason}")
 
 
 def on_gpu(config: Config) -> bool:

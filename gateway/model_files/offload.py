@@ -4,7 +4,9 @@ llama.cpp offloads the last layers first, and what comes after them (the output)
 embeddings stay.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gateway.model_files.gguf import Tensor
@@ -17,9 +19,14 @@ class Kept(NamedTuple):
     layers: int
     """So many of the first ones."""
     output: bool
+    moved: tuple[tuple[re.Pattern[str], bool], ...] = ()
+    """Names of tensors for which something else was said, and whether these stay."""
 
     def has(self, tensor: Tensor) -> bool:
         """Return whether a matrix stays."""
+        for pattern, stays in self.moved:
+            if pattern.search(tensor.name):
+                return stays
         layer = re.match(r"blk\.(\d+)\.", tensor.name)
         if layer is not None:
             return int(layer[1]) < self.layers
@@ -28,8 +35,18 @@ class Kept(NamedTuple):
 
 def kept(layers: int, spec: WorkerSpec, *, gpu: bool) -> Kept:
     """Return the part of a model of ``layers`` that stays, with a ``gpu`` or without one."""
-    if not gpu or spec.n_gpu_layers == 0:
+    if not gpu:
         return Kept(layers, output=True)
+    moved = tuple(_moved(spec))
+    if spec.n_gpu_layers == 0:
+        return Kept(layers, True, moved)
     if spec.n_gpu_layers < 0:
-        return Kept(0, output=False)
-    return Kept(max(0, layers + 1 - spec.n_gpu_layers), output=False)
+        return Kept(0, False, moved)
+    return Kept(max(0, layers + 1 - spec.n_gpu_layers), False, moved)
+
+
+def _moved(spec: WorkerSpec) -> Iterator[tuple[re.Pattern[str], bool]]:
+    """Tensors that are put elsewhere by their names, as far as Python reads the patterns."""
+    for pattern, buffer in spec.tensor_buffers:
+        with contextlib.suppress(re.error):
+            yield re.compile(pattern), buffer.startswith("CPU")

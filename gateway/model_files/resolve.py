@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from gateway.config.config import EMBEDDED_MODEL, ConfigError
+from gateway.config.config import EMBEDDED_MODEL, ConfigError, NotNow
 from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import BadSource, Hub, parse
 
@@ -16,6 +16,8 @@ def obtain(
 ) -> Path:
     """Return the file of the model ``text``, downloaded if need be. Raises :class:`ConfigError`.
 
+    That is :class:`NotNow` where no server answers.
+
     ``progress`` makes what is told of a download while it lasts; ``note`` gets a line for the user.
     Late imports: a local file does not wait for them.
     """
@@ -24,7 +26,7 @@ def obtain(
         if source is None:
             path = Path(text)
             return EMBEDDED_MODEL if text == EMBEDDED_MODEL.stem and not path.exists() else path
-        from gateway.model_files.download import FetchFailed
+        from gateway.model_files.download import FetchFailed, Unreachable
 
         try:
             with progress() as tell:
@@ -35,9 +37,11 @@ def obtain(
                 from gateway.model_files import url_cache
 
                 return url_cache.pull(source, tell)
+        except Unreachable as error:
+            raise NotNow(str(error)) from error
         except FetchFailed as error:
             raise ConfigError(str(error)) from error
         except (RuntimeError, OSError) as error:
             raise ConfigError(f"{text}: {error}") from error
-    except BadSource as error:
+    except (BadSource, OSError) as error:  # OSError: a folder that this user may not look into
         raise ConfigError(str(error)) from error

@@ -14,7 +14,7 @@ log = logging.getLogger("forge.pool")
 STATE_FACTS = (
     "type_k", "type_v", "flash_attn", "n_gpu_layers", "rope_freq_base", "rope_freq_scale",
     "rope_scaling", "yarn_orig_ctx", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_slow",
-    "yarn_beta_fast", "override_kv",
+    "yarn_beta_fast", "override_kv", "tensor_buffers",
 )  # fmt: skip
 """Settings of a worker without which a saved state would be another's, or can't be restored."""
 

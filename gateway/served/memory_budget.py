@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.config.config import MIB, Config, ConfigError
+from gateway.config.config import MIB, Config, ConfigError, NotNow
 from gateway.config.model_entry import ModelEntry
 from gateway.core.byte_sizes import readable
 from gateway.model_files import gguf, memory_check, memory_fit
@@ -23,11 +23,11 @@ class MemoryShare:
     """The parts that add up to them."""
 
     def check(self) -> None:
-        """Raises :class:`ConfigError` if what is free now is too little."""
+        """Raises :class:`NotNow` if what is free now is too little."""
         config, free = self.entry.config, host.memory_available()
         if free is None or config.force or self.need <= free or memory_check.on_gpu(config):
             return
-        raise ConfigError(
+        raise NotNow(
             f"it needs {readable(self.need)} of memory, and {readable(free)} are free: "
             f"{self.figures}{memory_fit.TRY_ANYWAY}"
         )
@@ -43,7 +43,10 @@ class MemoryBudget:
 
 
 def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
-    """Raises :class:`ConfigError` for what can never be loaded, unless it is forced."""
+    """Raises :class:`ConfigError` for what can never be loaded, unless it is forced.
+
+    That is :class:`NotNow` where the budget is the memory that is free now.
+    """
     budget = _budget(server, entries)
     shares = list[MemoryShare]()
     with MemoryProbe() as probe:
@@ -51,10 +54,10 @@ def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
             try:
                 shares.append(_share(server, entry, budget, probe))
             except ConfigError as error:
-                raise ConfigError(f"models.{entry.name}: {error}") from error
+                raise type(error)(f"models.{entry.name}: {error}") from error
     preloaded = GATEWAY + sum(share.need for share in shares if share.entry.preload)
     if preloaded > budget and not server.force:
-        raise ConfigError(
+        raise _too_little(server)(
             f"the models that are there from the start need {readable(preloaded)} of memory "
             f"together, and {readable(budget)} are the memory budget"
         )
@@ -80,6 +83,10 @@ def _budget(server: Config, entries: Sequence[ModelEntry]) -> int:
     return max(0, free - sum(entry.config.cache_bytes() for entry in entries))
 
 
+def _too_little(server: Config) -> type[ConfigError]:
+    return NotNow if server.memory_budget == "auto" else ConfigError
+
+
 def _share(server: Config, entry: ModelEntry, budget: int, probe: MemoryProbe) -> MemoryShare:
     config = entry.config
     try:
@@ -92,6 +99,6 @@ def _share(server: Config, entry: ModelEntry, budget: int, probe: MemoryProbe) -
     if not (config.force or unknown):
         reason = memory_fit.refusal(wanted, budget, "are the memory budget")
         if reason is not None:
-            raise ConfigError(reason)
+            raise _too_little(server)(reason)
     saved = config.cache_bytes() if server.catalog else 0
     return MemoryShare(entry, need.total - GATEWAY + saved, memory_fit.figures(need))

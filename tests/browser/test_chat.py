@@ -29,6 +29,14 @@ const row = document.querySelector("#requests > tr");
 return row ? [...row.children].map((cell) => cell.textContent) : [];
 """
 
+PICK = """
+const names = [...document.querySelectorAll("#chat-list .name")];
+const found = names.find((name) => name.textContent === arguments[0]);
+found?.closest("button").click();
+return Boolean(found);
+"""
+"""At once: when an answer ends the list is drawn anew, in another order."""
+
 
 @pytest.fixture
 def page(opened: Open, server: ForgeServer) -> Page:
@@ -87,6 +95,7 @@ def test_all_of_it_by_the_keyboard(page: Page) -> None:
     page.say("hello")
     answered(page, 2)
     press(page, "c")
+    eventually(lambda: page.text("#chat-list .name") == "hello", "it is listed")
     reached = {}
     page.run("document.activeElement.blur()")
     for _ in range(80):
@@ -219,7 +228,7 @@ def test_conversations_are_kept(page: Page, tmp_path: Path) -> None:
     eventually(lambda: page.messages() == texts, "the last one is open")
     page.click("#chat-list-button")
     names = "return [...document.querySelectorAll('#chat-list .name')].map((n) => n.textContent)"
-    assert page.run(names) == ["what is 2+2?", "hello"]
+    eventually(lambda: page.run(names) == ["what is 2+2?", "hello"], "they are listed")
 
     page.save_into(tmp_path)
     page.click("#chat-save-markdown")
@@ -262,7 +271,7 @@ def test_two_at_once(page: Page) -> None:
     page.say("hello")
     answered(page, 2)
     page.click("#chat-list-button")
-    page.click("#chat-list-rows li:last-child .pick")
+    eventually(lambda: page.run(PICK, "Tell me a story about a cat."), "it is listed")
     asked, said = answered(page, 2)
     assert asked == "Tell me a story about a cat."
     assert len(said) > 20

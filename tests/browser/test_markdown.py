@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.conftest import Open
+from tests.support.pattern_steps import Steps
 from tests.support.server import ForgeServer, eventually
 
 if TYPE_CHECKING:
@@ -122,8 +123,47 @@ HUGE = {
     "breaks": "<br>" * 97_000,
     "underlines": "_" * 390_000,
     "strings in code": "```js\n" + '"' * 19_000 + "\n```",
-    "comments in code": "```c\n" + "/*" * 9_000 + "\n```",
+    "comments in code": "```c\n" + "/* " * 6_000 + "\n```",
+    "escapes in code": ("```c\n" + '\\"' * 9_900 + "\n```\n") * 5,
+    "spaces in a link": "[a](" + " " * 100_000,
+    "links of spaces": ("[a](" + " " * 40) * 2_500,
+    "long fence": "`" * 100_000 + "\nx",
+    "spaces in tables": "|a|b|\n" + ("|" + " " * 1990 + "x|-\n") * 50,
+    "closing brackets within": ("http://a" + ")" * 900 + "x ") * 110,
 }
+ATTACKS = {
+    "spaces": ("", " ", "x"), "tabs": ("", "\t", "x"), "spaces after a mark": ("- ", " ", "x"),
+    "rules": ("", "- ", "x"), "stars": ("", "*", "x"), "strokes": ("", "|", "x"),
+    "delimiters": ("", "|-", "x"), "spaced strokes": ("|", " |", "x-"), "colons": ("", ":-", "x"),
+    "backticks": ("", "`", "x"), "labels": ("", "[a](", ""), "addresses": ("[a](b", "(c)", ""),
+    "spaces in a link": ("[a](", " ", ""), "spaces in links": ("", "[a](  ", ""),
+    "titles": ("", '[a](b "', ""), "spaces after a title": ('[a](b "c"', " ", ""),
+    "escapes in labels": ("", "[a\\[", ""), "escapes": ("", "\\", "x"),
+    "escaped quotes": ('"', '\\"', ""), "escaped apostrophes": ("'", "\\'", ""),
+    "escaped backticks": ("`", "\\`", ""), "quotes": ('"', '"', ""), "comments": ("", "/* ", ""),
+    "comment": ("/*", "*", ""), "long strings": ("", '"""', '"'), "hashes": ("", "#", "x"),
+    "addresses in a row": ("", "http://a", ""), "angles": ("", "<http://a", ""),
+    "digits": ("", "1", "x"), "numbers": ("", "1.", "x"), "letters": ("", "a", "-"),
+    "brackets": ("http://a", ")", "x"), "stops": ("http://a", ".", "x"), "dashes": ("", "-", "x"),
+    "angle quotes": ("", "> ", "x"), "lines": ("", "a\n", "`"), "breaks": ("", "<br", ""),
+}  # fmt: skip
+"""Texts of any length, as a beginning, a part that is repeated, and an end."""
+PATTERNS = """
+const seen = new Set();
+const { exec } = RegExp.prototype;
+RegExp.prototype.exec = function (text) {
+  seen.add(this.source);
+  return exec.call(this, text);
+};
+const [texts] = arguments;
+return import("/dashboard/markdown/markdown.js").then(({ Markdown }) => {
+  const shown = new Markdown(document.createElement("div"));
+  for (const text of texts) shown.show(text);
+  RegExp.prototype.exec = exec;
+  return [...seen];
+});
+"""
+"""The patterns that are used when these texts are shown: every use of one calls exec."""
 
 
 @pytest.fixture
@@ -230,6 +270,19 @@ def test_huge_text_is_bounded(page: Page, text: str) -> None:
     assert page.run("return document.getElementById('chat-text').offsetHeight") > 0
 
 
+def test_steps_of_every_pattern_grow_as_the_text(page: Page) -> None:
+    """Twice the text may take twice the steps; three times would be on the way to their square."""
+    code = [f"```{language}\nx = 1 // y\n```" for language in ("python", "c", "sql")]
+    patterns = page.run(PATTERNS, [*RENDERED, *HOSTILE.values(), "http://a.b", *code])
+    plain = [each for each in patterns if r"\p{" not in each]  # of one letter each
+    assert len(plain) > 20
+    for source in plain:
+        steps = Steps(source)
+        for name, (before, part, after) in ATTACKS.items():
+            short, long = (steps.of(before + part * size + after) for size in (400, 800))
+            assert long < 3 * short, f"{name}: {source}"
+
+
 def test_hostile_text_in_an_answer(page: Page) -> None:
     """The whole way: said by a person, and by a model as it is kept; and what an export has."""
     page.run(
@@ -251,6 +304,7 @@ def test_hostile_text_in_an_answer(page: Page) -> None:
     eventually(lambda: len(page.messages()) == 2, "it is open")
     page.click(".thoughts summary")
     page.click("#chat-list-button")
+    eventually(lambda: page.text("#chat-list .name"), "it is listed")
     assert "<script>" in page.text(".said")
     assert (
         page.run("return document.querySelectorAll('#chat :is(script, iframe, svg, style)').length")

@@ -12,6 +12,7 @@ from gateway.config.config import Config
 from tests.conftest import Start
 from tests.contract.conftest import Gate
 from tests.support.dialects import CHAT, INFER, Dialect
+from tests.support.front import blocking_front
 from tests.support.server import ALIAS, DEADLINE_S, ForgeServer
 from tests.support.shared_servers import SharedServers
 
@@ -162,3 +163,20 @@ def test_off_by_default(server: ForgeServer, path: str) -> None:
         response = preflight(client, path)
         assert response.status_code in (404, 405)
         assert crossing(response) == nothing
+
+
+def test_localhost_is_every_page_of_this_machine() -> None:
+    """As with llama-server: whatever its port is, and nothing that only begins or ends so."""
+    config = Config.model_validate({"alias": ALIAS, "cors_origin": f"localhost,{ORIGIN}"})
+    own = ("http://localhost:30", "https://localhost", "http://127.0.0.1:80", "http://[::1]")
+    others = ("http://localhost.example", "http://alocalhost", "http://127.0.0.1.example",
+              "http://localhost:3000@a", "http://127.0.0.11", "null", "localhost")  # fmt: skip
+    with blocking_front(config, None, answers=True) as client:
+        for origin in (*own, ORIGIN):
+            assert preflight(client, CHAT.path, Origin=origin).status_code == 200
+            found = client.get("/v1/models", headers={"Origin": origin}).headers
+            assert found["access-control-allow-origin"] == origin
+        for origin in others:
+            assert preflight(client, CHAT.path, Origin=origin).status_code == 400
+            found = client.get("/v1/models", headers={"Origin": origin}).headers
+            assert "access-control-allow-origin" not in found

@@ -113,6 +113,18 @@ def test_llama_servers_forms_of_input(exact_http: httpx.Client, direct: Referenc
     assert [same(vector, expected) for vector in ask(exact_http, [text, *forms])] == [True] * 6
 
 
+def test_llama_servers_older_form_of_answer(exact_http: httpx.Client, direct: Reference) -> None:
+    for body in ({"content": TEXTS[:2]}, {"input": TEXTS[:2]}):
+        found = exact_http.post("/embedding", json=body).json()
+        assert [item["index"] for item in found] == [0, 1]
+        for text, item in zip(TEXTS, found, strict=False):
+            assert item.keys() == {"index", "embedding"}
+            (vector,) = item["embedding"]
+            assert same(vector, direct.vector(direct.tokens(text)))
+    refused = exact_http.post("/embedding", json={"encoding_format": "float"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "content")
+
+
 def test_floats_are_the_bytes(http: httpx.Client) -> None:
     """Base64 holds little-endian float32; JSON's numbers are exactly those."""
     for params in ({}, {"dimensions": 7}):

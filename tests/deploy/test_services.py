@@ -1,6 +1,7 @@
 """The files for service managers: systemd's, launchd's and Kubernetes' own checks, and ours."""
 
 import configparser
+import json
 import plistlib
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.cli.console import Exit
 from gateway.cli.main import build_parser
 from gateway.config.config import Config
 from tests.support.server import ForgeServer
@@ -18,6 +20,7 @@ from tests.support.server import ForgeServer
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 DRAIN_S = Config().drain_timeout
+SERVICES = (ROOT / "docs" / "guides" / "services.md").read_text("utf-8")
 OPTIONS = {f"FORGE_{name.upper()}" for name in Config.model_fields}
 
 
@@ -61,7 +64,9 @@ def test_the_service_is_what_the_server_speaks() -> None:
     assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
     assert int(service["WatchdogSec"]) >= 10
     assert int(service["TimeoutStopSec"]) > DRAIN_S
-    assert service["RestartPreventExitStatus"] == "2"
+    assert int(service["RestartPreventExitStatus"]) == Exit.REFUSED
+    assert Unit("forge.service")["Unit"]["StartLimitIntervalSec"] == "0"
+    assert int(service["RestartSec"]) >= 10
     assert {"AF_UNIX", "AF_INET"} <= set(service["RestrictAddressFamilies"].split())
     socket = Unit("forge.socket")["Socket"]
     assert socket["ListenStream"] == f"{Config().host}:{Config().port}"
@@ -104,11 +109,16 @@ def test_the_manifests_fit_each_other() -> None:
     assert all(probe["httpGet"]["port"] in ports for probe in PROBES)
     volumes = {each["name"]: each for each in POD["volumes"]}
     assert {each["name"] for each in CONTAINER["volumeMounts"]} == set(volumes)
+    places = [each["mountPath"] for each in CONTAINER["volumeMounts"]]
+    assert len(set(places)) == len(places)
     names = {kind: each["metadata"]["name"] for kind, each in KUBERNETES.items()}
     claim = volumes["cache"]["persistentVolumeClaim"]["claimName"]
     assert claim == names["PersistentVolumeClaim"]
     assert volumes["config"]["configMap"]["name"] == names["ConfigMap"]
-    assert CONTAINER["envFrom"][0]["secretRef"]["name"] == names["Secret"]
+    secret = CONTAINER["envFrom"][0]["secretRef"]
+    assert f"create secret generic {secret['name']} " in SERVICES
+    assert not secret.get("optional"), "without a key all the cluster could use it"
+    assert "Secret" not in names, "a key that is in a file is known"
 
 
 def test_the_manifests_fit_the_image_and_the_command() -> None:
@@ -121,12 +131,13 @@ def test_the_manifests_fit_the_image_and_the_command() -> None:
     assert 'ENTRYPOINT ["tini", "--", "forge"]' in dockerfile
     assert known(["/bin/forge", *CONTAINER["args"]])["command"] == "serve"
     told = [each["name"] for each in CONTAINER["env"]]
-    assert {*told, *KUBERNETES["Secret"]["stringData"]} <= OPTIONS
+    assert {*told, *re.findall(r"from-literal=(\w+)=", SERVICES)} <= OPTIONS
     sleep = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
     assert POD["terminationGracePeriodSeconds"] > DRAIN_S + sleep
     folders = re.search(r"^VOLUME (.*)$", dockerfile, re.MULTILINE)
     assert folders is not None
-    assert "/home/forge/.cache" in folders[1]
+    kept = {each["mountPath"] for each in CONTAINER["volumeMounts"] if each["name"] == "cache"}
+    assert kept == {each for each in json.loads(folders[1]) if each.startswith("/home/forge/")}
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=["startup", "readiness", "liveness"])

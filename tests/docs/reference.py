@@ -165,7 +165,11 @@ def llama_server_table() -> str:
         else:
             same.append(theirs)
     rows.append(f"| {code(', '.join(same))} | the same | |")
-    rows += [f"| {code(', '.join(row.flags))} | - | {code(row.instead)} |" for row in ELSEWHERE]
+    rows += [
+        f"| {code(', '.join(row.flags))} | {'-' if row.taken is None else 'taken'} "
+        f"| {code(row.instead)} |"
+        for row in ELSEWHERE
+    ]
     return "\n".join(rows)
 
 

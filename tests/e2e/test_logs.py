@@ -78,7 +78,7 @@ def test_a_model_file_at_the_start(tmp_path: Path) -> None:
     done = subprocess.run(
         command, capture_output=True, timeout=DEADLINE_S, env=environment(), check=False
     )
-    assert done.returncode == 2
+    assert done.returncode == 1
     (line,) = done.stderr.decode().splitlines()
     assert r"'\n\x1b[2J'" in line
 

@@ -219,7 +219,7 @@ def test_a_worker_dies_while_loading(start_server: Start) -> None:
     server = loading(start_server)
     (pid,) = server.pids()
     os.kill(pid, signal.SIGKILL)
-    assert server.wait() == 2
+    assert server.wait() == 1
     assert server.stderr.splitlines()[-1].startswith("forge serve: error: ")
     assert "Traceback" not in server.stderr
 

@@ -124,6 +124,31 @@ def test_sources_of_settings(start_server: Start, tmp_path: Path) -> None:
     server.stop()
 
 
+def test_a_command_line_of_llama_server(start_server: Start) -> None:
+    """Each option has its meaning, or a line that says why not; the answer is a model's."""
+    line = "-np 3 -ub 512 -c 2048 --jinja -fa --no-webui --slots -cmoe -ot output=CPU -lv 2"
+    chat = ("--chat-template", "chatml", "--cors-origins", "localhost", "--reranking")
+    server = start_server("--workers", "1", *line.split(), *chat)
+    (worker,) = server.workers()
+    assert worker["slots"] == 3
+    with server.client() as client:
+        assert client.get("/").status_code == 404, "there is no page"
+        said = {"messages": [{"role": "user", "content": "Hi"}]}
+        written = client.post("/apply-template", json=said).json()["prompt"]
+        assert written == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+        assert CHAT.ask(client, max_tokens=3).text
+    told = server.stderr
+    for note in (
+        "-np 3, llama-server's, is taken as --slots 3",
+        "-ub 512, llama-server's, is taken as --batch 512",
+        "--jinja, llama-server's, is left out",
+        "--slots, llama-server's, is left out",
+        "--reranking, llama-server's, is left out",
+    ):
+        assert f"forge serve: {note}" in told
+    server.stop()
+
+
 def test_help_and_version() -> None:
     for arguments in (("--version",), ("serve", "--version")):
         done = forge(*arguments)
@@ -154,9 +179,14 @@ BAD_SETTINGS = [
     (("--ssl-certfile", __file__), "--ssl-keyfile"),
     (("--ssl-certfile", __file__, "--ssl-keyfile", __file__), "can't be used together"),
     (("--cors-origin", "https://example.com/path"), "--cors-origin"),
-    (("--host", "no.such.host.invalid"), "--host"),
-    (("--host", "203.0.113.1"), "--port"),
+    (("--host", "no..such.host"), "--host"),
 ]
+PASSING = [
+    (("--host", "203.0.113.1"), "--port"),
+    (("--workers", "4096"), "--model"),
+    (("--model", "hf:org/tiny"), "hf:org/tiny"),
+]
+"""What another machine, another day or another network would do."""
 
 
 @pytest.mark.parametrize(("arguments", "named"), BAD_SETTINGS)
@@ -169,6 +199,20 @@ def test_bad_settings(arguments: tuple[str, ...], named: str) -> None:
     assert line.startswith("forge serve: error: ")
     assert named in line
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("arguments", "named"), PASSING)
+def test_what_may_pass_by_itself(tmp_path: Path, arguments: tuple[str, ...], named: str) -> None:
+    """Exit code 1, after which a service manager tries again, and one line."""
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        hub = f"http://127.0.0.1:{unheard.getsockname()[1]}"
+        env = {"FORGE_MODEL": str(MODEL), "FORGE_PORT": "0", "HF_ENDPOINT": hub}
+        done = forge("serve", *arguments, env={**env, "HF_HUB_CACHE": str(tmp_path)})
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("forge serve: error: ")
+    assert named in line
 
 
 def test_bad_environment() -> None:
@@ -192,7 +236,7 @@ def test_port_in_use() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         done = forge("serve", "--port", str(port), "--model", str(MODEL))
-    assert done.returncode == 2
+    assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"127.0.0.1:{port}" in line
 
@@ -217,7 +261,7 @@ def test_a_corrupt_model(tmp_path: Path, kind: str) -> None:
     model = tmp_path / "corrupt.gguf"
     model.write_bytes(corrupt(kind))
     done = forge("serve", "--port", "0", "--workers", "2", "--model", str(model))
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 1, done.stderr
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     reason = line.partition(f"forge serve: error: {model}: llama.cpp can't load this model: ")[2]

@@ -37,19 +37,20 @@ def test_it_is_used(start_server: Start, tmp_path: Path, by_file: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("given", "reason", "code"),
     [
-        (("--chat-template", "{% if %}"), "template is broken: line 1: "),
-        (("--chat-template-file", "nowhere.jinja"), "--chat-template-file: expected a file of "),
-        (("--chat-template", "x", "--chat-template-file", __file__), "none beside --chat-template"),
+        (("--chat-template", "{% if %}"), "template is broken: line 1: ", 1),
+        (("--chat-template-file", "nowhere.jinja"), "--chat-template-file: expected a file of ", 2),
+        (("--chat-template", "{{ x }}", "--chat-template-file", __file__), "none beside --chat", 2),
+        (("--chat-template", "no-such-name"), "--chat-template: expected a template in Jinja", 2),
     ],
 )
-def test_what_is_wrong_with_it_is_told(given: tuple[str, ...], reason: str) -> None:
+def test_what_is_wrong_with_it_is_told(given: tuple[str, ...], reason: str, code: int) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--workers", "1", *given],
         capture_output=True, text=True, timeout=DEADLINE_S, env=environment(), check=False,
     )  # fmt: skip
-    assert done.returncode == 2
+    assert done.returncode == code
     (line,) = done.stderr.splitlines()
     assert line.startswith("forge serve: error: ")
     assert reason in line

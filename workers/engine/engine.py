@@ -366,7 +366,7 @@ class Engine:
             step_ms=step_ms,
             host_bytes=self._kv.host_bytes,
             restored_tokens=self._kv.restored,
-            sequences=self._taking_part,
+            step_sequences=self._taking_part,
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import llama_cpp
 
+from workers.llama import buffers
 from workers.llama.library import LoadFailed
 from workers.protocol import Value, WorkerSpec
 
@@ -44,6 +45,10 @@ def model_params(spec: WorkerSpec) -> llama_cpp.llama_model_params:
             params.tensor_split = _shares(spec.tensor_split)
     if spec.override_kv:
         params.kv_overrides = _overrides(spec.override_kv)
+    if spec.tensor_buffers:
+        array = buffers.overrides(spec.tensor_buffers)
+        # Such a pointer keeps the array for as long as the parameters have it. The field is one.
+        params.tensor_buft_overrides = ctypes.cast(array, ctypes.c_void_p)  # type: ignore[assignment]
     return params
 
 
@@ -68,6 +73,7 @@ def warn_of_missing_gpu(spec: WorkerSpec) -> None:
         (spec.split_mode != "layer", f"--split-mode {spec.split_mode}"),
         (shares != "", f"--tensor-split {shares}"),
         (not spec.kv_offload, "--no-kv-offload"),
+        (bool(spec.tensor_buffers), "--override-tensor, --cpu-moe or --n-cpu-moe"),
     ]
     for given, option in asked:
         if given:

@@ -4,15 +4,15 @@ Every running stream waits for all tokens of a step, so a prompt is computed in 
 size keeps the gap between two tokens of a stream under a target. A fit to the last steps says what
 one takes: ``base + decode * streams + token * prompt tokens + read * what these attend to``, in
 milliseconds; a prompt's later tokens attend to more cells, and cost up to twice as much. The target
-is given, or the largest of these: 50 ms; three times a step in which the prompts were streams
-already; a step with a whole tile of a prompt, unless that takes more than 225 ms; and a tenth of
-the time that the prompts need in all, up to 0.6 seconds.
+is given, or the largest of these: 50 ms; five times a step in which the prompts were streams
+already; a step with a whole tile of a prompt, unless that takes more than 225 ms; and the time that
+the prompts need in all, up to 225 ms, or a tenth of it, up to 0.6 seconds.
 
 An example: the fit says 20 + 5 * streams + 2 * tokens. With 4 streams a step without prompts takes
-40 ms. One prompt waits, so the automatic target is 3 * (20 + 5 * 5) = 135 ms. Of it 90 % may be
-used: 121.5 - 40 leaves 81.5 ms, which is 40 tokens, less than a tile: 65 tokens take 130 ms, the
-step 170. Without streams it may take a second: 480 tokens. However low a given target is, a step
-grows by a quarter for prompts, so that they always get on.
+40 ms. One prompt waits, so the automatic target is 5 * (20 + 5 * 5) = 225 ms. Of it 90 % may be
+used: 202.5 - 40 leaves 162.5 ms, which is 81 tokens, or 65 in whole blocks. Without streams it may
+take a second: 480 tokens. However low a given target is, a step grows by a quarter for prompts, so
+that they always get on.
 
 Each class of priorities may have a target of its own. That of the least patient stream holds: of
 batch streams alone the steps are wide. They are not where a prompt of a less patient class waits,
@@ -48,16 +48,18 @@ TILE = 64
 """Tokens of one sequence from which llama.cpp computes attention in tiles, fewer one by one (GGML's
 flash attention for CPUs). After 2,000 others a token of a 135M model took 8.0 ms in chunks of 48
 and 64 beside streams, 5.5 in chunks of 65, 4.8 in chunks of 128 and 4.5 in chunks of 512."""
-TILE_MS = 225.0
-"""A step as long as this, at most, for the sake of a tile: gaps of 250 ms are hardly noticed."""
+UNNOTICED_MS = 225.0
+"""A step as long as this, at most, for the sake of a tile or of all prompts that wait: gaps of
+250 ms are hardly noticed, and a first token is waited for."""
 BACKLOG_SHARE = 0.1
 """Part of the time that the prompts need in all which a step may take. Each waits for those before
 it, and wide steps lose less to the streams and need less for each token."""
 BACKLOG_MS = 600.0
 """A step as long as this, at most, for the sake of many or long prompts."""
 
-AUTO_MULTIPLE = 3.0
-"""The automatic target: so many times a step without prompts, or the floor of the class."""
+AUTO_MULTIPLE = 5.0
+"""The automatic target: so many times a step without prompts, or the floor of the class.
+So streams have a fifth of the time, and prompts get on however many streams there are."""
 HEADROOM = 0.9
 """Steps vary: aim below the target in order to stay under it."""
 LEAST_SHARE = 0.25
@@ -220,7 +222,7 @@ def _spare(costs: Costs, decodes: int, backlog: Backlog, patience: Patience) -> 
         together = costs.alone(decodes + backlog.prompts)
         target = max(patience.floor_ms, AUTO_MULTIPLE * together, _for_all(costs, backlog))
         tile = costs.prompt(TILE + 1, backlog.depth)
-        if alone + tile > TILE_MS:
+        if alone + tile > UNNOTICED_MS:
             tile = 0.0
     return max(HEADROOM * target - alone, LEAST_SHARE * alone, tile)
 
@@ -228,4 +230,5 @@ def _spare(costs: Costs, decodes: int, backlog: Backlog, patience: Patience) -> 
 def _for_all(costs: Costs, backlog: Backlog) -> float:
     """Milliseconds that a step may take because so many tokens of prompts wait."""
     each = backlog.tokens / max(1, backlog.prompts)
-    return min(BACKLOG_MS, BACKLOG_SHARE * backlog.prompts * costs.prompt(each, 0))
+    whole = backlog.prompts * costs.prompt(each, 0)
+    return max(min(UNNOTICED_MS, whole), min(BACKLOG_MS, BACKLOG_SHARE * whole))

@@ -259,7 +259,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     """Host memory of snapshots: prefixes, and the work of paused sequences."""
     restored_tokens: int = 0
     """How many tokens came back from there, instead of being computed."""
-    sequences: int = 0
+    step_sequences: int = 0
     """Sequences in each of the steps, added up; of embeddings, none."""
 
 

@@ -74,6 +74,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     kv_offload: bool = True
     override_kv: dict[str, Value] = {}
     """In place of what the model's file says."""
+    tensor_buffers: tuple[tuple[str, str], ...] = ()
+    """Regular expressions for names of tensors, and the names of the buffers that they go to."""
     name: str = "this model"
     """The name that clients know it by, for refusals."""
     files: tuple[str, ...] = ()

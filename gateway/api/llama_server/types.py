@@ -159,7 +159,7 @@ class Slot(TypedDict):
 
 class RawEmbedding(TypedDict):
     index: int
-    embedding: list[list[float]]
+    embedding: list[list[float] | str]
     """The vector, alone in a list."""
 
 

@@ -2,10 +2,11 @@
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway.cli.doctor.finding import Finding, error, ok, warning
@@ -39,46 +40,84 @@ PACKAGES = {
 
 def compiler(*, needed: bool) -> Iterator[Finding]:
     """Look for a compiler; ``needed``: llama.cpp is not installed yet."""
-    path = found()
-    if path is None:
+    command = found()
+    if command is None:
         if needed:
             message = "there is no C++ compiler, and llama.cpp has to be built"
             yield error("compiler", message, f"{installing()}, then install Forge again")
         else:
             yield ok("compiler", "none, and none is needed: llama.cpp is installed")
         return
-    version = _first_line([path, "--version"])
-    reason = trial(path, ())
+    if needed:
+        yield from temporary_folder()
+    name = f"{shlex.join(command)} ({_first_line([*command, '--version'])})"
+    reason = trial(command, ())
     if reason is not None:
-        message = f"{path} ({version}) can't build a program of C++17: {reason}"
+        message = f"{name} can't build a program of C++17: {reason}"
         finding = error if needed else warning
         yield finding("compiler", message, f"{installing()}, or name another in CXX and CC")
         return
-    lacking = [what for what, flags in FEATURES.items() if trial(path, flags) is not None]
+    lacking = [what for what, flags in FEATURES.items() if trial(command, flags) is not None]
     if lacking and needed and platform.system() == "Linux":
-        message = f"{path} ({version}) builds C++17, without {' and '.join(lacking)}"
+        message = f"{name} builds C++17, without {' and '.join(lacking)}"
         yield warning("compiler", message, "use gcc 11 or clang 14, or a later one: CXX and CC")
     else:
-        yield ok("compiler", f"{path} ({version}) builds C++17")
+        yield ok("compiler", f"{name} builds C++17")
 
 
-def found() -> str | None:
-    """Return the path of the compiler that a build would take."""
-    named = os.environ.get("CXX", "").split()
-    for name in (*named[:1], "c++", "g++", "clang++"):
-        path = shutil.which(name)
+def found() -> list[str] | None:
+    """Return the compiler that a build would take: its path, and arguments that CXX has for it."""
+    named = _named(os.environ.get("CXX", ""))
+    for program, *arguments in (named, ["c++"], ["g++"], ["clang++"]):
+        path = shutil.which(program)
         if path is not None:
-            return path
+            return [path, *arguments]
     return None
 
 
-def trial(path: str, flags: tuple[str, ...]) -> str | None:
-    """Build a small program with ``flags`` and run it; return why that failed, or None."""
-    with tempfile.TemporaryDirectory(prefix="forge-doctor-") as folder:
-        source, program = Path(folder, "trial.cpp"), Path(folder, "trial")
-        source.write_text(SOURCE)
-        build = [path, "-std=c++17", *flags, "-pthread", str(source), "-o", str(program)]
-        return _failure(build) or _failure([str(program)])
+def _named(text: str) -> list[str]:
+    """Return the command in CXX: ``ccache g++``, or a path with spaces in it."""
+    if shutil.which(text) is not None:
+        return [text]
+    try:
+        return shlex.split(text) or [""]
+    except ValueError:  # a quotation without its end
+        return text.split()
+
+
+def temporary_folder() -> Iterator[Finding]:
+    """Look if programs may be run in the folder for temporary files, where pip builds."""
+    advice = "set TMPDIR to a folder on another file system while Forge is installed"
+    try:
+        folder = tempfile.gettempdir()
+        if not _may_run(folder):
+            message = f"{folder} is mounted noexec: programs that a build makes can't be run there"
+            yield warning("compiler", message, advice)
+    except OSError as failure:
+        yield error("compiler", f"no folder for temporary files can be written: {failure}", advice)
+
+
+def _may_run(folder: str) -> bool:
+    """Return whether programs in a folder may be run; raises OSError if it can't be written."""
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        os.fchmod(file.fileno(), 0o700)
+        return os.access(file.name, os.X_OK)
+
+
+def trial(command: Sequence[str], flags: tuple[str, ...]) -> str | None:
+    """Build a small program with ``flags`` and run it; return why that failed, or None.
+
+    Where the system lets no program be run, a program that is built is enough.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="forge-doctor-") as folder:
+            source, program = Path(folder, "trial.cpp"), Path(folder, "trial")
+            source.write_text(SOURCE)
+            build = [*command, "-std=c++17", *flags, "-pthread", str(source), "-o", str(program)]
+            reason = _failure(build)
+            return reason if reason or not _may_run(folder) else _failure([str(program)])
+    except OSError as failure:
+        return str(failure)
 
 
 def _failure(command: list[str]) -> str | None:

@@ -116,21 +116,27 @@ def folders(hub: Callable[[], Path] | None) -> Iterator[Finding]:
 
 def unwritable(path: Path) -> str | None:
     """Return why a folder can't be written or made; None if it can."""
-    nearest = next(each for each in (path, *path.parents) if each.exists())
     try:
-        with tempfile.TemporaryFile(dir=nearest):
+        with tempfile.TemporaryFile(dir=nearest(path)):
             return None
     except OSError as failure:
         return failure.strerror or str(failure)
 
 
+def nearest(path: Path) -> Path:
+    """Return the folder itself, or the nearest one above that is there.
+
+    Raises OSError where this user may not look into one of them.
+    """
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
 def disk(hub: Callable[[], Path]) -> Iterator[Finding]:
     """Look at the space for models."""
     with suppress(paths.NoHome, OSError):
-        path = hub()
-        nearest = next(each for each in (path, *path.parents) if each.exists())
-        free = shutil.disk_usage(nearest).free
-        message = f"{readable(free)} are free for models at {nearest}"
+        folder = nearest(hub())
+        free = shutil.disk_usage(folder).free
+        message = f"{readable(free)} are free for models at {folder}"
         if free < LITTLE_SPACE:
             advice = "free some (forge list, forge rm), or set HF_HUB_CACHE to a folder elsewhere"
             yield warning("disk", message, advice)

@@ -51,8 +51,11 @@ class Settings:
             except ConfigError:  # it would be downloaded
                 self.absent.append(text)
                 return EMBEDDED_MODEL
-        except BadSource as failure:
-            raise ConfigError(str(failure)) from failure
+        except (
+            BadSource,
+            OSError,
+        ) as failure:  # OSError: a folder that this user may not look into
+            raise ConfigError(f"--model: {failure}") from failure
 
     def configs(self) -> list[Config]:
         """Return the configuration of each model that is here."""
@@ -80,11 +83,11 @@ def models(settings: Settings) -> Iterator[Finding]:
             yield ok("model", f"{path}, {readable(model.size)}")
         if config.mlock:
             yield machine.locked(model.size)
-    partial = []
-    with contextlib.suppress(NoHome):  # which is told with the folders
+    partial, size = [], ""
+    with contextlib.suppress(NoHome, OSError):  # which is told with the folders
         partial = catalog.unfinished()
-    if partial:
         size = readable(sum(path.stat().st_size for path in partial))
+    if partial:
         message = f"{len(partial)} unfinished downloads, {size}"
         advice = "forge pull goes on with each; forge rm --unfinished deletes them"
         yield warning("model", message, advice)

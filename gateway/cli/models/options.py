@@ -6,7 +6,7 @@ from typing import Any
 NAMES = ("pull", "list", "show", "rm", "cache")
 SHAPE = (
     "workers", "slots", "ctx", "cache_ram", "batch", "cache_type_k", "cache_type_v", "flash_attn",
-    "repack", "mmap", "mlock", "override_kv",
+    "repack", "mmap", "mlock", "override_kv", "override_tensor", "cpu_moe", "n_cpu_moe",
 )  # fmt: skip
 """Options of ``forge serve`` on which the memory depends that ``forge show`` tells."""
 

@@ -49,7 +49,7 @@ class _Steps:
 
     def of(self, workers: Iterable[WorkerStatus]) -> tuple[int, int]:
         """Return both sums. What a worker did after the last call before its death is lost."""
-        counts = {worker.id: (worker.load.steps, worker.load.sequences) for worker in workers}
+        counts = {worker.id: (worker.load.steps, worker.load.step_sequences) for worker in workers}
         for number, last in self._last.items():
             if counts.get(number, (-1, 0)) < last:
                 self._gone = self._gone[0] + last[0], self._gone[1] + last[1]

@@ -18,6 +18,10 @@ class Failed(Exception):
     """No answer."""
 
 
+class NotYet(Refused, Failed):
+    """An argument that is right on another day."""
+
+
 def run(error: BaseException | None) -> Exit:
     def work() -> None:
         if error is not None:
@@ -32,6 +36,7 @@ def run(error: BaseException | None) -> Exit:
         (None, 0, ""),
         (Refused("no\x1b[2J"), 2, "forge x: error: no\\x1b[2J\n"),
         (Failed("silent"), 1, "forge x: error: silent\n"),
+        (NotYet("later"), 1, "forge x: error: later\n"),
         (KeyboardInterrupt(), 130, "forge x: gone\n"),
     ],
 )

@@ -14,7 +14,18 @@ import pytest
 from gateway import __version__
 from gateway.cli.main import build_parser, default_text, main
 from gateway.config.config import Config
-from gateway.config.llama_server_compat import ALIASES, ELSEWHERE, HUB, NOTES, SAME, SWITCHES
+from gateway.config.llama_server_compat import (
+    ALIASES,
+    ELSEWHERE,
+    HUB,
+    MAYBE,
+    NOTES,
+    SAME,
+    SWITCHES,
+    VALUES,
+    Elsewhere,
+    translated,
+)
 from gateway.config.sources import load
 from gateway.system import log_setup
 
@@ -181,25 +192,93 @@ def test_overrides_may_be_said_several_times() -> None:
     assert load(given, {}, None).override_kv == ("a=int:1", "b=str:x", "c=str:y,z")
 
 
-ELSEWHERE_FLAGS = [(flag, row.instead) for row in ELSEWHERE for flag in row.flags]
+def test_buffers_of_tensors_may_be_said_several_times() -> None:
+    given = parsed("-ot", "a=CPU", "--override-tensor", "b=CUDA0,c=CPU", "-cmoe", "-ncmoe", "2")
+    del given["command"]
+    found = load(given, {}, None)
+    assert found.override_tensor == ("a=CPU", "b=CUDA0", "c=CPU")
+    assert (found.cpu_moe, found.n_cpu_moe) == (True, 2)
 
 
-@pytest.mark.parametrize(("flag", "instead"), ELSEWHERE_FLAGS)
+ELSEWHERE_FLAGS = [(flag, row) for row in ELSEWHERE for flag in row.flags]
+
+
+@pytest.mark.parametrize(
+    ("flag", "instead"), [(flag, row.instead) for flag, row in ELSEWHERE_FLAGS if not row.taken]
+)
 def test_what_is_llama_servers_alone_is_told_of(flag: str, instead: str) -> None:
     expected = f"forge serve: error: {flag} is llama-server's; here there is {instead}"
     assert refused(flag, "1") == refused(f"{flag}=1") == expected
     assert flag not in options()
 
 
+SAMPLES = {"--load-mode": "mmap+mlock", "-lm": "none", "--reasoning-format": "deepseek",
+           "-n": "-1", "--predict": "-1", "--n-predict": "-1", "-rea": "auto",
+           "--reasoning": "auto"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flag", "row"), [each for each in ELSEWHERE_FLAGS if each[1].taken])
+def test_what_does_no_harm_is_taken(flag: str, row: Elsewhere) -> None:
+    """With a line that says what was done, and nothing of it is left for Forge's own parser."""
+    assert row.taken is not None
+    assert flag not in options()
+    values = [SAMPLES.get(flag, "7")] if row.taken.values else []
+    found = translated(["--port", "0", flag, *values, "--mlock"])
+    given = vars(build_parser().parse_args(["serve", *found.arguments]))
+    assert {"command": "serve", "port": "0", "mlock": True}.items() <= given.items()
+    (note,) = found.notes
+    assert note.startswith(f"{flag} {values[0]}, " if values else f"{flag}, ")
+    assert note.endswith(row.instead)
+    if values:
+        assert translated([f"{flag}={values[0]}"]).notes == found.notes
+    if row.taken.values == 1:
+        assert refused(flag) == f"forge serve: error: {flag}: expected one argument"
+    if row.taken.values == MAYBE:
+        assert translated([flag, "--mlock"]).arguments == ["--mlock"]
+
+
+@pytest.mark.parametrize(
+    ("line", "ours"),
+    [
+        ("-np 4", "--slots 4"), ("-np -1", ""), ("--slots -np 3", "--slots 3"),
+        ("--slots 5", "--slots 5"), ("-np 4 --slots 5", "--slots 4 --slots 5"),
+        ("-ub 64", "--batch 128"), ("-ub 1024", "--batch 1024"), ("-ub much", ""),
+        ("-b 256 -ub 512", "--batch 512 -b 256"),
+        ("-c 0", ""), ("-c 4096", "-c 4096"), ("--ctx-size=0", ""), ("-t -1", ""),
+        ("-cram -1", "--cache-ram auto"), ("-cram 100", "-cram 100"), ("-ngl auto", ""),
+        ("-ngl all", "-ngl all"), ("-lm mlock", "--no-mmap --mlock"), ("-lm dio", "--no-mmap"),
+        ("-lv 3", "--log-level info"), ("-lv 9", "--log-level debug"),
+        ("--sse-ping-interval 10", "--keepalive 10"), ("--sse-ping-interval -1", ""),
+        ("-v --no-webui", "--log-level debug --no-page"), ("-fit", ""), ("-fit on", ""),
+        ("--keep-alive -1", "--keep-alive -1"), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_line_of_llama_server_in_our_words(line: str, ours: str) -> None:
+    assert translated(line.split()).arguments == ours.split()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-n", "100"), ("--reasoning-format", "none"), ("-lm", "tape"), ("-rea", "off")]
+)
+def test_values_that_mean_something_are_not_left_out(arguments: tuple[str, str]) -> None:
+    assert refused(*arguments).startswith(f"forge serve: error: {arguments[0]} is llama-server's")
+
+
+def test_flash_attention_without_a_value_is_on() -> None:
+    assert parsed("-fa", "--mlock")["flash_attn"] == "on"
+    assert parsed("-fa", "off")["flash_attn"] == "off"
+
+
 def test_what_is_said_of_llama_servers_options_is_about_ours() -> None:
     assert set(SAME) <= set(Config.model_fields)
     assert set(ALIASES) | set(SWITCHES) | set(NOTES) <= set(SAME)
     flags = [flag for flag, _ in ELSEWHERE_FLAGS]
+    assert not set(flags) & set(VALUES)
     assert len(flags) == len(set(flags))
     mentioned = {
         option
         for text in (*NOTES.values(), *(row.instead for row in ELSEWHERE))
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]+", text)
     }
-    assert "--slots" in mentioned
+    assert "--batch" in mentioned
     assert mentioned - set(options()) == {"--load-mode", "-ub"}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.config.config import ConfigError
+from gateway.config.config import ConfigError, NotNow
 from gateway.http import listening
 from gateway.http.listening import Address, bind
 from tests.support.server import needs_ipv6
@@ -130,3 +130,20 @@ def test_a_machine_without_a_family(monkeypatch: pytest.MonkeyPatch, number: int
 def test_errors_show_addresses_as_urls_do(host: str, shown: str) -> None:
     with pytest.raises(ConfigError, match=f"can't listen on {shown}: "):
         bind(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "passing"), [(socket.EAI_AGAIN, True), (socket.EAI_NONAME, False)]
+)
+def test_a_name_that_may_be_known_later(
+    monkeypatch: pytest.MonkeyPatch, code: int, passing: bool
+) -> None:
+    """As while a network is not up yet."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ConfigError, match="--host: can't listen on later:80: no such") as caught:
+        bind("later", 80)
+    assert isinstance(caught.value, NotNow) == passing

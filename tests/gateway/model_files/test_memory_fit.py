@@ -16,9 +16,11 @@ from gateway.config.sources import load
 from gateway.model_files import gguf, gpu_probe, memory_check, memory_fit
 from gateway.model_files.memory_estimate import WORKER, MemoryEstimate, estimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
+from gateway.model_files.offload import kept
 from gateway.model_files.shape import shape
 from gateway.system import host
 from tests.conftest import Start
+from tests.support.architectures import write
 from tests.support.server import MODEL, eventually
 
 MIB = 1 << 20
@@ -152,6 +154,26 @@ def test_a_damaged_number_of_layers_costs_nothing() -> None:
     assert shape(damaged).layers == 512
 
 
+def test_experts_that_stay_count(tmp_path: Path) -> None:
+    """On a machine with a GPU that takes all other layers."""
+    write("qwen3moe", MODEL, tmp_path / "moe.gguf")
+    model = gguf.read(tmp_path / "moe.gguf")
+    experts = [tensor for tensor in model.tensors if "_exps" in tensor.name]
+
+    def mapped(**options: object) -> int:
+        asked = {"workers": 1, "ctx": 4096, "repack": False, "n_gpu_layers": "all", **options}
+        config = Config.model_validate({"model": model.files[0], **asked})
+        return memory_check.wanted_by(config, model, PROBE, gpu=True).need().mapped
+
+    embeddings, all_of_them = mapped(), sum(tensor.size for tensor in experts)
+    assert mapped(cpu_moe=True) == embeddings + all_of_them
+    assert mapped(n_cpu_moe=1) == embeddings + all_of_them // 2
+    assert mapped(override_tensor="exps=CPU", n_gpu_layers=0) == mapped(n_gpu_layers=0)
+    elsewhere = Config(override_tensor="token_embd=CUDA0,(=CPU", n_gpu_layers=-1).worker_spec()
+    there = [tensor.name for tensor in model.tensors if kept(2, elsewhere, gpu=True).has(tensor)]
+    assert "token_embd.weight" not in there, "and a pattern that Python can't read is llama.cpp's"
+
+
 def test_layers_on_a_gpu_do_not_count() -> None:
     def there(**options: object) -> MemoryEstimate:
         config = Config.model_validate({"workers": 1, "ctx": 4096, "repack": False, **options})
@@ -185,7 +207,7 @@ def test_llama_cpp_is_asked_whether_it_finds_a_gpu() -> None:
 def test_the_server_refuses_before_it_loads(start_server: Start) -> None:
     """A context that no machine has the memory for; nothing is left behind."""
     server = start_server("--ctx", str(2**34), "--workers", "1", ready=False)
-    assert server.wait() == 2
+    assert server.wait() == 1
     assert re.search(r"needs [\d.]+ GiB of memory, and .* are free.*--ctx \d+", server.stderr)
     assert "Traceback" not in server.stderr
     forced = start_server("--ctx", str(2**34), "--workers", "1", "--force", ready=False)

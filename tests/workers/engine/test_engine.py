@@ -233,7 +233,7 @@ def test_counters(f16: Driver) -> None:
     assert load is not None
     assert load.prefill_tokens == outcome.started.prompt_tokens
     assert load.decode_tokens == 5
-    assert load.sequences == load.steps > 0, "it was alone in each step"
+    assert load.step_sequences == load.steps > 0, "it was alone in each step"
     assert (load.running, load.cells_used) == (0, 0)
     assert [len(snapshot.tokens) for snapshot in f16.store] == [outcome.started.prompt_tokens + 4]
     assert load.host_bytes == f16.store.bytes > 0

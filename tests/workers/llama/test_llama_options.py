@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from gateway.config.config import EMBEDDED_MODEL, Config
 from gateway.config.engine_options import CacheType
+from tests.support.architectures import write
 from tests.support.engine_driver import spec
 from workers import llama
 from workers.llama import OK, Context, LoadFailed, Model, geometries, loading
@@ -209,6 +211,7 @@ LOAD = """
 import ctypes, json, logging, resource, sys
 from pathlib import Path
 import msgspec
+from tests.support.architectures import write
 from tests.support.engine_driver import spec
 from workers import llama
 path, mmap, mlock, limit = json.loads(sys.argv[1])
@@ -334,3 +337,59 @@ def test_what_a_gpu_would_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     many = ",".join("1" * (llama_cpp.llama_max_devices() + 1))
     with pytest.raises(LoadFailed, match=r"--tensor-split: \d+ GPUs, and llama\.cpp takes \d+"):
         loading.model_params(wanted(tensor_split=many))
+
+
+# ------------------------------------------------------------------ buffers of tensors
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of experts."""
+    path = tmp_path_factory.mktemp("mixture") / "moe.gguf"
+    write("qwen3moe", EMBEDDED_MODEL, path)
+    return path
+
+
+MOVED = re.compile(r"tensor (\S+) \(.*\) buffer type overridden to CPU\b")
+EXPERTS = [f"blk.{at}.ffn_{part}_exps.weight" for at in (0, 1) for part in ("gate", "down", "up")]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"cpu_moe": True}, EXPERTS),
+        ({"n_cpu_moe": 1}, EXPERTS[:3]),
+        ({"n_cpu_moe": 9999}, EXPERTS),
+        ({"override_tensor": r"blk\.1\.ffn_.*_exps=CPU"}, EXPERTS[3:]),
+        ({"override_tensor": "attn_q=CPU", "n_cpu_moe": 2},
+         [*EXPERTS, *(f"blk.{at}.attn_q{what}.weight" for at in (0, 1) for what in ("", "_norm"))]),
+    ],
+)  # fmt: skip
+def test_tensors_go_to_the_buffer_that_was_said(
+    mixture: Path, caplog: pytest.LogCaptureFixture, options: dict[str, Any], names: list[str]
+) -> None:
+    """llama.cpp tells of each; and what is computed is the same."""
+    asked = msgspec.structs.replace(wanted(**options), model_path=str(mixture))
+    plain = msgspec.structs.replace(asked, tensor_buffers=())
+    with caplog.at_level("DEBUG", "forge.llama"):
+        models = [Model(plain), Model(asked)]
+    moved = [found[1] for line in caplog.messages if (found := MOVED.match(line))]
+    assert sorted(moved) == sorted(names)
+    try:
+        assert logits(models[0], plain) == logits(models[1], asked)
+    finally:
+        for model in models:
+            model.close()
+    assert any("--cpu-moe" in line for line in caplog.messages), "there is no GPU to spare"
+
+
+def test_a_buffer_that_there_is_none_of_is_told(mixture: Path) -> None:
+    asked = wanted(model=mixture, override_tensor="exps=CUDA7")
+    with pytest.raises(LoadFailed, match="there is no buffer 'CUDA7', but CPU"):
+        Model(asked)
+
+
+def test_a_pattern_that_is_none_is_told(mixture: Path) -> None:
+    asked = wanted(model=mixture, override_tensor="exps(=CPU")
+    with pytest.raises(LoadFailed, match=r"llama\.cpp can't load this model"):
+        Model(asked)

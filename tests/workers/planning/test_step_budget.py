@@ -14,7 +14,7 @@ from workers.planning.step_budget import (
     FIRST_CHUNK,
     LONGEST_MS,
     TILE,
-    TILE_MS,
+    UNNOTICED_MS,
     WORTHWHILE,
     Backlog,
     Costs,
@@ -205,18 +205,35 @@ def test_a_step_has_a_whole_tile_of_a_prompt_if_that_is_quick() -> None:
     budget = used_to(4)
     tile = budget.prefill(4, Backlog(1, 0, 100))
     assert tile == TILE + 1
-    assert deep(4, tile) < TILE_MS
+    assert deep(4, tile) < UNNOTICED_MS
     assert budget.prefill(30, Backlog(1, 0, 100)) > TILE + 1, "three steps of 30 are longer"
     slower = StepBudget(512)
     serve(slower, slow, 2, 1, 50)
     assert slower.prefill(2, Backlog(1)) < TILE, "which would take half a second"
 
 
+def test_what_goes_unnoticed_is_used_to_the_full() -> None:
+    """A first token is waited for, a gap of 225 ms is not seen: a tile of 65 would take longer."""
+
+    def machine(decodes: int, prefill: int) -> float:
+        return 5.4 + 4.2 * (decodes + prefill)
+
+    budget = StepBudget(512)
+    serve(budget, machine, 2, 1, 50)
+    assert machine(2, TILE + 1) > UNNOTICED_MS
+    one = machine(2, budget.prefill(2, Backlog(1, 0, 100)))
+    assert 0.6 * UNNOTICED_MS < one <= UNNOTICED_MS
+    few = machine(2, budget.prefill(2, Backlog(1, 0, 5)))
+    assert few < 0.6 * one, "a multiple of a step of streams, for more need no tokens"
+    many = machine(2, budget.prefill(2, Backlog(10, 0, 1000)))
+    assert UNNOTICED_MS < many < BACKLOG_SHARE * machine(0, 1000)
+
+
 def test_long_prompts_have_wider_steps_and_many_do() -> None:
     narrow, long = (max(document(used_to(4), 4, n)[:-1]) for n in (130, 1500))
     many = max(document(used_to(4), 4, 1500, prompts=6)[:-1])
-    assert narrow < TILE_MS
-    assert TILE_MS < long <= BACKLOG_SHARE * (sum(document(used_to(0), 0, 1500)) + 200)
+    assert narrow < UNNOTICED_MS
+    assert UNNOTICED_MS < long <= BACKLOG_SHARE * (sum(document(used_to(0), 0, 1500)) + 200)
     assert long < many <= BACKLOG_MS
 
 

@@ -189,6 +189,7 @@ SPECS = st.builds(
     yarn_orig_ctx=SMALL,
     main_gpu=SMALL,
     override_kv=st.dictionaries(TEXTS, st.booleans() | SMALL | NUMBERS | TEXTS, max_size=2),
+    tensor_buffers=st.lists(st.tuples(TEXTS, TEXTS), max_size=2).map(tuple),
     heartbeat_s=NUMBERS,
     patience=st.lists(st.builds(Patience, NUMBERS, st.none() | NUMBERS), max_size=3).map(tuple),
 )

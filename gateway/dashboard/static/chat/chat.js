@@ -3,7 +3,7 @@
 import { write } from "../format.js";
 import { Answering } from "./answering.js";
 import * as archive from "./archive.js";
-import { answer, fresh, question, result, titleOf, unanswered } from "./conversation.js";
+import { answer, detach, fresh, insert, question, titleOf, unanswered } from "./conversation.js";
 import * as list from "./list.js";
 import * as pictures from "./pictures.js";
 import * as settings from "./settings.js";
@@ -24,7 +24,7 @@ const acts = {
   retry: () => again(),
   edit: (said) => again(said),
   result: (call, said) => respond(call, said),
-  open: (conversation) => open(running.get(conversation.id)?.conversation ?? conversation),
+  open: openKept,
   current: () => current,
   deleted,
 };
@@ -39,7 +39,7 @@ export function start(known) {
   at("chat-new").addEventListener("click", begin);
   at("chat-settings-button").addEventListener("click", adjust);
   list.start(acts);
-  archive.watch(() => list.refresh(acts));
+  archive.watch(changedElsewhere);
   shortcuts.start({
     M: { text: "Write a message", act: () => text.focus() },
     N: { text: "New conversation", act: begin },
@@ -63,8 +63,31 @@ export function start(known) {
 
 /** The last conversation is open again when the page is. */
 async function restore() {
-  const [latest] = await archive.all();
-  if (!current.messages.length) open(latest ?? current);
+  const [latest] = await archive.heads();
+  const kept = latest && (await archive.get(latest.id));
+  if (!current.messages.length) open(kept ?? current);
+}
+
+/** Open one of the list. */
+async function openKept(id) {
+  const conversation = running.get(id)?.conversation ?? (await archive.get(id));
+  if (conversation) open(conversation);
+  else list.refresh();
+}
+
+/** Another tab has kept or deleted a conversation. */
+async function changedElsewhere({ id, gone }) {
+  if (gone) return deleted(id);
+  list.refresh();
+  const idle = () => id === current.id && !running.has(id) && !writing();
+  const kept = idle() && (await archive.get(id));
+  if (kept && idle() && kept.revision !== current.revision) reopen(kept);
+}
+
+/** Whether something is being written that would be lost if the conversation was shown anew. */
+function writing() {
+  const fields = [...document.querySelectorAll("#chat-log textarea")];
+  return Boolean(document.querySelector("#chat-settings[open]")) || fields.some(({ value }) => value);
 }
 
 /** The models that there are to choose from, and what they are. */
@@ -76,11 +99,16 @@ export async function offer(hello) {
 }
 
 function open(conversation) {
+  reopen(conversation);
+  pictures.clear();
+}
+
+/** Show a conversation; what is about to be said stays. */
+function reopen(conversation) {
   current = conversation;
   transcript.open(current, running.get(current.id));
-  pictures.clear();
   show();
-  list.refresh(acts);
+  list.refresh();
 }
 
 function begin() {
@@ -115,10 +143,24 @@ function adjust() {
   });
 }
 
-async function keep(conversation) {
-  conversation.changed = Date.now();
-  await archive.keep(conversation);
-  list.refresh(acts);
+/** `quiet`: an answer has grown, which no list and no other tab need know. */
+async function keep(conversation, quiet = false) {
+  const { id } = conversation;
+  if (!quiet) conversation.changed = Date.now();
+  const state = await archive.keep(conversation, { quiet });
+  if (conversation.id !== id) return; // it is kept under another one meanwhile
+  if (state === "gone") return deleted(conversation.id);
+  if (state === "changed") return keepBeside(conversation);
+  if (!quiet) list.refresh();
+}
+
+/** Another tab has gone on with it, too: both are kept. */
+function keepBeside(conversation) {
+  const run = running.get(conversation.id);
+  running.delete(conversation.id);
+  detach(conversation);
+  if (run) running.set(conversation.id, run);
+  return keep(conversation);
 }
 
 // ------------------------------------------------------------------ writing
@@ -164,10 +206,10 @@ function again(said) {
 
 /** A tool's result; when all are there the model goes on. */
 function respond(call, said) {
-  current.messages.push(result(call.id, said));
-  const from = current.messages.findLastIndex(({ calls }) => calls?.includes(call));
-  if (unanswered(current.messages, from).length) transcript.extend();
-  else ask(current);
+  const { from, last } = insert(current.messages, call, said);
+  if (last && !unanswered(current.messages, from).length) return ask(current);
+  transcript.extend();
+  keep(current);
 }
 
 // ------------------------------------------------------------------ answers
@@ -180,7 +222,7 @@ async function ask(conversation) {
   transcript.extend(run);
   show();
   keep(conversation);  // which may take its time, and never fails
-  const saving = setInterval(() => archive.keep(conversation), SAVE_MS);
+  const saving = setInterval(() => keep(conversation, true), SAVE_MS);
   try {
     await run.read(() => current === conversation && transcript.grow(run, store.facts.waiting));
   } finally {
@@ -209,7 +251,7 @@ function deleted(id) {
     run.stop();
   }
   if (id === null || id === current.id) open(fresh({ ...current.settings }));
-  else list.refresh(acts);
+  else list.refresh();
 }
 
 // ------------------------------------------------------------------ size

@@ -15,7 +15,12 @@ const TITLE = 60;
 /** A conversation without messages. `settings` are those of another one, to begin with. */
 export function fresh(settings = {}) {
   const now = Date.now();
-  return { id: unique(), title: "", created: now, changed: now, settings: { ...settings }, messages: [] };
+  return { id: unique(), revision: 0, title: "", created: now, changed: now, settings: { ...settings }, messages: [] };
+}
+
+/** Make a conversation another one, which is not kept yet. */
+export function detach(conversation) {
+  Object.assign(conversation, { id: unique(), revision: 0 });
 }
 
 /** crypto.randomUUID is missing where a page comes by plain http from another machine. */
@@ -37,6 +42,15 @@ export function titleOf(conversation) {
 export function unanswered(messages, at) {
   const known = new Set(messages.slice(at + 1).map(({ call }) => call));
   return messages[at].calls.filter(({ id }) => !known.has(id));
+}
+
+/** Put a result after its call; an earlier call may have got others. Where it stands, and whether it is the last. */
+export function insert(messages, call, text) {
+  const from = messages.findLastIndex(({ calls }) => calls?.includes(call));
+  let at = from + 1;
+  while (messages[at]?.role === "tool") at += 1;
+  messages.splice(at, 0, result(call.id, text));
+  return { from, last: at === messages.length - 1 };
 }
 
 /** The body of a request for the next answer. Raises a SyntaxError for tools that are no JSON. */

@@ -11,8 +11,11 @@ const rows = document.getElementById("chat-list-rows");
 const trouble = document.getElementById("chat-list-trouble");
 const deleteAll = document.getElementById("chat-delete-all");
 
-/** `acts`: what the page does for `open(conversation)`, `deleted(id)` and `current()`. */
-export function start(acts) {
+let acts = null;
+
+/** `given`: what the page does for `open(id)`, `deleted(id)` and `current()`. */
+export function start(given) {
+  acts = given;
   button.addEventListener("click", () => toggle(panel.hidden));
   panel.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
@@ -20,10 +23,7 @@ export function start(acts) {
     button.focus();
     event.stopPropagation();
   });
-  twice(deleteAll, async () => {
-    await archive.forgetAll();
-    acts.deleted(null);
-  });
+  twice(deleteAll, () => forget(null));
   const file = (id, work) => document.getElementById(id).addEventListener("click", work);
   file("chat-save-markdown", () => {
     const conversation = acts.current();
@@ -39,35 +39,40 @@ export function start(acts) {
 export function toggle(open) {
   panel.hidden = !open;
   button.setAttribute("aria-expanded", String(open));
+  refresh();
 }
 
-/** Draw the list anew. */
-export async function refresh(acts) {
-  const kept = await archive.all();
+/** What is being made for it ends first, or it would be kept again. */
+async function forget(id) {
+  acts.deleted(id);
+  await archive.forget(id);
+  refresh();
+}
+
+/** Draw the list anew, if it is seen. */
+export async function refresh() {
+  if (panel.hidden) return;
+  const kept = await archive.heads();
   const focused = document.activeElement?.closest?.("#chat-list-rows li")?.dataset.id;
-  rows.replaceChildren(...kept.map((conversation) => made(conversation, acts)));
+  rows.replaceChildren(...kept.map(made));
   if (focused) (rows.querySelector(`[data-id="${focused}"] button`) ?? button).focus();
   write(trouble, archive.trouble());
   deleteAll.hidden = !kept.length;
   if (!kept.length) rows.append(element("li", "hint", "Nothing is kept yet."));
 }
 
-function made(conversation, acts) {
+function made({ id, name, changed }) {
   const row = element("li");
-  row.dataset.id = conversation.id;
-  const name = titleOf(conversation);
+  row.dataset.id = id;
   const open = row.appendChild(element("button", "quiet pick"));
   open.type = "button";
-  open.append(element("span", "name", name), element("span", "when", ago((Date.now() - conversation.changed) / 1000)));
-  if (acts.current().id === conversation.id) open.setAttribute("aria-current", "true");
-  open.addEventListener("click", () => acts.open(conversation));
+  open.append(element("span", "name", name), element("span", "when", ago((Date.now() - changed) / 1000)));
+  if (acts.current().id === id) open.setAttribute("aria-current", "true");
+  open.addEventListener("click", () => acts.open(id));
   const gone = row.appendChild(element("button", "quiet delete", "Delete"));
   gone.type = "button";
   gone.setAttribute("aria-label", `Delete: ${name}`);
-  twice(gone, async () => {
-    await archive.forget(conversation.id);
-    acts.deleted(conversation.id);
-  });
+  twice(gone, () => forget(id));
   return row;
 }
 

@@ -114,7 +114,7 @@ export function action(text, label, act) {
 
 /** The figures of an answer in a line. */
 function told(figures) {
-  if (!figures) return "Cut off: the page was left.";
+  if (!figures) return "Not whole: the page was left, or another tab has it.";
   const { wait, first, tokens, rate } = figures;
   const parts = [
     wait !== null && `waited ${seconds(wait)}`,

@@ -8,7 +8,7 @@ const HEADING = /^ {0,3}(#{1,6})(?:[ \t]|$)/;
 const RULE = /^ {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,200})([-*+]|\d{1,9}[.)])(?:( {1,4})(?=\S)| *\t *| *$| {5})/;
-const DELIMITERS = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const DELIMITER = /^:?-+:?$/;
 const COLUMNS = 60;
 
 /** Blocks of a text; each knows its first line and the one after its last. */
@@ -48,11 +48,15 @@ function begun(lines, at, depth) {
 /** A fence that is never closed has all the rest: so it looks while it is being written. */
 function code(lines, at, [opening, fence, language]) {
   const indent = opening.length - opening.trimStart().length;
-  const closing = new RegExp(`^ {0,3}${fence[0]}{${fence.length},}[ \\t]*$`);
   let to = at + 1;
-  while (to < lines.length && !closing.test(lines[to])) to += 1;
+  while (to < lines.length && !closes(lines[to], fence)) to += 1;
   const inside = lines.slice(at + 1, to).map((line) => dedented(line, indent));
   return { kind: "code", language, text: inside.join("\n"), closed: to < lines.length, to: Math.min(to + 1, lines.length) };
+}
+
+function closes(line, fence) {
+  const run = FENCE.exec(line)?.[1] ?? "";
+  return run.startsWith(fence) && line.trim() === run;
 }
 
 function title(line, [opening]) {
@@ -138,8 +142,9 @@ function paragraph(lines, at) {
 }
 
 function isTable(head, rule) {
-  if (!rule.includes("-") || !rule.includes("|") || rule.length > 2000 || !DELIMITERS.test(rule)) return false;
-  return cells(head).length === cells(rule).length;
+  if (!rule.includes("-") || !rule.includes("|") || rule.length > 2000) return false;
+  const delimiters = cells(rule, rule.length);
+  return delimiters.every((cell) => DELIMITER.test(cell)) && cells(head).length === Math.min(delimiters.length, COLUMNS);
 }
 
 function table(lines, at) {
@@ -154,9 +159,9 @@ function table(lines, at) {
 }
 
 /** A row's cells; `\|` is a stroke in one. */
-function cells(line) {
+function cells(line, most = COLUMNS) {
   let text = line.trim();
   if (text.startsWith("|")) text = text.slice(1);
   if (text.endsWith("|") && !text.endsWith("\\|")) text = text.slice(0, -1);
-  return text.split(/(?<!\\)\|/, COLUMNS).map((cell) => cell.trim().replaceAll("\\|", "|"));
+  return text.split(/(?<!\\)\|/, most).map((cell) => cell.trim().replaceAll("\\|", "|"));
 }

@@ -18,14 +18,16 @@ const WORDS = new Set(
     "DELETE CREATE TABLE INTO VALUES JOIN ON GROUP BY ORDER HAVING LIMIT SET FROM WHERE AND OR NOT NULL AS"
   ).split(" "),
 );
+// A sign after a backslash begins nothing outside of strings either: each end of the text is looked for once.
+const ESCAPED = String.raw`\\[^]|`;
 const STRING = String.raw`"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|` + "`(?:[^`\\\\]|\\\\.)*`";
 const REST = String.raw`|(?<number>\b\d[\w.]*)|(?<word>[A-Za-z_]\w*)`;
 
 function pattern(language) {
   const mark = HASH.includes(language) ? "#" : DASH.includes(language) ? "--" : "//";
-  const block = mark === "//" ? String.raw`|/\*(?:[^*]|\*(?!/))*\*/` : "";
+  const block = mark === "//" ? String.raw`|/\*(?:[^*]|\*(?!/))*(?:\*/)?` : "";
   const long = HASH.includes(language) ? String.raw`"""(?:[^"]|"(?!""))*"""|` : "";
-  return new RegExp(`(?<comment>${mark}[^\\n]*${block})|(?<string>${long}${STRING})${REST}`, "g");
+  return new RegExp(`${ESCAPED}(?<comment>${mark}[^\\n]*${block})|(?<string>${long}${STRING})${REST}`, "g");
 }
 
 /** Nodes and strings of a code. */

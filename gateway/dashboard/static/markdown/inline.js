@@ -5,7 +5,7 @@
 
 const SPECIAL = /[\\`*_~[!<\n]|https?:\/\//g;
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
-const LINK = /\[((?:[^[\]\\\n]|\\.){0,500})\]\([ \t]*<?([^\s<>()[\]]{0,2000}(?:\([^\s<>()[\]]{0,200}\)[^\s<>()[\]]{0,200}){0,8})>?(?:[ \t]+"[^"\n]{0,200}")?[ \t]*\)/y;
+const LINK = /\[((?:[^[\]\\\n]|\\.){0,500})\]\([ \t]{0,8}<?([^\s<>()[\]]{0,2000}(?:\([^\s<>()[\]]{0,200}\)[^\s<>()[\]]{0,200}){0,8})>?(?:[ \t]{1,8}"[^"\n]{0,200}")?[ \t]{0,8}\)/y;
 const AUTOLINK = /<(https?:\/\/[^\s<>]{1,2000})>/y;
 const BARE = /https?:\/\/[^\s<>"`*|]{1,2000}/y;
 const BREAK = /<br ?\/?>/iy;
@@ -173,9 +173,8 @@ class Line {
     BARE.lastIndex = this.at;
     let found = BARE.exec(this.text)?.[0] ?? "";
     const inWord = /\w/.test(this.text[this.at - 1] ?? "");
-    found = found.replace(/[.,;:!?'_~]{1,20}$/, "");
-    const unopened = found.split(")").length - found.split("(").length;
-    if (unopened > 0) found = found.replace(new RegExp(`\\){1,${unopened}}$`), "");
+    found = trimmed(found, (sign) => ".,;:!?'_~".includes(sign), 20);
+    found = trimmed(found, (sign) => sign === ")", found.split(")").length - found.split("(").length);
     if (!found || inWord || !this.links || !this.linked(found, found.length)) this.literal(Math.max(4, found.length));
   }
 
@@ -231,6 +230,13 @@ class Line {
     this.say(mark);
     for (const part of parts) typeof part === "string" ? this.say(part) : this.add(part);
   }
+}
+
+/** A text without up to so many of some signs at its end. */
+function trimmed(text, drops, most) {
+  let end = text.length;
+  while (text.length - end < most && end > 0 && drops(text[end - 1])) end -= 1;
+  return text.slice(0, end);
 }
 
 /** A link that opens elsewhere and tells that place nothing. */

@@ -1,15 +1,28 @@
 """The checks of forge doctor, on made-up machines and on this one."""
 
+import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gateway.cli.doctor import compiler, cpu_features, finding, llama, machine, packages
+from gateway.cli.doctor import (
+    compiler,
+    cpu_features,
+    finding,
+    llama,
+    machine,
+    packages,
+    served,
+)
 from gateway.cli.doctor.finding import Finding, error, ok, warning
 from gateway.cli.main import main
+from gateway.config.config import ConfigError
 from workers.llama import build
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -148,8 +161,78 @@ def test_a_compiler_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(compiler.found() is None, reason="no compiler here")
 def test_this_compiler_builds() -> None:
-    assert compiler.trial(str(compiler.found()), ()) is None
-    assert compiler.trial(str(compiler.found()), ("-fno-such-thing",)) is not None
+    command = compiler.found() or []
+    assert compiler.trial(command, ()) is None
+    assert compiler.trial(command, ("-fno-such-thing",)) is not None
+
+
+def program(path: Path, text: str) -> Path:
+    """A script that can be run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ("ccache g++-13 -m64", ["ccache", "g++-13", "-m64"]),
+        ("{bin}/my tools/g++", ["my tools/g++"]),
+        ("'{bin}/my tools/g++' -m64", ["my tools/g++", "-m64"]),
+        ("no-such-compiler", ["c++"]),
+        ("'unfinished", ["c++"]),
+        ("", ["c++"]),
+    ],
+)
+def test_a_compiler_is_a_command_with_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, taken: list[str]
+) -> None:
+    for name in ("ccache", "c++", "my tools/g++"):
+        program(tmp_path / name, "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", said.format(bin=tmp_path))
+    assert compiler.found() == [str(tmp_path / taken[0]), *taken[1:]]
+
+
+def test_a_compiler_behind_a_wrapper_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ccache does, the wrapper calls the command that follows."""
+    program(tmp_path / "wrapper", 'exec "$@"')
+    compiles = program(
+        tmp_path / "real",
+        """\
+while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done
+[ -z "$out" ] || { printf '#!/bin/sh\\nexit 0\\n' >"$out"; chmod 755 "$out"; }""",
+    )
+    monkeypatch.setenv("CXX", f"{tmp_path / 'wrapper'} {compiles}")
+    assert [each.level for each in compilers(True)] == ["ok"]
+
+
+def test_a_folder_without_programs_is_told_apart_from_a_compiler_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system mounted noexec, access says what execve would."""
+    monkeypatch.setenv(
+        "CXX", str(program(tmp_path / "c++", 'for out; do :; done; touch -- "$out"'))
+    )
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.X_OK)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    folder, built = compilers(True)
+    assert (folder.level, built.level) == ("warning", "ok")
+    assert "noexec" in folder.message
+    assert "TMPDIR" in folder.advice
+
+
+def test_no_folder_for_temporary_files_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.setenv("CXX", str(program(tmp_path / "c++", "exit 0")))
+    folder, built = compilers(True)
+    assert (folder.level, built.level) == ("error", "error")
+    assert "temporary" in folder.message
 
 
 def test_dependencies_are_compared_with_their_ranges() -> None:
@@ -202,6 +285,35 @@ def test_folders_that_can_not_be_written_are_told(monkeypatch: pytest.MonkeyPatc
     found = list(machine.folders(None))
     assert [each.level for each in found] == ["warning", "ok"]
     assert "/proc/forge/forge" in found[0].message
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder in one that this user may not look into; root becomes another user for the time."""
+    inside = tmp_path / "closed" / "inside"
+    inside.mkdir(parents=True)
+    inside.parent.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield inside
+    os.seteuid(user)
+    inside.parent.chmod(0o700)
+
+
+def test_folders_that_can_not_be_looked_into_are_told(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(closed))
+    told = next(each for each in machine.folders(None) if each.level == "warning")
+    assert str(closed) in told.message
+    assert "Permission denied" in told.message
+    assert list(machine.disk(lambda: closed)) == []
+
+
+def test_a_model_where_this_user_may_not_look_is_told(closed: Path) -> None:
+    with pytest.raises(ConfigError, match="Permission denied"):
+        served.Settings({"model": str(closed / "model.gguf")}, None, lambda _: None)
 
 
 def test_a_folder_that_would_be_made_is_fine(tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ def test_steps_of_workers_that_are_gone_count() -> None:
     metrics = LlamaServerMetrics(desk.registry)
     seen = []
     for loads in (
-        [Load(steps=10, sequences=25)],
-        [Load(steps=20, sequences=40)],
-        [Load(steps=5, sequences=5)],  # a new process
+        [Load(steps=10, step_sequences=25)],
+        [Load(steps=20, step_sequences=40)],
+        [Load(steps=5, step_sequences=5)],  # a new process
         [],  # the model was unloaded
-        [Load(steps=1, sequences=4), Load(steps=2, sequences=2)],
+        [Load(steps=1, step_sequences=4), Load(steps=2, step_sequences=2)],
     ):
         found = [replace(status, id=at, load=load) for at, load in enumerate(loads)]
         desk.pool.workers = lambda found=found: found  # type: ignore[misc, method-assign]
