@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body, token_ids
-from gateway.api.embeddings import check, embedding_job, floats, gather
+from gateway.api.embeddings import check, embedding_job, gather
 from gateway.api.endpoint import CONVERSATION, GENERATION, JSON, NDJSON, WORK, Body, Endpoint
 from gateway.api.infer import Problem
 from gateway.api.ollama import names
@@ -288,7 +288,7 @@ class Ollama:
         )
         check(job, served.pool.model)
         ticket = self._service.submit(request, job, served)
-        work = gather(ticket, lambda _, vector: floats(vector))
+        work = gather(ticket, lambda _, vector: vector, as_text=False)
         return ticket, await serve_ticket(served.dispatcher, ticket, request.receive, work)
 
     # ------------------------------------------------------------------ what all have in common
