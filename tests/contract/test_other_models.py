@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from tests.support.dialects import CHAT, COMPLETIONS, DIALECTS, MESSAGES, RESPONSES, Dialect
+from tests.support.dialects import CHAT, COMPLETIONS, INFER, MESSAGES, RESPONSES, Dialect
 from tests.support.f32 import f32_copy
 from tests.support.server import ALIAS, DEADLINE_S, MODEL, ForgeServer
 from tests.support.shared_servers import SharedServers
@@ -271,7 +271,7 @@ def test_a_thought_with_a_limit(
     assert dialect.joined(streamed) == limited[1]
 
 
-@pytest.mark.parametrize("dialect", [d for d in DIALECTS if d is not COMPLETIONS], ids=str)
+@pytest.mark.parametrize("dialect", [CHAT, INFER, RESPONSES, MESSAGES], ids=str)
 def test_no_thought(http: httpx.Client, dialect: Dialect) -> None:
     """The template begins none."""
     plain = CHAT.ask(http, QUESTION, **LONG, enable_thinking=False)
