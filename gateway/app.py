@@ -27,6 +27,7 @@ from gateway.api.ollama.presence import root
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
+from gateway.api.ranking import RankingEndpoints
 from gateway.api.responses import Archive, Conversations, Responses, StoredResponses
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
@@ -213,6 +214,7 @@ class Gateway:
             *Conversations(service, archive).endpoints(),
             *Ollama(service).endpoints(),
             *Embeddings(service).endpoints(),
+            *RankingEndpoints(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
             *LlamaServer(service).endpoints(),
             *LlamaEmbedding(service).endpoints(),

@@ -55,8 +55,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "refused": set(),
         "prompter": {"chat_format", "llama", "protocol", "refused", "template"},
         "prompt_tokens": {"llama", "planning", "protocol", "refused"},
-        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "planning"}
-        | {"prompt_tokens", "prompter", "protocol", "refused", "template"},
+        "pairs": {"llama", "protocol", "refused"},
+        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "pairs"}
+        | {"planning", "prompt_tokens", "prompter", "protocol", "refused", "template"},
         "token_service": {"llama", "prompt_tokens", "prompter", "protocol", "refused", "template"},
         "link": {"engine", "input_processor", "protocol", "refused", "token_service"},
         "tools": {"engine", "kv", "llama", "parent", "planning", "protocol"},

@@ -100,10 +100,11 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     generates = context.generates
     chat_format = detect(model.chat_template)
     info = msgspec.structs.replace(
-        model.info(name, geometries.longest),
-        n_ctx=geometries.base.total,
+        model.info(name, shape.longest if model.ranks else geometries.longest),
+        n_ctx=max(shape.longest, shape.batch) if model.ranks else geometries.base.total,
         generates=generates,
-        embeds=shape is not None,
+        embeds=not model.ranks,
+        ranks=model.ranks,
         thinks=generates and chat_format.thoughts is not None,
         notes=notes(model, broken) if generates else [],
     )
@@ -151,7 +152,7 @@ def _engine(
     spec: WorkerSpec,
     context: llama.Context,
     geometries: Geometries,
-    shape: llama.EmbeddingShape | None,
+    shape: llama.EmbeddingShape,
     link: Link,
     inbox: Inbox,
 ) -> Engine:

@@ -20,10 +20,12 @@ from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence
 from workers.json_schema import Judge, Unenforceable
 from workers.llama import EmbeddingShape, Model
+from workers.llama.pooling import Pooling
 from workers.llama.tokenizer import Part
 from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
 from workers.output.thought_budget import ThoughtBudget
+from workers.pairs import PairWriter
 from workers.planning.borders import borders
 from workers.planning.prompt_lookup import PromptLookup
 from workers.prompt_tokens import PromptTokens, check_token_ids
@@ -38,15 +40,18 @@ from workers.protocol import (
     STRICT_SCHEMA,
     Chat,
     Generate,
+    GenerationParams,
     Grammar,
     JsonSchema,
     Mixed,
     Prompt,
     Text,
+    TextPair,
     Tokens,
     ToolUse,
     longest_prompt,
     overflow_message,
+    refusal,
 )
 from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
@@ -54,6 +59,8 @@ from workers.template.sandbox import GrammarFailed, SandboxFailed
 
 MOST_PER_TOKEN = 16
 """Characters of a prediction that are read for each token an answer may have: few have as many."""
+MOST_QUOTED = 1 << 20
+"""Characters of a request's grammars of texts inside JSON: there a dot has some four hundred."""
 NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
@@ -107,6 +114,7 @@ class InputProcessor:
         self._sandbox = sandbox
         self._chat_format = chat_format
         self._prompter = Prompter(model, sandbox, chat_format, broken)
+        self._pairs = PairWriter(model)
         self._stops = stops(model.chat_template, lambda mark: model.control_token(mark) is not None)
         self._limit = limit
         self._prompt_tokens = PromptTokens(model, limit, name)
@@ -118,11 +126,9 @@ class InputProcessor:
 
     def prepare(self, request: Generate) -> EngineSequence | Input:
         """Raises :class:`InputRefused`. Runs in a thread of its own while the engine decodes."""
-        if request.params.embedding is not None:
+        self._check_kind(request.params)
+        if not request.params.generates:
             return self._input(request)
-        if not self._generates:
-            message = f"{self._name} embeds and does not generate text"
-            raise InputRefused(NOT_SUPPORTED, message, "model")
         request = self._bias_texts(request)
         self._check_bias(request)
         prompt, thinking, form = request.prompt, False, self._chat_format
@@ -131,6 +137,7 @@ class InputProcessor:
             thinking, form = written.thinking, written.chat_format
             tokens = self._after(prompt.before, self._prompter.tokenize(written))
         else:
+            assert not isinstance(prompt, TextPair), "pairs are ranked"
             tokens = self._prompt_tokens.of(prompt, request.params.max_tokens)
         if not tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
@@ -198,15 +205,25 @@ class InputProcessor:
         if len(banned) == n_vocab:
             raise InputRefused(BAD_PARAMETER, "'logit_bias': every token is banned", "logit_bias")
 
-    def _input(self, request: Generate) -> Input:
-        if self._embeddings is None:
-            message = f"{self._name} ranks texts and gives no embeddings"
+    def _check_kind(self, params: GenerationParams) -> None:
+        """A model may be made for one kind of work only."""
+        ranks = self._embeddings is not None and self._embeddings.pooling is Pooling.RANK
+        embeds = self._embeddings is not None and not ranks
+        able = {"generates": self._generates, "embeds": embeds, "ranks": ranks}
+        message = refusal(self._name, params, **able)
+        if message is not None:
             raise InputRefused(NOT_SUPPORTED, message, "model")
-        assert isinstance(request.prompt, Text | Tokens | Mixed), "embeddings take texts and tokens"
-        tokens = self._prompt_tokens.of(request.prompt, None, "input")
+
+    def _input(self, request: Generate) -> Input:
+        assert self._embeddings is not None
+        longest, prompt, ranking = self._embeddings.longest, request.prompt, request.params.ranking
+        if ranking is not None:
+            assert isinstance(prompt, TextPair), "only pairs are ranked"
+            return Input(request, self._pairs.write(prompt, ranking, longest))
+        assert isinstance(prompt, Text | Tokens | Mixed), "embeddings take texts and tokens"
+        tokens = self._prompt_tokens.of(prompt, None, "input")
         if not tokens:
             raise InputRefused(BAD_PROMPT, "'input': it holds no token", "input")
-        longest = self._embeddings.longest
         if len(tokens) > longest:
             assert request.params.embedding is not None
             if not request.params.embedding.cut:
@@ -327,14 +344,19 @@ class InputProcessor:
     def _texts(self, use: ToolUse) -> dict[str, str]:
         """Return the grammars of the texts that functions take, by the names of their rules."""
         found: dict[str, str] = {}
+        room = MOST_QUOTED
         for index, name in enumerate(use.callable):
             if (grammar := use.grammars.get(name)) is None:
                 continue
             try:
-                found[text_rule(index)] = text_in_json(self._lark(grammar))
+                text = text_in_json(self._lark(grammar))
+                room -= len(text)
+                if room < 0:
+                    raise NotQuotable("inside JSON the grammars of the tools are too large")
             except NotQuotable as error:
                 message = f"'{grammar.param}' can't be enforced: {error}"
                 raise InputRefused(BAD_CONSTRAINT, message, grammar.param) from error
+            found[text_rule(index)] = text
         return found
 
     def _special(self, text: str) -> str:

@@ -3,7 +3,6 @@
 import array
 import base64
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -17,11 +16,11 @@ from gateway.api import body, token_ids
 from gateway.api.embedding_inputs import Inputs, prompts
 from gateway.api.endpoint import CONVERSATION, JSON, WORK, Body, Endpoint
 from gateway.api.field_table import EMBEDDINGS
+from gateway.api.input_job import input_job
 from gateway.api.openai.endpoints import GROUP
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
-from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
@@ -29,10 +28,8 @@ from gateway.served.served_model import ServedModel
 from workers.protocol import (
     Embedding,
     Finished,
-    GenerationParams,
     ModelInfo,
     Prompt,
-    Sampling,
     Tokens,
 )
 
@@ -129,7 +126,7 @@ async def embedded(
     config = service.config
     raw, size = await body.read(request, config.max_body, config.body_timeout)
     served, given = service.parse(request, type_, raw)
-    job = embedding_job(
+    job = input_job(
         request,
         given.prompts(),
         Embedding(given.dimensions),
@@ -146,34 +143,6 @@ async def embedded(
 
 def _item(index: int, vector: list[float] | str) -> EmbeddingItem:
     return {"object": "embedding", "index": index, "embedding": vector}
-
-
-def embedding_job(
-    request: Request,
-    prompts: tuple[Prompt, ...],
-    wanted: Embedding,
-    *,
-    priority: int | float | str | None,
-    timeout: float | None,
-    size: int,
-    model: str,
-    keep_alive: float | None = None,
-) -> Job:
-    """Return the job that makes vectors of inputs, in the name of the request's key."""
-    key: ApiKey = request.state.key
-    return Job(
-        prompts=prompts,
-        params=GenerationParams(Sampling(seed=0), embedding=wanted),
-        priority=body.asked_priority(request, priority),
-        created=time.time(),
-        timeout=body.timeout(timeout, request.headers),
-        size=size,
-        owner=key.name,
-        weight=key.weight,
-        model=model,
-        keep_alive=keep_alive,
-        ignored=getattr(request.state, "ignored", ""),
-    )
 
 
 def check(job: Job, model: ModelInfo | None) -> None:

@@ -12,6 +12,8 @@ TEMPLATE = "apply-template"
 MESSAGES_API, COUNT_TOKENS = "anthropic", "count_tokens"
 """Anthropic's dialect."""
 RESPONSES = "responses"
+RERANK, SCORE = "rerank", "score"
+RANKING = (RERANK, SCORE)
 OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED = "ollama chat", "ollama generate", "ollama embed"
 OLLAMA_OPTIONS = "ollama options"
 """The object ``options`` in these."""
@@ -315,6 +317,21 @@ ROWS: tuple[Row, ...] = (
         (RESPONSES,),
         "OpenAI",
         "of services that are not offered",
+    ),
+    # Rerankers.
+    Row("raw_scores", "mapped", (RERANK,), "TEI", "the opposite of `normalize`"),
+    Row("return_text", "mapped", (RERANK,), "TEI", "`return_documents`"),
+    *_rows("use_activation activation", "mapped", RANKING, "vLLM", "`normalize`"),
+    *_rows("user request_id", "harmless", RANKING, "vLLM", "a name only"),
+    Row("truncation_direction", "refused", (RERANK,), "TEI", "the end is cut", ("right", "Right")),
+    Row("max_chunks_per_doc", "told", (RERANK,), "Cohere", "a document is scored as a whole"),
+    Row(
+        "relevant_spans",
+        "told",
+        (RERANK,),
+        "Cohere",
+        "a document has one score",
+        ({"mode": "disabled"},),
     ),
     # Ollama's API.
     Row("shift", "harmless", OLLAMA[:2], "Ollama", "contexts are not shifted: the answer ends"),

@@ -93,8 +93,12 @@ def document(endpoints: Iterable[Endpoint], *, keyed: bool) -> Object:
     endpoints = list(endpoints)
     schemas, components = _schemas(endpoints)
     paths: Object = {}
+    named = set[str]()
     for endpoint in endpoints:
         operation = _operation(endpoint, schemas, keyed)
+        if operation["operationId"] in named:  # it has other paths, too
+            operation["operationId"] = endpoint.template.strip("/").replace("/", "_")
+        named.add(operation["operationId"])
         paths.setdefault(endpoint.template, {})[endpoint.method.lower()] = operation
     shared: Object = {"schemas": components, "headers": HEADERS, "parameters": PARAMETERS}
     found: Object = {

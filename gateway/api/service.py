@@ -32,7 +32,7 @@ from gateway.served.catalog_models import CatalogModels
 from gateway.served.listing import ListedModel, listed
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
-from workers.protocol import Chat, ModelInfo, overflow_message
+from workers.protocol import Chat, ModelInfo, overflow_message, refusal
 
 log = logging.getLogger("forge.api")
 
@@ -188,9 +188,13 @@ class Service:
 
 
 def _check_size(job: Job, model: ModelInfo) -> None:
-    """The bytes alone may show that a prompt can't fit, and must not be cut."""
+    """The bytes alone may show that a prompt can't fit, and must not be cut.
+
+    Tokenisers of models that rank make one token of any unknown word.
+    """
     params = job.params
-    if params.cut_after is not None or (params.embedding is not None and params.embedding.cut):
+    embeds_cut = params.embedding is not None and params.embedding.cut
+    if params.ranking is not None or params.cut_after is not None or embeds_cut:
         return
     limit = min(model.n_ctx_seq, params.context or model.n_ctx_seq)
     for index, prompt in enumerate(job.prompts):
@@ -206,7 +210,7 @@ def _check_size(job: Job, model: ModelInfo) -> None:
 
 def _check_kind(job: Job, model: ModelInfo, name: str) -> None:
     """A model may be made for one kind of work only; the worker would refuse the other, later."""
-    if job.params.embedding is None and not model.generates:
-        raise ModelNotSupported(f"'{name}' embeds and does not generate text", param="model")
-    if job.params.embedding is not None and not model.embeds:
-        raise ModelNotSupported(f"'{name}' ranks texts and gives no embeddings", param="model")
+    able = {"generates": model.generates, "embeds": model.embeds, "ranks": model.ranks}
+    message = refusal(f"'{name}'", job.params, **able)
+    if message is not None:
+        raise ModelNotSupported(message, param="model")

@@ -5,6 +5,7 @@ their results. Instructions stay, and so does the last turn, if it has room or n
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -73,13 +74,27 @@ def without(messages: list[Plain], groups: list[list[int]]) -> list[Plain]:
 def droppable(messages: list[Plain]) -> list[list[int]]:
     """Return the places of messages that may go, in groups that go together, oldest first.
 
-    A group begins with a turn of the user, or with calls: their results never stay without them.
+    A group begins with a turn of the user, or with calls, and has all of their results: these never
+    stay without them, though something else may have come first.
     """
+    results: dict[str, list[int]] = {}
+    for at, message in enumerate(messages):
+        if message["role"] == "tool":
+            results.setdefault(message["tool_call_id"], []).append(at)
     groups: list[list[int]] = []
+    last = -1  # result that the newest group waits for
     for at, message in enumerate(messages):
         if message["role"] == "system":
             continue
-        if message["role"] == "user" or "tool_calls" in message or not groups:
+        calls = message.get("tool_calls", ())
+        if not groups or (at > last and (message["role"] == "user" or calls)):
             groups.append([])
         groups[-1].append(at)
+        last = max([last, *(_after(at, results.get(call["id"], [])) for call in calls)])
     return groups[:-1]
+
+
+def _after(at: int, places: list[int]) -> int:
+    """Return the first of some places behind one; that one if there is none."""
+    found = bisect_right(places, at)
+    return places[found] if found < len(places) else at

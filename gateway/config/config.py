@@ -171,7 +171,8 @@ class Config(EngineOptions):
         gt=0,
         le=31536000,
         allow_inf_nan=False,
-        description="seconds that a stored response or conversation is kept at most",
+        description="seconds that a stored response is kept at most, and a conversation after its "
+        "last change",
     )
     keepalive: float = Field(
         5.0,

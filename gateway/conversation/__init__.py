@@ -17,7 +17,7 @@ messages of :class:`workers.protocol.Chat`, and is where media meet what the mod
 :func:`tool_use` and :func:`function_tool` make its tools.
 """
 
-from gateway.conversation.arguments import MAX_DEPTH, arguments, written
+from gateway.conversation.arguments import MAX_DEPTH, arguments, deeper, written
 from gateway.conversation.rendering import Omitted, TemplateMessage, rendered
 from gateway.conversation.tools import FUNCTION_NAME, function_tool, tool_use
 from gateway.conversation.turns import (
@@ -44,6 +44,7 @@ __all__ = [
     "ThoughtBlock",
     "Turn",
     "arguments",
+    "deeper",
     "function_tool",
     "gathered",
     "rendered",

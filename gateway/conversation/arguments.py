@@ -17,7 +17,7 @@ def arguments(given: Any, path: tuple[str | int, ...]) -> dict[str, Any] | str:
     Raises BadRequest for a value that is too deep; ``path`` is its place in the request.
     """
     if not isinstance(given, str):
-        if given is None or (isinstance(given, dict) and not _deep(given)):
+        if given is None or (isinstance(given, dict) and not deeper(given, MAX_DEPTH)):
             return given or {}
         return written(given, path)
     try:
@@ -27,24 +27,24 @@ def arguments(given: Any, path: tuple[str | int, ...]) -> dict[str, Any] | str:
     if value is None:
         return {}
     brackets = given.count("{") + given.count("[")
-    if isinstance(value, dict) and (brackets <= MAX_DEPTH or not _deep(value)):
+    if isinstance(value, dict) and (brackets <= MAX_DEPTH or not deeper(value, MAX_DEPTH)):
         return value
     return given
 
 
 def written(value: Any, path: tuple[str | int, ...]) -> str:
     """Return a value as JSON. Raises BadRequest if it is too deep."""
-    if _deep(value):
+    if deeper(value, MAX_DEPTH):
         field = ".".join(map(str, path))
         message = f"'{field}': it may be nested {MAX_DEPTH} levels deep at most"
         raise BadRequest(message, param=field)
     return orjson.dumps(value).decode()
 
 
-def _deep(value: Any) -> bool:
-    """Return whether a value is nested too deep."""
+def deeper(value: Any, depth: int) -> bool:
+    """Return whether a value is nested in more than so many levels."""
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(depth):
         deeper: list[Any] = []
         for each in level:
             if isinstance(each, dict):

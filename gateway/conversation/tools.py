@@ -62,7 +62,8 @@ def tool_use(
         return None
     return ToolUse(
         tools=tools,
-        callable=[*names] if allowed is None else [*allowed],
+        # Each once: workers tell them apart by their places.
+        callable=[*(names if allowed is None else dict.fromkeys(allowed))],
         required=mode == "required",
         parallel=parallel,
     )

@@ -1,7 +1,7 @@
 """The turns of a conversation, and their blocks. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gateway.core.errors import ContentNotSupported
@@ -64,9 +64,10 @@ def gathered(turns: Iterable[Turn]) -> list[Turn]:
     a text and the calls of an answer together."""
     found: list[Turn] = []
     for turn in turns:
-        if found and turn.role == "assistant" == found[-1].role:
-            last = found[-1]
-            found[-1] = Turn("assistant", [*last.blocks, *turn.blocks], name=last.name)
-        else:
+        if turn.role != "assistant":
             found.append(turn)
+        elif found and found[-1].role == "assistant":
+            found[-1].blocks.extend(turn.blocks)
+        else:
+            found.append(replace(turn, blocks=[*turn.blocks]))  # which others are added to
     return found

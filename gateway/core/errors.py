@@ -123,7 +123,7 @@ class ContextOverflow(BadRequest):
 
 
 class ModelNotSupported(BadRequest):
-    """The model that is served can't do this: embed, or generate."""
+    """The model that is served can't do this: embed, rank, or generate."""
 
     code = "model_not_supported"
 

@@ -1,6 +1,6 @@
 """The size of a prompt, as far as its bytes tell before a worker has counted its tokens. Pure."""
 
-from workers.protocol import Chat, Infill, Mixed, Prompt, Tokens
+from workers.protocol import Chat, Infill, Mixed, Prompt, TextPair, Tokens
 
 BYTES_PER_TOKEN = 4
 """The expected size of a token of a prompt, until a worker has counted."""
@@ -17,6 +17,8 @@ def usual_bytes(prompt: Prompt) -> int:
         return sum(len(t.encode()) for t in (prompt.prefix, prompt.begun, prompt.suffix, *named))
     if isinstance(prompt, Chat):
         return sum(_content_bytes(message) for message in prompt.messages)
+    if isinstance(prompt, TextPair):
+        return len(prompt.query.encode()) + len(prompt.document.encode())
     return len(prompt.text.encode())
 
 

@@ -47,7 +47,7 @@ class Job:
         What a client allows is no forecast: many always ask for thousands.
         """
         prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
-        if self.params.embedding is not None:
+        if not self.params.generates:
             return prompt
         limit = self.params.max_tokens
         return prompt + (usual if limit is None else min(usual, limit))

@@ -180,7 +180,7 @@ class Queue:
         prompt = started.prompt_tokens - started.cached_tokens if started is not None else 0
         real = charge(prompt + len(sequence.ids), job.weight)
         self._turns.settle(job.priority, job.owner, real - self._costs[sequence.id])
-        if job.params.embedding is None:
+        if job.params.generates:
             self._usual += (len(sequence.ids) - self._usual) / USUAL_OF
 
     def forget(self, sequence: Sequence) -> None:

@@ -138,4 +138,4 @@ def estimate(job: Job, most: int) -> int:
     """
     prompt = sum(map(usual_bytes, job.prompts)) // BYTES_PER_TOKEN
     answers = len(job.prompts) * job.n * (job.params.max_tokens or USUAL_ANSWER)
-    return min(most, prompt if job.params.embedding is not None else prompt + answers)
+    return min(most, prompt + answers if job.params.generates else prompt)

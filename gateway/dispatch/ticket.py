@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 from collections import deque
 from collections.abc import Callable
 from functools import reduce
@@ -21,13 +21,14 @@ ClientEvent = Started | Delta | Finished
 Meter = Callable[[int, int | None], None]
 """Told how many tokens a sequence just got, and how many nanoseconds after those before, if any."""
 
-_random = random.Random()
-"""Our own: other code may seed the module's, and names would come again."""
-
 
 def new_name() -> str:
-    """A name that no other request has. No secret, so it need not cost a call of the system."""
-    return f"{_random.getrandbits(96):024x}"
+    """Return a name that no other request has, and that no client can predict.
+
+    A stored response is found by it. Of a generator that is no secret a few hundred names tell all
+    that follow.
+    """
+    return os.urandom(12).hex()
 
 
 def request_name(state: dict[str, Any]) -> str:

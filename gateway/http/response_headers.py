@@ -57,7 +57,7 @@ def describe(ticket: Ticket, now_ns: int) -> dict[str, str]:
     moments = (ticket.dispatched_ns, ticket.ended_ns, now_ns)
     until = next(moment for moment in moments if moment is not None)
     job = ticket.job
-    seed = {"X-Seed": str(job.params.sampling.seed)} if job.params.embedding is None else {}
+    seed = {"X-Seed": str(job.params.sampling.seed)} if job.params.generates else {}
     return {
         "X-Request-Id": ticket.request_id,
         "X-Priority": priority_text(job.priority),

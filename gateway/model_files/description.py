@@ -10,8 +10,6 @@ from gateway.model_files.ggml import FILE_TYPES
 from gateway.model_files.shape import HeaderValues, ModelShape, shape
 from workers.protocol import children
 
-RANKS = 4
-"""llama.cpp's pooling type of models that rank pairs of texts."""
 TEMPLATES = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
 FIM_KEYS = {
     "pre": ("fim_pre_token_id", "prefix_token_id"),
@@ -74,14 +72,16 @@ def supports(
     model: gguf.Gguf, said: HeaderValues, sizes: ModelShape, templates: list[str | None]
 ) -> dict[str, Any]:
     """Return the model's abilities in the API; ``broken``: the fault of its templates, if any."""
-    generates = not sizes.encoder and said.value("attention.causal") is not False
+    causal = said.value("attention.causal") is not False
+    generates = causal and not sizes.encoder and not sizes.ranks
     told = (
         chat_format(templates) if generates else {"tools": None, "reasoning": None, "broken": None}
     )
     return {
         "chat": generates and told["broken"] is None,
         **told,
-        "embeddings": said.value("pooling_type") != RANKS,
+        "embeddings": not sizes.ranks,
+        "ranking": sizes.ranks and sizes.headed,
         "infill": generates and infills(model),
     }
 

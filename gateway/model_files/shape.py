@@ -8,6 +8,9 @@ from gateway.model_files.gguf import Gguf
 
 RECURRENT = ("ssm_", "time_mix_", "shortconv.")
 """Begins of the names of tensors that keep a state of a sequence instead of cells."""
+RANKS = 4
+"""llama.cpp's pooling type of models that rank pairs of texts."""
+HEADS = ("cls.weight", "cls.output.weight")
 MOST_LAYERS = 512
 """llama.cpp's limit. A damaged file may say that it has billions."""
 
@@ -27,13 +30,18 @@ class ModelShape:
     recurrent: bool
     """True if a sequence has a state, which can be neither cut nor shared."""
     encoder: bool
-    """True if it only embeds."""
+    """True if it only embeds or ranks."""
+    ranks: bool
+    """True if it only ranks pairs of texts."""
+    headed: bool
+    """True if it has the tensors that turn a pair into a score."""
 
 
 def shape(model: Gguf) -> ModelShape:
     """The sizes that ``model`` says, or that its tensors have."""
     said = HeaderValues(model.metadata)
-    inside = [name.split(".", 2) for name in (tensor.name for tensor in model.tensors)]
+    names = [tensor.name for tensor in model.tensors]
+    inside = [name.split(".", 2) for name in names]
     layers = {parts[1] for parts in inside if parts[0] == "blk" and len(parts) == 3}
     # Layers that only predict further tokens ahead are not used.
     count = said.number("block_count", len(layers)) - said.number("nextn_predict_layers")
@@ -47,6 +55,8 @@ def shape(model: Gguf) -> ModelShape:
         said.number("attention.sliding_window"),
         any(len(parts) == 3 and parts[2].startswith(RECURRENT) for parts in inside),
         "bert" in said.architecture or said.architecture == "t5encoder",
+        said.value("pooling_type") == RANKS,
+        any(name in HEADS for name in names),
     )
 
 

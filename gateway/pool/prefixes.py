@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from workers.protocol import Chat, Generate, Infill, Mixed, Prompt, Tokens
+from workers.protocol import Chat, Generate, Infill, Mixed, Prompt, TextPair, Tokens
 
 BLOCK, GROWTH = 512, 16
 """A mark comes BLOCK bytes after the last one at most, or a GROWTH-th of the bytes so far if that
@@ -94,6 +94,8 @@ def _bytes(prompt: Prompt) -> tuple[bytes, list[int]]:
         files = [text for file in prompt.files or () for text in file]
         gap = prompt.prefix + prompt.begun, prompt.suffix
         return END.join(text.encode() for text in (*files, *gap)), []
+    if isinstance(prompt, TextPair):
+        return prompt.query.encode() + END + prompt.document.encode(), []
     if not isinstance(prompt, Chat):
         return prompt.text.encode(), []
     tools = prompt.tools.tools if prompt.tools is not None else []
@@ -199,7 +201,7 @@ class Chains:
         """The prompt's chain; without marks if the request may not use what others computed."""
         params = request.params
         judged = params.echo and params.logprobs is not None  # every token of it is computed
-        shares = params.cache_prompt and params.embedding is None and not judged
+        shares = params.cache_prompt and params.generates and not judged
         prompt, scope, last = request.prompt, request.cache_scope, self._last
         if last is None or last[0] is not prompt or last[1:3] != (scope, shares):
             last = self._last = prompt, scope, shares, chain(prompt, scope, shares=shares)

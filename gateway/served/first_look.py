@@ -165,9 +165,10 @@ def _with(spec: WorkerSpec, options: Mapping[str, Any]) -> WorkerSpec:
 
 
 def encodes(model: Path) -> bool:
-    """Return whether the model computes embeddings alone, of which no speed is measured."""
+    """Return whether the model only embeds or ranks, of which no speed is measured."""
     try:
-        return shape.shape(gguf.read(model)).encoder
+        found = shape.shape(gguf.read(model))
+        return found.encoder or found.ranks
     except (gguf.Unreadable, OSError):
         return False
 

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 OFTEN = "const every = setInterval; setInterval = (act, ms) => every(act, Math.min(ms, 50));"
 """What the page does every few seconds is done every few milliseconds."""
+AMID = """
+const acts = [];
+const every = setInterval;
+setInterval = (act, ms) => acts.push(act) && every(act, ms);
+const away = IDBObjectStore.prototype.delete;
+IDBObjectStore.prototype.delete = function (id) {
+  for (const act of acts) queueMicrotask(act);
+  return away.call(this, id);
+};
+"""
+"""What the page does every few seconds, saving an answer that grows, falls into a deletion."""
 READS = """
 window.reads = [];
 const { getAll } = IDBObjectStore.prototype;
@@ -202,7 +213,7 @@ def test_what_is_deleted_in_another_tab_stays_deleted(page: Page, server: ForgeS
 
 
 def test_deleting_while_it_is_answered(page: Page, server: ForgeServer) -> None:
-    with on_new_pages(page, OFTEN):
+    with on_new_pages(page, AMID):
         page.driver.refresh()
     eventually(page.live, "the stream is there")
     with stopped(*server.pids()):

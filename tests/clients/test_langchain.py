@@ -1,13 +1,11 @@
 """LangChain's ChatOpenAI and OpenAIEmbeddings: text, streams, tools and schemas."""
 
-import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+from tests.clients.programs import LANGCHAIN, printed
 from tests.support.server import ForgeServer
 
 pytestmark = pytest.mark.skipif(
@@ -15,33 +13,20 @@ pytestmark = pytest.mark.skipif(
     reason="langchain-openai is not installed: pip install -e '.[clients]'",
 )
 
-PROGRAM = '''
+PROGRAM = (
+    LANGCHAIN
+    + """
 import asyncio, json, sys
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from pydantic import BaseModel, Field
 
 base = dict(base_url=sys.argv[1] + "/v1", api_key="any")
 model = ChatOpenAI(model="forge-tiny", temperature=0, **base)
-
-@tool
-def get_weather(city: str) -> str:
-    """The weather in a city."""
-    return f"It is sunny in {city}."
-
-class Person(BaseModel):
-    name: str = Field(max_length=10)
-    age: int = Field(ge=0, le=120)
-
 question = HumanMessage("What is the weather in Paris?")
+answer, streamed = called(model, question)
 bound = model.bind_tools([get_weather], tool_choice="any")
-answer = bound.invoke([question])
-streamed = None
-for chunk in bound.stream([question]):
-    streamed = chunk if streamed is None else streamed + chunk
 result = get_weather.invoke(answer.tool_calls[0])
 plain = model.invoke("what is 2+2?")
 
@@ -80,16 +65,14 @@ print(json.dumps({
     "agent": [message.type for message in asyncio.run(agent())["messages"]],
     "embeddings": [len(vector) for vector in embeddings],
 }))
-'''
+"""
+)
 
 
 @pytest.fixture(scope="module")
 def output(server: ForgeServer) -> dict[str, Any]:
-    """What the program printed. A process of its own: its warnings are LangChain's business."""
-    command = [sys.executable, "-c", PROGRAM, server.url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    """What the program printed."""
+    found: dict[str, Any] = printed(PROGRAM, server.url)
     return found
 
 

@@ -1,13 +1,11 @@
 """LangChain's ChatAnthropic: text, streams, tools and structured output."""
 
-import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+from tests.clients.programs import LANGCHAIN, printed
 from tests.support.server import ForgeServer
 
 pytestmark = pytest.mark.skipif(
@@ -15,33 +13,19 @@ pytestmark = pytest.mark.skipif(
     reason="langchain-anthropic is not installed: pip install -e '.[clients]'",
 )
 
-PROGRAM = '''
+PROGRAM = (
+    LANGCHAIN
+    + """
 import json, sys
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, SystemMessage
-from langchain_core.tools import tool
-from pydantic import BaseModel, Field
 
 model = ChatAnthropic(
     model_name="forge-tiny", temperature=0, base_url=sys.argv[1], api_key="any", max_tokens=200,
     timeout=None, stop=None,
 )
-
-@tool
-def get_weather(city: str) -> str:
-    """The weather in a city."""
-    return f"It is sunny in {city}."
-
-class Person(BaseModel):
-    name: str = Field(max_length=10)
-    age: int = Field(ge=0, le=120)
-
 question = HumanMessage("What is the weather in Paris?")
-bound = model.bind_tools([get_weather], tool_choice="any")
-answer = bound.invoke([question])
-streamed = None
-for chunk in bound.stream([question]):
-    streamed = chunk if streamed is None else streamed + chunk
+answer, streamed = called(model, question)
 result = get_weather.invoke(answer.tool_calls[0])
 after = model.bind_tools([get_weather]).invoke([question, answer, result])
 plain = model.invoke([SystemMessage("Be brief."), HumanMessage("what is 2+2?")])
@@ -56,16 +40,13 @@ print(json.dumps({
     "text": text,
     "person": person.model_dump(),
 }))
-'''
+"""
+)
 
 
 @pytest.fixture(scope="module")
 def told(server: ForgeServer) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, server.url], capture_output=True, text=True, timeout=110
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return printed(PROGRAM, server.url)
 
 
 def test_calls(told: Any) -> None:

@@ -1,13 +1,12 @@
 """Outlines, which takes every server for vLLM: ``structured_outputs`` beside a plain chat."""
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+from tests.clients.programs import printed
 from tests.support.server import ForgeServer
 
 pytestmark = pytest.mark.skipif(
@@ -36,11 +35,7 @@ print(json.dumps({
 
 
 def test_all_of_its_forms(server: ForgeServer) -> None:
-    """A process of its own: its warnings are its business."""
-    command = [sys.executable, "-c", PROGRAM, server.url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    output: dict[str, Any] = json.loads(done.stdout)
+    output: dict[str, Any] = printed(PROGRAM, server.url)
     assert 0 <= json.loads(output["schema"])["age"] <= 120
     assert output["choice"] in ("yes", "no")
     assert output["regex"][:1] == "2"

@@ -41,6 +41,7 @@ SETTINGS = DEFAULTS | {
 PROPS = {
     "default_generation_settings", "total_slots", "model_alias", "model_ftype", "model_path",
     "modalities", "media_marker", "endpoint_slots", "endpoint_props", "endpoint_metrics", "ui",
+    "abilities",  # Forge's own
     "ui_settings", "chat_template", "chat_template_caps", "bos_token", "eos_token", "build_info",
     "is_sleeping", "cors_proxy_enabled",
 }  # fmt: skip

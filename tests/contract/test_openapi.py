@@ -167,8 +167,13 @@ EXAMPLES = [
 ]
 
 
-OTHERWISE = {"/models/unload": 409, "/api/delete": 404, "/infill": 400}
-"""Statuses of examples on a server that has one model, which stays and does not fill in."""
+RANKING = ("/v1/rerank", "/v1/reranking", "/v2/rerank", "/v1/score")
+OTHERWISE = {
+    "/models/unload": 409,
+    "/api/delete": 404,
+    **dict.fromkeys(("/infill", *RANKING), 400),
+}
+"""Statuses of examples on a server that has one model, which stays, neither fills in nor ranks."""
 
 
 @pytest.mark.parametrize(("method", "path", "content"), EXAMPLES)

@@ -191,6 +191,47 @@ def test_what_is_wrong_is_named(answering: httpx.Client, body: dict[str, Any], p
     assert failure.param == param
 
 
+DEEP = json.loads("[" * 300 + "]" * 300)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": [{"type": "from_next_year", "depth": DEEP}]}, "input"),
+        ({"input": [{"role": "user", "content": "x", "extra": DEEP}]}, "input"),
+        ({"input": "x", "tools": [{"type": "web_search", "filters": DEEP}]}, "tools"),
+        ({"input": "x", "tool_choice": {"type": "web_search", "extra": DEEP}}, "tool_choice"),
+        ({"input": "x", "text": {"format": {"type": "text", "extra": DEEP}}}, "text"),
+        ({"input": "x", "instructions": [{"role": "user", "extra": DEEP}]}, "instructions"),
+    ],
+)
+def test_what_is_too_deep_to_be_told_again_is_named(
+    answering: httpx.Client, body: dict[str, Any], param: str
+) -> None:
+    for more in ({}, {"stream": True}, {"store": False}):
+        failure = RESPONSES.refusal(answering.post(PATH, json={**body, **more}))
+        assert (failure.status, failure.param) == (400, param)
+    failure = RESPONSES.refusal(answering.post(f"{PATH}/input_tokens", json=body))
+    assert (failure.status, failure.param) == (400, param)
+
+
+def test_an_item_of_a_conversation_that_is_too_deep_is_named(answering: httpx.Client) -> None:
+    items = [{"type": "from_next_year", "depth": DEEP}]
+    failure = RESPONSES.refusal(answering.post("/v1/conversations", json={"items": items}))
+    assert (failure.status, failure.param) == (400, "items")
+
+
+def test_tools_of_an_earlier_item_may_be_called_later(answering: httpx.Client) -> None:
+    look = {"type": "function", "name": "look"}
+    item = {"type": "additional_tools", "role": "developer", "tools": [look]}
+    choice = {"type": "function", "name": "look"}
+    first = post(answering, input=[item, {"role": "user", "content": "x"}], tool_choice=choice)
+    post(answering, input="y", previous_response_id=first["id"], tool_choice=choice)
+    post(answering, input=[item, item, {"role": "user", "content": "x"}], tools=[look])
+    failure = RESPONSES.refusal(answering.post(PATH, json={"input": "y", "tool_choice": choice}))
+    assert failure.param == "tool_choice"
+
+
 def test_the_grammars_of_all_tools_have_a_bound(answering: httpx.Client) -> None:
     form = {"type": "grammar", "syntax": "lark", "definition": 'start: "' + "a" * 60_000 + '"'}
     tools = [{"type": "custom", "name": f"t{n}", "format": form} for n in range(3)]
@@ -198,6 +239,15 @@ def test_the_grammars_of_all_tools_have_a_bound(answering: httpx.Client) -> None
     assert (fewer.get("error") or {}).get("param") != "tools"  # though it fits no small context
     failure = RESPONSES.refusal(answering.post(PATH, json={"input": "x", "tools": tools}))
     assert (failure.status, failure.param) == (400, "tools")
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/input_tokens"])
+def test_what_may_not_be_there_is_described(answering: httpx.Client, path: str) -> None:
+    described = answering.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    for field in ("previous_response_id", "conversation"):
+        refused = answering.post(path, json={"input": "x", field: "x"})
+        code = refused.json()["error"]["code"]
+        assert f"`{code}`" in described[str(refused.status_code)]["description"]
 
 
 def test_an_unknown_previous_response_has_openais_words(answering: httpx.Client) -> None:

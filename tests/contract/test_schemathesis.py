@@ -31,8 +31,10 @@ CONFIG: dict[str, Any] = {
     },
     "phases": {"stateful": {"enabled": False}},  # no endpoint makes what another one takes
 }
-MODEL_SAYS = {"invalid_prompt", "invalid_constraint", "context_length_exceeded", "model_stays"} | {
-    kind.code for kind in CONVERSATION
+MODEL_SAYS = {
+    *("invalid_prompt", "invalid_constraint", "context_length_exceeded", "model_stays"),
+    "model_not_supported",
+    *(kind.code for kind in CONVERSATION),
 }
 """Codes of refusals that a description can't foresee."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGUFReader, GGUFValueType, GGUFWriter, PoolingType
 
 WIDTH, FEED, HEADS, HEAD, CONTEXT = 64, 256, 2, 32, 2048
 KV = HEAD
@@ -127,8 +127,11 @@ ARCHITECTURES: dict[str, Architecture] = {
 """By llama.cpp's names; those that generate (``tests.support.encoder`` writes one that embeds)."""
 
 
-def write(name: str, source: Path, target: Path) -> None:
-    """One of ARCHITECTURES, with the vocabulary and the chat template of ``source``."""
+def write(name: str, source: Path, target: Path, *, rerank: str | None = None) -> None:
+    """One of ARCHITECTURES, with the vocabulary and the chat template of ``source``.
+
+    ``rerank``: the template of a model that ranks, which weighs "yes" against "no".
+    """
     made = ARCHITECTURES[name]
     writer = GGUFWriter(target, name)
     common: Metadata = {
@@ -146,6 +149,11 @@ def write(name: str, source: Path, target: Path) -> None:
     shapes |= {"output.weight": (n_vocab, WIDTH)} if made.output else {}
     for at, layer in enumerate(made.layers):
         shapes |= {f"blk.{at}.{tensor}": shape for tensor, shape in layer.items()}
+    if rerank is not None:
+        writer.add_string("tokenizer.chat_template.rerank", rerank)
+        writer.add_uint32(f"{name}.pooling_type", PoolingType.RANK)
+        writer.add_array(f"{name}.classifier.output_labels", ["yes", "no"])
+        shapes["cls.output.weight"] = (2, WIDTH)
     random = np.random.default_rng(1)
     for tensor, shape in shapes.items():
         values = random.standard_normal(shape, np.float32)

@@ -1,10 +1,11 @@
-"""A BERT-like encoder with random weights, written as GGUF: a model that embeds and can't generate.
+"""A BERT-like encoder with random weights, written as GGUF: it embeds or ranks, and can't generate.
 
 Small enough that a test makes one in a moment; its vectors mean nothing, but every part of a real
 encoder is there: WordPiece, segment and position embeddings, attention to both sides.
 """
 
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,14 @@ WIDTH, LAYERS, HEADS, FEED, CONTEXT = 32, 2, 4, 64, 64
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
-def encoder(path: Path, pooling: PoolingType) -> None:
-    """Write one with ``pooling`` in its metadata; inputs of up to CONTEXT tokens."""
+def encoder(
+    path: Path, pooling: PoolingType, *, labels: Sequence[str] = (), add_eos: bool = False
+) -> None:
+    """Write one with ``pooling`` in its metadata; inputs of up to CONTEXT tokens.
+
+    One that ranks has a head for one class, or for each of ``labels``. ``add_eos``: the vocabulary
+    asks for a token at the end.
+    """
     writer = GGUFWriter(path, "bert")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
@@ -27,7 +34,14 @@ def encoder(path: Path, pooling: PoolingType) -> None:
     writer.add_causal_attention(False)
     writer.add_pooling_type(pooling)
     n_vocab = _add_vocabulary(writer)
-    for name, shape in _shapes(n_vocab).items():
+    if add_eos:
+        writer.add_add_eos_token(True)
+    if labels:
+        writer.add_array("bert.classifier.output_labels", labels)
+    shapes = _shapes(n_vocab)
+    if pooling is PoolingType.RANK:
+        shapes |= _head(len(labels) or 1)
+    for name, shape in shapes.items():
         writer.add_tensor(name, _weights(name, shape))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -76,6 +90,15 @@ def _shapes(n_vocab: int) -> dict[str, tuple[int, ...]]:
             for part, shape in parts.items():
                 shapes[f"blk.{index}.{name}.{part}"] = shape
     return shapes
+
+
+def _head(classes: int) -> dict[str, tuple[int, ...]]:
+    return {
+        "cls.weight": (WIDTH, WIDTH),
+        "cls.bias": (WIDTH,),
+        "cls.output.weight": (classes, WIDTH),
+        "cls.output.bias": (classes,),
+    }
 
 
 def _weights(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -37,10 +37,12 @@ from workers.protocol import (
     Logprob,
     Park,
     Prompt,
+    Ranking,
     Sampling,
     Started,
     Step,
     Text,
+    TextPair,
     Tokens,
     WorkerSpec,
 )
@@ -139,6 +141,12 @@ def embed(
     return with_params(generate(id_, wanted, priority=priority), embedding=embedding)
 
 
+def rank(id_: int, query: str, document: str, *, priority: float = 1.0, **wish: Any) -> Generate:
+    """A request for a score; ``wish``: as in :class:`workers.protocol.Ranking`."""
+    pair = TextPair(query, document, "query", f"documents.{id_}")
+    return with_params(generate(id_, pair, priority=priority), ranking=Ranking(**wish))
+
+
 @dataclass
 class Outcome:
     """What the gateway would have heard of one generation."""
@@ -157,6 +165,7 @@ class Outcome:
     accepted: int = 0
     deltas: int = 0
     vector: bytes = b""
+    score: float | None = None
 
     @property
     def text(self) -> str:
@@ -273,6 +282,7 @@ class Driver:
                 outcome.logprobs += event.extra.logprobs if event.extra is not None else []
                 outcome.reason = event.reason if isinstance(event, Finished) else None
                 outcome.vector = event.extra.vector if event.extra is not None else b""
+                outcome.score = event.extra.score if event.extra is not None else None
             elif isinstance(event, Failed):
                 outcome.failure = event
             else:

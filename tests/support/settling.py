@@ -29,6 +29,8 @@ def settle(path: str, body: dict[str, Any]) -> None:
         body.update(source="nothing", destination="copied")
     if path.startswith(RESPONSES.path):
         _settle_response(body)
+    if path.endswith(("rerank", "reranking")):
+        _settle_ranking(body)
     if path in OLLAMA:
         _settle_ollama(body)
     if path.startswith(MESSAGES.path):
@@ -85,6 +87,17 @@ def _settle(body: dict[str, Any]) -> None:
         body["model"] = ALIAS
     if body.get("timeout") is not None:
         body["timeout"] = 60
+
+
+def _settle_ranking(body: dict[str, Any]) -> None:
+    """Documents by one name, and what is wanted of them once."""
+    body["documents"] = ["a", {"text": "b"}]
+    for name in ("texts", "rank_fields"):
+        body.pop(name, None)
+    _keep_one(body, "normalize", "raw_scores", "use_activation", "activation")
+    _keep_one(body, "return_documents", "return_text")
+    if body.get("truncate_prompt_tokens") is not None:
+        body["truncate_prompt_tokens"] = -1
 
 
 def _settle_messages(messages: list[dict[str, Any]]) -> None:

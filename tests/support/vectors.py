@@ -40,8 +40,24 @@ class Reference:
         assert count > 0
         return ids[:count]
 
+    def text_tokens(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of a mere text; ``special``: of control tokens that are written in it, too."""
+        vocab, data = llama_cpp.llama_model_get_vocab(self._model), text.encode()
+        ids = (ctypes.c_int32 * 4096)()
+        count = llama_cpp.llama_tokenize(vocab, data, len(data), ids, 4096, False, special)
+        assert count >= 0
+        return ids[:count]
+
     def vector(self, tokens: Sequence[int]) -> Vector:
         """The pooled vector, of length 1."""
+        found = self._pooled(tokens, llama_cpp.llama_model_n_embd_out(self._model))
+        return np.asarray(found / np.linalg.norm(found), np.float32)
+
+    def values(self, tokens: Sequence[int]) -> Vector:
+        """The values of a model that ranks, one for each class."""
+        return self._pooled(tokens, llama_cpp.llama_model_n_cls_out(self._model))
+
+    def _pooled(self, tokens: Sequence[int], size: int) -> Vector:
         memory = llama_cpp.llama_get_memory(self._context)
         if memory:
             llama_cpp.llama_memory_clear(memory, True)
@@ -54,10 +70,8 @@ class Reference:
             assert llama_cpp.llama_decode(self._context, batch) == 0
         finally:
             llama_cpp.llama_batch_free(batch)
-        size = llama_cpp.llama_model_n_embd_out(self._model)
         pooled = llama_cpp.llama_get_embeddings_seq(self._context, 0)
-        found = np.array(np.ctypeslib.as_array(pooled, (size,)))
-        return np.asarray(found / np.linalg.norm(found), np.float32)
+        return np.array(np.ctypeslib.as_array(pooled, (size,)))
 
     def close(self) -> None:
         llama_cpp.llama_free(self._context)

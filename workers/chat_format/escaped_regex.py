@@ -192,11 +192,17 @@ class Reader:
     def _row(self) -> Node:
         parts: list[Node] = []
         while self._at < len(self._source) and self._source[self._at] not in "|)":
-            part = self._atom()
-            while times := self._take(r"[*+?]|\{[0-9]+(,[0-9]*)?\}"):
-                part = Repeated(part, times)
-            parts.append(part)
+            parts.append(self._repeated(self._atom()))
         return parts[0] if len(parts) == 1 else InOrder(tuple(parts))
+
+    def _repeated(self, part: Node) -> Node:
+        """Return a part as often as stands behind it, with a "?" or "+" of that."""
+        for _ in range(3):
+            times = self._take(r"[*+?]|\{[0-9]+(,[0-9]*)?\}")
+            if not times:
+                return part
+            part = Repeated(part, times)
+        raise NotQuotable("a repetition of repetitions")
 
     def _atom(self) -> Node:
         character = self._source[self._at]

@@ -29,26 +29,26 @@ class PromptedTools:
     def adapt(self, messages: list[Message], use: ToolUse | None) -> tuple[list[Message], None]:
         """Messages of plain text; the template hears of no tools."""
         names = call_names(messages)
-        turns: list[Message] = []
+        turns: list[tuple[Message, list[str]]] = []
         results = False
         for message in messages:
-            if message["role"] == "tool":
-                text, role = self._result(message, names), "user"
-            elif calls := message.get("tool_calls"):
-                turns.append({"role": message["role"], "content": self._calls(message, calls)})
+            if calls := message.get("tool_calls"):
+                turns.append(({"role": message["role"]}, [self._calls(message, calls)]))
                 results = False
                 continue
-            else:
-                text, role = plain(message)["content"], message["role"]
+            is_result = message["role"] == "tool"
+            text = self._result(message, names) if is_result else plain(message)["content"]
+            role = "user" if is_result else message["role"]
             # Templates may insist that roles alternate, and results are the user's turn now.
             if results and role == "user":
-                turns[-1] = {**turns[-1], "content": f"{turns[-1]['content']}\n{text}"}
+                turns[-1][1].append(text)
             else:
-                turns.append({**plain(message), "role": role, "content": text})
-            results = message["role"] == "tool"
+                turns.append(({**plain(message), "role": role}, [text]))
+            results = is_result
+        plain_turns = [{**turn, "content": "\n".join(texts)} for turn, texts in turns]
         if use is not None and use.callable:
-            turns = self._with_tools(turns, use)
-        return turns, None
+            plain_turns = self._with_tools(plain_turns, use)
+        return plain_turns, None
 
     def _calls(self, message: Message, calls: list[dict[str, Any]]) -> str:
         made = [

@@ -122,23 +122,23 @@ def as_json(arguments: Any) -> str:
 def _one_by_one(messages: list[Message]) -> list[Message]:
     """A turn for each call, followed by the results that are its own."""
     out: list[Message] = []
-    rest = list(messages)
-    while rest:
-        message = rest.pop(0)
+    at = 0
+    while at < len(messages):
+        message, at = messages[at], at + 1
         calls = message.get("tool_calls") or []
         if len(calls) < 2:
             out.append(message)
             continue
-        results = []
-        while rest and "tool_call_id" in rest[0]:
-            results.append(rest.pop(0))
+        first = at
+        by_call: dict[str, list[Message]] = {}
+        while at < len(messages) and "tool_call_id" in messages[at]:
+            by_call.setdefault(messages[at]["tool_call_id"], []).append(messages[at])
+            at += 1
         for index, call in enumerate(calls):
             out.append({**message, "tool_calls": [call]})
             if index:  # the text and the thought were before the first one
                 out[-1]["content"] = ""
                 out[-1].pop("reasoning_content", None)
-            own = [result for result in results if result["tool_call_id"] == call.get("id")]
-            results = [result for result in results if result not in own]
-            out += own
-        out += results
+            out += by_call.pop(call.get("id"), [])
+        out += [result for result in messages[first:at] if result["tool_call_id"] in by_call]
     return out

@@ -6,7 +6,7 @@ and :func:`Layout.written` writes earlier calls for templates that can't.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 
@@ -67,3 +67,10 @@ class Layout:
 def in_json(name: str) -> str:
     """The name as it stands between quotes in JSON: itself, for the names that OpenAI allows."""
     return json.dumps(name, ensure_ascii=False)[1:-1]
+
+
+def beginning(texts: Collection[str]) -> str:
+    """Return the longest text that all of these begin with."""
+    first, last = min(texts, default=""), max(texts, default="")
+    pairs = enumerate(zip(first, last, strict=False))
+    return first[: next((at for at, (one, other) in pairs if one != other), len(first))]

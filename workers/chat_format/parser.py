@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 
 from workers.chat_format.json_value import JsonValue
-from workers.chat_format.layout import Layout
+from workers.chat_format.layout import Layout, beginning
 from workers.output.detokenizer import open_tail
 from workers.protocol import CallDelta
 
@@ -36,6 +36,9 @@ class CallParser:
         }
         self._inside: dict[str, str | None] = {**layout.heads(inside, names)}
         self._again: dict[str, str | None] = {**layout.heads(again, names)}
+        self._mark = beginning(self._inside)
+        """What all calls begin with. Text without it is searched for one mark, however many
+        functions there are."""
         self._layout = layout
         self._state = _ParserState.START
         self._held = ""
@@ -119,11 +122,8 @@ class CallParser:
         return False
 
     def _text(self, out: list[str | CallDelta]) -> bool:
-        found = [
-            (at + len(head), at, head)
-            for head in self._inside
-            if (at := self._held.find(head)) >= 0
-        ]
+        heads = [*self._inside] if self._mark in self._held else [self._mark]
+        found = [(at + len(head), at, head) for head in heads if (at := self._held.find(head)) >= 0]
         if found:
             end, at, head = min(found)
             if content := self._held[:at].rstrip():
@@ -131,8 +131,8 @@ class CallParser:
             self._begin(out, self._inside[head], self._held[end:])
             return True
         safe = self._held
-        if self._inside:
-            safe = safe[: len(safe) - open_tail(safe, list(self._inside))].rstrip()
+        if heads:
+            safe = safe[: len(safe) - open_tail(safe, heads)].rstrip()
         if safe:
             out.append(safe)
             self._held = self._held[len(safe) :]

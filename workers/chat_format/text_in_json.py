@@ -88,7 +88,12 @@ def text_in_json(lark: str) -> str:
     """
     tokens = list(_tokens(lark))
     changed = _changed(tokens)
-    return "".join(_written(token, tokens, changed) for token in tokens)
+    parts: dict[str, list[_Token]] = {}
+    for token in tokens:
+        if token.within is not None:
+            parts.setdefault(token.within, []).append(token)
+    written = _Written(parts, changed)
+    return "".join(map(written.token, tokens))
 
 
 def _tokens(lark: str) -> Iterator[_Token]:
@@ -174,29 +179,42 @@ def _changed(tokens: list[_Token]) -> dict[str, str]:
     return found
 
 
-def _written(token: _Token, tokens: list[_Token], changed: dict[str, str]) -> str:
-    if token.ignored:
-        return _ignored(token, tokens, changed)
-    if token.terminal is not None:
-        head = "\n" if token.text.startswith("\n") else ""
-        return head + changed.get(token.terminal, token.terminal)
-    return token.text if token.node is None else f"({written(token.node)})"
+class _Written:
+    """The parts of a grammar as they stand in the other one."""
 
+    def __init__(self, parts: dict[str, list[_Token]], changed: dict[str, str]) -> None:
+        """``parts``: the definition of each terminal; ``changed``: the new names of some."""
+        self._parts = parts
+        self._changed = changed
+        self._ignored: set[str] = set()
+        """Terminals that need not be ignored once more."""
 
-def _ignored(token: _Token, tokens: list[_Token], changed: dict[str, str]) -> str:
-    """Return what is ignored: terminals alone may be, so each escape by itself."""
-    node = token.node
-    if token.terminal is not None:
-        if token.terminal not in changed:
-            return f"\n%ignore {token.terminal}\n"
-        parts = [t for t in tokens if t.within == token.terminal and t.terminal != t.within]
-        nodes = [t.node for t in parts if t.node is not None]
-        if len(nodes) != 1 or any(
-            t.terminal or t.text.strip() not in ("", ":") for t in parts if t.node is None
-        ):
+    def token(self, token: _Token) -> str:
+        if token.terminal is not None:
+            if token.ignored:
+                return self._ignored_terminal(token.terminal)
+            head = "\n" if token.text.startswith("\n") else ""
+            return head + self._changed.get(token.terminal, token.terminal)
+        if token.node is None:
+            return token.text
+        return _ignored(token.node) if token.ignored else f"({written(token.node)})"
+
+    def _ignored_terminal(self, name: str) -> str:
+        if name in self._ignored:
+            return ""
+        self._ignored.add(name)
+        if name not in self._changed:
+            return f"\n%ignore {name}\n"
+        parts = [part for part in self._parts.get(name, ()) if part.terminal != name]
+        nodes = [part.node for part in parts if part.node is not None]
+        rest = [part for part in parts if part.node is None]
+        if len(nodes) != 1 or any(p.terminal or p.text.strip() not in ("", ":") for p in rest):
             raise NotQuotable("'%ignore' of a terminal that is no single expression")
-        node = nodes[0]
-    assert node is not None, "it is one or the other"
+        return _ignored(nodes[0])
+
+
+def _ignored(node: Node) -> str:
+    """Return what is ignored: terminals alone may be, so each escape by itself."""
     if not escapes(node):
         return f"\n%ignore /{pattern(node)}/\n"
     inner = node.part if isinstance(node, Repeated) and node.times in "+*" else node

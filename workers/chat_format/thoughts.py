@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from workers.chat_format.lark import literal, until
+from workers.chat_format.layout import beginning
 from workers.output.detokenizer import open_tail
 
 MOST_SPACE = 8
@@ -82,6 +83,8 @@ class ThoughtSplitter:
         """
         self._thoughts = thoughts
         self._calls = calls
+        self._mark = beginning(calls)
+        """What all calls begin with."""
         if thoughts is None:
             self._state = _SplitterState.ANSWER
         elif thinking:
@@ -138,7 +141,8 @@ class ThoughtSplitter:
             self._state = then
 
     def _think(self, closing: str) -> str:
-        marks = [closing, *self._calls]
+        # A thought without the mark is searched for that alone, however many functions there are.
+        marks = [closing, *(self._calls if self._mark in self._held else [self._mark])]
         found = [(at + len(mark), at, mark) for mark in marks if (at := self._held.find(mark)) >= 0]
         if found:
             _, at, mark = min(found)

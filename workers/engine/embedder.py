@@ -1,4 +1,4 @@
-"""Inputs to embed: from their arrival in the engine to their vectors.
+"""Inputs to embed and pairs to rank: from their arrival in the engine to their results.
 
 They have a llama.cpp context of their own, over the same weights, because one that gives vectors
 computes more for every token; it is made when the first input comes. The engine lets it compute one
@@ -12,7 +12,7 @@ from typing import Protocol
 from workers.kv.kv import KVCache, Memory, ResidentSequence
 from workers.kv.snapshots import SnapshotStore
 from workers.llama import EmbeddingShape, LoadFailed
-from workers.llama.pooling import Pooled, Rows
+from workers.llama.pooling import Pooled, Rows, score
 from workers.planning.batcher import share
 from workers.planning.geometry import Geometries
 from workers.protocol import (
@@ -23,6 +23,7 @@ from workers.protocol import (
     Failed,
     Finished,
     Generate,
+    GenerationParams,
     Park,
     Parked,
     Started,
@@ -32,16 +33,15 @@ log = logging.getLogger("forge.embedder")
 
 
 class Input:
-    """An input to embed, on its way through the :class:`Embedder`.
+    """An input to embed, or a pair to rank, on its way through the :class:`Embedder`.
 
     As a :class:`workers.engine.sequence.EngineSequence`, but its tokens never grow, and what was
     computed of them is lost when it gives up its cells.
     """
 
     def __init__(self, request: Generate, tokens: list[int]) -> None:
-        assert request.params.embedding is not None
+        assert not request.params.generates
         self.request = request
-        self.dimensions = request.params.embedding.dimensions
         self.tokens = tokens
         self.suspect = False
         """True if it took part in a batch that failed, and must be computed alone."""
@@ -111,7 +111,7 @@ class Embedder:
 
     @property
     def load(self) -> int:
-        """Inputs that have no vector yet."""
+        """Inputs that have no result yet."""
         return len(self._running) + len(self._waiting)
 
     @property
@@ -214,9 +214,9 @@ class Embedder:
         try:
             self._context = self._make(self._shape, self._slots)
         except LoadFailed as error:
-            log.error("no embeddings: %s", error)
+            log.error("no inputs can be computed: %s", error)
             for known in self._all():
-                self._fail(known, "there is no room to compute embeddings")
+                self._fail(known, "there is no room to compute this input")
             return False
         together = Geometries(self._slots, self._context.n_ctx, "on")
         self._kv = KVCache(self._context, together, SnapshotStore(0), cuts=True)
@@ -252,18 +252,28 @@ class Embedder:
         return chunks
 
     def _take(self, known: Input, rows: Rows) -> None:
-        """More tokens of an input are computed; the last ones make its vector."""
+        """More tokens of an input are computed; the last ones make its vector or its score."""
         known.pooled.add(rows)
         if known.lacking:
             return
-        vector = known.pooled.vector(known.dimensions)
-        if vector is None:
-            self._fail(known, "the model gave a vector that is not made of numbers")
-            return
         request = known.request
-        extra = Extra(vector=vector)
+        extra = self._result(known.pooled, request.params)
+        if extra is None:
+            self._fail(known, "the model gave a result that is not made of numbers")
+            return
         self._events.append(Finished(request.id, request.attempt, "stop", [], "", extra))
         self._forget(known)
+
+    def _result(self, pooled: Pooled, params: GenerationParams) -> Extra | None:
+        """Return the vector or the score that was asked for; None if it is no number."""
+        if params.ranking is not None:
+            assert self._shape is not None
+            normalize = params.ranking.normalize
+            found = score(pooled.values(), self._shape.scale, normalize=normalize)
+            return None if found is None else Extra(score=found)
+        assert params.embedding is not None
+        vector = pooled.vector(params.embedding.dimensions)
+        return None if vector is None else Extra(vector=vector)
 
     def _failed(self, chunks: list[Chunk]) -> None:
         """The batch may have left any of its cells: start over, so that only a guilty one fails."""

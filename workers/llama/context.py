@@ -1,4 +1,4 @@
-"""KV cache, batches and logits; a second kind of context embeds."""
+"""KV cache, batches and logits; a second kind of context embeds or ranks."""
 
 import ctypes
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from workers.kv.state import HEAD, SequenceState
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.model import Model
-from workers.llama.pooling import Pooling, Rows
-from workers.planning.geometry import Geometries, Geometry
+from workers.llama.pooling import Pooling, Rows, Scale
+from workers.planning.geometry import CELLS, Geometries, Geometry
 from workers.protocol import WorkerSpec
 from workers.sampling.logprobs import LogprobReader
 
@@ -58,7 +58,7 @@ OK, NO_CELLS = 0, 1
 
 
 class EmbeddingShape(NamedTuple):
-    """A model's way of embedding, and the sizes of inputs and steps."""
+    """A model's way of embedding or ranking, and the sizes of inputs and steps."""
 
     pooling: Pooling
     whole: bool
@@ -67,6 +67,8 @@ class EmbeddingShape(NamedTuple):
     """Tokens of an input."""
     batch: int
     """Tokens of a step; at least ``longest`` if inputs must be whole."""
+    scale: Scale = Scale.LOGIT
+    """The meaning of the values that a model which ranks gives."""
 
 
 class Context:
@@ -80,7 +82,7 @@ class Context:
         self._weights = np.empty(model.n_vocab, np.float32)
         """Room for :meth:`logprobs`."""
         self._shape(geometry)
-        self.generates = self._memory is not None and model.causal
+        self.generates = self._memory is not None and model.causal and not model.ranks
         self._pooling = llama_cpp.llama_pooling_type(self.handle)
 
     def _shape(self, geometry: Geometry) -> None:
@@ -116,22 +118,23 @@ class Context:
         self._row = ctypes.c_float * model.n_vocab
         self._fill_batch(params.n_batch)
 
-    def embeddings(self, model: Model, spec: WorkerSpec) -> EmbeddingShape | None:
-        """Return the way in which ``model`` embeds; None if it ranks pairs of texts instead."""
-        if self._pooling == llama_cpp.LLAMA_POOLING_TYPE_RANK:
-            return None
+    def embeddings(self, model: Model, spec: WorkerSpec) -> EmbeddingShape:
+        """Return the way in which ``model`` embeds or ranks."""
         kinds = {
             llama_cpp.LLAMA_POOLING_TYPE_CLS: Pooling.CLS,
             llama_cpp.LLAMA_POOLING_TYPE_LAST: Pooling.LAST,
+            llama_cpp.LLAMA_POOLING_TYPE_RANK: Pooling.RANK,
         }
         pooling = kinds.get(self._pooling, Pooling.MEAN)
-        longest = min(model.n_ctx_train, self.n_ctx, LONGEST_INPUT)
+        whole = self._memory is None or not model.causal
+        cells = wanted_cells(model, spec) if model.ranks else self.n_ctx
+        longest = min(model.n_ctx_train, cells, LONGEST_INPUT)
         batch = spec.batch
-        if not self.generates:
+        if whole:
             batch = max(batch, longest)
         else:
             batch = min(batch, max(spec.slots, LOGITS_BYTES // (4 * model.n_vocab)))
-        return EmbeddingShape(pooling, not self.generates, longest, batch)
+        return EmbeddingShape(pooling, whole, longest, batch, model.scale)
 
     def close(self) -> None:
         llama_cpp.llama_free(self.handle)
@@ -290,11 +293,18 @@ class Context:
         return int(done) == size
 
 
+def wanted_cells(model: Model, spec: WorkerSpec) -> int:
+    """Return the cells that the operator wants, or that the slots take."""
+    return spec.n_ctx or spec.slots * min(model.n_ctx_train, AUTO_CTX_SEQ)
+
+
 def geometries(model: Model, spec: WorkerSpec) -> Geometries:
     """Return the ways to divide the cells of a context."""
-    auto = spec.slots * min(model.n_ctx_train, AUTO_CTX_SEQ)
+    if model.ranks:  # in a context of its own, and nothing is generated beside it
+        return Geometries(spec.slots, CELLS, "on")
     # A model that only embeds has no cells that could be divided.
-    return Geometries(spec.slots, spec.n_ctx or auto, spec.kv_unified if model.causal else "on")
+    kv_unified = spec.kv_unified if model.causal else "on"
+    return Geometries(spec.slots, wanted_cells(model, spec), kv_unified)
 
 
 def stretch(params: llama_cpp.llama_context_params, spec: WorkerSpec) -> None:
@@ -315,7 +325,8 @@ class EmbeddingContext(Context):
     """Vectors of tokens, for inputs of ``n_seq`` sequences; the weights are the model's.
 
     llama.cpp's own pooling is wrong for an input that is computed in several parts, so it is not
-    used: see :mod:`workers.llama.pooling`.
+    used: see :mod:`workers.llama.pooling`. Of a model that ranks it is right, since all of a pair
+    is in one batch, or the last token tells.
     """
 
     def __init__(self, model: Model, spec: WorkerSpec, shape: EmbeddingShape, n_seq: int) -> None:
@@ -327,15 +338,17 @@ class EmbeddingContext(Context):
         # Pooling over sequences needs their tokens in one ubatch, whatever their lengths.
         params.kv_unified = True
         params.embeddings = True
-        params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
-        self._n_embd = model.n_embd
+        self._ranks = shape.pooling is Pooling.RANK
+        none, rank = llama_cpp.LLAMA_POOLING_TYPE_NONE, llama_cpp.LLAMA_POOLING_TYPE_RANK
+        params.pooling_type = rank if self._ranks else none
+        self._width = model.n_classes if self._ranks else model.n_embd
         self._open(model, spec, params)
 
     def embed(self, chunks: Sequence[tuple[int, int, Sequence[int], range]]) -> list[Rows] | None:
         """Compute one batch. A chunk is (sequence, first position, tokens, which of those count).
 
-        Returns for each chunk the vectors of the tokens that count, or None for a failure; in what
-        state that leaves the cells is not known.
+        Returns for each chunk the vectors of the tokens that count, or the pair's values with its
+        last token, or None for a failure; in what state that leaves the cells is not known.
         """
         at, counts = 0, list[slice]()
         for sequence, first, tokens, wanted in chunks:
@@ -344,6 +357,13 @@ class EmbeddingContext(Context):
         self._rows[:at] = 1  # such a context gives all of them in any case
         if self._compute(at) != OK:
             return None
+        if self._ranks:
+            return [self._values(sequence, len(wanted)) for sequence, _, _, wanted in chunks]
         vectors = llama_cpp.llama_get_embeddings(self.handle)
-        found = np.ctypeslib.as_array(vectors, (at, self._n_embd))
+        found = np.ctypeslib.as_array(vectors, (at, self._width))
         return [found[count] for count in counts]
+
+    def _values(self, sequence: int, rows: int) -> Rows:
+        """Return the values of a sequence as a row; none before its last token."""
+        values = llama_cpp.llama_get_embeddings_seq(self.handle, sequence)
+        return np.ctypeslib.as_array(values, (1, self._width))[:rows]

@@ -3,18 +3,34 @@
 import ctypes
 import functools
 import os
+from typing import NamedTuple
 
 import llama_cpp
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
+from workers.llama.pooling import Scale
 from workers.llama.tokenizer import Tokenizer
 from workers.planning.infill import FIMTokens
 from workers.protocol import ModelInfo, WorkerSpec
 from workers.template.chat_template import NAMED, joined
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+
+
+class PairMarks(NamedTuple):
+    """The special tokens around a query and a document that are computed together."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+
+
+RANKS = str(llama_cpp.LLAMA_POOLING_TYPE_RANK)
+"""The pooling type of models that rank, as the file's metadata say it."""
+SHARING = ("qwen3", "qwen3vl")
+"""Architectures of which llama.cpp makes a model's values into shares of 1."""
 
 
 class Model:
@@ -104,6 +120,46 @@ class Model:
         """Return whether a token sees only those before it, as far as the file says."""
         architecture = self._metadata("general.architecture")
         return self._metadata(f"{architecture}.attention.causal") != "false"
+
+    @property
+    def ranks(self) -> bool:
+        """Return whether it scores pairs of texts, as far as the file says."""
+        architecture = self._metadata("general.architecture")
+        return self._metadata(f"{architecture}.pooling_type") == RANKS
+
+    @property
+    def n_classes(self) -> int:
+        """Return the number of values that a model which ranks gives."""
+        return int(llama_cpp.llama_model_n_cls_out(self.handle))
+
+    @property
+    def scale(self) -> Scale:
+        """Return the meaning of those values."""
+        if self._metadata("general.architecture") in SHARING:
+            return Scale.SHARES
+        return Scale.LOGIT if self.n_classes == 1 else Scale.LOGITS
+
+    @functools.cached_property
+    def pair_marks(self) -> PairMarks:
+        """The special tokens of a pair, as llama-server puts them."""
+        vocab = self._vocab
+        bos, eos, sep = (
+            [token] if (token := int(getter(vocab))) >= 0 else []
+            for getter in (
+                llama_cpp.llama_vocab_bos,
+                llama_cpp.llama_vocab_eos,
+                llama_cpp.llama_vocab_sep,
+            )
+        )
+        end = (eos or sep) if llama_cpp.llama_vocab_get_add_eos(vocab) else []
+        between = sep if llama_cpp.llama_vocab_get_add_sep(vocab) else []
+        return PairMarks(bos if self.adds_bos else [], [*end, *between], end)
+
+    @functools.cached_property
+    def rerank_template(self) -> str | None:
+        """The text in which a pair is written, with {query} and {document}, if there is one."""
+        source = llama_cpp.llama_model_chat_template(self.handle, b"rerank")
+        return source.decode("utf-8", "replace") if source else None
 
     def _metadata(self, key: str) -> str:
         """Return a short value as text; "" if there is none."""

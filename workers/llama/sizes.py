@@ -79,9 +79,10 @@ class Planner:
             context = Context(self._model, spec, geometries(self._model, spec).base)
             with closing(context):
                 n_ctx = context.n_ctx
-                shape = None if context.generates else context.embeddings(self._model, spec)
-                if shape is not None:  # it embeds only, in a context of its own
+                if not context.generates:  # it embeds or ranks, in a context of its own
+                    shape = context.embeddings(self._model, spec)
                     EmbeddingContext(self._model, spec, shape, spec.slots).close()
+                    n_ctx = max(n_ctx, shape.longest)
         sizes = (account.cells, account.states, account.compute, account.output)
         return ContextMemory(n_ctx, *(round(size * MIB) for size in sizes))
 

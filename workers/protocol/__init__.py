@@ -4,6 +4,7 @@ This is the only room of ``workers`` that the gateway imports. It knows nothing 
 or of llama.cpp: messages are small frozen values, and the codec turns them into bytes and back.
 """
 
+from workers.protocol.abilities import refusal as refusal
 from workers.protocol.codec import MAX_FRAME as MAX_FRAME
 from workers.protocol.codec import FrameDecoder as FrameDecoder
 from workers.protocol.codec import ProtocolError as ProtocolError
@@ -74,12 +75,14 @@ from workers.protocol.params import Embedding as Embedding
 from workers.protocol.params import GenerationParams as GenerationParams
 from workers.protocol.params import Grammar as Grammar
 from workers.protocol.params import JsonSchema as JsonSchema
+from workers.protocol.params import Ranking as Ranking
 from workers.protocol.params import Sampling as Sampling
 from workers.protocol.prompts import Chat as Chat
 from workers.protocol.prompts import Infill as Infill
 from workers.protocol.prompts import Mixed as Mixed
 from workers.protocol.prompts import Prompt as Prompt
 from workers.protocol.prompts import Text as Text
+from workers.protocol.prompts import TextPair as TextPair
 from workers.protocol.prompts import Tokens as Tokens
 from workers.protocol.prompts import ToolUse as ToolUse
 from workers.protocol.questions import Answer as Answer

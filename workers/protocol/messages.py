@@ -14,7 +14,7 @@ from workers.protocol.questions import Answer, Ask
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):
-    """One generation, or one embedding. ``(id, attempt)`` names it; a retried job keeps its id.
+    """One generation, embedding or score. ``(id, attempt)`` names it; a retried job keeps its id.
 
     ``resume`` holds the ids already sampled by an earlier attempt, whose text has been delivered:
     the worker goes on after them. ``now`` (Unix seconds) is what a template sees as the date, so
@@ -45,7 +45,7 @@ class Park(msgspec.Struct, frozen=True, tag="park"):
     """Take a generation off its slot and keep its state. Answered by ``Parked``, unless it ended.
 
     A later ``Generate`` with the same id goes on where it stopped; ``Cancel`` gives it up. An
-    embedding, which is short, keeps nothing and starts again.
+    embedding or a score, which is short, keeps nothing and starts again.
     """
 
     id: int
@@ -74,9 +74,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     n_embd: int
     """Components of an embedding."""
     generates: bool = True
-    """False: it looks to both sides of a token, and can only embed."""
+    """False: it can only embed or rank."""
     embeds: bool = True
-    """False: it ranks pairs of texts instead."""
+    ranks: bool = False
+    """True: it scores pairs of texts, and does nothing else."""
     thinks: bool = False
     """True: its template tells thoughts from answers."""
     infills: bool = False
@@ -165,6 +166,8 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     """The text of the prompt, if it is asked for."""
     progress: int = 0
     """Tokens of the prompt that are computed or were cached, if it is asked for: not yet all."""
+    score: float | None = None
+    """How well the document of a pair answers its query."""
 
 
 class Drafts(msgspec.Struct, frozen=True, array_like=True):

@@ -1,4 +1,4 @@
-"""The parameters of a generation: sampling, limits, the form of the answer, or an embedding."""
+"""The parameters of a generation: sampling, limits and the answer's form; or of a pooled input."""
 
 from typing import Any
 
@@ -97,6 +97,19 @@ class Embedding(msgspec.Struct, frozen=True):
     """True: an input that is too long loses its end; False: it is refused."""
 
 
+class Ranking(msgspec.Struct, frozen=True):
+    """The score of a pair of texts is wanted, and no answer."""
+
+    normalize: bool | None = None
+    """True: between 0 and 1; False: as the model gives it. None: True if it has one class."""
+    cut: bool = False
+    """True: a document loses its end where the pair is too long, which is refused otherwise."""
+    longest_document: int | None = None
+    """Tokens to which each document is cut."""
+    longest_pair: int | None = None
+    """Tokens to which each pair is cut, at the end of its document."""
+
+
 class GenerationParams(msgspec.Struct, frozen=True):
     """The parameters of a generation: one value from the request's body to the worker's sequence.
 
@@ -125,6 +138,8 @@ class GenerationParams(msgspec.Struct, frozen=True):
     """Tokens that end the answer, beside the model's own; they are no part of it."""
     embedding: Embedding | None = None
     """Then the prompt becomes a vector, which ``Finished`` brings, and nothing is generated."""
+    ranking: Ranking | None = None
+    """Then the prompt is a pair, whose score ``Finished`` brings, and nothing is generated."""
     prediction: str = ""
     """A text that the answer may resemble: it is drafted from, and never changes an answer."""
     context: int | None = None
@@ -153,3 +168,8 @@ class GenerationParams(msgspec.Struct, frozen=True):
     """Tokens after which a thought is closed; None: it has no limit of its own."""
     thought_end: str = ""
     """Text before the tag that closes it then, as a part of the thought."""
+
+    @property
+    def generates(self) -> bool:
+        """Return whether an answer is wanted, and not a vector or a score."""
+        return self.embedding is None and self.ranking is None

@@ -1,4 +1,4 @@
-"""The start of a generation: a conversation, a text, tokens or a gap to fill."""
+"""The start of a generation: a conversation, a text, tokens or a gap; or a pair to be ranked."""
 
 from typing import Any
 
@@ -67,4 +67,14 @@ class Infill(msgspec.Struct, frozen=True, tag="infill"):
     """Names and texts of other files of a project. None: it is about no project, and is not cut."""
 
 
-Prompt = Chat | Text | Tokens | Mixed | Infill
+class TextPair(msgspec.Struct, frozen=True, tag="pair"):
+    """A query and a document, for models that rank; both are mere text."""
+
+    query: str
+    document: str
+    query_field: str = "query"
+    """The field of the request that it came from, to be named if it is refused."""
+    document_field: str = "documents"
+
+
+Prompt = Chat | Text | Tokens | Mixed | Infill | TextPair

@@ -146,12 +146,7 @@ def _in_order(text: str | None, *words: str) -> bool:
 def with_one_head(messages: list[Message]) -> list[Message]:
     """Join the system and developer messages that a conversation begins with."""
     size = next((at for at, each in enumerate(messages) if not _instructs(each)), len(messages))
-    if size < 2:
-        return messages
-    head = messages[0]
-    for message in messages[1:size]:
-        head = _joined(head, message)
-    return [head, *messages[size:]]
+    return messages if size < 2 else [_joined(messages[:size]), *messages[size:]]
 
 
 def arrange(messages: list[Message], rules: TurnRules) -> list[Message]:
@@ -178,34 +173,40 @@ def _is_use(message: Message) -> bool:
     return message["role"] == TOOL or bool(message.get("tool_calls"))
 
 
-def _joined(first: Message, second: Message) -> Message:
-    """Return one message of two, of the first one's role."""
-    texts = [each["content"] for each in (first, second) if each.get("content")]
-    both = {**second, **first, "content": BETWEEN.join(texts)}
-    if calls := [*(first.get("tool_calls") or []), *(second.get("tool_calls") or [])]:
-        both["tool_calls"] = calls
-    thoughts = [
-        each["reasoning_content"] for each in (first, second) if each.get("reasoning_content")
-    ]
-    if thoughts:
-        both["reasoning_content"] = BETWEEN.join(thoughts)
-    return both
+def _joined(run: list[Message]) -> Message:
+    """Return one message of several, of the first one's role. All at once: there may be many."""
+    if len(run) == 1:
+        return run[0]
+    whole: Message = {}
+    for message in reversed(run):
+        whole |= message
+    whole["content"] = _together(run, "content")
+    if calls := [call for each in run for call in each.get("tool_calls") or ()]:
+        whole["tool_calls"] = calls
+    if thought := _together(run, THOUGHT):
+        whole[THOUGHT] = thought
+    return whole
+
+
+def _together(run: list[Message], name: str) -> str:
+    """Return what messages have under a name as one text."""
+    return BETWEEN.join(each[name] for each in run if each.get(name))
 
 
 def _told_by_users(messages: list[Message], rules: TurnRules) -> list[Message]:
     """Make user text of the system messages that have no place, one with that beside it."""
-    turns: list[Message] = []
+    runs: list[list[Message]] = []
     open_ = False  # the last turn is, or ends with, such a message
     for at, message in enumerate(messages):
         told = _instructs(message) and not (rules.later_system if at else rules.system)
         if told:
             message = {**message, "role": USER}
-        if turns and (told or open_) and turns[-1]["role"] == message["role"] == USER:
-            turns[-1] = _joined(turns[-1], message)
+        if runs and (told or open_) and runs[-1][0]["role"] == message["role"] == USER:
+            runs[-1].append(message)
         else:
-            turns.append(message)
+            runs.append([message])
         open_ = told
-    return turns
+    return list(map(_joined, runs))
 
 
 def _without_lone_results(messages: list[Message]) -> list[Message]:
@@ -224,14 +225,14 @@ def _without_lone_results(messages: list[Message]) -> list[Message]:
 def _paired(messages: list[Message], rules: TurnRules) -> list[Message]:
     """Join neighbours of one role where the template would refuse or drop one."""
     apart = {USER: rules.user_pairs, ASSISTANT: rules.assistant_pairs}
-    turns: list[Message] = []
+    runs: list[list[Message]] = []
     for message in messages:
         role = message["role"]
-        if turns and turns[-1]["role"] == role and not apart.get(role, True):
-            turns[-1] = _joined(turns[-1], message)
+        if runs and runs[-1][0]["role"] == role and not apart.get(role, True):
+            runs[-1].append(message)
         else:
-            turns.append(message)
-    return turns
+            runs.append([message])
+    return list(map(_joined, runs))
 
 
 def _padded(messages: list[Message], rules: TurnRules) -> list[Message]:

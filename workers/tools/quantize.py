@@ -95,7 +95,7 @@ def score(job: Score, write: Write) -> Scored:
         model, job.spec, llama.geometries(model, job.spec).choose([job.spec.n_ctx or 1])
     )
     if not context.generates:
-        raise Impossible("the model embeds and predicts no tokens")
+        raise Impossible("the model embeds or ranks and predicts no tokens")
     tokens = model.tokenize(job.text, parse_special=False)
     if len(tokens) < SHORTEST:
         raise Impossible(f"the text has {len(tokens)} tokens; {SHORTEST} are the least")

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import __version__
+from gateway.api.abilities import abilities
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.llama_server import settings
 from gateway.api.llama_server.body import LAST_N, MIN_P, TEMPERATURE, TOP_K, TOP_P
@@ -15,12 +16,18 @@ from gateway.api.llama_server.endpoints import GROUP
 from gateway.api.llama_server.types import LlamaError, Props, Slot
 from gateway.api.ops import Health
 from gateway.api.query import read_query
-from gateway.api.reply import json_response
+from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
-from gateway.core.errors import NotOffered, Unavailable, UnknownModel
+from gateway.core.errors import (
+    NotOffered,
+    QueueFull,
+    Unavailable,
+    UnknownModel,
+    WorkerFailed,
+)
 from gateway.dispatch.sequence import Sequence
 from gateway.served.served_model import ServedModel
-from workers.protocol import GenerationParams, Sampling
+from workers.protocol import Detokenize, GenerationParams, Sampling
 
 MEDIA_MARKER = "<__media__>"
 """Stands for an image in a prompt, where there are images."""
@@ -67,7 +74,13 @@ class LlamaState:
     def endpoints(self) -> list[Endpoint]:
         return [
             _endpoint("/v1/health", self.health_again, Health, fails=(Unavailable,), open=True),
-            _endpoint("/props", self.props, Props, query=PropsQuery, fails=(UnknownModel,)),
+            _endpoint(
+                "/props",
+                self.props,
+                Props,
+                query=PropsQuery,
+                fails=(UnknownModel, QueueFull, Unavailable, WorkerFailed),
+            ),
             _endpoint("/props", self.change_props, Props, method="POST", fails=(NotOffered,)),
             _endpoint(
                 "/slots",
@@ -104,8 +117,13 @@ class LlamaState:
         return json_response(answer)
 
     async def props(self, request: Request) -> Response:
-        """Return the properties of a model and of the server, as llama-server's."""
+        """Return the properties of a model and of the server, as llama-server's.
+
+        A model that was never loaded is loaded first.
+        """
         served = self._served(request, read_query(request, PropsQuery).model)
+        if served.pool.model is None:
+            await unless_hung_up(request.receive, served.ask(Detokenize([])))
         return json_response(self._props(served))
 
     async def slots(self, request: Request) -> Response:
@@ -156,6 +174,7 @@ class LlamaState:
             "model_ftype": "" if model is None else _file_type(model.description),
             "model_path": config.model.name,
             "modalities": {"vision": False, "video": False, "audio": False},
+            "abilities": None if model is None else abilities(model),
             "media_marker": MEDIA_MARKER,
             "endpoint_slots": True,
             "endpoint_props": False,

@@ -5,6 +5,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from gateway.api.abilities import Abilities
 from gateway.api.reply import Timings
 
 StopType = Literal["none", "eos", "limit", "word"]
@@ -104,12 +105,11 @@ class DefaultSettings(TypedDict):
     params: dict[str, Any]
     """What a request has that does not say otherwise."""
     n_ctx: int
-    """Tokens that a sequence may have; 0 until the model was loaded for the first time."""
+    """Tokens that a sequence may have."""
 
 
 class Props(TypedDict):
-    """The properties of a server and of a model. Of a model that was never loaded the texts are
-    empty."""
+    """The properties of a server and of a model."""
 
     default_generation_settings: DefaultSettings
     total_slots: int
@@ -119,6 +119,8 @@ class Props(TypedDict):
     model_path: str
     """The name of its file alone."""
     modalities: dict[str, bool]
+    abilities: Abilities | None
+    """Forge's own."""
     media_marker: str
     endpoint_slots: bool
     endpoint_props: bool

@@ -129,9 +129,14 @@ class MessagesBody(MessagesConversation, SamplingBody):
         """Return the form that the answer must have. Raises BadRequest if two are asked for."""
         asked: dict[str, Constraint] = self.asked()
         newer = None if self.output_config is None else self.output_config.format
-        for param, given in (("output_config", newer), ("output_format", self.output_format)):
-            if given is not None:
-                asked[param] = JsonSchema(given.json_schema, param=param)
+        if newer is not None:
+            asked["output_config"] = JsonSchema(
+                newer.json_schema, param="output_config", within=("format", "schema")
+            )
+        if self.output_format is not None:
+            asked["output_format"] = JsonSchema(
+                self.output_format.json_schema, param="output_format", within=("schema",)
+            )
         if newer is not None and newer == self.output_format:
             del asked["output_format"]
         return constraint(None, self.json_schema, self.grammar, asked)

@@ -6,7 +6,9 @@ everything stays in its place.
 """
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.messages.signature import carried
@@ -45,7 +47,7 @@ class GivenBlock(Extensible):
 class GivenMessage(Extensible):
     role: Literal["user", "assistant", "system"]
     """`system`: instructions that are given in the middle of a conversation, and stay there."""
-    content: str | list[GivenBlock]
+    content: str | Annotated[list[GivenBlock], Field(fail_fast=True)]
 
 
 def read(messages: list[GivenMessage], ignored: IgnoredFields) -> list[Turn]:

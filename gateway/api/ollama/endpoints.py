@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body, token_ids
-from gateway.api.embeddings import check, embedding_job, gather
+from gateway.api.embeddings import check, gather
 from gateway.api.endpoint import CONVERSATION, GENERATION, JSON, NDJSON, WORK, Body, Endpoint
 from gateway.api.infer import Problem
+from gateway.api.input_job import input_job
 from gateway.api.ollama import names
 from gateway.api.ollama.answer import ChatWriter, GenerateWriter, LineStream, head, message
 from gateway.api.ollama.body import (
@@ -276,7 +277,7 @@ class Ollama:
         size: int,
     ) -> tuple[Ticket, list[Any]]:
         options = given.chosen()
-        job = embedding_job(
+        job = input_job(
             request,
             tuple(map(Text, inputs)),
             wanted,

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from gateway.api.abilities import abilities
 from gateway.api.openai.types import ModelCard, ModelMeta
 from gateway.served.listing import ListedModel
 from workers.protocol import ModelInfo
@@ -37,4 +38,5 @@ def _meta(model: ModelInfo) -> ModelMeta:
         "n_embd": model.n_embd,
         "n_ctx_train": model.n_ctx_train,
         "n_ctx": model.n_ctx_seq,
+        "abilities": abilities(model),
     }

@@ -22,6 +22,7 @@ TEXTS = ("text", "input_text", "output_text")
 THOUGHTS = ("thinking", "reasoning", "redacted_thinking")
 MEDIA: dict[str, type[ContentNotSupported]] = {
     **dict.fromkeys(("image", "image_url", "image_file", "input_image"), ImageNotSupported),
+    "computer_screenshot": ImageNotSupported,
     **dict.fromkeys(("audio", "audio_url", "input_audio", "output_audio"), AudioNotSupported),
     **dict.fromkeys(("video", "video_url", "input_video"), VideoNotSupported),
     **dict.fromkeys(("file", "file_url", "input_file", "document"), FileNotSupported),

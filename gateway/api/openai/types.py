@@ -4,6 +4,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from gateway.api.abilities import Abilities
 from gateway.api.llama_server.types import Completed, ReadProgress
 from gateway.api.reply import Timings
 from gateway.core.usage import OpenAIUsage
@@ -163,6 +164,7 @@ class ModelMeta(TypedDict):
     """Tokens of context that it was trained for."""
     n_ctx: int
     """Tokens that a sequence may have here."""
+    abilities: Abilities
 
 
 class ModelCard(TypedDict):

@@ -1,7 +1,7 @@
 """The responses and conversations that are kept for their keys."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,15 +9,17 @@ import orjson
 
 from gateway.api.responses.bounded_store import BoundedStore
 from gateway.api.responses.event_log import EventLog
-from gateway.api.responses.history import HistoryLink, Item
+from gateway.api.responses.history import ITEM, HistoryLink, Item
 from gateway.api.responses.types import ConversationObject, ResponseObject, Status
 from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, QueueFull
 
 OVERHEAD = 1024
 """Bytes that a value costs beside what it says, at the least."""
-ITEM = 256
-"""The same of an item of a conversation."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(slots=True)
@@ -28,7 +30,7 @@ class StoredResponse:
     link: HistoryLink
     log: EventLog | None = None
     """Of one in the background."""
-    stop: Callable[[], None] = lambda: None
+    stop: Callable[[], None] = _nothing
     """Ends the work, if it goes on."""
     status: Status = "in_progress"
     """Its last state, once it does not change any more."""
@@ -55,6 +57,7 @@ class StoredResponse:
         self.json, self.status = orjson.dumps(self.live), self.live["status"]
         output = [dict(item) for item in self.live["output"]]
         self.live = None
+        self.stop = _nothing  # with it go the request, its prompt and its tokens
         return output
 
 
@@ -63,7 +66,15 @@ class StoredConversation:
     body: ConversationObject
     items: dict[str, bytes] = field(default_factory=dict)
     """JSON by the items' ids."""
-    size: int = OVERHEAD
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = OVERHEAD + len(orjson.dumps(self.body))
+
+    def describe(self, metadata: dict[str, str]) -> None:
+        """Put other metadata in the place of the older."""
+        self.size += len(orjson.dumps(metadata)) - len(orjson.dumps(self.body["metadata"]))
+        self.body["metadata"] = metadata
 
     def add(self, items: Iterable[Item]) -> None:
         """Add items, which have ids; one of a known id takes the older one's place."""
@@ -131,13 +142,14 @@ class Archive:
     def find(self, owner: str, wanted: set[str]) -> dict[str, Item]:
         """Return those of an owner's stored items that have one of these ids."""
         found: dict[str, Item] = {}
+        missing = set(wanted)
         for value in self._store.values(owner):
-            here = value.items if isinstance(value, StoredConversation) else value.link.ids
-            for id_ in wanted.intersection(here) - found.keys():
-                if isinstance(value, StoredConversation):
-                    found[id_] = orjson.loads(value.items[id_])
-                else:
-                    found[id_] = value.link.item(id_)
+            kept = value.items if isinstance(value, StoredConversation) else value.link.items
+            for id_ in missing & kept.keys():
+                found[id_] = orjson.loads(kept[id_])
+                missing.remove(id_)
+            if not missing:
+                break
         return found
 
     # ------------------------------------------------------------------ conversations
@@ -163,8 +175,8 @@ class Archive:
         return found
 
     def changed(self, owner: str, conversation: StoredConversation) -> None:
-        """Note that a conversation has other items now."""
-        self._store.resize(owner, conversation.body["id"], conversation.size)
+        """Note that a conversation has other items or metadata now."""
+        self._store.renew(owner, conversation.body["id"], conversation.size)
 
     def delete_conversation(self, owner: str, id_: str) -> None:
         """Raises NotFound."""
@@ -177,19 +189,21 @@ class Archive:
             value.link.release(lambda more: self._store.charge(owner, more))
 
 
-def listed(items: list[Item], after: str | None, limit: int, order: str) -> dict[str, Any]:
-    """Return a page of items in the dialect's shape. Raises NotFound for an unknown ``after``."""
-    found = items if order == "asc" else items[::-1]
+def listed(items: Mapping[str, bytes], after: str | None, limit: int, order: str) -> dict[str, Any]:
+    """Return a page of items, JSON by their ids, in the dialect's shape.
+
+    Raises NotFound for an unknown ``after``.
+    """
+    ids = [*items] if order == "asc" else [*items][::-1]
     if after is not None:
-        place = next((at for at, item in enumerate(found) if item["id"] == after), None)
-        if place is None:
+        if after not in items:
             raise NotFound(f"there is no item '{after[:64]}'", param="after")
-        found = found[place + 1 :]
-    page = found[:limit]
+        ids = ids[ids.index(after) + 1 :]
+    page = ids[:limit]
     return {
         "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": len(found) > limit,
+        "data": [orjson.loads(items[id_]) for id_ in page],
+        "first_id": page[0] if page else None,
+        "last_id": page[-1] if page else None,
+        "has_more": len(ids) > limit,
     }

@@ -6,7 +6,8 @@ server of OpenAI's knows, and a 400 would end them.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from gateway.api.body import SamplingBody, unlimited
 from gateway.api.field_table import RESPONSES
@@ -16,14 +17,15 @@ from gateway.api.other_names import (
     MAX_TOKENS,
     effort_arguments,
 )
+from gateway.api.responses.growing_items import Wishes
 from gateway.api.responses.tools import Choice, Declarations
-from gateway.api.responses.writer import Wishes
 from gateway.api.schemas import Json, Schema, constraint
 from gateway.core.errors import BadRequest
 from workers.protocol import Constraint, JsonSchema
 
 MAX_ITEMS = 100_000
 MAX_INCLUDED = 64
+MAX_METADATA = 16
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 SEALED = "reasoning.encrypted_content"
 LOGPROBS = "message.output_text.logprobs"
@@ -38,6 +40,9 @@ class InputItem(Extensible):
     role: str | None = None
     content: Any = None
     """A text, or a list of parts."""
+
+
+Items = Annotated[list[InputItem], Field(max_length=MAX_ITEMS, fail_fast=True)]
 
 
 class PlainFormat(Extensible):
@@ -82,9 +87,17 @@ class ConversationId(Extensible):
     id: Id
 
 
+def _few(value: Any) -> Any:
+    """Raises PydanticCustomError for too many entries, each of which would be an error."""
+    if isinstance(value, dict) and len(value) > MAX_METADATA:
+        raise PydanticCustomError("too_long", f"it may have {MAX_METADATA} entries at most")
+    return value
+
+
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
-    Field(max_length=16),
+    Field(max_length=MAX_METADATA),
+    BeforeValidator(_few),
 ]
 
 
@@ -97,9 +110,9 @@ class InputBody(SamplingBody):
 
     model: str | None = None
     """The model's id; the first one if none is named."""
-    input: str | Annotated[list[InputItem], Field(max_length=MAX_ITEMS)] | None = None
+    input: str | Items | None = None
     """The news of the conversation: a text of the user, or items."""
-    instructions: str | list[InputItem] | None = None
+    instructions: str | Items | None = None
     """The first system message. It is not carried over to the next response."""
     tools: Declarations | None = None
     """Functions, custom tools and namespaces of them; other kinds are left out and named."""
@@ -149,7 +162,7 @@ class ResponseBody(InputBody):
     """False: nothing is kept of it. Default true, in memory, as long as there is room."""
     background: bool | None = None
     """True: the answer comes at once, and the work is done behind it, at batch priority."""
-    include: Annotated[list[str], Field(max_length=MAX_INCLUDED)] | None = None
+    include: Annotated[list[str], Field(max_length=MAX_INCLUDED, fail_fast=True)] | None = None
     """More parts of the answer; those of tools that are not served here are left out."""
     top_logprobs: int | None = Field(None, ge=0, le=20)
     """Number of alternatives of each token to tell."""

@@ -86,6 +86,16 @@ class BoundedStore(Generic[T]):
         kept.size = size
         self._shrink()
 
+    def renew(self, owner: str, id_: str, size: int) -> None:
+        """Note that a value has changed: its age begins anew. Else as :meth:`resize`."""
+        self._expire()
+        shelf = self._shelves.get(owner)
+        kept = None if shelf is None else shelf.kept.get(id_)
+        if shelf is not None and kept is not None:
+            kept.born_ns = self._clock_ns()
+            shelf.kept.move_to_end(id_)
+            self.resize(owner, id_, size)
+
     def remove(self, owner: str, id_: str) -> T | None:
         """Take a value away, and return it; None if there is none."""
         shelf = self._shelves.get(owner)

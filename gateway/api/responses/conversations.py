@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
 from gateway.api.endpoint import JSON, Body, Endpoint
 from gateway.api.nested import Nested
 from gateway.api.openai.errors import ErrorBody
@@ -17,6 +16,7 @@ from gateway.api.responses.archive import Archive, StoredConversation, listed
 from gateway.api.responses.body import InputItem, Metadata
 from gateway.api.responses.endpoints import GROUP
 from gateway.api.responses.items import as_written, named
+from gateway.api.responses.reading import read_body
 from gateway.api.responses.stored import PageQuery
 from gateway.api.responses.types import ConversationObject, DeletedConversation, ItemList
 from gateway.api.service import Service
@@ -31,7 +31,7 @@ WHICH_ITEM = {**WHICH, "item_id": "An item's id."}
 HELLO = {"role": "user", "content": "hello"}
 
 Given = TypeVar("Given", bound=BaseModel)
-Items = Annotated[list[InputItem], Field(max_length=MAX_ITEMS)]
+Items = Annotated[list[InputItem], Field(max_length=MAX_ITEMS, fail_fast=True)]
 
 
 class ConversationBody(Nested):
@@ -124,7 +124,8 @@ class Conversations:
         """Give a conversation other metadata."""
         given = await self._read(request, ConversationUpdate)
         found = self._find(request)
-        found.body["metadata"] = given.metadata
+        found.describe(given.metadata)
+        self._archive.changed(request.state.key.name, found)
         return json_response(found.body)
 
     async def delete_conversation(self, request: Request) -> Response:
@@ -141,7 +142,7 @@ class Conversations:
     async def conversation_items(self, request: Request) -> Response:
         """The items of a conversation."""
         query = read_query(request, PageQuery)
-        items = self._find(request).all_items()
+        items = self._find(request).items
         return json_response(listed(items, query.after, query.limit, query.order))
 
     async def add_conversation_items(self, request: Request) -> Response:
@@ -151,7 +152,8 @@ class Conversations:
         items = named(as_written(given.items), new_name())
         found.add(items)
         self._archive.changed(request.state.key.name, found)
-        return json_response(listed(items, None, MAX_ITEMS, "asc"))
+        added = {item["id"]: found.items[item["id"]] for item in items}
+        return json_response(listed(added, None, MAX_ITEMS, "asc"))
 
     async def conversation_item(self, request: Request) -> Response:
         """An item of a conversation."""
@@ -174,8 +176,7 @@ class Conversations:
         return self._archive.conversation(request.state.key.name, id_)
 
     async def _read(self, request: Request, type_: type[Given]) -> Given:
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await read_body(request, self._service.config)
         return self._service.parse_alone(request, type_, raw)
 
 

@@ -19,6 +19,7 @@ from gateway.api.responses.history import HistoryLink
 from gateway.api.responses.items import named
 from gateway.api.responses.places import QueuePlaces
 from gateway.api.responses.prompt import ReadInput, read_input
+from gateway.api.responses.reading import read_body
 from gateway.api.responses.response import created, in_own_names
 from gateway.api.responses.stream import GenerationStream, LogStream
 from gateway.api.responses.types import (
@@ -35,6 +36,7 @@ from gateway.core.errors import (
     InvalidPrompt,
     ModelNotSupported,
     NotFound,
+    PreviousResponseNotFound,
     QueueFull,
     Unavailable,
     UnknownModel,
@@ -49,6 +51,8 @@ GROUP = "Responses"
 EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
 BATCH = body.TIERS["flex"]
 ROOT = "/v1/responses"
+KEPT = (PreviousResponseNotFound, NotFound)
+"""Errors of a request that goes on after what is stored."""
 COUNTING = (InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed)
 
 
@@ -71,7 +75,7 @@ class Responses:
                 answers={JSON: ResponseObject, EVENTS: ResponseEvent},
                 typed_events=True,
                 failure=ErrorBody,
-                fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
+                fails=(*GENERATION, *CONVERSATION, *KEPT, ModelNotSupported, UnknownModel),
                 queued="seeded",
             ),
             Endpoint(
@@ -82,7 +86,7 @@ class Responses:
                 body=Body(type=InputBody, example={"input": "What is aging?"}),
                 answers={JSON: InputTokens},
                 failure=ErrorBody,
-                fails=(*CONVERSATION, *COUNTING),
+                fails=(*CONVERSATION, *KEPT, *COUNTING),
             ),
         ]
 
@@ -93,8 +97,7 @@ class Responses:
 
         What is not served is ignored and named in `X-Ignored-Parameters`, tools included.
         """
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        raw, size = await read_body(request, self._service.config)
         served, given = self._service.parse(request, ResponseBody, raw)
         given.check()
         if given.background and not self._archive.on:
@@ -124,8 +127,7 @@ class Responses:
 
     async def count_input_tokens(self, request: Request) -> Response:
         """The tokens of an input, as a response to it would tell them."""
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await read_body(request, self._service.config)
         served, given = self._service.parse(request, InputBody, raw)
         given.check()
         # It needs neither, but says what makes no sense.

@@ -11,6 +11,9 @@ import orjson
 
 from gateway.api.responses.types import ResponseEvent
 
+PIECE = 256 * 1024
+"""Bytes from which on no more frames join a piece: each reader has one of its own in memory."""
+
 
 def frame(event: ResponseEvent) -> bytes:
     """Return an event as server-sent."""
@@ -51,10 +54,9 @@ class EventLog:
         at = after + 1
         while True:
             if at < len(self._frames):
-                # A slow reader gets fewer, larger pieces.
-                ready = self._frames[at:]
-                at += len(ready)
-                yield b"".join(ready)
+                piece = self._piece(at)
+                at += len(piece)
+                yield b"".join(piece)
             elif self.closed:
                 return
             else:
@@ -64,3 +66,11 @@ class EventLog:
                         await news.wait()
                 except TimeoutError:
                     yield b""
+
+    def _piece(self, at: int) -> list[bytes]:
+        """Return the next frames from a number on: a slow reader gets fewer, larger pieces."""
+        size, end = 0, at
+        while end < len(self._frames) and size < PIECE:
+            size += len(self._frames[end])
+            end += 1
+        return self._frames[at:end]

@@ -7,6 +7,7 @@ deleted stays as long as another needs it, and its bytes count as long as it sta
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ import orjson
 Item = dict[str, Any]
 OVERHEAD = 512
 """Bytes that a link costs beside its items."""
+ITEM = 256
+"""Bytes that an item costs beside its JSON, at the least."""
 
 
 class HistoryLink:
@@ -22,25 +25,24 @@ class HistoryLink:
     Items are kept as JSON: as objects they would take many times the bytes that are counted.
     """
 
-    __slots__ = ("_holders", "_json", "given", "ids", "parent", "size")
+    __slots__ = ("_holders", "given", "items", "parent", "size")
 
     def __init__(self, items: list[Item], parent: HistoryLink | None = None) -> None:
-        """``items``: the input, each with an id."""
+        """``items``: the input, each with an id of its own."""
         self.parent = parent
         self.given = len(items)
         """So many of the items are the input."""
-        self.ids: list[str] = []
+        self.items: dict[str, bytes] = {}
+        """JSON by the items' ids, in their order."""
         self.size = OVERHEAD
         """Bytes of what is kept here, without the parent's."""
-        self._json: list[bytes] = []
         self._holders = 0
         self._add(items)
 
     def _add(self, items: list[Item]) -> int:
-        added = [orjson.dumps(item) for item in items]
-        self._json += added
-        self.ids += [item["id"] for item in items]
-        size = sum(map(len, added))
+        added = {item["id"]: orjson.dumps(item) for item in items}
+        self.items |= added
+        size = sum(ITEM + len(each) for each in added.values())
         self.size += size
         return size
 
@@ -50,12 +52,11 @@ class HistoryLink:
 
     def own(self) -> list[Item]:
         """Return the items of this link."""
-        return [orjson.loads(each) for each in self._json]
+        return [orjson.loads(each) for each in self.items.values()]
 
-    def item(self, id_: str) -> Item:
-        """Return an item of this link. Raises ValueError if it has none of this id."""
-        found: Item = orjson.loads(self._json[self.ids.index(id_)])
-        return found
+    def brought(self) -> dict[str, bytes]:
+        """Return the input's items as they are kept."""
+        return dict(islice(self.items.items(), self.given))
 
     def chain(self) -> list[HistoryLink]:
         """Return the links up to this one, oldest first."""

@@ -94,7 +94,9 @@ def _call(item: Item, path: Path) -> CallBlock:
 
 def _result(id_: Any, output: Any, path: Path) -> Turn:
     place = (*path, "output")
-    if output is None or isinstance(output, str | list):
+    if isinstance(output, dict) and str(output.get("type")) in MEDIA:
+        output = [output]
+    if output is None or isinstance(output, str) or _are_parts(output):
         blocks = _blocks(output, place)
     else:
         blocks = [TextBlock(written(output, place))]
@@ -129,10 +131,19 @@ def _blocks(content: Any, path: Path) -> list[AnyBlock]:
     return [_block(part, (*path, at)) for at, part in enumerate(content)]
 
 
+def _are_parts(output: Any) -> bool:
+    """Return whether a result is a list of texts and objects; others are values of JSON."""
+    return isinstance(output, list) and all(isinstance(part, str | dict) for part in output)
+
+
 def _block(part: Any, path: Path) -> AnyBlock:
     if isinstance(part, str):
         return TextBlock(part)
-    kind = part.get("type", "input_text") if isinstance(part, dict) else None
+    if not isinstance(part, dict):
+        raise _fault(path, "it should be an object with a type")
+    if "type" not in part and not isinstance(part.get("text"), str):
+        return TextBlock(written(part, path))  # as shells' results are told
+    kind = part.get("type", "input_text")
     if not isinstance(kind, str):
         raise _fault(path, "it should be an object with a type")
     if kind in TEXTS or kind == "refusal":

@@ -18,7 +18,7 @@ from gateway.api.responses.items import (
     size_of,
     turns,
 )
-from gateway.api.responses.tools import ToolTable, declarations, table, tool_use
+from gateway.api.responses.tools import ITEMS, ToolTable, declarations, table, tool_use
 from gateway.conversation import TextBlock, Turn, gathered, rendered
 from gateway.core.errors import BadRequest, NotFound, PreviousResponseNotFound
 from workers.protocol import Chat
@@ -50,8 +50,8 @@ def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInpu
     if not whole and given.instructions is None:
         raise BadRequest("'input' is required", param="input")
     more = [
-        (f"input.{at}.tools", item.get("tools"))
-        for at, item in enumerate(items)
+        (f"{ITEMS}{max(at - len(earlier), 0)}.tools", item.get("tools"))
+        for at, item in enumerate(whole)
         if kind_of(item) == "additional_tools"
     ]
     tools = table(declarations([("tools", given.tools), *more]), ignored)

@@ -110,6 +110,5 @@ class StoredResponses:
     async def input_items(self, request: Request) -> Response:
         """The items that a response was made of, without those of earlier responses."""
         query = read_query(request, PageQuery)
-        link = self._find(request).link
-        items = link.own()[: link.given]
+        items = self._find(request).link.brought()
         return json_response(listed(items, query.after, query.limit, query.order))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from gateway.api.field_policy import IgnoredFields
@@ -19,9 +20,12 @@ from gateway.api.responses import text_argument
 from gateway.api.responses.called_tool import CalledTool, flat
 from gateway.api.schemas import MAX_GRAMMAR, GrammarSource, Schema
 from gateway.conversation import FUNCTION_NAME, function_tool
+from gateway.conversation import tool_use as use_of
 from gateway.core.errors import BadRequest
 from workers.protocol import Grammar, ToolUse
 
+ITEMS = "input."
+"""Begins the paths of tools that are declared in items."""
 MAX_GRAMMARS = 2 * MAX_GRAMMAR
 """Characters of the grammars of all custom tools: a worker compiles them together."""
 
@@ -132,24 +136,33 @@ Choice = Annotated[
 class ToolTable:
     """The tools of one request, by the names that the model knows."""
 
-    shown: list[dict[str, Any]] = field(default_factory=list)
     by_name: dict[str, CalledTool] = field(default_factory=dict)
+    declared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """As the model is shown them."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Their paths in the request, for errors."""
     grammars: dict[str, Grammar] = field(default_factory=dict)
     """Of the texts that custom tools take."""
-    paths: list[str] = field(default_factory=list)
-    """The place of each tool in the request, for errors."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Return the path of each tool, in their order."""
+        return [*self.places.values()]
 
     def called(self, name: str) -> CalledTool:
         """Return the tool that the model means."""
         return self.by_name.get(name) or CalledTool(name)
 
-    def add(self, tool: CalledTool, path: str) -> str:
-        """Return the name by which the model knows a tool. Raises BadRequest for a second one."""
+    def add(self, tool: CalledTool, path: str, *, again: bool) -> str:
+        """Return the name by which the model knows a tool.
+
+        ``again``: it may take the place of an older one. Raises BadRequest for a second one.
+        """
         name = flat(tool.namespace, tool.name)
-        if name in self.by_name:
+        if name in self.by_name and not again:
             raise BadRequest(f"'{path}': two tools have the name '{name}'", param=path)
-        self.by_name[name] = tool
-        self.paths.append(path)
+        self.by_name[name], self.places[name] = tool, path
+        self.grammars.pop(name, None)
         return name
 
 
@@ -176,12 +189,14 @@ def declarations(given: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 def table(declared: Iterable[tuple[str, Any]], ignored: IgnoredFields | None) -> ToolTable:
     """Return the tools that are declared at these paths.
 
-    ``ignored`` learns of those that are left out. Raises BadRequest for names that come twice.
+    Those of an item are there from that item on, and those of a later one instead: an agent brings
+    all items with each request. ``ignored`` learns of tools that are left out. Raises BadRequest
+    for names that come twice elsewhere.
     """
     found = ToolTable()
     for path, tool in declared:
         _declare(found, tool, path, ignored)
-    if len(found.shown) > MAX_TOOLS:
+    if len(found.declared) > MAX_TOOLS:
         raise BadRequest(f"'tools': there may be {MAX_TOOLS} at most", param="tools")
     if sum(len(grammar.source) for grammar in found.grammars.values()) > MAX_GRAMMARS:
         message = f"'tools': their grammars may have {MAX_GRAMMARS} characters together at most"
@@ -192,13 +207,14 @@ def table(declared: Iterable[tuple[str, Any]], ignored: IgnoredFields | None) ->
 def _declare(
     found: ToolTable, tool: Any, path: str, ignored: IgnoredFields | None, space: str | None = None
 ) -> None:
+    again = path.startswith(ITEMS)
     if isinstance(tool, FunctionDeclaration):
-        name = found.add(CalledTool(tool.name, space), path)
+        name = found.add(CalledTool(tool.name, space), path, again=again)
         parameters = _object(tool.parameters, f"{path}.parameters")
-        found.shown.append(function_tool(name, tool.description, parameters, tool.strict))
+        found.declared[name] = function_tool(name, tool.description, parameters, tool.strict)
     elif isinstance(tool, CustomDeclaration):
-        name = found.add(CalledTool(tool.name, space, custom=True), path)
-        found.shown.append(function_tool(name, tool.description, _one_text(tool.format)))
+        name = found.add(CalledTool(tool.name, space, custom=True), path, again=again)
+        found.declared[name] = function_tool(name, tool.description, _one_text(tool.format))
         if isinstance(tool.format, GrammarFormat):
             found.grammars[name] = _grammar(tool.format, f"{path}.format.definition")
     elif isinstance(tool, NamespaceDeclaration):
@@ -240,19 +256,12 @@ def tool_use(
 ) -> ToolUse | None:
     """Return the callable tools; None if none. Raises BadRequest if the choice is not offered."""
     required, allowed = _allowed(found, choice, ignored)
-    if not found.shown:
-        if required:
-            raise BadRequest("'tool_choice': there are no 'tools' to call", param="tool_choice")
-        return None
+    mode: Literal["none", "auto", "required"] = "required" if required else "auto"
     if choice == "none":
-        return None
-    return ToolUse(
-        tools=found.shown,
-        callable=allowed,
-        required=required,
-        parallel=parallel is not False and not isinstance(choice, NamedChoice),
-        grammars=found.grammars,
-    )
+        mode = "none"
+    at_once = parallel is not False and not isinstance(choice, NamedChoice)
+    use = use_of([*found.declared.values()], mode, allowed, parallel=at_once)
+    return None if use is None else msgspec.structs.replace(use, grammars=found.grammars)
 
 
 def _allowed(

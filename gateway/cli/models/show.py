@@ -7,6 +7,8 @@ from gateway.model_files import memory_fit
 from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate
 from gateway.system.host import memory_available
 
+HEADLESS = "no: its file has no head for scores"
+
 
 def memory(wanted: memory_fit.RequestedShape) -> dict[str, Any]:
     """The memory that `forge serve` will take, in bytes. Raises :class:`NotPlanned`."""
@@ -58,6 +60,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("tools", can["tools"] or "no"),
         ("reasoning", "between {} and {}".format(*reasoning) if reasoning else "no"),
         ("embeddings", "yes" if can["embeddings"] else "no: it ranks"),
+        ("ranking", "yes" if can["ranking"] else "no" if can["embeddings"] else HEADLESS),
         ("infill", "yes" if can["infill"] else "no"),
     ]  # fmt: skip
     return [(name, text) for name, text in lines if text]

@@ -72,7 +72,7 @@ class Requests:
         ending = of_ticket(ticket)
         self._ended.add((*kind, ending))
         usage, params = ticket.usage, ticket.job.params
-        cacheable = params.cache_prompt and params.embedding is None
+        cacheable = params.cache_prompt and params.generates
         self._tokens.ended(usage, kind[1], cacheable=cacheable)
         self._waits.ended(ticket, kind)
         if ending == "finished":

@@ -76,3 +76,11 @@ async def test_they_say_nothing_of_a_usual_answer() -> None:
     assert job(embedding=Embedding(), size=40).tokens(usual) == 10
     assert job(size=40).tokens(usual) > 10
     assert front.pool.submitted[0].params.sampling == Sampling(seed=0)
+
+
+async def test_the_operators_table_of_headers_holds_for_them_too() -> None:
+    front = Front(header_priority={"authorization: bearer*": "urgent"})
+    await ask(front, 0.6, 0.8)
+    assert front.pool.submitted[0].priority == 2.0
+    await ask(front, 0.6, 0.8, priority="batch")
+    assert front.pool.submitted[1].priority == 0.0

@@ -28,6 +28,15 @@ def test_any_is_required() -> None:
     assert caught.value.param == "tool_choice"
 
 
+def test_what_is_allowed_twice_is_callable_once() -> None:
+    """Workers tell functions apart by their places in the list."""
+    named = [tool(name) for name in ("f", "f", "g")]
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": named}}
+    found = use(tool("f"), tool("g"), tool("h"), tool_choice=choice)
+    assert found is not None
+    assert found.callable == ["f", "g"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [

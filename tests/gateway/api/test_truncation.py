@@ -10,18 +10,22 @@ from gateway.api.truncation import MAX_QUESTIONS, droppable, truncated
 from workers.protocol import longest_prompt
 
 Plain = dict[str, Any]
+KINDS = ("system", "user", "answer", "calls", "late")
 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Plain]:
     found: list[Plain] = []
-    for kind in draw(st.lists(st.sampled_from(("system", "user", "answer", "calls")), min_size=1)):
+    for kind in draw(st.lists(st.sampled_from(KINDS), min_size=1)):
         text = "x" * draw(st.integers(0, 40))
-        if kind == "calls":
+        if kind in ("calls", "late"):
             ids = [f"call_{len(found)}_{n}" for n in range(draw(st.integers(1, 3)))]
             calls = [{"id": id_} for id_ in ids]
             found.append({"role": "assistant", "content": text, "tool_calls": calls})
-            found += [{"role": "tool", "content": text, "tool_call_id": id_} for id_ in ids]
+            for id_ in ids:
+                if kind == "late":  # the user says something first
+                    found.append({"role": "user", "content": text})
+                found.append({"role": "tool", "content": text, "tool_call_id": id_})
         else:
             found.append({"role": "assistant" if kind == "answer" else kind, "content": text})
     return found
@@ -69,6 +73,16 @@ def test_of_turns_of_one_size_as_few_go_as_have_to() -> None:
     pair = tokens(messages[1:3])
     assert 1000 - pair < tokens(left) <= 1000
     assert left[1]["role"] == "user"
+
+
+def test_calls_of_one_id_are_told_apart() -> None:
+    """Some clients number the calls of each turn anew."""
+    turn: list[Plain] = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "call_0"}]},
+        {"role": "tool", "content": "y", "tool_call_id": "call_0"},
+    ]
+    assert droppable(turn * 3) == [[0], [1, 2], [3], [4, 5], [6]]
 
 
 def test_room_is_kept_for_an_answer() -> None:

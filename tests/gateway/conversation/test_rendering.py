@@ -92,3 +92,11 @@ def test_an_answer_in_items_is_one_turn() -> None:
     user, answer, result, last = gathered(items)
     assert answer == Turn("assistant", [ThoughtBlock("a tool"), TextBlock("Let me see."), CALL])
     assert [user, result, last] == [items[0], items[4], items[5]]
+
+
+def test_an_answer_of_any_number_of_items_is_gathered_once() -> None:
+    """To copy it anew for each item would not end."""
+    item = Turn("assistant", [CALL])
+    (answer,) = gathered([item] * 1_000_000)
+    assert len(answer.blocks) == 1_000_000
+    assert item.blocks == [CALL]

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -205,3 +207,34 @@ def test_names_do_not_come_again_where_somebody_seeds_the_modules_random() -> No
         names.add(new_name())
     assert len(names) == 3
     assert all(len(bytes.fromhex(name)) == 12 for name in names)
+
+
+def untempered(word: int) -> int:
+    """Return the word of a Mersenne Twister's state that an output was made of."""
+    word ^= word >> 18
+    word ^= word << 15 & 0xEFC60000
+    whole = word
+    for _ in range(4):
+        whole = word ^ whole << 7 & 0x9D2C5680
+    word = whole
+    for _ in range(2):
+        whole = word ^ whole >> 11
+    return whole
+
+
+def guessed(names: Iterator[str]) -> str:
+    """Return the name that comes next if these are of a Mersenne Twister: 624 words tell it all."""
+    numbers = [int(next(names), 16) for _ in range(624 // 3)]
+    words = [number >> shift & 0xFFFFFFFF for number in numbers for shift in (0, 32, 64)]
+    twister = random.Random()
+    twister.setstate((3, (*map(untempered, words), 624), None))
+    return f"{twister.getrandbits(96):024x}"
+
+
+def test_names_do_not_tell_the_next_one() -> None:
+    """Stored responses are found by them."""
+    twister = random.Random()
+    told = (f"{twister.getrandbits(96):024x}" for _ in count())
+    assert guessed(told) == next(told)
+    ours = (new_name() for _ in count())
+    assert guessed(ours) != next(ours)

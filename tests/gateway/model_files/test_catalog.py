@@ -19,6 +19,7 @@ from gateway.cli.main import main
 from gateway.config.config import EMBEDDED_MODEL
 from gateway.model_files import catalog, ownership
 from gateway.system import prefix_folders
+from tests.support import architectures
 from tests.support.architectures import write
 from tests.support.encoder import encoder
 from tests.support.f32 import f32_copy
@@ -179,7 +180,14 @@ def test_it_asks_who_is_there(home: Path, answer: bytes, left: bool) -> None:
 MODELS: dict[str, tuple[Callable[[Path], object], dict[str, Any]]] = {
     "llama": (
         lambda path: path.write_bytes(CONTENT),
-        {"chat": True, "tools": "hermes", "reasoning": None, "embeddings": True, "infill": False},
+        {
+            "chat": True,
+            "tools": "hermes",
+            "reasoning": None,
+            "embeddings": True,
+            "ranking": False,
+            "infill": False,
+        },
     ),
     "thinking": (
         lambda path: f32_copy(MODEL, path, "{{ messages[0].content }}<think>\n</think>"),
@@ -188,16 +196,42 @@ MODELS: dict[str, tuple[Callable[[Path], object], dict[str, Any]]] = {
             "tools": "told in the system message",
             "reasoning": ["<think>", "</think>"],
             "embeddings": True,
+            "ranking": False,
             "infill": False,
         },
     ),
     "encoder": (
         lambda path: encoder(path, PoolingType.MEAN),
-        {"chat": False, "tools": None, "reasoning": None, "embeddings": True, "infill": False},
+        {
+            "chat": False,
+            "tools": None,
+            "reasoning": None,
+            "embeddings": True,
+            "ranking": False,
+            "infill": False,
+        },
     ),
     "ranker": (
         lambda path: encoder(path, PoolingType.RANK),
-        {"chat": False, "tools": None, "reasoning": None, "embeddings": False, "infill": False},
+        {
+            "chat": False,
+            "tools": None,
+            "reasoning": None,
+            "embeddings": False,
+            "ranking": True,
+            "infill": False,
+        },
+    ),
+    "generative ranker": (
+        lambda path: architectures.write("qwen3", MODEL, path, rerank="{query} {document}"),
+        {
+            "chat": False,
+            "tools": None,
+            "reasoning": None,
+            "embeddings": False,
+            "ranking": True,
+            "infill": False,
+        },
     ),
 }
 

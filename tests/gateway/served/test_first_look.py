@@ -15,6 +15,7 @@ from gateway.config import tuning_profile
 from gateway.config.config import Config
 from gateway.config.pool_shape import SMALL
 from gateway.served.first_look import FirstLook, request_s, undecided
+from tests.support import architectures
 from tests.support.encoder import encoder
 from tests.support.server import MODEL
 from workers.protocol import WorkerSpec
@@ -138,12 +139,16 @@ async def test_nothing_is_measured_while_others_answer(
     assert remembered(tmp_path) == []
 
 
-async def test_a_model_of_embeddings_is_not_measured(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("kind", ["embeds", "ranks"])
+async def test_a_model_that_does_not_generate_is_not_measured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     """Each load would try it in vain."""
     path = tmp_path / "encoder.gguf"
-    encoder(path, PoolingType.MEAN)
+    if kind == "embeds":
+        encoder(path, PoolingType.MEAN)
+    else:
+        architectures.write("qwen3", MODEL, path, rerank="{query} {document}")
     os.truncate(path, SMALL)
     config = Config(model=path)
     assert undecided(config)

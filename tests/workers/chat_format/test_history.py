@@ -153,6 +153,22 @@ def test_messages_without_calls_have_no_such_key() -> None:
     assert "assistant<|tail|>\n\n<|eot|>" in rendered(TEMPLATES["llama"], USER, none)
 
 
+@pytest.mark.parametrize("family", ["llama", ""])
+def test_any_number_of_calls_is_read_once(family: str) -> None:
+    """To look through all results for each call, or to write all anew for each, would not end."""
+    count = 100_000
+    made = caller(*(call(str(n), "add", "{}") for n in range(count)))
+    results = [result(str(n), "x" * 100) for n in reversed(range(count))]
+    turns, _ = detect(TEMPLATES.get(family)).calls.adapt([USER, made, *results, USER], None)
+    if family:
+        assert [turn["role"] for turn in turns[1:3]] == ["assistant", "tool"]
+        assert len(turns) == 2 + 2 * count
+    else:
+        asked, _, told = turns
+        assert asked == USER
+        assert told["content"].count("<tool_response") == count
+
+
 # --------------------------------------------------------------------------- the fallback
 
 SYSTEM: dict[str, Any] = {"role": "system", "content": "Be brief."}

@@ -1,5 +1,7 @@
 """Calls, text and thoughts told apart, however the text is cut."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from tests.support.tool_templates import TEMPLATES
 from tests.workers.chat_format.test_json_value import cut as cut_somewhere
 from workers.chat_format import OutputParser, ParsedOutput, detect
 from workers.output.constraint import answer
+from workers.output.detokenizer import open_tail
 from workers.protocol import CallDelta, ToolUse
 
 Calls = list[tuple[str, str]]
@@ -74,6 +77,27 @@ def test_text(family: str, said: str) -> None:
     for use_ in (use(), use(names=[]), None):
         for pieces in ([text(family, said)], [*text(family, said)]):
             assert heard(family, pieces, use_=use_) == ("", said, [])
+
+
+@pytest.mark.parametrize("family", sorted({*TEMPLATES} - ALONE))
+def test_text_costs_the_same_for_any_number_of_functions(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Agents bring dozens, and every piece of an answer is searched for the beginning of a call."""
+    searched: list[int] = []
+
+    def counted(text: str, marks: Sequence[str]) -> int:
+        searched.append(len(marks))
+        return open_tail(text, marks)
+
+    for module in ("parser", "thoughts"):
+        monkeypatch.setattr(f"workers.chat_format.{module}.open_tail", counted)
+    names = [f"function_{n}" for n in range(1000)]
+    said = "hello <b> {[(" * 20
+    for thinking in (True, False):
+        heard(family, [*text(family, said)], use_=use(names=names), thinking=thinking)
+    assert len(searched) > len(said)
+    assert max(searched) <= 2
 
 
 @pytest.mark.parametrize("family", sorted({*TEMPLATES} - ALONE))

@@ -94,6 +94,10 @@ def test_a_grammar_of_patches_takes_the_same_texts(text: str) -> None:
         ("start: WS INT\n%import common (WS, INT)", " \n1"),
         ("start: BREAK\n%import common.LF -> BREAK", "\n"),
         ('start: A A\nA: "a"\n%ignore /\\n/', "a\na"),
+        ('start: A A\nA: "a"\nW: /\\s+/\n%ignore W\n%ignore W', "a\n a"),
+        ('start: A A\nA: "a"\nW: / +/\n%ignore W\n%ignore W', "a  a"),
+        ("start: /a+?b*?c{2}+/", "aabcc"),
+        ("start: /" + "(" * 6 + "a." + ")*?" * 6 + "/", "aba\t"),
         ('start: "a" // a "comment" /of/ <this>\n', "a"),
     ],
 )
@@ -118,6 +122,7 @@ def test_other_ways_to_write_a_terminal(lark: str, text: str) -> None:
         (r"start: /\p{Greek}/", "property"),
         ("start: /a/x", "flags"),
         ("start: /a)/", "bracket"),
+        ("start: /a" + "*" * 60_000 + "/", "repetition"),
         ("start: X\n%import common.NOTHING", "NOTHING"),
         ("start: X\n%import other.LF", "%import"),
         ('start: "a".."bc"', "range"),
@@ -142,3 +147,12 @@ def test_long_grammars_take_linear_time(unit: str) -> None:
         text_in_json(unit * (65536 // len(unit)))
     except NotQuotable:
         return
+
+
+def test_what_is_ignored_is_looked_up_once() -> None:
+    """To look for its definition each time, in all of the grammar, would not end."""
+    names = [f"W{n}" for n in range(10_000)]
+    lark = "start: /a/\n" + "".join(f"{name}: /\\s/\n" for name in names)
+    quoted = text_in_json(lark + "".join(f"%ignore {name}\n" for name in names * 4))
+    plain_and_escapes = 1 + len("\t\n\r\f\v")
+    assert quoted.count("%ignore") == len(names) * plain_and_escapes

@@ -290,12 +290,3 @@ def test_a_plain_end_is_cut_too(exact: Driver, mean: Reference) -> None:
     assert len(tokens) > exact.shape.longest
     (outcome,) = exact.run(embed(1, LONG * 3, cut=True))
     assert same(unpacked(outcome.vector), mean.vector(tokens[: exact.shape.longest]))
-
-
-def test_a_model_that_ranks_does_not_embed(tmp_path: Path) -> None:
-    path = tmp_path / "ranks.gguf"
-    encoder(path, PoolingType.RANK)
-    with loaded(path) as model, driver(model, path) as made:
-        with pytest.raises(InputRefused, match="ranks texts and gives no embeddings") as refused:
-            made.submit(embed(1, "hello"))
-        assert refused.value.code == NOT_SUPPORTED

@@ -177,6 +177,27 @@ def test_tools_that_cant_be_enforced(f16: Driver) -> None:
     assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, param)
 
 
+@pytest.mark.parametrize(
+    ("sources", "param"),
+    [(["." * 8000], "tools.0.format.definition"), (["." * 2000] * 3, "tools.1.format.definition")],
+)
+def test_a_grammar_that_is_too_large_inside_json(
+    f16: Driver, sources: list[str], param: str
+) -> None:
+    """A dot has hundreds of characters there, and what compiles it is the worker itself."""
+    names = [f"patch_{n}" for n in range(len(sources))]
+    text = {"type": "object", "properties": {"input": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": n, "parameters": text}} for n in names]
+    grammars = {
+        name: Grammar(f"start: /{source}/", f"tools.{at}.format.definition")
+        for at, (name, source) in enumerate(zip(names, sources, strict=True))
+    }
+    use = ToolUse(tools, names, True, True, grammars)
+    with pytest.raises(InputRefused, match="too large") as refused:
+        f16.submit(bound(1, Chat(ASK.messages, use), None))
+    assert (refused.value.code, refused.value.param) == (BAD_CONSTRAINT, param)
+
+
 ODD_TOOLS: list[dict[str, Any]] = [
     {"properties": {"a": {"$ref": "#/$defs/F"}}},
     {"properties": {"a": {"pattern": "^(?!x)"}}},

@@ -52,6 +52,7 @@ from workers.protocol import (
     PlanContext,
     ProtocolError,
     QuestionFailed,
+    Ranking,
     Rate,
     Ready,
     Sampling,
@@ -62,6 +63,7 @@ from workers.protocol import (
     StartupFailed,
     Step,
     Text,
+    TextPair,
     Tick,
     TokenChance,
     Tokenize,
@@ -88,7 +90,11 @@ TOOLS = st.builds(
 )
 CHATS = st.builds(Chat, st.lists(OBJECTS, max_size=3), st.none() | TOOLS, OBJECTS)
 PROMPTS = (
-    CHATS | st.builds(Text, TEXTS) | st.builds(Tokens, TOKENS) | st.builds(Infill, TEXTS, TEXTS)
+    CHATS
+    | st.builds(Text, TEXTS)
+    | st.builds(Tokens, TOKENS)
+    | st.builds(Infill, TEXTS, TEXTS)
+    | st.builds(TextPair, TEXTS, TEXTS, TEXTS, TEXTS)
 )
 CONSTRAINTS = st.builds(JsonSchema, OBJECTS, st.booleans(), TEXTS) | st.builds(
     Grammar, TEXTS, TEXTS
@@ -127,6 +133,10 @@ PARAMS = st.builds(
     embedding=st.none() | st.builds(Embedding, st.none() | SMALL, st.booleans()),
     thought_limit=st.none() | SMALL,
     thought_end=TEXTS,
+    ranking=st.none()
+    | st.builds(
+        Ranking, st.none() | st.booleans(), st.booleans(), st.none() | SMALL, st.none() | SMALL
+    ),
     context=st.none() | SMALL,
     cut_after=st.none() | SMALL,
     prompt_ids=st.booleans(),
@@ -146,12 +156,13 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
     resume=TOKENS,
     cache_scope=TEXTS,
 )
+RESULTS = st.builds(Extra, vector=st.binary(), score=st.none() | st.floats(allow_nan=False))
 DRAFTS = st.none() | st.builds(Drafts, SMALL, SMALL, st.booleans())
 EVENTS = (
     st.builds(Started, IDS, SMALL, SMALL, SMALL, TOKENS)
     | st.builds(Delta, IDS, SMALL, TOKENS, TEXTS, EXTRAS, DRAFTS)
     | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, EXTRAS, DRAFTS)
-    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, st.builds(Extra, vector=st.binary()))
+    | st.builds(Finished, IDS, SMALL, TEXTS, TOKENS, TEXTS, RESULTS)
     | st.builds(Failed, IDS, SMALL, st.sampled_from(sorted(FAILURES)), TEXTS, st.none() | TEXTS)
 )
 INFOS = st.builds(ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL)
@@ -280,6 +291,7 @@ def test_every_message_type_is_tried() -> None:
         Dry,
         Drafts,
         Embedding,
+        Ranking,
         Extra,
         CallDelta,
         Logprob,

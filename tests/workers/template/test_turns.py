@@ -114,6 +114,22 @@ def test_calls_and_thoughts_are_joined_too() -> None:
     assert joined["tool_calls"] == CALLS * 2
 
 
+def test_any_number_of_neighbours_is_joined_at_once() -> None:
+    """To join each with all before it would not end."""
+    count, text = 200_000, "x" * 100
+    told, asked, made = said("system", text), said("user", text), said("assistant", text)
+    made["tool_calls"] = CALLS
+    strict = TurnRules(later_system=False, user_pairs=False, assistant_pairs=False)
+    for joined in (
+        *with_one_head([told] * count),
+        *arrange([asked] + [told] * (count - 1), strict),
+        *arrange([asked] * count, strict),
+        *arrange([asked, *[made] * count], strict)[1:],
+    ):
+        assert len(joined["content"]) == count * (len(text) + 2) - 2
+        assert len(joined.get("tool_calls", ())) in (0, count)
+
+
 def test_one_head() -> None:
     user = said("user", "Hi.")
     head = [said("system", "A"), said("developer", "B"), said("system", "")]

@@ -92,8 +92,9 @@ def test_thinking_and_effort(fields: Any, arguments: dict[str, Any]) -> None:
 def test_the_form_of_the_answer() -> None:
     form = {"type": "json_schema", "schema": SCHEMA}
     newer = body(output_config={"format": form}).form()
-    assert newer == JsonSchema(SCHEMA, param="output_config")
-    assert body(output_format=form).form() == JsonSchema(SCHEMA, param="output_format")
+    assert newer == JsonSchema(SCHEMA, param="output_config", within=("format", "schema"))
+    older = JsonSchema(SCHEMA, param="output_format", within=("schema",))
+    assert body(output_format=form).form() == older
     assert body(output_format=form, output_config={"format": form}).form() == newer
     assert body(output_config={"effort": "low"}).form() is None
     with pytest.raises(BadRequest):

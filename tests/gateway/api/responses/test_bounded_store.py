@@ -48,9 +48,9 @@ class Stores(RuleBasedStateMachine):
             # Of two with as many bytes either may lose one: the store's choice is followed.
             losers = [owner for owner in sizes if sizes[owner] == max(sizes.values())]
             oldest = {o: next(p for p in self.model if p[0] == o) for o in losers}
-            lost = [o for o in losers if (o, self.model[oldest[o]][0]) in self.gone]
-            assert lost
-            self.drop(oldest[lost[0]])
+            lost = [(o, self.model[oldest[o]][0]) for o in losers]
+            first, *_ = sorted(filter(self.gone.__contains__, lost), key=self.gone.index)
+            self.drop(oldest[first[0]])
 
     @rule(owner=OWNERS, id_=IDS, size=SIZES)
     def put(self, owner: str, id_: str, size: int) -> None:
@@ -70,6 +70,15 @@ class Stores(RuleBasedStateMachine):
         if (owner, id_) in self.model:
             value, _, born = self.model[owner, id_]
             self.model[owner, id_] = (value, size, born)
+            self.shrink()
+
+    @rule(owner=OWNERS, id_=IDS, size=SIZES)
+    def renew(self, owner: str, id_: str, size: int) -> None:
+        self.store.renew(owner, id_, size)
+        self.expire()
+        if (owner, id_) in self.model:
+            value, _, _ = self.model.pop((owner, id_))
+            self.model[owner, id_] = (value, size, self.now)
             self.shrink()
 
     @rule(owner=OWNERS, id_=IDS)

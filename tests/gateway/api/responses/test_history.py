@@ -22,7 +22,7 @@ def test_a_chain_has_all_items_in_their_order() -> None:
     assert sum(counted) == second.whole_size() == first.size + second.size
     assert HistoryLink([], second).all_items() == items("a", "b", "c", "d")
     assert (second.own(), second.given) == (items("c", "d"), 1)
-    assert (second.item("d"), second.ids) == (items("d")[0], ["c", "d"])
+    assert ([*second.items], [*second.brought()]) == (["c", "d"], ["c"])
     assert first.all_items() == items("a", "b")
 
 

@@ -130,6 +130,28 @@ def test_an_item_that_makes_no_sense_is_named(item: dict[str, Any], param: str) 
     assert caught.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        ([{"stdout": "a.py\n", "stderr": ""}], '{"stdout":"a.py\\n","stderr":""}'),
+        ([{"stdout": "a"}, {"text": "b"}, "c"], '{"stdout":"a"}\nb\nc'),
+        ([1, 2], "[1,2]"),
+        (7, "7"),
+        ({"type": "circle", "radius": 3}, '{"type":"circle","radius":3}'),
+        ({"type": ["x"]}, '{"type":["x"]}'),
+        (
+            {"type": "computer_screenshot", "image_url": "data:image/png;base64,AAAA"},
+            "[image omitted: this model does not take images]",
+        ),
+        (None, ""),
+    ],
+)
+def test_a_result_in_any_form_is_read(output: Any, text: str) -> None:
+    """What a shell or a tool said is never lost, and a picture is no text."""
+    (message,) = read({"type": "shell_call_output", "call_id": "c", "output": output})
+    assert (message["role"], message["content"]) == ("tool", text)
+
+
 def test_a_result_that_is_too_deep_is_refused() -> None:
     deep: Any = {}
     for _ in range(100):

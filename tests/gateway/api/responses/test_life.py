@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config.config import Config
+from gateway.dispatch.ticket import Ticket
 from tests.support.dialects import RESPONSES, data_of
 from tests.support.memory_pool import MemoryPool
 from tests.support.response_events import check
@@ -263,3 +265,24 @@ async def test_what_waits_behind_the_scenes_fills_no_log() -> None:
         found = events(await at.client.get(f"{PATH}/{made['id']}", params={"stream": "true"}))
         assert types(found)[:3] == ["created", "queued", "in_progress"]
         assert types(found).count("queued") == types(found).count("in_progress") == 1
+
+
+def tickets(id_: str) -> int:
+    """Return how many tickets of a response are in memory."""
+    gc.collect()
+    found = [each for each in gc.get_objects() if isinstance(each, Ticket)]
+    return sum(id_ == f"resp_{each.request_id}" for each in found)
+
+
+async def test_of_work_that_is_done_only_what_is_stored_stays() -> None:
+    """The prompt, the tokens and the request would take many times the bytes that are counted."""
+    async with house() as at:
+        made = (await at.post(background=True)).json()
+        path = f"{PATH}/{made['id']}"
+        await at.running()
+        assert tickets(made["id"]) == 1
+        await at.answer()
+        events(await at.client.get(path, params={"stream": "true"}))
+        await asyncio.sleep(0.02)
+        assert tickets(made["id"]) == 0
+        assert (await at.client.post(f"{path}/cancel")).json()["status"] == "completed"

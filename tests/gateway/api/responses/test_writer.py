@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.responses.called_tool import CalledTool
+from gateway.api.responses.growing_items import Wishes
 from gateway.api.responses.thoughts import opened
 from gateway.api.responses.types import ResponseUsage
-from gateway.api.responses.writer import EventWriter, Wishes
+from gateway.api.responses.writer import EventWriter
 from tests.support.response_events import check
 from workers.protocol import CallDelta, Delta, Extra, Finished
 

@@ -1,0 +1,26 @@
+"""A body of the dialect as it comes, with a bound on its depth: much of it is written again."""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from gateway.api import body
+from gateway.config.config import Config
+from gateway.conversation import deeper
+from gateway.core.errors import BadRequest
+
+MAX_DEPTH = 128
+"""Levels of nesting of a field. What is stored or told again as JSON is written by recursion."""
+
+
+async def read_body(request: Request, config: Config) -> tuple[dict[str, Any], int]:
+    """Return the object in a body, and the body's bytes.
+
+    Raises what :func:`gateway.api.body.read` does, and BadRequest about a field that is too deep.
+    """
+    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    for name, value in raw.items():
+        if deeper(value, MAX_DEPTH):
+            message = f"'{name}': it may be nested {MAX_DEPTH} levels deep at most"
+            raise BadRequest(message, param=name)
+    return raw, size
