@@ -24,6 +24,7 @@ SLOW: Final = (
     "e2e/test_fuzz.py",
     "e2e/test_overload.py",
     "e2e/test_poison.py",
+    "e2e/test_ranking.py",
     "e2e/test_stuck.py",
     "packaging/test_installed.py",
     "workers/forge_tiny",

@@ -10,6 +10,7 @@ from tests.support.dialects import CHAT, COMPLETIONS, INFER, MESSAGES, RESPONSES
 from tests.support.server import ALIAS
 
 OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
+SCORE = "/v1/score"
 TOKENS = 4
 """Most that a generation has here."""
 
@@ -29,8 +30,8 @@ def settle(path: str, body: dict[str, Any]) -> None:
         body.update(source="nothing", destination="copied")
     if path.startswith(RESPONSES.path):
         _settle_response(body)
-    if path.endswith(("rerank", "reranking")):
-        _settle_ranking(body)
+    if path.endswith(("rerank", "reranking", "score")):
+        _settle_ranking(path, body)
     if path in OLLAMA:
         _settle_ollama(body)
     if path.startswith(MESSAGES.path):
@@ -89,11 +90,12 @@ def _settle(body: dict[str, Any]) -> None:
         body["timeout"] = 60
 
 
-def _settle_ranking(body: dict[str, Any]) -> None:
+def _settle_ranking(path: str, body: dict[str, Any]) -> None:
     """Documents by one name, and what is wanted of them once."""
-    body["documents"] = ["a", {"text": "b"}]
-    for name in ("texts", "rank_fields"):
+    for name in ("texts", "rank_fields", "queries", "documents", "data_1", "data_2", "items"):
         body.pop(name, None)
+    documents = ["a", {"text": "b"}]
+    body |= {"text_1": "q", "text_2": documents} if path == SCORE else {"documents": documents}
     _keep_one(body, "normalize", "raw_scores", "use_activation", "activation")
     _keep_one(body, "return_documents", "return_text")
     if body.get("truncate_prompt_tokens") is not None:
