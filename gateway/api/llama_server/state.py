@@ -3,15 +3,17 @@
 import re
 from typing import Any, NoReturn
 
+import msgspec
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import __version__
+from gateway.api import body
 from gateway.api.abilities import abilities
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.llama_server import settings
-from gateway.api.llama_server.body import LAST_N, MIN_P, TEMPERATURE, TOP_K, TOP_P
+from gateway.api.llama_server.body import TEMPERATURE, LlamaCompletionBody
 from gateway.api.llama_server.endpoints import GROUP
 from gateway.api.llama_server.types import LlamaError, Props, Slot
 from gateway.api.ops import Health
@@ -27,7 +29,7 @@ from gateway.core.errors import (
 )
 from gateway.dispatch.sequence import Sequence
 from gateway.served.served_model import ServedModel
-from workers.protocol import Detokenize, GenerationParams, Sampling
+from workers.protocol import Detokenize, GenerationParams
 
 MEDIA_MARKER = "<__media__>"
 """Stands for an image in a prompt, where there are images."""
@@ -48,9 +50,6 @@ RANDOM = 2**32 - 1
 KIND = re.compile(r"\S+ (?:\d\S* )?(.+)")
 """The description of a model: architecture, size, and the type of its weights."""
 ADAPTERS = list[dict[str, Any]]
-USUAL = GenerationParams(
-    Sampling(RANDOM, TEMPERATURE, TOP_K, TOP_P, MIN_P, repeat_last_n=LAST_N),
-)
 
 
 class PropsQuery(BaseModel):
@@ -163,10 +162,10 @@ class LlamaState:
         return served
 
     def _props(self, served: ServedModel) -> Props:
-        model, config = served.pool.model, served.config
+        model, config, usual = served.pool.model, served.config, _usual(served)
         return {
             "default_generation_settings": {
-                "params": settings.common(USUAL.sampling, USUAL, stream=False, per_token=False),
+                "params": settings.common(usual.sampling, usual, stream=False, per_token=False),
                 "n_ctx": 0 if model is None else model.n_ctx_seq,
             },
             "total_slots": sum(worker.slots for worker in served.workers()),
@@ -189,6 +188,15 @@ class LlamaState:
             "is_sleeping": served.state == "unloaded",
             "cors_proxy_enabled": False,
         }
+
+
+def _usual(served: ServedModel) -> GenerationParams:
+    """Return the parameters of a request that says nothing but its prompt."""
+    said = body.parse(LlamaCompletionBody, {"prompt": ""}, defaults=served.completed)
+    sampling = said.sampling(temperature=TEMPERATURE)
+    if said.seed in (None, -1):
+        sampling = msgspec.structs.replace(sampling, seed=RANDOM)
+    return GenerationParams(sampling, max_tokens=said.limit())
 
 
 def _file_type(description: str) -> str:

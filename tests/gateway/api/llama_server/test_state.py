@@ -26,6 +26,18 @@ async def test_a_model_that_was_never_loaded_is_loaded_first() -> None:
     assert len(front.pool.asked) == 1
 
 
+async def test_defaults_are_those_of_the_model() -> None:
+    front = Front()
+    front.pool.model = MODEL
+    served = front.gateway.registry.first
+    props = (await front.client.get("/props")).json()["default_generation_settings"]["params"]
+    served._sampling = {"seed": 42, "top_k": 7, "max_tokens": 9}
+    own = (await front.client.get("/props")).json()["default_generation_settings"]["params"]
+    changed = {"seed": 42, "top_k": 7, "max_tokens": 9, "n_predict": 9}
+    assert own == props | changed
+    assert (props["seed"], props["top_k"], props["n_predict"]) == (2**32 - 1, 40, -1)
+
+
 async def test_a_slot_in_use_tells_numbers_and_no_text() -> None:
     front = Front()
     await front.gateway.start()
