@@ -21,6 +21,14 @@ INSTRUCTING = ("system", "developer")
 """Roles of messages in whose presence the model's own system prompt is not wanted."""
 
 
+SAME = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+}
+"""Names that dialects have for a default's field."""
+
+
 class ServedModel:
     """A model with its own queue, dispatcher and pool: models share no slots."""
 
@@ -94,8 +102,7 @@ class ServedModel:
         if not self.sampling:
             return raw
         said = {name for name, value in raw.items() if value is not None}
-        if "max_completion_tokens" in said:
-            said.add("max_tokens")  # two names for one thing
+        said |= {ours for theirs, ours in SAME.items() if theirs in said}
         return raw | {name: value for name, value in self.sampling.items() if name not in said}
 
     def instructed(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
