@@ -1,7 +1,6 @@
 """The composition root: the one place that wires objects together."""
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -23,6 +22,7 @@ from gateway.api.llama_server.state import LlamaState
 from gateway.api.messages import Messages
 from gateway.api.models import Models
 from gateway.api.ollama.endpoints import Ollama
+from gateway.api.ollama.models import OllamaModels
 from gateway.api.ollama.presence import root
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
@@ -41,27 +41,17 @@ from gateway.dashboard.history import Gaps
 from gateway.dashboard.live import Live
 from gateway.dashboard.view import View
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.invariants import InvariantChecker
 from gateway.dispatch.observer import Observer, Observers
 from gateway.dispatch.rate_limits import RateLimiter
-from gateway.dispatch.shared_admission import SharedAdmission
 from gateway.dispatch.ticket import new_name
 from gateway.http.auth import Authentication
 from gateway.http.paths import NormalisedPaths, PathTable
 from gateway.http.response_headers import TicketHeaders
-from gateway.ordering.admission import Bounds
-from gateway.ordering.preemption import PreemptionRules
+from gateway.model_files.pulls import Pulls
 from gateway.pool import Pool
-from gateway.pool.process import spare_engine
-from gateway.pool.supervisor import LocalPool
-from gateway.served.always_loaded import AlwaysLoaded
-from gateway.served.first_look import FirstLook
-from gateway.served.loader import ModelLoader, Resident
+from gateway.served.assembly import ModelAssembly
+from gateway.served.catalog_models import LABEL
 from gateway.served.memory_budget import MemoryBudget
-from gateway.served.protocols import Loader
-from gateway.served.registry import ModelRegistry
-from gateway.served.served_model import ServedModel
-from gateway.served.swappable_pool import SwappablePool
 from gateway.served.use_observer import UseObserver
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
@@ -82,6 +72,7 @@ EXPOSED = [
     "X-RateLimit-Remaining-Tokens",
     "request-id",
     "x-should-retry",
+    "Warning",
 ]
 """Headers that a web page may read; without CORS's consent browsers hide them."""
 PAGES = ("/openapi.json", "/docs", "/dashboard")
@@ -108,62 +99,28 @@ class Gateway:
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
         self.limits = RateLimiter(self.keyring, time.monotonic_ns)
-        self.metrics = Metrics(*names)
+        self.metrics = Metrics(*names, others=LABEL if config.catalog else None)
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
         if config.metrics:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
-        self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
-        look = FirstLook(os.environ, self._busy)
-        pools: list[Pool]
-        self._loader: Loader
-        if plan is None:
-            pools = [pool or local_pool(config, look=look)]
-            self._loader = AlwaysLoaded(names[0], pools[0], time.monotonic_ns, self.metrics.loads)
-        else:
-            residents = _residents(plan, make or partial(local_pool, look=look))
-            pools = [resident.pool for resident in residents]
-            self._loader = ModelLoader(
-                plan.budget, residents, time.monotonic_ns, self.metrics.loads, config.queue_timeout
-            )
-        self.registry = ModelRegistry(list(map(self._served, entries, pools)))
-        self._loader.begin({each.name: each.dispatcher for each in self.registry.models})
-        self._observer.add(UseObserver(self._loader.used, names[0]))
+        meter = self.metrics.meter if config.metrics else None
+        self._models = ModelAssembly(
+            config, self._observer, self.metrics.loads, meter, pool, plan, make
+        )
+        self.registry = self._models.registry
+        self._observer.add(UseObserver(self._models.loader.used, names[0]))
         self.metrics.registry.add(QueueGauges(self.registry))
-        self.metrics.registry.add(States(self.registry.states))
-        self.metrics.registry.add(FileStates(self.registry.file_states))
+        self.metrics.registry.add(States(self.metrics.labels, self.registry.states))
+        self.metrics.registry.add(FileStates(self.metrics.labels, self.registry.file_states))
         if config.metrics and config.llamacpp_metrics:
             self._observer.add(self.metrics.registry.add(LlamaServerMetrics(self.registry)))
         self._view = View(self.registry, self._gaps if config.metrics else None)
         self.live = Live(self._view.look, self._view.now_s)
         if config.page:
             self._observer.add(self._view)
-        self._auditors = [InvariantChecker(served.dispatcher) for served in self.registry.models]
-        self._loops: list[asyncio.Task[None]] = []
-        """Without one of these some requests would wait for ever."""
-        self._watching: list[asyncio.Task[None]] = []
-
-    def _busy(self) -> bool:
-        """Return whether any model computes something."""
-        return any(served.dispatcher.stats.running() for served in self.registry.models)
-
-    def _served(self, entry: ModelEntry, pool: Pool) -> ServedModel:
-        """A model with a dispatcher of its own."""
-        config = self.config
-        dispatcher = Dispatcher(
-            pool,
-            config.aging_rate,
-            time.monotonic_ns,
-            self._observer,
-            shared_admission=self._shared_admission,
-            queue_timeout=config.queue_timeout,
-            preemption=PreemptionRules(config.quantum, config.aging_rate)
-            if config.preempt == "on"
-            else None,
-            meter=self.metrics.meter if config.metrics else None,
-            changed=self._loader.poke,
-        )
-        return ServedModel(entry, dispatcher, pool, self._loader)
+        self._pulls = Pulls()
+        self._lag: asyncio.Task[None] | None = None
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -180,52 +137,34 @@ class Gateway:
 
         Raises PoolFailed if the server can't go on without one: see the two loaders.
         """
-        self._loops = [
-            asyncio.create_task(served.dispatcher.run()) for served in self.registry.models
-        ]
-        self._watching = [asyncio.create_task(auditor.run()) for auditor in self._auditors]
         if self.config.metrics:
-            self._watching.append(asyncio.create_task(self.metrics.lag.run()))
-        self._loops.append(asyncio.create_task(self._loader.run()))
-        await self._loader.start([each.name for each in self.registry.models if each.preload])
+            self._lag = asyncio.create_task(self.metrics.lag.run())
+        await self._models.start()
 
     async def broken(self) -> None:
         """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
 
         To be called after :meth:`start`.
         """
-        ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
-        for loop in ended:
-            loop.result()
+        await self._models.broken()
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
-        dispatchers = [served.dispatcher for served in self.registry.models]
-        for dispatcher in dispatchers:
-            dispatcher.drain()
-        try:
-            async with asyncio.timeout(timeout):
-                for dispatcher in dispatchers:
-                    await dispatcher.idle()
-        except TimeoutError:
-            self.abandon()
-        for auditor in self._auditors:
-            await auditor.last_look()
+        self._pulls.close()
+        await self._models.drain(timeout)
         self.live.close()
 
     def abandon(self) -> None:
         """Fail all requests that are still served or wait: the server ends now."""
-        for served in self.registry.models:
-            served.dispatcher.abandon("the server is shutting down")
+        self._models.abandon()
 
     async def stop(self) -> None:
         """End the workers."""
         self.live.close()
-        tasks = [*self._watching, *self._loops]
-        for task in tasks:
-            task.cancel()  # a loader would load another model now
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._loader.stop()
+        self._pulls.close()
+        if self._lag is not None:
+            self._lag.cancel()
+        await self._models.stop()
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
@@ -259,7 +198,12 @@ class Gateway:
     @cached_property
     def _endpoints(self) -> list[Endpoint]:
         service = Service(
-            self.config, self.registry, self.limits, self._observer, self.metrics.on_ignored
+            self.config,
+            self.registry,
+            self.limits,
+            self._observer,
+            self.metrics.on_ignored,
+            catalog=self._models.catalog,
         )
         archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
         described = [
@@ -277,6 +221,7 @@ class Gateway:
             *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
             *Models(service).endpoints(),
+            *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
             *Ops(service, self.metrics).endpoints(),
         ]
         keyed = not self.keyring.open
@@ -287,7 +232,8 @@ class Gateway:
     @cached_property
     def _paths(self) -> PathTable:
         """All paths; errors name those of the API and of the pages, not those of pages' parts."""
-        shown = [each for each in self._endpoints if each.group or each.path in PAGES]
+        named = [each for each in self._endpoints if each.group or each.path in PAGES]
+        shown = [each for each in named if each.offered]
         return PathTable(
             [each.path for each in self._endpoints],
             {each.template: f"{each.method} {each.template}" for each in shown},
@@ -311,28 +257,3 @@ class Gateway:
             # A page in the world that calls into a private network: if it was meant by its name.
             allow_private_network="*" not in origins,
         )
-
-
-def _residents(plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> list[Resident]:
-    """Models that are loaded and unloaded; their workers are numbered one model after another."""
-    first, residents = 0, list[Resident]()
-    for share in plan.shares:
-        entry, count = share.entry, share.entry.config.shape().workers
-        numbers = range(first, first + count)
-        first += count
-        pool = SwappablePool(partial(make, entry.config, numbers.start), numbers)
-        residents.append(Resident(entry.name, share.need, entry.keep_alive, pool, share.check))
-    return residents
-
-
-def local_pool(config: Config, first: int = 0, *, look: FirstLook) -> LocalPool:
-    """Processes of this machine; ``first`` is the number of the first one."""
-    return LocalPool(
-        config.worker_spec(),
-        config.shape().workers,
-        silence_s=config.stuck_timeout,
-        step_s=config.step_timeout,
-        spare=spare_engine if config.spare else None,
-        first=first,
-        settle=partial(look, config),
-    )

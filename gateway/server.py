@@ -27,6 +27,8 @@ FAREWELL_S = 5
 
 REAL_MODEL = "  real     forge-tiny shows that it works; forge pull offers real models that fit"
 """Of the banner, while the embedded model is the only one."""
+CATALOG = "  catalog  every model that forge list shows, by its name"
+"""Of the banner, where those are served."""
 
 
 class Server(uvicorn.Server):
@@ -177,6 +179,8 @@ def banner(gateway: Gateway, sock: socket.socket) -> str:
     page = (f"  page     {address}/",) if config.page else ()
     served = gateway.registry.models
     models = _several(served) if served[0].on_demand else _one(served[0])
+    if config.catalog:
+        models = [*models, CATALOG]
     tiny = [each for each in served if each.config.model == EMBEDDED_MODEL]
     real = (REAL_MODEL,) if len(tiny) == len(served) else ()
     return "\n".join(

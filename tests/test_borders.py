@@ -27,13 +27,15 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "pool": BASE | {"system"},
         "dispatch": BASE | {"config", "ordering", "pool"},
         "model_files": BASE | {"config", "system"},
-        "served": BASE | {"config", "dispatch", "model_files", "pool", "system"},
+        "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
         "http": BASE | {"config", "dispatch"},
-        "api": BASE | {"config", "conversation", "dispatch", "pool", "served", "telemetry"},
+        "api": BASE
+        | {"config", "conversation", "dispatch", "model_files", "pool", "served", "system"}
+        | {"telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
-        | {"api", "config", "dashboard", "dispatch", "http", "ordering", "pool", "served"}
+        | {"api", "config", "dashboard", "dispatch", "http", "model_files", "pool", "served"}
         | {"telemetry"},
         "server": BASE | {"app", "config", "http", "pool", "served", "system"},
         "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},

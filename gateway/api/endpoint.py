@@ -25,6 +25,7 @@ EVENTS = "text/event-stream"
 NDJSON = "application/x-ndjson"
 
 Handler = Callable[[Request], Awaitable[Response]]
+Method = Literal["GET", "POST", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,10 @@ class Endpoint:
     """In starlette's notation."""
     handler: Handler
     answers: Mapping[str, Any]
-    """The type of the answer for each media type."""
+    """The type of the answer for each media type; none: it is empty."""
     failure: Any = None
     """The type of an error's answer, which is the dialect's."""
-    method: Literal["GET", "POST", "DELETE"] = "GET"
+    method: Method = "GET"
     group: str = ""
     body: Body | None = None
     fails: tuple[type[ForgeError], ...] = ()
@@ -120,6 +121,8 @@ class Endpoint:
     """The query's parameters."""
     open: bool = False
     """True: it needs no API key."""
+    offered: bool = True
+    """False: another program's endpoint, which answers with an error alone."""
 
     @property
     def template(self) -> str:

@@ -6,6 +6,8 @@ from gateway.core.loopback import NAME, is_loopback
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 """Headers of proxies: then the address says where the proxy is."""
+NOT_ANOTHERS = ("same-origin", "none")
+"""Values of Sec-Fetch-Site that no other site's page can cause."""
 
 
 def from_here(request: Request) -> bool:
@@ -16,6 +18,8 @@ def from_here(request: Request) -> bool:
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != headers.get("host"):
         return False
+    if headers.get("sec-fetch-site", "none") not in NOT_ANOTHERS:
+        return False  # browsers say it also where they leave the origin out
     return is_loopback(client.host) and _named_here(headers.get("host", ""))
 
 

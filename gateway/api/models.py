@@ -1,5 +1,9 @@
-"""POST /models/load and /models/unload, as llama-server's router has them."""
+"""POST /models/load and /models/unload, as llama-server's router has them.
 
+Any key may still load and unload models; the next version leaves that to keys of admins.
+"""
+
+import logging
 from collections.abc import Awaitable, Callable
 
 from pydantic import BaseModel, ConfigDict
@@ -7,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
+from gateway.api.admin import is_admin
 from gateway.api.endpoint import JSON, Body, Endpoint, Handler
 from gateway.api.local import from_here
 from gateway.api.openai.cards import model_card
@@ -14,7 +19,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.openai.types import ModelCard
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
-from gateway.core.api_key import ANYONE
+from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.errors import (
     DeadlineExceeded,
     LoopbackOnly,
@@ -23,9 +28,17 @@ from gateway.core.errors import (
     Unavailable,
     UnknownModel,
 )
+from gateway.served.listing import of_served
 from gateway.served.served_model import ServedModel
 
+log = logging.getLogger("forge.models")
+
 GROUP = "Models"
+WARNING = (
+    '299 - "the next version loads and unloads models only for keys with admin = true '
+    'in the key file"'
+)
+"""The header Warning of what a key does that will not be able to."""
 
 
 class ModelBody(BaseModel):
@@ -92,4 +105,13 @@ class Models:
         self, request: Request, served: ServedModel, work: Callable[[], Awaitable[None]]
     ) -> Response:
         await unless_hung_up(request.receive, work())
-        return json_response(model_card(served, self._service.started))
+        response = json_response(model_card(of_served(served), self._service.started))
+        if not is_admin(request):
+            key: ApiKey = request.state.key
+            log.warning(
+                "the key %r has used %s, which the next version leaves to keys with admin = true",
+                key.name,
+                request.scope["path"],
+            )
+            response.headers["Warning"] = WARNING
+        return response

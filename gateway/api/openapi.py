@@ -265,7 +265,7 @@ def _text() -> Object:
 
 
 def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -> Object:
-    about = "The answer."
+    about = "The answer." if endpoint.answers else "It is done; the answer is empty."
     if EVENTS in endpoint.answers:
         about += " With `stream`, " + (
             "server-sent events."
@@ -274,7 +274,7 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
         )
     if NDJSON in endpoint.answers:
         about += " Unless `stream` is false, a line of JSON for each piece."
-    found: Object = {
+    answer: Object = {
         "200": {
             "description": about,
             "headers": _headers(endpoint, 200),
@@ -283,6 +283,7 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
             },
         }
     }
+    found = answer if endpoint.offered else {}
     for status, kinds in endpoint.errors().items():
         if status == 401 and not keyed:
             continue

@@ -167,9 +167,14 @@ class Ops:
         return json_response(self._metrics.summary(registry.depth(), registry.running()))
 
     async def workers(self, request: Request) -> Response:
-        """The worker processes."""
+        """The worker processes. A key that is limited to some models sees theirs."""
+        seen = self._service.models(request)
         return json_response(
-            [_worker(served.name, status) for served, status in self._service.registry.workers()]
+            [
+                _worker(served.name, status)
+                for served, status in self._service.registry.workers()
+                if served in seen
+            ]
         )
 
     async def queue(self, request: Request) -> Response:
@@ -180,7 +185,8 @@ class Ops:
         by_priority = Counter(sequence.priority for sequence in waiting)
         by_owner = Counter(sequence.job.owner or ANONYMOUS for sequence in waiting)
         oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
-        first = islice(registry.order(), QUEUE_SHOWN)
+        seen = self._service.models(request)
+        first = (found for found in _placed(registry.order()) if found[2] in seen)
         answer: QueueStatus = {
             "depth": registry.depth(),
             "by_priority": {
@@ -188,12 +194,10 @@ class Ops:
                 for priority in sorted(by_priority, reverse=True)
             },
             "by_owner": dict(by_owner.most_common()),
-            "by_model": {
-                served.name: served.dispatcher.stats.depth() for served in registry.models
-            },
+            "by_model": {served.name: served.dispatcher.stats.depth() for served in seen},
             "oldest_wait_s": round(oldest / NANO, 3),
             "estimated_wait_s": _seconds(registry.wait_estimate_s()),
-            "waiting": [_standing(*found, now) for found in _placed(first)],
+            "waiting": [_standing(*found, now) for found in islice(first, QUEUE_SHOWN)],
         }
         return json_response(answer)
 
@@ -204,8 +208,9 @@ class Ops:
         """
         registry = self._service.registry
         name, now = request.path_params["name"], registry.now_ns()
+        seen = self._service.models(request)
         for found in _placed(registry.order()):
-            if found[2].dispatcher.stats.request_id(found[4]) == name:
+            if found[2].dispatcher.stats.request_id(found[4]) == name and found[2] in seen:
                 return json_response(_standing(*found, now))
         raise NotFound(f"no request {name} is waiting")
 

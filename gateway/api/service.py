@@ -13,11 +13,13 @@ from gateway.api import body, token_ids
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
+from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
     Unavailable,
+    UnknownModel,
 )
 from gateway.core.header_priority import first_met
 from gateway.core.prompt_size import least_bytes
@@ -26,6 +28,8 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Ticket
+from gateway.served.catalog_models import CatalogModels
+from gateway.served.listing import ListedModel, listed
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from workers.protocol import Chat, ModelInfo, overflow_message, refusal
@@ -43,6 +47,8 @@ class Service:
     observer: Observer
     on_ignored: Callable[[], None] = lambda: None
     """To be called when parameters of a request are ignored that it might want to know of."""
+    catalog: CatalogModels | None = None
+    """The models of the caches, if those are served."""
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
@@ -59,6 +65,32 @@ class Service:
         if all(not each.on_demand and not each.pool.ready() for each in models):
             raise Unavailable("no worker is ready yet", retry_after=1)
 
+    def models(self, request: Request) -> list[ServedModel]:
+        """Return the models that a request's key may use."""
+        key: ApiKey = request.state.key
+        return [served for served in self.registry.models if key.may_use(served.name)]
+
+    def find(self, request: Request, name: object) -> ServedModel | None:
+        """Return the model that a request names, if its key may use that one; for None the first.
+
+        A model that the key may not use is not there for it: no answer tells it from none.
+        """
+        key: ApiKey = request.state.key
+        if name is None:
+            return next(iter(self.models(request)), None)
+        served = self._meant(name)
+        return served if served is not None and key.may_use(served.name) else None
+
+    async def listed(self, request: Request) -> list[ListedModel]:
+        """Return all models that a request's key may use, those of the caches included."""
+        key: ApiKey = request.state.key
+        found = await listed(self.registry, self.catalog)
+        return [each for each in found if key.may_use(each.name)]
+
+    def unknown(self, request: Request, name: object) -> UnknownModel:
+        """Return the error for a name that no model has which the request's key may use."""
+        return self.registry.unknown(name, [served.name for served in self.models(request)])
+
     def parse(
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
     ) -> tuple[ServedModel, body.Body]:
@@ -68,7 +100,7 @@ class Service:
         UnknownModel for a valid body.
         """
         self._note_priority(request)
-        served = self._meant(raw.get("model"))
+        served = self.find(request, raw.get("model"))
         complete = getattr(type_, "completed", None)
         strict = self.config.unknown_parameters == "refuse"
         open_ended: bool = getattr(type_, "open_ended", False)  # a dialect that grows by the month
@@ -80,7 +112,7 @@ class Service:
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)
         if served is None:
-            raise self.registry.unknown(raw["model"])
+            raise self.unknown(request, raw.get("model"))
         return served, given
 
     def _meant(self, name: object) -> ServedModel | None:
@@ -104,7 +136,9 @@ class Service:
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
     ) -> body.Body:
         """Return a body that is for no model. Raises a BadRequest."""
-        ignored = None if self.config.unknown_parameters == "refuse" else IgnoredFields()
+        strict = self.config.unknown_parameters == "refuse"
+        open_ended: bool = getattr(type_, "open_ended", False)
+        ignored = None if strict and not open_ended else IgnoredFields()
         given = body.parse(type_, raw, ignored)
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)

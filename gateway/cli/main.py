@@ -30,7 +30,7 @@ from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES, NotTaken
 from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
-from gateway.served import memory_budget
+from gateway.served import catalog_models, memory_budget
 from gateway.system import log_setup
 from gateway.system.log_setup import escaped
 from gateway.system.service_manager import ServiceManager
@@ -110,7 +110,10 @@ def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> 
         _tell(remark, config.log_format)
     keyring = Keyring.load(config.api_key, config.api_key_file)
     tls = server_context(config.ssl_certfile, config.ssl_keyfile)
-    if entries:
+    if config.catalog:
+        entries = catalog_models.without_tables(config)
+        notes, plan = [], memory_budget.plan(config, entries)
+    elif entries:
         tunings = [(entry, *tuning_profile.apply(entry.config, os.environ)) for entry in entries]
         entries = [replace(entry, config=found) for entry, found, _ in tunings]
         notes = [None if note is None else f"{each.name}: {note}" for each, _, note in tunings]

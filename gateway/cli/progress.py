@@ -70,7 +70,15 @@ class Progress:
     ) -> None:
         self._bars.stop()
 
-    def __call__(self, name: str, done: float, total: float | None, detail: str = "") -> None:
+    def __call__(
+        self,
+        name: str,
+        done: float,
+        total: float | None,
+        detail: str = "",
+        *,
+        sha256: str | None = None,
+    ) -> None:
         """Show that ``done`` of ``total`` (None: unknown) is done of what is called ``name``."""
         if name not in self._tasks:
             # What was here before took no time now.

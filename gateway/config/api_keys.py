@@ -37,7 +37,9 @@ class Keyring:
     @classmethod
     def load(cls, secret: SecretStr | None, file: Path | None) -> "Keyring":
         """The key of ``--api-key`` and those of ``--api-key-file``. Raises ConfigError."""
-        keys = [] if secret is None else [ApiKey(DEFAULT_NAME, digest(secret.get_secret_value()))]
+        keys = list[ApiKey]()
+        if secret is not None:
+            keys.append(ApiKey(DEFAULT_NAME, digest(secret.get_secret_value()), admin=True))
         if file is not None:
             keys += _read(file)
         names, digests = set[str](), dict[bytes, str]()
@@ -74,6 +76,8 @@ def digest(secret: str) -> bytes:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -~]+$")]
+ModelName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
+"""A model's name, or a pattern of such."""
 
 
 class _Table(BaseModel):
@@ -88,6 +92,8 @@ class _Table(BaseModel):
     requests_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
     tokens_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
     cache_group: Name | None = None
+    admin: bool = False
+    models: Annotated[list[ModelName], Field(min_length=1, max_length=256)] | None = None
 
 
 def _read(file: Path) -> list[ApiKey]:
@@ -123,6 +129,8 @@ def _key(table: dict[str, Any], where: str) -> ApiKey:
         given.requests_per_minute,
         given.tokens_per_minute,
         given.cache_group,
+        given.admin,
+        None if given.models is None else tuple(given.models),
     )
 
 

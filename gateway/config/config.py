@@ -82,6 +82,11 @@ class Config(EngineOptions):
         description="use what was measured as best for this model and machine, by `forge tune` or "
         "at the first load, unless it is set; off: measure nothing either",
     )
+    catalog: bool = Field(
+        False,
+        description="serve every model that `forge list` shows, by its name: loaded by the first "
+        "request for it, within --memory-budget; no request downloads anything",
+    )
     spare: bool = Field(
         True,
         description="keep a process ready, without the model, for the death of the only worker of "
@@ -313,7 +318,7 @@ class Config(EngineOptions):
             kv_unified=self.kv_unified,
             override_kv=overridden(self.override_kv),
             tensor_buffers=tensor_buffers(self.override_tensor, self.cpu_moe, self.n_cpu_moe),
-            chat_template=self._template_source(),
+            chat_template=self.template_source(),
             log_level=self.log_level,
             log_format=self.log_format,
             heartbeat_s=min(1.0, self.stuck_timeout / 5),
@@ -324,7 +329,8 @@ class Config(EngineOptions):
             name=f"'{self.model_name}'",
         )
 
-    def _template_source(self) -> str | None:
+    def template_source(self) -> str | None:
+        """Return the chat template that stands for the model's own, if one does."""
         if self.chat_template_file is not None:
             return self.chat_template_file.read_text(encoding="utf-8")
         return None if self.chat_template is None else chat_templates.named(self.chat_template)

@@ -22,7 +22,7 @@ OF_THE_SERVER = frozenset({
     "queue_timeout", "preempt", "quantum", "max_body", "max_connections", "header_timeout",
     "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "api_key", "api_key_file",
     "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page",
-    "log_level", "log_format", "log_prompts", "spare", "header_priority",
+    "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
@@ -67,6 +67,8 @@ def load(
     if tables is None or file is None:
         return obtained(validated(values, origin), values, origin, obtain), []
     server = validated(values, origin)
+    if server.catalog:
+        raise ConfigError(f"{origin['catalog']}: the models are those of the tables in {file}")
     drafts = [
         *_beside(values, origin, server),
         *_drafts(tables, values, origin, file, check_sampling),

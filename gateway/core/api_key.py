@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,14 @@ class ApiKey:
     """None: no limit."""
     cache_group: str | None = None
     """Keys of one group share what is computed of their prompts; None: this key shares nothing."""
+    admin: bool = False
+    """True: it may download and delete models, too."""
+    models: tuple[str, ...] | None = None
+    """The only models that it may use, by their own names or patterns of those; None: all."""
+
+    def may_use(self, model: str) -> bool:
+        """Tell if the model of this name is there for the key."""
+        return self.models is None or any(fnmatchcase(model, each) for each in self.models)
 
 
 ANYONE = ApiKey("", b"")

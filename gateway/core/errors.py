@@ -140,6 +140,18 @@ class PriorityNotAllowed(ForgeError):
     status, code, type = 403, "priority_not_allowed", "invalid_request_error"
 
 
+class AdminOnly(ForgeError):
+    """For keys with `admin = true`; without keys, for programs on the server's own machine."""
+
+    status, code, type = 403, "admin_only", "invalid_request_error"
+
+
+class FilesNotOwned(ForgeError):
+    """The model's files were not brought by Forge, which therefore does not delete them."""
+
+    status, code, type = 403, "files_not_owned", "invalid_request_error"
+
+
 class LoopbackOnly(ForgeError):
     """Offered to this machine alone, and the request is from another one or may be."""
 
@@ -162,6 +174,18 @@ class ModelStays(ForgeError):
     """The model is the only one, and always loaded."""
 
     status, code, type = 409, "model_stays", "invalid_request_error"
+
+
+class ModelInUse(ForgeError):
+    """The model is configured or loaded, and its files stay as long as it is."""
+
+    status, code, type = 409, "model_in_use", "invalid_request_error"
+
+
+class NameTaken(ForgeError):
+    """The name is a model's own, and can't be another name of a model."""
+
+    status, code, type = 409, "name_taken", "invalid_request_error"
 
 
 class MethodNotAllowed(ForgeError):
@@ -233,6 +257,12 @@ class NotOffered(ForgeError):
     """Another program's endpoint, for what Forge does not do."""
 
     status, code, type = 501, "not_offered", "invalid_request_error"
+
+
+class PullFailed(ForgeError):
+    """A model could not be downloaded; what came of it is kept for the next attempt."""
+
+    status, code = 502, "pull_failed"
 
 
 class DeadlineExceeded(ForgeError):

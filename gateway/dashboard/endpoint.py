@@ -84,10 +84,11 @@ class Dashboard:
             return Response(media_type=EVENTS)
         config = self._service.config
         self._live.join()
+        models = self._service.models(request)
         hello = {
-            "model": self._service.registry.first.name,
-            "models": self._service.registry.names,
-            "embedded": [each.name for each in self._service.registry.models if embedded(each)],
+            "model": models[0].name if models else "",
+            "models": [each.name for each in models],
+            "embedded": [each.name for each in models if embedded(each)],
             "rate": config.aging_rate,
             "listed": LISTED,
             "flood": from_here(request),

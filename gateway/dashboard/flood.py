@@ -34,6 +34,9 @@ class Flood:
         used up its limit, ends the burst. Raises the ForgeError that the first one met.
         """
         key: ApiKey = request.state.key
+        served = self._service.find(request, None)
+        if served is None:
+            raise self._service.unknown(request, None)
         accepted = 0
         for kind in mixed(numbers):
             job = Job(
@@ -48,11 +51,12 @@ class Flood:
                 owner=key.name,
                 weight=key.weight,
                 cache_scope=cache_scope(key),
+                model=served.name,
             )
             # A state of its own: the response is not that of any of these requests.
             alone = Request({**request.scope, "state": {"key": key}})
             try:
-                ticket = self._service.submit(alone, job, self._service.registry.first)
+                ticket = self._service.submit(alone, job, served)
             except (QueueFull, RateLimited):
                 if not accepted:
                     raise

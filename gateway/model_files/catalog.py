@@ -10,8 +10,20 @@ from gateway.config.config import EMBEDDED_MODEL, ConfigError
 from gateway.core.split_files import parts
 from gateway.model_files import gguf, url_cache
 from gateway.model_files.ggml import FILE_TYPES
-from gateway.model_files.source import Hub, Url, choose, parse, quantisation, variants
+from gateway.model_files.source import (
+    REPOSITORY,
+    BadSource,
+    Hub,
+    Url,
+    choose,
+    parse,
+    quantisation,
+    variants,
+)
 from gateway.system import paths
+
+MAX_NAME = 1024
+"""Characters of a name that is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +70,21 @@ def embedded() -> Iterator[CatalogEntry]:
 def hub() -> Iterator[CatalogEntry]:
     """The models of the hub's cache: of each repository the newest state that is there."""
     for repository, snapshot in snapshots():
-        files = {
-            str(path.relative_to(snapshot)): path.stat().st_size
-            for path in snapshot.rglob("*.gguf")
-            if path.exists()
-        }
-        there = variants(files)
-        quants = [one.quant for one in there]
-        for one in there:
-            unique = one.quant is not None and quants.count(one.quant) == 1
-            name = f"hf:{repository}:{one.quant if unique else one.files[0]}"
-            yield _entry(name, tuple(snapshot / file for file in one.files), "hub")
+        yield from _in_snapshot(repository, snapshot)
+
+
+def _in_snapshot(repository: str, snapshot: Path) -> Iterator[CatalogEntry]:
+    files = {
+        str(path.relative_to(snapshot)): path.stat().st_size
+        for path in snapshot.rglob("*.gguf")
+        if path.exists()
+    }
+    there = variants(files)
+    quants = [one.quant for one in there]
+    for one in there:
+        unique = one.quant is not None and quants.count(one.quant) == 1
+        name = f"hf:{repository}:{one.quant if unique else one.files[0]}"
+        yield _entry(name, tuple(snapshot / file for file in one.files), "hub")
 
 
 def hub_cache() -> Path:
@@ -83,10 +99,15 @@ def hub_cache() -> Path:
 def snapshots() -> Iterator[tuple[str, Path]]:
     """Repositories in the hub's cache, and the folder of what was got last."""
     for folder in sorted(hub_cache().glob("models--*")):
-        states = [path for path in folder.glob("snapshots/*") if path.is_dir()]
-        if states:
-            name = folder.name.removeprefix("models--").replace("--", "/", 1)
-            yield name, max(states, key=lambda path: path.stat().st_mtime)
+        snapshot = _newest(folder)
+        if snapshot is not None:
+            yield folder.name.removeprefix("models--").replace("--", "/", 1), snapshot
+
+
+def _newest(folder: Path) -> Path | None:
+    """The folder of what was got last of a repository."""
+    states = [path for path in folder.glob("snapshots/*") if path.is_dir()]
+    return max(states, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def unfinished() -> list[Path]:
@@ -150,6 +171,50 @@ def _of_hub(text: str, source: Hub) -> CatalogEntry:
                 chosen = choose(files, source)
                 return _entry(text, tuple(snapshot / file for file in chosen.files), "hub")
     raise ConfigError(f"{text} is not here; forge pull {text} gets it")
+
+
+def named(name: str) -> CatalogEntry | None:
+    """The model that ``forge list`` shows by this name, found without a look at the others.
+
+    ``hf:ORG/REPO`` is the one that ``forge pull`` would take of the repository's. The name may come
+    from a client: nothing outside of the caches is found, whatever it is.
+    """
+    if len(name) > MAX_NAME:
+        return None
+    try:
+        return next((each for each in _beside(name) if each.name == name), None) or _default(name)
+    except (OSError, ValueError, RuntimeError):  # a NUL in it, no home, a file that goes just now
+        return None
+
+
+def _beside(name: str) -> Iterable[CatalogEntry]:
+    """The models in the folder of the one that may have this name."""
+    if name == EMBEDDED_MODEL.stem:
+        return embedded()
+    if name.startswith("hf:"):
+        return _of_repository(name.removeprefix("hf:").partition(":")[0])
+    path = Path(name)
+    inside = path.is_relative_to(url_cache.cache()) and ".." not in path.parts
+    return _in_folder(path.parent, "web") if inside else ()
+
+
+def _of_repository(repository: str) -> Iterable[CatalogEntry]:
+    if not REPOSITORY.fullmatch(repository):
+        return ()
+    snapshot = _newest(hub_cache() / f"models--{repository.replace('/', '--')}")
+    return () if snapshot is None else _in_snapshot(repository, snapshot)
+
+
+def _default(name: str) -> CatalogEntry | None:
+    repository = name.removeprefix("hf:")
+    if not name.startswith("hf:") or ":" in repository:
+        return None
+    there = {str(each.path): each for each in _of_repository(repository)}
+    try:
+        chosen = choose({path: each.size for path, each in there.items()}, Hub(repository, None))
+    except BadSource:
+        return None
+    return there.get(chosen.files[0])
 
 
 def _home(path: Path) -> str:

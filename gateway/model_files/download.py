@@ -231,14 +231,17 @@ class _Download:
 
     def _take(self, response: httpx2.Response) -> None:
         have = self._have()
-        self._tell(self._wanted.name, have, self._said.size)
+        self._told(have)
         for chunk in response.iter_raw():
             if have == 0 and not chunk.startswith(MAGIC[: len(chunk)]):
                 raise FetchFailed(f"{self._wanted.name}: what comes is not a GGUF file")
             self._stream.write(chunk)
             self._stream.flush()
             have += len(chunk)
-            self._tell(self._wanted.name, have, self._said.size)
+            self._told(have)
+
+    def _told(self, have: int) -> None:
+        self._tell(self._wanted.name, have, self._said.size, sha256=self._said.sha256)
 
     def _throw_away(self) -> None:
         self._part.unlink()

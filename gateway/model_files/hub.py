@@ -22,6 +22,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from gateway.model_files import ownership
 from gateway.model_files.download import (
     FetchFailed,
     FileToFetch,
@@ -68,6 +69,7 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProg
     known = try_to_load_from_cache(repository, name, revision=info.sha)
     if isinstance(known, str):
         return Path(known)
+    theirs = sibling.lfs is None or (blobs(repository) / sibling.lfs.sha256).exists()
     if sibling.lfs is not None and sibling.lfs.size <= MOST_OVER_HTTP:
         blob = blobs(repository) / sibling.lfs.sha256
         wanted = FileToFetch(
@@ -82,7 +84,10 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProg
             # By this end of its name the hub's own tools know what is unfinished.
             fetch(http, wanted, blob.with_name(f"{blob.name}.forge.incomplete"), tell)
     # The bytes are there; what is left is their name in the cache.
-    return Path(hf_hub_download(repository, name, revision=REVISION))
+    path = Path(hf_hub_download(repository, name, revision=REVISION))
+    if not theirs:
+        ownership.claim(path)
+    return path
 
 
 def blobs(repository: str) -> Path:

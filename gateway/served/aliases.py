@@ -21,6 +21,10 @@ class Aliases:
         self._plain = {alias: name for alias, name in reversed(pairs) if not is_pattern(alias)}
         self._patterns = [(alias, name) for alias, name in pairs if is_pattern(alias)]
 
+    def exact(self, asked: str) -> str | None:
+        """Return the model's own name for a plain alias; None if no model has it."""
+        return self._plain.get(asked)
+
     def find(self, asked: str) -> str | None:
         """Return the model's own name for another; None if no model has that."""
         if asked in self._plain:

@@ -53,6 +53,12 @@ class AlwaysLoaded:
     async def needed(self, name: str, owner: str = "") -> AsyncIterator[None]:
         yield
 
+    def expires_s(self, name: str) -> float | None:
+        return None
+
+    def need(self, name: str) -> int | None:
+        return None
+
     async def load(self, name: str, owner: str = "") -> None:
         """Raises Unavailable while no worker is ready."""
         if not self._pool.ready():

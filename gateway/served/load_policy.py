@@ -53,6 +53,8 @@ class Decision:
     """Loads and unloads to begin now. Models in no list go on as they are."""
 
     load: list[str] = field(default_factory=list)
+    measure: list[str] = field(default_factory=list)
+    """Models that are wanted, and whose need of memory must be known first."""
     unload: list[tuple[str, Reason]] = field(default_factory=list)
     yields: set[str] = field(default_factory=set)
     """Models that give no more slots."""
@@ -67,8 +69,10 @@ class Decision:
 class _Model:
     """State of one model."""
 
-    def __init__(self, need: int, keep_alive_ns: int | None) -> None:
-        self.need = need
+    def __init__(self, need: int | None, keep_alive_ns: int | None) -> None:
+        self.need = need or 0
+        self.measured: bool | None = need is not None
+        """None: it is being measured."""
         self.keep_alive_ns = keep_alive_ns
         self.state: State = "unloaded"
         self.leaves = False
@@ -108,12 +112,24 @@ class LoadPolicy:
         One that needs more than the ``budget`` is loaded alone.
         """
         self._budget = budget
-        self._models = {
-            name: _Model(min(need, budget), keep) for name, (need, keep) in models.items()
-        }
+        self._models = dict[str, _Model]()
+        for name, (need, keep) in models.items():
+            self.add(name, need, keep)
+
+    def add(self, name: str, need: int | None, keep_alive_ns: int | None) -> None:
+        """Take one model more; ``need`` None: unknown until :meth:`measured`."""
+        known = None if need is None else min(need, self._budget)
+        self._models[name] = _Model(known, keep_alive_ns)
+
+    def remove(self, name: str) -> None:
+        """Forget a model that is not loaded."""
+        assert self._models[name].takes == 0, "it takes memory"
+        del self._models[name]
 
     def state(self, name: str) -> State:
-        return self._models[name].state
+        """Return the state of a model; one that was removed is not loaded."""
+        model = self._models.get(name)
+        return "unloaded" if model is None else model.state
 
     def due_ns(self, name: str) -> int | None:
         """Return when a loaded model is unloaded if it has no work; None: when others need room."""
@@ -125,6 +141,11 @@ class LoadPolicy:
         return model.retry_ns if model.state == "failed" else None
 
     # ------------------------------------------------------------------ what happened
+
+    def measured(self, name: str, need: int) -> None:
+        """Record the need of a model in bytes; it may be loaded from now on."""
+        model = self._models[name]
+        model.need, model.measured = min(need, self._budget), True
 
     def loaded(self, name: str, now_ns: int) -> None:
         """Record that a load has succeeded."""
@@ -138,6 +159,7 @@ class LoadPolicy:
         """Record that a load has failed, and left nothing behind."""
         model = self._models[name]
         model.state = "failed"
+        model.measured = bool(model.measured)
         model.leaves = False
         model.leases.clear()
         model.retry_ns = now_ns + min(RETRY_FIRST_NS << model.failures, RETRY_MAX_NS)
@@ -153,9 +175,11 @@ class LoadPolicy:
     def used(self, name: str, owner: str, now_ns: int, keep_ns: int | None) -> None:
         """Record that a request of ``owner`` has ended, which wants the model kept for ``keep_ns``.
 
-        None: for the model's own keep_alive, which is the most that a request can ask for.
+        None: for the model's own keep_alive, which is the most that a request can ask for. The use
+        may have begun and ended between two looks.
         """
         model = self._models[name]
+        model.used_ns = max(model.used_ns, now_ns)
         if model.keep_alive_ns is not None:
             kept = model.keep_alive_ns if keep_ns is None else min(keep_ns, model.keep_alive_ns)
             model.leases[owner] = now_ns + kept
@@ -231,7 +255,10 @@ class LoadPolicy:
                 continue
             if model.state == "failed" and now_ns < model.retry_ns:
                 decision.wake(model.retry_ns)
-            else:
+            elif model.measured is False:
+                model.measured = None
+                decision.measure.append(name)
+            elif model.measured:
                 found.append((first, name))
         return [name for _, name in sorted(found)]
 

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from gateway.config.config import ConfigError
 from gateway.core.clock import NANO
@@ -15,53 +15,13 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
 from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
 from gateway.served.protocols import LoadObserver
-from gateway.served.swappable_pool import SwappablePool
+from gateway.served.resident import KeptModel, LoadNeed, Resident
 from gateway.served.worker_notes import tell
 
 log = logging.getLogger("forge.models")
 
 MOST_VISITORS = 64
 """Most requests that may wait for a model outside of its queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A model that is loaded and unloaded."""
-
-    name: str
-    need: int
-    """Bytes that it takes."""
-    keep_alive_s: float | None
-    """How long it stays without work; None: until another model needs its memory."""
-    pool: SwappablePool
-    check: Callable[[], None] = lambda: None
-    """Raises :class:`ConfigError` if there is too little memory for it now."""
-
-
-class _Kept:
-    """Tasks and waiting requests of one model."""
-
-    def __init__(self, resident: Resident, dispatcher: Dispatcher) -> None:
-        self.resident = resident
-        self.pool = resident.pool
-        self.dispatcher = dispatcher
-        self.visitors: dict[asyncio.Future[None], int] = {}
-        """Waits for it outside of its queue, each with the key of its place among the queued."""
-        self.visits = 0
-        """How many former visitors use it now."""
-        self.farewells: list[asyncio.Future[None]] = []
-        """Waits for it to be unloaded."""
-        self.task: asyncio.Task[None] | None = None
-        """Loads or unloads it."""
-
-    def facts(self) -> Facts:
-        keys = [*self.visitors.values()]
-        first = self.dispatcher.stats.first_key()
-        if first is not None:
-            keys.append(first)
-        # A cancelled request has no slot any more, but its worker may still compute.
-        running = self.dispatcher.stats.running() > 0 or self.visits > 0 or self.pool.busy
-        return Facts(min(keys, default=None), running, self.dispatcher.stats.paused() > 0)
 
 
 class ModelLoader:
@@ -86,23 +46,32 @@ class ModelLoader:
         self._observer = observer
         self._queue_timeout = queue_timeout
         self._residents = {resident.name: resident for resident in residents}
-        keeps = {
-            each.name: None if each.keep_alive_s is None else round(each.keep_alive_s * NANO)
-            for each in residents
-        }
-        self._policy = LoadPolicy(
-            budget, {each.name: (each.need, keeps[each.name]) for each in residents}
-        )
-        self._kept: dict[str, _Kept] = {}
+        self._policy = LoadPolicy(budget, {})
+        self._kept: dict[str, KeptModel] = {}
         self._news = asyncio.Event()
         self._bug: BaseException | None = None
 
     def begin(self, dispatchers: Mapping[str, Dispatcher]) -> None:
         """Take the dispatcher of each model; they are made later, with :meth:`poke`."""
-        self._kept = {
-            name: _Kept(self._residents[name], dispatcher)
-            for name, dispatcher in dispatchers.items()
-        }
+        for name, dispatcher in dispatchers.items():
+            self.add(self._residents[name], dispatcher)
+
+    def add(self, resident: Resident, dispatcher: Dispatcher) -> None:
+        """Take one model more, whenever it comes."""
+        self._policy.add(resident.name, resident.known_need, resident.keep_alive_ns)
+        resident.pool.listen(dispatcher)
+        self._kept[resident.name] = KeptModel(resident, dispatcher)
+
+    def remove(self, name: str) -> bool:
+        """Forget a model; False if it is loaded, or a request waits for it or for its end."""
+        kept = self._kept[name]
+        idle = kept.facts() == Facts() and not kept.farewells
+        busy = kept.task is not None and not kept.task.done()
+        if not idle or busy or self.state(name) not in ("unloaded", "failed"):
+            return False
+        self._policy.remove(name)
+        del self._kept[name]
+        return True
 
     def poke(self) -> None:
         """Decide again soon: a queue or a slot has changed."""
@@ -134,20 +103,26 @@ class ModelLoader:
         facts = {name: kept.facts() for name, kept in self._kept.items()}
         decision = self._policy.decide(self._clock_ns(), facts)
         for name, kept in self._kept.items():
-            if name in decision.yields:
+            kept.yields = name in decision.yields
+            if kept.yields:
                 kept.dispatcher.hold()
             else:
                 kept.dispatcher.release()
+                if self.state(name) == "loaded":
+                    kept.let_in()
         for name, reason in decision.unload:
             kept = self._kept[name]
             pool = kept.pool.detach()
             self._begin(kept, self._unload(kept, pool, reason))
+        for name in decision.measure:
+            kept = self._kept[name]
+            self._begin(kept, self._measure(kept))
         for name in decision.load:
             kept = self._kept[name]
             self._begin(kept, self._load(kept))
         return decision.wake_ns
 
-    def _begin(self, kept: _Kept, work: Coroutine[None, None, None]) -> None:
+    def _begin(self, kept: KeptModel, work: Coroutine[None, None, None]) -> None:
         kept.task = asyncio.create_task(work)
         kept.task.add_done_callback(self._ended)
 
@@ -157,12 +132,26 @@ class ModelLoader:
             self._bug = task.exception()
             self.poke()
 
-    async def _load(self, kept: _Kept) -> None:
+    async def _measure(self, kept: KeptModel) -> None:
+        name, measure = kept.resident.name, kept.resident.need
+        assert not isinstance(measure, LoadNeed), "it is known"
+        try:
+            need = await asyncio.to_thread(measure)
+        except (ConfigError, OSError) as error:
+            self._failed(kept, f"the model '{name}' can't be loaded: {error}")
+            return
+        kept.resident = replace(kept.resident, need=need)
+        self._policy.measured(name, need.bytes)
+        self.poke()
+
+    async def _load(self, kept: KeptModel) -> None:
         name, began_ns = kept.resident.name, self._clock_ns()
         known = kept.pool.model is not None
         kept.pool.failure = None
+        need = kept.resident.need
+        assert isinstance(need, LoadNeed), "it was measured"
         try:
-            kept.resident.check()
+            need.check()
             await kept.pool.load()
         except (PoolFailed, ConfigError) as error:
             self._failed(kept, f"the model '{name}' can't be loaded: {error}")
@@ -173,14 +162,10 @@ class ModelLoader:
         log.info("model %s: loaded in %.2f s", name, (now_ns - began_ns) / NANO)
         if not known:
             tell(name, kept.pool.model)
-        for visitor in kept.visitors:
-            if not visitor.done():
-                visitor.set_result(None)
-                kept.visits += 1
-        kept.visitors.clear()
+        kept.let_in()
         self.poke()
 
-    def _failed(self, kept: _Kept, reason: str) -> None:
+    def _failed(self, kept: KeptModel, reason: str) -> None:
         """Fail the requests that wait for this model; it is tried again after a pause."""
         name = kept.resident.name
         log.error("%s", reason)
@@ -191,41 +176,33 @@ class ModelLoader:
         kept.pool.failure = reason
         asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept, reason)
         kept.dispatcher.abandon(reason, retry_after=max(1, math.ceil(pause_s)))
-        for visitor in kept.visitors:
-            if not visitor.done():
-                visitor.set_exception(Unavailable(reason, retry_after=max(1, math.ceil(pause_s))))
-        kept.visitors.clear()
-        self._tell_gone(kept)
+        kept.turn_away(Unavailable(reason, retry_after=max(1, math.ceil(pause_s))))
+        kept.tell_gone()
         self.poke()
 
-    def _forget_failure(self, kept: _Kept, reason: str) -> None:
+    def _forget_failure(self, kept: KeptModel, reason: str) -> None:
         """Let new requests wait for another try."""
         if kept.pool.failure == reason:
             kept.pool.failure = None
 
-    async def _unload(self, kept: _Kept, pool: Pool | None, reason: Reason) -> None:
+    async def _unload(self, kept: KeptModel, pool: Pool | None, reason: Reason) -> None:
         name = kept.resident.name
         if pool is not None:
             await pool.stop()
         self._policy.unloaded(name)
         self._observer.unloaded(name, reason)
         log.info("model %s: unloaded (%s)", name, reason)
-        self._tell_gone(kept)
+        kept.tell_gone()
         self.poke()
-
-    def _tell_gone(self, kept: _Kept) -> None:
-        for farewell in kept.farewells:
-            if not farewell.done():
-                farewell.set_result(None)
-        kept.farewells.clear()
 
     # ------------------------------------------------------------------ use of a model
 
     def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
         """Note the end of a request, which wants the model kept for so long; None: as usual."""
         keep_ns = None if keep_alive_s is None else round(keep_alive_s * NANO)
-        self._policy.used(name, owner, self._clock_ns(), keep_ns)
-        self.poke()
+        if name in self._kept:  # it may have been removed
+            self._policy.used(name, owner, self._clock_ns(), keep_ns)
+            self.poke()
 
     @contextlib.asynccontextmanager
     async def needed(self, name: str, owner: str = "") -> AsyncIterator[None]:
@@ -242,8 +219,8 @@ class ModelLoader:
             kept.visits -= 1
             self.used(name, owner, None)
 
-    async def _visit(self, kept: _Kept) -> None:
-        if self.state(kept.resident.name) == "loaded":
+    async def _visit(self, kept: KeptModel) -> None:
+        if self.state(kept.resident.name) == "loaded" and not kept.yields:
             kept.visits += 1
             return
         if kept.pool.failure is not None:
@@ -265,6 +242,15 @@ class ModelLoader:
                 raise DeadlineExceeded("the model was not loaded in time") from None
             raise
 
+    def expires_s(self, name: str) -> float | None:
+        """Return the seconds until a model is unloaded if no work comes; None: never."""
+        due_ns = self._policy.due_ns(name)
+        return None if due_ns is None else max(0, due_ns - self._clock_ns()) / NANO
+
+    def need(self, name: str) -> int | None:
+        """Return the bytes that a model takes; None while they are not known."""
+        return self._kept[name].resident.known_need
+
     async def load(self, name: str, owner: str = "") -> None:
         """Return when the model is loaded. Raises as :meth:`needed`."""
         self._kept[name].pool.failure = None
@@ -284,8 +270,6 @@ class ModelLoader:
 
     async def start(self, preload: Sequence[str]) -> None:
         """Load some models; one that can't be loaded is logged, and the others are served."""
-        for kept in self._kept.values():
-            await kept.pool.start(kept.dispatcher)
         tried = await asyncio.gather(*map(self.load, preload), return_exceptions=True)
         for result in tried:
             if isinstance(result, BaseException) and not isinstance(result, ForgeError):

@@ -48,8 +48,13 @@ def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
     That is :class:`NotNow` where the budget is the memory that is free now.
     """
     budget = _budget(server, entries)
+    shares = list[MemoryShare]()
     with MemoryProbe() as probe:
-        shares = [_share(server, entry, budget, probe) for entry in entries]
+        for entry in entries:
+            try:
+                shares.append(_share(server, entry, budget, probe))
+            except ConfigError as error:
+                raise type(error)(f"models.{entry.name}: {error}") from error
     preloaded = GATEWAY + sum(share.need for share in shares if share.entry.preload)
     if preloaded > budget and not server.force:
         raise _too_little(server)(
@@ -59,11 +64,22 @@ def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
     return MemoryBudget(shares, budget - GATEWAY)
 
 
+def share(server: Config, entry: ModelEntry, budget: int) -> MemoryShare:
+    """Return what one model takes of a budget that :func:`plan` made.
+
+    Raises :class:`ConfigError` if it can never be loaded.
+    """
+    with MemoryProbe() as probe:
+        return _share(server, entry, budget + GATEWAY, probe)
+
+
 def _budget(server: Config, entries: Sequence[ModelEntry]) -> int:
     """Bytes for all of the server."""
     if server.memory_budget != "auto":
         return server.memory_budget * MIB
     free = host.memory_available() or host.total_memory()
+    if server.catalog:  # how many there will be is unknown: each counts its own
+        return free
     return max(0, free - sum(entry.config.cache_bytes() for entry in entries))
 
 
@@ -83,5 +99,6 @@ def _share(server: Config, entry: ModelEntry, budget: int, probe: MemoryProbe) -
     if not (config.force or unknown):
         reason = memory_fit.refusal(wanted, budget, "are the memory budget")
         if reason is not None:
-            raise _too_little(server)(f"models.{entry.name}: {reason}")
-    return MemoryShare(entry, need.total - GATEWAY, memory_fit.figures(need))
+            raise _too_little(server)(reason)
+    saved = config.cache_bytes() if server.catalog else 0
+    return MemoryShare(entry, need.total - GATEWAY + saved, memory_fit.figures(need))

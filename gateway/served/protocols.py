@@ -59,6 +59,14 @@ class Loader(Protocol):
         """Keep a model loaded inside the context. Raises a ForgeError if it can't be loaded."""
         ...
 
+    def expires_s(self, name: str) -> float | None:
+        """Return the seconds until a model is unloaded if no work comes; None: never."""
+        ...
+
+    def need(self, name: str) -> int | None:
+        """Return the bytes that a model takes; None while they are not known."""
+        ...
+
     async def load(self, name: str, owner: str = "") -> None:
         """Return when the model is loaded. Raises a ForgeError."""
         ...

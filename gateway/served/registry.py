@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.core.errors import UnknownModel
 from gateway.dispatch.queue import Entry
@@ -10,56 +10,97 @@ from gateway.dispatch.sequence import Sequence as Generation
 from gateway.pool import WorkerStatus
 from gateway.pool.held_files import FileState
 from gateway.served.aliases import Aliases
+from gateway.served.copied_names import CopiedNames
 from gateway.served.load_policy import State
 from gateway.served.served_model import ServedModel
+
+MOST_NAMED = 20
+"""Models that an error names."""
+MOST_TOLD = 200
+"""Characters of an unknown name that an error repeats."""
 
 
 class ModelRegistry:
     """Hold one model at least; the first serves requests that name none."""
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        copies: CopiedNames | None = None,
+        further: Callable[[str], ServedModel | None] = lambda name: None,
+    ) -> None:
+        """``models``: those that are configured.
+
+        ``further`` finds others by their names, which are :meth:`added <add>` once they are served.
+        """
+        self.configured = tuple(models)
         self.models = list(models)
+        self.copies = CopiedNames(None) if copies is None else copies
+        self._further = further
         self._by_name = {model.name: model for model in models}
         self._aliases = Aliases({model.name: model.aliases for model in models})
+
+    def add(self, model: ServedModel) -> None:
+        """Take a model that is not configured."""
+        self.models.append(model)
+
+    def remove(self, model: ServedModel) -> None:
+        """Forget one that was added."""
+        self.models.remove(model)
 
     @property
     def first(self) -> ServedModel:
         return self.models[0]
 
     def get(self, name: object) -> ServedModel | None:
-        """Return the model of that name or alias, the first for None; None for any other value."""
+        """Return the model of that name or alias, the first for None; None for any other value.
+
+        Own names come first, then those of tables, copied ones, patterns, and names of the caches.
+        """
         if name is None:
             return self.first
         if not isinstance(name, str):
             return None
-        return self._by_name.get(name) or self._by_name.get(self._aliases.find(name) or "")
+        found = self._by_name.get(name) or self._by_name.get(self._aliases.exact(name) or "")
+        if found is not None:
+            return found
+        own = self.copies.find(name) or self._aliases.find(name) or name
+        return self._by_name.get(own) or self._further(own)
+
+    def configured_aliases(self, name: str) -> list[str]:
+        """Return the other names of a model that its table has, patterns apart."""
+        return [alias for alias in self._aliases.plain(name) if alias not in self._by_name]
 
     def plain_aliases(self, name: str) -> list[str]:
         """Return the other names of a model that are no patterns and no model's own."""
-        return [alias for alias in self._aliases.plain(name) if alias not in self._by_name]
+        copied = (
+            each
+            for each in self.copies.of(name)
+            if each not in self._by_name and self._aliases.exact(each) is None
+        )
+        return sorted({*self.configured_aliases(name), *copied})
 
-    def find(self, name: str) -> ServedModel:
-        """Return the model ``name``. Raises :class:`UnknownModel`."""
-        model = self.get(name)
-        if model is None:
-            raise self.unknown(name)
-        return model
-
-    def unknown(self, name: str) -> UnknownModel:
-        """Return the error for a model that this server does not have."""
-        names = ", ".join(f"'{each}'" for each in self._by_name)
+    def unknown(self, name: object, there: Sequence[str]) -> UnknownModel:
+        """Return the error for a model that is not there; ``there``: names of those that are."""
+        if not there:
+            text = "this API key may use no model of that name; GET /v1/models lists those it may"
+            return UnknownModel(text, param="model")
+        asked = str(name) if len(str(name)) <= MOST_TOLD else f"{str(name)[:MOST_TOLD]}..."
+        names = ", ".join(f"'{each}'" for each in there[:MOST_NAMED])
+        more = f" and {len(there) - MOST_NAMED} more" if len(there) > MOST_NAMED else ""
         return UnknownModel(
-            f"the model '{name}' does not exist; this server has {names}", param="model"
+            f"the model '{asked}' does not exist; this server has {names}{more}", param="model"
         )
 
-    def states(self) -> dict[str, State]:
-        """Return the load state of each model, by name."""
-        return {model.name: model.state for model in self.models}
+    def states(self) -> list[tuple[str, State]]:
+        """Return the name and the load state of each model."""
+        return [(model.name, model.state) for model in self.models]
 
-    def file_states(self) -> dict[str, FileState]:
-        """Return what became of the file of each model since it was loaded, by name."""
-        states: dict[str, FileState] = dict.fromkeys(self._by_name, "same")
-        return states | {model.name: status.model_file for model, status in self.workers()}
+    def file_states(self) -> list[tuple[str, FileState]]:
+        """Return the name of each model, and what became of its file since it was loaded."""
+        states: dict[str, FileState] = dict.fromkeys(self.names, "same")
+        states |= {model.name: status.model_file for model, status in self.workers()}
+        return list(states.items())
 
     def restarts(self) -> int:
         """Worker processes started in the place of others."""
@@ -73,7 +114,7 @@ class ModelRegistry:
     @property
     def names(self) -> list[str]:
         """Names by which clients ask for the models."""
-        return list(self._by_name)
+        return [model.name for model in self.models]
 
     # ------------------------------------------------------------------ sequences
 

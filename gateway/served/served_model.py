@@ -21,6 +21,14 @@ INSTRUCTING = ("system", "developer")
 """Roles of messages in whose presence the model's own system prompt is not wanted."""
 
 
+SAME = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+}
+"""Names that dialects have for a default's field."""
+
+
 class ServedModel:
     """A model with its own queue, dispatcher and pool: models share no slots."""
 
@@ -33,8 +41,8 @@ class ServedModel:
         self.pool = pool
         self._loader = loader
         self.preload = entry.preload
-        self._system = entry.system
-        self._sampling = entry.sampling
+        self.system = entry.system
+        self.sampling = entry.sampling
         self.aliases = entry.aliases
 
     @property
@@ -46,6 +54,16 @@ class ServedModel:
     def on_demand(self) -> bool:
         """Return whether a request may wait for it to be loaded."""
         return self._loader.on_demand
+
+    @property
+    def expires_s(self) -> float | None:
+        """Seconds until it is unloaded if no work comes; None: never."""
+        return self._loader.expires_s(self.name)
+
+    @property
+    def need(self) -> int | None:
+        """Bytes of memory that it takes while it is loaded, where they are known."""
+        return self._loader.need(self.name)
 
     @property
     def restarts(self) -> int:
@@ -81,16 +99,15 @@ class ServedModel:
 
     def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
         """A request's body with this model's defaults for what it does not say."""
-        if not self._sampling:
+        if not self.sampling:
             return raw
         said = {name for name, value in raw.items() if value is not None}
-        if "max_completion_tokens" in said:
-            said.add("max_tokens")  # two names for one thing
-        return raw | {name: value for name, value in self._sampling.items() if name not in said}
+        said |= {ours for theirs, ours in SAME.items() if theirs in said}
+        return raw | {name: value for name, value in self.sampling.items() if name not in said}
 
     def instructed(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
         """Conversations without a system message begin with the model's own."""
-        if self._system is None:
+        if self.system is None:
             return prompts
         return tuple(
             self.with_system(prompt) if isinstance(prompt, Chat) else prompt for prompt in prompts
@@ -123,11 +140,11 @@ class ServedModel:
 
     def with_system(self, chat: Chat) -> Chat:
         """One conversation, likewise."""
-        if self._system is None or any(
+        if self.system is None or any(
             message.get("role") in INSTRUCTING for message in chat.messages
         ):
             return chat
-        first = {"role": "system", "content": self._system}
+        first = {"role": "system", "content": self.system}
         return msgspec.structs.replace(chat, messages=[first, *chat.messages])
 
 

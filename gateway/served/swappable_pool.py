@@ -33,13 +33,17 @@ class SwappablePool:
         # From one load to the next unload.
         self._pool: Pool | None = None
 
-    async def start(self, listener: Listener) -> None:
+    def listen(self, listener: Listener) -> None:
         """Keep the listener for :meth:`load`, which starts the workers."""
         self._listener = listener
 
+    async def start(self, listener: Listener) -> None:
+        """Start nothing: see :meth:`load`."""
+        self.listen(listener)
+
     async def load(self) -> None:
         """Return when a worker is ready. Raises PoolFailed, and leaves nothing behind then."""
-        assert self._listener is not None, "start() comes first"
+        assert self._listener is not None, "listen() comes first"
         assert self._pool is None, "it is there"
         pool = self._pool = self._make()
         if self._draining:

@@ -47,7 +47,7 @@ def _operation(title: str, operation: Object, common: set[tuple[str, str]]) -> s
             lines.append(f"| {where} | `{parameter['name']}`: {_cell(parameter['description'])} |")
     for media, content in operation.get("requestBody", {}).get("content", {}).items():
         lines.append(f"| Body | {_type(content['schema'])}, `{media}` |")
-    for media, content in operation["responses"]["200"].get("content", {}).items():
+    for media, content in operation["responses"].get("200", {}).get("content", {}).items():
         lines.append(f"| Answer | {_answer(content['schema'])}, `{media}` |")
     own = [each for each in _errors(operation) if each not in common]
     if own:

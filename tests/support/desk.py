@@ -11,7 +11,7 @@ from gateway.dispatch.ticket import Ticket
 from gateway.served.always_loaded import AlwaysLoaded
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
-from gateway.telemetry.metrics.models import Loads
+from gateway.telemetry.metrics.models import Loads, ModelLabels
 from gateway.telemetry.metrics.registry import Registry as MetricRegistry
 from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
 
@@ -29,7 +29,7 @@ class Desk:
             self.pool, rate, self.clock, self.ends, meter=lambda job: self._hear
         )
         self.pool.attach(self.dispatcher)
-        loads = Loads(MetricRegistry(), ["m"])
+        loads = Loads(MetricRegistry(), ModelLabels(["m"]))
         self.loader = AlwaysLoaded("m", self.pool, self.clock, loads)
         entry = ModelEntry(Config(alias="m"))
         self.registry = ModelRegistry([ServedModel(entry, self.dispatcher, self.pool, self.loader)])

@@ -24,6 +24,10 @@ def settle(path: str, body: dict[str, Any]) -> None:
         _keep_one(body, "reasoning_effort", "think", "enable_thinking", "thinking", "reasoning")
     if path == COMPLETIONS.path:
         _settle_completion(body)
+    if path in ("/api/show", "/api/pull", "/api/delete"):  # one of two names must be there
+        body["model"] = ALIAS
+    if path == "/api/copy":  # nothing is to be kept
+        body.update(source="nothing", destination="copied")
     if path.startswith(RESPONSES.path):
         _settle_response(body)
     if path.endswith(("rerank", "reranking", "score")):

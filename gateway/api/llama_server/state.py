@@ -120,7 +120,7 @@ class LlamaState:
 
         A model that was never loaded is loaded first.
         """
-        served = self._served(read_query(request, PropsQuery).model)
+        served = self._served(request, read_query(request, PropsQuery).model)
         if served.pool.model is None:
             await unless_hung_up(request.receive, served.ask(Detokenize([])))
         return json_response(self._props(served))
@@ -128,7 +128,7 @@ class LlamaState:
     async def slots(self, request: Request) -> Response:
         """Return the slots of a model's workers: what goes on in them, without any text."""
         query = read_query(request, SlotsQuery)
-        found = slots(self._served(query.model))
+        found = slots(self._served(request, query.model))
         if query.fail_on_no_slot and all(slot["is_processing"] for slot in found):
             raise Unavailable("no slot is free", retry_after=1)
         return json_response(found)
@@ -155,9 +155,11 @@ class LlamaState:
         """Refuse to change the scales of adapters."""
         raise NotOffered("adapters are not served")
 
-    def _served(self, name: str | None) -> ServedModel:
-        registry = self._service.registry
-        return registry.first if name is None else registry.find(name)
+    def _served(self, request: Request, name: str | None) -> ServedModel:
+        served = self._service.find(request, name)
+        if served is None:
+            raise self._service.unknown(request, name)
+        return served
 
     def _props(self, served: ServedModel) -> Props:
         model, config, usual = served.pool.model, served.config, _usual(served)

@@ -61,16 +61,21 @@ def own_name(asked: str, models: NamedModels) -> str:
     """
     if len(asked) > MAX_NAME:
         return asked
-    spellings = list(dict.fromkeys(_spellings(asked)))
+    likely = list(dict.fromkeys(spellings(asked)))
     known = [each for name in models.names for each in (name, *models.plain_aliases(name))]
-    for spelling in spellings:
+    for spelling in likely:
         if spelling in known:
             return spelling
-    for spelling in spellings:
+    for spelling in likely:
         alike = [each for each in known if each.casefold() == spelling.casefold()]
         if len(alike) == 1:
             return alike[0]
-    return next((each for each in spellings if models.get(each) is not None), asked)
+    return next((each for each in likely if models.get(each) is not None), asked)
+
+
+def plain(asked: str) -> str:
+    """Return a name without the tag that it has anyway."""
+    return asked.removesuffix(f":{LATEST}")
 
 
 def source(asked: str) -> str:
@@ -78,22 +83,22 @@ def source(asked: str) -> str:
 
     Other names stay as they are.
     """
-    return next((each for each in _spellings(asked) if each.startswith("hf:")), asked)
+    return next((each for each in spellings(asked) if each.startswith("hf:")), asked)
 
 
-def _spellings(asked: str) -> Iterator[str]:
+def spellings(asked: str) -> Iterator[str]:
     """Yield the names that Forge may have for what Ollama calls ``asked``, the likeliest first."""
     yield asked
-    plain = asked.removesuffix(f":{LATEST}")
-    yield plain
-    host, _, rest = re.sub(r"\Ahttps?://", "", plain).partition("/")
+    short = plain(asked)
+    yield short
+    host, _, rest = re.sub(r"\Ahttps?://", "", short).partition("/")
     if host.lower() in HUB_HOSTS:
         yield f"hf:{_quantised(rest)}"
         yield f"hf:{rest}"
     if host.lower() == OWN_HOST:
-        plain = rest
-    yield plain.removeprefix(f"{LIBRARY}/")
-    yield f"{plain}:{LATEST}"
+        short = rest
+    yield short.removeprefix(f"{LIBRARY}/")
+    yield f"{short}:{LATEST}"
 
 
 def _quantised(rest: str) -> str:

@@ -4,21 +4,21 @@ from datetime import UTC, datetime
 
 from gateway.api.abilities import abilities
 from gateway.api.openai.types import ModelCard, ModelMeta
-from gateway.served.served_model import ServedModel
+from gateway.served.listing import ListedModel
 from workers.protocol import ModelInfo
 
 
-def model_card(served: ServedModel, created: int, alias: str | None = None) -> ModelCard:
+def model_card(listed: ListedModel, created: int, alias: str | None = None) -> ModelCard:
     """``created`` in Unix seconds; ``alias``: another name of it."""
-    name = alias or served.name
-    model = served.pool.model
+    name = alias or listed.name
+    model = listed.info
     context = None if model is None else model.n_ctx_seq
     return {
         "id": name,
         "object": "model",
         "created": created,
         "owned_by": "forge",
-        "state": served.state,
+        "state": listed.state,
         "meta": None if model is None else _meta(model),
         "type": "model",
         "display_name": name,

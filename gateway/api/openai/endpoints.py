@@ -22,6 +22,7 @@ from gateway.api.reply import collect, json_response
 from gateway.api.service import Service
 from gateway.api.sse import EventStream
 from gateway.core.errors import ModelNotSupported, UnknownModel
+from gateway.served.listing import ListedModel, of_served
 from gateway.served.served_model import ServedModel
 
 GROUP = "OpenAI"
@@ -134,26 +135,29 @@ class OpenAI:
 
     async def models(self, request: Request) -> Response:
         """The models that are served, and whether they are loaded. Their aliases follow them."""
-        registry = self._service.registry
-        cards = [self._card(served) for served in registry.models]
+        there = await self._service.listed(request)
+        cards = [self._card(each) for each in there]
         cards += [
-            self._card(served, alias)
-            for served in registry.models
-            for alias in registry.plain_aliases(served.name)
+            self._card(each, alias)
+            for each in there
+            for alias in self._service.registry.plain_aliases(each.name)
         ]
         listed: ModelList = {
             "object": "list",
             "data": cards,
             "has_more": False,
-            "first_id": cards[0]["id"],
-            "last_id": cards[-1]["id"],
+            "first_id": cards[0]["id"] if cards else None,
+            "last_id": cards[-1]["id"] if cards else None,
         }
         return json_response(listed)
 
     async def model(self, request: Request) -> Response:
         """One model."""
         name: str = request.path_params["name"]
-        return json_response(self._card(self._service.registry.find(name), name))
+        served = self._service.find(request, name)
+        if served is None:
+            raise self._service.unknown(request, name)
+        return json_response(self._card(of_served(served), name))
 
-    def _card(self, served: ServedModel, alias: str | None = None) -> ModelCard:
-        return model_card(served, self._service.started, alias)
+    def _card(self, listed: ListedModel, alias: str | None = None) -> ModelCard:
+        return model_card(listed, self._service.started, alias)

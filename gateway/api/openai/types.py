@@ -191,5 +191,5 @@ class ModelList(TypedDict):
     data: list[ModelCard]
     has_more: Literal[False]
     """All models are on one page. This and what follows is for clients of Anthropic's."""
-    first_id: str
-    last_id: str
+    first_id: str | None
+    last_id: str | None

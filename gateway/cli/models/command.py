@@ -15,7 +15,7 @@ from gateway.cli.models.choosing import chosen
 from gateway.config.config import ConfigError
 from gateway.config.sources import check_model, load
 from gateway.core.byte_sizes import readable
-from gateway.model_files import catalog, gguf, memory_check, memory_fit
+from gateway.model_files import catalog, description, gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import MemoryEstimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.model_files.source import BadSource
@@ -123,7 +123,7 @@ def show_model(given: dict[str, Any], file: Path | None) -> None:
         return
     environment = {key: value for key, value in os.environ.items() if key != "FORGE_MODEL"}
     config = load({**given, "model": str(entry.path)}, environment, file)
-    told = show.described(entry, model)
+    told = description.described(entry.name, model)
     with MemoryProbe() as probe:
         wanted = memory_check.wanted_by(config, model, probe)
         try:

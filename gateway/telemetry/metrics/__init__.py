@@ -15,7 +15,7 @@ from gateway.dispatch.outcome import Outcome
 from gateway.dispatch.ticket import Meter, Ticket
 from gateway.telemetry.loop_lag import LoopLag
 from gateway.telemetry.metrics.instruments import nanoseconds
-from gateway.telemetry.metrics.models import Loads
+from gateway.telemetry.metrics.models import Loads, ModelLabels
 from gateway.telemetry.metrics.registry import Registry
 from gateway.telemetry.metrics.requests import GAPS, SECONDS, Requests
 from gateway.telemetry.metrics.sketch import Sketch
@@ -54,13 +54,17 @@ class Summary(TypedDict):
 class Metrics:
     """Counts tickets as they end. Implements :class:`gateway.dispatch.observer.Observer`."""
 
-    def __init__(self, *models: str) -> None:
-        """``models``: the names that clients know them by; the first is the default."""
+    def __init__(self, *models: str, others: str | None = None) -> None:
+        """``models``: the names that clients know them by; the first is the default.
+
+        ``others``: the label of all models that come later, if any may.
+        """
         self.registry = Registry()
         self._latency_ms = Sketch(0.01, _MAX_BINS)
         self._outcomes: Tally[Outcome] = Tally()
-        self._requests = Requests(self.registry, models)
-        self.loads = Loads(self.registry, models)
+        self.labels = ModelLabels(models, others)
+        self._requests = Requests(self.registry, self.labels)
+        self.loads = Loads(self.registry, self.labels)
         self._violations = self.registry.counter(
             "invariant_violations", "Bugs noticed by self-checks", {}
         )

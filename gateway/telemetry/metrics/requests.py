@@ -1,6 +1,6 @@
 """Counts and times of requests, by their class."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 
 from gateway.core.errors import ForgeError, codes
@@ -11,6 +11,7 @@ from gateway.dispatch.outcome import OUTCOMES, Outcome, of_error, of_ticket
 from gateway.dispatch.ticket import Ticket
 from gateway.telemetry.metrics.exposition import Family, Labels, series
 from gateway.telemetry.metrics.instruments import TokenMeter
+from gateway.telemetry.metrics.models import ModelLabels
 from gateway.telemetry.metrics.registry import Registry
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -21,9 +22,10 @@ TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50
 class Requests:
     """Requests, counted when they are refused, when they end, and when a token comes."""
 
-    def __init__(self, registry: Registry, models: Sequence[str]) -> None:
-        """``models``: the names that clients know them by; the first is the default."""
-        self._models = models
+    def __init__(self, registry: Registry, labels: ModelLabels) -> None:
+        """``labels`` of models; the first is the default."""
+        self._labels = labels
+        models = self._models = labels.all
         of_model: Labels = {"model": models}
         by_class: Labels = {"class": CLASSES, **of_model}
         self._ended = registry.counter(
@@ -46,7 +48,7 @@ class Requests:
 
     def _kind(self, job: Job) -> tuple[str, str]:
         """Return the labels of a request: its class and its model."""
-        return class_of(job.priority), job.model or self._models[0]
+        return class_of(job.priority), self._labels.of(job.model or self._models[0])
 
     def gaps(self) -> list[int]:
         """Times between two tokens since the start: how many in each bucket of :data:`GAPS`."""

@@ -48,8 +48,9 @@ def test_without_keys_a_server_is_open() -> None:
 def test_one_key_from_the_command_line() -> None:
     keyring = Keyring.load(SecretStr(SECRET), None)
     assert not keyring.open
-    assert list(keyring) == [ApiKey("default", digest(SECRET))]
-    assert keyring.find(SECRET) == ApiKey("default", digest(SECRET))
+    own = ApiKey("default", digest(SECRET), admin=True)
+    assert list(keyring) == [own]
+    assert keyring.find(SECRET) == own
     for other in ("", SECRET[:-1], SECRET + "x", SECRET.upper(), "schlüssel", "\x00"):
         assert keyring.find(other) is None
 
@@ -87,7 +88,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert keyring.find("sk-half") == ApiKey(
         "half", digest("sk-half"), 0.5, 0.25, cache_group="team"
     )
-    assert keyring.find(SECRET) == ApiKey("default", digest(SECRET))
+    assert keyring.find(SECRET) == ApiKey("default", digest(SECRET), admin=True)
 
 
 TABLE = f'[[key]]\nname = "app"\nkey = "{SECRET}"\n'
@@ -199,3 +200,42 @@ def test_every_key_is_compared_wherever_the_right_one_is(
     every = [ApiKey(str(at), digest(f"sk-{at}")) for at in range(5)]
     Keyring(every).find(asked)
     assert compared == [key.digest for key in every]
+
+
+def test_rights_over_models(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        """
+        [[key]]
+        name = "root"
+        key = "sk-root"
+        admin = true
+
+        [[key]]
+        name = "app"
+        key = "sk-app"
+        models = ["tiny", "hf:org/*"]
+        """,
+    )
+    root, app = Keyring.load(None, file)
+    assert (root.admin, root.models) == (True, None)
+    assert (app.admin, app.models) == (False, ("tiny", "hf:org/*"))
+    assert root.may_use("anything")
+    names = ("tiny", "Tiny", "tiny2", "hf:org/a:Q8_0", "hf:orga/b:Q8_0")
+    assert [app.may_use(name) for name in names] == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("models = []", "models: "),
+        ('models = "tiny"', "models: "),
+        ('models = [""]', "models: "),
+        ('models = ["a\\u0007"]', "models: "),
+        ('admin = "yes"', "admin: "),
+        ("admin = 1", "admin: "),
+    ],
+)
+def test_rights_that_can_not_be_meant(tmp_path: Path, line: str, reason: str) -> None:
+    file = write(tmp_path, f'[[key]]\nname = "a"\nkey = "{SECRET}"\n{line}\n')
+    assert f"key 1 ('a'): {reason}" in refusal(None, file)

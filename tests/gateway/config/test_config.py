@@ -26,6 +26,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "ctx": (64, "65", "66", 66),
     "cache_ram": (1, "auto", "0", 0),
     "cache_disk": (1024, 0, "512", 512),
+    "catalog": (False, "false", True, True),
     "batch": (129, "130", "131", 131),
     "target_itl_ms": (30, "auto", "60.5", 60.5),
     "speculative": ("auto", "auto", "off", "off"),

@@ -17,7 +17,7 @@ from huggingface_hub import scan_cache_dir
 
 from gateway.cli.main import main
 from gateway.config.config import EMBEDDED_MODEL
-from gateway.model_files import catalog
+from gateway.model_files import catalog, ownership
 from gateway.system import prefix_folders
 from tests.support import architectures
 from tests.support.architectures import write
@@ -250,7 +250,7 @@ def test_what_a_model_can_do_is_told(
 
 
 def test_tokens_for_infilling_are_found_by_key_and_by_name() -> None:
-    from gateway.cli.models.show import infills
+    from gateway.model_files.description import infills
     from gateway.model_files.gguf import Gguf
 
     named = {"tokenizer.ggml.tokens": ["a", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]}
@@ -306,3 +306,74 @@ def test_age() -> None:
     assert catalog.age(0, 90) == "1 minute ago"
     assert catalog.age(0, 3 * 86400.5) == "3 days ago"
     assert catalog.age(100, 50) == "just now"
+
+
+def test_each_model_is_found_by_its_listed_name(home: Path) -> None:
+    entries = catalog.everything()
+    assert len(entries) == 4
+    for entry in entries:
+        assert catalog.named(entry.name) == entry
+    assert catalog.named("hf:org/tiny") == catalog.named("hf:org/tiny:Q4_K_M")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "\x00",
+        "x" * 5000,
+        "forge",
+        "tiny",
+        "hf:",
+        "hf:org/none",
+        "hf:org/tiny:Q2_K",
+        "hf:org/tiny:q4_k_m",
+        "hf:../..",
+        "hf:org/tiny:../../../refs/main",
+        "/etc/passwd",
+        "{home}/mine.gguf",
+        "{home}/cache/forge/models/../mine.gguf",
+        "{home}/cache/forge/models/host-1234/../../../../mine.gguf",
+        "{home}/cache/forge/models/host-1234/none.gguf",
+        "{home}/cache/forge/models/host-1234/half.gguf.incomplete",
+    ],
+)
+def test_no_name_leads_out_of_the_caches(home: Path, name: str) -> None:
+    for place in ("mine.gguf", "cache/forge/mine.gguf"):
+        (home / place).write_bytes(CONTENT)
+    assert catalog.named(name.format(home=home)) is None
+
+
+def test_only_what_forge_has_brought_is_its_own(home: Path) -> None:
+    hub = catalog.hub_cache()
+    (q4,), (q8,) = (catalog.find(f"hf:org/tiny:{kind}").files for kind in ("Q4_K_M", "Q8_0"))
+    assert not ownership.is_ours(q4, hub), "another program may have brought it"
+    ownership.claim(q4)
+    assert ownership.is_ours(q4, hub)
+    assert not ownership.is_ours(q8, hub)
+    ownership.disclaim(q4.resolve().name)
+    assert not ownership.is_ours(q4, hub)
+    plain = home / "cache/forge/models/host-1234/plain.gguf"
+    assert ownership.is_ours(plain, hub)
+    mine = home / "mine.gguf"
+    mine.write_bytes(CONTENT)
+    assert not ownership.is_ours(mine, hub)
+    assert not ownership.is_ours(home / "none.gguf", hub)
+
+
+def test_a_link_out_of_a_cache_is_not_its_own(home: Path) -> None:
+    mine = home / "mine.gguf"
+    mine.write_bytes(CONTENT)
+    link = home / "cache/forge/models/host-1234/link.gguf"
+    link.symlink_to(mine)
+    assert not ownership.is_ours(link, catalog.hub_cache())
+    folder = home / "cache/forge/models/elsewhere"
+    folder.symlink_to(home)
+    assert not ownership.is_ours(folder / "mine.gguf", catalog.hub_cache())
+    (snapshot,) = (home / "hf/hub").glob("models--org--tiny/snapshots/*")
+    away = snapshot / "away-Q2_K.gguf"
+    content = home / f"{0:064}"
+    content.write_bytes(CONTENT)
+    away.symlink_to(content)
+    ownership.claim(away)
+    assert not ownership.is_ours(away, catalog.hub_cache())

@@ -93,6 +93,67 @@ def test_the_least_recently_used_makes_room() -> None:
     assert house.loads == ["a", "b", "c"]
 
 
+def test_a_use_between_two_looks_counts_as_one() -> None:
+    """Questions about tokens take milliseconds; a model that only answers those is in use, too."""
+    house = House(100, a=40, b=40, c=40)
+    for name in ("a", "b"):
+        house.set(name, first=1)
+        house.settle()
+        house.set(name, first=None)
+        house.settle()
+        house.now += NANO
+    house.residency.used("a", "", house.now, None)
+    house.set("c", first=1)
+    house.settle()
+    assert house.unloads == [("b", "memory")]
+    for _ in range(3):
+        house.now += 200 * NANO
+        house.residency.used("a", "", house.now, None)
+        house.settle()
+    assert house.residency.state("a") == "loaded", "its time begins anew with each use"
+    house.now += 300 * NANO
+    house.settle()
+    assert ("a", "idle") in house.unloads
+
+
+def test_an_unknown_need_is_measured_before_the_load() -> None:
+    house = House(100, a=60)
+    house.residency.add("new", None, None)
+    house.facts["new"] = Facts()
+    assert house.settle() == Decision()
+    house.set("new", first=1)
+    assert house.decide().measure == ["new"]
+    assert house.decide() == Decision(), "it is being measured"
+    house.residency.measured("new", 1000)
+    house.set("a", first=0)
+    assert house.settle().measure == []
+    assert house.loads == ["a"], "all of the budget is for one that needs more"
+    house.set("a", first=None)
+    house.settle()
+    assert house.loads == ["a", "new"]
+
+
+def test_a_need_that_can_not_be_measured_is_tried_again() -> None:
+    house = House(100)
+    house.residency.add("new", None, None)
+    house.facts["new"] = Facts(first=1)
+    assert house.decide().measure == ["new"]
+    house.residency.failed("new", house.now)
+    assert house.decide().measure == []
+    house.now += RETRY_FIRST_NS
+    assert house.decide().measure == ["new"]
+
+
+def test_one_that_is_not_loaded_can_be_forgotten() -> None:
+    house = House(100, a=60, b=60)
+    house.residency.remove("a")
+    del house.facts["a"]
+    assert house.residency.state("a") == "unloaded"
+    house.set("b", first=1)
+    house.settle()
+    assert house.loads == ["b"]
+
+
 def test_nothing_is_unloaded_when_that_would_not_do() -> None:
     house = House(100, a=40, b=60, c=100)
     for name in ("a", "b"):

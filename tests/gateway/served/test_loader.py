@@ -1,19 +1,22 @@
 """Loading and unloading with pools that the test plays: what must hold at every await."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
+from gateway.config.config import ConfigError
 from gateway.core.clock import NANO
 from gateway.core.errors import DeadlineExceeded, Unavailable
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Listener, PoolFailed
-from gateway.served.loader import ModelLoader, Resident
+from gateway.served.loader import ModelLoader
+from gateway.served.resident import LoadNeed, Resident
 from gateway.served.swappable_pool import SwappablePool
-from gateway.telemetry.metrics.models import Loads
+from gateway.telemetry.metrics.models import Loads, ModelLabels
 from gateway.telemetry.metrics.registry import Registry
 from tests.support.memory_pool import Clock, Ends, MemoryPool, job
+from tests.support.server import DEADLINE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -47,29 +50,26 @@ class House:
         self.clock = Clock()
         self.made: dict[str, list[SlowPool]] = {name: [] for name in names}
         pools = {name: SwappablePool(lambda name=name: self._make(name), ()) for name in self.made}  # type: ignore[misc]
-        residents = [Resident(name, 60, keep_alive, pool) for name, pool in pools.items()]
-        loads = Loads(Registry(), list(self.made))
+        residents = [Resident(name, LoadNeed(60), keep_alive, pool) for name, pool in pools.items()]
+        loads = Loads(Registry(), ModelLabels(list(self.made), "others"))
         self.loader = ModelLoader(100, residents, self.clock, loads, queue_timeout)
         self.at = {
             name: Dispatcher(pool, 0.2, self.clock, Ends(), changed=self.loader.poke)
             for name, pool in pools.items()
         }
         self.loader.begin(self.at)
-        self._pools = pools
 
     def _make(self, name: str) -> SlowPool:
         self.made[name].append(SlowPool())
         return self.made[name][-1]
 
     async def __aenter__(self) -> "House":
-        for name, dispatcher in self.at.items():
-            await self._pools[name].start(dispatcher)
         self._tasks = [asyncio.create_task(each.run()) for each in self.at.values()]
         self._tasks.append(asyncio.create_task(self.loader.run()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert not any(task.done() for task in self._tasks)
+        assert not [task for task in self._tasks if task.done()]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -192,3 +192,131 @@ async def test_the_end_comes_while_a_model_is_loaded() -> None:
         house.at["a"].submit(job())
         await settle()
         assert house.loader.state("a") == "loading"
+
+
+async def test_visits_keep_a_model_though_no_look_falls_into_them() -> None:
+    async with House("ab") as house:
+        house.at["a"].submit(job())
+        pool = await house.arrive("a")
+        pool.finish(next(iter(pool.running())))
+        await settle()
+        house.clock.now += 100 * NANO
+        async with house.loader.needed("a"):
+            pass
+        assert house.loader._policy.due_ns("a") is None
+        used = house.loader._policy._models["a"].used_ns
+        assert used == house.clock.now
+
+
+async def test_a_yielding_model_lets_no_visitor_in() -> None:
+    """Else questions, one after the other without a pause, would keep it for ever."""
+    async with House("ab") as house:
+        house.at["a"].submit(job())
+        pool = await house.arrive("a")
+        house.at["b"].submit(job())
+        house.clock.now += NANO
+        await settle()
+        visit = asyncio.create_task(house.loader.load("a"))
+        await settle()
+        assert not visit.done(), "b came before"
+        pool.finish(next(iter(pool.running())))
+        await settle()
+        assert pool.stopped
+        b = await house.arrive("b")
+        b.finish(next(iter(b.running())))
+        await settle()
+        await house.arrive("a")
+        await visit
+
+
+async def test_a_visitor_is_let_in_when_its_model_need_not_yield_any_more() -> None:
+    async with House("ab") as house:
+        house.at["a"].submit(job())
+        pool = await house.arrive("a")
+        other = house.at["b"].submit(job())
+        house.clock.now += NANO
+        await settle()
+        visit = asyncio.create_task(house.loader.load("a"))
+        await settle()
+        house.at["b"].cancel(other)
+        await settle()
+        assert visit.done()
+        pool.finish(next(iter(pool.running())))
+
+
+class Newcomer:
+    """A model of unknown need, added while the others are at work."""
+
+    def __init__(self, house: House, need: Callable[[], LoadNeed]) -> None:
+        house.made["new"] = []
+        pool = SwappablePool(lambda: house._make("new"), ())
+        self.dispatcher = Dispatcher(pool, 0.2, house.clock, Ends(), changed=house.loader.poke)
+        house.loader.add(Resident("new", need, None, pool), self.dispatcher)
+        house.at["new"] = self.dispatcher
+        house._tasks.append(asyncio.create_task(self.dispatcher.run()))
+
+
+async def measured(house: House) -> None:
+    """Wait for the thread that measures."""
+    for _ in range(int(1000 * DEADLINE_S)):
+        if house.loader.need("new") is not None or house.loader.state("new") == "failed":
+            break
+        await asyncio.sleep(0.001)
+    await settle()
+
+
+async def test_a_newcomer_is_measured_and_loaded() -> None:
+    asked = list[int]()
+
+    def need() -> LoadNeed:
+        asked.append(1)
+        return LoadNeed(60)
+
+    async with House("a") as house:
+        new = Newcomer(house, need)
+        await settle()
+        assert asked == [], "no request waits for it"
+        house.at["a"].submit(job())
+        pool = await house.arrive("a")
+        ticket = new.dispatcher.submit(job())
+        house.clock.now += NANO
+        await settle()
+        await measured(house)
+        pool.finish(next(iter(pool.running())))
+        await settle()
+        assert ticket.id in (await house.arrive("new")).running()
+        assert asked == [1]
+        assert house.loader.need("new") == 60
+
+
+async def test_a_newcomer_that_never_fits_fails_its_own_requests() -> None:
+    def need() -> LoadNeed:
+        raise ConfigError("the model needs more than there is")
+
+    async with House("a") as house:
+        new = Newcomer(house, need)
+        ticket = new.dispatcher.submit(job())
+        await settle()
+        await measured(house)
+        assert isinstance(ticket.error, Unavailable)
+        assert "more than there is" in ticket.error.message
+        house.at["a"].submit(job())
+        assert (await house.arrive("a")).running()
+        assert house.loader.remove("new"), "nothing waits for it any more"
+        assert house.loader.state("new") == "unloaded"
+
+
+async def test_a_model_with_work_is_not_forgotten() -> None:
+    async with House("a") as house:
+        new = Newcomer(house, lambda: LoadNeed(10))
+        ticket = new.dispatcher.submit(job())
+        assert not house.loader.remove("new")
+        await settle()
+        await measured(house)
+        assert not house.loader.remove("new")
+        pool = await house.arrive("new")
+        pool.finish(ticket.id)
+        await settle()
+        assert not house.loader.remove("new"), "it is loaded"
+        await house.loader.unload("new")
+        assert house.loader.remove("new")

@@ -23,6 +23,8 @@ def test_what_a_request_says_counts() -> None:
     some = served(sampling={"top_p": 0.5, "max_tokens": 9})
     assert some.completed({"top_p": None, "n": 1}) == {"top_p": 0.5, "n": 1, "max_tokens": 9}
     assert some.completed({"top_p": 1, "max_tokens": 2}) == {"top_p": 1, "max_tokens": 2}
+    for name in ("max_completion_tokens", "max_output_tokens"):
+        assert "max_tokens" not in some.completed({name: 3}), "two names for one thing"
     assert some.completed({"max_completion_tokens": 3}) == {
         "max_completion_tokens": 3,
         "top_p": 0.5,

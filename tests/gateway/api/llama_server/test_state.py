@@ -31,7 +31,7 @@ async def test_defaults_are_those_of_the_model() -> None:
     front.pool.model = MODEL
     served = front.gateway.registry.first
     props = (await front.client.get("/props")).json()["default_generation_settings"]["params"]
-    served._sampling = {"seed": 42, "top_k": 7, "max_tokens": 9}
+    served.sampling = {"seed": 42, "top_k": 7, "max_tokens": 9}
     own = (await front.client.get("/props")).json()["default_generation_settings"]["params"]
     changed = {"seed": 42, "top_k": 7, "max_tokens": 9, "n_predict": 9}
     assert own == props | changed

@@ -1,0 +1,227 @@
+"""All models of a server, put together: queues, pools, loader and registry, and their life."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+
+from gateway.config.config import Config
+from gateway.config.model_entry import ModelEntry
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.invariants import InvariantChecker
+from gateway.dispatch.job import Job
+from gateway.dispatch.observer import Observer
+from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.ticket import Meter
+from gateway.ordering.admission import Bounds
+from gateway.ordering.preemption import PreemptionRules
+from gateway.pool import Pool
+from gateway.pool.process import spare_engine
+from gateway.pool.supervisor import LocalPool
+from gateway.served.always_loaded import AlwaysLoaded
+from gateway.served.catalog_models import CatalogModels
+from gateway.served.copied_names import CopiedNames, usual_file
+from gateway.served.first_look import FirstLook
+from gateway.served.loader import ModelLoader
+from gateway.served.memory_budget import MemoryBudget
+from gateway.served.protocols import Loader, LoadObserver
+from gateway.served.registry import ModelRegistry
+from gateway.served.resident import LoadNeed, Resident
+from gateway.served.served_model import ServedModel
+from gateway.served.swappable_pool import SwappablePool
+
+
+class ModelAssembly:
+    """The models, and the tasks without which their requests would wait for ever."""
+
+    def __init__(
+        self,
+        config: Config,
+        observer: Observer,
+        loads: LoadObserver,
+        meter: Callable[[Job], Meter] | None,
+        pool: Pool | None = None,
+        plan: MemoryBudget | None = None,
+        make: Callable[[Config, int], Pool] | None = None,
+    ) -> None:
+        """``plan``: several models, instead of the one.
+
+        ``pool`` replaces the local pool of processes, ``make`` those of several models.
+        """
+        self._config = config
+        self._observer = observer
+        self._meter = meter
+        self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
+        look = FirstLook(os.environ, self._busy)
+        self._make = make or partial(local_pool, look=look)
+        self.loader: Loader
+        if plan is None:
+            entries, pools = [ModelEntry(config)], [pool or local_pool(config, look=look)]
+            clock = time.monotonic_ns
+            self.loader = AlwaysLoaded(entries[0].name, pools[0], clock, loads)
+        else:
+            residents = _residents(plan, self._make)
+            entries = [share.entry for share in plan.shares]
+            pools = [resident.pool for resident in residents]
+            self.loader = ModelLoader(
+                plan.budget, residents, time.monotonic_ns, loads, config.queue_timeout
+            )
+        configured = list(map(self._served, entries, pools))
+        self.catalog = None if plan is None or not config.catalog else self._catalog(plan.budget)
+        self.registry = ModelRegistry(
+            configured,
+            CopiedNames(usual_file()),
+            (lambda name: None) if self.catalog is None else self.catalog.find,
+        )
+        self.loader.begin({each.name: each.dispatcher for each in configured})
+        self._auditors = {each.name: InvariantChecker(each.dispatcher) for each in configured}
+        self._loops: dict[str, list[asyncio.Task[None]]] = {}
+        """Of each model its dispatch loop and its auditor; under "" the loader's."""
+        self._ended = asyncio.Event()
+
+    def _busy(self) -> bool:
+        """Return whether any model computes something."""
+        return any(served.dispatcher.stats.running() for served in self.registry.models)
+
+    def _served(self, entry: ModelEntry, pool: Pool) -> ServedModel:
+        """A model with a dispatcher of its own."""
+        config = self._config
+        dispatcher = Dispatcher(
+            pool,
+            config.aging_rate,
+            time.monotonic_ns,
+            self._observer,
+            shared_admission=self._shared_admission,
+            queue_timeout=config.queue_timeout,
+            preemption=PreemptionRules(config.quantum, config.aging_rate)
+            if config.preempt == "on"
+            else None,
+            meter=self._meter,
+            changed=self.loader.poke,
+        )
+        return ServedModel(entry, dispatcher, pool, self.loader)
+
+    # ------------------------------------------------------------------ models of the catalog
+
+    def _catalog(self, budget: int) -> CatalogModels:
+        return CatalogModels(
+            self._config, budget, self._adopt, self._retire, lambda: self.registry.configured
+        )
+
+    def _adopt(self, entry: ModelEntry, measure: Callable[[], LoadNeed]) -> ServedModel:
+        """Begin to serve one model more, which is loaded when a request waits for it."""
+        assert isinstance(self.loader, ModelLoader), "one model alone is always loaded"
+        pool = SwappablePool(partial(self._numbered, entry.config), ())
+        served = self._served(entry, pool)
+        self.loader.add(Resident(entry.name, measure, entry.keep_alive, pool), served.dispatcher)
+        self._auditors[entry.name] = InvariantChecker(served.dispatcher)
+        if self.registry.draining:
+            served.dispatcher.drain()
+        self.registry.add(served)
+        if self._loops:
+            self._begin(served)
+        return served
+
+    def _retire(self, served: ServedModel) -> bool:
+        """End that; False if it is loaded, or has work."""
+        assert isinstance(self.loader, ModelLoader), "one model alone is always loaded"
+        if not self.loader.remove(served.name):
+            return False
+        served.dispatcher.drain()  # a request that has it in its hands must not wait there
+        self.registry.remove(served)
+        self._auditors.pop(served.name)
+        for task in self._loops.pop(served.name, ()):
+            task.cancel()
+        return True
+
+    def _numbered(self, config: Config) -> Pool:
+        """Make a pool whose workers have the lowest numbers that none has now."""
+        count = config.shape().workers
+        taken, first = {*self.registry.worker_numbers()}, 0
+        while taken & {*range(first, first + count)}:
+            first += 1
+        return self._make(config, first)
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Return when the first models are loaded; requests may queue before.
+
+        Raises PoolFailed if the server can't go on without one: see the two loaders.
+        """
+        self._loops[""] = [self._watched(self.loader.run())]
+        for served in self.registry.models:
+            self._begin(served)
+        await self.loader.start([each.name for each in self.registry.models if each.preload])
+
+    def _begin(self, served: ServedModel) -> None:
+        auditor = asyncio.create_task(self._auditors[served.name].run())
+        self._loops[served.name] = [self._watched(served.dispatcher.run()), auditor]
+
+    def _watched(self, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(loop)
+        task.add_done_callback(lambda task: None if task.cancelled() else self._ended.set())
+        return task
+
+    async def broken(self) -> None:
+        """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
+
+        To be called after :meth:`start`.
+        """
+        await self._ended.wait()
+        for loop, *_ in self._loops.values():
+            if loop.done():
+                loop.result()
+
+    async def drain(self, timeout: float) -> None:
+        """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
+        for served in self.registry.models:
+            served.dispatcher.drain()
+        try:
+            async with asyncio.timeout(timeout):
+                for served in list(self.registry.models):
+                    await served.dispatcher.idle()
+        except TimeoutError:
+            self.abandon()
+        for auditor in self._auditors.values():
+            await auditor.last_look()
+
+    def abandon(self) -> None:
+        """Fail all requests that are still served or wait: the server ends now."""
+        for served in self.registry.models:
+            served.dispatcher.abandon("the server is shutting down")
+
+    async def stop(self) -> None:
+        """End the loops, then the workers."""
+        tasks = [task for loops in self._loops.values() for task in loops]
+        for task in tasks:
+            task.cancel()  # a loader would load another model now
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.loader.stop()
+
+
+def _residents(plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> Sequence[Resident]:
+    """Models that are loaded and unloaded; their workers are numbered one model after another."""
+    first, residents = 0, list[Resident]()
+    for share in plan.shares:
+        entry, count = share.entry, share.entry.config.shape().workers
+        numbers = range(first, first + count)
+        first += count
+        pool = SwappablePool(partial(make, entry.config, numbers.start), numbers)
+        need = LoadNeed(share.need, share.check)
+        residents.append(Resident(entry.name, need, entry.keep_alive, pool))
+    return residents
+
+
+def local_pool(config: Config, first: int = 0, *, look: FirstLook) -> LocalPool:
+    """Processes of this machine; ``first`` is the number of the first one."""
+    return LocalPool(
+        config.worker_spec(),
+        config.shape().workers,
+        silence_s=config.stuck_timeout,
+        step_s=config.step_timeout,
+        spare=spare_engine if config.spare else None,
+        first=first,
+        settle=partial(look, config),
+    )

@@ -1,0 +1,137 @@
+"""Models that no file configures: those in the caches, served by the names of ``forge list``.
+
+A name that a request brings is looked up on the disk, in the folder where a model of that name
+would be; so what another process has downloaded is there at once, and what was deleted is gone.
+The first request makes a served model of it, with a queue of its own, and the loader decides when
+it is loaded. How much memory it takes is found out by then, and not before.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from gateway.config import tuning_profile
+from gateway.config.config import MIB, Config
+from gateway.config.model_entry import ModelEntry
+from gateway.model_files import catalog
+from gateway.model_files.catalog import CatalogEntry
+from gateway.served import memory_budget
+from gateway.served.resident import LoadNeed
+from gateway.served.served_model import ServedModel
+
+LABEL = "catalog"
+"""All of these models in metrics: their names are not known at the start."""
+CACHES = 4
+"""An automatic --cache-ram is divided by this among models whose number is unknown."""
+
+
+def without_tables(server: Config) -> list[ModelEntry]:
+    """Return the models that a server with a catalog has beside it.
+
+    The one that --model names, loaded at the start; else the embedded one, when it is asked for.
+    """
+    return [_entry(server, preload="model" in server.model_fields_set)]
+
+
+def _entry(server: Config, *, preload: bool = False) -> ModelEntry:
+    ram = server.cache_bytes() // CACHES // MIB if server.cache_ram == "auto" else server.cache_ram
+    config = server.model_copy(update={"cache_ram": ram, "spare": False})
+    config, _ = tuning_profile.apply(config, os.environ)
+    keep = config.keep_alive
+    return ModelEntry(config, preload=preload, keep_alive=keep if keep >= 0 else None)
+
+
+class CatalogModels:
+    """Serve models of the caches as they are asked for."""
+
+    def __init__(
+        self,
+        server: Config,
+        budget: int,
+        adopt: Callable[[ModelEntry, Callable[[], LoadNeed]], ServedModel],
+        retire: Callable[[ServedModel], bool],
+        configured: Callable[[], Iterable[ServedModel]],
+    ) -> None:
+        """``budget``: bytes for all models.
+
+        ``adopt`` begins to serve a model, ``retire`` ends that, or returns False if it has work.
+        ``configured``: the models that are served whatever the caches have.
+        """
+        self._server = server
+        self._budget = budget
+        self._adopt = adopt
+        self._retire = retire
+        self._configured = configured
+        self._adopted: dict[str, ServedModel] = {}
+        self._look: asyncio.Future[list[CatalogEntry]] | None = None
+
+    def find(self, name: str) -> ServedModel | None:
+        """Return the model of this name; None if the caches have none. Some looks at the disk."""
+        served = self._adopted.get(name)
+        if served is not None and served.state in ("loading", "loaded", "unloading"):
+            return served
+        entry = catalog.named(name)
+        if entry is None:
+            if served is not None:
+                self.forget(served)
+            return None
+        for configured in self._configured():
+            if same_file(configured.config.model, entry.path):
+                return configured
+        served = self._adopted.get(entry.name)
+        if served is not None and served.config.model != entry.path:
+            # It was downloaded anew: the next load takes what is there now.
+            if not self.forget(served):
+                return served
+            served = None
+        return served or self._begin(entry)
+
+    def forget(self, served: ServedModel) -> bool:
+        """Serve a model no more; False if it is loaded, or a request waits for it."""
+        if self._adopted.get(served.name) is not served or not self._retire(served):
+            return False
+        del self._adopted[served.name]
+        return True
+
+    def adopted(self, name: str) -> ServedModel | None:
+        """Return the model of this name if a request has asked for it."""
+        return self._adopted.get(name)
+
+    async def entries(self) -> list[CatalogEntry]:
+        """Return all models of the caches but those that are configured, too.
+
+        The look at the disk takes a thread; requests that come meanwhile share it.
+        """
+        if self._look is None or self._look.done():
+            self._look = asyncio.ensure_future(asyncio.to_thread(_everything))
+        found = await asyncio.shield(self._look)
+        configured = [each.config.model for each in self._configured()]
+        return [each for each in found if not any(same_file(each.path, it) for it in configured)]
+
+    def _begin(self, found: CatalogEntry) -> ServedModel:
+        own = {"model": found.path, "alias": found.name}
+        entry = _entry(self._server.model_copy(update=own))
+
+        def measure() -> LoadNeed:
+            share = memory_budget.share(self._server, entry, self._budget)
+            return LoadNeed(share.need, share.check)
+
+        served = self._adopt(entry, measure)
+        self._adopted[found.name] = served
+        return served
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file."""
+    try:
+        return one == other or os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _everything() -> list[CatalogEntry]:
+    try:
+        return catalog.everything()
+    except (OSError, RuntimeError):  # files that go just now; no home
+        return list(catalog.embedded())

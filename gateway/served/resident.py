@@ -1,0 +1,91 @@
+"""A model that is loaded and unloaded: what it needs, and what is going on with it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.core.clock import NANO
+from gateway.core.errors import ForgeError
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.served.load_policy import Facts
+from gateway.served.swappable_pool import SwappablePool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadNeed:
+    """The memory that loading a model takes."""
+
+    bytes: int
+    check: Callable[[], None] = lambda: None
+    """Raises :class:`ConfigError` if there is too little memory for it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model that is loaded and unloaded."""
+
+    name: str
+    need: LoadNeed | Callable[[], LoadNeed]
+    """Its memory; or how to find that out, which takes long and raises :class:`ConfigError`."""
+    keep_alive_s: float | None
+    """How long it stays without work; None: until another model needs its memory."""
+    pool: SwappablePool
+
+    @property
+    def keep_alive_ns(self) -> int | None:
+        return None if self.keep_alive_s is None else round(self.keep_alive_s * NANO)
+
+    @property
+    def known_need(self) -> int | None:
+        """Bytes, once they are known."""
+        return self.need.bytes if isinstance(self.need, LoadNeed) else None
+
+
+class KeptModel:
+    """Tasks and waiting requests of one model."""
+
+    def __init__(self, resident: Resident, dispatcher: Dispatcher) -> None:
+        self.resident = resident
+        self.pool = resident.pool
+        self.dispatcher = dispatcher
+        self.visitors: dict[asyncio.Future[None], int] = {}
+        """Waits for it outside of its queue, each with the key of its place among the queued."""
+        self.visits = 0
+        """How many former visitors use it now."""
+        self.farewells: list[asyncio.Future[None]] = []
+        """Waits for it to be unloaded."""
+        self.task: asyncio.Task[None] | None = None
+        """Measures, loads or unloads it."""
+        self.yields = False
+        """True: no visitor is let in, so that what runs comes to an end."""
+
+    def facts(self) -> Facts:
+        keys = [*self.visitors.values()]
+        first = self.dispatcher.stats.first_key()
+        if first is not None:
+            keys.append(first)
+        # A cancelled request has no slot any more, but its worker may still compute.
+        running = self.dispatcher.stats.running() > 0 or self.visits > 0 or self.pool.busy
+        return Facts(min(keys, default=None), running, self.dispatcher.stats.paused() > 0)
+
+    def let_in(self) -> None:
+        """Let the requests that wait for this model outside of its queue use it."""
+        for visitor in self.visitors:
+            if not visitor.done():
+                visitor.set_result(None)
+                self.visits += 1
+        self.visitors.clear()
+
+    def turn_away(self, error: ForgeError) -> None:
+        """Fail them instead."""
+        for visitor in self.visitors:
+            if not visitor.done():
+                visitor.set_exception(error)
+        self.visitors.clear()
+
+    def tell_gone(self) -> None:
+        """End the waits for the model's end."""
+        for farewell in self.farewells:
+            if not farewell.done():
+                farewell.set_result(None)
+        self.farewells.clear()
