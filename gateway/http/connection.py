@@ -44,6 +44,7 @@ from gateway.core.errors import (
     UrlTooLong,
 )
 from gateway.http.close_delimited import CloseDelimited
+from gateway.http.header_names import HeadWriter, canonical_head
 from gateway.http.response_headers import without_ticket
 from gateway.http.terms import (
     DISCARD_S,
@@ -223,6 +224,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.transport = HeadWriter(cycle)
         if cycle.scope["http_version"] == "1.0":
             app = CloseDelimited(app, cycle)
         super()._start_asgi_task(cycle, app)
@@ -302,7 +304,8 @@ class Connection(HttpToolsProtocol):
         response.headers["Connection"] = "close"
         headers = (*self.server_state.default_headers, *response.raw_headers)
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)
+        head = STATUS_LINE[response.status_code] + lines + b"\r\n"
+        return canonical_head(head) + bytes(response.body)
 
     # The end.
 

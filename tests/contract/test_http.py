@@ -33,12 +33,31 @@ def read(wire: socket.socket, until: bytes) -> bytes:
     return got
 
 
+def read_all(wire: socket.socket) -> bytes:
+    got = b""
+    while data := wire.recv(65536):
+        got += data
+    return got
+
+
 def test_expect_100_continue(wire: socket.socket) -> None:
     """curl waits for this before it sends a body of more than a kilobyte."""
     wire.sendall(HEAD % len(BODY) + b"Expect: 100-continue\r\n\r\n")
     assert read(wire, b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
     wire.sendall(BODY)
     assert read(wire, b'"timings"').startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("length", [len(BODY), 0, -1], ids=["answer", "error", "refusal"])
+def test_names_of_headers_have_capitals(wire: socket.socket, length: int) -> None:
+    """Scripts read them by case; the endpoint writes an answer, the connection a refusal."""
+    wire.sendall(HEAD % length + b"Expect: 100-continue\r\n\r\n" + BODY[: max(length, 0)])
+    wire.shutdown(socket.SHUT_WR)
+    got = read_all(wire)
+    head = got[got.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")[0]
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n")[1:]]
+    assert {b"Content-Type", b"Content-Length", b"X-Request-Id"} <= set(names)
+    assert all(part[:1].isupper() for name in names for part in name.split(b"-"))
 
 
 def test_a_body_in_single_bytes(wire: socket.socket) -> None:

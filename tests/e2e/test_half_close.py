@@ -65,9 +65,9 @@ def test_a_stream_of_http_1_0_is_not_in_chunks(single: ForgeServer, more: bytes)
         client.send(post(STREAM, more, version=b"1.0"))
         head, _, body = rest(client).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert b"\r\nconnection: close" in head
-    assert b"transfer-encoding" not in head
-    assert b"content-length" not in head
+    assert b"\r\nConnection: close" in head
+    assert b"Transfer-Encoding" not in head
+    assert b"Content-Length" not in head
     *events, done, end = body.split(b"\n\n")
     assert (done, end) == (b"data: [DONE]", b"")
     assert all(json.loads(event.removeprefix(b"data: ")) for event in events)

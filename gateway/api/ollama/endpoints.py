@@ -240,7 +240,7 @@ class Ollama:
     async def ollama_embed(self, request: Request) -> Response:
         """Vectors of texts, in Ollama's dialect."""
         served, given, asked, size = await self._read(request, OllamaEmbedBody)
-        inputs = list(given.input)  # a list, whatever the client wrote
+        inputs = list(given.input or ())  # a list, whatever the client wrote
         if not inputs:
             empty = {"model": asked, "embeddings": []}
             return json_response(
