@@ -152,7 +152,7 @@ def _means_a_source(name: str) -> bool:
 
 def _remove(entry: CatalogEntry) -> None:
     """Delete the files, and what was computed with them. Raises ForgeError."""
-    contents = [file.resolve().name for file in entry.files]
+    contents = [file.resolve() for file in entry.files]
     folders = prefix_folders.of_model(entry.files)
     try:
         catalog.remove(entry)
