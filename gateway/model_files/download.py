@@ -56,9 +56,27 @@ def busy(status: int) -> bool:
     return status in (408, 429) or status >= 500
 
 
-def client() -> httpx2.Client:
-    """One that follows redirects, without showing a token to another host."""
-    return httpx2.Client(follow_redirects=True, timeout=TIMEOUT_S)
+def client(transport: httpx2.BaseTransport | None = None) -> httpx2.Client:
+    """One that follows redirects, without showing a token to another host.
+
+    None leads from https to plain http, where what comes may be altered, nor to a service inside
+    that speaks nothing else. ``transport`` replaces the network.
+    """
+    hooks = {"response": [_stay_on_https]}
+    return httpx2.Client(
+        follow_redirects=True, timeout=TIMEOUT_S, event_hooks=hooks, transport=transport
+    )
+
+
+def _stay_on_https(response: httpx2.Response) -> None:
+    if response.url.scheme != "https" or not response.has_redirect_location:
+        return
+    try:
+        to = response.url.join(response.headers["location"])
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise FetchFailed("the server redirects to no address") from error
+    if to.scheme != "https":
+        raise FetchFailed("the server redirects to plain http, where what comes can be altered")
 
 
 def fetch(

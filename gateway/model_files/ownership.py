@@ -1,11 +1,13 @@
 """The files that Forge itself has brought: the only ones that a request may delete.
 
 Forge's own cache has nothing else. The hub's cache is shared with other programs, so what Forge
-brings there is noted in ``~/.cache/forge/pulled``: an empty file for each content, named by its
-SHA-256 as in the hub's cache.
+brings there is noted in ``~/.cache/forge/pulled``: a file for each content, named by the SHA-256 of
+its path, with the time of the content's last change. What another program has brought to another
+repository, or again after a deletion, is its own, though it be the same.
 """
 
 import contextlib
+import hashlib
 import re
 from pathlib import Path
 
@@ -18,17 +20,18 @@ CONTENT = re.compile(r"[0-9a-f]{64}")
 
 def claim(file: Path) -> None:
     """Note a file of the hub's cache as brought by Forge; without a home nothing is noted."""
-    content = file.resolve().name
-    if CONTENT.fullmatch(content):
-        with contextlib.suppress(OSError, RuntimeError):
-            _notes().mkdir(parents=True, exist_ok=True)
-            (_notes() / content).touch()
+    with contextlib.suppress(OSError, RuntimeError):
+        content = file.resolve(strict=True)
+        if CONTENT.fullmatch(content.name):
+            note = _note(content)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(_state(content))
 
 
-def disclaim(content: str) -> None:
+def disclaim(content: Path) -> None:
     """Forget the note of a content that is gone."""
     with contextlib.suppress(OSError, RuntimeError):
-        (_notes() / content).unlink(missing_ok=True)
+        _note(content).unlink(missing_ok=True)
 
 
 def is_ours(file: Path, hub: Path) -> bool:
@@ -41,11 +44,16 @@ def is_ours(file: Path, hub: Path) -> bool:
         if file.is_relative_to(url_cache.cache()):
             return not file.is_symlink() and real.is_relative_to(url_cache.cache().resolve())
         inside = real.is_relative_to(hub.resolve()) and real.parent.name == "blobs"
-        noted = CONTENT.fullmatch(real.name) is not None and (_notes() / real.name).exists()
-    except (OSError, RuntimeError):
+        noted = _note(real).read_text() == _state(real)
+    except (OSError, RuntimeError, UnicodeDecodeError):
         return False
     return inside and noted
 
 
-def _notes() -> Path:
-    return cache_folder() / "pulled"
+def _note(content: Path) -> Path:
+    name = hashlib.sha256(str(content).encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_folder() / "pulled" / name
+
+
+def _state(content: Path) -> str:
+    return str(content.stat().st_mtime_ns)

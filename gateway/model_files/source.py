@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from gateway.core.byte_sizes import readable
 from gateway.core.split_files import PART, part_name
@@ -75,8 +76,20 @@ def parse(text: str) -> Hub | Url | None:
     if re.match(r"https?://", text):
         if text.startswith("http:") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", text):
             raise BadSource(f"{shown(text)}: models come over https; plain http can be altered")
+        _check_address(text)
         return Url(text)
     return None
+
+
+def _check_address(url: str) -> None:
+    """Raises :class:`BadSource` for an address that leads nowhere."""
+    try:
+        split = urlsplit(url)
+        if split.hostname and split.port != 0:
+            return
+    except ValueError:  # brackets without an address of IPv6, or a port that is no number
+        pass
+    raise BadSource(f"{shown(url)}: no address of a file")
 
 
 def shown(url: str) -> str:

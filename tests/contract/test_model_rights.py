@@ -25,6 +25,7 @@ KEYS = [
     ApiKey("app", digest("sk-app")),
     ApiKey("limited", digest("sk-limited"), models=("other", "hf:*")),
     ApiKey("own", digest("sk-own"), models=("forge-*",)),
+    ApiKey("other-root", digest("sk-other-root"), admin=True, models=("other",)),
 ]
 
 
@@ -75,6 +76,20 @@ def test_changes_are_for_admins(
         refused(answer, 403, "files_not_owned")
     else:
         assert answer.status_code == 200, answer.text
+
+
+def test_an_admins_names_are_those_of_its_models(keyed: httpx.Client) -> None:
+    """A name that leads to another model is neither deleted nor given away."""
+    name = {"source": ALIAS, "destination": "kept"}
+    assert keyed.post("/api/copy", json=name, headers=bearer("root")).status_code == 200
+    gone = keyed.request(
+        "DELETE", "/api/delete", json={"model": "kept"}, headers=bearer("other-root")
+    )
+    refused(gone, 404, "model_not_found")
+    again = keyed.post("/api/copy", json=name, headers=bearer("other-root"))
+    refused(again, 404, "model_not_found")
+    answer = keyed.request("DELETE", "/api/delete", json={"model": "kept"}, headers=bearer("root"))
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("host", [HERE, "localhost:11434", "[::1]:8080", "127.0.0.1"])

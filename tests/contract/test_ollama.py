@@ -197,7 +197,7 @@ def test_thoughts_of_a_model_that_has_none(answering: httpx.Client) -> None:
             found = post(answering, path, 400, think=think, **body)
             assert found["error"] == '"forge-tiny" does not support thinking'
             assert found["param"] == "think"
-    for allowed in (False, None, ""):
+    for allowed in (False, None, "", "none"):
         post(answering, CHAT, messages=[said("hi")], think=allowed)
 
 
@@ -331,7 +331,13 @@ def test_a_message_that_is_too_long_is_cut(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [(CHAT, {}), (CHAT, {"messages": []}), (GENERATE, {}), (GENERATE, {"prompt": ""})],
+    [
+        (CHAT, {}),
+        (CHAT, {"messages": []}),
+        (CHAT, {"messages": None}),  # as Go writes a list that was never made
+        (GENERATE, {}),
+        (GENERATE, {"prompt": ""}),
+    ],
 )
 @pytest.mark.parametrize("stream", [True, False, None])
 def test_an_empty_request_loads_or_unloads(
@@ -372,7 +378,7 @@ def test_vectors(http: httpx.Client) -> None:
 
 
 def test_no_vectors(answering: httpx.Client) -> None:
-    nothing: tuple[Any, ...] = ([], "")
+    nothing: tuple[Any, ...] = ([], "", None)
     for empty in nothing:
         assert post(answering, EMBED, input=empty)["embeddings"] == []
     assert post(answering, EMBEDDINGS, prompt="") == {"embedding": []}

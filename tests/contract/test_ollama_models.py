@@ -1,13 +1,17 @@
 """Ollama's endpoints about models, on a gateway in this process."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from gateway.config.config import EMBEDDED_MODEL, Config
+from gateway.model_files import gguf
 from tests.support.front import blocking_front
 from tests.support.server import ALIAS
 
@@ -80,6 +84,29 @@ def test_show_it_all(http: httpx.Client) -> None:
     assert {"name", "type", "shape"} == shown["tensors"][0].keys()
 
 
+def test_large_answers_are_made_one_after_the_other(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads a whole vocabulary: many clients at once must not take all threads."""
+    read, inside, most = gguf.read, list[int](), list[int]()
+
+    def slow(path: Path) -> gguf.Gguf:
+        inside.append(0)
+        most.append(len(inside))
+        time.sleep(0.02)
+        try:
+            return read(path)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(gguf, "read", slow)
+    with ThreadPoolExecutor(4) as many:
+        body = {"model": ALIAS, "verbose": True}
+        answers = many.map(lambda _: http.post("/api/show", json=body).status_code, range(4))
+    assert list(answers) == [200] * 4
+    assert set(most) == {1}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
@@ -92,6 +119,8 @@ def test_show_it_all(http: httpx.Client) -> None:
         ("POST", "/api/pull", {"model": "llama3.2"}, 404, "model_not_found"),
         ("POST", "/api/pull", {"model": "/etc/passwd"}, 404, "model_not_found"),
         ("POST", "/api/pull", {"model": "http://example.com/a.gguf"}, 400, "invalid_request"),
+        ("POST", "/api/pull", {"model": "https://[::1/a.gguf"}, 400, "invalid_request"),
+        ("POST", "/api/pull", {"model": "https://host:x/a.gguf"}, 400, "invalid_request"),
         ("POST", "/api/pull", {"model": "hf.co/only-one-part"}, 400, "invalid_request"),
         ("POST", "/api/pull", {"model": "hf:a/b:\0"}, 404, "model_not_found"),
         ("POST", "/api/pull", {"model": "--help"}, 404, "model_not_found"),
@@ -104,7 +133,29 @@ def test_show_it_all(http: httpx.Client) -> None:
         ("POST", "/api/copy", {"source": ALIAS, "destination": ""}, 400, "invalid_request"),
         ("POST", "/api/copy", {"source": ALIAS, "destination": "a\nb"}, 400, "invalid_request"),
         ("POST", "/api/copy", {"source": ALIAS, "destination": "hf:a/b"}, 400, "invalid_request"),
+        (
+            "POST",
+            "/api/copy",
+            {"source": ALIAS, "destination": "hf.co/a/b:Q8_0"},
+            400,
+            "invalid_request",
+        ),
+        (
+            "POST",
+            "/api/copy",
+            {"source": ALIAS, "destination": "https://a.b/c"},
+            400,
+            "invalid_request",
+        ),
         ("POST", "/api/copy", {"source": ALIAS, "destination": NAME}, 409, "name_taken"),
+        ("POST", "/api/copy", {"source": ALIAS, "destination": NAME.upper()}, 409, "name_taken"),
+        (
+            "POST",
+            "/api/copy",
+            {"source": ALIAS, "destination": f"library/{NAME}"},
+            409,
+            "name_taken",
+        ),
         ("POST", "/api/create", {"model": "a", "from": ALIAS}, 501, "not_offered"),
         ("POST", "/api/push", {"model": "a"}, 501, "not_offered"),
         ("POST", "/api/blobs/sha256:00", None, 501, "not_offered"),
@@ -150,3 +201,31 @@ def test_a_copy_is_another_name(http: httpx.Client) -> None:
     assert http.request("DELETE", "/api/delete", json={"model": "chat"}).status_code == 200
     assert http.post("/v1/chat/completions", json=ask).status_code == 404
     assert http.request("DELETE", "/api/delete", json={"model": "chat"}).status_code == 404
+
+
+@pytest.mark.parametrize("asked", ["Chat:LATEST", "library/chat", "chat"])
+def test_a_copied_name_is_deleted_in_any_spelling(http: httpx.Client, asked: str) -> None:
+    for name in ("Chat", "other"):
+        assert http.post("/api/copy", json={"source": NAME, "destination": name}).status_code == 200
+    assert http.request("DELETE", "/api/delete", json={"model": asked}).status_code == 200
+    listed = {model["name"] for model in http.get("/api/tags").json()["models"]}
+    assert listed == {NAME, "other:latest"}
+    assert http.request("DELETE", "/api/delete", json={"model": "other"}).status_code == 200
+
+
+def test_one_of_many_deletes_one_file(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "forge" / "models" / "example.org-0" / "m.gguf"
+    body = {"model": str(file)}
+
+    def delete(_: int) -> int:
+        return http.request("DELETE", "/api/delete", json=body).status_code
+
+    for _ in range(3):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"GGUF")
+        with ThreadPoolExecutor(4) as many:
+            assert sorted(many.map(delete, range(4))) == [200, 404, 404, 404]
+        assert not file.parent.exists()

@@ -5,8 +5,7 @@ find a block by its index in the list of those they have. A whole answer is made
 as a stream, so both have the same blocks.
 """
 
-import orjson
-
+from gateway.api import json_text
 from gateway.api.messages.signature import signed
 from gateway.api.messages.types import (
     AnswerBlock,
@@ -16,6 +15,7 @@ from gateway.api.messages.types import (
     TextDelta,
     ThinkingDelta,
 )
+from gateway.core.errors import BadRequest
 from workers.protocol import CallDelta, Extra
 
 
@@ -135,7 +135,7 @@ class BlockWriter:
 def _object(arguments: str) -> dict[str, object]:
     """Return a call's arguments; of one that was cut off, none."""
     try:
-        value = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
+        value = json_text.load((arguments or "{}").encode("utf-8", "replace"))
+    except BadRequest:
         return {}
     return value if isinstance(value, dict) else {}

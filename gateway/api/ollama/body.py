@@ -33,11 +33,11 @@ STRONGEST = ("xhigh", "max")
 """Efforts above what templates know."""
 
 
-def _rendered(messages: list[OllamaMessage], info: ValidationInfo) -> list[Any]:
+def _rendered(messages: list[OllamaMessage] | None, info: ValidationInfo) -> list[Any]:
     """Return the messages as templates read them; the context learns of what is left out."""
     ignored: IgnoredFields | None = info.context
     omitted = None if ignored is None else ignored.omitted
-    return cast(list[Any], rendered(turns(messages), omitted))
+    return cast(list[Any], rendered(turns(messages or []), omitted))
 
 
 def _form(value: Any) -> str | None:
@@ -132,8 +132,8 @@ class OllamaGeneration(OllamaBody):
 class OllamaChatBody(OllamaGeneration):
     place: ClassVar[str] = OLLAMA_CHAT
 
-    messages: Annotated[list[OllamaMessage], AfterValidator(_rendered)] = []
-    """The conversation so far. Without any, the model is loaded, or unloaded."""
+    messages: Annotated[list[OllamaMessage] | None, AfterValidator(_rendered)] = []
+    """The conversation so far. Without any, or null, the model is loaded, or unloaded."""
     tools: OllamaTools | None = None
     """Functions that the model may call."""
 
@@ -186,18 +186,18 @@ class OllamaGenerateBody(OllamaGeneration):
         return not (self.prompt or self.suffix)
 
 
-def _inputs(value: str | list[str]) -> list[str]:
-    """Return a list of the inputs: one that is empty is none."""
+def _inputs(value: str | list[str] | None) -> list[str]:
+    """Return a list of the inputs: one that is empty is none, and so is null."""
     if isinstance(value, str):
         return [value] if value else []
-    return value
+    return value or []
 
 
 class OllamaEmbedBody(OllamaBody):
     place: ClassVar[str] = OLLAMA_EMBED
 
     input: Annotated[
-        str | Annotated[list[str], Field(max_length=MAX_INPUTS, fail_fast=True)],
+        str | Annotated[list[str], Field(max_length=MAX_INPUTS, fail_fast=True)] | None,
         AfterValidator(_inputs),
     ] = []
     """One text or several."""

@@ -1,9 +1,9 @@
 """The calls of an answer, which clients get whole: as objects, never in pieces."""
 
-import orjson
-
+from gateway.api import json_text
 from gateway.api.ollama.types import OllamaCall
 from gateway.api.reply import Call
+from gateway.core.errors import BadRequest
 from workers.protocol import CallDelta
 
 
@@ -34,11 +34,12 @@ class CallCollector:
 def whole_call(request_id: str, index: int, call: Call) -> list[OllamaCall]:
     """Return a call as an object; nothing of one that was cut off.
 
-    Its id is made from the request's name, so that it survives the worker.
+    Half of a surrogate pair, which grammars let a model write, is U+FFFD in it. Its id is made from
+    the request's name, so that it survives the worker.
     """
     try:
-        arguments = orjson.loads(call.arguments or "{}")
-    except orjson.JSONDecodeError:
+        arguments = json_text.load((call.arguments or "{}").encode("utf-8", "replace"))
+    except BadRequest:
         return []
     if not isinstance(arguments, dict):
         return []

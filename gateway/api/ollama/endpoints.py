@@ -44,6 +44,8 @@ ASKED = [{"role": "user", "content": "What is aging?"}]
 SHORT = {"num_predict": 64}
 MOST_SHOWN = 200
 """Characters of a model's name that an error repeats."""
+THOUGHTLESS = (None, False, "", "none")
+"""Wishes that any model can fulfil."""
 SLACK = 1024
 """Tokens that a template may add to the bytes of a conversation; with them it surely fits."""
 
@@ -199,7 +201,7 @@ class Ollama:
         model = served.pool.model
         if model is None:
             return prompt
-        if given.think and not model.thinks and model.generates:
+        if given.think not in THOUGHTLESS and not model.thinks and model.generates:
             raise BadRequest(f'"{served.name}" does not support thinking', param="think")
         if not isinstance(prompt, Chat | Text) and not model.infills and model.generates:
             raise BadRequest(f'"{served.name}" does not support insert', param="suffix")
@@ -240,7 +242,7 @@ class Ollama:
     async def ollama_embed(self, request: Request) -> Response:
         """Vectors of texts, in Ollama's dialect."""
         served, given, asked, size = await self._read(request, OllamaEmbedBody)
-        inputs = list(given.input)  # a list, whatever the client wrote
+        inputs = list(given.input or ())  # a list, whatever the client wrote
         if not inputs:
             empty = {"model": asked, "embeddings": []}
             return json_response(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from gateway.api.field_table import TOOLS
 from gateway.api.nested import Extensible, Nested
@@ -22,9 +22,19 @@ from gateway.conversation import (
 )
 from gateway.core.errors import ImageNotSupported
 
+LONGEST_ROLE = 16
+"""Characters of a role that may be a known one."""
+
+
+def _lower(role: Any) -> Any:
+    return role.lower() if isinstance(role, str) and len(role) <= LONGEST_ROLE else role
+
 
 class OllamaMessage(Extensible):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Annotated[
+        Literal["system", "developer", "user", "assistant", "tool"], BeforeValidator(_lower)
+    ]
+    """In letters of either case."""
     content: str | None = None
     thinking: str | None = None
     """The thought of an earlier answer."""

@@ -75,7 +75,8 @@ def own_name(asked: str, models: NamedModels) -> str:
 
 def plain(asked: str) -> str:
     """Return a name without the tag that it has anyway."""
-    return asked.removesuffix(f":{LATEST}")
+    tag = f":{LATEST}"
+    return asked[: -len(tag)] if asked[-len(tag) :].lower() == tag else asked
 
 
 def source(asked: str) -> str:

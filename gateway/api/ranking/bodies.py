@@ -13,6 +13,7 @@ from gateway.api.ranking.documents import (
     Document,
     Documents,
     FieldNames,
+    check_repeated,
     text_of,
 )
 from gateway.core.errors import BadRequest
@@ -119,6 +120,7 @@ class RerankBody(RankingBody):
     def pairs(self) -> tuple[TextPair, ...]:
         """Return a pair for each document. Raises BadRequest."""
         name, documents = self.given()
+        check_repeated(self.query, len(documents), "query")
         return tuple(
             TextPair(self.query, text_of(each, param, self.rank_fields), "query", param)
             for param, each in ((f"{name}.{at}", each) for at, each in enumerate(documents))
@@ -168,20 +170,20 @@ class ScoreBody(RankingBody):
         queries = self._side(("text_1", "queries", "data_1"))
         documents = self._side(("text_2", "documents", "data_2", "items"))
         if len(queries) == 1:
+            place, query = queries[0]
+            check_repeated(query, len(documents), place)
             queries *= len(documents)
         if len(queries) != len(documents):
             name = documents[0][0].partition(".")[0]
             message = f"'{name}': there are {len(queries)} queries and {len(documents)} documents"
             raise BadRequest(f"{message}; one query goes with any number", param=name)
         return tuple(
-            TextPair(
-                text_of(query, of_query), text_of(document, of_document), of_query, of_document
-            )
+            TextPair(query, document, of_query, of_document)
             for (of_query, query), (of_document, document) in zip(queries, documents, strict=True)
         )
 
-    def _side(self, names: Sequence[str]) -> list[tuple[str, Document]]:
-        """Return the texts of a side, each with its place in the body. Raises BadRequest."""
+    def _side(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the texts of a side, each after its place in the body. Raises BadRequest."""
         given = [name for name in names if getattr(self, name) is not None]
         if not given:
             raise BadRequest(f"'{names[0]}' is required", param=names[0])
@@ -190,5 +192,8 @@ class ScoreBody(RankingBody):
             raise BadRequest(message, param=given[1])
         value = getattr(self, given[0])
         if isinstance(value, list):
-            return [(f"{given[0]}.{at}", each) for at, each in enumerate(value)]
-        return [(given[0], value)]
+            places = [f"{given[0]}.{at}" for at in range(len(value))]
+            return [
+                (place, text_of(each, place)) for place, each in zip(places, value, strict=True)
+            ]
+        return [(given[0], text_of(value, given[0]))]

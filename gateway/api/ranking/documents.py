@@ -6,12 +6,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gateway.api.openai.parts import MEDIA
+from gateway.conversation import MAX_DEPTH, deeper
 from gateway.core.errors import BadRequest, ContentNotSupported
 
 MAX_DOCUMENTS = 2048
 """Most documents of one request, as of inputs to embed."""
 MAX_FIELDS = 64
 """Most names in `rank_fields`."""
+MOST_REPEATED = 1 << 27
+"""Most characters of a query, counted once for each of its documents: so often it is read."""
 
 Document = str | dict[str, Any]
 Documents = Annotated[list[Document], Field(min_length=1, max_length=MAX_DOCUMENTS, fail_fast=True)]
@@ -26,8 +29,11 @@ def text_of(document: Document, param: str, fields: Sequence[str] | None = None)
     """
     if isinstance(document, str):
         return document
+    if deeper(document, MAX_DEPTH):
+        message = f"'{param}': it may be nested {MAX_DEPTH} levels deep at most"
+        raise BadRequest(message, param=param)
     if fields is not None:
-        found = ((name, document[name]) for name in fields if name in document)
+        found = ((name, document[name]) for name in dict.fromkeys(fields) if name in document)
         lines = [f"{name}: {_plain(value, f'{param}.{name}')}" for name, value in found]
         if not lines:
             raise BadRequest(f"'{param}': it has none of the 'rank_fields'", param=param)
@@ -41,6 +47,14 @@ def text_of(document: Document, param: str, fields: Sequence[str] | None = None)
             raise _media(error, param)
     message = f"'{param}': a document is a string or an object with 'text'"
     raise BadRequest(message, param=param)
+
+
+def check_repeated(query: str, documents: int, param: str) -> None:
+    """Raise BadRequest about a query that is too long for so many documents."""
+    longest = MOST_REPEATED // documents
+    if len(query) > longest:
+        message = f"'{param}': beside {documents} documents it may have {longest} characters"
+        raise BadRequest(f"{message}, not {len(query)}", param=param)
 
 
 def shown(document: Document) -> dict[str, Any]:

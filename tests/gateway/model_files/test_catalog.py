@@ -351,7 +351,7 @@ def test_only_what_forge_has_brought_is_its_own(home: Path) -> None:
     ownership.claim(q4)
     assert ownership.is_ours(q4, hub)
     assert not ownership.is_ours(q8, hub)
-    ownership.disclaim(q4.resolve().name)
+    ownership.disclaim(q4.resolve())
     assert not ownership.is_ours(q4, hub)
     plain = home / "cache/forge/models/host-1234/plain.gguf"
     assert ownership.is_ours(plain, hub)
@@ -359,6 +359,26 @@ def test_only_what_forge_has_brought_is_its_own(home: Path) -> None:
     mine.write_bytes(CONTENT)
     assert not ownership.is_ours(mine, hub)
     assert not ownership.is_ours(home / "none.gguf", hub)
+
+
+def test_the_same_content_is_another_programs_elsewhere_and_later(home: Path) -> None:
+    hub = catalog.hub_cache()
+    (q4,) = catalog.find("hf:org/tiny:Q4_K_M").files
+    ownership.claim(q4)
+    content = q4.resolve()
+    blob = hub / "models--other--copy" / "blobs" / content.name
+    theirs = hub / "models--other--copy" / "snapshots" / "1" / q4.name
+    for file in (blob, theirs):
+        file.parent.mkdir(parents=True)
+    blob.write_bytes(CONTENT)
+    theirs.symlink_to(blob)
+    assert not ownership.is_ours(theirs, hub)
+    assert ownership.is_ours(q4, hub)
+    content.unlink()
+    assert not ownership.is_ours(q4, hub)
+    content.write_bytes(CONTENT)
+    os.utime(content, ns=(0, 0))
+    assert not ownership.is_ours(q4, hub), "another program has brought it again"
 
 
 def test_a_link_out_of_a_cache_is_not_its_own(home: Path) -> None:

@@ -31,7 +31,14 @@ def test_names(text: str, source: object) -> None:
     assert parse(text) == source
 
 
-@pytest.mark.parametrize("text", ["hf:", "hf:repo", "hf:a/b/c", "hf:a b/c", "http://host/m.gguf"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf:", "hf:repo", "hf:a/b/c", "hf:a b/c", "http://host/m.gguf", "https://", "https:///m.gguf",
+        "https://[::1/m.gguf", "https://[abc]/m.gguf", "https://host:port/m.gguf",
+        "https://host:99999/m.gguf",
+    ],
+)  # fmt: skip
 def test_names_that_can_not_be_meant(text: str) -> None:
     with pytest.raises(BadSource):
         parse(text)

@@ -81,6 +81,11 @@ class FileFacts:
         """Return all facts; ``template`` stands for the file's. Raises gguf.Unreadable."""
         return await self._once((template, state), lambda: _facts(state.files[0], template))
 
+    async def alone(self, read: Callable[[], T]) -> T:
+        """Return what is too large to be remembered."""
+        async with self._reading:
+            return await asyncio.to_thread(read)
+
     async def _once(self, key: object, read: Callable[[], T]) -> T:
         if key not in self._known:
             async with self._reading:

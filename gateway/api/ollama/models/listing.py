@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -124,7 +125,7 @@ async def shown(
     told, info = found.told, found.metadata
     tensors: list[OllamaTensor] = []
     if verbose:
-        info, tensors = await asyncio.to_thread(_whole, state)
+        info, tensors = await facts.alone(partial(_whole, state))
     context = context_here(listed, told["context"], served.config)
     parameters = _parameters(context, served.sampling)
     jinja = (told["chat_template"] or "") + (SUFFIX if told["supports"]["infill"] else "")

@@ -57,17 +57,22 @@ class Management:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._one = asyncio.Lock()
+        """Held by a deletion: the files of another one are there, or they are gone."""
 
     async def delete(self, request: Request, asked: str) -> None:
         """Delete a copied name, or a model's files. Raises a ForgeError.
 
         Files go only if Forge has brought them into a cache, and while no model uses them.
         """
-        copies = self._service.registry.copies
-        for name in (asked, names.plain(asked)):
-            if copies.find(name) is not None:
-                await asyncio.to_thread(copies.remove, name)
-                return
+        async with self._one:
+            await self._delete(request, asked)
+
+    async def _delete(self, request: Request, asked: str) -> None:
+        copied = self._copied(request, asked)
+        if copied is not None:
+            await asyncio.to_thread(self._service.registry.copies.remove, copied)
+            return
         entry = await asyncio.to_thread(self._entry, request, asked)
         if entry is None:
             served = self._service.find(request, names.own_name(asked, self._service.registry))
@@ -82,6 +87,18 @@ class Management:
             )
         self._free(entry)
         await asyncio.to_thread(_remove, entry)
+
+    def _copied(self, request: Request, asked: str) -> str | None:
+        """Return the copied name that is meant, if it leads to a model which the key may use."""
+        key: ApiKey = request.state.key
+        if len(asked) > names.MAX_NAME:
+            return None
+        there = [name for name, own in self._service.registry.copies.items() if key.may_use(own)]
+        likely = list(dict.fromkeys(names.spellings(asked)))
+        exact = next((each for each in likely if each in there), None)
+        folded = {each.casefold() for each in likely}
+        alike = [name for name in there if name.casefold() in folded]
+        return alike[0] if exact is None and len(alike) == 1 else exact
 
     def _entry(self, request: Request, asked: str) -> CatalogEntry | None:
         """Return the model of the caches that is meant, if the request's key may use it."""
@@ -116,21 +133,35 @@ class Management:
         if served is None:
             raise self._service.unknown(request, source)
         name = names.plain(destination)
-        if name.startswith(("hf:", "/")):
+        if _means_a_source(destination):
             message = "'destination': names of files and of the hub's models have a meaning"
             raise BadRequest(message, param="destination")
-        aliases = (each for own in registry.names for each in registry.configured_aliases(own))
-        if (
-            name in {*registry.names, *aliases}
-            or await asyncio.to_thread(catalog.named, name) is not None
+        if self._taken(request, destination) or (
+            await asyncio.to_thread(catalog.named, name) is not None
         ):
-            raise NameTaken(f"'{name}' is a model's own name", param="destination")
+            raise NameTaken(f"'{name}' is the name of another model", param="destination")
         await asyncio.to_thread(registry.copies.add, name, served.name)
+
+    def _taken(self, request: Request, destination: str) -> bool:
+        """Tell if a name leads to a model by itself, or to one that the key may not use."""
+        key: ApiKey = request.state.key
+        registry = self._service.registry
+        aliases = (each for own in registry.names for each in registry.configured_aliases(own))
+        own_names = {each.casefold() for each in (*registry.names, *aliases)}
+        if any(each.casefold() in own_names for each in names.spellings(destination)):
+            return True
+        had = registry.copies.find(names.plain(destination))
+        return had is not None and not key.may_use(had)
+
+
+def _means_a_source(name: str) -> bool:
+    """Tell if a name is that of a file, or leads to a model of the hub in one of its spellings."""
+    return "://" in name or any(each.startswith(("hf:", "/")) for each in names.spellings(name))
 
 
 def _remove(entry: CatalogEntry) -> None:
     """Delete the files, and what was computed with them. Raises ForgeError."""
-    contents = [file.resolve().name for file in entry.files]
+    contents = [file.resolve() for file in entry.files]
     folders = prefix_folders.of_model(entry.files)
     try:
         catalog.remove(entry)

@@ -213,3 +213,14 @@ def test_a_call_that_was_cut_off_has_no_arguments_yet() -> None:
     (call,) = made.whole()["content"]
     assert call["type"] == "tool_use"
     assert call["input"] == {}
+
+
+def test_half_a_character_in_a_call_loses_no_arguments() -> None:
+    """A grammar lets a model write it."""
+    made = writer()
+    (piece,) = calls(0, r'{"city": "a\ud83d"}')
+    made.take(Delta(1, 1, [1], "", piece))
+    made.take(finished("tool_calls"))
+    (call,) = made.whole()["content"]
+    assert call["type"] == "tool_use"
+    assert call["input"] == {"city": "a\ufffd"}

@@ -106,6 +106,12 @@ def test_a_text_after_a_call() -> None:
     assert calls_of(found[:1]) == [[call(0, "weather", "Oslo")]]
 
 
+def test_a_call_with_half_a_character() -> None:
+    """A grammar allows it, and so the call must not be lost."""
+    found = lines(delta("", "", CallDelta(0, "weather", r'{"city": "a\ud83d"}')), finished())
+    assert calls_of(found) == [[call(0, "weather", "a\ufffd")]]
+
+
 @pytest.mark.parametrize("arguments", ['{"city": "Os', "[1]", '"x"', "{"])
 def test_a_call_that_was_cut_is_none(arguments: str) -> None:
     found = lines(delta("", "", CallDelta(0, "weather", arguments)), finished("length"))

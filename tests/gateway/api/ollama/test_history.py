@@ -30,7 +30,7 @@ def test_roles_and_thoughts() -> None:
     found = read(
         {"role": "system", "content": "a"},
         {"role": "developer", "content": "b"},
-        {"role": "user"},
+        {"role": "User"},
         {"role": "assistant", "content": "d", "thinking": "c"},
     )
     assert found == [

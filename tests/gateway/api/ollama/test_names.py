@@ -44,6 +44,7 @@ def test_every_name_is_shown_with_a_tag(own: str, shown: str) -> None:
         "forge-tiny",
         "forge-tiny:latest",
         "Forge-Tiny:latest",
+        "FORGE-TINY:LATEST",
         "registry.ollama.ai/library/forge-tiny",
         "library/forge-tiny:latest",
     ],
