@@ -7,7 +7,6 @@ from functools import cached_property, partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -34,7 +33,6 @@ from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry
-from gateway.core import loopback
 from gateway.core.errors import ForgeError
 from gateway.dashboard.endpoint import Dashboard
 from gateway.dashboard.history import Gaps
@@ -45,6 +43,7 @@ from gateway.dispatch.observer import Observer, Observers
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import new_name
 from gateway.http.auth import Authentication
+from gateway.http.cors import Cors
 from gateway.http.paths import NormalisedPaths, PathTable
 from gateway.http.response_headers import TicketHeaders
 from gateway.model_files.pulls import Pulls
@@ -243,17 +242,5 @@ class Gateway:
         return Gaps(*self.metrics.gaps())
 
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
-        """Let web pages of the allowed origins in. Preflights end here: they carry no key."""
         origins = self.config.cors_origin
-        if not origins:
-            return app
-        return CORSMiddleware(
-            app,
-            allow_origins=[each for each in origins if each != loopback.NAME],
-            allow_origin_regex=loopback.ORIGIN if loopback.NAME in origins else None,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
-            expose_headers=EXPOSED,
-            # A page in the world that calls into a private network: if it was meant by its name.
-            allow_private_network="*" not in origins,
-        )
+        return Cors(app, origins, EXPOSED) if origins else app

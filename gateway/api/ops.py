@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +14,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
 from gateway.core.clock import NANO
-from gateway.core.errors import NotFound, Unavailable
+from gateway.core.errors import NotFound, NotOffered, Unavailable
 from gateway.core.priority import priority_text
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence
@@ -126,7 +126,7 @@ class Ops:
         return [
             # For load balancers, which have no key. It tells nothing but whether the server serves.
             _get("/health", self.health, {JSON: Health}, fails=(Unavailable,), open=True),
-            *([self._metrics_endpoint()] if self._service.config.metrics else []),
+            self._metrics_endpoint(),
             _get("/workers", self.workers, {JSON: list[WorkerItem]}),
             _get("/queue", self.queue, {JSON: QueueStatus}),
             _get(
@@ -139,8 +139,14 @@ class Ops:
         ]
 
     def _metrics_endpoint(self) -> Endpoint:
+        if not self._service.config.metrics:
+            return _get("/metrics", self.no_metrics, {JSON: Summary}, fails=(NotOffered,))
         kinds = {JSON: Summary, "text/plain": str, "application/openmetrics-text": str}
         return _get("/metrics", self.metrics, kinds)
+
+    async def no_metrics(self, request: Request) -> NoReturn:
+        """Refuse: nothing is counted."""
+        raise NotOffered("this server counts nothing: it was started with --no-metrics")
 
     async def health(self, request: Request) -> Response:
         """Tell if requests are served.

@@ -209,12 +209,13 @@ async def test_without_metrics() -> None:
     try:
         _, answer = await front.ask(INFER)
         assert answer.status_code == 200
-        for path in ("/metrics", "/workers"):
-            answer = await front.client.get(path)
-            assert answer.status_code == (404 if path == "/metrics" else 200)
+        answer = await front.client.get("/metrics")
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (501, "not_offered")
+        assert "--no-metrics" in error["message"]
+        assert (await front.client.get("/workers")).status_code == 200
         described = (await front.client.get("/openapi.json")).json()["paths"]
-        assert "/metrics" not in described
-        assert "/workers" in described
+        assert "501" in described["/metrics"]["get"]["responses"]
     finally:
         await front.client.aclose()
         await front.gateway.stop()
