@@ -22,6 +22,9 @@ TEMPERATURE, TOP_K, TOP_P, MIN_P, LAST_N = 0.8, 40, 0.95, 0.05, 64
 """llama-server's defaults."""
 MAX_PROBS = 100
 """Most alternatives of a token."""
+MOST_TOLD = 20 * MAX_SEQUENCES
+"""Most alternatives that the answers of a request have at once, unless they are streamed: as many
+as in OpenAI's dialect. They are kept until all answers have ended."""
 MAX_FIELDS = 128
 """Most names in `response_fields`."""
 MAX_FILES = 256
@@ -180,6 +183,12 @@ class LlamaBody(SamplingBody):
         if len(prompts) * (self.n_cmpl or 1) > MAX_SEQUENCES:
             message = f"prompts times 'n_cmpl' may be {MAX_SEQUENCES} at most"
             raise BadRequest(message, param="n_cmpl")
+        most = MOST_TOLD // (len(prompts) * (self.n_cmpl or 1))
+        if not self.stream and (self.n_probs or 0) > most:
+            message = (
+                f"'n_probs' may be {most} at most with so many answers, unless 'stream' is true"
+            )
+            raise BadRequest(message, param="n_probs")
         return prompts
 
 

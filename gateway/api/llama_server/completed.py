@@ -1,6 +1,9 @@
 """The end of an answer in llama-server's words, which OpenAI's dialect tells, too, if asked to."""
 
 from dataclasses import dataclass, field
+from typing import cast
+
+import orjson
 
 from gateway.api.llama_server import settings
 from gateway.api.llama_server.types import Completed, Probability, StopType
@@ -15,7 +18,8 @@ class AnswerSoFar:
     text: str = ""
     ids: list[int] = field(default_factory=list)
     """Those that are told."""
-    probabilities: list[Probability] = field(default_factory=list)
+    probabilities: list[orjson.Fragment] = field(default_factory=list)
+    """Each a :class:`Probability` in JSON."""
     prompt: str = ""
     newline: bool = False
     reason: str = ""
@@ -63,7 +67,7 @@ def completed(ticket: Ticket, index: int, asked: Asked, answer: AnswerSoFar) -> 
         "timings": llama_timings(ticket),
     }
     if answer.probabilities:
-        found["completion_probabilities"] = answer.probabilities
+        found["completion_probabilities"] = cast(list[Probability], answer.probabilities)
     return found
 
 

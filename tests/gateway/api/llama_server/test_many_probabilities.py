@@ -1,0 +1,77 @@
+"""Probabilities of many tokens: they stay in memory until an answer that is not streamed ends."""
+
+import tracemalloc
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.api import body
+from gateway.api.llama_server.answer import LlamaWriter, probabilities
+from gateway.api.llama_server.body import MAX_PROBS, InfillBody, LlamaBody, LlamaCompletionBody
+from gateway.api.openai.common import MAX_SEQUENCES
+from gateway.core.errors import BadRequest
+from gateway.dispatch.ticket import Ticket
+from tests.support.desk import Desk
+from tests.support.memory_pool import job
+from workers.protocol import Delta, Extra, Logprob, TokenChance
+
+TOKENS = 50
+
+
+def told(at: int) -> Logprob:
+    """A token with as many alternatives as there may be."""
+    top = [TokenChance(at * 200 + k, b" token%d" % k, -1.2345678 * k) for k in range(MAX_PROBS)]
+    return Logprob(top[0], top)
+
+
+def written(**wish: Any) -> LlamaWriter:
+    """The writer of an answer of many tokens."""
+    given = body.parse(LlamaCompletionBody, {"prompt": "x", "n_probs": MAX_PROBS, **wish})
+    writer = LlamaWriter(Ticket(1, job(), 0), Desk().registry.first, given)
+    for at in range(TOKENS):
+        writer.take(Delta(1, 1, [at], "a", Extra(logprobs=[told(at)])))
+    return writer
+
+
+def test_they_are_told_as_they_came() -> None:
+    found = orjson.loads(orjson.dumps(written().whole()))["completion_probabilities"]
+    assert found == [probabilities([told(at)])[0] for at in range(TOKENS)]
+
+
+def test_they_take_little_room() -> None:
+    """As objects they took 400 bytes for each alternative."""
+    tracemalloc.start()
+    try:
+        writer = written()
+        room, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert writer.whole()["completion_probabilities"]
+    assert room < 250 * MAX_PROBS * TOKENS
+
+
+def test_they_are_kept_only_if_they_are_wanted() -> None:
+    assert not written(response_fields=["content"])._answers[0].probabilities
+    some = written(response_fields=["completion_probabilities"])
+    assert len(some.whole()["completion_probabilities"]) == TOKENS
+
+
+@pytest.mark.parametrize(
+    ("type_", "prompt", "answers"),
+    [
+        (LlamaCompletionBody, {"prompt": ["a"] * 2}, 2 * 128),
+        (InfillBody, {"input_prefix": "a", "input_suffix": "b"}, 128),
+    ],
+)
+def test_many_answers_have_few_alternatives(
+    type_: type[LlamaBody], prompt: dict[str, Any], answers: int
+) -> None:
+    most = 20 * MAX_SEQUENCES // answers
+    raw = {**prompt, "n_cmpl": 128}
+    for fitting in ({"n_probs": most}, {"n_probs": MAX_PROBS, "stream": True}):
+        assert body.parse(type_, {**raw, **fitting}).prompts()
+    with pytest.raises(BadRequest, match=f"'n_probs' may be {most} at most") as error:
+        body.parse(type_, {**raw, "n_probs": most + 1}).prompts()
+    assert error.value.param == "n_probs"
+    assert body.parse(type_, {**prompt, "n_probs": MAX_PROBS}).prompts()
