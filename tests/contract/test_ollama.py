@@ -197,7 +197,7 @@ def test_thoughts_of_a_model_that_has_none(answering: httpx.Client) -> None:
             found = post(answering, path, 400, think=think, **body)
             assert found["error"] == '"forge-tiny" does not support thinking'
             assert found["param"] == "think"
-    for allowed in (False, None, ""):
+    for allowed in (False, None, "", "none"):
         post(answering, CHAT, messages=[said("hi")], think=allowed)
 
 

@@ -203,6 +203,16 @@ def test_a_copy_is_another_name(http: httpx.Client) -> None:
     assert http.request("DELETE", "/api/delete", json={"model": "chat"}).status_code == 404
 
 
+@pytest.mark.parametrize("asked", ["Chat:LATEST", "library/chat", "chat"])
+def test_a_copied_name_is_deleted_in_any_spelling(http: httpx.Client, asked: str) -> None:
+    for name in ("Chat", "other"):
+        assert http.post("/api/copy", json={"source": NAME, "destination": name}).status_code == 200
+    assert http.request("DELETE", "/api/delete", json={"model": asked}).status_code == 200
+    listed = {model["name"] for model in http.get("/api/tags").json()["models"]}
+    assert listed == {NAME, "other:latest"}
+    assert http.request("DELETE", "/api/delete", json={"model": "other"}).status_code == 200
+
+
 def test_one_of_many_deletes_one_file(
     http: httpx.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -44,6 +44,8 @@ ASKED = [{"role": "user", "content": "What is aging?"}]
 SHORT = {"num_predict": 64}
 MOST_SHOWN = 200
 """Characters of a model's name that an error repeats."""
+THOUGHTLESS = (None, False, "", "none")
+"""Wishes that any model can fulfil."""
 SLACK = 1024
 """Tokens that a template may add to the bytes of a conversation; with them it surely fits."""
 
@@ -199,7 +201,7 @@ class Ollama:
         model = served.pool.model
         if model is None:
             return prompt
-        if given.think and not model.thinks and model.generates:
+        if given.think not in THOUGHTLESS and not model.thinks and model.generates:
             raise BadRequest(f'"{served.name}" does not support thinking', param="think")
         if not isinstance(prompt, Chat | Text) and not model.infills and model.generates:
             raise BadRequest(f'"{served.name}" does not support insert', param="suffix")

@@ -69,13 +69,10 @@ class Management:
             await self._delete(request, asked)
 
     async def _delete(self, request: Request, asked: str) -> None:
-        key: ApiKey = request.state.key
-        copies = self._service.registry.copies
-        for name in (asked, names.plain(asked)):
-            own = copies.find(name)
-            if own is not None and key.may_use(own):
-                await asyncio.to_thread(copies.remove, name)
-                return
+        copied = self._copied(request, asked)
+        if copied is not None:
+            await asyncio.to_thread(self._service.registry.copies.remove, copied)
+            return
         entry = await asyncio.to_thread(self._entry, request, asked)
         if entry is None:
             served = self._service.find(request, names.own_name(asked, self._service.registry))
@@ -90,6 +87,18 @@ class Management:
             )
         self._free(entry)
         await asyncio.to_thread(_remove, entry)
+
+    def _copied(self, request: Request, asked: str) -> str | None:
+        """Return the copied name that is meant, if it leads to a model which the key may use."""
+        key: ApiKey = request.state.key
+        if len(asked) > names.MAX_NAME:
+            return None
+        there = [name for name, own in self._service.registry.copies.items() if key.may_use(own)]
+        likely = list(dict.fromkeys(names.spellings(asked)))
+        exact = next((each for each in likely if each in there), None)
+        folded = {each.casefold() for each in likely}
+        alike = [name for name in there if name.casefold() in folded]
+        return alike[0] if exact is None and len(alike) == 1 else exact
 
     def _entry(self, request: Request, asked: str) -> CatalogEntry | None:
         """Return the model of the caches that is meant, if the request's key may use it."""
