@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import jinja2
+from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import Node
 from jinja2.parser import Parser
@@ -122,6 +123,19 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+def _expected(tree: nodes.Template) -> dict[str, bool]:
+    """Return the variables that a template takes for granted, as llama-server sets them.
+
+    llama.cpp's own templates of DeepSeek R1, QwQ and Command R7B close a thought with nothing but
+    ``{% if not enable_thinking %}``: without the variable these models would never think. One that
+    looks whether it is defined, has a default, or thinks only if it is told to, stays untold.
+    """
+    found = [each for each in tree.find_all(nodes.Name) if each.name == "enable_thinking"]
+    denied = {id(each.node) for each in tree.find_all(nodes.Not)}
+    taken = found and all(id(each) in denied for each in found)
+    return {"enable_thinking": True} if taken else {}
+
+
 class ChatTemplate:
     """A compiled template. Raises :class:`TemplateFailed` if the source itself is broken."""
 
@@ -133,6 +147,7 @@ class ChatTemplate:
         environment.filters["safe"] = str  # Jinja's would have what is added to it escaped
         environment.globals["raise_exception"] = _raise
         try:
+            self._expected = _expected(environment.parse(source))
             self._template = environment.from_string(source)
         except Exception as error:
             # Jinja's parser, its optimiser, which runs constant expressions, and Python's compiler:
@@ -160,6 +175,7 @@ class ChatTemplate:
         variables = {
             "date_string": strftime("%d %b %Y"),  # Llama 3.1 takes one of 2024 for today's without
             "datetime": strftime("%b %d %Y"),
+            **self._expected,
             **({} if tools is None else {"functions": _functions(tools)}),
             **(arguments or {}),
             "messages": messages,

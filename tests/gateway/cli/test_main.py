@@ -250,6 +250,7 @@ def test_what_does_no_harm_is_taken(flag: str, row: Elsewhere) -> None:
         ("-lv 3", "--log-level info"), ("-lv 9", "--log-level debug"),
         ("--sse-ping-interval 10", "--keepalive 10"), ("--sse-ping-interval -1", ""),
         ("-v --no-webui", "--log-level debug --no-page"), ("-fit", ""), ("-fit on", ""),
+        ("-rea off", "--reasoning-budget 0"), ("--reasoning=auto", ""),
         ("--keep-alive -1", "--keep-alive -1"), ("", ""),
     ],
 )  # fmt: skip

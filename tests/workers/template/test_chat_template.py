@@ -227,6 +227,29 @@ def test_tools_and_arguments_are_variables() -> None:
     assert template.render([USER], 0.0) == "null  user"
 
 
+@pytest.mark.parametrize(
+    ("source", "untold"),
+    [
+        ("a{% if not enable_thinking %}</think>{% endif %}", "a"),
+        ("a{% if not enable_thinking and not tools %}</think>{% endif %}", "a"),
+        ("a{% if not enable_thinking is defined %}</think>{% endif %}", "a</think>"),
+        ("a{% if not enable_thinking | default(false) %}</think>{% endif %}", "a</think>"),
+        ("a{% if not enable_thinking %}</think>{% endif %}{{ enable_thinking }}", "a</think>"),
+        ("a{% if enable_thinking %}{% else %}</think>{% endif %}", "a</think>"),
+        ("a", "a"),
+    ],
+)
+def test_templates_that_take_thinking_for_granted(source: str, untold: str) -> None:
+    """Without the variable they would close every thought; others look, or are off by default."""
+    template = ChatTemplate(source, bos="", eos="")
+    assert template.render([USER], 0.0) == untold
+
+
+def test_a_request_says_no_to_what_a_template_takes_for_granted() -> None:
+    template = ChatTemplate("{% if not enable_thinking %}</think>{% endif %}", bos="", eos="")
+    assert template.render([USER], 0.0, None, {"enable_thinking": False}) == "</think>"
+
+
 @pytest.mark.parametrize("tools", [None, [], [{"type": "function", "function": {"name": "f"}}]])
 def test_templates_that_want_functions_and_a_date(tools: list[dict[str, Any]] | None) -> None:
     """Firefunction adds both to a text without a look whether they are there."""
