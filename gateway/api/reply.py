@@ -11,7 +11,9 @@ from starlette.responses import Response
 from starlette.types import Message
 from typing_extensions import TypedDict
 
+from gateway.core.usage import DraftCounts
 from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.ticket import Ticket
 from workers.protocol import Delta, Finished, Logprob
 
@@ -130,9 +132,29 @@ def llama_timings(ticket: Ticket) -> Timings:
         predicted_ms=predicted_ms,
         later=ticket.later_tokens,
     )
-    if usage.drafts.steps:
-        found["draft_n"] = usage.drafts.drafted
-        found["draft_n_accepted"] = usage.drafts.accepted
+    return _with_drafts(found, usage.drafts)
+
+
+def answer_timings(sequence: Sequence) -> Timings:
+    """Return those of one answer, which llama-server tells: what it costs must not depend on how
+    many others the request has, for a stream may ask for it with every token."""
+    started, began = sequence.started, sequence.began_ns
+    first, last = sequence.first_token_ns, sequence.last_token_ns
+    prompt, cached = (0, 0) if started is None else (started.prompt_tokens, started.cached_tokens)
+    found = timings(
+        cached=cached,
+        computed=prompt - cached,
+        prompt_ms=0.0 if first is None or began is None else (first - began) / 1e6,
+        predicted=len(sequence.ids),
+        predicted_ms=0.0 if first is None or last is None else (last - first) / 1e6,
+        later=len(sequence.ids) - sequence.first_ids,
+    )
+    return _with_drafts(found, sequence.drafts)
+
+
+def _with_drafts(found: Timings, drafts: DraftCounts) -> Timings:
+    if drafts.steps:
+        found["draft_n"], found["draft_n_accepted"] = drafts.drafted, drafts.accepted
     return found
 
 

@@ -238,6 +238,7 @@ class Dispatcher:
         now = self._clock_ns()
         if sequence.fresh:
             self._rate.mark(now)
+            sequence.began_ns = now
         sequence.move(Move.DISPATCH)
         sequence.attempt += 1
         sequence.slot_since_ns = now
@@ -341,7 +342,7 @@ class Dispatcher:
             now, before = self._clock_ns(), sequence.last_token_ns
             sequence.last_token_ns = now
             if before is None:
-                sequence.first_ids = len(event.ids)
+                sequence.first_ids, sequence.first_token_ns = len(event.ids), now
             if ticket.first_token_ns is None:
                 ticket.first_token_ns = now
             if ticket.meter is not None:

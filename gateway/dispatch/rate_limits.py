@@ -84,11 +84,15 @@ class KeyQuota:
                 retry_after=math.ceil(waits[kind] / NANO),
             )
 
+    def take_one(self) -> None:
+        """A request without a job was let in."""
+        if requests := self._buckets.get(REQUESTS):
+            requests.take(1, self._clock_ns())
+
     def take(self, job: Job) -> None:
         """A request was let in."""
+        self.take_one()
         now = self._clock_ns()
-        if requests := self._buckets.get(REQUESTS):
-            requests.take(1, now)
         if tokens := self._buckets.get(TOKENS):
             tokens.take(estimate(job, tokens.per_minute), now)
 

@@ -81,6 +81,9 @@ class Sequence:
         self.parked_ns = 0
         """How long it was parked, in total; a park that goes on is not in it yet."""
         # What came so far.
+        self.began_ns: int | None = None
+        """When it first got a slot."""
+        self.first_token_ns: int | None = None
         self.ids: list[int] = []
         self.first_ids = 0
         """How many came with the first of them: they took no time after the prompt's."""

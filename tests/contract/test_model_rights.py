@@ -25,6 +25,7 @@ KEYS = [
     ApiKey("app", digest("sk-app")),
     ApiKey("limited", digest("sk-limited"), models=("other", "hf:*")),
     ApiKey("own", digest("sk-own"), models=("forge-*",)),
+    ApiKey("slow", digest("sk-slow"), requests_per_minute=1),
     ApiKey("other-root", digest("sk-other-root"), admin=True, models=("other",)),
 ]
 
@@ -140,6 +141,17 @@ def test_any_key_loads_for_one_version_more(
     if status == 200:
         assert answer.headers["warning"].startswith('299 - "the next version')
         assert "'app' has used /models/load" in caplog.text
+
+
+def test_a_load_is_a_request_of_its_key(keyed: httpx.Client) -> None:
+    """Others' models leave for it: a limited key must not cause that as often as it likes."""
+    body = {"model": ALIAS, "messages": []}
+    assert keyed.post("/api/chat", json=body, headers=bearer("slow")).status_code == 200
+    again = keyed.post("/api/chat", json=body, headers=bearer("slow"))
+    refused(again, 429, "rate_limit_exceeded")
+    assert int(again.headers["retry-after"]) > 0
+    leave = {**body, "keep_alive": 0}
+    assert keyed.post("/api/chat", json=leave, headers=bearer("slow")).status_code == 200
 
 
 # ------------------------------------------------------------------ models of a key

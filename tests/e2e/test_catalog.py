@@ -47,8 +47,9 @@ def server(hub: Hub, home: Path) -> Iterator[ForgeServer]:
 
 
 @pytest.fixture(scope="module")
-def client(server: ForgeServer) -> ollama.Client:
-    return ollama.Client(host=server.url, timeout=DEADLINE_S)
+def client(server: ForgeServer) -> Iterator[ollama.Client]:
+    with ollama.Client(host=server.url, timeout=DEADLINE_S) as client:
+        yield client
 
 
 def names(client: ollama.Client) -> set[str]:

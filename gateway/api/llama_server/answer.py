@@ -13,7 +13,7 @@ from gateway.api.llama_server.errors import error_body, error_response
 from gateway.api.llama_server.progress import PromptProgress
 from gateway.api.llama_server.types import Completed, Likely, Probability, ReadProgress, StreamPiece
 from gateway.api.openai.logprobs import FLOOR
-from gateway.api.reply import Timings, llama_timings, timings
+from gateway.api.reply import Timings, answer_timings, timings
 from gateway.api.sse import COMMENT
 from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
@@ -98,7 +98,7 @@ class LlamaWriter:
         piece = self._bare(index, self._predicted[index])
         piece["content"], piece["tokens"] = event.text, event.ids
         if self._given.timings_per_token:
-            piece["timings"] = llama_timings(self._ticket)
+            piece["timings"] = answer_timings(self._ticket.sequences[index])
         if event.extra is not None and event.extra.logprobs:
             piece["completion_probabilities"] = self._probabilities(event.extra)
         return piece

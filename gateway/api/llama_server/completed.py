@@ -7,7 +7,7 @@ import orjson
 
 from gateway.api.llama_server import settings
 from gateway.api.llama_server.types import Completed, Probability, StopType
-from gateway.api.reply import llama_timings
+from gateway.api.reply import answer_timings
 from gateway.dispatch.ticket import Ticket
 
 
@@ -64,7 +64,7 @@ def completed(ticket: Ticket, index: int, asked: Asked, answer: AnswerSoFar) -> 
         "stop_type": _stop_type(answer),
         "stopping_word": answer.stop or "",
         "tokens_cached": prompt + max(0, predicted - 1),
-        "timings": llama_timings(ticket),
+        "timings": answer_timings(sequence),
     }
     if answer.probabilities:
         found["completion_probabilities"] = cast(list[Probability], answer.probabilities)

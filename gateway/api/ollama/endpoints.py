@@ -326,6 +326,10 @@ class Ollama:
         owner: str = request.state.key.name
         if not given.leaves:
             self._service.check_serving()
+            allowance = self._service.limits.of(owner)
+            request.state.allowance = allowance  # for the response's headers
+            allowance.check()
+            allowance.take_one()
             await unless_hung_up(request.receive, served.load(owner))
         served.used(owner, given.keep_alive)
         reason = "unload" if given.leaves else "load"
