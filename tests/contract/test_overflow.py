@@ -25,7 +25,8 @@ def overflow(answer: httpx.Response) -> dict[str, Any]:
     body = answer.json()
     detail = body["error"]
     found: dict[str, Any] = {**body, "message": detail} if isinstance(detail, str) else detail
-    assert found["code"] == "context_length_exceeded"
+    # llama-server's own shape has the status under "code".
+    assert found.get("reason", found["code"]) == "context_length_exceeded"
     return found
 
 

@@ -26,6 +26,9 @@ from tests.support.server import (
     needs_ipv6,
 )
 
+BROWSER = {"accept": "text/html"}
+"""What other programs see at / does not tell whether there is a page."""
+
 
 def forge(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
@@ -132,7 +135,7 @@ def test_a_command_line_of_llama_server(start_server: Start) -> None:
     (worker,) = server.workers()
     assert worker["slots"] == 3
     with server.client() as client:
-        assert client.get("/").status_code == 404, "there is no page"
+        assert client.get("/", headers=BROWSER).text == "Ollama is running", "no page"
         said = {"messages": [{"role": "user", "content": "Hi"}]}
         written = client.post("/apply-template", json=said).json()["prompt"]
         assert written == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"

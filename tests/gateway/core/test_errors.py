@@ -60,6 +60,7 @@ def test_status_and_type_agree(error: type[ForgeError]) -> None:
         431,
         500,
         501,
+        502,
         503,
         504,
     }

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -57,6 +57,8 @@ class Dialect:
     """The field of a whole answer that tells its tokens."""
     named = True
     """True: answers and streams tell the request's name, not only their headers."""
+    uncut: ClassVar[dict[str, Any]] = {}
+    """Parameters without which its own defaults would cut improbable tokens."""
     open_ended = False
     """True: fields that Forge does not know are ignored whatever the operator says."""
     loads = False

@@ -1,6 +1,6 @@
 """llama-server's own dialect: /completion."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -24,6 +24,7 @@ class LlamaServer(Dialect):
     name, path, field = "llama-server", "/completion", "prompt"
     counted = "tokens_predicted"
     named = False
+    uncut: ClassVar[dict[str, Any]] = {"top_k": 0, "top_p": 1, "min_p": 0}
     overflow = (
         r"a prompt of (?P<tokens>\d+) tokens and its answer exceeds the available context size "
         r"of (?P<limit>\d+) tokens"
