@@ -91,7 +91,7 @@ class Client(asyncio.Protocol):
     def _size(self, data: bytes) -> int:
         """Bytes of the whole answer. Its head comes in one piece."""
         head = data.find(b"\r\n\r\n")
-        at = data.find(LENGTH, 0, head)
+        at = data[: max(head, 0)].lower().find(LENGTH)  # its case is the server's choice
         if at < 0 or not data.startswith(b"HTTP/1.1 200"):
             self._end(False)
             return len(data)
