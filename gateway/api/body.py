@@ -79,9 +79,9 @@ Stop = Annotated[
 CacheKey = Annotated[
     str | None,
     BeforeValidator(lambda value: value if isinstance(value, str) else None),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+    WithJsonSchema({}),
 ]
-"""A hint is never refused."""
+"""A text; a hint is never refused, so that anything else counts as none."""
 Priority = Annotated[
     int | float | str,
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),

@@ -11,6 +11,11 @@ from tests.support.server import ALIAS
 
 OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
 SCORE = "/v1/score"
+BUDGETS = (
+    "thinking_budget_tokens", "reasoning_budget_tokens", "reasoning_budget", "thinking_budget",
+    "thinking_token_budget",
+)  # fmt: skip
+"""Names of one limit."""
 TOKENS = 4
 """Most that a generation has here."""
 
@@ -81,7 +86,12 @@ def _settle(body: dict[str, Any]) -> None:
             body[name] = _known(body[name])
     if body.get("dimensions") is not None:
         body["dimensions"] = 3
-    _settle_messages(body.get("messages", []))
+    _settle_messages(body.get("messages") or [])
+    _keep_one(body, *BUDGETS)
+    if any(name in body for name in BUDGETS):
+        _keep_one(body, "reasoning_effort", "think", "enable_thinking")
+        for name in ("thinking", "reasoning"):
+            body.pop(name, None)
     if "items" in body:
         body["items"] = []
     if body.get("model") is not None:
