@@ -10,7 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
@@ -84,6 +91,8 @@ CacheKey = Annotated[
 """A text; a hint is never refused, so that anything else counts as none."""
 Priority = Annotated[
     int | float | str,
+    # Here, too, so that also what needs no place in the queue refuses a wrong one.
+    AfterValidator(lambda value: (_priority(value, "priority"), value)[1]),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),
 ]
 

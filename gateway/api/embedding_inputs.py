@@ -71,7 +71,9 @@ def _one_form(value: Any) -> str | None:
     if isinstance(value, str):
         return "text"
     if isinstance(value, dict):
-        return "object"
+        return (
+            None if None in [value.get(name, "") for name in InputObject.model_fields] else "object"
+        )
     if not isinstance(value, list):
         return None
     kinds = {type(each) for each in value}
@@ -87,6 +89,11 @@ _FORMS = (
 _TEXT = {"type": "string", "minLength": 1}
 _PART = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0, "maximum": MAX_ID}]}
 _LIST = {"type": "array", "items": _PART, "minItems": 1}
+_TEXT_PART = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
 _ONE: list[dict[str, Any]] = [
     _TEXT,
     _LIST,
@@ -94,8 +101,9 @@ _ONE: list[dict[str, Any]] = [
         "type": "object",
         "properties": {
             "prompt_string": {"anyOf": [_TEXT, _LIST]},
-            "content": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+            "content": {"type": "array", "items": _TEXT_PART, "minItems": 1},
         },
+        "oneOf": [{"required": ["prompt_string"]}, {"required": ["content"]}],
     },
 ]
 _One = Annotated[

@@ -10,7 +10,7 @@ import orjson
 import schemathesis
 from schemathesis import Case, HookContext, Response
 from schemathesis.config import SchemathesisConfig
-from schemathesis.core.failures import Failure
+from schemathesis.core.failures import Failure, ServerError
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import RejectedPositiveData
 
@@ -37,13 +37,18 @@ MODEL_SAYS = {
     *(kind.code for kind in CONVERSATION),
 }
 """Codes of refusals that a description can't foresee."""
+DESCRIBED = {"deadline_exceeded", "not_offered"}
+"""Codes of refusals with a status of 5xx that are no faults."""
 
 api = schemathesis.openapi.from_dict(description(), config=SchemathesisConfig.from_dict(CONFIG))
 
 
 @api.hook
 def filter_case(context: HookContext, case: Case[Any]) -> bool:
-    """HTTP lets headers pass that nobody knows."""
+    """HTTP lets headers pass that nobody knows; a number in quotes is read as a number."""
+    wrong = isinstance(case.body, dict) and not _valid(case, ParameterLocation.BODY)
+    if wrong and any(isinstance(each, str) and each.isdecimal() for each in case.body.values()):
+        return False
     return "x-schemathesis-unknown-property" not in case.headers
 
 
@@ -61,7 +66,9 @@ def map_case(context: HookContext, case: Case[Any]) -> Case[Any]:
 def filter_failure(
     context: HookContext, failure: Failure, case: Case[Any], response: Response
 ) -> bool:
-    """A valid request may be refused for what only the model can tell."""
+    """A valid request may be refused for what only the model can tell; some 5xx are described."""
+    if isinstance(failure, ServerError):
+        return _code(response) not in DESCRIBED
     return not (isinstance(failure, RejectedPositiveData) and _code(response) in MODEL_SAYS)
 
 
@@ -78,4 +85,6 @@ def _valid(case: Case[Any], location: ParameterLocation) -> bool:
 
 def _code(response: Response) -> Any:
     body = orjson.loads(response.content)
-    return body.get("code", body["error"]["code"] if isinstance(body["error"], dict) else None)
+    if "code" in body or not isinstance(body["error"], dict):
+        return body.get("code")
+    return body["error"].get("reason", body["error"]["code"])

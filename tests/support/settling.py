@@ -24,13 +24,26 @@ def settle(path: str, body: dict[str, Any]) -> None:
     """Change ``body`` so that ``path`` serves it, at little cost."""
     body.update(_whole(body))
     _settle(body)
-    if path in (CHAT.path, "/apply-template"):
+    if path in (CHAT.path, f"{CHAT.path}/input_tokens", "/apply-template"):
         _settle_tools(body)
         _keep_one(body, "reasoning_effort", "think", "enable_thinking", "thinking", "reasoning")
     if path == COMPLETIONS.path:
         _settle_completion(body)
     if path in ("/api/show", "/api/pull", "/api/delete"):  # one of two names must be there
         body["model"] = ALIAS
+    if path == "/embedding":  # nor here, and one of them is enough
+        body["content"] = body.pop("content", None) or body.pop("input", None) or "a"
+        body.pop("input", None)
+    if path == "/completion" and not body.get("prompt"):
+        body["prompt"] = "a"
+    if path in ("/completion", "/infill"):
+        body.update(
+            {
+                name: 1
+                for name in ("n_probs", "logprobs", "n_cmpl", "n")
+                if body.get(name) is not None
+            }
+        )
     if path == "/api/copy":  # nothing is to be kept
         body.update(source="nothing", destination="copied")
     if path.startswith(RESPONSES.path):
@@ -42,7 +55,10 @@ def settle(path: str, body: dict[str, Any]) -> None:
     if path.startswith(MESSAGES.path):
         _settle_tool_choice(body)
     dialects = (RESPONSES.path, MESSAGES.path)
-    if path in (CHAT.path, COMPLETIONS.path, INFER.path) or path.startswith(dialects):
+    chats = (CHAT.path, f"{CHAT.path}/input_tokens")
+    if path in (*chats, "/completion", "/infill", COMPLETIONS.path, INFER.path) or path.startswith(
+        dialects
+    ):
         _settle_sampling(body)
 
 
@@ -81,9 +97,12 @@ def _known(value: Any) -> Any:
 
 
 def _settle(body: dict[str, Any]) -> None:
-    for name in ("prompt", "input", "tokens"):
+    for name in ("prompt", "input", "tokens", "content"):
         if name in body:
             body[name] = _known(body[name])
+    for name in ("input", "content"):  # a list of texts has none that is empty
+        if isinstance(body.get(name), list):
+            body[name] = ["a" if each == "" else each for each in body[name]]
     if body.get("dimensions") is not None:
         body["dimensions"] = 3
     _settle_messages(body.get("messages") or [])
@@ -162,7 +181,8 @@ def _settle_forms(body: dict[str, Any]) -> None:
     given = body.get("response_format") or {}
     if given.get("type") == "json_schema" and not (given.get("json_schema") or given.get("schema")):
         body["response_format"] = None
-    _keep_one(body, "response_format", "json_schema", "grammar", "guided_choice", *simple)
+    names = ("response_format", "json_schema", "grammar", "output_format", "output_config")
+    _keep_one(body, *names, "guided_choice", *simple)
 
 
 def _keep_one(body: dict[str, Any], *names: str) -> None:

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any, Self, get_args
 
 from pydantic import (
+    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -32,6 +33,7 @@ class Options(SamplingBody):
     """Ollama's options by their names, and Forge's own fields for the choice of tokens."""
 
     place = OLLAMA_OPTIONS
+    model_config = ConfigDict(json_schema_extra=lambda schema: _numbers(schema["properties"]))
 
     num_predict: int | None = Field(None, ge=-2, le=MAX_TOKENS)
     """The most tokens of an answer. Default, and from 0 down: what the context holds."""
@@ -111,3 +113,11 @@ def _integers(type_: type[Options]) -> frozenset[str]:
     """Return the names of options that are integers."""
     found = type_.model_fields.items()
     return frozenset(name for name, field in found if int in get_args(field.annotation))
+
+
+def _numbers(properties: Any) -> None:
+    """Describe integers as the numbers that they may be written as."""
+    for name in _integers(Options):
+        for form in properties[name].get("anyOf", [properties[name]]):
+            if form.get("type") == "integer":
+                form["type"] = "number"
