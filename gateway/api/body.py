@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -91,8 +90,6 @@ CacheKey = Annotated[
 """A text; a hint is never refused, so that anything else counts as none."""
 Priority = Annotated[
     int | float | str,
-    # Here, too, so that also what needs no place in the queue refuses a wrong one.
-    AfterValidator(lambda value: (_priority(value, "priority"), value)[1]),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),
 ]
 

@@ -15,7 +15,7 @@ from tests.support.server import DEADLINE_S, ForgeServer, eventually
 from tests.support.shared_servers import SharedServers
 
 ADMIN = "sk-admin-41c0ffee"
-COUNT = 40
+COUNT = 20 * len(DIALECTS)
 """Keys, of which each test takes new ones: what chats begin with is cached for a used one."""
 
 

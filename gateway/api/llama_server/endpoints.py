@@ -101,6 +101,7 @@ class LlamaServer:
         config = self._service.config
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
         served, given = self._service.parse(request, ChatBody, raw)
+        body.asked_priority(request, given.priority)
         self._service.check_serving(served)
         question = CountTokens(served.with_system(given.chat()), time.time())
         answer = orjson.loads(await unless_hung_up(request.receive, served.ask(question)))

@@ -313,8 +313,9 @@ class Ollama:
             message = f"model '{shown}' not found; {there_are}"  # clients look for these words
             raise UnknownModel(message, param=error.param) from None
         # Here, too, for what asks nothing waits in no queue, which would refuse wrong ones.
-        body.asked_priority(request, given.priority)
-        body.timeout(given.timeout, request.headers)
+        options = given.chosen()
+        body.asked_priority(request, options.priority)
+        body.timeout(options.timeout, request.headers)
         return served, given, asked if isinstance(asked, str) else served.name, size
 
     async def _settled(
