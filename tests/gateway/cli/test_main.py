@@ -259,7 +259,7 @@ def test_a_line_of_llama_server_in_our_words(line: str, ours: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("-n", "100"), ("--reasoning-format", "none"), ("-lm", "tape"), ("-rea", "off")]
+    "arguments", [("-n", "100"), ("--reasoning-format", "none"), ("-lm", "tape"), ("-rea", "on")]
 )
 def test_values_that_mean_something_are_not_left_out(arguments: tuple[str, str]) -> None:
     assert refused(*arguments).startswith(f"forge serve: error: {arguments[0]} is llama-server's")
