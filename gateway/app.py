@@ -27,7 +27,7 @@ from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
 from gateway.api.ranking import RankingEndpoints
-from gateway.api.responses import Archive, Conversations, Responses, StoredResponses
+from gateway.api.responses import Conversations, MemoryArchive, Responses, StoredResponses
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
@@ -204,7 +204,7 @@ class Gateway:
             self.metrics.on_ignored,
             catalog=self._models.catalog,
         )
-        archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
+        archive = MemoryArchive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
         described = [
             *OpenAI(service).endpoints(),
             *Messages(service).endpoints(),
