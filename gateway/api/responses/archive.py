@@ -98,6 +98,12 @@ class Archive(Protocol):
     on: bool
     """False: nothing is kept."""
 
+    async def start(self) -> None:
+        """Begin to look after what is kept; again, it does nothing."""
+
+    async def stop(self) -> None:
+        """Let go of everything; what is at work then has failed."""
+
     async def keep(self, owner: str, made: MadeResponse) -> bool:
         """Keep a response under its id; return whether there was room."""
 

@@ -80,6 +80,8 @@ class DatabaseArchive(DatabaseConversations):
 
     async def start(self) -> None:
         """End what was at work when an earlier server died, and look after the rest."""
+        if self._beating is not None:
+            return
         await self._end_abandoned()
         self._beating = asyncio.create_task(self._beat_on())
 

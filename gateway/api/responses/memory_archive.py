@@ -105,6 +105,12 @@ class MemoryArchive:
             room, int(age * NANO), clock_ns, self._gone
         )
 
+    async def start(self) -> None:
+        """Do nothing: too old values go when the next is asked for."""
+
+    async def stop(self) -> None:
+        """Do nothing."""
+
     # ------------------------------------------------------------------ responses
 
     async def keep(self, owner: str, made: MadeResponse) -> bool:
