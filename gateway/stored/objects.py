@@ -194,17 +194,16 @@ class Objects:
         more = update(objects).where(mine).values(children=objects.c.children + 1)
         if (await run.execute(more)).rowcount:
             return 0
-        items = list(dict(parent.items).items())
-        of_items = size_of(items)
+        of_items = size_of(parent.items)
         row = self._row(owner, StoredObject(parent.id, LINK, b"")) | {
             "given": 0,
             "children": 1,
             "size": OVERHEAD + of_items,
             "items_size": of_items,
-            "next": len(items),
+            "next": len(parent.items),
         }
         await run.execute(insert(objects).values(row))
-        await add_items(run, owner, parent.id, items, 0)
+        await add_items(run, owner, parent.id, parent.items, 0)
         return OVERHEAD + of_items
 
     # ------------------------------------------------------------------ change
@@ -254,9 +253,13 @@ class Objects:
     async def beat(self, gateway: str) -> set[str]:
         """Note that a server is still at work; return the responses that it should work on."""
         mine = (objects.c.gateway == gateway) & objects.c.status.in_(WORKING)
-        seen = update(objects).where(mine).values(seen_at=self.now_ns() // NANO)
+        ids = select(objects.c.id).where(mine)
+        # Rows that another transaction holds are left out: to wait for them could be a deadlock.
+        free = objects.c.id.in_(ids.with_for_update(skip_locked=True))
+        seen = update(objects).where(free).values(seen_at=self.now_ns() // NANO)
         async with self.database.begin() as run:
-            return {*(await run.scalars(seen.returning(objects.c.id)))}
+            await run.execute(seen)
+            return {*(await run.scalars(ids))}
 
     async def abandoned(self, gateway: str, silent_s: float | None) -> list[tuple[str, str, bytes]]:
         """Return owners, ids and bodies of responses at work that other servers have left.

@@ -23,7 +23,7 @@ from gateway.stored.objects import Objects
 from gateway.stored.tables import object_items, objects
 
 
-class Part(NamedTuple):
+class ItemsPart(NamedTuple):
     """The part of an object's items that is wanted."""
 
     after: bytes | None
@@ -66,7 +66,7 @@ class StoredItems:
             rows = await run.execute(wanted.order_by(object_items.c.position))
             return [(row.id, row.json) for row in rows]
 
-    async def part(self, owner: str, id_: str, kind: str, part: Part) -> list[ItemRow] | None:
+    async def part(self, owner: str, id_: str, kind: str, part: ItemsPart) -> list[ItemRow] | None:
         """Return a part of the items of a conversation, or of those that a response was given.
 
         Raises NoItem about the one after which it begins.

@@ -2,8 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from gateway.api.responses.archive import Archive, MadeResponse
 from gateway.api.responses.database_archive import DatabaseArchive
@@ -14,8 +13,6 @@ from gateway.core.errors import NotFound
 from gateway.stored.database import Database
 from gateway.stored.objects import Objects
 
-Kind = Literal["memory", "sqlite"]
-KINDS: tuple[Kind, ...] = ("memory", "sqlite")
 ROOM = 1 << 30
 
 
@@ -35,14 +32,14 @@ class Clock:
 
 @contextlib.asynccontextmanager
 async def opened(
-    kind: Kind, folder: Path, room: int = ROOM, age: float = 1000, clock: Clock | None = None
+    place: str | None, room: int = ROOM, age: float = 1000, clock: Clock | None = None
 ) -> AsyncIterator[Archive]:
-    """An archive that is ended at the end."""
+    """An archive that is ended at the end; ``place``: of a database, None: in memory."""
     clock = clock or Clock()
-    if kind == "memory":
+    if place is None:
         yield MemoryArchive(room, age, clock)
         return
-    database = Database(str(folder / "forge.db"))
+    database = Database(place)
     await database.open()
     archive = DatabaseArchive(Objects(database, room, age, clock), alone=True)
     await archive.start()

@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 import orjson
 
 from gateway.api.responses.event_log import EventLog
-from gateway.api.responses.history import Item, Link
+from gateway.api.responses.history import HistoryEnd, Item
 from gateway.api.responses.types import ConversationObject, ItemList, ResponseObject, Status
 from gateway.core.errors import NotFound
 
@@ -39,7 +39,7 @@ class Earlier:
     """A stored response and all before it, for a request that goes on after them."""
 
     items: list[Item]
-    link: Link
+    link: HistoryEnd
     working: bool
     """True: it is not completed yet."""
 
@@ -52,7 +52,7 @@ class MadeResponse:
     """Its present state; it changes while the response is at work."""
     items: list[Item]
     """The input, each item with an id of its own."""
-    link: Link | None = None
+    link: HistoryEnd | None = None
     """The conversation that it follows."""
     log: EventLog | None = None
     """Of one in the background."""

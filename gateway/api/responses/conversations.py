@@ -15,7 +15,7 @@ from gateway.api.query import read_query
 from gateway.api.reply import json_response
 from gateway.api.responses.archive import Archive, item_list
 from gateway.api.responses.body import InputItem, Metadata
-from gateway.api.responses.endpoints import GROUP
+from gateway.api.responses.endpoints import GROUP, STORING
 from gateway.api.responses.items import as_written, named
 from gateway.api.responses.reading import read_body
 from gateway.api.responses.stored import PageQuery
@@ -68,7 +68,8 @@ class Conversations:
         added = Body(type=ItemsBody, example=example)
 
         def endpoint(path: str, handler: Any, answer: Any, **more: Any) -> Endpoint:
-            fails = (*more.pop("fails", ()), *([] if path == ROOT else [NotFound]))
+            missing = [] if path == ROOT else [NotFound]
+            fails = (*more.pop("fails", ()), *missing, *STORING)
             answers = {JSON: answer}
             return Endpoint(
                 path=path,

@@ -36,7 +36,7 @@ from gateway.api.responses.database_rows import (
     written,
 )
 from gateway.api.responses.event_log import EventLog
-from gateway.api.responses.history import Item, Link
+from gateway.api.responses.history import HistoryEnd, Item
 from gateway.api.responses.types import ItemList
 from gateway.core.errors import ForgeError
 from gateway.stored.object_rows import RESPONSE
@@ -57,7 +57,7 @@ STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class RowLink(Link):
+class RowLink(HistoryEnd):
     """The end of a history in the database."""
 
     parent: Parent
@@ -105,8 +105,8 @@ class DatabaseArchive(DatabaseConversations):
             beats += 1
             try:
                 await self._work.whole(self.look_after(sweep=beats % SWEEP_BEATS == 0))
-            except ForgeError as error:
-                log.warning("stored responses can't be looked after: %s", error.message)
+            except Exception:  # the disk may be full, or the database away: later
+                log.warning("stored responses can't be looked after", exc_info=True)
 
     async def look_after(self, *, sweep: bool) -> None:
         """Do what is to be done every few seconds; ``sweep``: also what is rarer."""

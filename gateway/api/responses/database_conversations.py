@@ -19,7 +19,7 @@ from gateway.api.responses.work_here import WorkHere
 from gateway.core.errors import NotFound, QueueFull
 from gateway.stored.object_rows import CONVERSATION
 from gateway.stored.objects import Objects, StoredObject
-from gateway.stored.stored_items import NoItem, Part, StoredItems
+from gateway.stored.stored_items import ItemsPart, NoItem, StoredItems
 
 
 class DatabaseConversations:
@@ -99,7 +99,7 @@ class DatabaseConversations:
         self, owner: str, id_: str, kind: str, page: PageOfItems, missing: NotFound
     ) -> ItemList:
         after = None if page.after is None else key(page.after)
-        part = Part(after, page.limit + 1, page.order == "asc")
+        part = ItemsPart(after, page.limit + 1, page.order == "asc")
         try:
             found = await self._items.part(owner, id_, kind, part) if may_be(id_) else None
         except NoItem:

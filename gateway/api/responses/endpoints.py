@@ -38,6 +38,7 @@ from gateway.core.errors import (
     NotFound,
     PreviousResponseNotFound,
     QueueFull,
+    StorageFull,
     Unavailable,
     UnknownModel,
     WorkerFailed,
@@ -51,6 +52,8 @@ GROUP = "Responses"
 EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
 BATCH = body.TIERS["flex"]
 ROOT = "/v1/responses"
+STORING = (StorageFull, Unavailable)
+"""Errors of a store in a database."""
 KEPT = (PreviousResponseNotFound, NotFound)
 """Errors of a request that goes on after what is stored."""
 COUNTING = (InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed)
@@ -75,7 +78,14 @@ class Responses:
                 answers={JSON: ResponseObject, EVENTS: ResponseEvent},
                 typed_events=True,
                 failure=ErrorBody,
-                fails=(*GENERATION, *CONVERSATION, *KEPT, ModelNotSupported, UnknownModel),
+                fails=(
+                    *GENERATION,
+                    *CONVERSATION,
+                    *KEPT,
+                    *STORING,
+                    ModelNotSupported,
+                    UnknownModel,
+                ),
                 queued="seeded",
             ),
             Endpoint(

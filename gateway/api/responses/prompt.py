@@ -7,7 +7,7 @@ from starlette.requests import Request
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.responses.archive import Archive
 from gateway.api.responses.body import InputBody
-from gateway.api.responses.history import Link
+from gateway.api.responses.history import HistoryEnd
 from gateway.api.responses.items import (
     Item,
     as_written,
@@ -32,7 +32,7 @@ class ReadInput:
     tools: ToolTable
     given: list[Item]
     """The items that the request brings."""
-    link: Link | None
+    link: HistoryEnd | None
     """The end of the stored response that they follow, if there is one."""
     earlier_size: int
     """Bytes of the items that were stored."""
@@ -64,7 +64,7 @@ async def read_input(given: InputBody, archive: Archive, request: Request) -> Re
 
 async def _earlier(
     given: InputBody, archive: Archive, owner: str
-) -> tuple[Link | None, list[Item]]:
+) -> tuple[HistoryEnd | None, list[Item]]:
     """Return what is stored of the conversation. Raises BadRequest or NotFound."""
     if given.conversation_id is not None:
         return None, await archive.all_items(owner, given.conversation_id)

@@ -11,7 +11,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
 from gateway.api.responses.archive import Archive, KeptResponse, PageOfItems
-from gateway.api.responses.endpoints import GROUP, ROOT
+from gateway.api.responses.endpoints import GROUP, ROOT, STORING
 from gateway.api.responses.stream import LogStream
 from gateway.api.responses.types import DeletedResponse, ItemList, ResponseEvent, ResponseObject
 from gateway.api.service import Service
@@ -63,7 +63,7 @@ class StoredResponses:
                 group=GROUP,
                 answers={JSON: answer} | more.pop("streams", {}),
                 failure=ErrorBody,
-                fails=(NotFound,),
+                fails=(NotFound, *STORING),
                 parameters=WHICH,
                 **more,
             )
