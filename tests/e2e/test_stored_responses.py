@@ -122,7 +122,7 @@ def test_conversations_have_their_items(client: openai.OpenAI, before: Before) -
 
 def test_work_in_the_background_is_told_again(client: openai.OpenAI, before: Before) -> None:
     found = client.responses.retrieve(before.done.id)
-    assert found.status == "completed"
+    assert found.status == "incomplete"  # 16 tokens are no story
     events = [e.to_dict() for e in client.responses.retrieve(before.done.id, stream=True)]
     assert events == before.events
     late = client.responses.retrieve(before.done.id, stream=True, starting_after=2)
