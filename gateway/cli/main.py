@@ -236,6 +236,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     shared["metavar"] = name.rsplit("_")[-1].upper()
     if name in ("override_kv", "override_tensor"):
         shared["action"] = _Joined
+    elif name == "sampling":
+        shared["action"] = "append"
     others = ALIASES.get(name, ())
     first = [other for other in others if not other.startswith("--")]
     then = [other for other in others if other.startswith("--")]
@@ -283,6 +285,6 @@ def default_text(field: FieldInfo) -> str:
     """The default as people read it."""
     if field.default == EMBEDDED_MODEL:
         return "the embedded forge-tiny"
-    if field.default is None or field.default == ():
+    if field.default in (None, (), {}):
         return "none"
     return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)

@@ -14,6 +14,7 @@ from pathlib import Path
 from gateway.config import tuning_profile
 from gateway.config.config import MIB, Config
 from gateway.config.model_entry import ModelEntry
+from gateway.config.model_tables import CATALOG_SHARES
 from gateway.model_files import catalog
 from gateway.model_files.catalog import CatalogEntry
 from gateway.served import memory_budget
@@ -22,8 +23,6 @@ from gateway.served.served_model import ServedModel
 
 LABEL = "catalog"
 """All of these models in metrics: their names are not known at the start."""
-CACHES = 4
-"""An automatic --cache-ram is divided by this among models whose number is unknown."""
 
 
 def without_tables(server: Config) -> list[ModelEntry]:
@@ -35,7 +34,9 @@ def without_tables(server: Config) -> list[ModelEntry]:
 
 
 def _entry(server: Config, *, preload: bool = False) -> ModelEntry:
-    ram = server.cache_bytes() // CACHES // MIB if server.cache_ram == "auto" else server.cache_ram
+    ram = server.cache_ram
+    if ram == "auto":
+        ram = server.cache_bytes() // CATALOG_SHARES // MIB
     config = server.model_copy(update={"cache_ram": ram, "spare": False})
     config, _ = tuning_profile.apply(config, os.environ)
     keep = config.keep_alive
