@@ -23,6 +23,7 @@ from gateway.api.models import Models
 from gateway.api.ollama.endpoints import Ollama
 from gateway.api.ollama.models import OllamaModels
 from gateway.api.ollama.presence import root
+from gateway.api.ollama.vectors import OllamaVectors
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
@@ -212,6 +213,7 @@ class Gateway:
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
             *Ollama(service).endpoints(),
+            *OllamaVectors(service).endpoints(),
             *Embeddings(service).endpoints(),
             *RankingEndpoints(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
