@@ -167,8 +167,8 @@ def llama_server_table() -> str:
             same.append(theirs)
     rows.append(f"| {code(', '.join(same))} | the same | |")
     for (taken, instead), alike in groupby(ELSEWHERE, lambda row: (bool(row.taken), row.instead)):
-        flags = ", ".join(flag for row in alike for flag in row.flags)
-        rows.append(f"| {code(flags)} | {'taken' if taken else '-'} | {code(instead)} |")
+        names = ", ".join(flag for row in alike for flag in row.flags)
+        rows.append(f"| {code(names)} | {'taken' if taken else '-'} | {code(instead)} |")
     return "\n".join(rows)
 
 
