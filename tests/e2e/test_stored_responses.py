@@ -40,7 +40,7 @@ class Before:
         hello: Any = {"role": "user", "content": "hello"}
         self.conversation = client.conversations.create(items=[hello], metadata={"topic": "a"})
         client.responses.create(input="hi", conversation=self.conversation.id, **PARAMS)
-        untold = {"input": UNTOLD, "conversation": self.conversation.id, "store": False}
+        untold: Any = {"input": UNTOLD, "conversation": self.conversation.id, "store": False}
         client.responses.create(**untold, **PARAMS)
         self.done = client.responses.create(input="a story", background=True, **PARAMS)
         eventually(lambda: client.responses.retrieve(self.done.id).status != "queued")

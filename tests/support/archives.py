@@ -72,7 +72,7 @@ async def found(archive: Archive, owner: str, id_: str) -> bool:
     """Whether an owner finds a response or a conversation."""
     looking = archive.response if id_.startswith("resp") else archive.conversation
     try:
-        await looking(owner, id_)  # type: ignore[operator]
+        await looking(owner, id_)
     except NotFound:
         return False
     return True
