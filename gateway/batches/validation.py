@@ -111,7 +111,7 @@ class InputCheck:
         if self.lines > MOST_LINES:
             return "too_many_lines", f"A batch has {MOST_LINES} lines at most."
         message = (
-            f"The key's batches have {MOST_ENQUEUED} lines in all that are not done, the most there "
+            f"The batches of this key have {MOST_ENQUEUED} lines that are not done, the most there "
             "may be: send this batch again when others have ended."
         )
         return "token_limit_exceeded", message

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import Any
 
 from gateway.batches.clusters import DIGEST, LENGTHS, cluster
@@ -13,7 +14,7 @@ def chat(system: str, question: str) -> dict[str, Any]:
 def test_lines_with_one_beginning_stand_together() -> None:
     bodies = [chat(f"{kind} {SYSTEM}", f"{number}?") for number in range(20) for kind in "abc"]
     kinds = [body["messages"][0]["content"][0] for body in sorted(bodies, key=cluster)]
-    assert sum(before != after for before, after in zip(kinds, kinds[1:], strict=False)) == 2
+    assert sum(before != after for before, after in pairwise(kinds)) == 2
 
 
 def test_a_longer_shared_beginning_is_nearer() -> None:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +33,7 @@ def test_nothing_is_kept_of_a_line_that_is_too_long() -> None:
 def test_chunks_do_not_matter(data: bytes, draw: st.DataObject) -> None:
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=10)))
     bounds = [0, *cuts, len(data)]
-    chunks = [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    chunks = [data[a:b] for a, b in pairwise(bounds)]
     expected = [
         (number, line.strip())
         for number, line in enumerate(data.split(b"\n"), start=1)
