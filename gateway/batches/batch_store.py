@@ -8,13 +8,15 @@ take it over when that is dead.
 from typing import Any
 
 import orjson
-from sqlalchemy import RowMapping, Select, delete, func, insert, select, update
+from sqlalchemy import RowMapping, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.batches.answers import TokenCounts
+from gateway.batches.membership import alive
 from gateway.batches.record import ENDED, BatchRecord, Ending, NewBatch
 from gateway.core.errors import BatchEnded, NotFound, QueueFull
 from gateway.stored.database import Database
+from gateway.stored.ids import may_be_id
 from gateway.stored.tables import batches, lines
 
 MOST_OPEN = 64
@@ -53,12 +55,12 @@ class BatchStore:
                 message = f"{MOST_OPEN} batches of this key have not ended, the most there may be"
                 raise QueueFull(message, retry_after=60)
             await connection.execute(insert(batches).values(values))
-            return await _one(connection, _of(new.owner, new.id))
+            return await _one(connection, new.owner, new.id)
 
     async def find(self, owner: str, id_: str) -> BatchRecord:
         """Return one of an owner's batches. Raises NotFound."""
         async with self.database.read() as connection:
-            return await _one(connection, _of(owner, id_))
+            return await _one(connection, owner, id_)
 
     async def page(self, owner: str, after: str | None, limit: int) -> list[BatchRecord]:
         """Return an owner's batches, the newest first, from the one after ``after`` on.
@@ -68,23 +70,23 @@ class BatchStore:
         wanted = select(batches).where(batches.c.owner == owner)
         async with self.database.read() as connection:
             if after is not None:
-                last = await _one(connection, _of(owner, after))
+                last = await _one(connection, owner, after)
                 wanted = wanted.where(batches.c.seq < last.seq)
             wanted = wanted.order_by(batches.c.seq.desc()).limit(limit)
             return [_record(row) for row in (await connection.execute(wanted)).mappings()]
 
     async def cancel(self, owner: str, id_: str, now: int) -> BatchRecord:
         """Let a batch be ended. Raises NotFound, or BatchEnded if there is nothing to end."""
-        change = update(batches).where(
-            batches.c.owner == owner,
-            batches.c.id == id_,
-            batches.c.status.in_(("validating", "in_progress")),
-            batches.c.ending.is_(None),
-        )
         async with self.database.begin() as connection:
+            found = await _one(connection, owner, id_)
+            change = update(batches).where(
+                batches.c.seq == found.seq,
+                batches.c.status.in_(("validating", "in_progress")),
+                batches.c.ending.is_(None),
+            )
             values = {"status": "cancelling", "cancelling_at": now}
             changed = (await connection.execute(change.values(values))).rowcount
-            found = await _one(connection, _of(owner, id_))
+            found = await _one(connection, owner, id_)
         if not changed and found.status not in ("cancelling", "cancelled"):
             raise BatchEnded(f"the batch can't be cancelled: its status is '{found.status}'")
         return found
@@ -107,7 +109,10 @@ class BatchStore:
     async def adopt(self, id_: str, gateway: str) -> bool:
         """Take the validating or finalizing of a batch upon this gateway, if no other has it."""
         change = update(batches).where(batches.c.id == id_, batches.c.gateway.is_(None), OPEN)
-        return await self._changed(change.values(gateway=gateway))
+        async with self.database.begin() as connection:
+            if not await alive(connection, gateway):
+                return False
+            return (await connection.execute(change.values(gateway=gateway))).rowcount > 0
 
     async def validated(self, id_: str, gateway: str, model: str, total: int, now: int) -> bool:
         """Let a batch run. False: it was cancelled, or is another gateway's by now."""
@@ -159,12 +164,9 @@ class BatchStore:
             return (await connection.execute(statement)).rowcount > 0
 
 
-def _of(owner: str, id_: str) -> Select[Any]:
-    return select(batches).where(batches.c.owner == owner, batches.c.id == id_)
-
-
-async def _one(connection: AsyncConnection, wanted: Select[Any]) -> BatchRecord:
-    row = (await connection.execute(wanted)).mappings().first()
+async def _one(connection: AsyncConnection, owner: str, id_: str) -> BatchRecord:
+    wanted = select(batches).where(batches.c.owner == owner, batches.c.id == id_)
+    row = (await connection.execute(wanted)).mappings().first() if may_be_id(id_) else None
     if row is None:
         raise NotFound("there is no such batch")
     return _record(row)

@@ -71,6 +71,11 @@ class Flights:
         """Lines that the store has not heard of."""
         return len(self.done) + len(self.given_up)
 
+    def lines(self) -> set[tuple[str, int]]:
+        """Return all lines that are here, by batch and number."""
+        flying = {(flight.line.batch, flight.line.number) for flight in self._tasks}
+        return flying | {(each.batch, each.number) for each in self.done} | {*self.given_up}
+
     def by_batch(self) -> Counter[str]:
         """Return how many lines of each batch are in flight."""
         return Counter(flight.line.batch for flight in self._tasks)

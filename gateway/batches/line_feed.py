@@ -42,6 +42,8 @@ class LineFeed:
         """Those that a full disk has ended, with the errors that are still to be noted."""
         self._exhausted: set[str] = set()
         """Those that had fewer lines left than were asked for, since the last look."""
+        self._doubtful = False
+        """True: an exchange has failed, and may have taken lines all the same."""
         self.ended = Counter[str]()
         """Lines that have ended here, by what became of them."""
 
@@ -88,8 +90,12 @@ class LineFeed:
         Returns whether a batch was finished by it. Raises StorageFull or Unavailable: then nothing
         is lost, but of batches that :meth:`fill` has ended.
         """
-        places = self._places() if take else Counter[str]()
         flights = self.flights
+        if self._doubtful:
+            known = flights.lines()
+            flights.given_up += [each for each in await lines.own() if each not in known]
+            self._doubtful = False
+        places = self._places() if take else Counter[str]()
         done, given_up = flights.done, flights.given_up
         if not (done or given_up or places):
             return False
@@ -98,6 +104,7 @@ class LineFeed:
             found = await lines.exchange(done, given_up, places)
         except BaseException as error:
             flights.done, flights.given_up = done + flights.done, given_up + flights.given_up
+            self._doubtful = True
             if isinstance(error, StorageFull):
                 self.fill({line.batch for line in done} or {*places}, error)
             raise

@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, bindparam, delete, exists, insert, select,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.batches.answers import TokenCounts
+from gateway.batches.line_states import DONE, FAILED, TAKEN, WAITING
+from gateway.batches.membership import alive
 from gateway.batches.record import DoneLine, Exchange, TakenLine
 from gateway.batches.validation import CheckedLine
 from gateway.stored.database import Database
 from gateway.stored.tables import batches, lines
-
-WAITING, TAKEN, DONE, FAILED = "waiting", "taken", "done", "failed"
 
 _record = (
     update(lines)
@@ -90,6 +90,8 @@ class LineStore:
             returned[batch].append(number)
         found = Exchange()
         async with self._database.begin() as connection:
+            if wanted and not await alive(connection, self._gateway):
+                wanted = {}
             # In one order, so that two gateways never wait for each other.
             for batch in sorted({*results, *returned, *wanted}):
                 if results[batch]:
@@ -99,6 +101,13 @@ class LineStore:
                 if wanted.get(batch):
                     found.taken += await self._take(connection, batch, wanted[batch])
         return found
+
+    async def own(self) -> set[tuple[str, int]]:
+        """Return all lines that this gateway has, by batch and number."""
+        wanted = select(lines.c.batch, lines.c.number)
+        wanted = wanted.where(lines.c.gateway == self._gateway, lines.c.state == TAKEN)
+        async with self._database.read() as connection:
+            return {(row.batch, row.number) for row in await connection.execute(wanted)}
 
     async def _finish(
         self, connection: AsyncConnection, batch: str, results: list[DoneLine]

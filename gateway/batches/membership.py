@@ -9,10 +9,10 @@ for the gateways' own may differ. SQLite has one gateway, whose predecessor is d
 import time
 from typing import Any
 
-from sqlalchemy import BigInteger, cast, delete, func, insert, literal, select, update
+from sqlalchemy import BigInteger, cast, delete, extract, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.batches.line_store import TAKEN, WAITING
+from gateway.batches.line_states import TAKEN, WAITING
 from gateway.stored.database import Database
 from gateway.stored.tables import batches, gateways, lines
 
@@ -57,8 +57,17 @@ class Membership:
 
     def _now(self) -> Any:
         if self._database.postgres:
-            return cast(func.extract("epoch", func.clock_timestamp()), BigInteger)
+            return cast(extract("epoch", func.clock_timestamp()), BigInteger)
         return literal(int(time.time()), BigInteger)
+
+
+async def alive(connection: AsyncConnection, gateway: str) -> bool:
+    """Return whether the others take a gateway for alive; they do until the transaction ends.
+
+    One that is buried must take nothing more: no other gateway would ever free it.
+    """
+    mine = select(gateways.c.id).where(gateways.c.id == gateway).with_for_update(read=True)
+    return (await connection.execute(mine)).first() is not None
 
 
 async def _bury(connection: AsyncConnection, dead: list[str]) -> None:

@@ -12,7 +12,8 @@ import orjson
 from sqlalchemy import delete, select, update
 
 from gateway.batches.answers import never_run
-from gateway.batches.line_store import DONE, FAILED, LineStore, LostBatch
+from gateway.batches.line_states import DONE, FAILED
+from gateway.batches.line_store import LineStore, LostBatch
 from gateway.batches.record import BatchRecord, Ending
 from gateway.core.errors import StorageFull
 from gateway.stored.blobs import Blob

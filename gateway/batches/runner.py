@@ -149,6 +149,7 @@ class BatchRunner:
             self.feed.flights.stop()
             await self.feed.flights.settled()
             self.feed.flights.drop({*self.feed.batches})
+            await self._membership.leave()
             self._be_another()
         if not self._joined:
             await self._membership.join()

@@ -171,9 +171,11 @@ RANKING = ("/v1/rerank", "/v1/reranking", "/v2/rerank", "/v1/score")
 OTHERWISE = {
     "/models/unload": 409,
     "/api/delete": 404,
+    "/v1/batches": 404,
     **dict.fromkeys(("/infill", *RANKING), 400),
 }
-"""Statuses of examples on a server that has one model, which stays, neither fills in nor ranks."""
+"""Statuses of examples on a server that has one model, which stays, neither fills in nor ranks, and
+no place for batches."""
 
 
 @pytest.mark.parametrize(("method", "path", "content"), EXAMPLES)

@@ -107,9 +107,10 @@ class PlayedModels:
 class Desk:
     """Store, endpoints, models, keys and clock, of which tests change what they like."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None, url: str | None = None) -> None:
+        """The store's place."""
         self.now = 1_000_000.0
-        self.folder = folder
+        self.folder, self.url = folder, url
         self.endpoints = PlayedEndpoints()
         self.models = PlayedModels()
         self.keys: dict[str, ApiKey] = {"": ANYONE}
@@ -117,7 +118,7 @@ class Desk:
         self.runner: BatchRunner
 
     async def open(self) -> None:
-        self.store = Store(self.folder, None, 1 << 30, lambda: self.now)
+        self.store = Store(self.folder, self.url, 1 << 30, lambda: self.now)
         await self.store.open()
         self.runner = BatchRunner(self.store, self.endpoints, self.keys.get, self.models, 10_000)
 
@@ -128,7 +129,17 @@ class Desk:
 
     async def stop(self) -> None:
         await self.runner.stop()
+        self.runner.feed.flights.stop()  # of one that is dead
+        await self.runner.feed.flights.settled()
         await self.store.close()
+
+    async def die(self) -> None:
+        """End as at a kill -9: lines in flight go on for nothing, and nothing is noted."""
+        task = self.runner._task
+        assert task is not None
+        task.cancel()
+        await asyncio.wait([task])
+        self.runner._task = None
 
     async def again(self) -> None:
         """End the server in order, and start it."""

@@ -471,11 +471,7 @@ async def test_a_server_that_dies_leaves_nothing_behind(desk: Desk) -> None:
     desk.endpoints.gate.clear()
     id_ = await desk.batch(20)
     await true(lambda: desk.endpoints.open == 4, "it runs")
-    task = desk.runner._task
-    assert task is not None
-    task.cancel()
-    await asyncio.wait([task])
-    desk.runner._task = None
+    await desk.die()
     desk.endpoints.gate.set()
     await true(lambda: desk.runner.feed.flights.landed == 4, "results that are never noted")
     await desk.store.close()
