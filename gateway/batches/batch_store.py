@@ -106,9 +106,11 @@ class BatchStore:
         async with self.database.read() as connection:
             return int((await connection.execute(wanted)).scalar_one())
 
-    async def adopt(self, id_: str, gateway: str) -> bool:
-        """Take the validating or finalizing of a batch upon this gateway, if no other has it."""
-        change = update(batches).where(batches.c.id == id_, batches.c.gateway.is_(None), OPEN)
+    async def adopt(self, id_: str, gateway: str, *, sealed: bool) -> bool:
+        """Take a batch upon this gateway, if no other has it: to finalize it if it is ``sealed``,
+        else to validate it. False too if there is nothing of that to be done any more."""
+        due = batches.c.ending.is_not(None) if sealed else batches.c.status == "validating"
+        change = update(batches).where(batches.c.id == id_, batches.c.gateway.is_(None), due, OPEN)
         async with self.database.begin() as connection:
             if not await alive(connection, gateway):
                 return False

@@ -67,8 +67,9 @@ class LineStore:
             await connection.execute(insert(lines), rows)
 
     async def _check_mine(self, connection: AsyncConnection, batch: str) -> None:
-        wanted = select(batches.c.gateway).where(batches.c.id == batch).with_for_update()
-        if (await connection.execute(wanted)).scalar() != self._gateway:
+        wanted = select(batches.c.gateway, batches.c.status).where(batches.c.id == batch)
+        row = (await connection.execute(wanted.with_for_update())).first()
+        if row is None or (row.gateway, row.status) != (self._gateway, "validating"):
             raise LostBatch(batch)
 
     # ------------------------------------------------------------------ running

@@ -225,11 +225,13 @@ class BatchRunner:
         self, batch: BatchRecord, work: Callable[[BatchRecord], Awaitable[None]]
     ) -> None:
         try:
-            if batch.gateway is not None or await self.rows.adopt(batch.id, self._gateway):
+            sealed = batch.ending is not None
+            mine = batch.gateway is not None
+            if mine or await self.rows.adopt(batch.id, self._gateway, sealed=sealed):
                 await work(batch)
             return
-        except LostBatch:
-            log.info("%s: another gateway goes on with it, or it was ended", batch.id)
+        except LostBatch:  # another gateway goes on with it, or it was done or cancelled meanwhile
+            return
         except StorageFull as error:
             self.feed.fill([batch.id], error)
         except Unavailable as error:

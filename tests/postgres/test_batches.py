@@ -92,7 +92,7 @@ async def test_a_dead_one_takes_nothing(desks: tuple[Desk, Desk]) -> None:
     await true(lambda: second.endpoints.open == 4, "the second works")
     found = await first.runner._lines.exchange([], [], {id_: 3})
     assert found.taken == []
-    assert not await first.runner.rows.adopt(id_, first.runner._gateway)
+    assert not await first.runner.rows.adopt(id_, first.runner._gateway, sealed=False)
     second.endpoints.gate.set()
     assert (await second.ended(id_)).completed == 10
 
@@ -103,7 +103,7 @@ async def test_validating_is_taken_over(desks: tuple[Desk, Desk]) -> None:
     await second.runner.stop()
     id_ = await first.batch(10)
     await first.runner._membership.join()
-    assert await first.runner.rows.adopt(id_, first.runner._gateway)  # and dies
+    assert await first.runner.rows.adopt(id_, first.runner._gateway, sealed=False)  # and dies
     second.runner.start()
     batch = await second.ended(id_)
     assert (batch.status, batch.completed) == ("completed", 10)
