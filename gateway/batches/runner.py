@@ -41,6 +41,8 @@ GRACE_S = 10
 """Time that the lines in flight of a cancelled batch have to end."""
 DRAIN_S = 5.0
 """The same when the server ends."""
+STOP_S = 10.0
+"""The longest that a store that does not answer delays the end."""
 AGAIN_S = 1.0
 """Between two attempts at a store that does not answer or has no room."""
 REMEMBERED_S = 30 * 86400
@@ -99,15 +101,17 @@ class BatchRunner:
             return
         task, self._task = self._task, None
         self._wake.set()
-        await task  # not cancelled: it may be in a transaction
+        await asyncio.wait([task], timeout=STOP_S)  # not cancelled yet: it may be in a transaction
+        task.cancel()
         await self._chores.stop()
         self.feed.flights.stop()
         await self.feed.flights.settled()
         try:
-            await self.feed.exchange(self._lines, take=False)
-            await self._membership.leave()
-        except (StorageFull, Unavailable) as error:
-            log.warning("batches: not all results could be noted: %s", error.message)
+            async with asyncio.timeout(STOP_S):
+                await self.feed.exchange(self._lines, take=False)
+                await self._membership.leave()
+        except (StorageFull, Unavailable, TimeoutError) as error:
+            log.warning("batches: not all results could be noted: %s", error)
 
     async def _run(self) -> None:
         while self._task is not None:

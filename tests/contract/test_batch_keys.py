@@ -1,7 +1,6 @@
 """Batches in the name of a key: its limits, its priority, its models, and no other key's eyes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx

@@ -188,6 +188,16 @@ class Desk:
 
         return await until(found, f"{id_} ends")
 
+    async def runs(self, id_: str) -> None:
+        """Wait until the runner knows that a batch is validated."""
+
+        async def found() -> bool:
+            self.runner.poke()
+            batch = self.runner.feed.batches.get(id_)
+            return batch is not None and batch.status == "in_progress"
+
+        await until(found, f"{id_} may run")
+
     async def read(self, file: str | None, owner: str = "") -> list[dict[str, Any]]:
         """The lines of an output file."""
         assert file is not None
