@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.batches.answers import TokenCounts
 from gateway.batches.membership import alive
 from gateway.batches.record import ENDED, BatchRecord, Ending, NewBatch
+from gateway.batches.validation import BatchProblem
 from gateway.core.errors import BatchEnded, NotFound, QueueFull
 from gateway.stored.database import Database
 from gateway.stored.ids import may_be_id
@@ -131,7 +132,7 @@ class BatchStore:
             )
         )
 
-    async def refuse(self, id_: str, gateway: str, errors: list[Any], now: int) -> bool:
+    async def refuse(self, id_: str, gateway: str, errors: list[BatchProblem], now: int) -> bool:
         """Note that a batch's file is wrong: it has failed, and none of its lines runs."""
         change = update(batches).where(
             batches.c.id == id_, batches.c.gateway == gateway, batches.c.status == "validating"
@@ -144,7 +145,7 @@ class BatchStore:
         return changed.rowcount > 0
 
     async def seal(
-        self, id_: str, ending: Ending, now: int, errors: list[Any] | None = None
+        self, id_: str, ending: Ending, now: int, errors: list[BatchProblem] | None = None
     ) -> bool:
         """Settle how a batch ends: from now on no line is taken, and no result added."""
         change = update(batches).where(batches.c.id == id_, batches.c.ending.is_(None), OPEN)

@@ -9,13 +9,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from gateway.batches.feeding import Rank, Runnable, rank, wanted, window
 from gateway.batches.flights import Flights
 from gateway.batches.line_store import LineStore
 from gateway.batches.protocols import BatchModels, Endpoints, FindKey
 from gateway.batches.record import BatchRecord, Exchange
+from gateway.batches.validation import BatchProblem
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import StorageFull
 
@@ -38,7 +38,7 @@ class LineFeed:
         """All that have not ended, as of the last look."""
         self.hurried: set[str] = set()
         """Those that may expire before they are done."""
-        self.full: dict[str, list[Any]] = {}
+        self.full: dict[str, list[BatchProblem]] = {}
         """Those that a full disk has ended, with the errors that are still to be noted."""
         self._exhausted: set[str] = set()
         """Those that had fewer lines left than were asked for, since the last look."""
@@ -80,7 +80,7 @@ class LineFeed:
         left = sum(batch.total - batch.done for batch in self.batches.values())
         running = len(self.flights)
         now = {"waiting": max(0, left - running), "running": running}
-        return self.ended + Counter(now, retried=self.flights.retried)
+        return self.ended + Counter[str]({**now, "retried": self.flights.retried})
 
     # ------------------------------------------------------------------ the exchange
 
@@ -149,11 +149,10 @@ class LineFeed:
             self.ended.update(completed=completed, failed=failed)
             batch = self.batches.get(id_)
             if batch is not None:
-                counts = {
-                    "completed": batch.completed + completed,
-                    "failed": batch.failed + failed,
-                }
-                self.batches[id_] = batch = replace(batch, **counts)
+                batch = replace(
+                    batch, completed=batch.completed + completed, failed=batch.failed + failed
+                )
+                self.batches[id_] = batch
                 finished |= batch.done >= batch.total
         return finished
 

@@ -15,6 +15,7 @@ from gateway.batches.answers import never_run
 from gateway.batches.line_states import DONE, FAILED
 from gateway.batches.line_store import LineStore, LostBatch
 from gateway.batches.record import BatchRecord, Ending
+from gateway.batches.validation import BatchProblem
 from gateway.core.errors import StorageFull
 from gateway.stored.blobs import Blob
 from gateway.stored.store import Store
@@ -58,7 +59,7 @@ class OutputWriter:
                 await self._store.blobs.delete(blob.id)
             raise
 
-    async def give_up(self, batch: BatchRecord, errors: list[Any]) -> None:
+    async def give_up(self, batch: BatchRecord, errors: list[BatchProblem]) -> None:
         """End a batch as failed, without files: there is no place for them. Raises LostBatch."""
         await self._end(batch, "failed", {}, errors=orjson.dumps(errors))
 

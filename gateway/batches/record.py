@@ -1,9 +1,10 @@
 """A batch as it stands in the store, and what is exchanged with the store about its lines. Pure."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from gateway.batches.answers import TokenCounts
+from gateway.batches.validation import BatchProblem
 
 Status = Literal[
     "validating",
@@ -43,7 +44,7 @@ class BatchRecord:
     output_age: int | None
     """Seconds after which its output is deleted."""
     metadata: dict[str, str] | None
-    errors: list[dict[str, Any]]
+    errors: list[BatchProblem]
     total: int
     completed: int
     failed: int

@@ -16,7 +16,6 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from gateway.batches.batch_store import BatchStore
 from gateway.batches.checking import InputReader
@@ -28,7 +27,7 @@ from gateway.batches.membership import BEAT_S, Membership
 from gateway.batches.output_files import OutputWriter
 from gateway.batches.protocols import BatchModels, Endpoints, FindKey
 from gateway.batches.record import BatchRecord, Ending
-from gateway.batches.validation import MOST_ENQUEUED
+from gateway.batches.validation import MOST_ENQUEUED, BatchProblem
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import StorageFull, Unavailable
 from gateway.stored.store import Store
@@ -207,7 +206,7 @@ class BatchRunner:
             self.feed.hurried.discard(batch.id)
 
     async def _seal(
-        self, batch: BatchRecord, ending: Ending, errors: list[Any] | None = None
+        self, batch: BatchRecord, ending: Ending, errors: list[BatchProblem] | None = None
     ) -> None:
         """Settle how a batch ends. What is still computed for it counts no more."""
         self.feed.flights.stop(batch.id)

@@ -31,6 +31,7 @@ class BatchProblem(TypedDict):
     message: str
     param: NotRequired[str | None]
     line: NotRequired[int | None]
+    """Of the input file; 1 is the first."""
 
 
 class CheckedLine(NamedTuple):

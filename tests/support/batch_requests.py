@@ -4,14 +4,14 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import openai
 from openai.types import Batch
 
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
 
-CHAT = "/v1/chat/completions"
+CHAT: Final = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 

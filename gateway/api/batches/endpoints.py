@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.api import body
 from gateway.api.batches.body import BatchBody, seconds
-from gateway.api.batches.types import BatchErrorItem, BatchList, BatchObject
+from gateway.api.batches.types import BatchList, BatchObject
 from gateway.api.endpoint import JSON, Body, Endpoint
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
@@ -162,8 +162,7 @@ class BatchEndpoints:
 
 def batch_object(batch: "BatchRecord") -> BatchObject:
     """Return a batch as clients are told of it."""
-    errors: list[BatchErrorItem] = batch.errors
-    tokens = batch.tokens
+    errors, tokens = batch.errors, batch.tokens
     return {
         "id": batch.id,
         "object": "batch",

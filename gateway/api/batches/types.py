@@ -1,8 +1,10 @@
 """The shapes of batches, as OpenAI's clients read them."""
 
-from typing import Literal, NotRequired
+from typing import Literal
 
 from typing_extensions import TypedDict
+
+from gateway.batches.validation import BatchProblem
 
 Status = Literal[
     "validating",
@@ -16,17 +18,9 @@ Status = Literal[
 ]
 
 
-class BatchErrorItem(TypedDict):
-    code: str
-    message: str
-    param: NotRequired[str | None]
-    line: NotRequired[int | None]
-    """Of the input file; 1 is the first."""
-
-
 class BatchErrors(TypedDict):
     object: Literal["list"]
-    data: list[BatchErrorItem]
+    data: list[BatchProblem]
 
 
 class RequestCounts(TypedDict):
