@@ -77,7 +77,9 @@ class House:
         """Return when so many spare sequences run, and each has brought some tokens."""
         stats = self.gateway.dispatcher.stats
         async with asyncio.timeout(DEADLINE_S):
-            while stats.spare_running() < spare or min(len(s.ids) for s in stats.served()) < 5:
+            while True:
+                if stats.spare_running() == spare and all(len(s.ids) > 5 for s in stats.served()):
+                    return
                 await asyncio.sleep(0.01)
 
 
