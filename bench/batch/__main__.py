@@ -19,7 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from bench.overload.measure import percentile
 from bench.processes import memory
@@ -125,7 +132,7 @@ async def speed(model: Path, found: Found, bar: Progress) -> None:
 
 
 async def batch(
-    client: Client, requests: list[dict[str, object]], task: int, bar: Progress
+    client: Client, requests: list[dict[str, object]], task: TaskID, bar: Progress
 ) -> float:
     """The seconds from a batch's creation to its end."""
     file = await client.upload(requests)

@@ -441,4 +441,6 @@ class Dispatcher:
                 self._rate.pause(ticket.ended_ns)
         if not self._tickets:
             self._idle.set()
+        elif len(self._queue.spare):
+            self._wake.set()  # they may have waited for this one to leave the queue
         self._changed()

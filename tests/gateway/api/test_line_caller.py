@@ -165,7 +165,7 @@ async def test_the_caller_may_name_the_request(front: Front) -> None:
 async def test_a_line_in_flight_is_raised(front: Front) -> None:
     """To what its key allows, and not below what it asked for itself."""
     lines, dispatcher = front.gateway.lines, front.gateway.dispatcher
-    running = call(front, CHAT)
+    running = call(front, CHAT, BATCH)
     await front.running()
     named = [("plain", APP, {}, 1.0), ("kept", BATCH, {}, 0.0), ("own", APP, {"priority": 2}, 2.0)]
     waiting = [

@@ -231,7 +231,7 @@ class Spare(Crowded):
         Traffic.accept(self, job(priority, n=n, owner=name, size=30, spare=True))
         assert not any(ticket.ended for ticket in waited)
 
-    @precondition(lambda self: [t for t in self.tickets if t.job.spare])
+    @precondition(lambda self: any(ticket.job.spare for ticket in self.tickets))
     @rule(pick=st.integers(0, 99), priority=st.sampled_from([0.0, 1.0, 9.0]))
     def promote(self, pick: int, priority: float) -> None:
         spare = [ticket for ticket in self.tickets if ticket.job.spare]
@@ -264,13 +264,15 @@ class Spare(Crowded):
         """A spare one's slot is a free one: it is given by the order of all that wait."""
         asked = self.pool.asked_to_park
         victim = self.sequences[asked[pick % len(asked)]]
-        if not self._is_spare(victim) or victim.ended:
+        if not self._was_spare(victim) or victim.ended:
             super().yield_slot(pick)
             return
-        before = len(self.pool.submitted)
+        before, rivals, spare = len(self.pool.submitted), self.rivals(), self._is_spare(victim)
         self.pool.yield_slot(victim.id)
         assert victim.state is State.WAITING
-        assert self.pool.submitted[before:] == []
+        sent = [request.id for request in self.pool.submitted[before:]]
+        more_urgent = [s.id for s in rivals if s.priority > victim.priority]
+        assert sent == [] or (not spare and sent[0] in more_urgent)
 
     @invariant()
     def nobody_is_asked_twice(self) -> None:

@@ -259,7 +259,7 @@ class Changes(RuleBasedStateMachine):
         sequence = self.open.pop(pick % len(self.open))
         self.desk.end(sequence)
 
-    @precondition(lambda self: [s for s in self.open if s.job.spare])
+    @precondition(lambda self: any(s.job.spare for s in self.open))
     @rule(pick=st.integers(0, 9), priority=st.sampled_from([0.0, 1.0, 3.0]))
     def promote(self, pick: int, priority: float) -> None:
         spare = [s for s in self.open if s.job.spare]
