@@ -54,7 +54,7 @@ class DispatcherStats:
         return len(self._parts.queue)
 
     def spare_depth(self) -> int:
-        """How many of them are spare: they wait until nothing else does."""
+        """Spare ones among them, which wait until nothing else does."""
         return len(self._parts.queue.spare)
 
     def running(self) -> int:
@@ -62,7 +62,7 @@ class DispatcherStats:
         return len(self._parts.running)
 
     def spare_running(self) -> int:
-        """How many of them are spare; O(n)."""
+        """Spare ones among them; O(n)."""
         return sum(sequence.job.spare for sequence in self._parts.running.values())
 
     def paused(self) -> int:

@@ -128,7 +128,7 @@ class ModelRegistry:
         return sum(model.dispatcher.stats.depth() for model in self.models)
 
     def spare_depth(self) -> int:
-        """How many of them are spare."""
+        """Spare ones among them."""
         return sum(model.dispatcher.stats.spare_depth() for model in self.models)
 
     def spare_running(self) -> int:
