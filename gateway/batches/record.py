@@ -107,7 +107,7 @@ class DoneLine(NamedTuple):
 
 @dataclass(slots=True)
 class Exchange:
-    """What came of one exchange with the store."""
+    """The results of one exchange with the store."""
 
     recorded: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Results that count now, by batch: completed, failed."""

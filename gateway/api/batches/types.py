@@ -4,6 +4,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from gateway.api.responses.types import OutputTokensDetails
 from gateway.batches.validation import BatchProblem
 
 Status = Literal[
@@ -31,17 +32,13 @@ class RequestCounts(TypedDict):
     """Lines of the error file."""
 
 
-class InputTokensDetails(TypedDict):
+class BatchInputDetails(TypedDict):
     cached_tokens: int
-
-
-class OutputTokensDetails(TypedDict):
-    reasoning_tokens: int
 
 
 class BatchUsage(TypedDict):
     input_tokens: int
-    input_tokens_details: InputTokensDetails
+    input_tokens_details: BatchInputDetails
     output_tokens: int
     output_tokens_details: OutputTokensDetails
     total_tokens: int
