@@ -40,7 +40,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         | {"api", "batches", "config", "dashboard", "dispatch", "http", "model_files", "pool"}
         | {"served", "stored", "telemetry"},
         "server": BASE | {"app", "config", "http", "pool", "served", "system"},
-        "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},
+        "cli": BASE
+        | {"api", "config", "http", "model_files", "served", "server", "stored", "system"},
     },
     "workers": {
         "protocol": set(),
