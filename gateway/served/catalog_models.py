@@ -7,8 +7,9 @@ it is loaded. How much memory it takes is found out by then, and not before.
 """
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gateway.config import tuning_profile
@@ -64,6 +65,8 @@ class CatalogModels:
         self._retire = retire
         self._configured = configured
         self._adopted: dict[str, ServedModel] = {}
+        self._leaving = frozenset[Path]()
+        """Files that are being deleted: no model of theirs is there any more."""
         self._look: asyncio.Future[list[CatalogEntry]] | None = None
 
     def find(self, name: str) -> ServedModel | None:
@@ -72,7 +75,7 @@ class CatalogModels:
         if served is not None and served.state in ("loading", "loaded", "unloading"):
             return served
         entry = catalog.named(name)
-        if entry is None:
+        if entry is None or self._leaves(entry):
             if served is not None:
                 self.forget(served)
             return None
@@ -94,6 +97,22 @@ class CatalogModels:
         del self._adopted[served.name]
         return True
 
+    @contextlib.contextmanager
+    def leaving(self, files: Iterable[Path]) -> Iterator[None]:
+        """Hide all models of these files inside the context, in which they are deleted.
+
+        Else a request that comes between the last look at a model's users and the end of its files
+        would load it. ``files``: without links. One deletion runs at a time.
+        """
+        self._leaving = frozenset(files)
+        try:
+            yield
+        finally:
+            self._leaving = frozenset()
+
+    def _leaves(self, entry: CatalogEntry) -> bool:
+        return bool(self._leaving) and not self._leaving.isdisjoint(map(Path.resolve, entry.files))
+
     def adopted(self, name: str) -> ServedModel | None:
         """Return the model of this name if a request has asked for it."""
         return self._adopted.get(name)
@@ -107,7 +126,11 @@ class CatalogModels:
             self._look = asyncio.ensure_future(asyncio.to_thread(_everything))
         found = await asyncio.shield(self._look)
         configured = [each.config.model for each in self._configured()]
-        return [each for each in found if not any(same_file(each.path, it) for it in configured)]
+        return [
+            each
+            for each in found
+            if not self._leaves(each) and not any(same_file(each.path, it) for it in configured)
+        ]
 
     def _begin(self, found: CatalogEntry) -> ServedModel:
         own = {"model": found.path, "alias": found.name}
