@@ -57,13 +57,17 @@ class Service:
 
         None: whichever model it is for.
         """
-        if self.registry.draining:
-            raise Unavailable("the server is shutting down", retry_after=5)
+        self.check_open()
         models = self.registry.models if served is None else [served]
         if all(each.pool.trouble is not None for each in models):
             raise Unavailable(str(models[0].pool.trouble), retry_after=TROUBLE_RETRY_S)
         if all(not each.on_demand and not each.pool.ready() for each in models):
             raise Unavailable("no worker is ready yet", retry_after=1)
+
+    def check_open(self) -> None:
+        """Raises :class:`Unavailable` if the server is about to end."""
+        if self.registry.draining:
+            raise Unavailable("the server is shutting down", retry_after=5)
 
     def models(self, request: Request) -> list[ServedModel]:
         """Return the models that a request's key may use."""

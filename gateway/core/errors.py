@@ -177,7 +177,7 @@ class ModelStays(ForgeError):
 
 
 class ModelInUse(ForgeError):
-    """The model is configured or loaded, and its files stay as long as it is."""
+    """The model is configured or loaded, so that its files stay, or used by other clients."""
 
     status, code, type = 409, "model_in_use", "invalid_request_error"
 

@@ -68,6 +68,9 @@ def test_no_client_unloads_what_another_counts_on(server: ForgeServer) -> None:
     ask(server, "yours", "/v1/chat/completions", **chat)
     ask(server, "mine", model="a", messages=HELLO, keep_alive=0)
     assert ask(server, "mine", model="a", keep_alive=0)["done_reason"] == "unload"
+    with server.client() as client:
+        refused = client.post("/models/unload", json={"model": "a"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_in_use")
     assert states(server)["a"] == "loaded"
     ask(server, "yours", model="a", keep_alive=0)
     gone(server, "a")

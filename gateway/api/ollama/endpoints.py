@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body, token_ids
+from gateway.api.client import client_of
 from gateway.api.embeddings import check, gather
 from gateway.api.endpoint import CONVERSATION, GENERATION, JSON, NDJSON, WORK, Body, Endpoint
 from gateway.api.infer import Problem
@@ -227,11 +228,11 @@ class Ollama:
         if size + SLACK <= most:
             return chat
         self._service.check_serving(served)
-        owner: str = request.state.key.name
+        client = client_of(request)
 
         async def count(messages: list[dict[str, Any]]) -> int:
             shorter = msgspec.structs.replace(chat, messages=messages)
-            counted = count_tokens(served, shorter, owner)
+            counted = count_tokens(served, shorter, client)
             return await unless_hung_up(request.receive, counted)
 
         messages = await truncated(chat.messages, lambda: most, count)
@@ -327,15 +328,15 @@ class Ollama:
         asked: str,
     ) -> Response:
         """Load or unload the model of a request that asks nothing."""
-        owner: str = request.state.key.name
+        client = client_of(request)
         if not given.leaves:
             self._service.check_serving()
-            allowance = self._service.limits.of(owner)
+            allowance = self._service.limits.of(request.state.key.name)
             request.state.allowance = allowance  # for the response's headers
             allowance.check()
             allowance.take_one()
-            await unless_hung_up(request.receive, served.load(owner))
-        served.used(owner, given.keep_alive)
+            await unless_hung_up(request.receive, served.load(client))
+        served.used(client, given.keep_alive)
         reason = "unload" if given.leaves else "load"
         return json_response({**head(asked), **said, "done": True, "done_reason": reason})
 

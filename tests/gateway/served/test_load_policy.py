@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from gateway.core.clock import NANO
 from gateway.ordering.aging import AgingHeap
-from gateway.served.load_policy import RETRY_FIRST_NS, STAY, Decision, Facts, LoadPolicy
+from gateway.served.load_policy import (
+    MOST_LEASES,
+    RETRY_FIRST_NS,
+    STAY,
+    Decision,
+    Facts,
+    LoadPolicy,
+)
 
 
 class House:
@@ -267,11 +274,38 @@ def test_a_wish_of_nothing_unloads_it() -> None:
     assert house.unloads == [("a", "idle")]
 
 
-def test_it_speaks_for_its_owner_alone() -> None:
+def test_it_speaks_for_its_client_alone() -> None:
     house = used((5, "y", None), (10, "x", 0))
     assert house.residency.due_ns("a") == 305 * NANO
     assert not idle_at(house, 304)
     assert idle_at(house, 305)
+
+
+def test_of_very_many_clients_the_longest_time_counts() -> None:
+    """No client, nor many names that one gives itself, takes memory or ends another's time."""
+    house = used((5, "y", None), *((10, f"x{number}", 0) for number in range(3 * MOST_LEASES)))
+    assert house.residency.due_ns("a") == 305 * NANO
+    assert len(house.residency._models["a"].leases) == MOST_LEASES
+    house.residency.used("a", "y", house.now, 0)
+    assert not idle_at(house, 304), "that it is the same client is not known any more"
+    assert idle_at(house, 305)
+    assert house.residency._models["a"].leases == {}
+    assert house.residency._models["a"].earlier_ns == 0
+
+
+def test_it_is_known_if_others_count_on_it() -> None:
+    house = used((10, "x", None), (10, "y", 5))
+    policy = house.residency
+    assert policy.others_keep("a", "y", 20 * NANO)
+    assert policy.others_keep("a", "z", 20 * NANO)
+    assert policy.others_keep("a", "x", 14 * NANO)
+    assert not policy.others_keep("a", "x", 15 * NANO)
+    assert not policy.others_keep("a", "z", 310 * NANO)
+    lasting = LoadPolicy(100, {"a": (60, None)})
+    lasting.used("a", "x", 0, None)
+    lasting.used("a", "y", 0, 0)
+    assert lasting.others_keep("a", "y", 10**6 * NANO)
+    assert not lasting.others_keep("a", "x", 10**6 * NANO)
 
 
 def test_nor_does_it_end_what_is_at_work() -> None:
