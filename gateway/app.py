@@ -15,6 +15,8 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.line_caller import PATHS as LINE_PATHS
+from gateway.api.line_caller import LineCaller
 from gateway.api.llama_server.embedding import LlamaEmbedding
 from gateway.api.llama_server.endpoints import LlamaServer
 from gateway.api.llama_server.state import LlamaState
@@ -23,6 +25,7 @@ from gateway.api.models import Models
 from gateway.api.ollama.endpoints import Ollama
 from gateway.api.ollama.models import OllamaModels
 from gateway.api.ollama.presence import root
+from gateway.api.ollama.vectors import OllamaVectors
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
@@ -168,7 +171,7 @@ class Gateway:
     def app(self) -> ASGIApp:
         """The ASGI application."""
         endpoints = self._endpoints
-        failures = Failures(self.metrics.on_error, self._paths.near)
+        failures = self._failures
         # Inside starlette's net for bugs, before the router: without a key no client learns paths.
         authentication = Middleware(
             Authentication,
@@ -186,6 +189,16 @@ class Gateway:
         headed = TicketHeaders(self._with_cors(app), time.monotonic_ns)
         return NormalisedPaths(headed, self._paths)
 
+    @cached_property
+    def lines(self) -> LineCaller:
+        """Answers the lines of batches by the endpoints that clients ask, behind the keys."""
+        app = Starlette(
+            routes=routes(each for each in self._api if each.path in LINE_PATHS),
+            exception_handlers=self._failures.handlers(),
+        )
+        headed = TicketHeaders(app, time.monotonic_ns)
+        return LineCaller(headed, self._failures.answer)
+
     def respond(self, path: str, error: ForgeError) -> Response:
         """An error for what is not even a request, in the shape of the dialect at ``path``."""
         self.metrics.on_error(error)
@@ -195,8 +208,8 @@ class Gateway:
         return response
 
     @cached_property
-    def _endpoints(self) -> list[Endpoint]:
-        service = Service(
+    def _service(self) -> Service:
+        return Service(
             self.config,
             self.registry,
             self.limits,
@@ -204,14 +217,20 @@ class Gateway:
             self.metrics.on_ignored,
             catalog=self._models.catalog,
         )
+
+    @cached_property
+    def _api(self) -> list[Endpoint]:
+        """All that clients ask of models; lines of batches are answered by some of them."""
+        service = self._service
         archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
-        described = [
+        return [
             *OpenAI(service).endpoints(),
             *Messages(service).endpoints(),
             *Responses(service, archive).endpoints(),
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
             *Ollama(service).endpoints(),
+            *OllamaVectors(service).endpoints(),
             *Embeddings(service).endpoints(),
             *RankingEndpoints(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
@@ -223,10 +242,17 @@ class Gateway:
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
             *Ops(service, self.metrics).endpoints(),
         ]
-        keyed = not self.keyring.open
+
+    @cached_property
+    def _endpoints(self) -> list[Endpoint]:
+        service, described, keyed = self._service, self._api, not self.keyring.open
         page = Dashboard(service, self.live).endpoints() if self.config.page else [root(None)]
         docs = Docs(partial(document, described, keyed=keyed)).endpoints()
         return [*described, *docs, *page]
+
+    @cached_property
+    def _failures(self) -> Failures:
+        return Failures(self.metrics.on_error, lambda path: self._paths.near(path))
 
     @cached_property
     def _paths(self) -> PathTable:

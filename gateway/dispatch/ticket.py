@@ -50,7 +50,7 @@ class Ticket:
     def __init__(self, id_: int, job: Job, arrived_ns: int, meter: Meter | None = None) -> None:
         # For the ticket's life.
         self.id = id_
-        self.request_id = new_name()
+        self.request_id = job.request_id or new_name()
         """The name that clients see."""
         self.job = job
         self.arrived_ns = arrived_ns
