@@ -13,6 +13,7 @@ from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
+from gateway.core.api_key import ApiKey
 from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, NotOffered, Unavailable
 from gateway.core.priority import priority_text
@@ -153,19 +154,22 @@ class Ops:
 
         Needs no API key.
         """
-        self._service.check_serving()
+        self._service.check_healthy()
         answer: Health = {"status": "ok"}
         return json_response(answer)
 
     async def metrics(self, request: Request) -> Response:
         """Return the metrics so far.
 
-        JSON, or Prometheus' and OpenMetrics' text for an `Accept` that asks for it.
+        JSON, or Prometheus' and OpenMetrics' text for an `Accept` that asks for it. A key that is
+        limited to some models gets the series of those, and sums over all.
         """
         accept = request.headers.get("accept", "*/*")
         as_llama_server = self._service.config.llamacpp_metrics
         if wants_exposition(accept, usual=as_llama_server):
-            content, content_type = self._metrics.registry.exposition(accept)
+            key: ApiKey = request.state.key
+            hidden = [each for each in self._metrics.labels.names if not key.may_use(each)]
+            content, content_type = self._metrics.registry.exposition(accept, hidden)
             started = {"Process-Start-Time-Unix": str(self._service.started)}
             headers = started if as_llama_server else None
             return Response(content, media_type=content_type, headers=headers)

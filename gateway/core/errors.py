@@ -260,7 +260,7 @@ class NotOffered(ForgeError):
 
 
 class PullFailed(ForgeError):
-    """A model could not be downloaded; what came of it is kept for the next attempt."""
+    """A model could not be downloaded; what the next attempt can go on from is kept."""
 
     status, code = 502, "pull_failed"
 

@@ -112,7 +112,7 @@ class LlamaState:
 
         Needs no API key.
         """
-        self._service.check_serving()
+        self._service.check_healthy()
         answer: Health = {"status": "ok"}
         return json_response(answer)
 

@@ -163,7 +163,7 @@ class Ollama:
         received.check_unqueued()
         request, served, given = received.request, received.served, received.given
         if not given.leaves:
-            self._service.check_serving()
+            self._service.check_serving(served)
             allowance = self._service.limits.of(received.owner)
             request.state.allowance = allowance  # for the response's headers
             allowance.check()

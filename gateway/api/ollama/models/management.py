@@ -89,7 +89,7 @@ class Management:
         files = {file.resolve() for file in entry.files}
         further = self._service.catalog
         with contextlib.nullcontext() if further is None else further.leaving(files):
-            self._free(entry, files)
+            self._free(request, entry, files)
             await asyncio.to_thread(_remove, entry)
 
     def _copied(self, request: Request, asked: str) -> str | None:
@@ -110,15 +110,19 @@ class Management:
         found = filter(None, map(catalog.named, names.spellings(asked)))
         return next((each for each in found if key.may_use(each.name)), None)
 
-    def _free(self, entry: CatalogEntry, files: set[Path]) -> None:
+    def _free(self, request: Request, entry: CatalogEntry, files: set[Path]) -> None:
         """Let go of a model's files. Raises ModelInUse."""
+        key: ApiKey = request.state.key
         for served in self._using(files):
             further = self._service.catalog
             if further is None or not further.forget(served):
+                which = (
+                    f"the model '{served.name}'" if key.may_use(served.name) else "another model"
+                )
+                state = "configured" if served.preload or further is None else served.state
                 raise ModelInUse(
-                    f"the files of '{entry.name}' are those of the model '{served.name}', which is "
-                    f"{'configured' if served.preload or further is None else served.state}; "
-                    "unload it first"
+                    f"the files of '{entry.name}' are those of {which}, which is {state}; unload "
+                    "it first"
                 )
 
     def _using(self, files: set[Path]) -> Iterator[ServedModel]:
