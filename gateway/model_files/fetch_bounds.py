@@ -55,7 +55,7 @@ def check_room(folder: Path, missing: int) -> None:
 
 
 @contextlib.contextmanager
-def files_of(most: int) -> Iterator[None]:
+def bounded_files(most: int) -> Iterator[None]:
     """Let no file grow beyond ``most`` bytes inside the context, whatever writes it.
 
     For code of others that writes all that a server sends; it meets an OSError then.

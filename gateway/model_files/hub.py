@@ -32,7 +32,7 @@ from gateway.model_files.download import (
     client,
     fetch,
 )
-from gateway.model_files.fetch_bounds import FULL, NoRoom, check_room, files_of, room
+from gateway.model_files.fetch_bounds import FULL, NoRoom, bounded_files, check_room, room
 from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import Hub, choose
 
@@ -99,15 +99,14 @@ def _named(repository: str, name: str, size: int | None, *, here: bool) -> Path:
     """
     folder = Path(constants.HF_HUB_CACHE)
     folder.mkdir(parents=True, exist_ok=True)
+    most = room(folder) if size is None else size + MIB
     try:
         if size is not None and not here:
             check_room(folder, size)
+        with bounded_files(most):
+            return Path(hf_hub_download(repository, name, revision=REVISION))
     except NoRoom as error:
         raise FetchFailed(f"{name}: {error}") from error
-    most = room(folder) if size is None else size + MIB
-    try:
-        with files_of(most):
-            return Path(hf_hub_download(repository, name, revision=REVISION))
     except OSError as error:
         if error.errno not in FULL:
             raise

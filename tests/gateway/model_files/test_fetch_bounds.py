@@ -15,7 +15,7 @@ from gguf import GGUFWriter
 from gateway.core.byte_sizes import GIB, MIB
 from gateway.model_files import fetch_bounds, gguf
 from gateway.model_files.download import FetchFailed, FileToFetch, client, fetch
-from gateway.model_files.fetch_bounds import BEYOND, LOOK_EVERY, MOST_RESERVE, files_of, room
+from gateway.model_files.fetch_bounds import BEYOND, LOOK_EVERY, MOST_RESERVE, bounded_files, room
 from tests.support.hub import sha
 from tests.support.server import MODEL
 
@@ -198,7 +198,7 @@ def test_the_size_that_a_file_states(tmp_path: Path) -> None:
 
 def test_no_file_grows_beyond_a_bound(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with files_of(1000), pytest.raises(OSError, match="too large"):
+    with bounded_files(1000), pytest.raises(OSError, match="too large"):
         (tmp_path / "a").write_bytes(bytes(2000))
     assert (tmp_path / "a").stat().st_size == 1000
     assert resource.getrlimit(resource.RLIMIT_FSIZE) == before
