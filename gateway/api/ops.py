@@ -69,6 +69,8 @@ class WorkerItem(TypedDict):
     """Duration of the last step."""
     host_bytes: int
     """Host memory of prefixes for prompts to come, and of what parked sequences computed."""
+    host_room: int
+    """Tokens that it holds when it is full, by the size of those it has; 0 before the first."""
     restored_tokens: int
     """Tokens that came back from there since its start, instead of being computed."""
     step_sequences: int
@@ -284,6 +286,7 @@ def _worker(model: str, status: WorkerStatus) -> WorkerItem:
         "cells_used": load.cells_used,
         "step_ms": load.step_ms,
         "host_bytes": load.host_bytes,
+        "host_room": load.host_room,
         "restored_tokens": load.restored_tokens,
         "step_sequences": load.step_sequences,
         "model_file": status.model_file,

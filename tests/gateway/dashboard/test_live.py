@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.errors import Unavailable
-from gateway.dashboard.deltas import Snapshot
+from gateway.dashboard.deltas import Row, Snapshot
 from gateway.dashboard.live import COMMENT, Live
 
 pytestmark = pytest.mark.anyio
@@ -92,8 +92,10 @@ class Zoo:
 
     def look(self) -> Snapshot:
         self.looks += 1
-        one = {"id": 1, "model": "one", "n": self.looks}
-        rows = [one, {"id": 2, "model": "two", "n": self.other}]
+        news = {"one": self.looks, "two": self.other}
+        rows: list[Row] = [
+            {"id": id_, "model": model, "n": n} for id_, (model, n) in enumerate(news.items(), 1)
+        ]
         return Snapshot({"sum": 2}, {"jobs": rows, "points": [{"id": 7}]})
 
 
