@@ -144,6 +144,21 @@ class Ticket:
         """Return the index of the choice that an event belongs to."""
         return event.id - self.id
 
+    def prompt_index(self, sequence: Sequence) -> int | None:
+        """Return the number of a sequence's prompt, if there are several."""
+        return sequence.index // self.job.n if len(self.job.prompts) > 1 else None
+
+    def count(self, sequence: Sequence, event: Delta | Finished, now_ns: int) -> None:
+        """Add the tokens that an event brings to one of the sequences."""
+        before_ns = sequence.last_token_ns
+        sequence.count(event, now_ns)
+        if not event.ids:
+            return
+        if self.first_token_ns is None:
+            self.first_token_ns = now_ns
+        if self.meter is not None:
+            self.meter(len(event.ids), None if before_ns is None else now_ns - before_ns)
+
     def deliver(self, event: ClientEvent) -> None:
         """Put an event into the channel."""
         self._events.append(event)

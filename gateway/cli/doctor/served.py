@@ -51,10 +51,7 @@ class Settings:
             except ConfigError:  # it would be downloaded
                 self.absent.append(text)
                 return EMBEDDED_MODEL
-        except (
-            BadSource,
-            OSError,
-        ) as failure:  # OSError: a folder that this user may not look into
+        except (BadSource, OSError) as failure:  # also a folder that may not be looked into
             raise ConfigError(f"--model: {failure}") from failure
 
     def configs(self) -> list[Config]:
