@@ -253,11 +253,16 @@ class Dispatcher:
     def _match(self) -> None:
         if self._held:
             return
+        self._match_suspect()
+        while self._queue.ready and self._pool.free():
+            self._dispatch(self._queue.next(self._clock_ns()))
+        if len(self._queue.spare):
+            self._match_suspect()  # a spare one waits until nothing else does
+
+    def _match_suspect(self) -> None:
         suspect = self._quarantine.next()
         if suspect is not None:
             self._dispatch(suspect, alone=True)
-        while self._queue.ready and self._pool.free():
-            self._dispatch(self._queue.next(self._clock_ns()))
 
     def _dispatch(self, sequence: Sequence, *, alone: bool = False) -> None:
         """Give a slot to a sequence that was just taken from the queue."""

@@ -160,12 +160,17 @@ class Traffic(RuleBasedStateMachine):
         before, free = len(self.pool.submitted), self.pool.free()
         held, homes = [list(held) for held in self.pool.in_flight], dict(self.pool.homes)
         self.runner.run(self._settle())
-        sent = self.pool.submitted[before:]
-        self.check_places(ids([*first, *queue[:free]]), held, homes)
-        assert [request.id for request in sent] == ids([*first, *queue[:free]])
+        sent, expected = self.pool.submitted[before:], ids([*first, *queue[:free]])
+        self.check_places(expected, held, homes)
+        assert [request.id for request in sent[: len(expected)]] == expected
+        self.check_last([request.id for request in sent[len(expected) :]])
         for request in sent:
             assert request.resume == self.tokens[request.id]
             self.overdue.pop(request.id, None)
+
+    def check_last(self, sent: list[int]) -> None:
+        """Nothing is sent after those that were ready."""
+        assert sent == []
 
     def check_places(self, sent: list[int], held: list[list[int]], homes: dict[int, int]) -> None:
         """Each went where its cells are, else where most slots were free.

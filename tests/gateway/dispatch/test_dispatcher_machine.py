@@ -207,6 +207,12 @@ class Spare(Crowded):
         alone = [s for s in self._suspected(spare=False) if s not in first]
         return ordinary + ([] if alone else spare)
 
+    def check_last(self, sent: list[int]) -> None:
+        """A spare suspect, once nothing else waits."""
+        alone = self.alone()
+        assert sent == [] or (alone is not None and sent == [alone.id] and self._is_spare(alone))
+        assert sent == [] or not self.rivals()
+
     def rivals(self) -> list[Sequence]:
         return self._in_queue()[0]
 
