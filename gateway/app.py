@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -11,10 +12,13 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from gateway.api.batches.endpoints import BatchEndpoints
+from gateway.api.batches.models import ServedBatchModels
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
+from gateway.api.files import FileEndpoints, UploadEndpoints
 from gateway.api.infer import Infer
 from gateway.api.line_caller import PATHS as LINE_PATHS
 from gateway.api.line_caller import LineCaller
@@ -64,12 +68,14 @@ from gateway.served.memory_budget import MemoryBudget
 from gateway.served.use_observer import UseObserver
 from gateway.stored.errors import StoreUnreachable, StoreUnusable
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics.batches import BatchLines
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
 
 if TYPE_CHECKING:
+    from gateway.batches.runner import BatchRunner
     from gateway.stored.store import Store
 
 EXPOSED = [
@@ -102,16 +108,18 @@ class Gateway:
         pool: Pool | None = None,
         plan: MemoryBudget | None = None,
         make: Callable[[Config, int], Pool] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """``keyring`` None: anyone may come. ``plan``: several models, instead of the one.
 
-        ``pool`` replaces the local pool of processes, ``make`` those of several models.
+        ``pool`` replaces the local pool of processes, ``make`` those of several models, ``clock``
+        (Unix seconds) that by which files and batches expire.
         """
         self.config = config
         entries = [ModelEntry(config)] if plan is None else [share.entry for share in plan.shares]
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
-        self.store = _store(config)
+        self.store = _store(config, clock)
         self.limits = RateLimiter(self.keyring, time.monotonic_ns)
         self.metrics = Metrics(*names, others=LABEL if config.catalog else None)
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
@@ -127,6 +135,7 @@ class Gateway:
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.metrics.labels, self.registry.states))
         self.metrics.registry.add(FileStates(self.metrics.labels, self.registry.file_states))
+        self.metrics.registry.add(BatchLines(self._batch_counts))
         if config.metrics and config.llamacpp_metrics:
             self._observer.add(self.metrics.registry.add(LlamaServerMetrics(self.registry)))
         self._view = View(self.registry, self._gaps if config.metrics else None)
@@ -170,6 +179,8 @@ class Gateway:
         if self.config.metrics:
             self._lag = asyncio.create_task(self.metrics.lag.run())
         await self._models.start()
+        if self.store is not None and self.store.is_open:
+            self.batches.start()
 
     async def broken(self) -> None:
         """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
@@ -181,7 +192,7 @@ class Gateway:
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
         self._pulls.close()
-        await self._models.drain(timeout)
+        await asyncio.gather(self._models.drain(timeout), self._drain_batches())
         self.live.close()
 
     def abandon(self) -> None:
@@ -194,10 +205,16 @@ class Gateway:
         self._pulls.close()
         if self._lag is not None:
             self._lag.cancel()
+        if self.store is not None:
+            await self.batches.stop()
         await self._models.stop()
         await self._archive.stop()
         if self.store is not None:
             await self.store.close()
+
+    async def _drain_batches(self) -> None:
+        if self.store is not None:
+            await self.batches.drain()
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
@@ -221,6 +238,19 @@ class Gateway:
         return NormalisedPaths(headed, self._paths)
 
     @cached_property
+    def batches(self) -> "BatchRunner":
+        """Runs the batches of the store, which there is."""
+        from gateway.batches.runner import BatchRunner  # late, as the store
+
+        assert self.store is not None, "there is one"
+        models = ServedBatchModels(self._service)
+        longest = self.config.max_body
+        return BatchRunner(self.store, self.lines, self.keyring.named, models, longest)
+
+    def _batch_counts(self) -> Counter[str]:
+        return Counter[str]() if self.store is None else self.batches.feed.counts()
+
+    @cached_property
     def lines(self) -> LineCaller:
         """Answers the lines of batches by the endpoints that clients ask, behind the keys."""
         app = Starlette(
@@ -228,7 +258,7 @@ class Gateway:
             exception_handlers=self._failures.handlers(),
         )
         headed = TicketHeaders(app, time.monotonic_ns)
-        return LineCaller(headed, self._failures.answer)
+        return LineCaller(headed, self._failures.answer, self._service.promote)
 
     def respond(self, path: str, error: ForgeError) -> Response:
         """An error for what is not even a request, in the shape of the dialect at ``path``."""
@@ -272,6 +302,8 @@ class Gateway:
             *Responses(service, archive).endpoints(),
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
+            *FileEndpoints(service).endpoints(),
+            *UploadEndpoints(service).endpoints(),
             *Ollama(service).endpoints(),
             *OllamaVectors(service).endpoints(),
             *Embeddings(service).endpoints(),
@@ -281,6 +313,7 @@ class Gateway:
             *LlamaEmbedding(service).endpoints(),
             *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
+            *BatchEndpoints(service, lambda: self.batches).endpoints(),
             *Models(service).endpoints(),
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
             *Ops(service, self.metrics).endpoints(),
@@ -315,11 +348,11 @@ class Gateway:
         return Cors(app, origins, EXPOSED) if origins else app
 
 
-def _store(config: Config) -> "Store | None":
+def _store(config: Config, clock: Callable[[], float]) -> "Store | None":
     """Return the store that the options ask for, still closed."""
     if config.data_dir is None and config.database is None:
         return None
     from gateway.stored.store import Store  # late: SQLAlchemy takes a while to import
 
     url = None if config.database is None else config.database.get_secret_value()
-    return Store(config.data_dir, url, config.max_file, time.time)
+    return Store(config.data_dir, url, config.max_file, clock)

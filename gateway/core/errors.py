@@ -189,7 +189,7 @@ class ModelStays(ForgeError):
 
 
 class ModelInUse(ForgeError):
-    """The model is configured or loaded, and its files stay as long as it is."""
+    """The model is configured or loaded, so that its files stay, or used by other clients."""
 
     status, code, type = 409, "model_in_use", "invalid_request_error"
 
@@ -228,6 +228,12 @@ class BodyTooLarge(ForgeError):
     """More bytes than the operator allows, as sent or decoded."""
 
     status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class BatchEnded(ForgeError):
+    """The batch has ended, or is about to, and can't be cancelled."""
+
+    status, code, type = 409, "batch_ended", "invalid_request_error"
 
 
 class FileTooLarge(BodyTooLarge):
@@ -284,7 +290,7 @@ class NotOffered(ForgeError):
 
 
 class PullFailed(ForgeError):
-    """A model could not be downloaded; what came of it is kept for the next attempt."""
+    """A model could not be downloaded; what the next attempt can go on from is kept."""
 
     status, code = 502, "pull_failed"
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
+from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import COLLECTED, json_response, serve_ticket, unless_hung_up
@@ -145,7 +146,8 @@ class Responses:
         read = await read_input(given, self._archive, request)
         self._service.tell_ignored(request, raw)
         self._service.check_serving(served)
-        count = await unless_hung_up(request.receive, count_tokens(served, read.chat))
+        asked = count_tokens(served, read.chat, client_of(request))
+        count = await unless_hung_up(request.receive, asked)
         counted: InputTokens = {"object": "response.input_tokens", "input_tokens": count}
         return json_response(counted)
 
@@ -157,7 +159,8 @@ class Responses:
 
         async def count(messages: list[dict[str, Any]]) -> int:
             chat = msgspec.structs.replace(read.chat, messages=messages)
-            return await unless_hung_up(request.receive, count_tokens(served, chat))
+            counted = count_tokens(served, chat, client_of(request))
+            return await unless_hung_up(request.receive, counted)
 
         def most() -> int:
             model = served.pool.model  # known once it has been asked
