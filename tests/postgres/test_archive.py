@@ -6,13 +6,13 @@ import functools
 
 import pytest
 from sqlalchemy import func, select
-from tests.support.postgres import PostgresServer, needs_postgres
 
 from gateway.core.errors import NotFound
 from gateway.stored.tables import object_owners, objects
 from tests.support.archive_laws import ArchiveLaws, Open, item
 from tests.support.archives import opened, response
 from tests.support.database_archive_laws import DatabaseArchiveLaws, house
+from tests.support.postgres import PostgresServer, needs_postgres
 
 pytestmark = [pytest.mark.anyio, needs_postgres]
 
