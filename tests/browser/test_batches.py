@@ -17,7 +17,7 @@ from tests.support.server import ALIAS, ForgeServer, eventually
 if TYPE_CHECKING:
     from tests.support.chromium import Page
 
-CHAT = "/v1/chat/completions"
+CHAT: Any = "/v1/chat/completions"
 ROWS = """
 return [...document.querySelectorAll("#batches > tr")].map((row) => ({
   id: row.dataset.id,
@@ -94,6 +94,8 @@ def test_batches_of_the_pages_key_are_listed_and_cancelled(
     assert rows(page)[long]["cancel"]
     for size, dark in ((DESKTOP, False), (DESKTOP, True), (PHONE, False)):
         page.look(size, dark=dark)
+        page.run("document.getElementById('batches-card').scrollIntoView({block: 'center'})")
+        page.driver.save_screenshot(f"/tmp/shot-{size[0]}-{dark}.png")
         assert findings(page) == []
         width = page.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert width[0] == width[1], "no sideways"
