@@ -126,12 +126,12 @@ class Gateway:
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """That of the first model, which may be the only one."""
+        """Return the dispatcher of the first model, which may be the only one."""
         return self.registry.first.dispatcher
 
     @property
     def pool(self) -> Pool:
-        """That of the first model."""
+        """Return the pool of the first model."""
         return self.registry.first.pool
 
     async def start(self) -> None:

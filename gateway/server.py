@@ -23,7 +23,7 @@ from gateway.served.served_model import ServedModel
 from gateway.system.service_manager import ServiceManager
 
 FAREWELL_S = 5
-"""How long finished responses may take to reach slow clients before the process ends."""
+"""Time that finished responses may take to reach slow clients before the process ends."""
 
 REAL_MODEL = "  real     forge-tiny shows that it works; forge pull offers real models that fit"
 """Of the banner, while the embedded model is the only one."""

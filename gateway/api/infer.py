@@ -24,7 +24,7 @@ class InferBody(body.SamplingBody):
     query: str = Field(min_length=1)
     """The question."""
     model: str | None = None
-    """Which model is asked; the first one if none is named."""
+    """The model that is asked; the first one if none is named."""
     raw: bool | None = None
     """True: the query goes to the model as it is, without its chat template."""
 

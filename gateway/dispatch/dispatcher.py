@@ -51,7 +51,7 @@ log = logging.getLogger("forge.dispatcher")
 UNBOUNDED = Bounds(sys.maxsize, sys.maxsize)
 
 TROUBLE_RETRY_S = 10
-"""When to come back after the pool told of trouble: by then it has tried again."""
+"""Time to come back after the pool told of trouble: by then it has tried again."""
 
 
 class Dispatcher:
@@ -95,7 +95,7 @@ class Dispatcher:
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
         self._tickets: dict[int, Ticket] = {}
-        """Those that have not ended, by id."""
+        """Tickets that have not ended, by id."""
         self._running: dict[int, Sequence] = {}
         self._held = False
         """True if nothing gets a slot for now."""

@@ -30,7 +30,7 @@ class Job:
     session: str = ""
     """The conversation that it belongs to, within its scope; "": its client names none."""
     model: str = ""
-    """Which model it is for; "": the first."""
+    """Name of its model; "": the first."""
     keep_alive: float | None = None
     """Seconds for which its owner wants the model kept after it; None: for the model's own time."""
     ignored: str = ""

@@ -21,7 +21,7 @@ class Preemptor:
         self._rules = rules
         self._wake = wake
         self._asked: Sequence | None = None
-        """It was asked to yield its slot and has not answered yet."""
+        """Sequence that was asked to yield its slot and has not answered yet."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property

@@ -59,7 +59,7 @@ class Decision:
     yields: set[str] = field(default_factory=set)
     """Models that give no more slots."""
     wake_ns: int | None = None
-    """When to decide again, if nothing happens before."""
+    """Time to decide again, if nothing happens before."""
 
     def wake(self, at_ns: int) -> None:
         """Decide again at ``at_ns`` at the latest."""
@@ -78,14 +78,14 @@ class _Model:
         self.leaves = False
         """True if its unloading was asked for."""
         self.began_ns = 0
-        """When its loading began."""
+        """Time at which its loading began."""
         self.stays_until_ns = 0
         self.worked = False
         """True if it had work at the last look."""
         self.used_ns = 0
-        """When it last had work."""
+        """Time at which it last had work."""
         self.leases: dict[str, int] = {}
-        """Until when the last request of each owner keeps it."""
+        """End of the time for which the last request of each owner keeps it."""
         self.retry_ns = 0
         self.failures = 0
         """Loads that failed in a row."""

@@ -84,7 +84,7 @@ class ThoughtSplitter:
         self._thoughts = thoughts
         self._calls = calls
         self._mark = beginning(calls)
-        """What all calls begin with."""
+        """Beginning of all calls."""
         if thoughts is None:
             self._state = _SplitterState.ANSWER
         elif thinking:

@@ -138,7 +138,7 @@ class ToolTable:
 
     by_name: dict[str, CalledTool] = field(default_factory=dict)
     declared: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """As the model is shown them."""
+    """Functions as the model is shown them."""
     places: dict[str, str] = field(default_factory=dict)
     """Their paths in the request, for errors."""
     grammars: dict[str, Grammar] = field(default_factory=dict)
