@@ -41,12 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     encoder(folder / "bert.gguf", PoolingType.CLS)
     text += f"[models.bert]\nmodel = '{folder}/bert.gguf'\nctx = 64\n"
     (folder / "forge.toml").write_text(text)
-    made = ForgeServer(folder, "--config", str(folder / "forge.toml"), model=None)
-    try:
-        yield made.wait_ready()
-        made.stop()
-    finally:
-        made.kill()
+    with ForgeServer(folder, "--config", str(folder / "forge.toml"), model=None).serving() as made:
+        yield made
 
 
 def post(server: ForgeServer, path: str, model: str, **body: Any) -> httpx.Response:

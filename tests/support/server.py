@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -212,6 +212,15 @@ class ForgeServer:
         eventually(lambda: all(gone(pid) for pid in pids), f"workers {pids} end")
         assert "INVARIANT" not in self.stderr, self.stderr
         assert not quiet or "Traceback" not in self.stderr, self.stderr
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator["ForgeServer"]:
+        """Wait until it can serve, and see that it ends well after the block."""
+        try:
+            yield self.wait_ready()
+            self.stop()
+        finally:
+            self.kill()
 
     def kill(self) -> None:
         """Make sure that it is gone, for teardown: gracefully if it still can."""
