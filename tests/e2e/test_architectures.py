@@ -27,7 +27,7 @@ flash-attn = "off"
 cache-ram = 64
 """
 UNCUT = [name for name, made in ARCHITECTURES.items() if made.sliding or made.recurrent]
-"""Those whose memory can be neither cut nor shared."""
+"""Architectures whose memory can be neither cut nor shared."""
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 24}
 
 

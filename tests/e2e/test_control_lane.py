@@ -56,7 +56,7 @@ def ask_all(server: ForgeServer) -> None:
 
 
 def questions(server: ForgeServer) -> list[int]:
-    """How many each worker has."""
+    """Return the number of questions that each worker has."""
     return [worker["questions"] for worker in server.workers()]
 
 

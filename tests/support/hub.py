@@ -34,7 +34,7 @@ class Seen:
 
 @dataclass
 class Hub:
-    """What it has, how it behaves, and what it was asked."""
+    """Contents and conduct of a hub, and the requests that came."""
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -48,9 +48,9 @@ class Hub:
     hold_after: int | None = None
     """After so many bytes answers wait for ever."""
     alter: bool = False
-    """Whether contents differ from what their hashes say."""
+    """True if contents differ from what their hashes say."""
     lengths: bool = True
-    """Whether answers say how long they are."""
+    """True if answers say how long they are."""
     seen: list[Seen] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)
     """Set once an answer waits."""

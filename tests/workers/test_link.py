@@ -60,7 +60,7 @@ class Wire:
             self.link._prepare(unprepared.get(), made.input_processor)
 
     def came(self) -> list[EngineSequence | Input | Cancel | Park]:
-        """What lies in the inbox."""
+        """Return what lies in the inbox."""
         return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 
     def heard(self) -> list[Ready | StartupFailed | Step]:
@@ -68,7 +68,7 @@ class Wire:
         return self.decode(self.gateway.recv(1 << 16))
 
     def decode(self, data: bytes) -> list[Any]:
-        """What the worker said."""
+        """Return what the worker said."""
         return list(self._decoder.feed(data))
 
 
