@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -34,7 +35,7 @@ from gateway.api.responses import Archive, Conversations, Responses, StoredRespo
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
-from gateway.config.config import Config
+from gateway.config.config import Config, ConfigError, NotNow
 from gateway.config.model_entry import ModelEntry
 from gateway.core.errors import ForgeError
 from gateway.dashboard.endpoint import Dashboard
@@ -55,11 +56,15 @@ from gateway.served.assembly import ModelAssembly
 from gateway.served.catalog_models import LABEL
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.use_observer import UseObserver
+from gateway.stored.errors import StoreUnreachable, StoreUnusable
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
+
+if TYPE_CHECKING:
+    from gateway.stored.store import Store
 
 EXPOSED = [
     "X-Request-Id",
@@ -100,6 +105,7 @@ class Gateway:
         entries = [ModelEntry(config)] if plan is None else [share.entry for share in plan.shares]
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
+        self.store = _store(config)
         self.limits = RateLimiter(self.keyring, time.monotonic_ns)
         self.metrics = Metrics(*names, others=LABEL if config.catalog else None)
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
@@ -134,11 +140,26 @@ class Gateway:
         """Return the pool of the first model."""
         return self.registry.first.pool
 
+    async def open(self) -> None:
+        """Open the store, if there is one; to be called before clients come.
+
+        Raises ConfigError. A second call does nothing.
+        """
+        if self.store is None:
+            return
+        option = "--data-dir" if self.config.database is None else "--database"
+        try:
+            await self.store.open()
+        except StoreUnusable as error:
+            kind = NotNow if isinstance(error, StoreUnreachable) else ConfigError
+            raise kind(f"{option}: {error}") from error
+
     async def start(self) -> None:
         """Return when the first models are loaded; requests may queue before.
 
         Raises PoolFailed if the server can't go on without one: see the two loaders.
         """
+        await self.open()
         if self.config.metrics:
             self._lag = asyncio.create_task(self.metrics.lag.run())
         await self._models.start()
@@ -167,6 +188,8 @@ class Gateway:
         if self._lag is not None:
             self._lag.cancel()
         await self._models.stop()
+        if self.store is not None:
+            await self.store.close()
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
@@ -216,6 +239,7 @@ class Gateway:
             self._observer,
             self.metrics.on_ignored,
             catalog=self._models.catalog,
+            store=self.store,
         )
 
     @cached_property
@@ -270,3 +294,13 @@ class Gateway:
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
         origins = self.config.cors_origin
         return Cors(app, origins, EXPOSED) if origins else app
+
+
+def _store(config: Config) -> "Store | None":
+    """Return the store that the options ask for, still closed."""
+    if config.data_dir is None and config.database is None:
+        return None
+    from gateway.stored.store import Store  # late: SQLAlchemy takes a while to import
+
+    url = None if config.database is None else config.database.get_secret_value()
+    return Store(config.data_dir, url, config.max_file, time.time)

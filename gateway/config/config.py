@@ -55,6 +55,16 @@ Secret = Annotated[SecretStr, AfterValidator(_sendable)]
 """An API key. Its repr does not show it, and no error about it may."""
 
 
+def _postgres(url: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"postgres(ql)?://[^\x00-\x20\x7f]*", url.get_secret_value()):
+        raise ValueError("must be a URL like postgresql://user:password@host:5432/name")
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+"""It may have a password, so its repr does not show it."""
+
+
 def _duration(value: Any) -> Any:
     """5m and forever, as people write them; what is no duration is left as it is."""
     if value == "forever":
@@ -173,6 +183,26 @@ class Config(EngineOptions):
         allow_inf_nan=False,
         description="seconds that a stored response is kept at most, and a conversation after its "
         "last change",
+    )
+    data_dir: Path | None = Field(
+        None,
+        description="folder for uploaded files, batches and stored responses, for one server at a "
+        "time; without it and --database the server keeps no files and batches",
+    )
+    database: DatabaseUrl | None = Field(
+        None,
+        description="postgresql://... for all of that instead of --data-dir, for one server or "
+        "several that share it; in the environment no other user of the machine sees its password",
+    )
+    max_file: int = Field(
+        512 * 1024 * 1024, ge=1024, le=2**40, description="largest uploaded file in bytes"
+    )
+    max_stored_bytes: int = Field(
+        16 * 1024 * 1024 * 1024,
+        ge=0,
+        le=2**60,
+        description="most bytes of files that one API key may keep, unless its table in "
+        "--api-key-file says otherwise",
     )
     keepalive: float = Field(
         5.0,
