@@ -123,8 +123,7 @@ async def embedded(
     service: Service, request: Request, type_: type[EmbeddingBody], item: Item
 ) -> tuple[ServedModel, Ticket, list[orjson.Fragment]]:
     """Embed a request's inputs, and return its model, its ticket and the items of the answer."""
-    config = service.config
-    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    raw, size = await service.read(request)
     served, given = service.parse(request, type_, raw)
     job = input_job(
         request,

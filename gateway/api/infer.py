@@ -100,8 +100,7 @@ class Infer:
 
         Greedy unless asked otherwise.
         """
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, InferBody, raw)
         question = {"role": "user", "content": given.query}
         job = body.job(

@@ -98,8 +98,7 @@ class LlamaServer:
 
     async def count_chat_tokens(self, request: Request) -> Response:
         """The tokens of a conversation, as a chat with it would have them in its prompt."""
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await self._service.read(request)
         served, given = self._service.parse(request, ChatBody, raw)
         body.asked_priority(request, given.priority)
         self._service.check_serving(served)
@@ -112,8 +111,7 @@ class LlamaServer:
         return json_response(counted)
 
     async def _generate(self, request: Request, type_: type[LlamaBody]) -> Response:
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, type_, raw)
         job = body.job(
             request,
@@ -130,7 +128,7 @@ class LlamaServer:
         ticket = self._service.submit(request, job, served)
         writer = LlamaWriter(ticket, served, given)
         if given.stream:
-            return EventStream(served.dispatcher, ticket, writer, config.keepalive)
+            return EventStream(served.dispatcher, ticket, writer, self._service.config.keepalive)
         await serve_ticket(served.dispatcher, ticket, request.receive, _finish(ticket, writer))
         return json_response(writer.whole())
 

@@ -48,11 +48,10 @@ class Received(Generic[Given]):
 
 async def receive(service: Service, request: Request, type_: type[Given]) -> Received[Given]:
     """Read a request, with the model's name as the registry knows it. Raises a ForgeError."""
-    config, registry = service.config, service.registry
-    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    raw, size = await service.read(request)
     asked = raw.get("model")
     if isinstance(asked, str):
-        raw["model"] = names.own_name(asked, registry)
+        raw["model"] = names.own_name(asked, service.registry)
     try:
         served, given = service.parse(request, type_, raw)
     except UnknownModel as error:

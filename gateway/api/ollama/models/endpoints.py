@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
 from gateway.api.admin import check_admin
 from gateway.api.endpoint import JSON, NDJSON, Body, Endpoint, Handler, Method
 from gateway.api.infer import Problem
@@ -209,8 +208,7 @@ class OllamaModels:
         raise NotOffered("Forge takes no files of models: POST /api/pull downloads them")
 
     async def _read(self, request: Request, type_: type[Given]) -> Given:
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await self._service.read(request)
         return self._service.parse_alone(request, type_, raw)
 
 
