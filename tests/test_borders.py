@@ -38,7 +38,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "app": BASE
         | {"api", "config", "dashboard", "dispatch", "http", "model_files", "pool", "served"}
         | {"stored", "telemetry"},
-        "server": BASE | {"app", "config", "http", "pool", "served", "system"},
+        "banner": {"config", "served"},
+        "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},
     },
     "workers": {
