@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
+from gateway.api import body, urgency
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.llama_server.answer import LlamaWriter
 from gateway.api.llama_server.body import (
@@ -100,7 +100,7 @@ class LlamaServer:
         """The tokens of a conversation, as a chat with it would have them in its prompt."""
         raw, _ = await self._service.read(request)
         served, given = self._service.parse(request, ChatBody, raw)
-        body.asked_priority(request, given.priority)
+        urgency.asked_priority(request, given.priority)
         self._service.check_serving(served)
         question = CountTokens(served.with_system(given.chat()), time.time())
         answer = orjson.loads(await unless_hung_up(request.receive, served.ask(question)))

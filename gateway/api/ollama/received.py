@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from starlette.requests import Request
 
-from gateway.api import body
+from gateway.api import urgency
 from gateway.api.ollama import names
 from gateway.api.ollama.body import OllamaBody
 from gateway.api.service import Service
@@ -42,8 +42,8 @@ class Received(Generic[Given]):
         It gets no job, whose making refuses them. Raises BadRequest or PriorityNotAllowed.
         """
         options = self.given.chosen()
-        body.asked_priority(self.request, options.priority)
-        body.timeout(options.timeout, self.request.headers)
+        urgency.asked_priority(self.request, options.priority)
+        urgency.timeout(options.timeout, self.request.headers)
 
 
 async def receive(service: Service, request: Request, type_: type[Given]) -> Received[Given]:
