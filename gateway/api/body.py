@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar
 
+from msgspec.structs import replace
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -152,6 +153,27 @@ class SamplingBody(SamplersBody):
             return (self.stop,)
         return tuple(self.stop or ())
 
+    def params(self, *, temperature: float, max_tokens: int | None) -> GenerationParams:
+        """Return what the fields of all dialects say of the generation. Raises BadRequest.
+
+        ``temperature`` is the dialect's default, ``max_tokens`` the limit in its field.
+        """
+        if self.min_tokens and max_tokens is not None and self.min_tokens > max_tokens:
+            message = f"'min_tokens' is above the {max_tokens} tokens that the answer may have"
+            raise BadRequest(message, param="min_tokens")
+        return GenerationParams(
+            sampling=self.sampling(temperature=temperature),
+            max_tokens=max_tokens,
+            stop=self.stops(),
+            ignore_eos=bool(self.ignore_eos),
+            min_tokens=self.min_tokens or 0,
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            cache_prompt=self.cache_prompt is not False,
+            thought_limit=self.thought_limit(),
+            thought_end=self.reasoning_budget_message or "",
+            **self.further_params(),
+        )
+
 
 def unlimited(limit: int | None) -> int | None:
     """Return a limit in tokens, where -1 is none."""
@@ -187,30 +209,18 @@ def job(
     """
     key: ApiKey = request.state.key
     scope = cache_scope(key, given.cache_salt or "")
-    if given.min_tokens and max_tokens is not None and given.min_tokens > max_tokens:
-        message = f"'min_tokens' is above the {max_tokens} tokens that the answer may have"
-        raise BadRequest(message, param="min_tokens")
     return Job(
         prompts=prompts,
         n=n,
-        params=GenerationParams(
-            sampling=given.sampling(temperature=temperature),
-            max_tokens=max_tokens,
-            stop=given.stops(),
-            ignore_eos=bool(given.ignore_eos),
-            min_tokens=given.min_tokens or 0,
-            stop_token_ids=tuple(given.stop_token_ids or ()),
+        params=replace(
+            given.params(temperature=temperature, max_tokens=max_tokens),
             constraint=constraint,
             logprobs=logprobs,
             echo=echo,
-            cache_prompt=given.cache_prompt is not False,
             prediction=prediction,
             context=context,
             cut_after=cut_after,
             prompt_ids=prompt_ids,
-            **given.further_params(),
-            thought_limit=given.thought_limit(),
-            thought_end=given.reasoning_budget_message or "",
         ),
         priority=asked_priority(request, given.priority, tier, usual),
         created=time.time(),
