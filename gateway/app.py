@@ -97,7 +97,7 @@ class Gateway:
         plan: MemoryBudget | None = None,
         make: Callable[[Config, int], Pool] | None = None,
     ) -> None:
-        """``keyring`` None: anyone may come. ``plan``: several models, instead of the one.
+        """``keyring`` None: no key is needed. ``plan``: several models, instead of the one.
 
         ``pool`` replaces the local pool of processes, ``make`` those of several models.
         """

@@ -71,7 +71,7 @@ class ThoughtSplitter:
     """Text in, (reasoning, answer) out; the text may be cut anywhere.
 
     A thought begins the answer or there is none. White space inside its tags and after it belongs
-    to nobody.
+    to neither.
     """
 
     def __init__(
