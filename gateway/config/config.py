@@ -5,6 +5,7 @@ are made from them. Where their values come from is in :mod:`gateway.config.sour
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.config import chat_templates
+from gateway.config import chat_templates, sampling_defaults
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
 from gateway.config.overrides import overridden, tensor_buffers
 from gateway.config.patience import patience
@@ -101,6 +102,12 @@ class Config(EngineOptions):
         True,
         description="keep a process ready, without the model, for the death of the only worker of "
         "a server with one model; it takes some 56 MiB",
+    )
+    sampling: Mapping[str, Any] = Field(
+        {},
+        description="defaults of requests, in any dialect, as a JSON object of a request's fields "
+        'such as {"temperature": 0.7, "top_k": 20}, or a table of the config file; may be said '
+        "several times",
     )
     memory_budget: Count | Auto = Field(
         "auto",
@@ -294,6 +301,11 @@ class Config(EngineOptions):
     @classmethod
     def _header_rules(cls, value: Any) -> Any:
         return header_rules(value)
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _sampling(cls, value: Any) -> Any:
+        return sampling_defaults.joined(value)
 
     @property
     def model_name(self) -> str:
