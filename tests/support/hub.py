@@ -54,6 +54,8 @@ class Hub:
     seen: list[Seen] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)
     """Set once an answer waits."""
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set once the client of an answer that waits has gone."""
     url: str = ""
 
     def environment(self, home: str) -> dict[str, str]:
@@ -147,7 +149,10 @@ class Hub:
         for at in range(0, min(end, len(body)), CHUNK):
             if self.hold_after is not None and at >= self.hold_after:
                 self.held.set()
-                await asyncio.sleep(3600)
+                try:
+                    await asyncio.sleep(3600)
+                finally:
+                    self.left.set()
             yield body[at : min(end, at + CHUNK)]
 
 
