@@ -112,7 +112,7 @@ def test_without_a_renderer_only_chats_fail(
     def render(*_: object, **__: object) -> str:
         raise SandboxFailed("no process")
 
-    monkeypatch.setattr(f16.input_processor._sandbox, "render", render)
+    monkeypatch.setattr(f16.input_processor._prompter._sandbox, "render", render)
     chat = generate(1, Chat([{"role": "user", "content": "a"}]))
     assert wire.read(encode(chat) + encode(generate(2, "text")))
     wire.prepare(f16)
