@@ -40,7 +40,7 @@ def raised(path: Path) -> Iterator[str]:
 
 CLAUSE = re.compile(
     r"(?:How|What|Whether|Where|When|Who|Why|Which|While|Until|Because|It|They|If|As"
-    r"|Those|That|These|Nobody|Whoever|So many)\b"
+    r"|Those|That|These|Whose|Nobody|Whoever|So many)\b"
 )
 """The beginning of a sub-clause or of a sentence without a named subject."""
 

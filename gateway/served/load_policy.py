@@ -15,10 +15,10 @@ load, so until 6 s after that it gives slots as before; then it gives none, runs
 its place. Requests for c with keys above 7 wait for a's turn: c yields in its turn. If c can't be
 loaded, it is tried again after 1 s, 2 s, 4 s ... 60 s.
 
-Without work a model stays for its keep_alive after the last request of any owner. A request may ask
-for less than that, never for more, and speaks for its owner alone: with a keep_alive of 300 s, one
-of x that ends at 10 s and asks for 0 s, and one of y that ended at 5 s and asked for nothing, keep
-the model until 305 s.
+Without work a model stays for its keep_alive after the last request of any client. A request may
+ask for less than that, never for more, and speaks for its client alone: with a keep_alive of 300 s,
+one of x that ends at 10 s and asks for 0 s, and one of y that ended at 5 s and asked for nothing,
+keep the model until 305 s.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,6 +34,10 @@ STAY = 3
 """A loaded model stays for so many times as long as it took to load, before it must yield."""
 RETRY_FIRST_NS, RETRY_MAX_NS = NANO, 60 * NANO
 """Pause before a failed load is tried again; it doubles with each failure in a row."""
+FOREVER_NS = 1 << 62
+"""The keep_alive of a model that is unloaded only for others."""
+MOST_LEASES = 1024
+"""Clients of a model that are told apart; of those before them only the longest time counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,9 @@ class _Model:
         self.used_ns = 0
         """Time at which it last had work."""
         self.leases: dict[str, int] = {}
-        """End of the time for which the last request of each owner keeps it."""
+        """End of the time for which each client's last request keeps it, the oldest use first."""
+        self.earlier_ns = 0
+        """End of the time of clients that are not told apart any more."""
         self.retry_ns = 0
         self.failures = 0
         """Loads that failed in a row."""
@@ -95,12 +101,26 @@ class _Model:
         """The time at which it is unloaded, if it has no work until then; None: none."""
         if self.keep_alive_ns is None:
             return None
-        return max(self.leases.values(), default=self.used_ns + self.keep_alive_ns)
+        if not self.leases:
+            return self.used_ns + self.keep_alive_ns
+        return max(self.earlier_ns, *self.leases.values())
 
     @property
     def takes(self) -> int:
         """Bytes that it takes now, or may take."""
         return self.need if self.state in ("loading", "loaded", "unloading") else 0
+
+    def lease(self, client: str, until_ns: int) -> None:
+        """Keep it for a client until then, in the place of that client's last word."""
+        self.leases.pop(client, None)
+        self.leases[client] = until_ns
+        if len(self.leases) > MOST_LEASES:
+            self.earlier_ns = max(self.earlier_ns, self.leases.pop(next(iter(self.leases))))
+
+    def end_leases(self) -> None:
+        """Forget what clients wanted: it is not loaded any more."""
+        self.leases.clear()
+        self.earlier_ns = 0
 
 
 class LoadPolicy:
@@ -161,7 +181,7 @@ class LoadPolicy:
         model.state = "failed"
         model.measured = bool(model.measured)
         model.leaves = False
-        model.leases.clear()
+        model.end_leases()
         model.retry_ns = now_ns + min(RETRY_FIRST_NS << model.failures, RETRY_MAX_NS)
         model.failures = min(model.failures + 1, 10)
 
@@ -170,19 +190,24 @@ class LoadPolicy:
         model = self._models[name]
         model.state = "unloaded"
         model.leaves = False
-        model.leases.clear()
+        model.end_leases()
 
-    def used(self, name: str, owner: str, now_ns: int, keep_ns: int | None) -> None:
-        """Record that a request of ``owner`` has ended, which wants the model kept for ``keep_ns``.
+    def used(self, name: str, client: str, now_ns: int, keep_ns: int | None) -> None:
+        """Record that a request of ``client`` has ended that wants the model kept for ``keep_ns``.
 
         None: for the model's own keep_alive, which is the most that a request can ask for. The use
         may have begun and ended between two looks.
         """
         model = self._models[name]
         model.used_ns = max(model.used_ns, now_ns)
-        if model.keep_alive_ns is not None:
-            kept = model.keep_alive_ns if keep_ns is None else min(keep_ns, model.keep_alive_ns)
-            model.leases[owner] = now_ns + kept
+        own_ns = FOREVER_NS if model.keep_alive_ns is None else model.keep_alive_ns
+        model.lease(client, now_ns + (own_ns if keep_ns is None else min(keep_ns, own_ns)))
+
+    def others_keep(self, name: str, client: str, now_ns: int) -> bool:
+        """Return whether the model is kept for any other client than this one."""
+        model = self._models[name]
+        others = (until_ns for each, until_ns in model.leases.items() if each != client)
+        return max(model.earlier_ns, *others, 0) > now_ns
 
     def leave(self, name: str) -> None:
         """Unload it as soon as it has no work; waiting requests load it again in their turn."""
