@@ -228,7 +228,7 @@ class Gateway:
             exception_handlers=self._failures.handlers(),
         )
         headed = TicketHeaders(app, time.monotonic_ns)
-        return LineCaller(headed, self._failures.answer)
+        return LineCaller(headed, self._failures.answer, self._service.promote)
 
     def respond(self, path: str, error: ForgeError) -> Response:
         """An error for what is not even a request, in the shape of the dialect at ``path``."""

@@ -99,10 +99,12 @@ class QueueItem(TypedDict):
     waited_s: float
     parked: bool
     """True: it has run before and was made to wait."""
+    spare: bool
+    """True: it is a batch's, and takes only slots that nothing else wants."""
     deaths: int
     """Workers that died with it since its last token."""
     estimated_wait_s: float | None
-    """Null before anything was served."""
+    """Null before anything was served, and for a spare one."""
 
 
 class QueueStatus(TypedDict):
@@ -251,8 +253,11 @@ def _standing(
         "effective_priority": round(dispatcher.stats.effective(place, now_ns), 6),
         "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
         "parked": sequence.parked_since_ns is not None,
+        "spare": sequence.job.spare,
         "deaths": dispatcher.stats.deaths(sequence),
-        "estimated_wait_s": _seconds(dispatcher.stats.wait_estimate_s(ahead_there)),
+        "estimated_wait_s": None
+        if sequence.job.spare
+        else _seconds(dispatcher.stats.wait_estimate_s(ahead_there)),
     }
 
 

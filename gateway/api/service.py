@@ -190,6 +190,12 @@ class Service:
         if request.state.ignored != told:  # a dialect may find more of them later
             log.debug("%s ignores %s", request.scope["path"], request.state.ignored)
 
+    def promote(self, ticket: Ticket, priority: float) -> None:
+        """Make a spare request an ordinary one; see :meth:`Dispatcher.promote`."""
+        served = self.registry.get(ticket.job.model or None)
+        if served is not None:
+            served.dispatcher.promote(ticket, priority)
+
     def submit(self, request: Request, job: Job, served: ServedModel) -> Ticket:
         """Queue the job of a request for a model. Raises a ForgeError if it can't be accepted.
 

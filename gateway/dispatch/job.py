@@ -38,7 +38,7 @@ class Job:
     ignored: str = ""
     """The fields of the body that were ignored, as the client is told of them."""
     spare: bool = False
-    """True: it takes only slots that nothing else wants."""
+    """True: it takes only slots that nothing else wants; see `gateway.dispatch.queues`."""
     request_id: str = ""
     """The name that clients see; "": a new one."""
 

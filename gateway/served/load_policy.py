@@ -19,6 +19,13 @@ Without work a model stays for its keep_alive after the last request of any clie
 ask for less than that, never for more, and speaks for its client alone: with a keep_alive of 300 s,
 one of x that ends at 10 s and asks for 0 s, and one of y that ended at 5 s and asked for nothing,
 keep the model until 305 s.
+
+Spare work (see `gateway.dispatch.queues`) takes the memory that is left. It is no use of a model:
+it renews no keep_alive, and a model whose work is all spare makes room at once for one that an
+ordinary request waits for. A model that spare work waits for is loaded after all others, and evicts
+only models that have no work and had no use for a while: for their keep_alive, or QUIET. Once its
+spare work has ended, a model stays as long as it must after a load, lest the next of it loads it
+again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,6 +39,8 @@ Reason = Literal["idle", "memory", "yielded", "asked"]
 
 STAY = 3
 """A loaded model stays for so many times as long as it took to load, before it must yield."""
+QUIET_NS = 300 * NANO
+"""A model without a keep_alive that was not used for so long may be evicted for spare work."""
 RETRY_FIRST_NS, RETRY_MAX_NS = NANO, 60 * NANO
 """Pause before a failed load is tried again; it doubles with each failure in a row."""
 FOREVER_NS = 1 << 62
@@ -50,6 +59,20 @@ class Facts:
     """True if anything is computed."""
     held: bool = False
     """True if a paused request counts on it: its keep_alive does not run then."""
+    spare_waits: bool = False
+    """True if spare work waits for it."""
+    spare_runs: bool = False
+    """True if all that is computed is spare."""
+
+    @property
+    def used(self) -> bool:
+        """Return whether it has work that is not spare."""
+        return self.first is not None or self.held or (self.running and not self.spare_runs)
+
+    @property
+    def spare(self) -> bool:
+        """Return whether it has spare work."""
+        return self.spare_waits or self.spare_runs
 
 
 @dataclass(slots=True)
@@ -83,11 +106,17 @@ class _Model:
         """True if its unloading was asked for."""
         self.began_ns = 0
         """Time at which its loading began."""
+        self.took_ns = 0
+        """Time that its loading took."""
         self.stays_until_ns = 0
         self.worked = False
-        """True if it had work at the last look."""
+        """True if it had work at the last look, spare work apart."""
         self.used_ns = 0
-        """Time at which it last had work."""
+        """Time at which it last had such work."""
+        self.for_spare = False
+        """True if it was loaded for spare work, which is no use."""
+        self.spare_ns: int | None = None
+        """Time at which it last had spare work since it was loaded."""
         self.leases: dict[str, int] = {}
         """End of the time for which each client's last request keeps it, the oldest use first."""
         self.earlier_ns = 0
@@ -172,8 +201,11 @@ class LoadPolicy:
         model = self._models[name]
         model.state = "loaded"
         model.failures = 0
-        model.used_ns = now_ns
-        model.stays_until_ns = now_ns + STAY * (now_ns - model.began_ns)
+        model.spare_ns = None
+        if not model.for_spare:
+            model.used_ns = now_ns
+        model.took_ns = now_ns - model.began_ns
+        model.stays_until_ns = now_ns + STAY * model.took_ns
 
     def failed(self, name: str, now_ns: int) -> None:
         """Record that a load has failed, and left nothing behind."""
@@ -230,10 +262,11 @@ class LoadPolicy:
         return decision
 
     def _note_use(self, model: _Model, facts: Facts, now_ns: int) -> None:
-        works = facts.running or facts.held or facts.first is not None
-        if works or model.worked:
+        if facts.used or model.worked:
             model.used_ns = max(model.used_ns, now_ns)
-        model.worked = works
+        model.worked = facts.used
+        if facts.spare:
+            model.spare_ns = now_ns
 
     def _keep_alive(self, name: str, facts: Facts, now_ns: int, decision: Decision) -> None:
         """Unload a model that was idle for too long, or whose unloading was asked for."""
@@ -247,8 +280,10 @@ class LoadPolicy:
                 self._unload(name, "asked", decision)
             return
         due_ns = model.due_ns
-        if due_ns is None or model.worked:
+        if due_ns is None or model.worked or facts.spare:
             return
+        if model.spare_ns is not None:
+            due_ns = max(due_ns, model.spare_ns + STAY * model.took_ns)
         if now_ns >= due_ns:
             self._unload(name, "idle", decision)
         else:
@@ -262,21 +297,23 @@ class LoadPolicy:
             model = self._models[name]
             if model.need <= free:
                 model.state, model.began_ns = "loading", now_ns
+                model.for_spare = facts[name].first is None
                 decision.load.append(name)
             elif model.need > free + coming:
-                first = facts[name].first
-                assert first is not None, "no request waits for it"
-                short = model.need - free - coming
-                coming += self._evict(short, first, now_ns, facts, decision)
+                short, first = model.need - free - coming, facts[name].first
+                if first is None:
+                    coming += self._evict_quiet(short, now_ns, facts, decision)
+                else:
+                    coming += self._evict(short, first, now_ns, facts, decision)
             # What the first in line needs is not given to those behind.
             free -= model.need
 
     def _wanted(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> Iterable[str]:
-        """Return models to load, in the order of their first waiting requests."""
-        found = list[tuple[int, str]]()
+        """Return models to load, in the order of their first waiting requests; spare ones last."""
+        found = list[tuple[bool, int, str]]()
         for name, model in self._models.items():
-            first = facts[name].first
-            if first is None or model.state not in ("unloaded", "failed"):
+            first, spare = facts[name].first, facts[name].spare_waits
+            if not (spare or first is not None) or model.state not in ("unloaded", "failed"):
                 continue
             if model.state == "failed" and now_ns < model.retry_ns:
                 decision.wake(model.retry_ns)
@@ -284,8 +321,8 @@ class LoadPolicy:
                 model.measured = None
                 decision.measure.append(name)
             elif model.measured:
-                found.append((first, name))
-        return [name for _, name in sorted(found)]
+                found.append((first is None, first or 0, name))
+        return [name for _, _, name in sorted(found)]
 
     def _evict(
         self, short: int, first: int, now_ns: int, facts: Mapping[str, Facts], decision: Decision
@@ -303,8 +340,31 @@ class LoadPolicy:
                     decision.wake(model.stays_until_ns)
                 else:
                     busy.append((-theirs if theirs is not None else float("-inf"), name))
+        names = [name for _, name in (*sorted(idle), *sorted(busy))]
+        return self._free(short, names, facts, decision)
+
+    def _evict_quiet(
+        self, short: int, now_ns: int, facts: Mapping[str, Facts], decision: Decision
+    ) -> int:
+        """Likewise for spare work, and only models without work that had none for a while."""
+        quiet = list[tuple[int, str]]()
+        for name, model in self._models.items():
+            if model.state != "loaded" or model.leaves or model.worked or facts[name].spare:
+                continue
+            due_ns = model.due_ns
+            free_ns = model.used_ns + QUIET_NS if due_ns is None else due_ns
+            if now_ns >= free_ns:
+                quiet.append((model.used_ns, name))
+            else:
+                decision.wake(free_ns)
+        return self._free(short, [name for _, name in sorted(quiet)], facts, decision)
+
+    def _free(
+        self, short: int, names: Iterable[str], facts: Mapping[str, Facts], decision: Decision
+    ) -> int:
+        """Unload as many of ``names`` as free ``short`` bytes, or none; return how many bytes."""
         chosen, room = list[str](), 0
-        for _, name in (*sorted(idle), *sorted(busy)):
+        for name in names:
             if room >= short:
                 break
             chosen.append(name)

@@ -20,6 +20,8 @@ class UseObserver:
 
     def on_end(self, ticket: Ticket) -> None:
         job = ticket.job
+        if job.spare:
+            return  # it keeps no model for its client
         self._used(job.model or self._first, job.client, job.keep_alive)
 
     def on_refused(self, job: Job, error: ForgeError) -> None:

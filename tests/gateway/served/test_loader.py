@@ -122,6 +122,46 @@ async def test_a_yielding_model_gives_no_slot_and_ends_what_runs() -> None:
         assert late.id in (await house.arrive("a")).running()
 
 
+async def test_spare_work_leaves_its_slots_for_another_model_at_once() -> None:
+    async with House("ab") as house:
+        spare = house.at["a"].submit(job(spare=True))
+        pool = await house.arrive("a")
+        assert spare.id in pool.running()
+        house.at["b"].submit(job())
+        await settle()
+        assert pool.asked_to_park == [spare.id]
+        pool.yield_slot(spare.id)
+        await settle()
+        assert pool.stopped
+        b = await house.arrive("b")
+        b.finish(next(iter(b.running())))
+        await settle()
+        assert not b.stopped, "spare work evicts nothing that was just used"
+        assert not spare.ended
+
+
+async def test_spare_work_goes_on_when_its_model_comes_again() -> None:
+    async with House("ab", keep_alive=10.0) as house:
+        spare = house.at["a"].submit(job(spare=True))
+        pool = await house.arrive("a")
+        pool.begin(spare.id)
+        tokens = pool.progress(spare.id, 3)
+        house.at["b"].submit(job())
+        await settle()
+        pool.yield_slot(spare.id)
+        b = await house.arrive("b")
+        b.finish(next(iter(b.running())))
+        await settle()
+        house.clock.now += 11 * NANO
+        house.loader.poke()
+        await settle()
+        assert b.stopped
+        again = await house.arrive("a")
+        assert again.running()[spare.id].resume == tokens
+        again.finish(spare.id)
+        assert spare.ended
+
+
 async def test_a_load_that_fails_ends_those_who_wait_for_it_alone() -> None:
     async with House("ab") as house:
         failed, other = house.at["a"].submit(job(2.0)), house.at["b"].submit(job())
