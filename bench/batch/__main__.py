@@ -39,7 +39,7 @@ from .load import Client, Look, bodies, poisson
 RESULTS = Path(__file__).parent.parent / "results"
 SLOTS = 8
 USERS = 2 * SLOTS
-"""Number of lines of a batch in flight."""
+"""Number of users, and of a batch's lines in flight."""
 LOAD = 0.3
 LOOK_S = 0.5
 
@@ -90,7 +90,7 @@ class Found:
         return percentile([look.step_ms for look in self.looks], 0.5) / 1000
 
     def allowed_s(self) -> float:
-        """Allowance for p99 of the time to the first token beside a batch."""
+        """Return the most that p99 of the time to the first token may be beside a batch."""
         return 1.5 * percentile(self.alone_s, 0.99) + self.step_s
 
 
