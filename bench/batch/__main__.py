@@ -79,7 +79,7 @@ class Found:
     looks: list[Look] = field(default_factory=list)
     preemptions: int = 0
     idle_kib: int = 0
-    """What the gateway allocated before the batch beside which chats were measured."""
+    """Memory of the gateway before the batch beside which chats were measured."""
 
     @property
     def speed(self) -> float:
