@@ -178,7 +178,7 @@ def test_what_can_not_be_used_ends_the_start(start_server: Start, tmp_path: Path
     server = start_server("--data-dir", str(tmp_path / "file"), ready=False)
     assert server.wait() == 2
     (line,) = server.stderr.splitlines()
-    assert line == f"forge serve: --data-dir: can't use {tmp_path}/file: File exists"
+    assert line == f"forge serve: error: --data-dir: can't use {tmp_path}/file: File exists"
 
 
 def test_files_are_there_after_a_restart(

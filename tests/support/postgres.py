@@ -98,7 +98,7 @@ class PostgresServer:
             [path, *arguments], capture_output=True, text=True, check=False, **self._as_user()
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return str(done.stdout).strip()
 
     def _as_user(self) -> dict[str, Any]:
         extra: Sequence[int] = ()

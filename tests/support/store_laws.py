@@ -21,6 +21,7 @@ from gateway.core.errors import (
 )
 from gateway.stored import quota
 from gateway.stored.blobs import Blob, BlobMissing
+from gateway.stored.files import StoredFile
 from gateway.stored.store import Store
 from gateway.stored.tables import batches, blob_chunks, files, gateways
 from gateway.stored.uploads import AGE_S, KEPT_S, StoredUpload
@@ -165,15 +166,17 @@ class StoreLaws:
     async def test_pages_are_slices(self, store: Store) -> None:
         made = []
         for at in range(7):
-            purpose = "batch" if at % 2 else "user_data"
-            made.append(await put(store, "a", b"x" * at, purpose=purpose))
+            its = "batch" if at % 2 else "user_data"
+            made.append(await put(store, "a", b"x" * at, purpose=its))
             await put(store, "b", b"another's")
         for purpose in (None, "batch", "user_data", "vision"):
             whole = [each for each in made if purpose in (None, each.purpose)]
             for order in ("asc", "desc"):
                 wanted = whole if order == "asc" else whole[::-1]
                 for limit in (1, 2, 100):
-                    found, after, more = [], None, True
+                    found = list[StoredFile]()
+                    after: str | None = None
+                    more = True
                     while more:
                         page, more = await store.files.list(
                             "a", purpose, after, limit, "asc" if order == "asc" else "desc"

@@ -33,7 +33,7 @@ Content = Annotated[str, WithJsonSchema({"type": "string", "format": "binary"})]
 
 
 class ExpiresAfter(Nested):
-    """When a file is deleted."""
+    """The time after which a file is deleted."""
 
     anchor: Literal["created_at"]
     """From when on."""

@@ -203,7 +203,7 @@ def test_fields_that_are_not_known_are_told(front: httpx.Client) -> None:
 
 def test_what_is_no_form_is_named(front: httpx.Client) -> None:
     for sent in ({"json": {"purpose": "batch"}}, {"content": b""}, {"data": {"purpose": "batch"}}):
-        answer = front.post("/v1/files", **sent)  # type: ignore[arg-type]
+        answer = front.post("/v1/files", **sent)
         assert "multipart/form-data" in check("/v1/files", answer, 400)["error"]["message"]
     error = check("/v1/files", front.post("/v1/files", files={"purpose": (None, "batch")}), 400)
     assert error["error"]["param"] == "file"
@@ -229,7 +229,7 @@ def test_a_key_has_its_own_room(front: httpx.Client) -> None:
 
 
 def test_it_ends_with_its_time(front: httpx.Client, clock: SetClock) -> None:
-    more = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    more: Object = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
     short, long = upload(front, **more), upload(front)
     assert short["expires_at"] == short["created_at"] + 3600
     clock.now += 3600

@@ -79,7 +79,7 @@ class Reading:
                 await asyncio.Event().wait()
             return {"type": "http.disconnect"}
 
-        request = Request({"type": "http", "headers": raw}, receive)  # type: ignore[arg-type]
+        request = Request({"type": "http", "headers": raw}, receive)
         reader = FormReader("file", self._begin, self._check)
         return asyncio.run(reader.read(request, LIMIT, 0.05 if stalls else 30))
 
