@@ -63,7 +63,7 @@ class Server:
             )
         try:
             self.url = self._address()
-        except BaseException:
+        except BaseException:  # an interrupt, too, must leave no server behind
             self.stop()
             raise
 

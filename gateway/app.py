@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -15,6 +16,8 @@ from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.infer import Infer
+from gateway.api.line_caller import PATHS as LINE_PATHS
+from gateway.api.line_caller import LineCaller
 from gateway.api.llama_server.embedding import LlamaEmbedding
 from gateway.api.llama_server.endpoints import LlamaServer
 from gateway.api.llama_server.state import LlamaState
@@ -23,6 +26,7 @@ from gateway.api.models import Models
 from gateway.api.ollama.endpoints import Ollama
 from gateway.api.ollama.models import OllamaModels
 from gateway.api.ollama.presence import root
+from gateway.api.ollama.vectors import OllamaVectors
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
@@ -31,7 +35,7 @@ from gateway.api.responses import Archive, Conversations, Responses, StoredRespo
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
-from gateway.config.config import Config
+from gateway.config.config import Config, ConfigError, NotNow
 from gateway.config.model_entry import ModelEntry
 from gateway.core.errors import ForgeError
 from gateway.dashboard.endpoint import Dashboard
@@ -52,11 +56,15 @@ from gateway.served.assembly import ModelAssembly
 from gateway.served.catalog_models import LABEL
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.use_observer import UseObserver
+from gateway.stored.errors import StoreUnreachable, StoreUnusable
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
+
+if TYPE_CHECKING:
+    from gateway.stored.store import Store
 
 EXPOSED = [
     "X-Request-Id",
@@ -97,6 +105,7 @@ class Gateway:
         entries = [ModelEntry(config)] if plan is None else [share.entry for share in plan.shares]
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
+        self.store = _store(config)
         self.limits = RateLimiter(self.keyring, time.monotonic_ns)
         self.metrics = Metrics(*names, others=LABEL if config.catalog else None)
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
@@ -131,11 +140,26 @@ class Gateway:
         """That of the first model."""
         return self.registry.first.pool
 
+    async def open(self) -> None:
+        """Open the store, if there is one; to be called before clients come.
+
+        Raises ConfigError. A second call does nothing.
+        """
+        if self.store is None:
+            return
+        option = "--data-dir" if self.config.database is None else "--database"
+        try:
+            await self.store.open()
+        except StoreUnusable as error:
+            kind = NotNow if isinstance(error, StoreUnreachable) else ConfigError
+            raise kind(f"{option}: {error}") from error
+
     async def start(self) -> None:
         """Return when the first models are loaded; requests may queue before.
 
         Raises PoolFailed if the server can't go on without one: see the two loaders.
         """
+        await self.open()
         if self.config.metrics:
             self._lag = asyncio.create_task(self.metrics.lag.run())
         await self._models.start()
@@ -164,11 +188,13 @@ class Gateway:
         if self._lag is not None:
             self._lag.cancel()
         await self._models.stop()
+        if self.store is not None:
+            await self.store.close()
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
         endpoints = self._endpoints
-        failures = Failures(self.metrics.on_error, self._paths.near)
+        failures = self._failures
         # Inside starlette's net for bugs, before the router: without a key no client learns paths.
         authentication = Middleware(
             Authentication,
@@ -186,6 +212,16 @@ class Gateway:
         headed = TicketHeaders(self._with_cors(app), time.monotonic_ns)
         return NormalisedPaths(headed, self._paths)
 
+    @cached_property
+    def lines(self) -> LineCaller:
+        """Answers the lines of batches by the endpoints that clients ask, behind the keys."""
+        app = Starlette(
+            routes=routes(each for each in self._api if each.path in LINE_PATHS),
+            exception_handlers=self._failures.handlers(),
+        )
+        headed = TicketHeaders(app, time.monotonic_ns)
+        return LineCaller(headed, self._failures.answer)
+
     def respond(self, path: str, error: ForgeError) -> Response:
         """An error for what is not even a request, in the shape of the dialect at ``path``."""
         self.metrics.on_error(error)
@@ -195,23 +231,30 @@ class Gateway:
         return response
 
     @cached_property
-    def _endpoints(self) -> list[Endpoint]:
-        service = Service(
+    def _service(self) -> Service:
+        return Service(
             self.config,
             self.registry,
             self.limits,
             self._observer,
             self.metrics.on_ignored,
             catalog=self._models.catalog,
+            store=self.store,
         )
+
+    @cached_property
+    def _api(self) -> list[Endpoint]:
+        """All that clients ask of models; lines of batches are answered by some of them."""
+        service = self._service
         archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
-        described = [
+        return [
             *OpenAI(service).endpoints(),
             *Messages(service).endpoints(),
             *Responses(service, archive).endpoints(),
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
             *Ollama(service).endpoints(),
+            *OllamaVectors(service).endpoints(),
             *Embeddings(service).endpoints(),
             *RankingEndpoints(service).endpoints(),
             *TokenEndpoints(service).endpoints(),
@@ -223,10 +266,17 @@ class Gateway:
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
             *Ops(service, self.metrics).endpoints(),
         ]
-        keyed = not self.keyring.open
+
+    @cached_property
+    def _endpoints(self) -> list[Endpoint]:
+        service, described, keyed = self._service, self._api, not self.keyring.open
         page = Dashboard(service, self.live).endpoints() if self.config.page else [root(None)]
         docs = Docs(partial(document, described, keyed=keyed)).endpoints()
         return [*described, *docs, *page]
+
+    @cached_property
+    def _failures(self) -> Failures:
+        return Failures(self.metrics.on_error, lambda path: self._paths.near(path))
 
     @cached_property
     def _paths(self) -> PathTable:
@@ -244,3 +294,13 @@ class Gateway:
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
         origins = self.config.cors_origin
         return Cors(app, origins, EXPOSED) if origins else app
+
+
+def _store(config: Config) -> "Store | None":
+    """Return the store that the options ask for, still closed."""
+    if config.data_dir is None and config.database is None:
+        return None
+    from gateway.stored.store import Store  # late: SQLAlchemy takes a while to import
+
+    url = None if config.database is None else config.database.get_secret_value()
+    return Store(config.data_dir, url, config.max_file, time.time)

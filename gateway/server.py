@@ -119,11 +119,14 @@ async def serve(
 ) -> str | None:
     """Serve on bound sockets until a signal. Returns None, or why no worker could start.
 
+    Raises ConfigError if there is no place for what the server should store.
+
     ``pool`` replaces the local pool of processes; ``plan``: several models, instead of the one;
     ``manager``: hears when the server is ready, lives and ends.
     """
     manager = manager or ServiceManager()
     gateway = Gateway(config, keyring, pool, plan)
+    await gateway.open()
     terms = Terms(
         config.header_timeout,
         config.idle_timeout,

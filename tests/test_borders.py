@@ -22,6 +22,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "core": set(),
         "system": BASE,
         "conversation": BASE,
+        "stored": BASE | {"system"},
         "ordering": BASE,
         "config": BASE | {"system"},
         "pool": BASE | {"system"},
@@ -31,12 +32,12 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
         "http": BASE | {"config", "dispatch"},
         "api": BASE
-        | {"config", "conversation", "dispatch", "model_files", "pool", "served", "system"}
-        | {"telemetry"},
+        | {"config", "conversation", "dispatch", "model_files", "pool", "served", "stored"}
+        | {"system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
         | {"api", "config", "dashboard", "dispatch", "http", "model_files", "pool", "served"}
-        | {"telemetry"},
+        | {"stored", "telemetry"},
         "server": BASE | {"app", "config", "http", "pool", "served", "system"},
         "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},
     },
@@ -227,7 +228,7 @@ def test_importing_the_gateway_loads_no_engine() -> None:
     """Also not by accident, through a module that imports another."""
     source = (
         "import sys, gateway.app, gateway.cli.main, gateway.server\n"
-        "heavy = {'llama_cpp', 'numpy', 'torch', 'workers.engine', 'workers.llama'}\n"
+        "heavy = {'llama_cpp', 'numpy', 'torch', 'workers.engine', 'workers.llama', 'sqlalchemy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from workers import llama
-from workers.chat_format import detect
+from workers.chat_format import ChatFormat, detect
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
@@ -28,7 +28,7 @@ from workers.parent import die_with_parent
 from workers.planning.geometry import Geometries
 from workers.planning.step_budget import StepBudget
 from workers.prompter import Prompter
-from workers.protocol import Ready, StartupFailed, Violated, WorkerSpec
+from workers.protocol import ModelInfo, Ready, StartupFailed, Violated, WorkerSpec
 from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed, TemplateSandbox
 from workers.token_service import TokenService
@@ -45,6 +45,17 @@ class Compiled(NamedTuple):
 
     sandbox: TemplateSandbox
     broken: str | None
+
+
+class LoadedModel(NamedTuple):
+    """A model in memory, with what requests need of it."""
+
+    model: llama.Model
+    template: Compiled
+    chat_format: ChatFormat
+    geometries: Geometries
+    context: llama.Context
+    shape: llama.EmbeddingShape
 
 
 def main(sock: socket.socket, spec: WorkerSpec) -> None:
@@ -86,55 +97,13 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     # Before loading, which may take long: the gateway needs heartbeats, or may go away.
     _start("link", partial(link.serve, spec.heartbeat_s))
     try:
-        sandbox = prepared()  # first: it starts while the model is loaded
-        model = llama.Model(spec)
-        sandbox, broken = compiled(sandbox, model, spec)
-        geometries = llama.geometries(model, spec)
-        context = llama.Context(model, spec, geometries.base)
-        shape = context.embeddings(model, spec)
+        loaded = _load(spec, prepared)
     except (llama.LoadFailed, TemplateFailed, SandboxFailed) as error:
         link.send(StartupFailed(str(error)))
         return
-    engine = _engine(model, spec, context, geometries, shape, link, inbox)
-    name = Path(llama.readable(spec.model_path)).stem
-    generates = context.generates
-    chat_format = detect(model.chat_template)
-    info = msgspec.structs.replace(
-        model.info(name, shape.longest if model.ranks else geometries.longest),
-        n_ctx=max(shape.longest, shape.batch) if model.ranks else geometries.base.total,
-        generates=generates,
-        embeds=not model.ranks,
-        ranks=model.ranks,
-        thinks=generates and chat_format.thoughts is not None,
-        notes=notes(model, broken) if generates else [],
-    )
-
-    def input_processor(sandbox: TemplateSandbox) -> InputProcessor:
-        return InputProcessor(
-            model,
-            sandbox,
-            chat_format,
-            info.n_ctx_seq,
-            shape,
-            generates=generates,
-            broken=broken,
-            name=spec.name,
-            drafts=_drafts(model, spec, context),
-        )
-
-    def prompter() -> Prompter:
-        """Make one more prompter, for another thread."""
-        return Prompter(
-            model, compiled(TemplateSandbox(), model, spec).sandbox, chat_format, broken
-        )
-
-    late = LateInputProcessor(
-        lambda: input_processor(compiled(TemplateSandbox(), model, spec).sandbox)
-    )
-    _start("prepare", partial(link.prepare, input_processor(sandbox)))
-    _start("prepare_long", partial(link.prepare, late, long=True))
-    _start("answer", partial(link.answer, TokenService(model, prompter)))
-    _start("answer_long", partial(link.answer, TokenService(model, prompter), long=True))
+    engine = _engine(loaded, spec, link, inbox)
+    info = _info(loaded, spec)
+    _start_readers(loaded, spec, link, info)
     link.send(Ready(os.getpid(), spec.slots, info))
     try:
         engine.run()
@@ -142,32 +111,91 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
         link.send(Violated(f"worker {os.getpid()}: {violation}"))
 
 
-def _drafts(model: llama.Model, spec: WorkerSpec, context: llama.Context) -> bool:
+def _load(spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> LoadedModel:
+    """Load the model. Raises LoadFailed, TemplateFailed or SandboxFailed."""
+    sandbox = prepared()  # first: it starts while the model is loaded
+    model = llama.Model(spec)
+    template = compiled(sandbox, model, spec)
+    geometries = llama.geometries(model, spec)
+    context = llama.Context(model, spec, geometries.base)
+    return LoadedModel(
+        model=model,
+        template=template,
+        chat_format=detect(model.chat_template),
+        geometries=geometries,
+        context=context,
+        shape=context.embeddings(model, spec),
+    )
+
+
+def _info(loaded: LoadedModel, spec: WorkerSpec) -> ModelInfo:
+    """Return the facts about the model that the gateway needs."""
+    model, geometries, shape = loaded.model, loaded.geometries, loaded.shape
+    generates = loaded.context.generates
+    name = Path(llama.readable(spec.model_path)).stem
+    return msgspec.structs.replace(
+        model.info(name, shape.longest if model.ranks else geometries.longest),
+        n_ctx=max(shape.longest, shape.batch) if model.ranks else geometries.base.total,
+        generates=generates,
+        embeds=not model.ranks,
+        ranks=model.ranks,
+        thinks=generates and loaded.chat_format.thoughts is not None,
+        notes=notes(model, loaded.template.broken) if generates else [],
+    )
+
+
+def _start_readers(loaded: LoadedModel, spec: WorkerSpec, link: Link, info: ModelInfo) -> None:
+    """Start the threads that prepare inputs and answer questions, each with a sandbox of its own.
+
+    Long ones have threads of their own, so that short ones need not wait for them.
+    """
+    model, chat_format, broken = loaded.model, loaded.chat_format, loaded.template.broken
+
+    def another_sandbox() -> TemplateSandbox:
+        return compiled(TemplateSandbox(), model, spec).sandbox
+
+    def input_processor(sandbox: TemplateSandbox) -> InputProcessor:
+        return InputProcessor(
+            model,
+            sandbox,
+            chat_format,
+            info.n_ctx_seq,
+            loaded.shape,
+            generates=info.generates,
+            broken=broken,
+            name=spec.name,
+            drafts=_drafts(loaded, spec),
+        )
+
+    def prompter() -> Prompter:
+        return Prompter(model, another_sandbox(), chat_format, broken)
+
+    late = LateInputProcessor(lambda: input_processor(another_sandbox()))
+    _start("prepare", partial(link.prepare, input_processor(loaded.template.sandbox)))
+    _start("prepare_long", partial(link.prepare, late, long=True))
+    _start("answer", partial(link.answer, TokenService(model, prompter)))
+    _start("answer_long", partial(link.answer, TokenService(model, prompter), long=True))
+
+
+def _drafts(loaded: LoadedModel, spec: WorkerSpec) -> bool:
     """Return whether tokens are drafted."""
-    return spec.speculative and model.takes_back and context.generates
+    return spec.speculative and loaded.model.takes_back and loaded.context.generates
 
 
-def _engine(
-    model: llama.Model,
-    spec: WorkerSpec,
-    context: llama.Context,
-    geometries: Geometries,
-    shape: llama.EmbeddingShape,
-    link: Link,
-    inbox: Inbox,
-) -> Engine:
+def _engine(loaded: LoadedModel, spec: WorkerSpec, link: Link, inbox: Inbox) -> Engine:
     """Put the engine together from its parts."""
+    model, context = loaded.model, loaded.context
     store = SnapshotStore(spec.cache_bytes, opened(spec))
     return Engine(
         context,
-        KVCache(context, geometries, store, cuts=model.can_cut),
-        Embedder(partial(llama.EmbeddingContext, model, spec), shape, spec.slots),
+        KVCache(context, loaded.geometries, store, cuts=model.can_cut),
+        Embedder(partial(llama.EmbeddingContext, model, spec), loaded.shape, spec.slots),
         inbox,
         link.receive,
         link.send,
         StepBudget(spec.batch, *spec.patience),
         Outbox(),
-        Drafting(context.rows) if _drafts(model, spec, context) else None,
+        Drafting(context.rows) if _drafts(loaded, spec) else None,
     )
 
 

@@ -148,7 +148,7 @@ class InputProcessor:
         echo = self._echo(request, tokens) if request.params.echo else None
         ends = self._stops if isinstance(prompt, Chat) else ()
         marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
-        lookup = PromptLookup(tokens, self._predicted(request)) if self._drafts else None
+        lookup = self._lookup(request, tokens) if self._drafts else None
         budget = None if voice is None else self._budget(request, form.thoughts)
         tells = request.params.tell_prompt and not request.resume
         shown = self._shown(tokens) if tells else None
@@ -179,13 +179,16 @@ class InputProcessor:
         """Return the text of tokens, with the names of control tokens."""
         return b"".join(map(self._model.shown, tokens)).decode("utf-8", "replace")
 
-    def _predicted(self, request: Generate) -> list[int]:
-        """Return the tokens of the request's prediction: so many as an answer may have."""
+    def _lookup(self, request: Generate, tokens: list[int]) -> PromptLookup:
+        """Return what drafts are looked up in: prompt, prediction, and an earlier attempt's answer.
+
+        Of a prediction, so many tokens count as an answer may have.
+        """
         text = request.params.prediction[: self._limit * MOST_PER_TOKEN]
-        if not text:
-            return []
-        tokens = self._model.tokenize(text, add_special=False, parse_special=False)
-        return tokens[: self._limit]
+        predicted = (
+            self._model.tokenize(text, add_special=False, parse_special=False) if text else []
+        )
+        return PromptLookup(tokens, predicted[: self._limit], request.resume)
 
     def _check_bias(self, request: Generate) -> None:
         """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.

@@ -233,7 +233,19 @@ def job(
         model=model,
         keep_alive=keep_alive,
         ignored=request.scope["state"].get("ignored", ""),
+        **line_fields(request),
     )
+
+
+def line_fields(request: Request) -> dict[str, Any]:
+    """Return the fields of :class:`Job` that only a batch's line has, which no body can say.
+
+    See :mod:`gateway.api.line_caller`.
+    """
+    state = request.scope["state"]
+    if "spare" not in state:
+        return {}
+    return {"spare": state["spare"], "request_id": state["name"]}
 
 
 async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, Any], int]:

@@ -63,7 +63,7 @@ class EmbeddingBody(BaseModel):
 class EmbeddingItem(TypedDict):
     object: Literal["embedding"]
     index: int
-    """Which input it is of."""
+    """Place of the input in the request."""
     embedding: list[float] | str
 
 

@@ -39,4 +39,5 @@ def input_job(
         model=model,
         keep_alive=keep_alive,
         ignored=getattr(request.state, "ignored", ""),
+        **body.line_fields(request),
     )

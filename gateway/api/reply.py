@@ -56,7 +56,7 @@ class Timings(TypedDict):
     draft_n: NotRequired[int]
     """Tokens that were computed ahead, if any were: drafts from the request's own text."""
     draft_n_accepted: NotRequired[int]
-    """How many of those are in the answer."""
+    """Number of those that are in the answer."""
 
 
 @dataclass(slots=True)
@@ -136,8 +136,11 @@ def llama_timings(ticket: Ticket) -> Timings:
 
 
 def answer_timings(sequence: Sequence) -> Timings:
-    """Return those of one answer, which llama-server tells: what it costs must not depend on how
-    many others the request has, for a stream may ask for it with every token."""
+    """Return the timings of one answer.
+
+    Their cost must not depend on the number of the request's answers, for a stream may ask for them
+    with every token.
+    """
     started, began = sequence.started, sequence.began_ns
     first, last = sequence.first_token_ns, sequence.last_token_ns
     prompt, cached = (0, 0) if started is None else (started.prompt_tokens, started.cached_tokens)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
@@ -18,6 +18,7 @@ from gateway.core.errors import (
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
+    StoreOff,
     Unavailable,
     UnknownModel,
 )
@@ -34,6 +35,9 @@ from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
 from workers.protocol import Chat, ModelInfo, overflow_message, refusal
 
+if TYPE_CHECKING:  # it brings SQLAlchemy, and most servers have no store
+    from gateway.stored.store import Store
+
 log = logging.getLogger("forge.api")
 
 
@@ -49,8 +53,19 @@ class Service:
     """To be called when parameters of a request are ignored that it might want to know of."""
     catalog: CatalogModels | None = None
     """The models of the caches, if those are served."""
+    store: "Store | None" = None
+    """Files, batches and what else survives a restart, if there is a place for them."""
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
+
+    def stored(self) -> "Store":
+        """Return the store, which is open. Raises StoreOff."""
+        if self.store is None:
+            raise StoreOff(
+                "this server keeps no files and batches: start it with --data-dir FOLDER"
+            )
+        self.store.check()
+        return self.store
 
     def check_serving(self, served: ServedModel | None = None) -> None:
         """Raises :class:`Unavailable` if a request that comes now could not be served.

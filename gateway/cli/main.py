@@ -110,13 +110,14 @@ def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> 
         _tell(remark, config.log_format)
     keyring = Keyring.load(config.api_key, config.api_key_file)
     tls = server_context(config.ssl_certfile, config.ssl_keyfile)
-    if config.catalog:
+    if config.catalog and not entries:
         entries = catalog_models.without_tables(config)
         notes, plan = [], memory_budget.plan(config, entries)
     elif entries:
         tunings = [(entry, *tuning_profile.apply(entry.config, os.environ)) for entry in entries]
         entries = [replace(entry, config=found) for entry, found, _ in tunings]
         notes = [None if note is None else f"{each.name}: {note}" for each, _, note in tunings]
+        notes += catalog_models.clashes(entries) if config.catalog else ()
         plan = memory_budget.plan(config, entries)
     else:
         config, note = tuning_profile.apply(config, os.environ)
@@ -236,6 +237,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     shared["metavar"] = name.rsplit("_")[-1].upper()
     if name in ("override_kv", "override_tensor"):
         shared["action"] = _Joined
+    elif name == "sampling":
+        shared["action"] = "append"
     others = ALIASES.get(name, ())
     first = [other for other in others if not other.startswith("--")]
     then = [other for other in others if other.startswith("--")]
@@ -283,6 +286,6 @@ def default_text(field: FieldInfo) -> str:
     """The default as people read it."""
     if field.default == EMBEDDED_MODEL:
         return "the embedded forge-tiny"
-    if field.default is None or field.default == ():
+    if field.default in (None, (), {}):
         return "none"
     return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)

@@ -91,6 +91,7 @@ class _Table(BaseModel):
     weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
     requests_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
     tokens_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    max_stored_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
     cache_group: Name | None = None
     admin: bool = False
     models: Annotated[list[ModelName], Field(min_length=1, max_length=256)] | None = None
@@ -128,6 +129,7 @@ def _key(table: dict[str, Any], where: str) -> ApiKey:
         given.weight,
         given.requests_per_minute,
         given.tokens_per_minute,
+        given.max_stored_bytes,
         given.cache_group,
         given.admin,
         None if given.models is None else tuple(given.models),

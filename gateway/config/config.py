@@ -5,6 +5,7 @@ are made from them. Where their values come from is in :mod:`gateway.config.sour
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.config import chat_templates
+from gateway.config import chat_templates, sampling_defaults
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
 from gateway.config.overrides import overridden, tensor_buffers
 from gateway.config.patience import patience
@@ -53,6 +54,16 @@ def _sendable(secret: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, AfterValidator(_sendable)]
 """An API key. Its repr does not show it, and no error about it may."""
+
+
+def _postgres(url: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"postgres(ql)?://[^\x00-\x20\x7f]*", url.get_secret_value()):
+        raise ValueError("must be a URL like postgresql://user:password@host:5432/name")
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+"""It may have a password, so its repr does not show it."""
 
 
 def _duration(value: Any) -> Any:
@@ -91,6 +102,12 @@ class Config(EngineOptions):
         True,
         description="keep a process ready, without the model, for the death of the only worker of "
         "a server with one model; it takes some 56 MiB",
+    )
+    sampling: Mapping[str, Any] = Field(
+        {},
+        description="defaults of requests, in any dialect, as a JSON object of a request's fields "
+        'such as {"temperature": 0.7, "top_k": 20}, or a table of the config file; may be said '
+        "several times",
     )
     memory_budget: Count | Auto = Field(
         "auto",
@@ -173,6 +190,26 @@ class Config(EngineOptions):
         allow_inf_nan=False,
         description="seconds that a stored response is kept at most, and a conversation after its "
         "last change",
+    )
+    data_dir: Path | None = Field(
+        None,
+        description="folder for uploaded files, batches and stored responses, for one server at a "
+        "time; without it and --database the server keeps no files and batches",
+    )
+    database: DatabaseUrl | None = Field(
+        None,
+        description="postgresql://... for all of that instead of --data-dir, for one server or "
+        "several that share it; in the environment no other user of the machine sees its password",
+    )
+    max_file: int = Field(
+        512 * 1024 * 1024, ge=1024, le=2**40, description="largest uploaded file in bytes"
+    )
+    max_stored_bytes: int = Field(
+        16 * 1024 * 1024 * 1024,
+        ge=0,
+        le=2**60,
+        description="most bytes of files that one API key may keep, unless its table in "
+        "--api-key-file says otherwise",
     )
     keepalive: float = Field(
         5.0,
@@ -264,6 +301,11 @@ class Config(EngineOptions):
     @classmethod
     def _header_rules(cls, value: Any) -> Any:
         return header_rules(value)
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _sampling(cls, value: Any) -> Any:
+        return sampling_defaults.joined(value)
 
     @property
     def model_name(self) -> str:

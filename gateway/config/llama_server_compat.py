@@ -6,8 +6,18 @@ taken all the same where something here means the same, or where it changes no a
 stderr says what was done.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from gateway.config.llama_server_sampling import (
+    LIMIT,
+    SAMPLING,
+    Default,
+    number,
+    whole,
+    with_option,
+)
 
 ALIASES = {
     "model": ("-m", "-mu", "--model-url"),
@@ -88,6 +98,8 @@ class Taken(NamedTuple):
     """Forge's words for its value: none where it is left out, None where it can't be taken."""
     values: int = 0
     """The arguments after it: 0, 1, or MAYBE."""
+    default: Default | None = None
+    """The default of requests that it sets, in place of ``ours``."""
 
 
 MAYBE = -1
@@ -117,17 +129,25 @@ def _one_of(words: dict[str, Sequence[str]]) -> Taken:
     return Taken(words.get, 1)
 
 
+def _default(default: Default, values: int = 1) -> Taken:
+    """Return the way of an option that sets a default of requests."""
+    return Taken(lambda _: (), values, default)
+
+
 def _slots(value: str) -> Sequence[str]:
     return () if value.startswith("-") else ("--slots", value)
 
 
 def _batch(value: str) -> Sequence[str]:
-    """Return a number that Forge has: llama-server may compute fewer tokens at once."""
-    return ("--batch", str(min(max(int(value), 128), 8192))) if value.isdecimal() else ()
+    """Return a number that Forge has: llama-server may compute fewer tokens at once.
+
+    Raises ValueError.
+    """
+    return "--batch", str(min(max(whole(value), 128), 8192))
 
 
 def _keepalive(value: str) -> Sequence[str]:
-    return ("--keepalive", value) if value.isdecimal() and int(value) else ()
+    return ("--keepalive", value) if whole(value) > 0 else ()
 
 
 def _log_level(value: str) -> Sequence[str]:
@@ -136,6 +156,7 @@ def _log_level(value: str) -> Sequence[str]:
 
 
 ALWAYS = "it is always so"
+DEFAULT = "requests that say nothing have it"
 NOTHING = "it changes nothing here"
 ELSEWHERE = (
     Elsewhere(("-np", "--parallel"), "slots are each worker's", Taken(_slots, 1)),
@@ -200,9 +221,15 @@ ELSEWHERE = (
     Elsewhere(("-co", "--color", "--log-colors"), NOTHING, _left_out(MAYBE)),
     Elsewhere(("-ctxcp", "--ctx-checkpoints", "-dt", "--defrag-thold", "-lzm", "--lazy-mode",
                "--keep"), NOTHING, _left_out(1)),
-    Elsewhere(("-n", "--predict", "--n-predict"),
-              "max_tokens in a request, or sampling in a [models.NAME] table; -1 is left out",
-              _one_of({"-1": ()})),
+    *(Elsewhere(flags, DEFAULT, _default(default)) for flags, default in SAMPLING.items()),
+    Elsewhere(("-n", "--predict", "--n-predict"), DEFAULT, _default(LIMIT)),
+    Elsewhere(("--ignore-eos",), DEFAULT, _default(Default("ignore_eos", lambda _: True), 0)),
+    Elsewhere(("--mirostat",), "a sampler's state is not kept: 0 is left out",
+              _one_of({"0": ()})),
+    Elsewhere(("--mirostat-lr", "--mirostat-ent", "--adaptive-decay"), NOTHING, _left_out(1)),
+    Elsewhere(("--adaptive-target",), "no such sampler: a negative number is left out",
+              Taken(lambda value: () if number(value) < 0 else None, 1)),
+    Elsewhere(("-bs", "--backend-sampling"), NOTHING, _left_out()),
     Elsewhere(("-rea", "--reasoning"),
               "chat_template_kwargs in a request, --reasoning-budget 0 for off; auto is left out",
               _one_of({"auto": (), "off": ("--reasoning-budget", "0")})),
@@ -210,12 +237,6 @@ ELSEWHERE = (
     Elsewhere(("-hft", "--hf-token"), "HF_TOKEN in the environment"),
     Elsewhere(("--offline",), "HF_HUB_OFFLINE in the environment"),
     Elsewhere(("--models-dir", "--models-preset"), "--config with [models.NAME] tables"),
-    Elsewhere(("-s", "--seed", "--temp", "--temperature", "--top-k", "--top-p", "--min-p",
-               "--top-nsigma", "--top-n-sigma", "--typical", "--typical-p", "--repeat-penalty",
-               "--repeat-last-n", "--presence-penalty", "--frequency-penalty", "--xtc-probability",
-               "--xtc-threshold", "--dry-multiplier", "--dynatemp-range", "--samplers",
-               "--ignore-eos", "-l", "--logit-bias"),
-              "a request's parameters, or sampling in a [models.NAME] table"),
     Elsewhere(("--grammar", "--grammar-file", "-j", "--json-schema", "-jf", "--json-schema-file"),
               "grammar or response_format in a request"),
     Elsewhere(("--reasoning-effort",), "reasoning_effort in a request"),
@@ -242,6 +263,10 @@ SLOTS = "--slots"
 """Of llama-server a switch, which tells what goes on; here a number."""
 
 
+MOST_SHOWN = 60
+"""Characters of a wrong value that its error repeats."""
+
+
 class NotTaken(Exception):
     """An option of llama-server's that can't be taken; the text says what there is here."""
 
@@ -260,16 +285,45 @@ def translated(arguments: Sequence[str]) -> Translated:
     What is taken for another option stands before all others, so that these win.
     """
     kept, ours, notes = list[str](), list[str](), list[str]()
-    for flag, value, whole in _options(arguments):
-        words, why = _ours(flag, value)
+    defaults: dict[str, Any] = {}
+    for flag, value, whole_option in _options(arguments):
+        default, words = _default_of(flag), None
+        try:
+            if default is None:
+                words, why = _ours(flag, value)
+                ours += words or ()
+            else:
+                defaults = with_option(defaults, default, value or "")
+                words, why = _sampling({default.field: defaults[default.field]}), DEFAULT
+        except ValueError as error:
+            raise NotTaken(f"{flag}: {error}, not {_shown(value)}") from None
         if words is None:
-            kept += whole
-            continue
-        ours += words
-        said = flag if value is None else f"{flag} {value}"
-        done = f"taken as {' '.join(words)}" if words else "left out"
-        notes.append(f"{said}, llama-server's, is {done}: {why}")
-    return Translated([*ours, *kept], notes)
+            kept += whole_option
+        else:
+            notes.append(_note(flag, value, words, why))
+    return Translated([*_sampling(defaults), *ours, *kept], notes)
+
+
+def _default_of(flag: str) -> Default | None:
+    row = _ROWS.get(flag)
+    return None if row is None or row.taken is None else row.taken.default
+
+
+def _sampling(defaults: dict[str, Any]) -> Sequence[str]:
+    """Return defaults of requests in Forge's words."""
+    return ("--sampling", json.dumps(defaults)) if defaults else ()
+
+
+def _note(flag: str, value: str | None, words: Sequence[str], why: str) -> str:
+    said = flag if value is None else f"{flag} {value}"
+    done = f"taken as {' '.join(words)}" if words else "left out"
+    return f"{said}, llama-server's, is {done}: {why}"
+
+
+def _shown(value: str | None) -> str:
+    """A value fit for one line."""
+    text = repr(value or "")
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None, list[str]]]:

@@ -1,7 +1,7 @@
 """A model of the configuration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.config import Config
@@ -19,9 +19,6 @@ class ModelEntry:
     """Seconds without work after which it is unloaded; None: never."""
     system: str | None = None
     """The system prompt of conversations that have none."""
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of requests that do not say them."""
-
     aliases: Sequence[str] = ()
     """Other names that clients may give it, and patterns of such."""
 
@@ -29,3 +26,8 @@ class ModelEntry:
     def name(self) -> str:
         """Return the name that clients give it."""
         return self.config.model_name
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """Return the fields of requests that do not say them."""
+        return self.config.sampling

@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gateway.config import sampling_defaults
 from gateway.config.config import MIB, Config, ConfigError
 from gateway.config.model_entry import ModelEntry
-from gateway.config.sources import obtained, said, validated
+from gateway.config.sampling_defaults import SamplingCheck
+from gateway.config.sources import obtained, said, sampling_parts, validated
 from gateway.core.errors import BadRequest
 from gateway.core.validation import explain
 
@@ -23,20 +25,16 @@ OF_THE_SERVER = frozenset({
     "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "api_key", "api_key_file",
     "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page",
     "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
+    "store_bytes", "store_age", "data_dir", "database", "max_file", "max_stored_bytes",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
 
-OWN = ("aliases", "preload", "system", "sampling")
+OWN = ("aliases", "preload", "system")
 """The keys that a table may have beside options."""
-SamplingCheck = Callable[[dict[str, Any]], None]
-"""Raises :class:`BadRequest` for defaults that a request could not have either."""
-NOT_SAMPLING = frozenset(
-    {"json_schema", "grammar", "cache_salt", "prompt_cache_key", "priority", "timeout"}
-)
-"""Fields of requests that are no defaults of a model."""
 
-
+CATALOG_SHARES = 4
+"""An automatic --cache-ram is divided by this among models whose number is unknown."""
 Alias = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 
 
@@ -46,7 +44,6 @@ class _Own(BaseModel):
     aliases: Annotated[list[Alias], Field(max_length=256)] = []
     preload: bool = False
     system: str | None = None
-    sampling: dict[str, Any] = {}
 
 
 def load(
@@ -64,11 +61,10 @@ def load(
     """
     values, origin = said(arguments, environment, file)
     tables = values.pop("models", None)
-    if tables is None or file is None:
-        return obtained(validated(values, origin), values, origin, obtain), []
     server = validated(values, origin)
-    if server.catalog:
-        raise ConfigError(f"{origin['catalog']}: the models are those of the tables in {file}")
+    _check_defaults(server, origin, check_sampling)
+    if tables is None or file is None:
+        return obtained(server, values, origin, obtain), []
     drafts = [
         *_beside(values, origin, server),
         *_drafts(tables, values, origin, file, check_sampling),
@@ -79,7 +75,7 @@ def load(
             raise ConfigError(f"{origin['model']}: '{name}' is a model of {file}, too")
     # Everything else is right: now for what may take hours.
     entries = [draft.entry(obtain) for draft in drafts]
-    return server, _beside_others(entries)
+    return server, _beside_others(entries, CATALOG_SHARES if server.catalog else 0)
 
 
 class _Draft:
@@ -101,7 +97,6 @@ class _Draft:
             preload=self._own.preload,
             keep_alive=keep if keep >= 0 else None,
             system=self._own.system,
-            sampling=self._own.sampling,
             aliases=tuple(self._own.aliases),
         )
 
@@ -159,45 +154,43 @@ def _draft(
             raise ConfigError(f"{places[field]}: there is no such option")
     if "model" not in options:
         raise ConfigError(f"{at} in {file}: there is no 'model' in it")
+    if "sampling" in options and "sampling" in shared:
+        options["sampling"] = sampling_parts(shared["sampling"], options["sampling"])
     values = {**shared, **options, "alias": name}
     origins = {**origin, **places}
-    return _Draft(values, origins, validated(values, origins), _own(own, places, check_sampling))
+    config = validated(values, origins)
+    _check_defaults(config, origins, check_sampling)
+    return _Draft(values, origins, config, _own(own, places))
 
 
-def _own(
-    given: Mapping[str, Any], places: Mapping[str, str], check_sampling: SamplingCheck
-) -> _Own:
+def _own(given: Mapping[str, Any], places: Mapping[str, str]) -> _Own:
     try:
-        own = _Own.model_validate(given)
+        return _Own.model_validate(given)
     except ValidationError as error:
         problem = explain(error, given)
         raise ConfigError(
             f"{places[problem.path[0]]}: {problem.reason}, not {problem.value!r}"
         ) from None
-    if own.sampling:
-        defaults = {key.replace("-", "_"): value for key, value in own.sampling.items()}
-        _check_defaults(defaults, places["sampling"], check_sampling)
-        own = own.model_copy(update={"sampling": defaults})
-    return own
 
 
-def _check_defaults(defaults: dict[str, Any], place: str, check_sampling: SamplingCheck) -> None:
-    at, _, file = place.partition(" in ")
+def _check_defaults(config: Config, origin: Mapping[str, str], check: SamplingCheck) -> None:
+    """Raises :class:`ConfigError` for defaults that no request could have."""
+    if not config.sampling:
+        return
     try:
-        for name in defaults:
-            if name in NOT_SAMPLING:
-                raise BadRequest("this is no default of a model", param=name)
-        check_sampling(defaults)
+        sampling_defaults.check(dict(config.sampling), check)
     except BadRequest as error:
-        raise ConfigError(f"{at}.{error.param} in {file}: {error.message}") from None
+        at, of, file = origin["sampling"].partition(" in ")
+        raise ConfigError(f"{at}.{error.param}{of}{file}: {error.message}") from None
 
 
-def _beside_others(entries: Sequence[ModelEntry]) -> list[ModelEntry]:
+def _beside_others(entries: Sequence[ModelEntry], least: int) -> list[ModelEntry]:
     """An automatic --cache-ram is for all models together, and none has a spare process.
 
-    One for each would take more memory than a small model.
+    One for each would take more memory than a small model. ``least``: the shares of that memory,
+    at least.
     """
-    share = Config().cache_bytes() // len(entries) // MIB
+    share = Config().cache_bytes() // max(len(entries), least) // MIB
     found = list[ModelEntry]()
     for entry in entries:
         ram = share if entry.config.cache_ram == "auto" else entry.config.cache_ram

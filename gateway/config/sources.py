@@ -40,13 +40,24 @@ def said(
             name = key.replace("-", "_")
             shown = key if key.isprintable() else repr(key)
             values[name], origin[name] = value, f"{shown} in {file}"
-    for name in Config.model_fields:
-        variable = f"FORGE_{name.upper()}"
-        if variable in environment:
-            values[name], origin[name] = environment[variable], variable
-    for name, value in arguments.items():
-        values[name], origin[name] = value, "--" + name.replace("_", "-")
+    variables = {name: f"FORGE_{name.upper()}" for name in Config.model_fields}
+    said_there = [
+        (name, environment[each], each) for name, each in variables.items() if each in environment
+    ]
+    said_here = [(name, value, "--" + name.replace("_", "-")) for name, value in arguments.items()]
+    for name, value, place in [*said_there, *said_here]:
+        if name == "sampling" and name in values:  # field by field
+            values[name] = sampling_parts(values[name], value)
+            origin[name] = f"{origin[name]}, {place}"
+        else:
+            values[name], origin[name] = value, place
     return values, origin
+
+
+def sampling_parts(before: Any, value: Any) -> list[Any]:
+    """Return what is said of ``sampling`` in two places, of which the second counts more."""
+    both = (before, value)
+    return [part for each in both for part in (each if isinstance(each, list) else [each])]
 
 
 def validated(values: Mapping[str, Any], origin: Mapping[str, str]) -> Config:

@@ -18,6 +18,8 @@ class ApiKey:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     """None: no limit."""
+    max_stored_bytes: int | None = None
+    """Of files that it keeps; None: as many as the server allows each key."""
     cache_group: str | None = None
     """Keys of one group share what is computed of their prompts; None: this key shares nothing."""
     admin: bool = False

@@ -158,6 +158,12 @@ class LoopbackOnly(ForgeError):
     status, code, type = 403, "loopback_only", "invalid_request_error"
 
 
+class QuotaExceeded(ForgeError):
+    """The key keeps as many bytes as it may; what it deletes makes room."""
+
+    status, code, type = 403, "quota_exceeded", "invalid_request_error"
+
+
 class NotFound(ForgeError):
     """There is nothing of this name."""
 
@@ -168,6 +174,12 @@ class UnknownModel(NotFound):
     """This server has another model."""
 
     code = "model_not_found"
+
+
+class StoreOff(NotFound):
+    """The server keeps no files and batches: it was started without a place for them."""
+
+    code = "store_off"
 
 
 class ModelStays(ForgeError):
@@ -186,6 +198,12 @@ class NameTaken(ForgeError):
     """The name is a model's own, and can't be another name of a model."""
 
     status, code, type = 409, "name_taken", "invalid_request_error"
+
+
+class UploadEnded(ForgeError):
+    """The upload is completed or cancelled, and takes nothing more."""
+
+    status, code, type = 409, "upload_ended", "invalid_request_error"
 
 
 class MethodNotAllowed(ForgeError):
@@ -210,6 +228,12 @@ class BodyTooLarge(ForgeError):
     """More bytes than the operator allows, as sent or decoded."""
 
     status, code, type = 413, "body_too_large", "invalid_request_error"
+
+
+class FileTooLarge(BodyTooLarge):
+    """A file of more bytes than the operator allows."""
+
+    code = "file_too_large"
 
 
 class UnsupportedEncoding(ForgeError):
@@ -269,6 +293,12 @@ class DeadlineExceeded(ForgeError):
     """The time that the request or the operator allowed is over."""
 
     status, code, type = 504, "deadline_exceeded", "timeout_error"
+
+
+class StorageFull(ForgeError):
+    """The server's disk takes no more; what is running is not touched."""
+
+    status, code = 507, "storage_full"
 
 
 class Unavailable(ForgeError):

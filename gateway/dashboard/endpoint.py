@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api import body
 from gateway.api.endpoint import EVENTS, JSON, Endpoint
-from gateway.api.files import packaged
 from gateway.api.local import from_here
 from gateway.api.ollama.presence import root
+from gateway.api.page_files import packaged
 from gateway.api.reply import json_response, unless_hung_up
 from gateway.api.service import Service
 from gateway.config.engine_options import EMBEDDED_MODEL

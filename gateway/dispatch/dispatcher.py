@@ -305,15 +305,10 @@ class Dispatcher:
             self._totals.preemptions += asked
             self._on_parked(sequence)
         elif isinstance(event, Failed):
-            self._fail(sequence, from_worker(event, self._which(sequence)))
+            which = self._tickets[sequence.ticket_id].prompt_index(sequence)
+            self._fail(sequence, from_worker(event, which))
         else:
             self._progress(sequence, event)
-
-    def _which(self, sequence: Sequence) -> int | None:
-        """Return the number of a sequence's prompt, if its request has several."""
-        job = self._tickets[sequence.ticket_id].job
-        index = sequence.id - sequence.ticket_id
-        return index // job.n if len(job.prompts) > 1 else None
 
     def _progress(self, sequence: Sequence, event: Started | Delta | Finished) -> None:
         ticket = self._tickets[sequence.ticket_id]
@@ -322,7 +317,9 @@ class Dispatcher:
                 return  # a later attempt: the client has been told
             sequence.started = event
         else:
-            self._count_tokens(sequence, ticket, event)
+            if event.ids:
+                self._quarantine.clear(sequence)
+            ticket.count(sequence, event, self._clock_ns())
         if isinstance(event, Finished):
             sequence.move(Move.FINISH)
             self._leave_slot(sequence, ticket)
@@ -331,22 +328,6 @@ class Dispatcher:
         ticket.deliver(event)
         if not sequence.ended:
             self._backpressure.delivered(sequence, ticket)
-
-    def _count_tokens(self, sequence: Sequence, ticket: Ticket, event: Delta | Finished) -> None:
-        sequence.ids.extend(event.ids)
-        sequence.echoed |= event.extra is not None and event.extra.echo
-        if event.drafts is not None:
-            sequence.count_drafts(event.drafts)
-        if event.ids:
-            self._quarantine.clear(sequence)
-            now, before = self._clock_ns(), sequence.last_token_ns
-            sequence.last_token_ns = now
-            if before is None:
-                sequence.first_ids, sequence.first_token_ns = len(event.ids), now
-            if ticket.first_token_ns is None:
-                ticket.first_token_ns = now
-            if ticket.meter is not None:
-                ticket.meter(len(event.ids), None if before is None else now - before)
 
     def on_lost(self, ids: Row[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""

@@ -35,6 +35,10 @@ class Job:
     """Seconds for which its owner wants the model kept after it; None: for the model's own time."""
     ignored: str = ""
     """The fields of the body that were ignored, as the client is told of them."""
+    spare: bool = False
+    """True: it takes only slots that nothing else wants."""
+    request_id: str = ""
+    """The name that clients see; "": a new one."""
 
     @property
     def choices(self) -> int:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gateway.core.usage import NO_DRAFTS, DraftCounts
 from gateway.dispatch.job import Job
-from workers.protocol import Drafts, Generate, GenerationParams, Sampling, Started
+from workers.protocol import Delta, Drafts, Finished, Generate, GenerationParams, Sampling, Started
 
 
 class State(Enum):
@@ -117,6 +117,17 @@ class Sequence:
         except KeyError:
             message = f"{move.name} of sequence {self.id} in {self.state.name}"
             raise IllegalMove(message) from None
+
+    def count(self, event: Delta | Finished, now_ns: int) -> None:
+        """Add the tokens that an event brings."""
+        self.echoed |= event.extra is not None and event.extra.echo
+        if event.drafts is not None:
+            self.count_drafts(event.drafts)
+        if event.ids:
+            if self.first_token_ns is None:
+                self.first_ids, self.first_token_ns = len(event.ids), now_ns
+            self.ids.extend(event.ids)
+            self.last_token_ns = now_ns
 
     def count_drafts(self, drafts: Drafts) -> None:
         """Add what a step computed ahead."""

@@ -50,7 +50,7 @@ class Ticket:
     def __init__(self, id_: int, job: Job, arrived_ns: int, meter: Meter | None = None) -> None:
         # For the ticket's life.
         self.id = id_
-        self.request_id = new_name()
+        self.request_id = job.request_id or new_name()
         """The name that clients see."""
         self.job = job
         self.arrived_ns = arrived_ns
@@ -143,6 +143,21 @@ class Ticket:
     def index(self, event: ClientEvent) -> int:
         """Return the index of the choice that an event belongs to."""
         return event.id - self.id
+
+    def prompt_index(self, sequence: Sequence) -> int | None:
+        """Return the number of a sequence's prompt, if there are several."""
+        return sequence.index // self.job.n if len(self.job.prompts) > 1 else None
+
+    def count(self, sequence: Sequence, event: Delta | Finished, now_ns: int) -> None:
+        """Add the tokens that an event brings to one of the sequences."""
+        before_ns = sequence.last_token_ns
+        sequence.count(event, now_ns)
+        if not event.ids:
+            return
+        if self.first_token_ns is None:
+            self.first_token_ns = now_ns
+        if self.meter is not None:
+            self.meter(len(event.ids), None if before_ns is None else now_ns - before_ns)
 
     def deliver(self, event: ClientEvent) -> None:
         """Put an event into the channel."""

@@ -21,7 +21,6 @@ from workers.protocol import (
     Generate,
     Heartbeat,
     Load,
-    ModelInfo,
     Park,
     Parked,
     ProtocolError,
@@ -163,10 +162,10 @@ class WorkerLink(asyncio.Protocol):
     def _account(self, message: Report) -> None:
         if isinstance(message, Ready):
             self.ready = message
-            self._holdings = Holdings(_capacity(message.model))
+            self._holdings = Holdings(_capacity(message.model.n_ctx))
         elif isinstance(message, Step):
             if message.load is not None:
-                self.load = message.load
+                self._loaded(message.load)
                 self._watchdog.step()
                 self._reports += 1
             for event in message.events:
@@ -174,6 +173,11 @@ class WorkerLink(asyncio.Protocol):
                     self._release(event)
                 elif isinstance(event, Delta) and event.ids:
                     self._holdings.computed(event.id)
+
+    def _loaded(self, load: Load) -> None:
+        if self.ready is not None and load.host_room != self.load.host_room:
+            self._holdings.resize(_capacity(self.ready.model.n_ctx + load.host_room))
+        self.load = load
 
     def _release(self, event: Finished | Failed | Parked) -> None:
         """An attempt left its slot; the echo of an earlier one frees nothing of the current."""
@@ -186,9 +190,7 @@ class WorkerLink(asyncio.Protocol):
             self.parked[event.id] = event.attempt
 
 
-def _capacity(model: ModelInfo) -> int:
-    """Bytes of prompts that the worker is believed to keep: as many as it has cells for.
-
-    Its host memory holds more or less of them, which depends on the model's size.
-    """
-    return BYTES_PER_TOKEN * model.n_ctx
+def _capacity(tokens: int) -> int:
+    """Bytes of prompts that the worker is believed to keep: of those in its cells, which run, and
+    of those in its host memory, which have ended."""
+    return BYTES_PER_TOKEN * tokens

@@ -143,6 +143,11 @@ class Holdings:
         self._computing: dict[int, int] = {}
         """From which byte on each of those computes its prompt that has no token yet."""
 
+    def resize(self, capacity: int) -> None:
+        """Believe that the worker can hold so many bytes of prompts from now on."""
+        self._capacity = capacity
+        self._shrink()
+
     def spared(self, prompt: Chain) -> int:
         """Bytes of a prompt that need not be computed here."""
         marks = prompt.marks
@@ -178,6 +183,9 @@ class Holdings:
         for mark, start, end in reversed([*zip(prompt.marks, starts, prompt.ends, strict=False)]):
             self._size += end - start - self._marks.pop(mark, 0)
             self._marks[mark] = end - start
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self._size > self._capacity:
             self._size -= self._marks.pop(next(iter(self._marks)))
 

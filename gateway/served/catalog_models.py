@@ -8,12 +8,13 @@ it is loaded. How much memory it takes is found out by then, and not before.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gateway.config import tuning_profile
 from gateway.config.config import MIB, Config
 from gateway.config.model_entry import ModelEntry
+from gateway.config.model_tables import CATALOG_SHARES
 from gateway.model_files import catalog
 from gateway.model_files.catalog import CatalogEntry
 from gateway.served import memory_budget
@@ -22,8 +23,6 @@ from gateway.served.served_model import ServedModel
 
 LABEL = "catalog"
 """All of these models in metrics: their names are not known at the start."""
-CACHES = 4
-"""An automatic --cache-ram is divided by this among models whose number is unknown."""
 
 
 def without_tables(server: Config) -> list[ModelEntry]:
@@ -35,11 +34,25 @@ def without_tables(server: Config) -> list[ModelEntry]:
 
 
 def _entry(server: Config, *, preload: bool = False) -> ModelEntry:
-    ram = server.cache_bytes() // CACHES // MIB if server.cache_ram == "auto" else server.cache_ram
+    ram = server.cache_ram
+    if ram == "auto":
+        ram = server.cache_bytes() // CATALOG_SHARES // MIB
     config = server.model_copy(update={"cache_ram": ram, "spare": False})
     config, _ = tuning_profile.apply(config, os.environ)
     keep = config.keep_alive
     return ModelEntry(config, preload=preload, keep_alive=keep if keep >= 0 else None)
+
+
+def clashes(entries: Iterable[ModelEntry]) -> Iterator[str]:
+    """Yield a line for each name of a configured model that a model of the caches has, too."""
+    for entry in entries:
+        for name in (entry.name, *entry.aliases):
+            found = catalog.named(name)
+            if found is not None and not same_file(found.path, entry.config.model):
+                yield (
+                    f"models.{entry.name}: the caches have a model called '{name}', too; "
+                    "this one is served under that name"
+                )
 
 
 class CatalogModels:
@@ -76,9 +89,9 @@ class CatalogModels:
             if served is not None:
                 self.forget(served)
             return None
-        for configured in self._configured():
-            if same_file(configured.config.model, entry.path):
-                return configured
+        configured = self._standing_for(entry)
+        if configured is not None:
+            return configured
         served = self._adopted.get(entry.name)
         if served is not None and served.config.model != entry.path:
             # It was downloaded anew: the next load takes what is there now.
@@ -99,15 +112,21 @@ class CatalogModels:
         return self._adopted.get(name)
 
     async def entries(self) -> list[CatalogEntry]:
-        """Return all models of the caches but those that are configured, too.
+        """Return all models of the caches but those that a configured one stands for.
 
         The look at the disk takes a thread; requests that come meanwhile share it.
         """
         if self._look is None or self._look.done():
             self._look = asyncio.ensure_future(asyncio.to_thread(_everything))
         found = await asyncio.shield(self._look)
-        configured = [each.config.model for each in self._configured()]
-        return [each for each in found if not any(same_file(each.path, it) for it in configured)]
+        return [each for each in found if self._standing_for(each) is None]
+
+    def _standing_for(self, found: CatalogEntry) -> ServedModel | None:
+        """Return the configured model of the same file, or of the same name."""
+        for each in self._configured():
+            if found.name in (each.name, *each.aliases) or same_file(each.config.model, found.path):
+                return each
+        return None
 
     def _begin(self, found: CatalogEntry) -> ServedModel:
         own = {"model": found.path, "alias": found.name}

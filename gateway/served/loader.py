@@ -233,7 +233,7 @@ class ModelLoader:
         try:
             async with asyncio.timeout(self._queue_timeout):
                 await visitor
-        except BaseException as error:
+        except BaseException as error:  # its time is over, its load failed, or its client hung up
             kept.visitors.pop(visitor, None)
             if visitor.done() and not visitor.cancelled() and visitor.exception() is None:
                 kept.visits -= 1  # it was let in just now

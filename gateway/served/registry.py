@@ -55,17 +55,22 @@ class ModelRegistry:
     def get(self, name: object) -> ServedModel | None:
         """Return the model of that name or alias, the first for None; None for any other value.
 
-        Own names come first, then those of tables, copied ones, patterns, and names of the caches.
+        Own names come first, then those of tables, copied ones, names of the caches, and patterns.
         """
         if name is None:
             return self.first
         if not isinstance(name, str):
             return None
-        found = self._by_name.get(name) or self._by_name.get(self._aliases.exact(name) or "")
+        found = self.named(name)
         if found is not None:
             return found
-        own = self.copies.find(name) or self._aliases.find(name) or name
-        return self._by_name.get(own) or self._further(own)
+        own = self.copies.find(name) or name
+        found = self._by_name.get(own) or self._further(own)
+        return found if found or own != name else self._by_name.get(self._aliases.find(name) or "")
+
+    def named(self, name: str) -> ServedModel | None:
+        """Return the configured model that has this name, or this plain alias."""
+        return self._by_name.get(name) or self._by_name.get(self._aliases.exact(name) or "")
 
     def configured_aliases(self, name: str) -> list[str]:
         """Return the other names of a model that its table has, patterns apart."""

@@ -102,6 +102,8 @@ class ServedModel:
         if not self.sampling:
             return raw
         said = {name for name, value in raw.items() if value is not None}
+        if raw.get("max_tokens") == -1:  # the word for the default
+            said.discard("max_tokens")
         said |= {ours for theirs, ours in SAME.items() if theirs in said}
         return raw | {name: value for name, value in self.sampling.items() if name not in said}
 

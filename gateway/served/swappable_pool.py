@@ -50,7 +50,7 @@ class SwappablePool:
             pool.drain()
         try:
             await pool.start(self._listener)
-        except BaseException:
+        except BaseException:  # a cancelled load, too, must leave no process behind
             self.detach()
             await pool.stop()
             raise

@@ -169,6 +169,27 @@ async def test_a_priority_by_headers_is_never_above_the_keys(way: Way) -> None:
         assert (await asking).status_code == 200
 
 
+# ------------------------------------------------------------------ defaults
+
+
+USUAL = {"temperature": 0.25, "top_k": 7, "repeat_penalty": 1.5, "seed": 5, "stop": ["zz"]}
+
+
+@pytest.mark.parametrize("said", [{}, {"seed": 6}])
+async def test_the_operators_defaults(way: Way, said: dict[str, Any]) -> None:
+    """They come before those of the dialect, and after what the request says."""
+    async with serving(Front([FREE], sampling=USUAL)) as front:
+        asking = ask(front, way, temperature=None, top_k=None, **said)
+        id_ = await front.running()
+        params = front.pool.submitted[-1].params
+        sampling = params.sampling
+        found = (sampling.temperature, sampling.top_k, sampling.repeat_penalty, sampling.seed)
+        assert found == (0.25, 7, 1.5, said.get("seed", 5))
+        assert params.stop == ("zz",)
+        answer(front, id_)
+        assert (await asking).status_code == 200
+
+
 # ------------------------------------------------------------------ sessions
 
 

@@ -351,6 +351,24 @@ def test_an_empty_request_loads_or_unloads(
         }  # fmt: skip
 
 
+@pytest.mark.parametrize("path", [CHAT, GENERATE, EMBED, EMBEDDINGS])
+@pytest.mark.parametrize(
+    ("given", "headers", "param"),
+    [
+        ({"priority": "soon"}, {}, "priority"),
+        ({"options": {"priority": "soon"}}, {}, "priority"),
+        ({}, {"X-Priority": "soon"}, "X-Priority"),
+        ({}, {"X-Request-Timeout": "soon"}, "X-Request-Timeout"),
+    ],
+)
+def test_an_empty_request_has_no_wrong_priority_or_timeout(
+    front: httpx.Client, path: str, given: dict[str, Any], headers: dict[str, str], param: str
+) -> None:
+    refused = front.post(path, json={"model": "forge-tiny", **given}, headers=headers)
+    assert refused.status_code == 400, refused.text
+    assert f"'{param}'" in refused.json()["error"]
+
+
 @pytest.mark.parametrize("keep_alive", ["soon", [], True, "5x"])
 def test_what_is_no_time(front: httpx.Client, keep_alive: Any) -> None:
     found = post(front, CHAT, 400, messages=[said("hi")], keep_alive=keep_alive)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -165,11 +166,9 @@ def llama_server_table() -> str:
         else:
             same.append(theirs)
     rows.append(f"| {code(', '.join(same))} | the same | |")
-    rows += [
-        f"| {code(', '.join(row.flags))} | {'-' if row.taken is None else 'taken'} "
-        f"| {code(row.instead)} |"
-        for row in ELSEWHERE
-    ]
+    for (taken, instead), alike in groupby(ELSEWHERE, lambda row: (bool(row.taken), row.instead)):
+        names = ", ".join(flag for row in alike for flag in row.flags)
+        rows.append(f"| {code(names)} | {'taken' if taken else '-'} | {code(instead)} |")
     return "\n".join(rows)
 
 

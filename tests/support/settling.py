@@ -10,6 +10,9 @@ from tests.support.dialects import CHAT, COMPLETIONS, INFER, MESSAGES, RESPONSES
 from tests.support.server import ALIAS
 
 OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
+LLAMA_SERVER = ("/completion", "/infill", "/embedding")
+COUNTED = f"{CHAT.path}/input_tokens"
+SAMPLED = (CHAT.path, COUNTED, COMPLETIONS.path, INFER.path, "/completion", "/infill")
 SCORE = "/v1/score"
 BUDGETS = (
     "thinking_budget_tokens", "reasoning_budget_tokens", "reasoning_budget", "thinking_budget",
@@ -24,26 +27,15 @@ def settle(path: str, body: dict[str, Any]) -> None:
     """Change ``body`` so that ``path`` serves it, at little cost."""
     body.update(_whole(body))
     _settle(body)
-    if path in (CHAT.path, f"{CHAT.path}/input_tokens", "/apply-template"):
+    if path in (CHAT.path, COUNTED, "/apply-template"):
         _settle_tools(body)
         _keep_one(body, "reasoning_effort", "think", "enable_thinking", "thinking", "reasoning")
     if path == COMPLETIONS.path:
         _settle_completion(body)
     if path in ("/api/show", "/api/pull", "/api/delete"):  # one of two names must be there
         body["model"] = ALIAS
-    if path == "/embedding":  # nor here, and one of them is enough
-        body["content"] = body.pop("content", None) or body.pop("input", None) or "a"
-        body.pop("input", None)
-    if path == "/completion" and not body.get("prompt"):
-        body["prompt"] = "a"
-    if path in ("/completion", "/infill"):
-        body.update(
-            {
-                name: 1
-                for name in ("n_probs", "logprobs", "n_cmpl", "n")
-                if body.get(name) is not None
-            }
-        )
+    if path in LLAMA_SERVER:
+        _settle_llama_server(path, body)
     if path == "/api/copy":  # nothing is to be kept
         body.update(source="nothing", destination="copied")
     if path.startswith(RESPONSES.path):
@@ -54,12 +46,20 @@ def settle(path: str, body: dict[str, Any]) -> None:
         _settle_ollama(body)
     if path.startswith(MESSAGES.path):
         _settle_tool_choice(body)
-    dialects = (RESPONSES.path, MESSAGES.path)
-    chats = (CHAT.path, f"{CHAT.path}/input_tokens")
-    if path in (*chats, "/completion", "/infill", COMPLETIONS.path, INFER.path) or path.startswith(
-        dialects
-    ):
+    if path in SAMPLED or path.startswith((RESPONSES.path, MESSAGES.path)):
         _settle_sampling(body)
+
+
+def _settle_llama_server(path: str, body: dict[str, Any]) -> None:
+    """One name of two that are given, and few answers with few alternatives."""
+    if path == "/embedding":
+        body["content"] = body.pop("content", None) or body.pop("input", None) or "a"
+        body.pop("input", None)
+    if path == "/completion":
+        body["prompt"] = body.get("prompt") or "a"
+    for name in ("n_probs", "logprobs", "n_cmpl", "n"):
+        if body.get(name) is not None:
+            body[name] = 1
 
 
 def _settle_ollama(body: dict[str, Any]) -> None:

@@ -365,6 +365,7 @@ class Engine:
             cells_used=self._kv.used + self._embedder.cells,
             step_ms=step_ms,
             host_bytes=self._kv.host_bytes,
+            host_room=self._kv.host_room,
             restored_tokens=self._kv.restored,
             step_sequences=self._taking_part,
         )

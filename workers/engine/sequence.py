@@ -50,8 +50,9 @@ class EngineSequence:
 
         ``echo``: the prompt to be given back before the answer. ``ends``: texts with which the
         model's template ends a turn, where no token does. ``borders``: after how many tokens of
-        the prompt other prompts are likely to part from it. ``lookup``: knows the prompt.
-        ``budget``: closes its thought. ``shown``: the prompt's text, if that is to be told.
+        the prompt other prompts are likely to part from it. ``lookup``: knows the prompt, and what
+        an earlier attempt wrote. ``budget``: closes its thought. ``shown``: the prompt's text, if
+        that is to be told.
         """
         self.request = request
         self.prompt_tokens = len(prompt)
@@ -73,9 +74,6 @@ class EngineSequence:
         self.unsampled = 0
         """Tokens after the one that was sampled last: the guide left no choice."""
         self.lookup = lookup
-        if lookup is not None:
-            for token in request.resume:
-                lookup.push(token)
         self.drafts: list[int] = []
         """Tokens that the next step computes after the known ones, in case that they are chosen."""
         self._drafted = 0
@@ -87,18 +85,14 @@ class EngineSequence:
         self._ends = own.union(request.params.stop_token_ids)
         """The tokens that end it."""
         self._least = request.params.min_tokens
-        self._banned = [
-            token for token, bias in request.params.sampling.logit_bias if bias == -math.inf
-        ]
+        self._banned = _banned(request.params)
         turn_ends = () if self._ignore_eos else ends
-        self._text = AnswerText(
-            model.pieces, voice, request.params.stop, turn_ends, _line_limits(request.params)
-        )
+        lines = _line_limits(request.params)
+        self._text = AnswerText(model.pieces, voice, request.params.stop, turn_ends, lines)
         self._budget = budget
         if budget is not None:
             budget.begin(thinking=self._text.thinking, fits=self._fits)
-        wanted = request.params.max_tokens
-        room = limit - len(prompt)
+        wanted, room = request.params.max_tokens, limit - len(prompt)
         self.max_tokens = room if wanted is None else min(wanted, room)
 
     @property
@@ -381,6 +375,11 @@ class EngineSequence:
         if self._sampler is not None:
             self._sampler.close()
             self._sampler = None
+
+
+def _banned(params: GenerationParams) -> list[int]:
+    """Return the tokens that the request rules out."""
+    return [token for token, bias in params.sampling.logit_bias if bias == -math.inf]
 
 
 def _line_limits(params: GenerationParams) -> LineLimits | None:

@@ -95,6 +95,11 @@ class KVCache:
         """Return the host memory that snapshots take."""
         return self._store.bytes
 
+    @property
+    def host_room(self) -> int:
+        """Return how many tokens snapshots may have in all; 0 before there was any."""
+        return self._store.room
+
     def free(self, growth: int = 0) -> int:
         """Return the cells that a new sequence could have after others grew by ``growth``."""
         if not self.geometry.unified:

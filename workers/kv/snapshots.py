@@ -108,6 +108,10 @@ class SnapshotStore:
         self._next_key = 0
         self.bytes = 0
         """The size of all snapshots."""
+        self._tokens = 0
+        """Those of all snapshots."""
+        self._usual = 0, 0
+        """How many tokens there were, and in how many bytes, when the last snapshot came."""
 
     def __iter__(self) -> Iterator[PrefixSnapshot]:
         return iter(self._snapshots.values())
@@ -119,6 +123,15 @@ class SnapshotStore:
     def keeps(self) -> bool:
         """Return whether what is put here may be found again, if it is not pinned."""
         return self.capacity > 0 or self.backing is not None
+
+    @property
+    def room(self) -> int:
+        """Return how many tokens it holds when it is full, by the size of those it had last.
+
+        0 before the first: the size of a state depends on the model, and on how long it is.
+        """
+        tokens, size = self._usual
+        return self.capacity * tokens // max(1, size)
 
     def put(self, snapshot: PrefixSnapshot, *, pinned: bool = False) -> None:
         """Keep ``snapshot``; ``pinned``: until :meth:`unpin`, even beyond the capacity.
@@ -143,6 +156,8 @@ class SnapshotStore:
         stops = [mark.end for mark in snapshot.marks or ()]
         self._trees.setdefault(snapshot.scope, RadixTree()).insert(key, snapshot.tokens, stops)
         self.bytes += snapshot.size
+        self._tokens += len(snapshot.tokens)
+        self._usual = self._tokens, self.bytes
         self._shrink()
 
     def unpin(self, snapshot: PrefixSnapshot) -> None:
@@ -216,6 +231,7 @@ class SnapshotStore:
         if not len(tree):
             del self._trees[snapshot.scope]
         self.bytes -= snapshot.size
+        self._tokens -= len(snapshot.tokens)
         snapshot.release()
 
     def discard(self, snapshot: PrefixSnapshot) -> None:

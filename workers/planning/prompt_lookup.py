@@ -38,8 +38,13 @@ _KEY = (1 << _BITS * MATCH) - 1
 class PromptLookup:
     """The text of one sequence, and the place in it that its answer follows."""
 
-    def __init__(self, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
-        """``prediction``: tokens that the answer is expected to begin with, and to resemble."""
+    def __init__(
+        self, prompt: Sequence[int], prediction: Sequence[int] = (), answer: Sequence[int] = ()
+    ) -> None:
+        """``prediction``: tokens that the answer is expected to begin with, and to resemble.
+
+        ``answer``: tokens that it has already.
+        """
         self._text: list[int] = []
         self._last: dict[int, int] = {}
         """Each group of tokens, and the place after it where it stood last."""
@@ -57,6 +62,8 @@ class PromptLookup:
         """The place in the text that the answer follows; -1: none."""
         self._lost: int | None = None
         """The place where it was lost last."""
+        for token in answer:
+            self.push(token)
 
     def _end_prediction(self) -> None:
         """Nothing follows the last tokens of a prediction; the prompt is a text of its own."""

@@ -260,6 +260,8 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     step_ms: float = 0.0
     host_bytes: int = 0
     """Host memory of snapshots: prefixes, and the work of paused sequences."""
+    host_room: int = 0
+    """Tokens that it holds when it is full, by the size of those it has; 0: there were none yet."""
     restored_tokens: int = 0
     """How many tokens came back from there, instead of being computed."""
     step_sequences: int = 0

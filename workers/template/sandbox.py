@@ -252,7 +252,7 @@ def _lark(source: str) -> str:
         return any_to_lark(source)
     except MemoryError:
         raise
-    except Exception as error:  # it says ValueError, IndexError, RecursionError, ...
+    except Exception as error:  # any of Python's: it reads a foreign text without checks
         reason = " ".join(str(error).split())[:200]
         raise TemplateFailed(f"not a grammar in GBNF or Lark: {reason}") from error
 

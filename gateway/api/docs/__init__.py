@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.endpoint import JSON, Endpoint
-from gateway.api.files import File, open_endpoint, packaged
+from gateway.api.page_files import File, open_endpoint, packaged
 
 FILES = {
     "/docs": ("page.html", "text/html"),

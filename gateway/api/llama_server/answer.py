@@ -22,7 +22,7 @@ from workers.protocol import Delta, Extra, Finished, Logprob, Started, TokenChan
 
 
 class LlamaWriter:
-    """The answers of one request. Implements :class:`gateway.api.sse.ChunkRenderer`."""
+    """The answers of one request. Implements :class:`gateway.api.ticket_stream.ChunkRenderer`."""
 
     def __init__(self, ticket: Ticket, served: ServedModel, given: LlamaBody) -> None:
         self._ticket = ticket

@@ -17,7 +17,7 @@ class AnswerSoFar:
 
     text: str = ""
     ids: list[int] = field(default_factory=list)
-    """Those that are told."""
+    """Ids of the tokens, if they are told."""
     probabilities: list[orjson.Fragment] = field(default_factory=list)
     """Each a :class:`Probability` in JSON."""
     prompt: str = ""

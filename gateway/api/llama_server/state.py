@@ -44,7 +44,7 @@ CAPABILITIES = (
     "supports_tools",
     "supports_typed_content",
 )
-"""What a chat may have: all of it, for what a template does not know is written in another way."""
+"""Abilities of chats: all of them, for what a template does not know is written in another way."""
 RANDOM = 2**32 - 1
 """llama-server's word for a seed that is drawn."""
 KIND = re.compile(r"\S+ (?:\d\S* )?(.+)")

@@ -32,9 +32,9 @@ class ReadProgress(TypedDict):
     total: int
     """Tokens of the prompt."""
     cache: int
-    """Those that were computed before."""
+    """Tokens that were computed before."""
     processed: int
-    """Those that are computed now, with these."""
+    """Tokens that are computed now, with these."""
     time_ms: int
 
 
@@ -58,7 +58,7 @@ class Completed(TypedDict, total=False):
     name, under their names."""
 
     index: int
-    """Which of the request's answers it is."""
+    """Number of the answer among the request's."""
     content: str
     tokens: list[int]
     id_slot: Literal[-1]
@@ -103,7 +103,7 @@ class LlamaError(TypedDict):
 
 class DefaultSettings(TypedDict):
     params: dict[str, Any]
-    """What a request has that does not say otherwise."""
+    """Parameters of a request that does not say otherwise."""
     n_ctx: int
     """Tokens that a sequence may have."""
 

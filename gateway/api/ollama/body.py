@@ -67,9 +67,9 @@ class OllamaBody(BaseModel):
     model: str | None = None
     """The model's name, with its tag or without; the first one if none is named."""
     options: Options | None = None
-    """How tokens are chosen, and where the answer ends."""
+    """The choice of tokens, and the end of the answer."""
     keep_alive: KeepAlive = None
-    """How long the model stays loaded without work: no longer than the server's own time."""
+    """Time that the model stays loaded without work: no longer than the server's own."""
     priority: Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from gateway.api.endpoint import Endpoint, Handler
-from gateway.api.files import open_endpoint
+from gateway.api.page_files import open_endpoint
 
 RUNNING = "Ollama is running"
 

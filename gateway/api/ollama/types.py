@@ -14,11 +14,11 @@ class OllamaMetrics(TypedDict):
 
     total_duration: int
     load_duration: int
-    """Until it had a slot: it waited for its turn, or for its model."""
+    """Time until it had a slot: it waited for its turn, or for its model."""
     prompt_eval_count: int
     """Tokens of the prompt, those that were computed before included."""
     prompt_eval_cached_count: int
-    """How many of them those were: Forge's own field."""
+    """Number of those that were computed before: Forge's own field."""
     prompt_eval_duration: int
     eval_count: int
     """Tokens of the answer."""

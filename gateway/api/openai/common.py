@@ -49,7 +49,7 @@ class OpenAIBody(SamplingBody):
     stream: bool | None = None
     """True: the answer comes as server-sent events."""
     stream_options: StreamOptions | None = None
-    """What a stream brings beside; without `stream` it changes nothing."""
+    """Additions to a stream; without `stream` they change nothing."""
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
     """A priority in OpenAI's words: flex is batch, priority urgent."""
     timings: bool | None = None

@@ -51,7 +51,7 @@ class _History:
         self._messages = messages
         self._ignored = ignored
         self._open = OpenCalls()
-        """Those of the last turn that made some."""
+        """Calls of the last turn that made some."""
 
     def turns(self) -> list[Turn]:
         return [self._turn(at, each) for at, each in enumerate(self._messages)]

@@ -11,7 +11,7 @@ from gateway.core.usage import OpenAIUsage
 from gateway.served.load_policy import State
 
 Verbose = TypedDict("Verbose", {"__verbose": NotRequired[Completed]})
-"""What llama-server tells beside, if asked to."""
+"""llama-server's addition, if it is asked for."""
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 

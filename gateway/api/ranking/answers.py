@@ -13,7 +13,7 @@ SEARCH = 100
 
 class RankedDocument(TypedDict):
     index: int
-    """Which document it is."""
+    """Place of the document in the request."""
     relevance_score: float
     document: NotRequired[dict[str, Any]]
     """The document itself, with `return_documents`."""
@@ -38,7 +38,7 @@ class TeiRank(TypedDict):
     """TEI's shape, of requests with `texts`."""
 
     index: int
-    """Which text it is."""
+    """Place of the text in the request."""
     score: float
     text: NotRequired[str]
     """The text itself, with `return_text`."""
@@ -71,7 +71,7 @@ class CohereRerank(TypedDict):
 
 class ScoreItem(TypedDict):
     index: int
-    """Which pair it is of."""
+    """Place of the pair in the request."""
     object: Literal["score"]
     score: float
 

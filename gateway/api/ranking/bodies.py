@@ -90,13 +90,13 @@ class RerankBody(RankingBody):
     place: ClassVar[str] = RERANK
 
     query: str = Field(min_length=1)
-    """What the documents should answer."""
+    """The question that the documents should answer."""
     documents: Documents | None = None
     """Texts, or objects with a `text`."""
     texts: Documents | None = None
     """TEI's name of `documents`; the answer has its shape then."""
     top_n: int | None = Field(None, ge=1, le=MAX_TOKENS)
-    """So many of the best ones are told. Default: all."""
+    """Number of the best ones to tell. Default: all."""
     return_documents: bool | None = None
     """True: the answer repeats the documents."""
     max_tokens_per_doc: int | None = Field(None, ge=1, le=MAX_TOKENS)

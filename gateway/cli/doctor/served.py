@@ -13,6 +13,7 @@ from gateway.cli.doctor.finding import Finding, error, ok, warning
 from gateway.config import model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
+from gateway.config.sampling_defaults import SamplingCheck
 from gateway.config.sources import check_model
 from gateway.core.byte_sizes import readable
 from gateway.http.listening import bind
@@ -30,9 +31,7 @@ ASK_S = 3.0
 class Settings:
     """The options of ``forge serve``, checked as it checks them. Nothing is downloaded."""
 
-    def __init__(
-        self, given: dict[str, Any], file: Path | None, check: model_tables.SamplingCheck
-    ) -> None:
+    def __init__(self, given: dict[str, Any], file: Path | None, check: SamplingCheck) -> None:
         """Raises :class:`ConfigError`. ``check`` looks at the models' defaults for sampling."""
         self.absent: list[str] = []
         """Models that ``forge serve`` would download."""
@@ -51,10 +50,7 @@ class Settings:
             except ConfigError:  # it would be downloaded
                 self.absent.append(text)
                 return EMBEDDED_MODEL
-        except (
-            BadSource,
-            OSError,
-        ) as failure:  # OSError: a folder that this user may not look into
+        except (BadSource, OSError) as failure:  # also a folder that may not be looked into
             raise ConfigError(f"--model: {failure}") from failure
 
     def configs(self) -> list[Config]:

@@ -213,8 +213,9 @@ def test_what_is_llama_servers_alone_is_told_of(flag: str, instead: str) -> None
 
 
 SAMPLES = {"--load-mode": "mmap+mlock", "-lm": "none", "--reasoning-format": "deepseek",
-           "-n": "-1", "--predict": "-1", "--n-predict": "-1", "-rea": "auto",
-           "--reasoning": "auto"}  # fmt: skip
+           "-rea": "auto", "--reasoning": "auto", "--samplers": "top_k", "--sampler-seq": "k",
+           "--sampling-seq": "k", "-l": "7+1", "--logit-bias": "7+1", "--mirostat": "0",
+           "--adaptive-target": "-1"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("flag", "row"), [each for each in ELSEWHERE_FLAGS if each[1].taken])
@@ -242,7 +243,7 @@ def test_what_does_no_harm_is_taken(flag: str, row: Elsewhere) -> None:
     [
         ("-np 4", "--slots 4"), ("-np -1", ""), ("--slots -np 3", "--slots 3"),
         ("--slots 5", "--slots 5"), ("-np 4 --slots 5", "--slots 4 --slots 5"),
-        ("-ub 64", "--batch 128"), ("-ub 1024", "--batch 1024"), ("-ub much", ""),
+        ("-ub 64", "--batch 128"), ("-ub 1024", "--batch 1024"),
         ("-b 256 -ub 512", "--batch 512 -b 256"),
         ("-c 0", ""), ("-c 4096", "-c 4096"), ("--ctx-size=0", ""), ("-t -1", ""),
         ("-cram -1", "--cache-ram auto"), ("-cram 100", "-cram 100"), ("-ngl auto", ""),
@@ -259,7 +260,7 @@ def test_a_line_of_llama_server_in_our_words(line: str, ours: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("-n", "100"), ("--reasoning-format", "none"), ("-lm", "tape"), ("-rea", "on")]
+    "arguments", [("--reasoning-format", "none"), ("-lm", "tape"), ("-rea", "on")]
 )
 def test_values_that_mean_something_are_not_left_out(arguments: tuple[str, str]) -> None:
     assert refused(*arguments).startswith(f"forge serve: error: {arguments[0]} is llama-server's")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.config.config import Config
+from gateway.config.config import Config, ConfigError
 from gateway.config.sources import check_model, load
 from gateway.core.header_priority import HeaderRule
 from tests.gateway.config.written import toml
@@ -68,6 +68,7 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "force": (False, "false", True, True),
     "spare": (True, "true", "false", False),
     "tuned": ("auto", "auto", "off", "off"),
+    "sampling": ('{"seed": 1}', '{"seed": 2}', '{"seed": 3}', {"seed": 3}),
     "memory_budget": ("auto", "1000", "2000", 2000),
     "keep_alive": (300.0, "10", "5m", 300.0),
     "aging_rate": (1, "2.5", "1e-3", 0.001),
@@ -83,6 +84,15 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "idle_timeout": (1, "2", "0.5", 0.5),
     "store_bytes": (1, "2", "0", 0),
     "store_age": (1, "2", "0.5", 0.5),
+    "data_dir": ("a", "b", "c", Path("c")),
+    "database": (
+        "postgresql://a",
+        "postgresql://b",
+        "postgres://c",
+        SecretStr("postgres://c"),
+    ),
+    "max_file": (1024, "2048", "4096", 4096),
+    "max_stored_bytes": (1, "2", "0", 0),
     "keepalive": (1, "2", "0.5", 0.5),
     "stuck_timeout": (1, "2", "0.5", 0.5),
     "step_timeout": (1, "2", "0.5", 0.5),
@@ -127,7 +137,7 @@ def test_precedence(name: str, dashes: bool, gguf: Path, tmp_path: Path) -> None
     """Command line > environment > file > default, for each option."""
     in_file, in_env, in_args, value = OPTIONS[name]
     key = name.replace("_", "-") if dashes else name
-    literal = str(in_file).lower() if isinstance(in_file, bool | int) else f'"{in_file}"'
+    literal = str(in_file).lower() if isinstance(in_file, bool | int) else json.dumps(in_file)
     file = toml(tmp_path, f"model = '{gguf}'\n{key} = {literal}\n")
     env = {f"FORGE_{name.upper()}": in_env}
     default = Config(model=gguf)
@@ -156,6 +166,21 @@ def test_precedence_of_the_model(gguf: Path, tmp_path: Path) -> None:
     assert load({}, {}, file).model == gguf
     assert load({}, env, file).model == others[0]
     assert load({"model": str(others[1])}, env, file).model == others[1]
+
+
+def test_defaults_of_requests_win_field_by_field(tmp_path: Path) -> None:
+    """What one place does not say of them, another may."""
+    file = toml(tmp_path, "[sampling]\ntop-k = 1\ntop_p = 0.1\nseed = 1\n")
+    env = {"FORGE_SAMPLING": '{"top_k": 2, "temperature": 2}'}
+    arguments = {"sampling": ['{"top_k": 3}', '{"min-p": 0.3, "stop": ["x"]}']}
+    found = {"top_p": 0.1, "seed": 1, "temperature": 2, "top_k": 3, "min_p": 0.3, "stop": ["x"]}
+    assert load(arguments, env, file).sampling == found
+
+
+@pytest.mark.parametrize("text", ["", "x", "7", "[]", "[[]]", "[" * 100_000, '{"a": ' + "1" * 4301])
+def test_defaults_of_requests_are_an_object(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--sampling: expected a JSON object of a request's"):
+        load({"sampling": [text]}, {}, None)
 
 
 def test_unknown_environment_is_not_ours() -> None:

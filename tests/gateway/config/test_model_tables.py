@@ -91,6 +91,38 @@ def test_defaults_of_requests_are_kept_as_requests_say_them(tmp_path: Path) -> N
     assert a.sampling == {"top_p": 0.5, "stop": ["x"]}
 
 
+def test_defaults_for_all_models_and_those_of_one(tmp_path: Path) -> None:
+    text = f"sampling = {{top_k = 1, seed = 2}}\n[models.a]\n{MODEL}sampling = {{top_k = 3}}\n"
+    server, (a, b) = loaded(tmp_path, f"{text}[models.b]\n{MODEL}", sampling=['{"seed": 4}'])
+    assert server.sampling == b.sampling == {"top_k": 1, "seed": 4}
+    assert a.sampling == {"top_k": 3, "seed": 4}
+    alone, _ = loaded(tmp_path, "sampling = {top_k = 1}\n")
+    assert alone.sampling == {"top_k": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "expected"),
+    [
+        ("", '{"top_p": 7}', "--sampling.top_p: 'top_p': Input should be"),
+        ("", '{"no": 7}', "--sampling.no: unknown parameter"),
+        ("", '{"grammar": "root ::= x"}', "--sampling.grammar: this is no default"),
+        ("sampling = {seed = 1}\n", '{"min_p": true}', "sampling.min_p in {file}, --sampling: "),
+        ("sampling = {seed = 'x'}\n", None, "sampling.seed in {file}: "),
+        (
+            "sampling = {seed = 'x'}\n",
+            '{"min_p": 1}',
+            "sampling.seed in {file}, --sampling: 'seed'",
+        ),
+    ],
+)
+def test_wrong_defaults_are_told_with_their_place(
+    tmp_path: Path, text: str, given: str | None, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, text, **({} if given is None else {"sampling": [given]}))
+    assert expected.format(file=tmp_path / "forge.toml") in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -107,6 +139,7 @@ def test_defaults_of_requests_are_kept_as_requests_say_them(tmp_path: Path) -> N
         (f"[models.a]\n{MODEL}system = 1\n", "models.a.system in {file}: "),
         (f"[models.a]\n{MODEL}keep-alive = 'x'\n", "models.a.keep-alive in {file}: "),
         (f"[models.a]\n{MODEL}sampling = {{top_p = 7}}\n", "models.a.sampling.top_p in {file}: "),
+        (f"[models.a]\n{MODEL}sampling = 7\n", "models.a.sampling in {file}: expected a JSON"),
         (f"[models.a]\n{MODEL}sampling = {{no = 7}}\n", "models.a.sampling.no in {file}: "),
         (f"[models.a]\n{MODEL}sampling = {{timeout = 7}}\n", "models.a.sampling.timeout in {file}"),
         (

@@ -137,7 +137,7 @@ def test_it_offers_what_it_was_sent_before() -> None:
     on_line(script)
 
 
-def test_it_offers_no_more_than_it_has_cells_for() -> None:
+def test_it_offers_no_more_than_it_has_room_for() -> None:
     first, second = (chain(Text(letter * 200)) for letter in "xy")
 
     async def script(line: Line) -> None:
@@ -147,6 +147,9 @@ def test_it_offers_no_more_than_it_has_cells_for() -> None:
         line.link.generate(generate(2), second)
         assert line.link.offer(0, second) == Offer(0, 1, 200, 100, backlog=200)
         assert line.link.offer(0, first) == Offer(0, 1, backlog=400)
+        await line.says(encode(Step([], Load(host_room=25))))
+        line.link.generate(generate(3), first)
+        assert line.link.offer(0, second).spared == 200, "and it has host memory for 100 bytes more"
 
     on_line(script)
 

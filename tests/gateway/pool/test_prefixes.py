@@ -218,6 +218,17 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
     assert [held.spared(prompt) for prompt in (old, new, newest)] == [400, 0, 400]
 
 
+def test_a_worker_is_believed_to_hold_as_much_as_it_says_last() -> None:
+    old, new = chain(Text("a" * 400)), chain(Text("b" * 400))
+    held = Holdings(400)
+    held.begin(1, old)
+    held.resize(800)
+    held.begin(2, new)
+    assert (held.spared(old), held.spared(new)) == (400, 400)
+    held.resize(400)
+    assert (held.spared(old), held.spared(new)) == (0, 400)
+
+
 def test_the_common_beginning_stays_longest() -> None:
     system, first, second = "s" * 500, "a" * 500, "b" * 500
     held = Holdings(1200)

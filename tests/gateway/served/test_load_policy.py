@@ -1,46 +1,12 @@
-"""Which models are in memory: who is loaded, who makes room, and that nobody starves."""
-
-from dataclasses import replace
+"""Memory for models: which are loaded, which make room, and that none starves."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.clock import NANO
 from gateway.ordering.aging import AgingHeap
-from gateway.served.load_policy import RETRY_FIRST_NS, STAY, Decision, Facts, LoadPolicy
-
-
-class House:
-    """Models that load in a second, and a clock."""
-
-    def __init__(self, budget: int, **needs: int) -> None:
-        keep = 300 * NANO
-        self.residency = LoadPolicy(budget, {name: (need, keep) for name, need in needs.items()})
-        self.facts = dict.fromkeys(needs, Facts())
-        self.now = 0
-        self.loads: list[str] = []
-        self.unloads: list[tuple[str, str]] = []
-
-    def set(self, name: str, **changes: int | bool | None) -> None:
-        self.facts[name] = replace(self.facts[name], **changes)  # type: ignore[arg-type]
-
-    def decide(self, *, takes: float = 0.0) -> Decision:
-        """What is begun; it is all done ``takes`` seconds later."""
-        decision = self.residency.decide(self.now, self.facts)
-        self.now += round(takes * NANO)
-        for name, reason in decision.unload:
-            self.residency.unloaded(name)
-            self.unloads.append((name, reason))
-        for name in decision.load:
-            self.residency.loaded(name, self.now)
-            self.loads.append(name)
-        return decision
-
-    def settle(self) -> Decision:
-        """Until nothing is begun any more."""
-        while (decision := self.decide()).load or decision.unload:
-            pass
-        return decision
+from gateway.served.load_policy import RETRY_FIRST_NS, STAY, Decision, Facts
+from tests.support.model_house import House
 
 
 def test_what_somebody_waits_for_is_loaded() -> None:
@@ -48,7 +14,7 @@ def test_what_somebody_waits_for_is_loaded() -> None:
     assert house.settle() == Decision()
     house.set("a", first=5)
     house.settle()
-    assert (house.loads, house.residency.state("a")) == (["a"], "loaded")
+    assert (house.loads, house.policy.state("a")) == (["a"], "loaded")
 
 
 def test_who_is_first_in_line_is_loaded_first_and_nobody_takes_their_room() -> None:
@@ -93,38 +59,15 @@ def test_the_least_recently_used_makes_room() -> None:
     assert house.loads == ["a", "b", "c"]
 
 
-def test_a_use_between_two_looks_counts_as_one() -> None:
-    """Questions about tokens take milliseconds; a model that only answers those is in use, too."""
-    house = House(100, a=40, b=40, c=40)
-    for name in ("a", "b"):
-        house.set(name, first=1)
-        house.settle()
-        house.set(name, first=None)
-        house.settle()
-        house.now += NANO
-    house.residency.used("a", "", house.now, None)
-    house.set("c", first=1)
-    house.settle()
-    assert house.unloads == [("b", "memory")]
-    for _ in range(3):
-        house.now += 200 * NANO
-        house.residency.used("a", "", house.now, None)
-        house.settle()
-    assert house.residency.state("a") == "loaded", "its time begins anew with each use"
-    house.now += 300 * NANO
-    house.settle()
-    assert ("a", "idle") in house.unloads
-
-
 def test_an_unknown_need_is_measured_before_the_load() -> None:
     house = House(100, a=60)
-    house.residency.add("new", None, None)
+    house.policy.add("new", None, None)
     house.facts["new"] = Facts()
     assert house.settle() == Decision()
     house.set("new", first=1)
     assert house.decide().measure == ["new"]
     assert house.decide() == Decision(), "it is being measured"
-    house.residency.measured("new", 1000)
+    house.policy.measured("new", 1000)
     house.set("a", first=0)
     assert house.settle().measure == []
     assert house.loads == ["a"], "all of the budget is for one that needs more"
@@ -135,10 +78,10 @@ def test_an_unknown_need_is_measured_before_the_load() -> None:
 
 def test_a_need_that_can_not_be_measured_is_tried_again() -> None:
     house = House(100)
-    house.residency.add("new", None, None)
+    house.policy.add("new", None, None)
     house.facts["new"] = Facts(first=1)
     assert house.decide().measure == ["new"]
-    house.residency.failed("new", house.now)
+    house.policy.failed("new", house.now)
     assert house.decide().measure == []
     house.now += RETRY_FIRST_NS
     assert house.decide().measure == ["new"]
@@ -146,9 +89,9 @@ def test_a_need_that_can_not_be_measured_is_tried_again() -> None:
 
 def test_one_that_is_not_loaded_can_be_forgotten() -> None:
     house = House(100, a=60, b=60)
-    house.residency.remove("a")
+    house.policy.remove("a")
     del house.facts["a"]
-    assert house.residency.state("a") == "unloaded"
+    assert house.policy.state("a") == "unloaded"
     house.set("b", first=1)
     house.settle()
     assert house.loads == ["b"]
@@ -206,132 +149,30 @@ def test_a_loaded_one_stays_for_a_while() -> None:
     assert house.settle().yields == {"a"}
 
 
-def test_an_idle_one_is_unloaded_after_its_time() -> None:
-    house = House(100, a=60)
-    house.set("a", first=1)
-    house.settle()
-    house.set("a", first=None, running=True)
-    house.settle()
-    house.now += 1000 * NANO
-    house.settle()
-    house.set("a", running=False)
-    due = house.now + 300 * NANO
-    assert house.settle().wake_ns == due
-    house.now = due - 1
-    assert house.settle().unload == []
-    house.now = due
-    house.settle()
-    assert house.unloads == [("a", "idle")]
-
-
-# ------------------------------------------------------------------ what requests ask for
-
-
-def idle_at(house: House, seconds: float) -> bool:
-    """Whether a model without work is gone at that time; the clock may not go back."""
-    house.now = round(seconds * NANO)
-    house.settle()
-    return house.residency.state("a") == "unloaded"
-
-
-def used(*uses: tuple[float, str, float | None]) -> House:
-    """A model of a keep_alive of 300 s after requests that ended: when, whose, and their wishes."""
-    house = House(100, a=60)
-    house.set("a", first=1)
-    house.settle()
-    house.set("a", first=None)
-    for at, owner, wish in uses:
-        house.now = round(at * NANO)
-        house.residency.used("a", owner, house.now, None if wish is None else round(wish * NANO))
-    return house
-
-
-def test_a_wish_ends_it_sooner() -> None:
-    house = used((10, "x", 5))
-    assert not idle_at(house, 14.9)
-    assert idle_at(house, 15)
-
-
-def test_no_wish_keeps_it_longer() -> None:
-    """What one client wants for ever, the others pay for."""
-    for wish in (None, 301, 1e6):
-        house = used((10, "x", wish))
-        assert not idle_at(house, 309)
-        assert idle_at(house, 310)
-
-
-def test_a_wish_of_nothing_unloads_it() -> None:
-    house = used((10, "x", None), (20, "x", 0))
-    assert house.residency.due_ns("a") == 20 * NANO
-    assert idle_at(house, 20)
-    assert house.unloads == [("a", "idle")]
-
-
-def test_it_speaks_for_its_owner_alone() -> None:
-    house = used((5, "y", None), (10, "x", 0))
-    assert house.residency.due_ns("a") == 305 * NANO
-    assert not idle_at(house, 304)
-    assert idle_at(house, 305)
-
-
-def test_nor_does_it_end_what_is_at_work() -> None:
-    house = used((10, "x", 0))
-    house.set("a", running=True)
-    assert not idle_at(house, 1000)
-    house.set("a", running=False, held=True)
-    assert not idle_at(house, 2000)
-
-
-def test_wishes_end_with_the_loaded_model() -> None:
-    house = used((10, "x", 0))
-    assert idle_at(house, 10)
-    house.set("a", first=1)
-    house.settle()
-    assert house.residency.state("a") == "loaded"
-    house.set("a", first=None)
-    assert not idle_at(house, 12), "as a model that nobody has asked for yet"
-    assert idle_at(house, 400)
-
-
-def test_for_ever_is_the_operators_word() -> None:
-    policy = LoadPolicy(100, {"a": (60, None)})
-    policy.used("a", "x", 10 * NANO, 0)
-    assert policy.due_ns("a") is None
-
-
-def test_who_waits_for_a_slow_reader_is_not_idle() -> None:
-    house = House(100, a=60)
-    house.set("a", first=1)
-    house.settle()
-    house.set("a", first=None, held=True)
-    house.now += 1000 * NANO
-    assert house.settle() == Decision()
-
-
 def test_a_failure_is_tried_again_later_and_later() -> None:
     house = House(100, a=60)
     house.set("a", first=1)
     pauses = []
     for _ in range(8):
-        assert house.residency.decide(house.now, house.facts).load == ["a"]
-        house.residency.failed("a", house.now)
-        decision = house.residency.decide(house.now, house.facts)
+        assert house.policy.decide(house.now, house.facts).load == ["a"]
+        house.policy.failed("a", house.now)
+        decision = house.policy.decide(house.now, house.facts)
         assert decision.load == []
         assert decision.wake_ns is not None
         pauses.append((decision.wake_ns - house.now) // RETRY_FIRST_NS)
         house.now = decision.wake_ns
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    house.residency.failed("a", house.now)
-    house.residency.retry("a")
+    house.policy.failed("a", house.now)
+    house.policy.retry("a")
     assert house.settle().load == []
-    assert house.residency.state("a") == "loaded"
+    assert house.policy.state("a") == "loaded"
 
 
 def test_a_failed_one_takes_no_room() -> None:
     house = House(100, a=60, b=60)
     house.set("a", first=1)
-    house.residency.decide(0, house.facts)
-    house.residency.failed("a", 0)
+    house.policy.decide(0, house.facts)
+    house.policy.failed("a", 0)
     house.set("b", first=2)
     assert house.decide().load == ["b"]
 
@@ -341,7 +182,7 @@ def test_who_is_told_to_leave_finishes_what_runs() -> None:
     house.set("a", first=1)
     house.settle()
     house.set("a", running=True)
-    house.residency.leave("a")
+    house.policy.leave("a")
     assert house.settle().yields == {"a"}
     house.set("a", running=False)
     house.decide()
@@ -361,7 +202,7 @@ def test_one_that_is_too_large_is_loaded_alone() -> None:
     house.set("huge", first=2)
     house.settle()
     assert house.unloads == [("a", "memory")]
-    assert house.residency.state("huge") == "loaded"
+    assert house.policy.state("huge") == "loaded"
 
 
 ARRIVALS = st.lists(
@@ -389,20 +230,20 @@ def test_everybody_is_served_and_the_budget_holds(
         house.now = now * NANO
         running = {name: max(0, seconds - 1) for name, seconds in running.items()}
         for name in [each for each, due in loading.items() if due <= now]:
-            house.residency.loaded(name, house.now)
+            house.policy.loaded(name, house.now)
             del loading[name]
         for name, heap in heaps.items():
             first = heap.first()
             house.facts[name] = Facts(first.key if first is not None else None, running[name] > 0)
-        decision = house.residency.decide(house.now, house.facts)
+        decision = house.policy.decide(house.now, house.facts)
         for name, _ in decision.unload:
             assert not running[name]
-            house.residency.unloaded(name)
+            house.policy.unloaded(name)
         loading |= dict.fromkeys(decision.load, now + 2)
-        there = [name for name in needs if house.residency.state(name) in ("loading", "loaded")]
+        there = [name for name in needs if house.policy.state(name) in ("loading", "loaded")]
         assert sum(needs[name] for name in there) <= budget
         for name in there:
-            may = house.residency.state(name) == "loaded" and name not in decision.yields
+            may = house.policy.state(name) == "loaded" and name not in decision.yields
             if may and not running[name] and len(heaps[name]):
                 heaps[name].pop()
                 running[name] = 1

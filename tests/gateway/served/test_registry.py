@@ -14,8 +14,12 @@ def served(name: str, *aliases: str) -> ServedModel:
     return ServedModel(entry, desk.dispatcher, desk.pool, desk.loader)
 
 
-def test_own_names_then_aliases_then_copies_then_patterns_then_the_caches() -> None:
-    big, small, cached = served("big", "main", "*-chat"), served("small"), served("hf:a/b:Q8_0")
+def test_own_names_then_aliases_then_copies_then_the_caches_then_patterns() -> None:
+    big, small, cached = (
+        served("big", "main", "*-chat", "hf:a/*"),
+        served("small"),
+        served("hf:a/b:Q8_0"),
+    )
     copies = CopiedNames(None)
     for name in ("big", "main", "new-chat", "mine", "cached"):
         copies.add(name, cached.name if name == "cached" else "small")
@@ -30,7 +34,8 @@ def test_own_names_then_aliases_then_copies_then_patterns_then_the_caches() -> N
         "mine": small,
         "cached": cached,
         "hf:a/b:Q8_0": cached,
-        "hf:a/b": None,
+        "hf:a/c": big,
+        "hf:b/b": None,
         "": None,
     }
     for name, model in found.items():

@@ -20,7 +20,7 @@ def served(config: Config | None = None, **fields: Any) -> ServedModel:
 
 
 def test_what_a_request_says_counts() -> None:
-    some = served(sampling={"top_p": 0.5, "max_tokens": 9})
+    some = served(Config(alias="m", sampling={"top_p": 0.5, "max_tokens": 9}))
     assert some.completed({"top_p": None, "n": 1}) == {"top_p": 0.5, "n": 1, "max_tokens": 9}
     assert some.completed({"top_p": 1, "max_tokens": 2}) == {"top_p": 1, "max_tokens": 2}
     for name in ("max_completion_tokens", "max_output_tokens"):
@@ -28,6 +28,12 @@ def test_what_a_request_says_counts() -> None:
     assert some.completed({"max_completion_tokens": 3}) == {
         "max_completion_tokens": 3,
         "top_p": 0.5,
+    }
+    # -1 is the word for the default, as llama-server's limit counts for it.
+    assert some.completed({"max_tokens": -1, "top_p": 1}) == {"max_tokens": 9, "top_p": 1}
+    assert served(Config(alias="m", sampling={"seed": 1})).completed({"max_tokens": -1}) == {
+        "max_tokens": -1,
+        "seed": 1,
     }
     raw = {"x": 1}
     assert served().completed(raw) is raw

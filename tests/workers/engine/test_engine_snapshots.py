@@ -45,6 +45,8 @@ def test_a_prefix_comes_back(hosted: Driver) -> None:
     assert load is not None
     assert load.restored_tokens == cached(again)
     assert load.host_bytes == hosted.store.bytes > 0
+    (kept,) = hosted.store
+    assert load.host_room == hosted.store.capacity * len(kept.tokens) // kept.size
 
 
 def test_a_running_sequence_lends_what_it_has(hosted: Driver) -> None:

@@ -67,3 +67,17 @@ def test_the_least_recently_used_goes() -> None:
     store.put(three[2])
     assert list(store) == [three[0], three[2]]
     assert store.bytes == 2 * three[0].size
+
+
+def test_how_many_tokens_have_room() -> None:
+    """By the size of those that came last, also when all of them are gone."""
+    texts = snapshot([1] * 10), snapshot([2] * 30)
+    store = SnapshotStore(7 * sum(text.size for text in texts))
+    assert store.room == 0, "not known yet"
+    for text in texts:
+        store.put(text)
+    assert store.room == 7 * 40
+    for text in texts:
+        store.remove(text)
+    assert store.room == 7 * 40
+    assert SnapshotStore(0).room == 0

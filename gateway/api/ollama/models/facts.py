@@ -1,4 +1,4 @@
-"""ModelFacts about models from their files, each read once for each state of a file."""
+"""Facts about models from their files, each read once for each state of a file."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ from gateway.model_files.source import quantisation
 T = TypeVar("T")
 
 KEPT: Final = 256
-"""ModelFacts that are remembered."""
+"""Facts that are remembered."""
 LONGEST: Final = 64
 """Values of a list in the metadata that is told without being asked for."""
 
@@ -82,7 +82,7 @@ class FileFacts:
         return await self._once((template, state), lambda: _facts(state.files[0], template))
 
     async def alone(self, read: Callable[[], T]) -> T:
-        """Return what is too large to be remembered."""
+        """Return the result of a reading that is too large to be remembered."""
         async with self._reading:
             return await asyncio.to_thread(read)
 

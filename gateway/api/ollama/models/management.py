@@ -21,6 +21,7 @@ from gateway.core.errors import (
 from gateway.model_files import catalog, ownership
 from gateway.model_files.catalog import CatalogEntry
 from gateway.model_files.source import BadSource, parse
+from gateway.served.catalog_models import same_file
 from gateway.served.listing import of_served
 from gateway.served.served_model import ServedModel
 from gateway.system import prefix_folders
@@ -79,6 +80,11 @@ class Management:
             if served is None:
                 raise self._service.unknown(request, asked)
             raise FilesNotOwned(f"the files of '{served.name}' are in no cache of Forge's")
+        hidden = self._service.registry.named(entry.name)
+        if hidden is not None and not same_file(hidden.config.model, entry.path):
+            raise ModelInUse(
+                f"'{entry.name}' is the name of a configured model; `forge rm` deletes the other"
+            )
         hub = catalog.hub_cache()
         if not all(ownership.is_ours(file, hub) for file in entry.files):
             raise FilesNotOwned(

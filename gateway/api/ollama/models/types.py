@@ -47,7 +47,7 @@ class OllamaRunning(TypedDict):
     digest: str
     details: OllamaDetails
     expires_at: str
-    """When it is unloaded if no work comes; three centuries ahead: never for that reason."""
+    """Time of its unloading if no work comes; three centuries ahead: never for that reason."""
     size_vram: int
     """Bytes in the memory of a GPU; of a part of the layers their share."""
     context_length: int
@@ -65,7 +65,7 @@ class OllamaTensor(TypedDict):
 
 class OllamaShown(TypedDict):
     modelfile: str
-    """What is known, in the form of Ollama's file."""
+    """The known facts, in the form of Ollama's file."""
     parameters: str
     """A line for each."""
     template: str

@@ -1,0 +1,199 @@
+"""The database: SQLite in the data folder, or PostgreSQL for several gateways.
+
+SQLAlchemy Core over aiosqlite and asyncpg, so that a statement is written once. SQLite has a
+write-ahead log, and what is committed has been flushed to the disk (``synchronous=FULL``): a
+commit survives a power failure. It has one writer at a time. Transactions that write take turns
+here, in memory, instead of waiting for each other in its lock, where the order is chance.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from gateway.core.errors import ForgeError, StorageFull, Unavailable
+from gateway.stored.errors import StoreUnreachable, StoreUnusable
+from gateway.stored.migrations import MIGRATIONS, Migration, migrate
+
+BUSY_S, CONNECT_S, COMMAND_S = 10, 10, 60
+POOL = 5
+"""Connections that are kept; as many again are opened under load."""
+MIGRATION_LOCK = 0x466F726765
+"""PostgreSQL's advisory lock of a server that looks after the schema."""
+DISK_FULL = "53100"
+"""PostgreSQL's code."""
+READS = "forge_reads"
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"busy_timeout={BUSY_S * 1000}",
+)
+
+
+class Database:
+    """An engine, made by :meth:`open`."""
+
+    def __init__(self, url: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        """``url``: ``postgresql://...`` as libpq takes it, or a path of SQLite's file."""
+        self.postgres = is_postgres(url)
+        self._url = url
+        self._migrations = migrations
+        self._engine: AsyncEngine | None = None
+        self._turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date. Raises :class:`StoreUnusable`."""
+        self._engine = _postgres(self._url) if self.postgres else _sqlite(self._url)
+        try:
+            async with self._engine.begin() as connection:
+                if self.postgres:  # of several gateways that start together, one goes first
+                    lock = text("SELECT pg_advisory_xact_lock(:lock)")
+                    await connection.execute(lock, {"lock": MIGRATION_LOCK})
+                await connection.run_sync(migrate, self._migrations)
+        except (OSError, TimeoutError) as error:
+            await self.close()
+            raise StoreUnreachable(f"the database does not answer: {_line(error)}") from error
+        except DBAPIError as error:
+            await self.close()
+            raise StoreUnusable(f"the database can't be used: {_line(error.orig)}") from error
+        except StoreUnusable:
+            await self.close()
+            raise
+        except Exception as error:
+            await self.close()
+            if not _of_asyncpg(error):
+                raise
+            kind = StoreUnreachable if _temporary(error) else StoreUnusable
+            raise kind(f"the database can't be used: {_line(error)}") from error
+
+    async def close(self) -> None:
+        """Give back all connections."""
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    @contextlib.asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """Return a transaction that may write; it is committed at the end, or undone by an error.
+
+        Raises StorageFull, or Unavailable if the database does not answer. Keep it short: on
+        SQLite all others wait, so no other I/O belongs into it.
+        """
+        turn = contextlib.nullcontext() if self.postgres else self._turn
+        async with turn, self._transaction(reads=False) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Return a transaction that only reads; on SQLite it sees what was there at its begin, and
+        waits for no writer."""
+        async with self._transaction(reads=True) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, *, reads: bool) -> AsyncIterator[AsyncConnection]:
+        if self._engine is None:
+            raise Unavailable("the store is closed", retry_after=5)
+        engine = self._engine.execution_options(**{READS: reads})
+        try:
+            async with engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            told = _told(error)
+            if told is None:
+                raise
+            raise told from error
+        except (OSError, TimeoutError) as error:  # from connecting
+            raise _no_answer() from error
+        except Exception as error:
+            if not (_of_asyncpg(error) and _temporary(error)):
+                raise
+            raise _no_answer() from error
+
+
+def is_postgres(url: str) -> bool:
+    """Tell a URL of PostgreSQL from the path of a file."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def _sqlite(path: str) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", pool_size=POOL, max_overflow=POOL, pool_timeout=COMMAND_S
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours: Python's comes too late for a reader
+        cursor = connection.cursor()
+        for pragma in PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that begins to write may find that another has written meanwhile, and no waiting
+        # helps it: so writers say at once that they are.
+        reads = connection.get_execution_options().get(READS, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres(url: str) -> AsyncEngine:
+    """Make an engine whose URL asyncpg reads itself, as libpq would: sslmode, sockets, .pgpass."""
+    try:
+        import asyncpg
+    except ImportError:
+        raise StoreUnusable(
+            "PostgreSQL needs a driver: pip install 'forge-inference-gateway[postgres]'"
+        ) from None
+
+    async def connect() -> Any:
+        return await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=COMMAND_S)
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=POOL,
+        max_overflow=POOL,
+        pool_timeout=COMMAND_S,
+        pool_pre_ping=True,
+    )
+
+
+def _told(error: DBAPIError) -> ForgeError | None:
+    """Return what clients are told of an error that is not a bug; None of a bug."""
+    origin: Any = error.orig
+    code = getattr(origin, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL or getattr(origin, "sqlstate", None) == DISK_FULL:
+        return StorageFull("the disk of the database is full")
+    if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR:
+        return StorageFull("the disk of the database takes no more")
+    if error.connection_invalidated or (code is None and isinstance(error, OperationalError)):
+        return _no_answer()
+    return None
+
+
+def _no_answer() -> ForgeError:
+    return Unavailable("the database does not answer", retry_after=5)
+
+
+def _of_asyncpg(error: BaseException) -> bool:
+    """Connecting raises asyncpg's own errors, which SQLAlchemy has not seen yet."""
+    return type(error).__module__.partition(".")[0] == "asyncpg"
+
+
+def _temporary(error: BaseException) -> bool:
+    """Classes 08 (connection), 53 (resources) and 57 (the server starts or stops)."""
+    return str(getattr(error, "sqlstate", None) or "08")[:2] in ("08", "53", "57")
+
+
+def _line(error: BaseException | None) -> str:
+    """Return an error's text in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,179 @@
+"""All tables of the store, for SQLite and for PostgreSQL.
+
+Times are whole Unix seconds. What clients have written is kept as bytes in UTF-8: PostgreSQL's
+texts hold no NUL. ``seq`` orders the rows of a table as they came, which their ids do not.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+METADATA = MetaData()
+
+SERIAL = BigInteger().with_variant(Integer, "sqlite")
+"""A number that the database counts up; SQLite does so for its INTEGER alone."""
+ID = String(64)
+OWNER = String(64)
+"""Name of an API key; empty on a server without keys."""
+
+schema = Table("schema", METADATA, Column("version", Integer, primary_key=True))
+"""One row: how many migrations this database has seen."""
+
+blobs = Table(
+    "blobs",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("complete", Integer, nullable=False),
+    Column("touched_at", BigInteger, nullable=False),
+    Index("blobs_touched", "touched_at"),
+)
+"""Of PostgreSQL alone: beside SQLite they are files. One that is not complete is being written."""
+
+blob_chunks = Table(
+    "blob_chunks",
+    METADATA,
+    Column("blob", ID, ForeignKey("blobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+"""Equal parts of a blob, of which the last may be shorter."""
+
+files = Table(
+    "files",
+    METADATA,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("id", ID, nullable=False, unique=True),
+    Column("owner", OWNER, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("filename", LargeBinary, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("blob", ID, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Index("files_owner", "owner", "seq"),
+    Index("files_expiry", "expires_at"),
+    Index("files_blob", "blob"),
+)
+
+uploads = Table(
+    "uploads",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("owner", OWNER, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("filename", LargeBinary, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("file_age", BigInteger),
+    Column("file", ID),
+    Index("uploads_owner", "owner"),
+    Index("uploads_expiry", "expires_at"),
+)
+"""``file_age``: seconds that the file is to live; ``file``: its id, once the upload is complete."""
+
+upload_parts = Table(
+    "upload_parts",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("upload", ID, ForeignKey("uploads.id", ondelete="CASCADE"), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("blob", ID, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("upload_parts_upload", "upload"),
+    Index("upload_parts_blob", "blob"),
+)
+
+gateways = Table(
+    "gateways",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("started_at", BigInteger, nullable=False),
+    Column("beat_at", BigInteger, nullable=False),
+)
+"""The servers that share this database; one whose heartbeat is old is taken for dead."""
+
+batches = Table(
+    "batches",
+    METADATA,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("id", ID, nullable=False, unique=True),
+    Column("owner", OWNER, nullable=False),
+    Column("endpoint", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("gateway", ID),
+    Column("priority", Float, nullable=False),
+    Column("model", LargeBinary),
+    Column("input_file", ID, nullable=False),
+    Column("output_file", ID),
+    Column("error_file", ID),
+    Column("output_age", BigInteger),
+    Column("metadata", LargeBinary),
+    Column("errors", LargeBinary),
+    Column("total", Integer, nullable=False),
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("in_progress_at", BigInteger),
+    Column("finalizing_at", BigInteger),
+    Column("completed_at", BigInteger),
+    Column("failed_at", BigInteger),
+    Column("expired_at", BigInteger),
+    Column("cancelling_at", BigInteger),
+    Column("cancelled_at", BigInteger),
+    Index("batches_owner", "owner", "seq"),
+    Index("batches_status", "status"),
+)
+"""``metadata`` and ``errors`` are JSON; ``gateway`` is the server that validates or finalizes."""
+
+lines = Table(
+    "lines",
+    METADATA,
+    Column("batch", ID, ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("custom_id", LargeBinary, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("gateway", ID),
+    Column("cluster", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("result", LargeBinary),
+    Index("lines_state", "batch", "state", "cluster", "number"),
+    Index("lines_gateway", "gateway"),
+)
+"""``state``: waiting, taken (by a ``gateway``), done or failed. ``cluster`` stands for the
+beginning that a line's prompt shares with others."""
+
+objects = Table(
+    "objects",
+    METADATA,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("id", ID, nullable=False, unique=True),
+    Column("owner", OWNER, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("parent", ID),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("body", LargeBinary, nullable=False),
+    Index("objects_owner", "owner", "kind", "seq"),
+    Index("objects_expiry", "expires_at"),
+    Index("objects_parent", "parent"),
+)
+"""Stored responses and conversations; ``body`` is JSON."""
