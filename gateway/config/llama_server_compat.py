@@ -206,7 +206,7 @@ ELSEWHERE = (
     Elsewhere(("-fitt", "--fit-target", "-fitc", "--fit-ctx"),
               "--n-gpu-layers says it, and too little memory is told", _left_out(1)),
     Elsewhere(("-C", "--cpu-mask", "-Cr", "--cpu-range", "--prio", "--poll"),
-              "taskset and nice count, and workers are nicer than the gateway", _left_out(1)),
+              "taskset and nice count", _left_out(1)),
     Elsewhere(("--context-shift",), "an answer ends where the context does", _left_out()),
     Elsewhere(("--cache-reuse",), "the beginnings of prompts are reused", _left_out(1)),
     Elsewhere(("--slot-save-path",), "--cache-disk keeps the beginnings of prompts",
