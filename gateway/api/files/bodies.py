@@ -33,12 +33,12 @@ Content = Annotated[str, WithJsonSchema({"type": "string", "format": "binary"})]
 
 
 class ExpiresAfter(Nested):
-    """When a file is deleted."""
+    """The time after which a file is deleted."""
 
     anchor: Literal["created_at"]
-    """From when on."""
+    """The moment from which on it counts."""
     seconds: Age
-    """How long after: an hour to thirty days."""
+    """The time after it: an hour to thirty days."""
 
 
 class FileForm(Nested):
