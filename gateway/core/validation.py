@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 SHOULD_BE = "Input should be "
-"""How pydantic's messages about types begin."""
+"""Beginning of pydantic's messages about types."""
 
 
 @dataclass(frozen=True, slots=True)
