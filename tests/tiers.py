@@ -27,6 +27,7 @@ SLOW: Final = (
     "e2e/test_ranking.py",
     "e2e/test_stuck.py",
     "packaging/test_installed.py",
+    "postgres",
     "workers/forge_tiny",
     "workers/protocol/test_protocol_fuzz.py",
 )
