@@ -82,20 +82,19 @@ def test_batches_of_the_pages_key_are_listed_and_cancelled(
     wrong = batch(keyed, "sk-one", 1, stream=True)
     long = batch(keyed, "sk-one", 300, max_tokens=200, ignore_eos=True)
     page.driver.refresh()
-    eventually(lambda: rows(page).get(done, {}).get("bar") == 3, "its lines are done")
+    ended = ["completed", CHAT, "3 of 3", "0"]
+    eventually(lambda: rows(page).get(done, {"cells": []})["cells"][1:5] == ended, "it is done")
     eventually(lambda: "failed" in rows(page)[wrong]["cells"][1], "the file is wrong")
     assert "line 1: " in rows(page)[wrong]["cells"][1]
     found = rows(page)
     assert list(found) == [long, wrong, done]  # the newest first
     assert other not in found
-    assert found[done]["cells"][1:5] == ["completed", CHAT, "3 of 3", "0"]
+    assert found[done]["bar"] == 3
     assert [found[id_]["cancel"] for id_ in (done, wrong)] == [False, False]
     eventually(lambda: "of 300" in rows(page)[long]["cells"][3], "it is under way")
     assert rows(page)[long]["cancel"]
     for size, dark in ((DESKTOP, False), (DESKTOP, True), (PHONE, False)):
         page.look(size, dark=dark)
-        page.run("document.getElementById('batches-card').scrollIntoView({block: 'center'})")
-        page.driver.save_screenshot(f"/tmp/shot-{size[0]}-{dark}.png")
         assert findings(page) == []
         width = page.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert width[0] == width[1], "no sideways"
