@@ -247,7 +247,7 @@ class Dispatcher:
             ticket.dispatched_ns = now
         self._unpark(sequence, now)
         self._running[sequence.id] = sequence
-        request = sequence.generate(self._queue.rank(sequence))
+        request = sequence.generate(self._queue.rank(sequence), now)
         if alone:
             self._pool.submit_alone(request)
         else:
