@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -254,11 +255,15 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
         parser.add_argument(*HUB, **hidden)
 
 
+LONG = re.compile(r"(\S{60})\S{140,}")
+"""A word of which the beginning will do."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Repeats what was typed only in a form that is harmless for a terminal."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(escaped(message))
+        super().error(LONG.sub(r"\1...", escaped(message)))
 
 
 class _Joined(argparse.Action):

@@ -18,6 +18,7 @@ from gateway.config.llama_server_sampling import (
     whole,
     with_option,
 )
+from gateway.core.validation import shown
 
 ALIASES = {
     "model": ("-m", "-mu", "--model-url"),
@@ -263,10 +264,6 @@ SLOTS = "--slots"
 """Of llama-server a switch, which tells what goes on; here a number."""
 
 
-MOST_SHOWN = 60
-"""Characters of a wrong value that its error repeats."""
-
-
 class NotTaken(Exception):
     """An option of llama-server's that can't be taken; the text says what there is here."""
 
@@ -296,7 +293,7 @@ def translated(arguments: Sequence[str]) -> Translated:
                 defaults = with_option(defaults, default, value or "")
                 words, why = _sampling({default.field: defaults[default.field]}), DEFAULT
         except ValueError as error:
-            raise NotTaken(f"{flag}: {error}, not {_shown(value)}") from None
+            raise NotTaken(f"{flag}: {error}, not {shown(value or '')}") from None
         if words is None:
             kept += whole_option
         else:
@@ -318,12 +315,6 @@ def _note(flag: str, value: str | None, words: Sequence[str], why: str) -> str:
     said = flag if value is None else f"{flag} {value}"
     done = f"taken as {' '.join(words)}" if words else "left out"
     return f"{said}, llama-server's, is {done}: {why}"
-
-
-def _shown(value: str | None) -> str:
-    """A value fit for one line."""
-    text = repr(value or "")
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None, list[str]]]:

@@ -101,6 +101,19 @@ def test_help_is_printed() -> None:
         assert help_text(*place) == f"forge {__version__}\n"
 
 
+@pytest.mark.parametrize("arguments", [("tune", "--seconds"), ("quantize", "--threads"),
+                                       ("chat", "--max-tokens"), ("serve", "-ub"),
+                                       ("serve", "-np"), ("serve", "-c")])  # fmt: skip
+def test_thousands_of_digits_are_one_short_line(
+    arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):
+        assert main([*arguments, "9" * 5000]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"forge {arguments[0]}: error: ")
+    assert len(line) < 250
+
+
 def test_only_what_was_given_is_in_the_namespace() -> None:
     """Else a default would win over the environment."""
     assert vars(build_parser().parse_args(["serve"])) == {"command": "serve"}
