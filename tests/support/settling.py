@@ -102,7 +102,11 @@ def _settle(body: dict[str, Any]) -> None:
             body[name] = _known(body[name])
     for name in ("input", "content"):  # a list of texts has none that is empty
         if isinstance(body.get(name), list):
-            body[name] = ["a" if each == "" else each for each in body[name]]
+            body[name] = [
+                "a" if each in ("", {"prompt_string": ""}) else each for each in body[name]
+            ]
+        elif body.get(name) == {"prompt_string": ""}:
+            body[name] = "a"
     if body.get("dimensions") is not None:
         body["dimensions"] = 3
     _settle_messages(body.get("messages") or [])
