@@ -27,7 +27,8 @@ from gateway.cli.tune import options
 from gateway.config import llama_server_compat, model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError, NotNow
-from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES, NotTaken
+from gateway.config.llama_server_compat import NotTaken
+from gateway.config.llama_server_options import ALIASES, HUB, SWITCHES
 from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check

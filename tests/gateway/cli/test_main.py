@@ -14,7 +14,8 @@ import pytest
 from gateway import __version__
 from gateway.cli.main import build_parser, default_text, main
 from gateway.config.config import Config
-from gateway.config.llama_server_compat import (
+from gateway.config.llama_server_compat import translated
+from gateway.config.llama_server_options import (
     ALIASES,
     ELSEWHERE,
     HUB,
@@ -24,7 +25,6 @@ from gateway.config.llama_server_compat import (
     SWITCHES,
     VALUES,
     Elsewhere,
-    translated,
 )
 from gateway.config.sources import load
 from gateway.system import log_setup
@@ -228,7 +228,7 @@ def test_what_is_llama_servers_alone_is_told_of(flag: str, instead: str) -> None
 SAMPLES = {"--load-mode": "mmap+mlock", "-lm": "none", "--reasoning-format": "deepseek",
            "-rea": "auto", "--reasoning": "auto", "--samplers": "top_k", "--sampler-seq": "k",
            "--sampling-seq": "k", "-l": "7+1", "--logit-bias": "7+1", "--mirostat": "0",
-           "--adaptive-target": "-1"}  # fmt: skip
+           "--adaptive-target": "-1", "--embd-normalize": "2"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("flag", "row"), [each for each in ELSEWHERE_FLAGS if each[1].taken])
