@@ -31,7 +31,13 @@ from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
 from gateway.api.ranking import RankingEndpoints
-from gateway.api.responses import Archive, Conversations, Responses, StoredResponses
+from gateway.api.responses import (
+    Archive,
+    Conversations,
+    MemoryArchive,
+    Responses,
+    StoredResponses,
+)
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
@@ -141,7 +147,7 @@ class Gateway:
         return self.registry.first.pool
 
     async def open(self) -> None:
-        """Open the store, if there is one; to be called before clients come.
+        """Open the store, if there is one; to be called before :meth:`app`.
 
         Raises ConfigError. A second call does nothing.
         """
@@ -153,6 +159,7 @@ class Gateway:
         except StoreUnusable as error:
             kind = NotNow if isinstance(error, StoreUnreachable) else ConfigError
             raise kind(f"{option}: {error}") from error
+        await self._archive.start()
 
     async def start(self) -> None:
         """Return when the first models are loaded; requests may queue before.
@@ -188,6 +195,7 @@ class Gateway:
         if self._lag is not None:
             self._lag.cancel()
         await self._models.stop()
+        await self._archive.stop()
         if self.store is not None:
             await self.store.close()
 
@@ -220,7 +228,7 @@ class Gateway:
             exception_handlers=self._failures.handlers(),
         )
         headed = TicketHeaders(app, time.monotonic_ns)
-        return LineCaller(headed, self._failures.answer)
+        return LineCaller(headed, self._failures.answer, self._service.promote)
 
     def respond(self, path: str, error: ForgeError) -> Response:
         """An error for what is not even a request, in the shape of the dialect at ``path``."""
@@ -243,10 +251,21 @@ class Gateway:
         )
 
     @cached_property
+    def _archive(self) -> Archive:
+        """Stored responses: in the store, if that is open by now, or in memory."""
+        room, age = self.config.store_bytes, self.config.store_age
+        if self.store is None or not self.store.is_open or room == 0:
+            return MemoryArchive(room, age, time.monotonic_ns)
+        from gateway.api.responses.database_archive import DatabaseArchive  # late, as the store
+        from gateway.stored.objects import Objects
+
+        database = self.store.database
+        return DatabaseArchive(Objects(database, room, age), alone=not database.postgres)
+
+    @cached_property
     def _api(self) -> list[Endpoint]:
         """All that clients ask of models; lines of batches are answered by some of them."""
-        service = self._service
-        archive = Archive(self.config.store_bytes, self.config.store_age, time.monotonic_ns)
+        service, archive = self._service, self._archive
         return [
             *OpenAI(service).endpoints(),
             *Messages(service).endpoints(),

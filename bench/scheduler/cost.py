@@ -21,10 +21,10 @@ from bench.scheduler.study import PERIOD_S, RATE, StudyQueue
 from bench.scheduler.study_cpp import StudyCpp
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
-from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
+from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.job import Job
 from gateway.dispatch.queue import Queue
-from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.shared_admission import UNBOUNDED, SharedAdmission
 from gateway.dispatch.ticket import Ticket
 from gateway.ordering.aging import AgingHeap
 

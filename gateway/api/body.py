@@ -21,6 +21,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
 from gateway.api import json_text
+from gateway.api.client import client_of
 from gateway.api.content_encoding import decoded, encodings
 from gateway.api.field_policy import IgnoredFields, fields, sort
 from gateway.api.field_table import DEFAULTS
@@ -229,6 +230,7 @@ def job(
         timeout=timeout(given.timeout, request.headers),
         size=size,
         owner=key.name,
+        client=client_of(request),
         weight=key.weight,
         cache_scope=scope,
         session=session_of(request.headers, given.prompt_cache_key, scope),

@@ -5,6 +5,7 @@ import time
 from starlette.requests import Request
 
 from gateway.api import body
+from gateway.api.client import client_of
 from gateway.core.api_key import ApiKey
 from gateway.dispatch.job import Job
 from workers.protocol import Embedding, GenerationParams, Prompt, Ranking, Sampling
@@ -35,6 +36,7 @@ def input_job(
         timeout=body.timeout(timeout, request.headers),
         size=size,
         owner=key.name,
+        client=client_of(request),
         weight=key.weight,
         model=model,
         keep_alive=keep_alive,

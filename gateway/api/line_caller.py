@@ -4,7 +4,7 @@ A line is a request in all but its connection: it has the same validation, alias
 dialects, usage, metrics and line of log. It comes in behind the check of keys, in the name of the
 key that made the batch, and only to the endpoints named in :data:`PATHS`: a line can't make files
 or batches. Three things differ from a client's request. A body that asks for no priority gets the
-batch's; the job may be *spare*, and takes only slots that nothing else wants; and a response is
+batch's; the job may be *spare* (see :mod:`gateway.dispatch.queues`); and a response is
 stored only if its line says so, for the answers of one batch would push out all that their owner
 has stored.
 """
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ForgeError, InternalError
-from gateway.dispatch.ticket import new_name, request_name
+from gateway.dispatch.ticket import Ticket, new_name, request_name
 
 log = logging.getLogger("forge.lines")
 
@@ -95,15 +95,20 @@ class LineCaller:
         self,
         app: ASGIApp,
         respond: Callable[[Request, ForgeError], Response],
+        promote: Callable[[Ticket, float], None],
         most_answer: int = MOST_ANSWER,
     ) -> None:
         """``app``: the endpoints of :data:`PATHS` without the check of keys.
 
-        ``respond`` counts an error and makes its response in the shape of the dialect.
+        ``respond`` counts an error and makes its response in the shape of the dialect. ``promote``
+        makes a spare ticket an ordinary one of a priority at least.
         """
         self._app = app
         self._respond = respond
+        self._promote = promote
         self._most_answer = most_answer
+        self._open: dict[str, dict[str, Any]] = {}
+        """The states of the lines in flight, by the names of their requests."""
 
     async def call(
         self,
@@ -117,21 +122,37 @@ class LineCaller:
         """Return the answer of the endpoint at ``url``; an error is an answer, too.
 
         ``priority`` is that of a body that asks for none, as far as the key allows it.
-        ``request_id`` becomes the request's name; "": a new one. Cancelling is a client's hanging
-        up: nothing more is computed.
+        ``request_id`` becomes the request's name, which no other line in flight may have; "": a
+        new one. Cancelling is a client's hanging up: nothing more is computed.
         """
-        state = {
-            "key": key,
-            "usual_priority": priority,
-            "spare": spare,
-            "name": request_id or new_name(),
-        }
+        name = request_id or new_name()
+        assert name not in self._open, "two lines of one name"
+        state = {"key": key, "usual_priority": priority, "spare": spare, "name": name}
         scope = _scope(url, state)
         try:
             scope["headers"], content = _request(url, body)
         except ForgeError as error:
             return await self._failed(scope, error)
-        return await self._answered(scope, content)
+        self._open[name] = state
+        try:
+            return await self._answered(scope, content)
+        finally:
+            del self._open[name]
+
+    def raise_priority(self, request_id: str, priority: float) -> None:
+        """Make a line in flight an ordinary request of this priority, as far as its key allows it.
+
+        One that asked for more itself keeps it. Does nothing to a line that is not in flight.
+        """
+        state = self._open.get(request_id)
+        if state is None:
+            return
+        state["spare"] = False
+        state["usual_priority"] = max(priority, state["usual_priority"])
+        ticket: Ticket | None = state.get("ticket")
+        if ticket is not None:
+            key: ApiKey = state["key"]
+            self._promote(ticket, min(priority, key.max_priority))
 
     async def _answered(self, scope: Scope, content: bytes) -> LineAnswer:
         found = _Collected(self._most_answer)

@@ -4,7 +4,7 @@ Any key may still load and unload models; the next version leaves that to keys o
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from gateway.api import body
 from gateway.api.admin import is_admin
+from gateway.api.client import client_of
 from gateway.api.endpoint import JSON, Body, Endpoint, Handler
 from gateway.api.local import from_here
 from gateway.api.openai.cards import model_card
@@ -23,6 +24,7 @@ from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.errors import (
     DeadlineExceeded,
     LoopbackOnly,
+    ModelInUse,
     ModelStays,
     QueueFull,
     Unavailable,
@@ -57,7 +59,7 @@ class Models:
     def endpoints(self) -> list[Endpoint]:
         return [
             self._post("/models/load", self.load, (QueueFull, DeadlineExceeded)),
-            self._post("/models/unload", self.unload, (ModelStays,)),
+            self._post("/models/unload", self.unload, (ModelStays, ModelInUse)),
         ]
 
     def _post(self, path: str, handler: Handler, fails: tuple[type, ...]) -> Endpoint:
@@ -76,20 +78,24 @@ class Models:
         """Load a model.
 
         The answer comes when it is loaded; at once if it was. Models without work make room for it,
-        and those with work as they would for a request of normal priority.
+        and those with work as they would for a request of normal priority. After a load that failed
+        an admin's request tries again at once; others wait out the pause.
         """
         served = await self._served(request)
-        self._service.check_serving()
-        return await self._done(request, served, served.load)
+        self._service.check_open()
+        load = served.load(client_of(request), again=is_admin(request))
+        return await self._done(request, served, load)
 
     async def unload(self, request: Request) -> Response:
         """Unload a model.
 
         The answer comes when it is unloaded. What it computes is finished first; a request that
-        waits for it goes on waiting, and it is loaded again when it is their turn.
+        waits for it goes on waiting, and it is loaded again when it is their turn. Keys that are no
+        admin's unload only what no other client uses.
         """
         served = await self._served(request)
-        return await self._done(request, served, served.unload)
+        unload = served.unload(None if is_admin(request) else client_of(request))
+        return await self._done(request, served, unload)
 
     async def _served(self, request: Request) -> ServedModel:
         """The model that is meant, if the client may."""
@@ -101,10 +107,8 @@ class Models:
         served, _ = self._service.parse(request, ModelBody, raw)
         return served
 
-    async def _done(
-        self, request: Request, served: ServedModel, work: Callable[[], Awaitable[None]]
-    ) -> Response:
-        await unless_hung_up(request.receive, work())
+    async def _done(self, request: Request, served: ServedModel, work: Awaitable[None]) -> Response:
+        await unless_hung_up(request.receive, work)
         response = json_response(model_card(of_served(served), self._service.started))
         if not is_admin(request):
             key: ApiKey = request.state.key

@@ -13,6 +13,7 @@ from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service
+from gateway.core.api_key import ApiKey
 from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, NotOffered, Unavailable
 from gateway.core.priority import priority_text
@@ -68,6 +69,8 @@ class WorkerItem(TypedDict):
     """Duration of the last step."""
     host_bytes: int
     """Host memory of prefixes for prompts to come, and of what parked sequences computed."""
+    host_room: int
+    """Tokens that it holds when it is full, by the size of those it has; 0 before the first."""
     restored_tokens: int
     """Tokens that came back from there since its start, instead of being computed."""
     step_sequences: int
@@ -96,10 +99,12 @@ class QueueItem(TypedDict):
     waited_s: float
     parked: bool
     """True: it has run before and was made to wait."""
+    spare: bool
+    """True: it is a batch's, and takes only slots that nothing else wants."""
     deaths: int
     """Workers that died with it since its last token."""
     estimated_wait_s: float | None
-    """Null before anything was served."""
+    """Null before anything was served, and for a spare one."""
 
 
 class QueueStatus(TypedDict):
@@ -153,19 +158,22 @@ class Ops:
 
         Needs no API key.
         """
-        self._service.check_serving()
+        self._service.check_healthy()
         answer: Health = {"status": "ok"}
         return json_response(answer)
 
     async def metrics(self, request: Request) -> Response:
         """Return the metrics so far.
 
-        JSON, or Prometheus' and OpenMetrics' text for an `Accept` that asks for it.
+        JSON, or Prometheus' and OpenMetrics' text for an `Accept` that asks for it. A key that is
+        limited to some models gets the series of those, and sums over all.
         """
         accept = request.headers.get("accept", "*/*")
         as_llama_server = self._service.config.llamacpp_metrics
         if wants_exposition(accept, usual=as_llama_server):
-            content, content_type = self._metrics.registry.exposition(accept)
+            key: ApiKey = request.state.key
+            hidden = [each for each in self._metrics.labels.names if not key.may_use(each)]
+            content, content_type = self._metrics.registry.exposition(accept, hidden)
             started = {"Process-Start-Time-Unix": str(self._service.started)}
             headers = started if as_llama_server else None
             return Response(content, media_type=content_type, headers=headers)
@@ -245,8 +253,11 @@ def _standing(
         "effective_priority": round(dispatcher.stats.effective(place, now_ns), 6),
         "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
         "parked": sequence.parked_since_ns is not None,
+        "spare": sequence.job.spare,
         "deaths": dispatcher.stats.deaths(sequence),
-        "estimated_wait_s": _seconds(dispatcher.stats.wait_estimate_s(ahead_there)),
+        "estimated_wait_s": None
+        if sequence.job.spare
+        else _seconds(dispatcher.stats.wait_estimate_s(ahead_there)),
     }
 
 
@@ -280,6 +291,7 @@ def _worker(model: str, status: WorkerStatus) -> WorkerItem:
         "cells_used": load.cells_used,
         "step_ms": load.step_ms,
         "host_bytes": load.host_bytes,
+        "host_room": load.host_room,
         "restored_tokens": load.restored_tokens,
         "step_sequences": load.step_sequences,
         "model_file": status.model_file,

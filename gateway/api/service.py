@@ -67,18 +67,31 @@ class Service:
         self.store.check()
         return self.store
 
-    def check_serving(self, served: ServedModel | None = None) -> None:
-        """Raises :class:`Unavailable` if a request that comes now could not be served.
+    def check_serving(self, served: ServedModel) -> None:
+        """Raises :class:`Unavailable` if a model's request that comes now could not be served."""
+        self.check_open()
+        if served.pool.trouble is not None:
+            raise Unavailable(served.pool.trouble, retry_after=TROUBLE_RETRY_S)
+        if not served.on_demand and not served.pool.ready():
+            raise Unavailable("no worker is ready yet", retry_after=1)
 
-        None: whichever model it is for.
+    def check_healthy(self) -> None:
+        """Raises :class:`Unavailable` if no model's request that comes now could be served.
+
+        Nothing is told of any model: this is for clients without a key.
         """
+        self.check_open()
+        pools = [each.pool for each in self.registry.models]
+        if all(pool.trouble is not None for pool in pools):
+            message = "no worker can be started; requests and the log tell why"
+            raise Unavailable(message, retry_after=TROUBLE_RETRY_S)
+        if all(not each.on_demand and not each.pool.ready() for each in self.registry.models):
+            raise Unavailable("no worker is ready yet", retry_after=1)
+
+    def check_open(self) -> None:
+        """Raises :class:`Unavailable` if the server is about to end."""
         if self.registry.draining:
             raise Unavailable("the server is shutting down", retry_after=5)
-        models = self.registry.models if served is None else [served]
-        if all(each.pool.trouble is not None for each in models):
-            raise Unavailable(str(models[0].pool.trouble), retry_after=TROUBLE_RETRY_S)
-        if all(not each.on_demand and not each.pool.ready() for each in models):
-            raise Unavailable("no worker is ready yet", retry_after=1)
 
     def models(self, request: Request) -> list[ServedModel]:
         """Return the models that a request's key may use."""
@@ -170,6 +183,12 @@ class Service:
         request.state.ignored = ignored.header(raw)
         if request.state.ignored != told:  # a dialect may find more of them later
             log.debug("%s ignores %s", request.scope["path"], request.state.ignored)
+
+    def promote(self, ticket: Ticket, priority: float) -> None:
+        """Make a spare request an ordinary one; see :meth:`Dispatcher.promote`."""
+        served = self.registry.get(ticket.job.model or None)
+        if served is not None:
+            served.dispatcher.promote(ticket, priority)
 
     def submit(self, request: Request, job: Job, served: ServedModel) -> Ticket:
         """Queue the job of a request for a model. Raises a ForgeError if it can't be accepted.

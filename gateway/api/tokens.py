@@ -13,6 +13,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api import body
+from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, JSON, Body, Endpoint, Handler
 from gateway.api.field_table import TEMPLATE
 from gateway.api.openai.conversation import Conversation
@@ -147,7 +148,8 @@ class TokenEndpoints:
         raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
         served, given = self._service.parse(request, type_, raw)
         self._service.check_serving(served)
-        answer = await unless_hung_up(request.receive, served.ask(given.question(served)))
+        question = given.question(served)
+        answer = await unless_hung_up(request.receive, served.ask(question, client_of(request)))
         return Response(answer, media_type="application/json")
 
 

@@ -22,10 +22,10 @@ MAX_QUESTIONS = 6
 """A conversation is counted so often at most: each time costs what a prompt does."""
 
 
-async def count_tokens(served: ServedModel, chat: Chat, owner: str = "") -> int:
+async def count_tokens(served: ServedModel, chat: Chat, client: str) -> int:
     """Return the tokens of a conversation's prompt. Raises a ForgeError."""
     question = CountTokens(served.with_system(chat), time.time())
-    counted = orjson.loads(await served.ask(question, owner))
+    counted = orjson.loads(await served.ask(question, client))
     return int(counted["input_tokens"])
 
 

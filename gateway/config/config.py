@@ -180,8 +180,9 @@ class Config(EngineOptions):
     store_bytes: int = Field(
         64 * 1024 * 1024,
         ge=0,
-        description="most bytes of stored responses and conversations, in memory alone; the oldest "
-        "of the key with the most go first; 0: nothing is stored",
+        description="most bytes of stored responses and conversations, which are kept in memory "
+        "unless --data-dir or --database is given; the oldest of the key with the most go first; "
+        "0: nothing is stored",
     )
     store_age: float = Field(
         86400.0,

@@ -189,7 +189,7 @@ class ModelStays(ForgeError):
 
 
 class ModelInUse(ForgeError):
-    """The model is configured or loaded, and its files stay as long as it is."""
+    """The model is configured or loaded, so that its files stay, or used by other clients."""
 
     status, code, type = 409, "model_in_use", "invalid_request_error"
 
@@ -284,7 +284,7 @@ class NotOffered(ForgeError):
 
 
 class PullFailed(ForgeError):
-    """A model could not be downloaded; what came of it is kept for the next attempt."""
+    """A model could not be downloaded; what the next attempt can go on from is kept."""
 
     status, code = 502, "pull_failed"
 

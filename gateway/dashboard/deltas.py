@@ -6,7 +6,7 @@ matters, each with an ``id`` of its own. Told is, for each table that changed: i
 their ``order`` where that is not what dropping the gone and appending the new leads to.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,19 @@ class Snapshot:
 
     facts: Row = field(default_factory=dict)
     tables: Mapping[str, list[Row]] = field(default_factory=dict)
+
+    def of_models(self, may_use: Callable[[str], bool]) -> "Snapshot":
+        """Return it without the rows about models that a viewer may not use.
+
+        A row about a model has its name in ``model``. Facts are sums over all of them.
+        """
+        return Snapshot(
+            self.facts,
+            {
+                name: [row for row in rows if "model" not in row or may_use(row["model"])]
+                for name, rows in self.tables.items()
+            },
+        )
 
 
 def difference(before: Snapshot, after: Snapshot) -> Delta:

@@ -79,11 +79,14 @@ class Dashboard:
         ]
 
     async def events(self, request: Request) -> Response:
-        """The page's stream: everything, then the changes."""
+        """The page's stream: everything, then the changes.
+
+        A key that is limited to some models sees what is about those, and sums over all.
+        """
         if request.method == "HEAD":
             return Response(media_type=EVENTS)
-        config = self._service.config
-        self._live.join()
+        config, key = self._service.config, request.state.key
+        self._live.join(key)
         models = self._service.models(request)
         hello = {
             "model": models[0].name if models else "",
@@ -94,7 +97,7 @@ class Dashboard:
             "flood": from_here(request),
             "counted": config.metrics,
         }
-        return Stream(self._live, event("hello", hello))
+        return Stream(self._live, key, event("hello", hello))
 
     async def flood(self, request: Request) -> Response:
         """A burst of requests, asked for from this machine."""
@@ -122,11 +125,12 @@ class Stream(Response):
 
     media_type = EVENTS
 
-    def __init__(self, live: Live, hello: bytes) -> None:
+    def __init__(self, live: Live, key: ApiKey, hello: bytes) -> None:
         """``hello`` comes first, for this viewer alone."""
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._live = live
+        self._key = key
         self._hello = hello
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,12 +140,12 @@ class Stream(Response):
         except ClientDisconnect:
             return
         finally:
-            self._live.leave()
+            self._live.leave(self._key)
 
     async def _follow(self, send: Send) -> None:
         start: Literal["http.response.start"] = "http.response.start"
         await send({"type": start, "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._hello, "more_body": True})
-        async for chunk in self._live.follow():
+        async for chunk in self._live.follow(self._key):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from starlette.requests import Request
 
+from gateway.api.client import client_of
 from gateway.api.service import Service
 from gateway.core.api_key import ApiKey
 from gateway.core.cache_scope import cache_scope
@@ -49,6 +50,7 @@ class Flood:
                 timeout=TIMEOUT_S,
                 size=len(TEXT),
                 owner=key.name,
+                client=client_of(request),
                 weight=key.weight,
                 cache_scope=cache_scope(key),
                 model=served.name,

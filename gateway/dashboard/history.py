@@ -44,6 +44,7 @@ class Ended(NamedTuple):
     tokens: int
     rate: float | None
     """Tokens per second."""
+    model: str = ""
 
 
 def ended(ticket: Ticket) -> Ended:
@@ -64,6 +65,7 @@ def ended(ticket: Ticket) -> Ended:
         usage.cached,
         usage.completion,
         ticket.tokens_per_second,
+        job.model,
     )
 
 
@@ -77,6 +79,7 @@ def row(request: Ended, origin_ns: int) -> dict[str, Any]:
     return {
         "id": request.id,
         "name": request.name,
+        "model": request.model,
         "class": class_of(request.priority),
         "priority": request.priority,
         "owner": request.owner,

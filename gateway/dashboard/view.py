@@ -75,7 +75,8 @@ class View:
         }
 
     def _job(self, served: ServedModel, place: Entry, sequence: Sequence) -> Row:
-        """A sequence that waits. Between two looks it ages by the rate; the page does that."""
+        """A sequence that waits. Between two looks it ages by the rate, unless it is spare; the
+        page does that."""
         return {
             "id": sequence.id,
             "name": served.dispatcher.stats.request_id(sequence),
@@ -86,6 +87,7 @@ class View:
             "arrived": self._s(sequence.arrived_ns),
             "owner": sequence.job.owner,
             "parked": sequence.parked_since_ns is not None,
+            "spare": sequence.job.spare,
             "tokens": len(sequence.ids),
         }
 

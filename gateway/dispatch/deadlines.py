@@ -20,10 +20,13 @@ class Deadlines:
         """By the ids of the tickets."""
 
     def set(self, ticket: Ticket) -> None:
-        """The request's own limit covers everything, the operator's only the wait for a start."""
+        """The request's own limit covers everything, the operator's only the wait for a start.
+
+        A spare request may wait for ever, unless it says otherwise itself.
+        """
         if ticket.job.timeout is not None:
             limit, then = ticket.job.timeout, self.expire
-        elif self._queue_timeout is not None:
+        elif self._queue_timeout is not None and not ticket.job.spare:
             limit, then = self._queue_timeout, self.expire_waiting
         else:
             return

@@ -16,9 +16,9 @@ of attempts 1 and 2 that still arrive are dropped: (id, attempt) names each piec
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from collections.abc import Sequence as Row
+from dataclasses import replace
 
 from gateway.core.clock import NANO
 from gateway.core.errors import (
@@ -36,19 +36,17 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.preemptor import Preemptor
 from gateway.dispatch.quarantine import Quarantine
-from gateway.dispatch.queue import Queue
+from gateway.dispatch.queues import Queues
 from gateway.dispatch.sequence import Move, Sequence, State
-from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.shared_admission import UNBOUNDED, SharedAdmission
 from gateway.dispatch.stats import DispatcherStats, Parts, Totals
 from gateway.dispatch.ticket import Meter, Ticket
-from gateway.ordering.admission import Bounds, ServiceRate
+from gateway.ordering.admission import ServiceRate
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
 from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 
 log = logging.getLogger("forge.dispatcher")
-
-UNBOUNDED = Bounds(sys.maxsize, sys.maxsize)
 
 TROUBLE_RETRY_S = 10
 """When to come back after the pool told of trouble: by then it has tried again."""
@@ -88,14 +86,16 @@ class Dispatcher:
         self.deadlines = Deadlines(queue_timeout, self._abort)
         # Changes with every request.
         self._wake = asyncio.Event()
-        self._queue = Queue(aging_rate, self._shared_admission)
-        self._shared_admission.join(self._queue, self._displace)
+        self._queue = Queues(aging_rate, self._shared_admission)
+        self._shared_admission.join(self._queue.ordinary, self._displace)
         self._preemptor = Preemptor(pool, preemption, self._wake.set)
         self._quarantine = Quarantine(pool, self._queue, self._wake.set)
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
         self._tickets: dict[int, Ticket] = {}
         """Those that have not ended, by id."""
+        self._ordinary = 0
+        """How many of them are not spare."""
         self._running: dict[int, Sequence] = {}
         self._held = False
         """True if nothing gets a slot for now."""
@@ -126,13 +126,14 @@ class Dispatcher:
             raise Unavailable(self._pool.trouble, retry_after=TROUBLE_RETRY_S)
         now = self._clock_ns()
         self._admit(job, now)
-        self._rate.resume(now)
+        if not job.spare:
+            self._count_ordinary(now)
         meter = None if self._meter is None else self._meter(job)
         ticket = Ticket(self._shared_admission.next_id, job, now, meter)
         self._shared_admission.number(len(ticket.sequences))
         self._totals.accepted += len(ticket.sequences)
         self._tickets[ticket.id] = ticket
-        self._queue.enter(ticket.sequences)
+        self._queue.of(ticket.sequences[0]).enter(ticket.sequences)
         self.deadlines.set(ticket)
         self._idle.clear()
         self._wake.set()
@@ -143,14 +144,36 @@ class Dispatcher:
         """Keep the bounds: displace less urgent requests, or refuse the job."""
         if job.size > self._shared_admission.bounds.size:
             raise BodyTooLarge("the request is larger than all that may wait together")
-        if not self._queue.full(job):
+        waiting = self._queue.ordinary
+        if job.spare or not waiting.full(job):
             return
         self._match()  # slots may be free, and only this turn of the loop not over
-        retry_after = self._rate.retry_after(len(self._queue), now_ns)
-        if not self._queue.can_displace(job, now_ns):
+        retry_after = self._rate.retry_after(len(waiting), now_ns)
+        if not waiting.can_displace(job, now_ns):
             raise QueueFull("the queue is full", retry_after=retry_after)
         message = "the queue is full, and a more urgent request came"
         self._shared_admission.displace(job.size, Displaced(message, retry_after=retry_after))
+
+    def _count_ordinary(self, now_ns: int) -> None:
+        """Count a ticket that is not spare: such work is what the service rate is about."""
+        self._ordinary += 1
+        self._rate.resume(now_ns)
+
+    def promote(self, ticket: Ticket, priority: float) -> None:
+        """Make a spare ticket an ordinary one that came now, of ``priority`` at least.
+
+        Does nothing to one that is not spare, or has ended.
+        """
+        if ticket.ended or not ticket.job.spare:
+            return
+        now = self._clock_ns()
+        self._count_ordinary(now)
+        ticket.job = replace(ticket.job, spare=False, priority=max(priority, ticket.job.priority))
+        for sequence in ticket.sequences:
+            if not sequence.ended:
+                self._queue.promote(sequence, ticket.job, now)
+        self._wake.set()
+        self._changed()
 
     def cancel(self, ticket: Ticket) -> None:
         """The client is gone. Does nothing to a ticket that has ended."""
@@ -174,7 +197,7 @@ class Dispatcher:
             if sequence.ended:
                 continue
             if sequence.state is State.WAITING:
-                self._queue.leave(sequence)
+                self._queue.of(sequence).leave(sequence)
             if not sequence.fresh:
                 self._pool.cancel(sequence.id)
             sequence.move(move)
@@ -203,8 +226,12 @@ class Dispatcher:
     # ------------------------------------------------------------------ a pool that comes and goes
 
     def hold(self) -> None:
-        """Give no more slots: waiting sequences keep their places, running ones go on."""
+        """Give no more slots: waiting sequences keep their places, running ones go on.
+
+        Spare ones leave their slots: what they are held for need not wait for their ends.
+        """
         self._held = True
+        self._preemptor.ask_spare(self._running.values(), len(self._running))
 
     def release(self) -> None:
         """Give slots again."""
@@ -220,25 +247,30 @@ class Dispatcher:
             await self._wake.wait()
             self._wake.clear()
             self._match()
-            if self._queue.ready and not self._held:
-                clear = (s for s in self._running.values() if not self._quarantine.holds(s))
-                self._preemptor.ask(clear, self._queue.highest(), self._clock_ns())
+            if not self._held:
+                self._preempt()
 
     def _match(self) -> None:
         if self._held:
             return
+        self._match_suspect()
+        while self._queue.ready and self._pool.free():
+            self._dispatch(self._queue.next(self._clock_ns()))
+        if len(self._queue.spare):
+            self._match_suspect()  # a spare one waits until nothing else does
+
+    def _match_suspect(self) -> None:
         suspect = self._quarantine.next()
         if suspect is not None:
             self._dispatch(suspect, alone=True)
-        while self._queue.ready and self._pool.free():
-            self._dispatch(self._queue.next(self._clock_ns()))
 
     def _dispatch(self, sequence: Sequence, *, alone: bool = False) -> None:
         """Give a slot to a sequence that was just taken from the queue."""
         now = self._clock_ns()
         if sequence.fresh:
-            self._rate.mark(now)
             sequence.began_ns = now
+            if not sequence.job.spare:
+                self._rate.mark(now)
         sequence.move(Move.DISPATCH)
         sequence.attempt += 1
         sequence.slot_since_ns = now
@@ -247,7 +279,7 @@ class Dispatcher:
             ticket.dispatched_ns = now
         self._unpark(sequence, now)
         self._running[sequence.id] = sequence
-        request = sequence.generate(self._queue.rank(sequence), now)
+        request = sequence.generate(self._queue.of(sequence).rank(sequence), now)
         if alone:
             self._pool.submit_alone(request)
         else:
@@ -255,8 +287,22 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ preemption
 
+    def _preempt(self) -> None:
+        """Take slots away for the ordinary sequences that wait; spare ones wait for free slots."""
+        waiting, running = self._queue.ordinary, self._running.values()
+        # A suspect needs the whole of a worker.
+        wanted = len(running) if waiting.suspects else waiting.ready
+        if wanted and self._preemptor.ask_spare(running, wanted):
+            return
+        if waiting.ready:
+            clear = (s for s in running if not self._quarantine.holds(s))
+            self._preemptor.ask(clear, waiting.highest(), self._clock_ns())
+
     def _on_parked(self, sequence: Sequence) -> None:
-        """Give the slot to the sequence that it was freed for, not to the oldest."""
+        """Give the slot to the sequence that it was freed for, not to the oldest.
+
+        A spare sequence's slot counts as free: it is given as any other.
+        """
         del self._running[sequence.id]
         self._quarantine.leave(sequence)
         ticket = self._tickets[sequence.ticket_id]
@@ -266,14 +312,14 @@ class Dispatcher:
             return
         now = self._clock_ns()
         sequence.parked_since_ns = now
-        urgent = self._queue.highest()
+        urgent = None if sequence.job.spare else self._queue.ordinary.highest()
         yields = urgent is not None and urgent > sequence.priority
         overdue_ns = None
         if urgent is not None and yields:
             overdue_ns = self._preemptor.overdue_ns(sequence, urgent, now)
         self._requeue(sequence, overdue_ns)
         if yields and not self._held and self._pool.free():
-            self._dispatch(self._queue.next_urgent())
+            self._dispatch(self._queue.ordinary.next_urgent())
 
     def _unpark(self, sequence: Sequence, now_ns: int) -> None:
         """A pause is over: the sequence has a slot again, or it ended."""
@@ -285,10 +331,11 @@ class Dispatcher:
     def _requeue(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
         """Back into the queue with the old key."""
         sequence.move(Move.REQUEUE)
+        queue = self._queue.of(sequence)
         if self._quarantine.suspected(sequence):
-            self._queue.suspect(sequence)
+            queue.suspect(sequence)
         else:
-            self._queue.back(sequence, overdue_ns)
+            queue.back(sequence, overdue_ns)
         self._wake.set()
         self._changed()
 
@@ -379,10 +426,11 @@ class Dispatcher:
         self._running.pop(sequence.id, None)
         self._quarantine.ended(sequence)
         self._backpressure.leave(sequence)
+        queue = self._queue.of(sequence)
         if not sequence.fresh:
-            self._queue.settle(sequence)
+            queue.settle(sequence)
         ticket.open -= 1
-        self._queue.forget(sequence)
+        queue.forget(sequence)
         self._unpark(sequence, self._clock_ns())
 
     def _end(self, ticket: Ticket) -> None:
@@ -392,7 +440,12 @@ class Dispatcher:
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
         ticket.when_read(None)
+        if not ticket.job.spare:
+            self._ordinary -= 1
+            if not self._ordinary:
+                self._rate.pause(ticket.ended_ns)
         if not self._tickets:
-            self._rate.pause(ticket.ended_ns)
             self._idle.set()
+        elif len(self._queue.spare):
+            self._wake.set()  # they may have waited for this one to leave the queue
         self._changed()

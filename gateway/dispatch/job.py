@@ -31,14 +31,16 @@ class Job:
     """The conversation that it belongs to, within its scope; "": its client names none."""
     model: str = ""
     """Which model it is for; "": the first."""
+    client: str = ""
+    """Whose use of the model it is, which is kept loaded for each client's own time."""
     keep_alive: float | None = None
-    """Seconds for which its owner wants the model kept after it; None: for the model's own time."""
+    """Seconds for which its client wants that after it; None: for the model's own time."""
     ignored: str = ""
     """The fields of the body that were ignored, as the client is told of them."""
     keeps: str = ""
     """The field that asks for probabilities which stay until the answer is whole, if one does."""
     spare: bool = False
-    """True: it takes only slots that nothing else wants."""
+    """True: it takes only slots that nothing else wants; see `gateway.dispatch.queues`."""
     request_id: str = ""
     """The name that clients see; "": a new one."""
 

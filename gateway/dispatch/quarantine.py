@@ -18,7 +18,7 @@ from collections.abc import Sequence as Row
 from dataclasses import dataclass
 
 from gateway.core.clock import NANO
-from gateway.dispatch.queue import Queue
+from gateway.dispatch.queues import Queues
 from gateway.dispatch.sequence import Sequence
 from gateway.pool import Pool
 
@@ -52,7 +52,7 @@ class _Seen:
 class Quarantine:
     """One suspect at a time has a worker to itself; the others wait in the queue, off the heap."""
 
-    def __init__(self, pool: Pool, queue: Queue, wake: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, queue: Queues, wake: Callable[[], None]) -> None:
         """``wake`` is called when more can be dispatched than before."""
         self._pool = pool
         self._queue = queue
@@ -98,10 +98,15 @@ class Quarantine:
 
     def next(self) -> Sequence | None:
         """The suspect to be given to the reserved worker now, if there is one and it is empty."""
-        if self._alone is None and self._queue.suspects and self._pool.reserve():
-            self._alone = self._queue.next_suspect()
-            return self._alone
-        return None
+        if self._alone is not None:
+            return None
+        if not self._queue.suspects:
+            self._pool.release()  # spare suspects want none while something else waits
+            return None
+        if not self._pool.reserve():
+            return None
+        self._alone = self._queue.next_suspect()
+        return self._alone
 
     def clear(self, sequence: Sequence) -> None:
         """Note that it gave a token. If others wait for its worker, it goes on elsewhere."""

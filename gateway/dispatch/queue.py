@@ -59,7 +59,8 @@ class Queue:
         self._entries: dict[int, Entry] = {}
         """The entry of each sequence that has not ended, by its id, also while it has a slot."""
         self._costs: dict[int, int] = {}
-        """The expected cost of each such sequence, in tags of `gateway.ordering.fairness`."""
+        """The expected cost of each that took its turn here, in tags of
+        `gateway.ordering.fairness`."""
         self._usual = USUAL_AT_FIRST
         """Tokens of a usual answer: a moving mean of those that were."""
 
@@ -111,15 +112,31 @@ class Queue:
 
     def enter(self, sequences: Row[Sequence]) -> None:
         """All sequences of a new ticket wait."""
-        job = sequences[0].job
-        self.admission.enter(sequences[0].ticket_id, job.size)
-        cost = charge(job.tokens(self._usual), job.weight)
+        self.admission.enter(sequences[0].ticket_id, sequences[0].job.size)
         for sequence in sequences:
-            entry = self._heap.push(sequence, job.priority, sequence.arrived_ns)
-            self._entries[sequence.id] = entry
-            self._costs[sequence.id] = cost
-            self._turns.enter(sequence, job.priority, job.owner, cost)
-            self._index(entry)
+            self._enter(sequence, sequence.arrived_ns)
+
+    def adopt(self, sequence: Sequence, now_ns: int) -> None:
+        """Take a sequence of another queue as if it came now; it is not counted by admission.
+
+        One that was started does not wait before :meth:`back` or :meth:`suspect`. It has had its
+        turn and paid for it in the other queue.
+        """
+        if sequence.fresh:
+            self._enter(sequence, now_ns)
+            return
+        entry = self._heap.push(sequence, sequence.priority, now_ns)
+        self._heap.take(entry)
+        self._entries[sequence.id] = entry
+
+    def _enter(self, sequence: Sequence, arrived_ns: int) -> None:
+        job = sequence.job
+        entry = self._heap.push(sequence, job.priority, arrived_ns)
+        cost = charge(job.tokens(self._usual), job.weight)
+        self._entries[sequence.id] = entry
+        self._costs[sequence.id] = cost
+        self._turns.enter(sequence, job.priority, job.owner, cost)
+        self._index(entry)
 
     def back(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
         """A sequence that had a slot waits again, in its old place.
@@ -136,6 +153,10 @@ class Queue:
         """Let a sequence that had a slot wait for a worker of its own."""
         entry = self._entries[sequence.id]
         self._suspects.set(entry, (entry.key, entry.order))
+
+    def suspected(self, sequence: Sequence) -> bool:
+        """Return whether it waits for a worker of its own."""
+        return self._entries[sequence.id] in self._suspects
 
     # ------------------------------------------------------------------ out
 
@@ -179,13 +200,15 @@ class Queue:
         job, started = sequence.job, sequence.started
         prompt = started.prompt_tokens - started.cached_tokens if started is not None else 0
         real = charge(prompt + len(sequence.ids), job.weight)
-        self._turns.settle(job.priority, job.owner, real - self._costs[sequence.id])
+        if sequence.id in self._costs:
+            self._turns.settle(job.priority, job.owner, real - self._costs[sequence.id])
         if job.params.generates:
             self._usual += (len(sequence.ids) - self._usual) / USUAL_OF
 
     def forget(self, sequence: Sequence) -> None:
-        """Drop the entry and the cost of a sequence that has ended."""
-        del self._entries[sequence.id], self._costs[sequence.id]
+        """Drop the entry and the cost of a sequence that has ended, or goes to another queue."""
+        del self._entries[sequence.id]
+        self._costs.pop(sequence.id, None)
 
     def _serve(self, entry: Entry) -> Sequence:
         """The sequence that uses a place which was just taken from the heap."""

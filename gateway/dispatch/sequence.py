@@ -4,6 +4,7 @@ A request with one prompt and n = 1 is one sequence. The transition table below 
 about what may follow what: a sequence ends exactly once, and an illegal move raises.
 """
 
+import math
 from enum import Enum, auto
 
 from msgspec.structs import replace
@@ -139,7 +140,8 @@ class Sequence:
     def generate(self, rank: float, now_ns: int) -> Generate:
         """The work as a worker sees it, continuing after the tokens an earlier attempt gave.
 
-        ``rank``: its place in the queue, see :meth:`gateway.dispatch.queue.Queue.rank`.
+        ``rank``: its place in the queue, see :meth:`gateway.dispatch.queue.Queue.rank`. A spare one
+        is behind all others there, too: when cells are short, and in the order of prompts.
         """
         job = self.job
         return Generate(
@@ -149,8 +151,8 @@ class Sequence:
             params=self._params(job.params),
             now=job.created,
             resume=list(self.ids),
-            priority=job.priority,
-            rank=rank,
+            priority=-math.inf if job.spare else job.priority,
+            rank=math.inf if job.spare else rank,
             cache_scope=job.cache_scope,
             spent_ms=self._spent_ms(now_ns),
         )

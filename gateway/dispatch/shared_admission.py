@@ -7,6 +7,7 @@ all: entries of all queues compare, because they age at the same rate. Pure.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from heapq import merge
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,8 @@ from gateway.ordering.aging import QueueEntry
 
 if TYPE_CHECKING:
     from gateway.dispatch.sequence import Sequence
+
+UNBOUNDED = Bounds(sys.maxsize, sys.maxsize)
 
 
 class AdmissionQueue(Protocol):

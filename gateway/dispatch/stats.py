@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from gateway.dispatch.backpressure import Backpressure
 from gateway.dispatch.preemptor import Preemptor
 from gateway.dispatch.quarantine import Quarantine
-from gateway.dispatch.queue import Entry, Queue
+from gateway.dispatch.queue import Entry
+from gateway.dispatch.queues import Queues
 from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.ticket import Ticket
 from gateway.ordering.admission import ServiceRate
@@ -30,7 +31,7 @@ class Parts:
     """The parts of a dispatcher that a view reads."""
 
     pool: Pool
-    queue: Queue
+    queue: Queues
     tickets: Mapping[int, Ticket]
     running: Mapping[int, Sequence]
     preemptor: Preemptor
@@ -52,9 +53,17 @@ class DispatcherStats:
         """Sequences waiting."""
         return len(self._parts.queue)
 
+    def spare_depth(self) -> int:
+        """Spare ones among them, which wait until nothing else does."""
+        return len(self._parts.queue.spare)
+
     def running(self) -> int:
         """Sequences with a worker."""
         return len(self._parts.running)
+
+    def spare_running(self) -> int:
+        """Spare ones among them; O(n)."""
+        return sum(sequence.job.spare for sequence in self._parts.running.values())
 
     def paused(self) -> int:
         """Sequences that wait for their clients to read."""
@@ -106,24 +115,32 @@ class DispatcherStats:
         return self._parts.queue.order(self.now_ns())
 
     def effective(self, entry: Entry, now_ns: int) -> float:
-        """The effective priority of an entry."""
-        return self._parts.queue.effective(entry, now_ns)
+        """The effective priority of an entry; that of a spare one does not grow."""
+        return self._parts.queue.of(entry.item).effective(entry, now_ns)
 
     def deaths(self, sequence: Sequence) -> int:
         """Workers that died with a sequence since it last gave a token."""
         return self._parts.quarantine.deaths(sequence)
 
-    def wait_estimate_s(self, ahead: int) -> float | None:
-        """Seconds until a job with ``ahead`` others before it starts, at the measured rate."""
+    def wait_estimate_s(self, ahead: int | None = None) -> float | None:
+        """Seconds until a job with ``ahead`` others before it starts, at the measured rate.
+
+        None: with all that wait now. Spare sequences are before none but their like.
+        """
+        if ahead is None:
+            ahead = len(self._parts.queue.ordinary)
         return self._parts.rate.wait_s(ahead, self.now_ns())
 
     def first_key(self) -> int | None:
-        """The key of the first entry by age; see :meth:`gateway.dispatch.queue.Queue.first_key`."""
-        return self._parts.queue.first_key()
+        """The key of the first entry by age; see :meth:`gateway.dispatch.queue.Queue.first_key`.
+
+        Spare ones have none.
+        """
+        return self._parts.queue.ordinary.first_key()
 
     def key(self, priority: float) -> int:
         """The key of a job that arrives now."""
-        return self._parts.queue.key(priority, self.now_ns())
+        return self._parts.queue.ordinary.key(priority, self.now_ns())
 
     def now_ns(self) -> int:
         """The dispatcher's clock."""

@@ -5,11 +5,9 @@ takes hours to come over a slow line. So this is our own, into its cache.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +16,8 @@ from typing import BinaryIO
 
 import httpx2
 
-from gateway.core.byte_sizes import readable
 from gateway.model_files import response_facts
+from gateway.model_files.fetch_bounds import FULL, FetchBounds, NoRoom, TooLong
 from gateway.model_files.gguf import MAGIC, Unreadable, check_whole
 from gateway.model_files.progress import DownloadProgress
 
@@ -96,16 +94,8 @@ def fetch(
             if stream is not None:
                 _Download(http, wanted, part, stream, tell, sleep).run()
     except OSError as error:
-        raise FetchFailed(f"{wanted.name}: {_of_disk(error, wanted.target)}") from error
-
-
-def _of_disk(error: OSError, target: Path) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return (
-            f"the disk of {target.parent} is full; what came so far is kept, and the next attempt "
-            "goes on from there"
-        )
-    return f"can't write into {target.parent}: {error.strerror}"
+        reason = f"can't write into {wanted.target.parent}: {error.strerror}"
+        raise FetchFailed(f"{wanted.name}: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -153,6 +143,31 @@ class _Download:
         """True if nothing but the end of the connection says that this is the whole file."""
 
     def run(self) -> None:
+        """Bring it. Raises FetchFailed, or OSError."""
+        try:
+            self._bring()
+        except TooLong as error:
+            self._throw_away()
+            raise FetchFailed(f"{self._wanted.name}: {error}; nothing of it is kept") from error
+        except NoRoom as error:
+            raise FetchFailed(f"{self._wanted.name}: {error}{self._remains()}") from error
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            full = f"{self._wanted.name}: the disk of {self._part.parent} is full"
+            raise FetchFailed(f"{full}{self._remains()}") from error
+
+    def _remains(self) -> str:
+        """Say what becomes of the part; one with which no attempt can go on is thrown away."""
+        if not self._have():
+            self._note.unlink(missing_ok=True)
+            return ""
+        if self._wanted.sha256 or self._note.exists():
+            return "; what came so far is kept, and the next attempt goes on from there"
+        self._throw_away()
+        return "; what came is thrown away, for the server does not tell one version from another"
+
+    def _bring(self) -> None:
         failures = 0
         while not self._complete():
             before = self._have()
@@ -211,9 +226,11 @@ class _Download:
                     return
             self._said = self._merged(response)
             if self._said.size == 0:
+                self._note.unlink(missing_ok=True)
                 raise FetchFailed(f"{self._wanted.name}: what comes is empty, not a GGUF file")
-            self._room(self._said.size)
-            self._take(response)
+            bounds = FetchBounds(self._part, self._said.size, hashed=self._said.sha256 is not None)
+            bounds.begin(self._have())
+            self._take(response, bounds)
         if self._said.size is None:
             self._said.size = self._have()
             self._unsure = self._said.sha256 is None
@@ -236,23 +253,14 @@ class _Download:
             known.size or said.size, known.sha256 or said.sha256, said.validator
         )
 
-    def _room(self, size: int | None) -> None:
-        if size is None:
-            return
-        missing = size - self._have()
-        free = shutil.disk_usage(self._part.parent).free
-        if missing > free:
-            raise FetchFailed(
-                f"{self._wanted.name}: {readable(missing)} are still to come, and the disk of "
-                f"{self._part.parent} has {readable(free)} free"
-            )
-
-    def _take(self, response: httpx2.Response) -> None:
+    def _take(self, response: httpx2.Response, bounds: FetchBounds) -> None:
         have = self._have()
         self._told(have)
         for chunk in response.iter_raw():
             if have == 0 and not chunk.startswith(MAGIC[: len(chunk)]):
+                self._note.unlink(missing_ok=True)
                 raise FetchFailed(f"{self._wanted.name}: what comes is not a GGUF file")
+            bounds.grow(have, have + len(chunk))
             self._stream.write(chunk)
             self._stream.flush()
             have += len(chunk)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.core.split_files import parts
 from gateway.model_files.ggml import TYPES, TensorType
@@ -32,6 +32,10 @@ NUMBERS = {
     12: "d",
 }
 """Types of values, by struct's letters."""
+MOST_DIMENSIONS = 8
+"""Of a tensor: ggml has four."""
+
+T = TypeVar("T")
 
 
 class Unreadable(Exception):
@@ -91,20 +95,33 @@ def head(path: Path) -> dict[str, Any]:
 
     Raises :class:`Unreadable`.
     """
-    return _read_one(path, _Reader.beginning)[0]
+    return _read(path, _Reader.beginning)[0]
 
 
 def check_whole(path: Path) -> None:
     """Raises :class:`Unreadable` if this one file is none or not all of one."""
-    _read_one(path)
+    _read(path, _Reader.everything)
 
 
-def _read_one(path: Path, how: "Callable[[_Reader], _Contents] | None" = None) -> "_Contents":
+def stated_size(path: Path) -> int | None:
+    """Return the bytes that this one file has by its list of contents, however many are here.
+
+    None where that has a kind of tensors whose size is not known. Values are passed over, so the
+    memory does not depend on the file's. Raises :class:`Unreadable` for an incomplete list.
+    """
+    return _read(path, _Reader.length)
+
+
+def _read_one(path: Path) -> "_Contents":
+    return _read(path, _Reader.everything)
+
+
+def _read(path: Path, how: "Callable[[_Reader], T]") -> T:
     try:
         with path.open("rb") as stream, _mapped(stream.fileno()) as data:
             if data[:4] != MAGIC:
                 raise _Wrong("not a GGUF file")
-            return (how or _Reader.everything)(_Reader(data))
+            return how(_Reader(data))
     except OSError as error:
         raise Unreadable(f"can't read {path}: {error.strerror}") from error
     except (struct.error, IndexError, KeyError, OverflowError, UnicodeDecodeError) as error:
@@ -156,16 +173,39 @@ class _Reader:
         for _ in range(self._tensors):
             tensors.append(self._tensor())
             end = max(end, tensors[-1].offset + tensors[-1].size)
-        alignment = metadata.get("general.alignment", 32)
-        begin = -(-self._at // alignment) * alignment
+        begin = self._weights(metadata.get("general.alignment", 32))
         if tensors and len(self._data) < begin + end:
             raise _Wrong(f"cut off: it has {len(self._data):,} of {begin + end:,} bytes")
         return metadata, [each._replace(offset=begin + each.offset) for each in tensors]
 
+    def length(self) -> int | None:
+        alignment: Any = 32
+        for _ in range(self._keys):
+            key, kind = self._string(), self._number("I")
+            if key == "general.alignment":
+                alignment = self._value(kind)
+            else:
+                self._pass_over(kind)
+        end, known = 0, True
+        for _ in range(self._tensors):
+            tensor = self._tensor()
+            end = max(end, tensor.offset + tensor.size)
+            known = known and tensor.type.size > 0
+        return self._weights(alignment) + end if known else None
+
+    def _weights(self, alignment: Any) -> int:
+        """Return where they begin, behind the list of contents."""
+        if not isinstance(alignment, int) or alignment < 1:
+            raise KeyError
+        return -(-self._at // alignment) * alignment
+
     def _tensor(self) -> Tensor:
         """Its offset counts from where all weights begin."""
         name = self._string()
-        shape = self._take(f"<{self._number('I')}Q")
+        dimensions = self._number("I")
+        if dimensions > MOST_DIMENSIONS:  # the product of very many takes for ever
+            raise KeyError
+        shape = self._take(f"<{dimensions}Q")
         kind = self._number("I")
         # A type that is new to us is llama.cpp's to judge.
         known = TYPES.get(kind, TensorType(f"type {kind}", 1, 0))
@@ -181,13 +221,32 @@ class _Reader:
 
     def _bytes(self) -> bytes:
         size = self._number("Q")
-        self._at += size
-        if self._at > len(self._data):
-            raise IndexError
+        self._skip(size)
         return self._data[self._at - size : self._at]
 
     def _string(self) -> str:
         return self._bytes().decode("utf-8", "replace")
+
+    def _pass_over(self, kind: int) -> None:
+        """Go behind a value."""
+        if kind == STRING:
+            self._bytes()
+        elif kind != ARRAY:
+            self._number(NUMBERS[kind])
+        else:
+            inner, count = self._take("<IQ")
+            if inner in NUMBERS:
+                self._skip(count * struct.calcsize(f"<{NUMBERS[inner]}"))
+            elif inner == ARRAY:
+                raise KeyError
+            else:
+                for _ in range(count):
+                    self._skip(self._number("Q"))
+
+    def _skip(self, size: int) -> None:
+        self._at += size
+        if self._at > len(self._data):
+            raise IndexError
 
     def _value(self, kind: int) -> Any:
         if kind == STRING:

@@ -22,6 +22,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from gateway.core.byte_sizes import MIB
 from gateway.model_files import ownership
 from gateway.model_files.download import (
     FetchFailed,
@@ -31,6 +32,7 @@ from gateway.model_files.download import (
     client,
     fetch,
 )
+from gateway.model_files.fetch_bounds import FULL, NoRoom, bounded_files, check_room, room
 from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import Hub, choose
 
@@ -70,7 +72,8 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProg
     if isinstance(known, str):
         return Path(known)
     theirs = sibling.lfs is None or (blobs(repository) / sibling.lfs.sha256).exists()
-    if sibling.lfs is not None and sibling.lfs.size <= MOST_OVER_HTTP:
+    here = sibling.lfs is not None and sibling.lfs.size <= MOST_OVER_HTTP
+    if sibling.lfs is not None and here:
         blob = blobs(repository) / sibling.lfs.sha256
         wanted = FileToFetch(
             hf_hub_url(repository, name, revision=info.sha, endpoint=constants.ENDPOINT),
@@ -83,11 +86,35 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProg
         with client() as http:
             # By this end of its name the hub's own tools know what is unfinished.
             fetch(http, wanted, blob.with_name(f"{blob.name}.forge.incomplete"), tell)
-    # The bytes are there; what is left is their name in the cache.
-    path = Path(hf_hub_download(repository, name, revision=REVISION))
+    path = _named(repository, name, sibling.size, here=here)
     if not theirs:
         ownership.claim(path)
     return path
+
+
+def _named(repository: str, name: str, size: int | None, *, here: bool) -> Path:
+    """Return a file by its name in the cache; huggingface_hub brings it if it is not ``here``.
+
+    That writes whatever comes, so that its files are bounded from outside.
+    """
+    folder = Path(constants.HF_HUB_CACHE)
+    folder.mkdir(parents=True, exist_ok=True)
+    most = room(folder) if size is None else size + MIB
+    try:
+        if size is not None and not here:
+            check_room(folder, size)
+        with bounded_files(most):
+            return Path(hf_hub_download(repository, name, revision=REVISION))
+    except NoRoom as error:
+        raise FetchFailed(f"{name}: {error}") from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        for part in blobs(repository).glob("*.incomplete"):
+            if part.stat().st_size == most:  # no attempt could go on from it
+                part.unlink()
+        what = "the disk is full, or more comes than the file was to have; try again"
+        raise FetchFailed(f"{name}: {what}") from error
 
 
 def blobs(repository: str) -> Path:

@@ -4,8 +4,12 @@ Age decides which job gets a free slot, but it is no reason to take a slot away:
 would then never yield. Only a strictly higher base priority preempts, after the running job had its
 quantum; and a job that was parked for d/r seconds in total is immune, because after d/r seconds of
 waiting it would have been served before the other anyway.
+
+Nothing of this protects a spare job, which runs in a slot that nothing else wanted: it yields at
+once, to any job that is not spare.
 """
 
+import heapq
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,3 +78,11 @@ class PreemptionRules:
         if not due:
             return None, min(job.slot_since_ns for job in candidates) + quantum - now_ns
         return min(due, key=lambda job: (job.priority, -job.arrived_ns)), 0
+
+
+def spare_victims(spare: Iterable[R], count: int) -> list[R]:
+    """Choose ``count`` of the spare jobs that run: the lowest yield first, of these the youngest.
+
+    All of them if there are no more.
+    """
+    return heapq.nsmallest(count, spare, key=lambda job: (job.priority, -job.arrived_ns))

@@ -46,11 +46,11 @@ class AlwaysLoaded:
     async def run(self) -> None:
         await asyncio.Event().wait()  # there is nothing to decide, until the task is cancelled
 
-    def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
+    def used(self, name: str, client: str, keep_alive_s: float | None) -> None:
         pass  # it stays
 
     @contextlib.asynccontextmanager
-    async def needed(self, name: str, owner: str = "") -> AsyncIterator[None]:
+    async def needed(self, name: str, client: str = "") -> AsyncIterator[None]:
         yield
 
     def expires_s(self, name: str) -> float | None:
@@ -59,12 +59,12 @@ class AlwaysLoaded:
     def need(self, name: str) -> int | None:
         return None
 
-    async def load(self, name: str, owner: str = "") -> None:
+    async def load(self, name: str, client: str = "", *, again: bool = False) -> None:
         """Raises Unavailable while no worker is ready."""
         if not self._pool.ready():
             raise Unavailable("no worker is ready yet", retry_after=1)
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, client: str | None = None) -> None:
         """Raises ModelStays."""
         raise ModelStays("the only model of a server stays loaded")
 

@@ -7,6 +7,7 @@ it is loaded. How much memory it takes is found out by then, and not before.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -77,6 +78,8 @@ class CatalogModels:
         self._retire = retire
         self._configured = configured
         self._adopted: dict[str, ServedModel] = {}
+        self._leaving = frozenset[Path]()
+        """Files that are being deleted: no model of theirs is there any more."""
         self._look: asyncio.Future[list[CatalogEntry]] | None = None
 
     def find(self, name: str) -> ServedModel | None:
@@ -85,7 +88,7 @@ class CatalogModels:
         if served is not None and served.state in ("loading", "loaded", "unloading"):
             return served
         entry = catalog.named(name)
-        if entry is None:
+        if entry is None or self._leaves(entry):
             if served is not None:
                 self.forget(served)
             return None
@@ -107,6 +110,22 @@ class CatalogModels:
         del self._adopted[served.name]
         return True
 
+    @contextlib.contextmanager
+    def leaving(self, files: Iterable[Path]) -> Iterator[None]:
+        """Hide all models of these files inside the context, in which they are deleted.
+
+        Else a request that comes between the last look at a model's users and the end of its files
+        would load it. ``files``: without links. One deletion runs at a time.
+        """
+        self._leaving = frozenset(files)
+        try:
+            yield
+        finally:
+            self._leaving = frozenset()
+
+    def _leaves(self, entry: CatalogEntry) -> bool:
+        return bool(self._leaving) and not self._leaving.isdisjoint(map(Path.resolve, entry.files))
+
     def adopted(self, name: str) -> ServedModel | None:
         """Return the model of this name if a request has asked for it."""
         return self._adopted.get(name)
@@ -119,7 +138,9 @@ class CatalogModels:
         if self._look is None or self._look.done():
             self._look = asyncio.ensure_future(asyncio.to_thread(_everything))
         found = await asyncio.shield(self._look)
-        return [each for each in found if self._standing_for(each) is None]
+        return [
+            each for each in found if not self._leaves(each) and self._standing_for(each) is None
+        ]
 
     def _standing_for(self, found: CatalogEntry) -> ServedModel | None:
         """Return the configured model of the same file, or of the same name."""

@@ -2,17 +2,25 @@
 
 A file in the user's folder of state has them, ``names.json``: another name and the model's own.
 All servers of a user share it; each reads it at its start, and all of it again before a change.
+
+A file that is damaged, or was edited into something else, is never written over: the log says so,
+and the next change moves it aside and begins a new one with the names that this server knows.
 """
 
+import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 
 import msgspec
 
 from gateway.core.errors import BadRequest, NotFound
 from gateway.system.paths import state_folder
+
+log = logging.getLogger("forge.models")
 
 MOST = 256
 """Names in the file."""
@@ -34,7 +42,11 @@ class CopiedNames:
     def __init__(self, file: Path | None) -> None:
         """``file`` None: the names end with the server."""
         self._file = file
-        self._names = self._read()
+        self._names = dict[str, str]()
+        try:
+            self._names = self._read()
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("copied names are not served: %s (%s)", file, _reason(error))
 
     def find(self, name: str) -> str | None:
         """Return the own name of the model that has this other name."""
@@ -74,21 +86,48 @@ class CopiedNames:
         lock = os.open(self._file.parent, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            names = _changed(self._read(), more, less)
+            names = _changed(self._sound(self._file), more, less)
             scratch = self._file.with_name(f"{self._file.name}.{os.getpid()}.tmp")
-            scratch.write_bytes(msgspec.json.encode(names))
+            with scratch.open("wb") as stream:
+                stream.write(msgspec.json.encode(names))
+                stream.flush()
+                os.fsync(stream.fileno())  # else a power cut may leave an empty file of this name
             scratch.replace(self._file)
         finally:
             os.close(lock)
         self._names = names
 
+    def _sound(self, file: Path) -> dict[str, str]:
+        """Return the file's names; this server's if the file is damaged, which is moved aside.
+
+        Raises OSError for one that can't be read: what is in it is not known.
+        """
+        try:
+            return self._read()
+        except msgspec.MsgspecError as error:
+            aside = _free_name(file)
+            file.rename(aside)
+            log.error("%s holds no names of models (%s): kept as %s", file, _reason(error), aside)
+            return self._names
+
     def _read(self) -> dict[str, str]:
-        """The file's names; a file that can't be read has none."""
+        """Return the file's names. Raises OSError, or MsgspecError for a file of something else."""
         try:
             raw = b"{}" if self._file is None else self._file.read_bytes()
-            return msgspec.json.decode(raw, type=dict[str, str])
-        except (OSError, msgspec.MsgspecError):
+        except FileNotFoundError:
             return {}
+        return msgspec.json.decode(raw, type=dict[str, str])
+
+
+def _free_name(file: Path) -> Path:
+    """Return a name beside a file's that no file has."""
+    names = (file.with_name(f"{file.name}.broken-{number}") for number in count(1))
+    return next(each for each in names if not each.exists())
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason without the path, which the line names already."""
+    return os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else str(error)
 
 
 def _changed(names: Mapping[str, str], more: Mapping[str, str], less: set[str]) -> dict[str, str]:

@@ -15,10 +15,17 @@ load, so until 6 s after that it gives slots as before; then it gives none, runs
 its place. Requests for c with keys above 7 wait for a's turn: c yields in its turn. If c can't be
 loaded, it is tried again after 1 s, 2 s, 4 s ... 60 s.
 
-Without work a model stays for its keep_alive after the last request of any owner. A request may ask
-for less than that, never for more, and speaks for its owner alone: with a keep_alive of 300 s, one
-of x that ends at 10 s and asks for 0 s, and one of y that ended at 5 s and asked for nothing, keep
-the model until 305 s.
+Without work a model stays for its keep_alive after the last request of any client. A request may
+ask for less than that, never for more, and speaks for its client alone: with a keep_alive of 300 s,
+one of x that ends at 10 s and asks for 0 s, and one of y that ended at 5 s and asked for nothing,
+keep the model until 305 s.
+
+Spare work (see `gateway.dispatch.queues`) takes the memory that is left. It is no use of a model:
+it renews no keep_alive, and a model whose work is all spare makes room at once for one that an
+ordinary request waits for. A model that spare work waits for is loaded after all others, and evicts
+only models that have no work and had no use for a while: for their keep_alive, or QUIET. Once its
+spare work has ended, a model stays as long as it must after a load, lest the next of it loads it
+again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,8 +39,14 @@ Reason = Literal["idle", "memory", "yielded", "asked"]
 
 STAY = 3
 """A loaded model stays for so many times as long as it took to load, before it must yield."""
+QUIET_NS = 300 * NANO
+"""A model without a keep_alive that was not used for so long may be evicted for spare work."""
 RETRY_FIRST_NS, RETRY_MAX_NS = NANO, 60 * NANO
 """Pause before a failed load is tried again; it doubles with each failure in a row."""
+FOREVER_NS = 1 << 62
+"""The keep_alive of a model that is unloaded only for others."""
+MOST_LEASES = 1024
+"""Clients of a model that are told apart; of those before them only the longest time counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,20 @@ class Facts:
     """True if anything is computed."""
     held: bool = False
     """True if a paused request counts on it: its keep_alive does not run then."""
+    spare_waits: bool = False
+    """True if spare work waits for it."""
+    spare_runs: bool = False
+    """True if all that is computed is spare."""
+
+    @property
+    def used(self) -> bool:
+        """Return whether it has work that is not spare."""
+        return self.first is not None or self.held or (self.running and not self.spare_runs)
+
+    @property
+    def spare(self) -> bool:
+        """Return whether it has spare work."""
+        return self.spare_waits or self.spare_runs
 
 
 @dataclass(slots=True)
@@ -79,13 +106,21 @@ class _Model:
         """True if its unloading was asked for."""
         self.began_ns = 0
         """When its loading began."""
+        self.took_ns = 0
+        """How long that took."""
         self.stays_until_ns = 0
         self.worked = False
-        """True if it had work at the last look."""
+        """True if it had work at the last look, spare work apart."""
         self.used_ns = 0
-        """When it last had work."""
+        """When it last had such work."""
+        self.for_spare = False
+        """True if it was loaded for spare work, which is no use."""
+        self.spare_ns: int | None = None
+        """When it last had spare work since it was loaded."""
         self.leases: dict[str, int] = {}
-        """Until when the last request of each owner keeps it."""
+        """Until when the last request of each client keeps it, the oldest use first."""
+        self.earlier_ns = 0
+        """Until when clients keep it that are not told apart any more."""
         self.retry_ns = 0
         self.failures = 0
         """Loads that failed in a row."""
@@ -95,12 +130,26 @@ class _Model:
         """The time at which it is unloaded, if it has no work until then; None: none."""
         if self.keep_alive_ns is None:
             return None
-        return max(self.leases.values(), default=self.used_ns + self.keep_alive_ns)
+        if not self.leases:
+            return self.used_ns + self.keep_alive_ns
+        return max(self.earlier_ns, *self.leases.values())
 
     @property
     def takes(self) -> int:
         """Bytes that it takes now, or may take."""
         return self.need if self.state in ("loading", "loaded", "unloading") else 0
+
+    def lease(self, client: str, until_ns: int) -> None:
+        """Keep it for a client until then, in the place of that client's last word."""
+        self.leases.pop(client, None)
+        self.leases[client] = until_ns
+        if len(self.leases) > MOST_LEASES:
+            self.earlier_ns = max(self.earlier_ns, self.leases.pop(next(iter(self.leases))))
+
+    def end_leases(self) -> None:
+        """Forget what clients wanted: it is not loaded any more."""
+        self.leases.clear()
+        self.earlier_ns = 0
 
 
 class LoadPolicy:
@@ -152,8 +201,11 @@ class LoadPolicy:
         model = self._models[name]
         model.state = "loaded"
         model.failures = 0
-        model.used_ns = now_ns
-        model.stays_until_ns = now_ns + STAY * (now_ns - model.began_ns)
+        model.spare_ns = None
+        if not model.for_spare:
+            model.used_ns = now_ns
+        model.took_ns = now_ns - model.began_ns
+        model.stays_until_ns = now_ns + STAY * model.took_ns
 
     def failed(self, name: str, now_ns: int) -> None:
         """Record that a load has failed, and left nothing behind."""
@@ -161,7 +213,7 @@ class LoadPolicy:
         model.state = "failed"
         model.measured = bool(model.measured)
         model.leaves = False
-        model.leases.clear()
+        model.end_leases()
         model.retry_ns = now_ns + min(RETRY_FIRST_NS << model.failures, RETRY_MAX_NS)
         model.failures = min(model.failures + 1, 10)
 
@@ -170,19 +222,24 @@ class LoadPolicy:
         model = self._models[name]
         model.state = "unloaded"
         model.leaves = False
-        model.leases.clear()
+        model.end_leases()
 
-    def used(self, name: str, owner: str, now_ns: int, keep_ns: int | None) -> None:
-        """Record that a request of ``owner`` has ended, which wants the model kept for ``keep_ns``.
+    def used(self, name: str, client: str, now_ns: int, keep_ns: int | None) -> None:
+        """Record that a request of ``client`` has ended that wants the model kept for ``keep_ns``.
 
         None: for the model's own keep_alive, which is the most that a request can ask for. The use
         may have begun and ended between two looks.
         """
         model = self._models[name]
         model.used_ns = max(model.used_ns, now_ns)
-        if model.keep_alive_ns is not None:
-            kept = model.keep_alive_ns if keep_ns is None else min(keep_ns, model.keep_alive_ns)
-            model.leases[owner] = now_ns + kept
+        own_ns = FOREVER_NS if model.keep_alive_ns is None else model.keep_alive_ns
+        model.lease(client, now_ns + (own_ns if keep_ns is None else min(keep_ns, own_ns)))
+
+    def others_keep(self, name: str, client: str, now_ns: int) -> bool:
+        """Return whether the model is kept for any other client than this one."""
+        model = self._models[name]
+        others = (until_ns for each, until_ns in model.leases.items() if each != client)
+        return max(model.earlier_ns, *others, 0) > now_ns
 
     def leave(self, name: str) -> None:
         """Unload it as soon as it has no work; waiting requests load it again in their turn."""
@@ -205,10 +262,11 @@ class LoadPolicy:
         return decision
 
     def _note_use(self, model: _Model, facts: Facts, now_ns: int) -> None:
-        works = facts.running or facts.held or facts.first is not None
-        if works or model.worked:
+        if facts.used or model.worked:
             model.used_ns = max(model.used_ns, now_ns)
-        model.worked = works
+        model.worked = facts.used
+        if facts.spare:
+            model.spare_ns = now_ns
 
     def _keep_alive(self, name: str, facts: Facts, now_ns: int, decision: Decision) -> None:
         """Unload a model that was idle for too long, or whose unloading was asked for."""
@@ -222,8 +280,10 @@ class LoadPolicy:
                 self._unload(name, "asked", decision)
             return
         due_ns = model.due_ns
-        if due_ns is None or model.worked:
+        if due_ns is None or model.worked or facts.spare:
             return
+        if model.spare_ns is not None:
+            due_ns = max(due_ns, model.spare_ns + STAY * model.took_ns)
         if now_ns >= due_ns:
             self._unload(name, "idle", decision)
         else:
@@ -237,21 +297,23 @@ class LoadPolicy:
             model = self._models[name]
             if model.need <= free:
                 model.state, model.began_ns = "loading", now_ns
+                model.for_spare = facts[name].first is None
                 decision.load.append(name)
             elif model.need > free + coming:
-                first = facts[name].first
-                assert first is not None, "no request waits for it"
-                short = model.need - free - coming
-                coming += self._evict(short, first, now_ns, facts, decision)
+                short, first = model.need - free - coming, facts[name].first
+                if first is None:
+                    coming += self._evict_quiet(short, now_ns, facts, decision)
+                else:
+                    coming += self._evict(short, first, now_ns, facts, decision)
             # What the first in line needs is not given to those behind.
             free -= model.need
 
     def _wanted(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> Iterable[str]:
-        """Return models to load, in the order of their first waiting requests."""
-        found = list[tuple[int, str]]()
+        """Return models to load, in the order of their first waiting requests; spare ones last."""
+        found = list[tuple[bool, int, str]]()
         for name, model in self._models.items():
-            first = facts[name].first
-            if first is None or model.state not in ("unloaded", "failed"):
+            first, spare = facts[name].first, facts[name].spare_waits
+            if not (spare or first is not None) or model.state not in ("unloaded", "failed"):
                 continue
             if model.state == "failed" and now_ns < model.retry_ns:
                 decision.wake(model.retry_ns)
@@ -259,8 +321,8 @@ class LoadPolicy:
                 model.measured = None
                 decision.measure.append(name)
             elif model.measured:
-                found.append((first, name))
-        return [name for _, name in sorted(found)]
+                found.append((first is None, first or 0, name))
+        return [name for _, _, name in sorted(found)]
 
     def _evict(
         self, short: int, first: int, now_ns: int, facts: Mapping[str, Facts], decision: Decision
@@ -278,8 +340,31 @@ class LoadPolicy:
                     decision.wake(model.stays_until_ns)
                 else:
                     busy.append((-theirs if theirs is not None else float("-inf"), name))
+        names = [name for _, name in (*sorted(idle), *sorted(busy))]
+        return self._free(short, names, facts, decision)
+
+    def _evict_quiet(
+        self, short: int, now_ns: int, facts: Mapping[str, Facts], decision: Decision
+    ) -> int:
+        """Likewise for spare work, and only models without work that had none for a while."""
+        quiet = list[tuple[int, str]]()
+        for name, model in self._models.items():
+            if model.state != "loaded" or model.leaves or model.worked or facts[name].spare:
+                continue
+            due_ns = model.due_ns
+            free_ns = model.used_ns + QUIET_NS if due_ns is None else due_ns
+            if now_ns >= free_ns:
+                quiet.append((model.used_ns, name))
+            else:
+                decision.wake(free_ns)
+        return self._free(short, [name for _, name in sorted(quiet)], facts, decision)
+
+    def _free(
+        self, short: int, names: Iterable[str], facts: Mapping[str, Facts], decision: Decision
+    ) -> int:
+        """Unload as many of ``names`` as free ``short`` bytes, or none; return how many bytes."""
         chosen, room = list[str](), 0
-        for _, name in (*sorted(idle), *sorted(busy)):
+        for name in names:
             if room >= short:
                 break
             chosen.append(name)

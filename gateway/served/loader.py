@@ -9,7 +9,13 @@ from dataclasses import replace
 
 from gateway.config.config import ConfigError
 from gateway.core.clock import NANO
-from gateway.core.errors import DeadlineExceeded, ForgeError, QueueFull, Unavailable
+from gateway.core.errors import (
+    DeadlineExceeded,
+    ForgeError,
+    ModelInUse,
+    QueueFull,
+    Unavailable,
+)
 from gateway.core.priority import NORMAL
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
@@ -172,13 +178,18 @@ class ModelLoader:
         self._observer.failed(name)
         now_ns = self._clock_ns()
         self._policy.failed(name, now_ns)
-        pause_s = ((self._policy.retry_ns(name) or now_ns) - now_ns) / NANO
+        pause_s = self._pause_s(name)
         kept.pool.failure = reason
         asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept, reason)
         kept.dispatcher.abandon(reason, retry_after=max(1, math.ceil(pause_s)))
         kept.turn_away(Unavailable(reason, retry_after=max(1, math.ceil(pause_s))))
         kept.tell_gone()
         self.poke()
+
+    def _pause_s(self, name: str) -> float:
+        """Return the seconds until a load that failed may be tried again."""
+        now_ns = self._clock_ns()
+        return max(0, (self._policy.retry_ns(name) or now_ns) - now_ns) / NANO
 
     def _forget_failure(self, kept: KeptModel, reason: str) -> None:
         """Let new requests wait for another try."""
@@ -197,34 +208,42 @@ class ModelLoader:
 
     # ------------------------------------------------------------------ use of a model
 
-    def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
+    def used(self, name: str, client: str, keep_alive_s: float | None) -> None:
         """Note the end of a request, which wants the model kept for so long; None: as usual."""
         keep_ns = None if keep_alive_s is None else round(keep_alive_s * NANO)
         if name in self._kept:  # it may have been removed
-            self._policy.used(name, owner, self._clock_ns(), keep_ns)
+            self._policy.used(name, client, self._clock_ns(), keep_ns)
             self.poke()
 
     @contextlib.asynccontextmanager
-    async def needed(self, name: str, owner: str = "") -> AsyncIterator[None]:
+    async def needed(self, name: str, client: str = "") -> AsyncIterator[None]:
         """Keep the model loaded inside the context; it waits like a request of normal priority.
 
         Raises a ForgeError: Unavailable if it can't be loaded, QueueFull, or DeadlineExceeded after
         the operator's --queue-timeout.
         """
-        kept = self._kept[name]
+        kept = self._there(name)
         await self._visit(kept)
         try:
             yield
         finally:
             kept.visits -= 1
-            self.used(name, owner, None)
+            self.used(name, client, None)
+
+    def _there(self, name: str) -> KeptModel:
+        """Return a model. Raises Unavailable if it was removed while a request had it in hand."""
+        kept = self._kept.get(name)
+        if kept is None:
+            raise Unavailable(f"the model '{name}' is served no more", retry_after=1)
+        return kept
 
     async def _visit(self, kept: KeptModel) -> None:
         if self.state(kept.resident.name) == "loaded" and not kept.yields:
             kept.visits += 1
             return
         if kept.pool.failure is not None:
-            raise Unavailable(kept.pool.failure, retry_after=1)
+            pause_s = self._pause_s(kept.resident.name)
+            raise Unavailable(kept.pool.failure, retry_after=max(1, math.ceil(pause_s)))
         if len(kept.visitors) >= MOST_VISITORS:
             raise QueueFull("too many requests wait for this model to be loaded", retry_after=1)
         visitor = asyncio.get_running_loop().create_future()
@@ -244,29 +263,46 @@ class ModelLoader:
 
     def expires_s(self, name: str) -> float | None:
         """Return the seconds until a model is unloaded if no work comes; None: never."""
-        due_ns = self._policy.due_ns(name)
+        due_ns = self._policy.due_ns(name) if name in self._kept else None
         return None if due_ns is None else max(0, due_ns - self._clock_ns()) / NANO
 
     def need(self, name: str) -> int | None:
         """Return the bytes that a model takes; None while they are not known."""
-        return self._kept[name].resident.known_need
+        return self._kept[name].resident.known_need if name in self._kept else None
 
-    async def load(self, name: str, owner: str = "") -> None:
-        """Return when the model is loaded. Raises as :meth:`needed`."""
-        self._kept[name].pool.failure = None
-        self._policy.retry(name)
-        async with self.needed(name, owner):
+    async def load(self, name: str, client: str = "", *, again: bool = False) -> None:
+        """Return when the model is loaded. Raises as :meth:`needed`.
+
+        ``again``: also within the pause after a load that failed. That is for the operator: each
+        try takes processes and memory, and a client could ask for one after the other.
+        """
+        if again:
+            self._there(name).pool.failure = None
+            self._policy.retry(name)
+        async with self.needed(name, client):
             pass
 
-    async def unload(self, name: str) -> None:
-        """Return when the model is unloaded, after its running requests have ended."""
+    async def unload(self, name: str, client: str | None = None) -> None:
+        """Return when the model is unloaded, after its running requests have ended.
+
+        ``client`` None: whatever uses it. For another one, ModelInUse while others count on it.
+        """
         if self.state(name) in ("unloaded", "failed"):
             return
+        if client is not None:
+            self._check_alone(name, client)
         farewell = asyncio.get_running_loop().create_future()
         self._kept[name].farewells.append(farewell)
         self._policy.leave(name)
         self.poke()
         await farewell
+
+    def _check_alone(self, name: str, client: str) -> None:
+        """Raises ModelInUse if the model has work, or another client has used it lately."""
+        if self._kept[name].facts() != Facts() or self._policy.others_keep(
+            name, client, self._clock_ns()
+        ):
+            raise ModelInUse(f"other clients use the model '{name}'; it stays for their time")
 
     async def start(self, preload: Sequence[str]) -> None:
         """Load some models; one that can't be loaded is logged, and the others are served."""

@@ -48,14 +48,14 @@ class Loader(Protocol):
         """Load and unload as needed, until the task is cancelled. Raises only after a bug."""
         ...
 
-    def used(self, name: str, owner: str, keep_alive_s: float | None) -> None:
-        """Note the end of a request of ``owner``, which wants the model kept for so long.
+    def used(self, name: str, client: str, keep_alive_s: float | None) -> None:
+        """Note the end of a request of ``client``, which wants the model kept for so long.
 
         None: for the model's own keep_alive, which is the most.
         """
         ...
 
-    def needed(self, name: str, owner: str = "") -> AbstractAsyncContextManager[None]:
+    def needed(self, name: str, client: str = "") -> AbstractAsyncContextManager[None]:
         """Keep a model loaded inside the context. Raises a ForgeError if it can't be loaded."""
         ...
 
@@ -67,12 +67,18 @@ class Loader(Protocol):
         """Return the bytes that a model takes; None while they are not known."""
         ...
 
-    async def load(self, name: str, owner: str = "") -> None:
-        """Return when the model is loaded. Raises a ForgeError."""
+    async def load(self, name: str, client: str = "", *, again: bool = False) -> None:
+        """Return when the model is loaded. Raises a ForgeError.
+
+        ``again``: also within the pause after a load that failed.
+        """
         ...
 
-    async def unload(self, name: str) -> None:
-        """Return when the model is unloaded. Raises a ForgeError."""
+    async def unload(self, name: str, client: str | None = None) -> None:
+        """Return when the model is unloaded. Raises a ForgeError.
+
+        ``client`` None: whatever uses it. For another one only if no others count on it.
+        """
         ...
 
     async def stop(self) -> None:

@@ -127,6 +127,14 @@ class ModelRegistry:
         """Sequences waiting."""
         return sum(model.dispatcher.stats.depth() for model in self.models)
 
+    def spare_depth(self) -> int:
+        """Spare ones among them."""
+        return sum(model.dispatcher.stats.spare_depth() for model in self.models)
+
+    def spare_running(self) -> int:
+        """Spare sequences with a worker."""
+        return sum(model.dispatcher.stats.spare_running() for model in self.models)
+
     def running(self) -> int:
         """Sequences with a worker."""
         return sum(model.dispatcher.stats.running() for model in self.models)
@@ -157,12 +165,13 @@ class ModelRegistry:
         def of(model: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
             return ((model, place, sequence) for place, sequence in model.dispatcher.stats.order())
 
-        return heapq.merge(*map(of, self.models), key=lambda found: found[1].key)
+        return heapq.merge(
+            *map(of, self.models), key=lambda found: (found[2].job.spare, found[1].key)
+        )
 
     def wait_estimate_s(self) -> float | None:
         """Estimate seconds until a new request for the busiest model would start."""
-        models = [model.dispatcher.stats for model in self.models]
-        estimates = (each.wait_estimate_s(each.depth()) for each in models)
+        estimates = (model.dispatcher.stats.wait_estimate_s() for model in self.models)
         return max((each for each in estimates if each is not None), default=None)
 
     def now_ns(self) -> int:

@@ -64,9 +64,17 @@ class KeptModel:
         first = self.dispatcher.stats.first_key()
         if first is not None:
             keys.append(first)
+        stats = self.dispatcher.stats
+        spare = stats.spare_running()
+        used = stats.running() > spare or self.visits > 0
         # A cancelled request has no slot any more, but its worker may still compute.
-        running = self.dispatcher.stats.running() > 0 or self.visits > 0 or self.pool.busy
-        return Facts(min(keys, default=None), running, self.dispatcher.stats.paused() > 0)
+        return Facts(
+            first=min(keys, default=None),
+            running=used or spare > 0 or self.pool.busy,
+            held=stats.paused() > 0,
+            spare_waits=stats.spare_depth() > 0,
+            spare_runs=spare > 0 and not used,
+        )
 
     def let_in(self) -> None:
         """Let the requests that wait for this model outside of its queue use it."""

@@ -80,22 +80,22 @@ class ServedModel:
         """Its processes."""
         return self.pool.workers()
 
-    async def ask(self, question: Question, owner: str = "") -> bytes:
+    async def ask(self, question: Question, client: str) -> bytes:
         """Ask as :meth:`gateway.pool.Pool.ask` does; a model that is not there is loaded first."""
-        async with self._loader.needed(self.name, owner):
+        async with self._loader.needed(self.name, client):
             return await self.pool.ask(question)
 
-    def used(self, owner: str, keep_alive_s: float | None) -> None:
-        """Note the end of a request of ``owner``, as :class:`gateway.served.protocols.Loader`."""
-        self._loader.used(self.name, owner, keep_alive_s)
+    def used(self, client: str, keep_alive_s: float | None) -> None:
+        """Note the end of a request of ``client``, as :class:`gateway.served.protocols.Loader`."""
+        self._loader.used(self.name, client, keep_alive_s)
 
-    async def load(self, owner: str = "") -> None:
-        """Return when it is loaded. Raises a ForgeError."""
-        await self._loader.load(self.name, owner)
+    async def load(self, client: str, *, again: bool = False) -> None:
+        """Return when it is loaded, as :class:`gateway.served.protocols.Loader`."""
+        await self._loader.load(self.name, client, again=again)
 
-    async def unload(self) -> None:
-        """Return when it is unloaded. Raises a ForgeError."""
-        await self._loader.unload(self.name)
+    async def unload(self, client: str | None) -> None:
+        """Return when it is unloaded, as :class:`gateway.served.protocols.Loader`."""
+        await self._loader.unload(self.name, client)
 
     def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
         """A request's body with this model's defaults for what it does not say."""

@@ -11,7 +11,7 @@ class UseObserver:
     """Tells the loader. Implements :class:`gateway.dispatch.observer.Observer`."""
 
     def __init__(self, used: Callable[[str, str, float | None], None], first: str) -> None:
-        """``used`` takes model, owner and the keep_alive that was asked for in seconds.
+        """``used`` takes model, client and the keep_alive that was asked for in seconds.
 
         ``first``: the model of requests that name none.
         """
@@ -20,7 +20,9 @@ class UseObserver:
 
     def on_end(self, ticket: Ticket) -> None:
         job = ticket.job
-        self._used(job.model or self._first, job.owner, job.keep_alive)
+        if job.spare:
+            return  # it keeps no model for its client
+        self._used(job.model or self._first, job.client, job.keep_alive)
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
         pass  # it never used the model

@@ -166,14 +166,43 @@ objects = Table(
     Column("id", ID, nullable=False, unique=True),
     Column("owner", OWNER, nullable=False),
     Column("kind", String(16), nullable=False),
+    Column("status", String(16)),
     Column("parent", ID),
+    Column("children", Integer, nullable=False),
+    Column("given", Integer, nullable=False),
+    Column("next", Integer, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("used_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger),
+    Column("items_size", BigInteger, nullable=False),
+    Column("background", Integer, nullable=False),
+    Column("gateway", ID),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("used_ns", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Index("objects_owner", "owner", "kind", "seq"),
-    Index("objects_expiry", "expires_at"),
-    Index("objects_parent", "parent"),
+    Column("log", LargeBinary),
+    Index("objects_owner", "owner", "used_ns", "seq"),
+    Index("objects_age", "used_ns"),
+    Index("objects_status", "status"),
 )
-"""Stored responses and conversations; ``body`` is JSON."""
+"""Stored responses and conversations, and what is left of deleted responses that others follow.
+``body`` is JSON, ``log`` the events of a response in the background; ``next`` is the position of
+the next item, and the first ``given`` are a response's input. ``children`` follow it. ``used_ns``
+is in Unix nanoseconds: it orders what is evicted. ``gateway`` is the server that is at work."""
+
+object_items = Table(
+    "object_items",
+    METADATA,
+    Column("object", ID, ForeignKey("objects.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("owner", OWNER, nullable=False),
+    Column("id", LargeBinary, nullable=False),
+    Column("json", LargeBinary, nullable=False),
+    Index("object_items_id", "owner", "id"),
+)
+
+object_owners = Table(
+    "object_owners",
+    METADATA,
+    Column("owner", OWNER, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+)
+"""How much of ``objects`` each owner has."""

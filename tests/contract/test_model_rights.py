@@ -191,6 +191,24 @@ def test_other_models_are_nowhere(
     assert "model_not_found" in response.text
 
 
+def test_other_models_are_not_counted(keyed: httpx.Client) -> None:
+    """Sums over all models stay."""
+    for name, there in (("limited", False), ("own", True), ("app", True)):
+        headers = {**bearer(name), "Accept": "text/plain"}
+        text = keyed.get("/metrics", headers=headers).text
+        assert (f'model="{ALIAS}"' in text) == there, name
+        assert ALIAS in text or not there
+        assert "\nforge_requests_waiting 0.0\n" in text
+        assert "\nforge_error_responses_total{" in text
+
+
+def test_an_admin_is_told_of_no_other_models(keyed: httpx.Client) -> None:
+    """A name that is here is as unknown as any other, if the key may not use its model."""
+    body = {"model": ALIAS, "stream": False}
+    for name, status in (("root", 200), ("other-root", 404)):
+        assert keyed.post("/api/pull", json=body, headers=bearer(name)).status_code == status
+
+
 def test_other_models_are_not_listed(keyed: httpx.Client) -> None:
     lists: dict[str, Callable[[Any], list[str]]] = {
         "/v1/models": lambda body: [each["id"] for each in body["data"]],

@@ -1,15 +1,17 @@
 """Models come and go as clients of Ollama ask for it, as far as they may: on real workers."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from tests.e2e.test_several import SHARED, config, states, tables
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
 
-KEYS = {name: f"sk-{name}-91c0" for name in ("mine", "yours")}
+KEYS = {name: f"sk-{name}-91c0" for name in ("mine", "yours", "limited")}
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -20,6 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     keys = folder / "keys.toml"
     keys.write_text(
         "".join(f'[[key]]\nname = "{name}"\nkey = "{key}"\n' for name, key in KEYS.items())
+        + 'models = ["b"]\n'  # of the last one
     )
     keys.chmod(0o600)
     text = SHARED + 'keep-alive = "1h"\n' + tables("a", "b")
@@ -68,6 +71,49 @@ def test_no_client_unloads_what_another_counts_on(server: ForgeServer) -> None:
     ask(server, "yours", "/v1/chat/completions", **chat)
     ask(server, "mine", model="a", messages=HELLO, keep_alive=0)
     assert ask(server, "mine", model="a", keep_alive=0)["done_reason"] == "unload"
+    with server.client() as client:
+        refused = client.post("/models/unload", json={"model": "a"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_in_use")
     assert states(server)["a"] == "loaded"
     ask(server, "yours", model="a", keep_alive=0)
     gone(server, "a")
+
+
+def page(server: ForgeServer, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how the live page's stream begins: the greeting, and the whole state."""
+    headers, found = {"Authorization": f"Bearer {KEYS[key]}"}, list[dict[str, Any]]()
+    with httpx.stream(
+        "GET", server.url + "/dashboard/events", headers=headers, timeout=DEADLINE_S
+    ) as response:
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                found.append(orjson.loads(line.removeprefix("data: ")))
+            if len(found) == 2:
+                break
+    return found[0], found[1]
+
+
+def named(state: dict[str, Any]) -> set[str]:
+    """Return the models that the tables of a state name."""
+    tables = (state.get(name, {}).get("set", []) for name in ("jobs", "workers", "requests"))
+    return {row["model"] for table in tables for row in table}
+
+
+def test_a_limited_key_is_shown_its_models_alone(server: ForgeServer) -> None:
+    """In numbers and on the page, as in lists; sums are over all."""
+    for model in ("a", "b"):
+        ask(server, "mine", model=model, messages=HELLO)
+    hello, state = page(server, "mine")
+    assert hello["models"] == ["a", "b"]
+    assert named(state) == {"a", "b"}
+    hello, state = page(server, "limited")
+    assert hello["models"] == ["b"]
+    assert named(state) == {"b"}
+    assert state["facts"]["slots"] == 4
+    found = {}
+    for key in KEYS:
+        headers = {"Authorization": f"Bearer {KEYS[key]}", "Accept": "text/plain"}
+        text = httpx.get(server.url + "/metrics", headers=headers, timeout=DEADLINE_S).text
+        found[key] = set(re.findall(r'model="(\w+)"', text))
+        assert "forge_slots 4.0\n" in text
+    assert found == {"mine": {"a", "b"}, "yours": {"a", "b"}, "limited": {"b"}}

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,54 @@ def test_who_nobody_uses_is_unloaded(several: ForgeServer) -> None:
     assert chat(several, "brief").status_code == 200
     eventually(lambda: states(several)["brief"] == "unloaded", "its second is over")
     assert states(several)["embed"] == "loaded"
+
+
+def test_without_keys_a_programs_keep_alive_is_its_own(several: ForgeServer) -> None:
+    """Of two programs of one machine, each on connections of its own, none unloads the other's."""
+
+    def ask(program: str, **body: Any) -> dict[str, Any]:
+        headers = {"User-Agent": program}
+        url, whole = several.url + "/api/generate", {"model": "tiny", "stream": False, **body}
+        answer = httpx.post(url, json=whole, headers=headers, timeout=DEADLINE_S)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def stays_s() -> float:
+        """How long the model stays from now on."""
+        (found,) = (each for each in several.get("/api/ps")["models"] if "tiny" in each["name"])
+        return (datetime.fromisoformat(found["expires_at"]) - datetime.now(UTC)).total_seconds()
+
+    # The operator's word ends what the tests before have asked for.
+    httpx.post(several.url + "/models/unload", json={"model": "tiny"}, timeout=DEADLINE_S)
+    assert ask("app", prompt="x", options={"num_predict": 1})["done"]
+    for program in ("other", "third"):
+        assert ask(program, keep_alive=0)["done_reason"] == "unload"
+    assert 60 < stays_s() <= 300, "the app has just used it"
+    ask("other", keep_alive=-1)
+    assert stays_s() <= 300, "none keeps it for ever"
+    for program in ("app", "other"):
+        ask(program, keep_alive=0)
+    eventually(lambda: states(several)["tiny"] == "unloaded", "the last one has let it go")
+
+
+def test_a_clients_load_does_not_try_again_what_has_just_failed(several: ForgeServer) -> None:
+    """Each try is a process; the operator's word alone begins another one within the pause."""
+
+    def failures() -> int:
+        return counted(several, "forge_model_load_failures_total")["broken"]
+
+    def load(path: str, **body: Any) -> int:
+        url = several.url + path
+        return httpx.post(url, json={"model": "broken", **body}, timeout=DEADLINE_S).status_code
+
+    for _ in range(6):  # pauses double: the last one is of half a minute
+        assert load("/models/load") == 503
+    before = failures()
+    assert {load("/api/generate", prompt="") for _ in range(5)} == {503}
+    assert load("/api/chat", messages=[]) == 503
+    assert failures() == before
+    assert load("/models/load") == 503
+    assert failures() == before + 1
 
 
 def test_a_deadline_counts_while_a_model_is_loaded(several: ForgeServer) -> None:

@@ -12,11 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.core.clock import NANO
 from gateway.dispatch.backpressure import UNREAD
-from gateway.dispatch.dispatcher import UNBOUNDED, Dispatcher
+from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.job import Job
 from gateway.dispatch.quarantine import BEFORE_NS, MAX_DEATHS
 from gateway.dispatch.sequence import Sequence, State
-from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.shared_admission import UNBOUNDED, SharedAdmission
 from gateway.dispatch.ticket import ClientEvent, Ticket
 from gateway.ordering.preemption import PreemptionRules
 from tests.support.memory_pool import Clock, Ends, MemoryPool, ids, job
@@ -134,6 +134,10 @@ class Traffic(RuleBasedStateMachine):
         suspects = self.suspects()
         return self.in_order([s for s in self.expected(State.WAITING) if s not in suspects])
 
+    def behind(self, first: list[Sequence]) -> list[Sequence]:
+        """Who gets a free slot, in order, once the suspects ``first`` have theirs."""
+        return self.unsuspected()
+
     def alone(self) -> Sequence | None:
         """The suspect that has a worker of its own, and no token yet."""
         request = self.pool.alone
@@ -146,19 +150,27 @@ class Traffic(RuleBasedStateMachine):
     @rule()
     def dispatch(self) -> None:
         """A suspect gets the worker kept for it; then every free credit goes by the key."""
-        suspects, queue = self.suspects(), self.unsuspected()
+        suspects = self.suspects()
         first: list[Sequence] = []
         if suspects and self.alone() is None and self.pool.reserve():
             first = suspects[:1]
+        elif not suspects and self.alone() is None:
+            self.pool.release()
+        queue = self.behind(first)
         before, free = len(self.pool.submitted), self.pool.free()
         held, homes = [list(held) for held in self.pool.in_flight], dict(self.pool.homes)
         self.runner.run(self._settle())
-        sent = self.pool.submitted[before:]
-        self.check_places(ids([*first, *queue[:free]]), held, homes)
-        assert [request.id for request in sent] == ids([*first, *queue[:free]])
+        sent, expected = self.pool.submitted[before:], ids([*first, *queue[:free]])
+        self.check_places(expected, held, homes)
+        assert [request.id for request in sent[: len(expected)]] == expected
+        self.check_last([request.id for request in sent[len(expected) :]])
         for request in sent:
             assert request.resume == self.tokens[request.id]
             self.overdue.pop(request.id, None)
+
+    def check_last(self, sent: list[int]) -> None:
+        """Nothing is sent after those that were ready."""
+        assert sent == []
 
     def check_places(self, sent: list[int], held: list[list[int]], homes: dict[int, int]) -> None:
         """Each went where its cells are, else where most slots were free.
@@ -278,7 +290,8 @@ class Traffic(RuleBasedStateMachine):
         assert set(ids(self.dispatcher.stats.waiting())) == set(ids(waiting))
         assert sorted(s.id for _, s in self.dispatcher.stats.order()) == ids(waiting)
         assert self.dispatcher.stats.running() == len(running)
-        keeps = self.alone() is not None or bool(self.suspects())
+        killed = [s for s in waiting if self.deaths[s.id] >= MAX_DEATHS]
+        keeps = self.alone() is not None or bool(killed)
         assert keeps or self.pool.reserved is None, "a worker is kept for nobody"
         # No job runs without a credit; a cancelled one holds its credit until the worker ends it.
         assert set(ids(running)) <= set(self.pool.running())

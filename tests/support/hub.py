@@ -51,6 +51,10 @@ class Hub:
     """Whether contents differ from what their hashes say."""
     lengths: bool = True
     """Whether answers say how long they are."""
+    surplus: int = 0
+    """Zeros behind each content that nothing tells of."""
+    lfs: bool = True
+    """Whether files are kept beside the hub's repositories, by their hashes, or in them."""
     seen: list[Seen] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)
     """Set once an answer waits."""
@@ -86,7 +90,9 @@ class Hub:
                 "rfilename": name,
                 "size": len(content),
                 "blobId": "0" * 40,
-                "lfs": {"sha256": sha(content), "size": len(content), "pointerSize": 130},
+                "lfs": {"sha256": sha(content), "size": len(content), "pointerSize": 130}
+                if self.lfs
+                else None,
             }
             for name, content in self.repositories[repository].items()
         ]
@@ -140,7 +146,7 @@ class Hub:
         body = content[begin:]
         if self.alter:
             body = body[:-1] + bytes([body[-1] ^ 1])
-        return StreamingResponse(self._stream(body), status, headers)
+        return StreamingResponse(self._stream(body + bytes(self.surplus)), status, headers)
 
     async def _stream(self, body: bytes) -> AsyncIterator[bytes]:
         end = self.cuts.pop(0) if self.cuts else len(body)

@@ -13,7 +13,8 @@ An example with 1,024 cells in common. A (600 tokens, batch) runs; B (300 tokens
 and is admitted, for 600 + 300 fits. C needs 500 and waits. The gateway parks A, whose state goes to
 host memory, and C is admitted. Later B and C grow beyond 1,024 cells together: of the running ones
 the least urgent and youngest, C, is put back, its state saved. It waits first in line. The one
-sequence that is left always goes on, so that every step computes something.
+sequence that is left always goes on, so that every step computes something. Were A spare, C would
+not wait for the gateway: A would be put back at once.
 """
 
 from collections.abc import Iterator
@@ -128,9 +129,7 @@ class Scheduler:
             if coming:
                 owed += sequence.known
                 continue
-            # What was admitted before is owed its cells too, even if nothing is computed yet.
-            growth = owed + sum(running.lacks for running in self.running)
-            if self.running and sequence.known > self._kv.free(growth):
+            if not self._fits(sequence, owed):
                 return
             if not self._kv.has_number:
                 return
@@ -138,6 +137,19 @@ class Scheduler:
             self.running.append(sequence)
             self._attach(sequence)
             yield sequence
+
+    def _fits(self, sequence: EngineSequence, owed: int) -> bool:
+        """Return whether there are cells for a sequence, for which spare ones give theirs up."""
+        while self.running:
+            # What was admitted before is owed its cells too, even if nothing is computed yet.
+            growth = owed + sum(running.lacks for running in self.running)
+            if sequence.known <= self._kv.free(growth):
+                break
+            least = self._least()
+            if sequence.request.spare or not least.request.spare:
+                return False
+            self.evict_running(least)
+        return True
 
     def _attach(self, sequence: EngineSequence) -> None:
         saved, sequence.saved = sequence.saved, None

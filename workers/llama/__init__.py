@@ -4,7 +4,6 @@ The low-level API is used: the wheel's high-level class serves one sequence at a
 object here owns C memory and frees it in ``close``; nothing of ctypes leaves this package.
 """
 
-from workers.llama.barriers import spin_briefly
 from workers.llama.chain import Sampler
 from workers.llama.context import (
     NO_CELLS,
@@ -35,5 +34,4 @@ __all__ = [
     "initialise",
     "readable",
     "shrink",
-    "spin_briefly",
 ]

@@ -4,6 +4,8 @@ A worker sends one :class:`Step` frame per decode step, however many sequences t
 cost of the link does not grow with the number of streams. Quick steps share one.
 """
 
+import math
+
 import msgspec
 
 from workers.protocol.params import GenerationParams
@@ -28,13 +30,19 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     now: float
     resume: list[int] = []
     priority: float = 1.0
-    """The base priority: when cells run short, the largest gets them first."""
+    """The base priority: when cells run short, the largest gets them first. Minus infinity: it is
+    spare, and gives its cells to any that is not."""
     rank: float = 0.0
     """Its place in the gateway's queue, in seconds: the smallest is computed first."""
     cache_scope: str = ""
     """Only requests of the same one may use what was computed for it."""
     spent_ms: float = 0.0
     """Of a job with a limit of time that goes on: since its first token, in whichever attempt."""
+
+    @property
+    def spare(self) -> bool:
+        """Return whether it takes only what nothing else wants."""
+        return self.priority == -math.inf
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
+from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.llama_server.answer import LlamaWriter
 from gateway.api.llama_server.body import (
@@ -104,7 +105,8 @@ class LlamaServer:
         body.asked_priority(request, given.priority)
         self._service.check_serving(served)
         question = CountTokens(served.with_system(given.chat()), time.time())
-        answer = orjson.loads(await unless_hung_up(request.receive, served.ask(question)))
+        asked = served.ask(question, client_of(request))
+        answer = orjson.loads(await unless_hung_up(request.receive, asked))
         counted: CountedTokens = {
             "object": "response.input_tokens",
             "input_tokens": answer["input_tokens"],

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from gateway import __version__
 from gateway.api import body
 from gateway.api.abilities import abilities
+from gateway.api.client import client_of
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.llama_server import settings
 from gateway.api.llama_server.body import TEMPERATURE, LlamaCompletionBody
@@ -111,7 +112,7 @@ class LlamaState:
 
         Needs no API key.
         """
-        self._service.check_serving()
+        self._service.check_healthy()
         answer: Health = {"status": "ok"}
         return json_response(answer)
 
@@ -122,7 +123,7 @@ class LlamaState:
         """
         served = self._served(request, read_query(request, PropsQuery).model)
         if served.pool.model is None:
-            await unless_hung_up(request.receive, served.ask(Detokenize([])))
+            await unless_hung_up(request.receive, served.ask(Detokenize([]), client_of(request)))
         return json_response(self._props(served))
 
     async def slots(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
+from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.messages.answer import MessageWriter
 from gateway.api.messages.body import CountTokensBody, MessagesBody
@@ -96,7 +97,7 @@ class Messages:
         served, given = self._service.parse(request, CountTokensBody, raw)
         self._service.check_serving(served)
         question = CountTokens(served.with_system(given.chat()), time.time())
-        answer = await unless_hung_up(request.receive, served.ask(question))
+        answer = await unless_hung_up(request.receive, served.ask(question, client_of(request)))
         return Response(answer, media_type=JSON)
 
     async def _read(self, request: Request) -> tuple[dict[str, object], int]:

@@ -152,7 +152,7 @@ class Ollama:
 
         async def count(messages: list[dict[str, Any]]) -> int:
             shorter = msgspec.structs.replace(chat, messages=messages)
-            counted = count_tokens(served, shorter, received.owner)
+            counted = count_tokens(served, shorter, received.client)
             return await unless_hung_up(received.request.receive, counted)
 
         messages = await truncated(chat.messages, lambda: most, count)
@@ -165,13 +165,13 @@ class Ollama:
         received.check_unqueued()
         request, served, given = received.request, received.served, received.given
         if not given.leaves:
-            self._service.check_serving()
+            self._service.check_serving(served)
             allowance = self._service.limits.of(received.owner)
             request.state.allowance = allowance  # for the response's headers
             allowance.check()
             allowance.take_one()
-            await unless_hung_up(request.receive, served.load(received.owner))
-        served.used(received.owner, given.keep_alive)
+            await unless_hung_up(request.receive, served.load(received.client))
+        served.used(received.client, given.keep_alive)
         reason = "unload" if given.leaves else "load"
         return json_response({**head(received.name), **said, "done": True, "done_reason": reason})
 

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from starlette.requests import Request
 
 from gateway.api import body
+from gateway.api.client import client_of
 from gateway.api.ollama import names
 from gateway.api.ollama.body import OllamaBody
 from gateway.api.service import Service
@@ -35,6 +36,11 @@ class Received(Generic[Given]):
         """Return the name of the request's key."""
         name: str = self.request.state.key.name
         return name
+
+    @property
+    def client(self) -> str:
+        """Return the name of the request's client, for which its model stays loaded."""
+        return client_of(self.request)
 
     def check_unqueued(self) -> None:
         """Refuse a wrong priority or timeout of a request that asks nothing.

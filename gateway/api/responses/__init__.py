@@ -7,4 +7,5 @@ become the dialect's in :mod:`gateway.api.responses.writer`, and nothing else kn
 from gateway.api.responses.archive import Archive as Archive
 from gateway.api.responses.conversations import Conversations as Conversations
 from gateway.api.responses.endpoints import Responses as Responses
+from gateway.api.responses.memory_archive import MemoryArchive as MemoryArchive
 from gateway.api.responses.stored import StoredResponses as StoredResponses

@@ -1,209 +1,199 @@
-"""The responses and conversations that are kept for their keys."""
+"""Responses and conversations that are kept for their keys: the contract of both of their stores.
+
+:mod:`gateway.api.responses.memory_archive` keeps them as long as the process lives,
+:mod:`gateway.api.responses.database_archive` in the database of a data folder. Laws of both, held
+by the same tests:
+
+- what is kept is found by its owner and id until it is deleted, too old, or evicted; another
+  owner's is not found;
+- all bytes together never exceed the room after a call has returned; the owner with the most loses
+  its oldest first;
+- a response is kept with the items that it brought and made. Those of the responses before it stay
+  as long as one that follows them does, though they themselves are deleted.
+"""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import orjson
 
-from gateway.api.responses.bounded_store import BoundedStore
 from gateway.api.responses.event_log import EventLog
-from gateway.api.responses.history import ITEM, HistoryLink, Item
-from gateway.api.responses.types import ConversationObject, ResponseObject, Status
-from gateway.core.clock import NANO
-from gateway.core.errors import NotFound, QueueFull
+from gateway.api.responses.history import HistoryEnd, Item
+from gateway.api.responses.types import ConversationObject, ItemList, ResponseObject, Status
+from gateway.core.errors import NotFound
 
 OVERHEAD = 1024
 """Bytes that a value costs beside what it says, at the least."""
+WORKING: tuple[Status, ...] = ("queued", "in_progress")
+"""States of a response that may still change."""
 
 
 def _nothing() -> None:
     """Do nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A stored response and all before it, for a request that goes on after them."""
+
+    items: list[Item]
+    link: HistoryEnd
+    working: bool
+    """True: it is not completed yet."""
+
+
 @dataclass(slots=True)
-class StoredResponse:
-    id: str
-    live: ResponseObject | None
-    """Its present state, while it may change."""
-    link: HistoryLink
+class MadeResponse:
+    """A response for the archive, made or at work, with what it was made of."""
+
+    response: ResponseObject
+    """Its present state; it changes while the response is at work."""
+    items: list[Item]
+    """The input, each item with an id of its own."""
+    link: HistoryEnd | None = None
+    """The conversation that it follows."""
     log: EventLog | None = None
     """Of one in the background."""
     stop: Callable[[], None] = _nothing
     """Ends the work, if it goes on."""
-    status: Status = "in_progress"
-    """Its last state, once it does not change any more."""
-    json: bytes = b""
-    """The whole, from then on: as objects it would take many times the bytes that are counted."""
 
     @property
-    def size(self) -> int:
-        """Bytes, without those of the link."""
-        return OVERHEAD + len(self.json) + (0 if self.log is None else self.log.size)
+    def id(self) -> str:
+        return self.response["id"]
 
     @property
     def working(self) -> bool:
         """Return whether it may still change."""
-        return self.live is not None and self.live["status"] in ("queued", "in_progress")
-
-    def told(self) -> bytes:
-        """Return the response as JSON."""
-        return self.json if self.live is None else orjson.dumps(self.live)
-
-    def freeze(self) -> list[Item]:
-        """Note that it will not change any more, and return its output."""
-        assert self.live is not None, "it ends once"
-        self.json, self.status = orjson.dumps(self.live), self.live["status"]
-        output = [dict(item) for item in self.live["output"]]
-        self.live = None
-        self.stop = _nothing  # with it go the request, its prompt and its tokens
-        return output
+        return self.response["status"] in WORKING
 
 
-@dataclass(slots=True)
-class StoredConversation:
-    body: ConversationObject
-    items: dict[str, bytes] = field(default_factory=dict)
-    """JSON by the items' ids."""
-    size: int = field(init=False)
+@dataclass(frozen=True, slots=True)
+class KeptResponse:
+    """A response as the archive tells it."""
 
-    def __post_init__(self) -> None:
-        self.size = OVERHEAD + len(orjson.dumps(self.body))
-
-    def describe(self, metadata: dict[str, str]) -> None:
-        """Put other metadata in the place of the older."""
-        self.size += len(orjson.dumps(metadata)) - len(orjson.dumps(self.body["metadata"]))
-        self.body["metadata"] = metadata
-
-    def add(self, items: Iterable[Item]) -> None:
-        """Add items, which have ids; one of a known id takes the older one's place."""
-        for item in items:
-            self.remove(item["id"])
-            self.items[item["id"]] = orjson.dumps(item)
-            self.size += ITEM + len(self.items[item["id"]])
-
-    def remove(self, id_: str) -> bool:
-        """Take an item away; return whether there was one of this id."""
-        item = self.items.pop(id_, None)
-        if item is not None:
-            self.size -= ITEM + len(item)
-        return item is not None
-
-    def all_items(self) -> list[Item]:
-        """Return the items in their order."""
-        return [orjson.loads(each) for each in self.items.values()]
+    id: str
+    json: bytes
+    background: bool
+    """True: it has events that can be followed, and can be cancelled while it is at work."""
 
 
-class Archive:
-    """In memory; another key's are not found."""
+@dataclass(frozen=True, slots=True)
+class PageOfItems:
+    """The part of a list of items that a client wants."""
 
-    def __init__(self, room: int, age: float, clock_ns: Callable[[], int]) -> None:
-        """``room``: bytes; 0: nothing is kept. ``age``: seconds."""
-        self.on = room > 0
-        self._store: BoundedStore[StoredResponse | StoredConversation] = BoundedStore(
-            room, int(age * NANO), clock_ns, self._gone
-        )
-
-    # ------------------------------------------------------------------ responses
-
-    def keep(self, owner: str, stored: StoredResponse) -> bool:
-        """Keep a response under its id; return whether there was room."""
-        if stored.size + stored.link.whole_size() > self._store.room:
-            return False
-        self._store.put(owner, stored.id, stored, 0)
-        stored.link.hold(lambda more: self._store.charge(owner, more))
-        self.grown(owner, stored)
-        return self._store.get(owner, stored.id) is stored
-
-    def grown(self, owner: str, stored: StoredResponse) -> None:
-        """Note that a response or its log has grown."""
-        self._store.resize(owner, stored.id, stored.size)
-
-    def ended(self, owner: str, stored: StoredResponse) -> None:
-        """Note that a response will not change any more, and link its items."""
-        output = stored.freeze()
-        if self._store.get(owner, stored.id) is stored:
-            stored.link.extend(output, lambda more: self._store.charge(owner, more))
-            self.grown(owner, stored)
-
-    def response(self, owner: str, id_: str) -> StoredResponse:
-        """Return a response. Raises NotFound."""
-        found = self._store.get(owner, id_)
-        if not isinstance(found, StoredResponse):
-            raise NotFound(f"there is no response '{id_[:64]}'", param="response_id")
-        return found
-
-    def delete_response(self, owner: str, id_: str) -> None:
-        """Raises NotFound."""
-        self.response(owner, id_)
-        self._store.remove(owner, id_)
-
-    def find(self, owner: str, wanted: set[str]) -> dict[str, Item]:
-        """Return those of an owner's stored items that have one of these ids."""
-        found: dict[str, Item] = {}
-        missing = set(wanted)
-        for value in self._store.values(owner):
-            kept = value.items if isinstance(value, StoredConversation) else value.link.items
-            for id_ in missing & kept.keys():
-                found[id_] = orjson.loads(kept[id_])
-                missing.remove(id_)
-            if not missing:
-                break
-        return found
-
-    # ------------------------------------------------------------------ conversations
-
-    def new_conversation(
-        self, owner: str, items: list[Item], metadata: dict[str, str], now: int
-    ) -> StoredConversation:
-        """Begin one. Raises QueueFull if there is no room."""
-        id_ = f"conv_{secrets.token_hex(12)}"
-        made = StoredConversation(
-            {"id": id_, "object": "conversation", "created_at": now, "metadata": metadata}
-        )
-        made.add(items)
-        if not self._store.put(owner, id_, made, made.size):
-            raise QueueFull("there is no room for another conversation", retry_after=60)
-        return made
-
-    def conversation(self, owner: str, id_: str) -> StoredConversation:
-        """Raises NotFound."""
-        found = self._store.get(owner, id_)
-        if not isinstance(found, StoredConversation):
-            raise NotFound(f"there is no conversation '{id_[:64]}'", param="conversation")
-        return found
-
-    def changed(self, owner: str, conversation: StoredConversation) -> None:
-        """Note that a conversation has other items or metadata now."""
-        self._store.renew(owner, conversation.body["id"], conversation.size)
-
-    def delete_conversation(self, owner: str, id_: str) -> None:
-        """Raises NotFound."""
-        self.conversation(owner, id_)
-        self._store.remove(owner, id_)
-
-    def _gone(self, owner: str, value: StoredResponse | StoredConversation) -> None:
-        if isinstance(value, StoredResponse):
-            value.stop()
-            value.link.release(lambda more: self._store.charge(owner, more))
+    after: str | None = None
+    """The id of the item before the first."""
+    limit: int = 20
+    order: Literal["asc", "desc"] = "desc"
 
 
-def listed(items: Mapping[str, bytes], after: str | None, limit: int, order: str) -> dict[str, Any]:
-    """Return a page of items, JSON by their ids, in the dialect's shape.
+class Archive(Protocol):
+    """A store of responses and conversations, by owner and id.
 
-    Raises NotFound for an unknown ``after``.
+    An id that an owner does not have raises NotFound.
     """
-    ids = [*items] if order == "asc" else [*items][::-1]
-    if after is not None:
-        if after not in items:
-            raise NotFound(f"there is no item '{after[:64]}'", param="after")
-        ids = ids[ids.index(after) + 1 :]
-    page = ids[:limit]
+
+    on: bool
+    """False: nothing is kept."""
+
+    async def start(self) -> None:
+        """Begin to look after what is kept; again, it does nothing."""
+
+    async def stop(self) -> None:
+        """Let go of everything; what is at work then has failed."""
+
+    async def keep(self, owner: str, made: MadeResponse) -> bool:
+        """Keep a response under its id; return whether there was room."""
+
+    def grown(self, owner: str, made: MadeResponse) -> None:
+        """Note that the log of one that is at work has grown."""
+
+    async def ended(self, owner: str, made: MadeResponse) -> None:
+        """Note that one that was kept at work will not change any more."""
+
+    async def response(self, owner: str, id_: str) -> KeptResponse:
+        """Return a response as it is now."""
+
+    async def follow(
+        self, owner: str, id_: str, after: int, patience: float
+    ) -> AsyncIterator[bytes]:
+        """Return the events of one in the background as :meth:`EventLog.follow` yields them."""
+
+    async def cancel(self, owner: str, id_: str) -> KeptResponse:
+        """End the work on one in the background; return what has become of it."""
+
+    async def delete_response(self, owner: str, id_: str) -> None:
+        """Forget a response; one that is at work is ended."""
+
+    async def input_items(self, owner: str, id_: str, page: PageOfItems) -> ItemList:
+        """Return items that a response brought."""
+
+    async def earlier(self, owner: str, id_: str) -> Earlier:
+        """Return a response's items after those of all before it."""
+
+    async def find(self, owner: str, wanted: set[str]) -> dict[str, Item]:
+        """Return those of an owner's stored items that have one of these ids."""
+
+    async def begin(
+        self, owner: str, items: list[Item], metadata: dict[str, str], now: int
+    ) -> ConversationObject:
+        """Begin a conversation. Raises QueueFull if there is no room."""
+
+    async def conversation(self, owner: str, id_: str) -> ConversationObject:
+        """Return a conversation without its items."""
+
+    async def describe(self, owner: str, id_: str, metadata: dict[str, str]) -> ConversationObject:
+        """Put other metadata in the place of the older."""
+
+    async def delete_conversation(self, owner: str, id_: str) -> None:
+        """Forget a conversation and its items."""
+
+    async def all_items(self, owner: str, id_: str) -> list[Item]:
+        """Return a conversation's items in their order."""
+
+    async def page(self, owner: str, id_: str, page: PageOfItems) -> ItemList:
+        """Return items of a conversation."""
+
+    async def item(self, owner: str, id_: str, item_id: str) -> bytes:
+        """Return an item of a conversation as JSON."""
+
+    async def add(self, owner: str, id_: str, items: list[Item]) -> None:
+        """Add items, which have ids; one of a known id takes the older one's place."""
+
+    async def remove(self, owner: str, id_: str, item_id: str) -> ConversationObject:
+        """Take an item out of a conversation."""
+
+
+def new_conversation(metadata: dict[str, str], now: int) -> ConversationObject:
+    """Return a conversation that begins."""
+    id_ = f"conv_{secrets.token_hex(12)}"
+    return {"id": id_, "object": "conversation", "created_at": now, "metadata": metadata}
+
+
+def item_list(items: list[tuple[str, bytes]], limit: int) -> ItemList:
+    """Return ids and JSON of items in the dialect's shape; beyond ``limit``: there are more."""
+    page = items[:limit]
     return {
         "object": "list",
-        "data": [orjson.loads(items[id_]) for id_ in page],
-        "first_id": page[0] if page else None,
-        "last_id": page[-1] if page else None,
-        "has_more": len(ids) > limit,
+        "data": [orjson.loads(json) for _, json in page],
+        "first_id": page[0][0] if page else None,
+        "last_id": page[-1][0] if page else None,
+        "has_more": len(items) > limit,
     }
+
+
+def no_response(id_: str) -> NotFound:
+    """Return the error about an id that its owner has no response of."""
+    return NotFound(f"there is no response '{id_[:64]}'", param="response_id")
+
+
+def no_conversation(id_: str) -> NotFound:
+    """Return the error about an id that its owner has no conversation of."""
+    return NotFound(f"there is no conversation '{id_[:64]}'", param="conversation")
+
+
+def no_item(id_: str, param: str = "item_id") -> NotFound:
+    """Return the error about an item that is not there."""
+    return NotFound(f"there is no item '{id_[:64]}'", param=param)

@@ -3,6 +3,7 @@
 import time
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,9 +13,9 @@ from gateway.api.nested import Nested
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
-from gateway.api.responses.archive import Archive, StoredConversation, listed
+from gateway.api.responses.archive import Archive, item_list
 from gateway.api.responses.body import InputItem, Metadata
-from gateway.api.responses.endpoints import GROUP
+from gateway.api.responses.endpoints import GROUP, STORING
 from gateway.api.responses.items import as_written, named
 from gateway.api.responses.reading import read_body
 from gateway.api.responses.stored import PageQuery
@@ -67,7 +68,8 @@ class Conversations:
         added = Body(type=ItemsBody, example=example)
 
         def endpoint(path: str, handler: Any, answer: Any, **more: Any) -> Endpoint:
-            fails = (*more.pop("fails", ()), *([] if path == ROOT else [NotFound]))
+            missing = [] if path == ROOT else [NotFound]
+            fails = (*more.pop("fails", ()), *missing, *STORING)
             answers = {JSON: answer}
             return Endpoint(
                 path=path,
@@ -105,33 +107,30 @@ class Conversations:
     async def begin_conversation(self, request: Request) -> Response:
         """Begin a conversation.
 
-        It is kept in memory, as long as there is room.
+        It is kept as long as there is room.
         """
         if not self._archive.on:
             raise BadRequest("this server stores nothing")
         given = await self._read(request, ConversationBody)
         items = named(as_written(given.items or []), new_name())
-        made = self._archive.new_conversation(
+        made = await self._archive.begin(
             request.state.key.name, items, given.metadata or {}, int(time.time())
         )
-        return json_response(made.body)
+        return json_response(made)
 
     async def conversation(self, request: Request) -> Response:
         """A conversation, without its items."""
-        return json_response(self._find(request).body)
+        return json_response(await self._archive.conversation(*_named(request)))
 
     async def change_conversation(self, request: Request) -> Response:
         """Give a conversation other metadata."""
         given = await self._read(request, ConversationUpdate)
-        found = self._find(request)
-        found.describe(given.metadata)
-        self._archive.changed(request.state.key.name, found)
-        return json_response(found.body)
+        return json_response(await self._archive.describe(*_named(request), given.metadata))
 
     async def delete_conversation(self, request: Request) -> Response:
         """Forget a conversation and its items; responses that were made of it stay."""
-        id_ = self._find(request).body["id"]
-        self._archive.delete_conversation(request.state.key.name, id_)
+        owner, id_ = _named(request)
+        await self._archive.delete_conversation(owner, id_)
         deleted: DeletedConversation = {
             "id": id_,
             "object": "conversation.deleted",
@@ -142,43 +141,31 @@ class Conversations:
     async def conversation_items(self, request: Request) -> Response:
         """The items of a conversation."""
         query = read_query(request, PageQuery)
-        items = self._find(request).items
-        return json_response(listed(items, query.after, query.limit, query.order))
+        return json_response(await self._archive.page(*_named(request), query.page()))
 
     async def add_conversation_items(self, request: Request) -> Response:
         """Add items at the end of a conversation."""
         given = await self._read(request, ItemsBody)
-        found = self._find(request)
         items = named(as_written(given.items), new_name())
-        found.add(items)
-        self._archive.changed(request.state.key.name, found)
-        added = {item["id"]: found.items[item["id"]] for item in items}
-        return json_response(listed(added, None, MAX_ITEMS, "asc"))
+        await self._archive.add(*_named(request), items)
+        added = [(item["id"], orjson.dumps(item)) for item in items]
+        return json_response(item_list(added, MAX_ITEMS))
 
     async def conversation_item(self, request: Request) -> Response:
         """An item of a conversation."""
-        id_ = request.path_params["item_id"]
-        item = self._find(request).items.get(id_)
-        if item is None:
-            raise _no_item(id_)
+        item = await self._archive.item(*_named(request), request.path_params["item_id"])
         return Response(item, media_type=JSON)
 
     async def delete_conversation_item(self, request: Request) -> Response:
         """Take an item out of a conversation."""
-        found, id_ = self._find(request), request.path_params["item_id"]
-        if not found.remove(id_):
-            raise _no_item(id_)
-        self._archive.changed(request.state.key.name, found)
-        return json_response(found.body)
-
-    def _find(self, request: Request) -> StoredConversation:
-        id_ = request.path_params["conversation_id"]
-        return self._archive.conversation(request.state.key.name, id_)
+        item = request.path_params["item_id"]
+        return json_response(await self._archive.remove(*_named(request), item))
 
     async def _read(self, request: Request, type_: type[Given]) -> Given:
         raw, _ = await read_body(request, self._service.config)
         return self._service.parse_alone(request, type_, raw)
 
 
-def _no_item(id_: str) -> NotFound:
-    return NotFound(f"there is no item '{id_[:64]}'", param="item_id")
+def _named(request: Request) -> tuple[str, str]:
+    """Return a request's owner and the id of the conversation that its path names."""
+    return request.state.key.name, request.path_params["conversation_id"]

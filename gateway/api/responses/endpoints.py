@@ -1,5 +1,6 @@
 """The dialect's endpoints that make a response, or count its tokens."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -8,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body
+from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import COLLECTED, json_response, serve_ticket, unless_hung_up
-from gateway.api.responses.archive import Archive, StoredResponse
+from gateway.api.responses.archive import Archive, MadeResponse
 from gateway.api.responses.background import BackgroundRun
 from gateway.api.responses.body import InputBody, ResponseBody
 from gateway.api.responses.generation import Generation
-from gateway.api.responses.history import HistoryLink
 from gateway.api.responses.items import named
 from gateway.api.responses.places import QueuePlaces
 from gateway.api.responses.prompt import ReadInput, read_input
@@ -38,6 +39,7 @@ from gateway.core.errors import (
     NotFound,
     PreviousResponseNotFound,
     QueueFull,
+    StorageFull,
     Unavailable,
     UnknownModel,
     WorkerFailed,
@@ -51,6 +53,8 @@ GROUP = "Responses"
 EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
 BATCH = body.TIERS["flex"]
 ROOT = "/v1/responses"
+STORING = (StorageFull, Unavailable)
+"""Errors of a store in a database."""
 KEPT = (PreviousResponseNotFound, NotFound)
 """Errors of a request that goes on after what is stored."""
 COUNTING = (InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed)
@@ -75,7 +79,14 @@ class Responses:
                 answers={JSON: ResponseObject, EVENTS: ResponseEvent},
                 typed_events=True,
                 failure=ErrorBody,
-                fails=(*GENERATION, *CONVERSATION, *KEPT, ModelNotSupported, UnknownModel),
+                fails=(
+                    *GENERATION,
+                    *CONVERSATION,
+                    *KEPT,
+                    *STORING,
+                    ModelNotSupported,
+                    UnknownModel,
+                ),
                 queued="seeded",
             ),
             Endpoint(
@@ -102,7 +113,7 @@ class Responses:
         given.check()
         if given.background and not self._archive.on:
             raise BadRequest("'background': this server stores nothing", param="background")
-        read = read_input(given, self._archive, request)
+        read = await read_input(given, self._archive, request)
         self._service.tell_ignored(request, raw)
         if given.truncation == "auto":
             read = await self._truncated(request, served, read, given.limit())
@@ -113,16 +124,15 @@ class Responses:
             raise in_own_names(error, read.tools.paths) from None
         generation = self._generation(served, given, read, job, ticket)
         if given.background:
-            return self._behind(request, served, given, read, generation)
-        stored = self._archive.on and given.store is not False
+            return await self._behind(request, served, given, read, generation)
 
-        def ended() -> None:
-            self._ended(request, given, read, generation, stored=stored)
+        async def ended() -> None:
+            await self._ended(request, given, read, generation)
 
         if given.stream:
             return GenerationStream(served.dispatcher, generation, ended)
         await serve_ticket(served.dispatcher, ticket, request.receive, self._whole(generation))
-        ended()
+        await ended()
         return json_response(generation.writer.response)
 
     async def count_input_tokens(self, request: Request) -> Response:
@@ -133,10 +143,11 @@ class Responses:
         # It needs neither, but says what makes no sense.
         body.priority(given.priority, request.headers, None)
         body.timeout(given.timeout, request.headers)
-        read = read_input(given, self._archive, request)
+        read = await read_input(given, self._archive, request)
         self._service.tell_ignored(request, raw)
         self._service.check_serving(served)
-        count = await unless_hung_up(request.receive, count_tokens(served, read.chat))
+        asked = count_tokens(served, read.chat, client_of(request))
+        count = await unless_hung_up(request.receive, asked)
         counted: InputTokens = {"object": "response.input_tokens", "input_tokens": count}
         return json_response(counted)
 
@@ -148,7 +159,8 @@ class Responses:
 
         async def count(messages: list[dict[str, Any]]) -> int:
             chat = msgspec.structs.replace(read.chat, messages=messages)
-            return await unless_hung_up(request.receive, count_tokens(served, chat))
+            counted = count_tokens(served, chat, client_of(request))
+            return await unless_hung_up(request.receive, counted)
 
         def most() -> int:
             model = served.pool.model  # known once it has been asked
@@ -191,7 +203,7 @@ class Responses:
         places = self._places.setdefault(served.name, QueuePlaces(served.dispatcher.stats))
         return Generation(ticket, writer, places, self._service.config.keepalive, read.tools.paths)
 
-    def _behind(
+    async def _behind(
         self,
         request: Request,
         served: ServedModel,
@@ -201,53 +213,49 @@ class Responses:
     ) -> Response:
         """Answer at once, and go on."""
         run = BackgroundRun(self._archive, request.state.key.name, served.dispatcher, generation)
-        stored = self._stored(generation, read)
-        stored.log, stored.stop = run.log, run.stop
-        if not self._archive.keep(request.state.key.name, stored):
-            served.dispatcher.cancel(generation.ticket)
+        made = self._made(generation, read)
+        made.log, made.stop = run.log, run.stop
+        kept = False
+        try:
+            kept = await self._archive.keep(request.state.key.name, made)
+        finally:
+            if not kept:
+                served.dispatcher.cancel(generation.ticket)
+        if not kept:
             raise BadRequest("'background': there is no room to store it", param="background")
         run.log.add(generation.at_once())
-        run.start(stored, lambda: self._remember(request, given, read, generation))
+        run.start(made, lambda: self._remember(request, given, read, generation))
         if given.stream:
-            return LogStream(run.log, -1, self._service.config.keepalive)
+            return LogStream(run.log.follow(-1, self._service.config.keepalive))
         return json_response(generation.writer.response)
 
     # ------------------------------------------------------------------ kept
 
-    def _stored(self, generation: Generation, read: ReadInput) -> StoredResponse:
+    def _made(self, generation: Generation, read: ReadInput) -> MadeResponse:
         items = named(read.given, generation.ticket.request_id)
-        link = HistoryLink(items, read.link)
-        response = generation.writer.response
-        return StoredResponse(response["id"], response, link)
+        return MadeResponse(generation.writer.response, items, read.link)
 
-    def _ended(
-        self,
-        request: Request,
-        given: ResponseBody,
-        read: ReadInput,
-        generation: Generation,
-        *,
-        stored: bool,
-    ) -> None:
-        """Keep what a response has become, where it is wanted."""
-        if stored:
-            owner, kept = request.state.key.name, self._stored(generation, read)
-            if self._archive.keep(owner, kept):
-                self._archive.ended(owner, kept)
-        self._remember(request, given, read, generation)
-
-    def _remember(
+    async def _ended(
         self, request: Request, given: ResponseBody, read: ReadInput, generation: Generation
     ) -> None:
-        """Add a response's items to its conversation, if it was completed and that is there."""
+        """Keep what a response has become, where it is wanted."""
+        if self._archive.on and given.store is not False:
+            await self._archive.keep(request.state.key.name, self._made(generation, read))
+        await self._remember(request, given, read, generation)
+
+    async def _remember(
+        self, request: Request, given: ResponseBody, read: ReadInput, generation: Generation
+    ) -> None:
+        """Add a response's items to its conversation, if it was completed and that is there.
+
+        Of a request that is not to be stored nothing is kept there, either.
+        """
         response = generation.writer.response
-        if given.conversation_id is None or response["status"] not in ("completed", "incomplete"):
+        if given.conversation_id is None or given.store is False:
             return
-        owner = request.state.key.name
-        try:
-            conversation = self._archive.conversation(owner, given.conversation_id)
-        except NotFound:
+        if response["status"] not in ("completed", "incomplete"):
             return
-        conversation.add(named(read.given, generation.ticket.request_id))
-        conversation.add([dict(item) for item in response["output"]])
-        self._archive.changed(owner, conversation)
+        items = named(read.given, generation.ticket.request_id)
+        items += [dict(item) for item in response["output"]]
+        with contextlib.suppress(NotFound):
+            await self._archive.add(request.state.key.name, given.conversation_id, items)

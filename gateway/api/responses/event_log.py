@@ -13,11 +13,13 @@ from gateway.api.responses.types import ResponseEvent
 
 PIECE = 256 * 1024
 """Bytes from which on no more frames join a piece: each reader has one of its own in memory."""
+END = b"\n\n"
+"""The end of a frame, which JSON in one line does not contain."""
 
 
 def frame(event: ResponseEvent) -> bytes:
     """Return an event as server-sent."""
-    return b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
+    return b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + END
 
 
 class EventLog:
@@ -29,6 +31,18 @@ class EventLog:
         self.closed = False
         self._frames: list[bytes] = []
         self._news = asyncio.Event()
+
+    @classmethod
+    def read(cls, whole: bytes) -> "EventLog":
+        """Return a log that has ended, of what :meth:`whole` returned."""
+        log = cls()
+        log._frames = [text + END for text in whole.split(END)[:-1]]
+        log.size, log.closed = len(whole), True
+        return log
+
+    def whole(self) -> bytes:
+        """Return all frames."""
+        return b"".join(self._frames)
 
     def add(self, events: Iterable[ResponseEvent]) -> None:
         """Add events, the next ones by number."""

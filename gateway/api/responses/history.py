@@ -19,7 +19,13 @@ ITEM = 256
 """Bytes that an item costs beside its JSON, at the least."""
 
 
-class HistoryLink:
+class HistoryEnd:
+    """The end of a stored conversation, as its archive knows it."""
+
+    __slots__ = ()
+
+
+class HistoryLink(HistoryEnd):
     """The items of one response, input and output, and what they follow.
 
     Items are kept as JSON: as objects they would take many times the bytes that are counted.

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.responses.archive import Archive
 from gateway.api.responses.body import InputBody
-from gateway.api.responses.history import HistoryLink
+from gateway.api.responses.history import HistoryEnd
 from gateway.api.responses.items import (
     Item,
     as_written,
@@ -32,20 +32,20 @@ class ReadInput:
     tools: ToolTable
     given: list[Item]
     """The items that the request brings."""
-    link: HistoryLink | None
+    link: HistoryEnd | None
     """The end of the stored response that they follow, if there is one."""
     earlier_size: int
     """Bytes of the items that were stored."""
 
 
-def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInput:
+async def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInput:
     """Return a request's input. Raises BadRequest, or NotFound for a conversation."""
     owner = request.state.key.name
     ignored: IgnoredFields | None = getattr(request.state, "ignored_fields", None)
-    link, earlier = _earlier(given, archive, owner)
+    link, earlier = await _earlier(given, archive, owner)
     items = given_items(as_written(given.input))
     if wanted := references(items):
-        items = referred(items, archive.find(owner, wanted))
+        items = referred(items, await archive.find(owner, wanted))
     whole = [*earlier, *items]
     if not whole and given.instructions is None:
         raise BadRequest("'input' is required", param="input")
@@ -62,26 +62,25 @@ def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInpu
     return ReadInput(chat, tools, items, link, size_of(earlier))
 
 
-def _earlier(
+async def _earlier(
     given: InputBody, archive: Archive, owner: str
-) -> tuple[HistoryLink | None, list[Item]]:
+) -> tuple[HistoryEnd | None, list[Item]]:
     """Return what is stored of the conversation. Raises BadRequest or NotFound."""
     if given.conversation_id is not None:
-        conversation = archive.conversation(owner, given.conversation_id)
-        return None, conversation.all_items()
+        return None, await archive.all_items(owner, given.conversation_id)
     id_ = given.previous_response_id
     if id_ is None:
         return None, []
     try:
-        stored = archive.response(owner, id_)
+        found = await archive.earlier(owner, id_)
     except NotFound:
         raise PreviousResponseNotFound(
             f"Previous response with id '{id_[:64]}' not found.", param="previous_response_id"
         ) from None
-    if stored.working:
+    if found.working:
         message = "'previous_response_id': that response is not completed yet"
         raise BadRequest(message, param="previous_response_id")
-    return stored.link, stored.link.all_items()
+    return found.link, found.items
 
 
 def _instructions(given: InputBody) -> list[Turn]:

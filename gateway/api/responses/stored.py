@@ -10,8 +10,8 @@ from gateway.api.endpoint import EVENTS, JSON, Endpoint
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
-from gateway.api.responses.archive import Archive, StoredResponse, listed
-from gateway.api.responses.endpoints import GROUP, ROOT
+from gateway.api.responses.archive import Archive, KeptResponse, PageOfItems
+from gateway.api.responses.endpoints import GROUP, ROOT, STORING
 from gateway.api.responses.stream import LogStream
 from gateway.api.responses.types import DeletedResponse, ItemList, ResponseEvent, ResponseObject
 from gateway.api.service import Service
@@ -41,6 +41,10 @@ class PageQuery(BaseModel):
     include: list[str] | None = None
     """Accepted: what is stored is told."""
 
+    def page(self) -> PageOfItems:
+        """Return it as the archive reads it."""
+        return PageOfItems(self.after, self.limit, self.order)
+
 
 class StoredResponses:
     """Responses: told again, ended, forgotten."""
@@ -59,7 +63,7 @@ class StoredResponses:
                 group=GROUP,
                 answers={JSON: answer} | more.pop("streams", {}),
                 failure=ErrorBody,
-                fails=(NotFound,),
+                fails=(NotFound, *STORING),
                 parameters=WHICH,
                 **more,
             )
@@ -75,40 +79,44 @@ class StoredResponses:
             endpoint(f"{one}/input_items", items, ItemList, query=PageQuery),
         ]
 
-    def _find(self, request: Request) -> StoredResponse:
-        return self._archive.response(request.state.key.name, request.path_params["response_id"])
+    async def _find(self, request: Request) -> KeptResponse:
+        return await self._archive.response(*_named(request))
 
     async def response(self, request: Request) -> Response:
         """A stored response, as it is now."""
         query = read_query(request, StreamQuery)
-        stored = self._find(request)
+        stored = await self._find(request)
         if not query.stream:
-            return Response(stored.told(), media_type=JSON)
-        if stored.log is None:
+            return Response(stored.json, media_type=JSON)
+        if not stored.background:
             message = "'stream': only a response in the background can be streamed again"
             raise BadRequest(message, param="stream")
         after = -1 if query.starting_after is None else query.starting_after
-        return LogStream(stored.log, after, self._service.config.keepalive)
+        keepalive = self._service.config.keepalive
+        return LogStream(await self._archive.follow(*_named(request), after, keepalive))
 
     async def delete_response(self, request: Request) -> Response:
         """Forget a response; one that is at work is ended."""
-        stored = self._find(request)
-        id_ = stored.id
-        self._archive.delete_response(request.state.key.name, id_)
+        owner, id_ = _named(request)
+        await self._archive.delete_response(owner, id_)
         deleted: DeletedResponse = {"id": id_, "object": "response", "deleted": True}
         return json_response(deleted)
 
     async def cancel_response(self, request: Request) -> Response:
         """End the work on a response in the background."""
-        stored = self._find(request)
-        if stored.log is None:
+        stored = await self._find(request)
+        if not stored.background:
             message = "only a response that was made in the background can be cancelled"
             raise BadRequest(message, param="response_id")
-        stored.stop()
-        return Response(stored.told(), media_type=JSON)
+        stored = await self._archive.cancel(*_named(request))
+        return Response(stored.json, media_type=JSON)
 
     async def input_items(self, request: Request) -> Response:
         """The items that a response was made of, without those of earlier responses."""
         query = read_query(request, PageQuery)
-        items = self._find(request).link.brought()
-        return json_response(listed(items, query.after, query.limit, query.order))
+        return json_response(await self._archive.input_items(*_named(request), query.page()))
+
+
+def _named(request: Request) -> tuple[str, str]:
+    """Return a request's owner and the id of the response that its path names."""
+    return request.state.key.name, request.path_params["response_id"]

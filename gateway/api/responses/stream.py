@@ -1,6 +1,6 @@
 """Streams of the dialect: one that is generated while its client listens, and one of a log."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api.openai.errors import error_response
 from gateway.api.reply import serve_ticket, unless_hung_up
-from gateway.api.responses.event_log import EventLog, frame
+from gateway.api.responses.event_log import frame
 from gateway.api.responses.generation import Generation
 from gateway.api.sse import COMMENT
 from gateway.core.errors import ForgeError
@@ -43,7 +43,7 @@ class GenerationStream(_Events):
     """A generation; it ends when its client hangs up."""
 
     def __init__(
-        self, dispatcher: Dispatcher, generation: Generation, ended: Callable[[], None]
+        self, dispatcher: Dispatcher, generation: Generation, ended: Callable[[], Awaitable[None]]
     ) -> None:
         """``ended`` is called before the last event is sent."""
         super().__init__()
@@ -67,19 +67,17 @@ class GenerationStream(_Events):
     async def _frames(self) -> AsyncIterator[bytes]:
         async for events in self._generation.events():
             if self._generation.writer.ended:
-                self._ended()
+                await self._ended()
             yield b"".join(map(frame, events))
 
 
 class LogStream(_Events):
     """The events of a log, as they come; the work does not care who reads."""
 
-    def __init__(self, log: EventLog, after: int, keepalive: float) -> None:
-        """``keepalive``: seconds of silence before a comment."""
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        """``events``: frames, and b"" for a silence, for which a comment is sent."""
         super().__init__()
-        self._log = log
-        self._after = after
-        self._keepalive = keepalive
+        self._followed = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -88,5 +86,5 @@ class LogStream(_Events):
             return
 
     async def _frames(self) -> AsyncIterator[bytes]:
-        async for data in self._log.follow(self._after, self._keepalive):
+        async for data in self._followed:
             yield data or COMMENT

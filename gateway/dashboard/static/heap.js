@@ -17,15 +17,16 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const shown = new Map();
 let scale = 0;
 
-/** A request's effective priority now. */
-export const effective = (job, store) => job.priority + store.hello.rate * Math.max(0, store.now() - job.placed);
+/** A request's effective priority now; that of a spare one does not grow. */
+export const effective = (job, store) =>
+  job.priority + (job.spare ? 0 : store.hello.rate * Math.max(0, store.now() - job.placed));
 
 export function arrange(store) {
   const jobs = store.rows("jobs");
-  const wanted = new Set(jobs.map((job) => job.id));
+  const wanted = new Map(jobs.map((job) => [job.id, job]));
   const before = new Map([...list.children].map((node, at) => [node, at]));
   for (const [id, row] of shown) {
-    if (!wanted.has(id)) {
+    if (wanted.get(id)?.spare !== row.job.spare) {
       row.node.remove();
       shown.delete(id);
     }
@@ -49,10 +50,10 @@ export function arrange(store) {
 }
 
 function made(job) {
-  const node = element("li", `job ${job.class}`);
+  const node = element("li", `job ${job.class}${job.spare ? " spare" : ""}`);
   node.dataset.id = job.id;
   node.dataset.class = job.class;
-  node.title = `request ${job.name}${job.owner ? ` of ${job.owner}` : ""}, priority ${priority(job.priority)}, model ${job.model}`;
+  node.title = `request ${job.name}${job.owner ? ` of ${job.owner}` : ""}, priority ${priority(job.priority)}, model ${job.model}${job.spare ? ", spare: it takes what nothing else wants" : ""}`;
   const rank = element("span", "rank");
   const kind = element("span", "class", job.class === "other" ? priority(job.priority) : job.class);
   const bar = element("span", "bar");

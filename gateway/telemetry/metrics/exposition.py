@@ -6,8 +6,8 @@ Series never change: their lines are made once, and a scrape only appends the nu
 https://prometheus.io/docs/instrumenting/exposition_formats/ and OpenMetrics 1.0.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -42,6 +42,17 @@ def _quoted(value: str) -> str:
 def combinations(labels: Labels) -> Iterator[dict[str, str]]:
     """Return all combinations of the labels' values; a single empty one without labels."""
     return (dict(zip(labels, values, strict=True)) for values in product(*labels.values()))
+
+
+def without(families: Iterable[Family], models: Collection[str]) -> Iterator[Family]:
+    """Yield the families without the series of some models.
+
+    Quotes within a value are escaped, so that no other value has the text of a whole label.
+    """
+    labels = [f'model="{_quoted(model)}"' for model in models]
+    for family in families:
+        samples = [each for each in family.samples if not any(text in each[0] for text in labels)]
+        yield replace(family, samples=samples)
 
 
 def render(families: Iterable[Family], *, openmetrics: bool) -> bytes:

@@ -128,7 +128,12 @@ class LlamaServerMetrics:
         text = "Sequences with a slot"
         yield _family("gauge", "requests_processing", text, self._registry.running())
         text = "Sequences that wait for a slot"
-        yield _family("gauge", "requests_deferred", text, self._registry.depth())
+        yield _family(
+            "gauge",
+            "requests_deferred",
+            text,
+            self._registry.depth() - self._registry.spare_depth(),
+        )
         yield _family("gauge", "n_busy_slots_per_decode", "Sequences in a step, on average", busy)
 
 

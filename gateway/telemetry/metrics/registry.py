@@ -1,10 +1,10 @@
 """The registry of metrics: instruments are made here, and read here."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from gateway.core.clock import NANO
-from gateway.telemetry.metrics.exposition import Family, Labels, render
+from gateway.telemetry.metrics.exposition import Family, Labels, render, without
 from gateway.telemetry.metrics.instruments import Counter, Gauge, Histogram
 
 
@@ -50,9 +50,16 @@ class Registry:
         """Add a histogram that observes nanoseconds; its name is without _seconds."""
         return self.add(Histogram(f"forge_{name}_seconds", text, bounds, labels, scale=NANO))
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return the scrape body and its content type: OpenMetrics or Prometheus text, as asked."""
-        families = (family for collector in self._collectors for family in collector.collect())
+    def exposition(self, accept: str, hidden: Collection[str] = ()) -> tuple[bytes, str]:
+        """Return the scrape body and its content type: OpenMetrics or Prometheus text, as asked.
+
+        ``hidden``: models whose series are left out.
+        """
+        families: Iterator[Family] = (
+            family for collector in self._collectors for family in collector.collect()
+        )
+        if hidden:
+            families = without(families, hidden)
         openmetrics = _wants_openmetrics(accept)
         return render(families, openmetrics=openmetrics), OPENMETRICS if openmetrics else TEXT
 

@@ -45,10 +45,12 @@ class QueueGauges:
         )
 
     def _queue(self) -> Iterator[Family]:
-        """Yield the length of the queue and its oldest wait, by class."""
+        """Yield the length of the queue and its oldest wait, by class; spare sequences apart."""
         now = self._registry.now_ns()
         arrivals: dict[str, list[int]] = {kind: [] for kind in CLASSES}
         for sequence in self._registry.waiting():
+            if sequence.job.spare:
+                continue  # what waits until nothing else does tells nothing about the load
             arrivals[class_of(sequence.priority)].append(sequence.arrived_ns)
         depth = {kind: len(of_kind) for kind, of_kind in arrivals.items()}
         waits = {
@@ -60,6 +62,12 @@ class QueueGauges:
         yield _labelled("gauge", "oldest_wait_seconds", text, "class", waits)
         text = "Sequences in the queue, whatever their class"
         yield _gauge("requests_waiting", text, sum(depth.values()))
+        text = "Sequences of batches, which take only slots that nothing else wants"
+        spare = {
+            "waiting": self._registry.spare_depth(),
+            "running": self._registry.spare_running(),
+        }
+        yield _labelled("gauge", "spare_sequences", text, "state", spare)
 
     def _work(self) -> Iterator[Family]:
         registry = self._registry

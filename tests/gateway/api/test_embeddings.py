@@ -69,7 +69,7 @@ async def test_what_a_key_pays() -> None:
 
 async def test_they_say_nothing_of_a_usual_answer() -> None:
     front = Front()
-    queue = front.gateway.dispatcher._queue
+    queue = front.gateway.dispatcher._queue.ordinary
     usual = queue._usual
     await ask(front, 0.6, 0.8)
     assert queue._usual == usual

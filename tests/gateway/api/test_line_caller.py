@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -161,6 +162,50 @@ async def test_the_caller_may_name_the_request(front: Front) -> None:
     assert (refused.status, refused.request_id) == (400, "0124abc")
 
 
+async def test_a_line_in_flight_is_raised(front: Front) -> None:
+    """To what its key allows, and not below what it asked for itself."""
+    lines, dispatcher = front.gateway.lines, front.gateway.dispatcher
+    running = call(front, CHAT, BATCH)
+    await front.running()
+    named = [("plain", APP, {}, 1.0), ("kept", BATCH, {}, 0.0), ("own", APP, {"priority": 2}, 2.0)]
+    waiting = [
+        asyncio.create_task(lines.call(key, CHAT.path, CHAT.body() | more, -1.0, True, name))
+        for name, key, more, _ in named
+    ]
+    await until(lambda: dispatcher.stats.spare_depth() == 3)
+    lines.raise_priority("another", 1.0)
+    for name, *_ in named:
+        lines.raise_priority(name, 1.0)
+    found = {dispatcher.stats.request_id(each): each for each in dispatcher.stats.waiting()}
+    for name, _, _, priority in named:
+        assert (found[name].job.spare, found[name].priority) == (False, priority)
+    for task in (running, *waiting):
+        task.cancel()
+    await asyncio.gather(running, *waiting, return_exceptions=True)
+    (id_,) = front.pool.running()
+    front.pool.finish(id_, "cancelled")
+    assert lines._open == {}
+
+
+async def test_the_queue_tells_which_are_spare(front: Front) -> None:
+    running = call(front, CHAT)
+    await front.running()
+    waiting = asyncio.create_task(
+        front.gateway.lines.call(BATCH, CHAT.path, CHAT.body(), 0.0, True, "line")
+    )
+    await until(lambda: front.gateway.dispatcher.stats.depth() == 1)
+    item = (await front.client.get("/queue/line")).json()
+    assert (item["spare"], item["position"], item["estimated_wait_s"]) == (True, 1, None)
+    assert item["effective_priority"] == item["priority"] == 0.0
+    queue = (await front.client.get("/queue")).json()
+    assert (queue["depth"], queue["waiting"]) == (1, [item | {"waited_s": ANY}])
+    for task in (running, waiting):
+        task.cancel()
+    await asyncio.gather(running, waiting, return_exceptions=True)
+    (id_,) = front.pool.running()
+    front.pool.finish(id_, "cancelled")
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/v1/models", "/v1/batches", "/api/pull", "/infer"])
 async def test_a_line_reaches_no_other_endpoint(front: Front, path: str) -> None:
     assert path not in PATHS
@@ -205,7 +250,7 @@ async def test_a_body_nested_too_deeply_is_refused(front: Front) -> None:
 
 async def test_an_answer_too_large_is_not_kept(front: Front) -> None:
     lines = front.gateway.lines
-    small = LineCaller(lines._app, lines._respond, most_answer=200)
+    small = LineCaller(lines._app, lines._respond, lines._promote, most_answer=200)
     line = asyncio.create_task(small.call(APP, CHAT.path, CHAT.body(), 0.0, True))
     await finish(front)
     answer = await line

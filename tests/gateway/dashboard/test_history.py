@@ -92,10 +92,12 @@ def test_no_more_is_remembered_than_shown() -> None:
 
 
 def test_a_row_of_the_table() -> None:
-    shown = row(request(4, 12.0, rate=None, dispatched_ns=None), origin_ns=2 * NANO)
+    ended = request(4, 12.0, rate=None, dispatched_ns=None, model="m")
+    shown = row(ended, origin_ns=2 * NANO)
     assert shown == {
         "id": 4,
         "name": "a1",
+        "model": "m",
         "class": "normal",
         "priority": 1.0,
         "owner": "",

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.errors import Unavailable
-from gateway.dashboard.deltas import Snapshot
+from gateway.dashboard.deltas import Row, Snapshot
 from gateway.dashboard.live import COMMENT, Live
 
 pytestmark = pytest.mark.anyio
@@ -78,9 +79,76 @@ async def test_one_look_for_all() -> None:
     firsts = [(await some(stream, 1))[0] for stream in streams]
     assert firsts[0] is firsts[1] is firsts[2]
     await asyncio.gather(*(some(stream, 5) for stream in streams))
-    assert world.looks == shown._broadcast.version
+    assert world.looks == shown._audiences[None].broadcast.version
     for _ in streams:
         shown.leave()
+
+
+class Zoo:
+    """Two models; the first has something new at each look, the second only when it is told."""
+
+    def __init__(self) -> None:
+        self.looks = self.other = 0
+
+    def look(self) -> Snapshot:
+        self.looks += 1
+        news = {"one": self.looks, "two": self.other}
+        rows: list[Row] = [
+            {"id": id_, "model": model, "n": n} for id_, (model, n) in enumerate(news.items(), 1)
+        ]
+        return Snapshot({"sum": 2}, {"jobs": rows, "points": [{"id": 7}]})
+
+
+LIMITED = ApiKey("a", b"", models=("t*",))
+
+
+async def test_a_limited_key_sees_its_models() -> None:
+    zoo = Zoo()
+    shown = Live(zoo.look, lambda: 0.0, period_s=0.0, silence_s=1e3)
+    shown.join()
+    shown.join(LIMITED)
+    (first,) = await some(shown.follow(LIMITED), 1)
+    assert b"one" not in first
+    assert b'"model":"two"' in first
+    assert b'"facts":{"sum":2}' in first
+    assert b'"points"' in first
+    (whole,) = await some(shown.follow(), 1)
+    assert b'"model":"one"' in whole
+    shown.leave(LIMITED)
+    await some(shown.follow(), 2)
+    shown.leave()
+    assert shown.viewers == 0
+    assert shown._audiences == {}
+
+
+async def test_news_of_others_wake_no_one_and_keep_no_stream() -> None:
+    """Nor do they reach it as a sign of life: that two viewers differ shows nothing."""
+    zoo = Zoo()
+    shown = Live(zoo.look, lambda: 0.0, period_s=0.001, silence_s=0.02)
+    shown.join()
+    shown.join(LIMITED)
+    mine = shown.follow(LIMITED)
+    first, second = await some(mine, 2)
+    assert first.startswith(b"event: state\n")
+    assert second == COMMENT
+    zoo.other = 5
+    while (chunk := (await some(mine, 1))[0]) == COMMENT:
+        pass
+    assert chunk == b'event: delta\ndata: {"now":0.0,"jobs":{"set":[{"id":2,"n":5}]}}\n\n'
+    for key in (ANYONE, LIMITED):
+        shown.leave(key)
+
+
+async def test_keys_with_the_same_models_are_given_the_same_bytes() -> None:
+    zoo = Zoo()
+    shown = Live(zoo.look, lambda: 0.0, period_s=0.0, silence_s=1e3)
+    keys = [LIMITED, ApiKey("b", b"1", models=("t*",))]
+    for key in keys:
+        shown.join(key)
+    one, two = [(await some(shown.follow(key), 1))[0] for key in keys]
+    assert one is two
+    for key in keys:
+        shown.leave(key)
 
 
 async def test_a_slow_viewer_is_skipped_and_nothing_is_kept_for_it() -> None:

@@ -5,19 +5,22 @@ used twice, no token is lost or repeated, and sequences reach workers in the ord
 several owners, in the order that the queue tells (test_queue holds that against an oracle).
 """
 
+import math
+
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from gateway.core.clock import NANO
 from gateway.core.errors import DeadlineExceeded, Displaced, QueueFull
 from gateway.dispatch.job import Job
+from gateway.dispatch.quarantine import MAX_DEATHS
 from gateway.dispatch.sequence import Sequence, State
 from gateway.dispatch.ticket import Ticket
 from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
 from tests.support.dispatcher_traffic import RATE, Traffic
-from tests.support.memory_pool import ids
+from tests.support.memory_pool import ids, job
 
 
 class Overload(Traffic):
@@ -32,7 +35,7 @@ class Overload(Traffic):
         id_ = self.pool.asked_to_park[pick % len(self.pool.asked_to_park)]
         victim, before = self.sequences[id_], len(self.pool.submitted)
         had_ended = victim.ended
-        waiting = self.unsuspected()
+        waiting = self.rivals()
         kept = self.pool.reserved is not None and id_ in self.pool.in_flight[self.pool.reserved]
         free = self.pool.free()
         self.pool.yield_slot(id_)
@@ -54,6 +57,10 @@ class Overload(Traffic):
             assert self.pool.submitted[-1].resume == self.tokens[oldest.id]
         else:
             assert sent == []
+
+    def rivals(self) -> list[Sequence]:
+        """Who may take another's slot away, in order."""
+        return self.unsuspected()
 
     @precondition(lambda self: self.tickets)
     @rule(pick=st.integers(0, 99))
@@ -169,6 +176,131 @@ class Slow(Crowded):
         assert set(self.pool.asked_to_park) <= set(self.pool.running())
 
 
+class Spare(Crowded):
+    """The same with spare requests, which get what the others leave, and may be promoted."""
+
+    def _is_spare(self, sequence: Sequence) -> bool:
+        return self.ticket_of[sequence.id].job.spare
+
+    def _was_spare(self, sequence: Sequence) -> bool:
+        return self._is_spare(sequence) or sequence.ticket_id in self.promoted
+
+    def _in_queue(self) -> tuple[list[Sequence], list[Sequence]]:
+        """Ordinary and spare sequences that wait for any slot, each in the dispatcher's order."""
+        order = [sequence for _, sequence in self.dispatcher.stats.order()]
+        ready = [s for s in order if self.deaths[s.id] < MAX_DEATHS]
+        ordinary = [s for s in ready if not self._is_spare(s)]
+        return ordinary, [s for s in ready if self._is_spare(s)]
+
+    def _suspected(self, *, spare: bool) -> list[Sequence]:
+        order = [sequence for _, sequence in self.dispatcher.stats.order()]
+        killed = [s for s in order if self.deaths[s.id] >= MAX_DEATHS]
+        return [s for s in killed if self._is_spare(s) is spare]
+
+    def suspects(self) -> list[Sequence]:
+        """Spare ones get a worker of their own only while nothing else waits."""
+        ordinary, _ = self._in_queue()
+        return self._suspected(spare=False) or ([] if ordinary else self._suspected(spare=True))
+
+    def behind(self, first: list[Sequence]) -> list[Sequence]:
+        ordinary, spare = self._in_queue()
+        alone = [s for s in self._suspected(spare=False) if s not in first]
+        return ordinary + ([] if alone else spare)
+
+    def check_last(self, sent: list[int]) -> None:
+        """A spare suspect, once nothing else waits."""
+        alone = self.alone()
+        assert sent == [] or (alone is not None and sent == [alone.id] and self._is_spare(alone))
+        assert sent == [] or not self.rivals()
+
+    def rivals(self) -> list[Sequence]:
+        return self._in_queue()[0]
+
+    def never_started(self) -> list[Ticket]:
+        """Only these count: no spare request, nor one that was."""
+        counted = super().never_started()
+        return [t for t in counted if not t.job.spare and t.id not in self.promoted]
+
+    @initialize()
+    def nothing_is_promoted(self) -> None:
+        self.promoted: set[int] = set()
+
+    @rule(
+        priority=st.sampled_from([0.0, 0.5, 9.0]),
+        n=st.sampled_from([1, 1, 2]),
+        owner=st.integers(0, 9),
+    )
+    def submit_spare(self, priority: float, n: int, owner: int) -> None:
+        """However full the queue is: it is accepted, and displaces nothing."""
+        waited = self.never_started()
+        name = self.owners[owner % len(self.owners)]
+        Traffic.accept(self, job(priority, n=n, owner=name, size=30, spare=True))
+        assert not any(ticket.ended for ticket in waited)
+
+    @precondition(lambda self: any(ticket.job.spare for ticket in self.tickets))
+    @rule(pick=st.integers(0, 99), priority=st.sampled_from([0.0, 1.0, 9.0]))
+    def promote(self, pick: int, priority: float) -> None:
+        spare = [ticket for ticket in self.tickets if ticket.job.spare]
+        ticket = spare[pick % len(spare)]
+        before, states = ticket.job.priority, [s.state for s in ticket.sequences]
+        self.dispatcher.promote(ticket, priority)
+        assert ticket.job.spare is ticket.ended
+        assert [s.state for s in ticket.sequences] == states
+        if not ticket.ended:
+            assert ticket.job.priority == max(priority, before)
+            self.promoted.add(ticket.id)
+
+    @rule()
+    def dispatch(self) -> None:
+        """As many spare ones leave as others wait; all of them, if one needs a whole worker."""
+        super().dispatch()
+        wanted = len(self.expected(State.RUNNING)) if self._suspected(spare=False) else 0
+        wanted = wanted or len(self.rivals())
+        spare = [s for s in self.expected(State.RUNNING) if self._is_spare(s)]
+        left = [s for s in spare if s.id not in self.pool.asked_to_park]
+        asked = [id_ for id_ in self.pool.asked_to_park if self._was_spare(self.sequences[id_])]
+        assert not left or len(asked) >= wanted
+        for id_, sent in self.pool.running().items():
+            behind_all = (sent.priority, sent.rank) == (-math.inf, math.inf)
+            assert behind_all or not self._is_spare(self.sequences[id_])
+
+    @precondition(lambda self: self.pool.asked_to_park)
+    @rule(pick=st.integers(0, 99))
+    def yield_slot(self, pick: int) -> None:
+        """A spare one's slot is a free one: it is given by the order of all that wait."""
+        asked = self.pool.asked_to_park
+        victim = self.sequences[asked[pick % len(asked)]]
+        if not self._was_spare(victim) or victim.ended:
+            super().yield_slot(pick)
+            return
+        before, rivals, spare = len(self.pool.submitted), self.rivals(), self._is_spare(victim)
+        self.pool.yield_slot(victim.id)
+        assert victim.state is State.WAITING
+        sent = [request.id for request in self.pool.submitted[before:]]
+        more_urgent = [s.id for s in rivals if s.priority > victim.priority]
+        assert sent == [] or (not spare and sent[0] in more_urgent)
+
+    @invariant()
+    def nobody_is_asked_twice(self) -> None:
+        asked = map(self.sequences.__getitem__, self.pool.asked_to_park)
+        assert sum(not self._was_spare(s) for s in asked) <= 1 or self.first_death
+
+    @invariant()
+    def only_the_less_urgent_are_asked(self) -> None:
+        """A spare one has to leave also before it has proven harmless."""
+        alone = self.alone()
+        for id_ in self.pool.asked_to_park:
+            assert id_ in self.pool.running()
+            assert alone is None or alone.id != id_ or self._was_spare(alone)
+
+    @invariant()
+    def spare_ones_are_counted_apart(self) -> None:
+        stats = self.dispatcher.stats
+        waiting, running = self.expected(State.WAITING), self.expected(State.RUNNING)
+        assert stats.spare_depth() == sum(map(self._is_spare, waiting))
+        assert stats.spare_running() == sum(map(self._is_spare, running))
+
+
 Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestTraffic = Traffic.TestCase
 Overload.TestCase.settings = Traffic.TestCase.settings
@@ -179,3 +311,5 @@ Crowded.TestCase.settings = Traffic.TestCase.settings
 TestCrowded = Crowded.TestCase
 Slow.TestCase.settings = Traffic.TestCase.settings
 TestSlow = Slow.TestCase
+Spare.TestCase.settings = Traffic.TestCase.settings
+TestSpare = Spare.TestCase

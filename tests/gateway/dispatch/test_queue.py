@@ -11,11 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.core.clock import NANO
 from gateway.core.errors import Displaced
-from gateway.dispatch.dispatcher import UNBOUNDED
 from gateway.dispatch.job import Job
 from gateway.dispatch.queue import Queue
 from gateway.dispatch.sequence import Move, Sequence
-from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.shared_admission import UNBOUNDED, SharedAdmission
 from gateway.dispatch.ticket import Ticket
 from gateway.ordering.admission import Bounds
 from tests.support.memory_pool import job

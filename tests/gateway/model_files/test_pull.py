@@ -246,6 +246,22 @@ def test_an_answer_without_a_length_must_be_whole(hub: Hub, tmp_path: Path) -> N
     assert pulled(hub, tmp_path, f"{hub.url}/files/tiny.gguf")[0].read_bytes() == CONTENT
 
 
+def test_an_answer_that_does_not_end_is_ended(one: Hub, tmp_path: Path) -> None:
+    """More comes than the hub's list, or the file itself, says; from the hub and elsewhere."""
+    one.lengths, one.surplus = False, 40 * 2**20
+    line = refused(one, tmp_path, "hf:org/tiny")
+    assert "more comes than the 5.9 MiB that it was to have; nothing of it is kept" in line
+    one.files["tiny.gguf"] = CONTENT
+    line = refused(one, tmp_path, f"{one.url}/files/tiny.gguf")
+    assert "more comes than the 5.9 MiB of its own contents; nothing of it is kept" in line
+    one.lfs = False  # huggingface_hub itself takes it
+    line = refused(one, tmp_path, "hf:org/tiny:Q8_0")
+    assert "more comes than the file was to have" in line
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 2 * len(CONTENT)
+    one.surplus = 0
+    assert pulled(one, tmp_path, "hf:org/tiny:Q8_0")[0].read_bytes() == CONTENT + b"8"
+
+
 def test_a_server_serves_what_it_gets(one: Hub, start_server: Start, tmp_path: Path) -> None:
     server = start_server(
         "--model", "hf:org/tiny", "--workers", "1", "--slots", "1", model=None,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.clock import NANO
-from gateway.ordering.preemption import PreemptionRules
+from gateway.ordering.preemption import PreemptionRules, spare_victims
 
 RULES = PreemptionRules(quantum_s=0.5, aging_rate=0.2)
 NOW = 100 * NANO
@@ -78,3 +78,26 @@ def test_any_victim_is_a_fair_one(jobs: list[Job], urgent: float) -> None:
     if victim is not None:
         assert victim in due
         assert victim.priority == min(job.priority for job in due)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Job,
+            priority=st.sampled_from([0.0, 1.0]),
+            arrived_ns=st.integers(0, 10),
+            slot_since_ns=st.just(NOW),
+            parked_ns=st.integers(0, 12 * NANO),
+        ),
+        max_size=6,
+    ),
+    st.integers(-1, 8),
+)
+def test_no_quantum_and_no_pause_protects_a_spare_job(jobs: list[Job], count: int) -> None:
+    victims = spare_victims(jobs, count)
+    assert len(victims) == min(len(jobs), max(0, count))
+    kept = list(jobs)
+    for victim in victims:
+        kept.remove(victim)
+    order = [(job.priority, -job.arrived_ns) for job in (*victims, *kept)]
+    assert order[: len(victims)] == sorted(order)[: len(victims)]

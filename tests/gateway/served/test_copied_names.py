@@ -38,13 +38,50 @@ def test_without_a_home_they_end_with_the_server() -> None:
         names.remove("a")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff"])
-def test_a_file_that_is_no_such_has_no_names(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "names.json").write_bytes(content)
-    names = CopiedNames(tmp_path / "names.json")
+BROKEN = [b"", b"[]", b'{"a": 1}', b"\xff", b'{"chat": "tiny", "mine"']
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_damaged_file_is_told_and_kept(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "names.json"
+    file.write_bytes(content)
+    names = CopiedNames(file)
     assert dict(names.items()) == {}
+    assert str(file) in caplog.text
+    assert file.read_bytes() == content
+    caplog.clear()
     names.add("a", "tiny")
-    assert CopiedNames(tmp_path / "names.json").find("a") == "tiny"
+    assert dict(CopiedNames(file).items()) == {"a": "tiny"}
+    aside = tmp_path / "names.json.broken-1"
+    assert aside.read_bytes() == content
+    assert str(aside) in caplog.text
+
+
+def test_damage_under_a_running_server_loses_no_name(tmp_path: Path) -> None:
+    file = tmp_path / "names.json"
+    names = CopiedNames(file)
+    names.add("a", "tiny")
+    for number, content in enumerate(BROKEN):
+        file.write_bytes(content)
+        names.add(f"b{number}", "tiny")
+    assert CopiedNames(file).of("tiny") == ["a", *(f"b{number}" for number in range(len(BROKEN)))]
+    kept = [(tmp_path / f"names.json.broken-{number + 1}") for number in range(len(BROKEN))]
+    assert [each.read_bytes() for each in kept] == BROKEN
+
+
+def test_a_file_that_cannot_be_read_is_not_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder stands for any such: tests may run as root, who may read all files."""
+    (tmp_path / "names.json" / "inside").mkdir(parents=True)
+    names = CopiedNames(tmp_path / "names.json")
+    assert "Is a directory" in caplog.text
+    with pytest.raises(IsADirectoryError):
+        names.add("a", "tiny")
+    assert names.find("a") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["names.json"]
 
 
 @pytest.mark.parametrize("name", ["", "x" * (MAX_NAME + 1), "a\nb", "a\x00", "\ud800"])

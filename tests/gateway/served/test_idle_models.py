@@ -1,7 +1,7 @@
 """Time that a model stays loaded without work: the operator's, and the wishes of requests."""
 
 from gateway.core.clock import NANO
-from gateway.served.load_policy import Decision, LoadPolicy
+from gateway.served.load_policy import MOST_LEASES, Decision, LoadPolicy
 from tests.support.model_house import House
 
 
@@ -62,9 +62,9 @@ def used(*uses: tuple[float, str, float | None]) -> House:
     house.set("a", first=1)
     house.settle()
     house.set("a", first=None)
-    for at, owner, wish in uses:
+    for at, client, wish in uses:
         house.now = round(at * NANO)
-        house.policy.used("a", owner, house.now, None if wish is None else round(wish * NANO))
+        house.policy.used("a", client, house.now, None if wish is None else round(wish * NANO))
     return house
 
 
@@ -89,11 +89,37 @@ def test_a_wish_of_nothing_unloads_it() -> None:
     assert house.unloads == [("a", "idle")]
 
 
-def test_it_speaks_for_its_owner_alone() -> None:
+def test_it_speaks_for_its_client_alone() -> None:
     house = used((5, "y", None), (10, "x", 0))
     assert house.policy.due_ns("a") == 305 * NANO
     assert not idle_at(house, 304)
     assert idle_at(house, 305)
+
+
+def test_of_very_many_clients_the_longest_time_counts() -> None:
+    """No client, nor many names that one gives itself, takes memory or ends another's time."""
+    house = used((5, "y", None), *((10, f"x{number}", 0) for number in range(3 * MOST_LEASES)))
+    assert house.policy.due_ns("a") == 305 * NANO
+    assert len(house.policy._models["a"].leases) == MOST_LEASES
+    house.policy.used("a", "y", house.now, 0)
+    assert not idle_at(house, 304), "that it is the same client is not known any more"
+    assert idle_at(house, 305)
+    assert house.policy._models["a"].leases == {}
+    assert house.policy._models["a"].earlier_ns == 0
+
+
+def test_it_is_known_if_others_count_on_it() -> None:
+    policy = used((10, "x", None), (10, "y", 5)).policy
+    assert policy.others_keep("a", "y", 20 * NANO)
+    assert policy.others_keep("a", "z", 20 * NANO)
+    assert policy.others_keep("a", "x", 14 * NANO)
+    assert not policy.others_keep("a", "x", 15 * NANO)
+    assert not policy.others_keep("a", "z", 310 * NANO)
+    lasting = LoadPolicy(100, {"a": (60, None)})
+    lasting.used("a", "x", 0, None)
+    lasting.used("a", "y", 0, 0)
+    assert lasting.others_keep("a", "y", 10**6 * NANO)
+    assert not lasting.others_keep("a", "x", 10**6 * NANO)
 
 
 def test_nor_does_it_end_what_is_at_work() -> None:

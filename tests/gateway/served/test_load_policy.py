@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from gateway.core.clock import NANO
 from gateway.ordering.aging import AgingHeap
-from gateway.served.load_policy import RETRY_FIRST_NS, STAY, Decision, Facts
+from gateway.served.load_policy import QUIET_NS, RETRY_FIRST_NS, STAY, Decision, Facts
 from tests.support.model_house import House
 
 
@@ -203,6 +203,116 @@ def test_one_that_is_too_large_is_loaded_alone() -> None:
     house.settle()
     assert house.unloads == [("a", "memory")]
     assert house.policy.state("huge") == "loaded"
+
+
+def test_spare_work_loads_a_model_where_there_is_room() -> None:
+    house = House(100, a=60, b=60)
+    house.set("b", spare_waits=True)
+    house.settle()
+    assert house.policy.state("b") == "loaded"
+
+
+def test_spare_work_comes_after_all_others() -> None:
+    house = House(100, a=60, b=60)
+    house.set("a", spare_waits=True)
+    house.set("b", first=10**18)
+    assert house.decide().load == ["b"]
+
+
+def test_spare_work_evicts_no_model_that_others_use() -> None:
+    house = House(100, a=60, b=60)
+    house.set("a", first=1)
+    house.settle()
+    house.set("b", spare_waits=True)
+    for facts in (Facts(first=1), Facts(running=True), Facts(held=True), Facts()):
+        house.facts["a"] = facts
+        house.now += 299 * NANO
+        assert house.settle().yields == set()
+        assert house.unloads == []
+    house.now += 300 * NANO  # its keep_alive is over
+    house.settle()
+    assert house.unloads == [("a", "idle")]
+    assert house.policy.state("b") == "loaded"
+
+
+def test_spare_work_waits_for_quiet_where_a_model_stays_for_ever() -> None:
+    house = House(100)
+    for name in "ab":
+        house.policy.add(name, 60, None)
+        house.facts[name] = Facts()
+    house.set("a", first=1)
+    house.settle()
+    house.set("a", first=None)
+    house.settle()
+    house.set("b", spare_waits=True)
+    assert house.settle().wake_ns == house.now + QUIET_NS
+    house.now += QUIET_NS
+    house.settle()
+    assert house.unloads == [("a", "memory")]
+    assert house.policy.state("b") == "loaded"
+
+
+def test_spare_work_evicts_no_other_spare_work() -> None:
+    house = House(100, a=60, b=60)
+    house.set("a", spare_waits=True)
+    house.settle()
+    house.set("b", spare_waits=True)
+    house.now += 10**6 * NANO
+    house.settle()
+    assert house.unloads == []
+    house.set("a", spare_waits=False)
+    house.settle()
+    assert house.loads == ["a", "b"]
+
+
+def test_a_model_at_spare_work_makes_room_at_once() -> None:
+    house = House(100, a=60, b=60)
+    house.set("a", spare_waits=True)
+    while (decision := house.decide(takes=5.0)).load or decision.unload:
+        pass
+    house.set("a", running=True, spare_runs=True)
+    house.set("b", first=10**18)
+    assert house.settle().yields == {"a"}, "no matter that it was loaded just now"
+    house.set("a", running=False, spare_runs=False)
+    house.settle()
+    assert house.unloads == [("a", "memory")]
+    assert house.policy.state("b") == "loaded"
+
+
+def test_spare_work_renews_no_keep_alive() -> None:
+    house = House(100, a=60)
+    house.set("a", first=1)
+    house.decide(takes=2.0)
+    house.set("a", first=None)
+    house.settle()
+    due_ns = house.policy.due_ns("a")
+    house.set("a", running=True, spare_runs=True)
+    house.now += 1000 * NANO
+    assert house.settle() == Decision(), "it stays while it computes"
+    assert house.policy.due_ns("a") == due_ns
+    house.set("a", running=False, spare_runs=False)
+    assert house.settle().wake_ns == house.now + STAY * 2 * NANO, "more of it may come"
+    house.now += STAY * 2 * NANO
+    house.settle()
+    assert house.unloads == [("a", "idle")]
+
+
+def test_the_least_recently_used_is_not_the_one_at_spare_work() -> None:
+    house = House(130, a=60, b=60, c=60)
+    house.set("a", first=1)
+    house.settle()
+    house.set("a", first=None)
+    house.now += 10 * NANO
+    house.set("b", first=2)
+    house.settle()
+    house.set("b", first=None)
+    house.settle()
+    house.now += 10 * NANO
+    house.set("a", spare_waits=True)
+    house.settle()
+    house.set("c", first=3)
+    house.settle()
+    assert house.unloads == [("a", "memory")]
 
 
 ARRIVALS = st.lists(

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config.config import ConfigError
 from gateway.core.clock import NANO
-from gateway.core.errors import DeadlineExceeded, Unavailable
+from gateway.core.errors import DeadlineExceeded, ModelInUse, Unavailable
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Listener, PoolFailed
 from gateway.served.loader import ModelLoader
@@ -122,6 +122,46 @@ async def test_a_yielding_model_gives_no_slot_and_ends_what_runs() -> None:
         assert late.id in (await house.arrive("a")).running()
 
 
+async def test_spare_work_leaves_its_slots_for_another_model_at_once() -> None:
+    async with House("ab") as house:
+        spare = house.at["a"].submit(job(spare=True))
+        pool = await house.arrive("a")
+        assert spare.id in pool.running()
+        house.at["b"].submit(job())
+        await settle()
+        assert pool.asked_to_park == [spare.id]
+        pool.yield_slot(spare.id)
+        await settle()
+        assert pool.stopped
+        b = await house.arrive("b")
+        b.finish(next(iter(b.running())))
+        await settle()
+        assert not b.stopped, "spare work evicts nothing that was just used"
+        assert not spare.ended
+
+
+async def test_spare_work_goes_on_when_its_model_comes_again() -> None:
+    async with House("ab", keep_alive=10.0) as house:
+        spare = house.at["a"].submit(job(spare=True))
+        pool = await house.arrive("a")
+        pool.begin(spare.id)
+        tokens = pool.progress(spare.id, 3)
+        house.at["b"].submit(job())
+        await settle()
+        pool.yield_slot(spare.id)
+        b = await house.arrive("b")
+        b.finish(next(iter(b.running())))
+        await settle()
+        house.clock.now += 11 * NANO
+        house.loader.poke()
+        await settle()
+        assert b.stopped
+        again = await house.arrive("a")
+        assert again.running()[spare.id].resume == tokens
+        again.finish(spare.id)
+        assert spare.ended
+
+
 async def test_a_load_that_fails_ends_those_who_wait_for_it_alone() -> None:
     async with House("ab") as house:
         failed, other = house.at["a"].submit(job(2.0)), house.at["b"].submit(job())
@@ -140,6 +180,67 @@ async def test_a_load_that_fails_ends_those_who_wait_for_it_alone() -> None:
         assert other.dispatched_ns is not None
 
 
+async def test_a_load_that_failed_is_not_tried_again_at_a_clients_word() -> None:
+    async with House("a") as house:
+        house.at["a"].submit(job())
+        await settle()
+        house.made["a"][-1].start_now.set_exception(PoolFailed("no such tensor"))
+        await settle()
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="no such tensor") as caught:
+                await house.loader.load("a", "x")
+            assert caught.value.retry_after == 1
+            await settle()
+        assert len(house.made["a"]) == 1, "it was tried once"
+        again = asyncio.create_task(house.loader.load("a", again=True))
+        await house.arrive("a")
+        await again
+        assert house.loader.state("a") == "loaded"
+
+
+async def test_the_pause_is_told_as_long_as_it_is() -> None:
+    async with House("a") as house:
+        for tries in range(1, 4):
+            load = asyncio.create_task(house.loader.load("a", again=True))
+            await settle()
+            assert len(house.made["a"]) == tries
+            house.made["a"][-1].start_now.set_exception(PoolFailed("no such tensor"))
+            with pytest.raises(Unavailable):
+                await load
+        with pytest.raises(Unavailable) as caught:
+            await house.loader.load("a")
+        assert caught.value.retry_after == 4
+
+
+async def test_a_client_unloads_only_what_others_do_not_use() -> None:
+    async with House("a", keep_alive=300.0) as house:
+        mine = asyncio.create_task(house.loader.load("a", "x"))
+        pool = await house.arrive("a")
+        await mine
+        ticket = house.at["a"].submit(job())
+        await settle()
+        with pytest.raises(ModelInUse):
+            await house.loader.unload("a", "x")
+        pool.finish(ticket.id)
+        await settle()
+        house.loader.used("a", "y", 10.0)
+        with pytest.raises(ModelInUse):
+            await house.loader.unload("a", "x")
+        house.clock.now += 10 * NANO
+        await house.loader.unload("a", "x")
+        assert house.loader.state("a") == "unloaded"
+
+
+async def test_the_operator_unloads_whatever_is_used() -> None:
+    async with House("a", keep_alive=300.0) as house:
+        load = asyncio.create_task(house.loader.load("a", "x"))
+        await house.arrive("a")
+        await load
+        house.loader.used("a", "y", None)
+        await house.loader.unload("a")
+        assert house.loader.state("a") == "unloaded"
+
+
 async def test_unloading_ends_when_what_runs_has_ended() -> None:
     async with House("a") as house:
         house.at["a"].submit(job())
@@ -154,8 +255,8 @@ async def test_unloading_ends_when_what_runs_has_ended() -> None:
         await house.loader.unload("a")
 
 
-async def test_a_model_leaves_when_its_last_owner_lets_it() -> None:
-    """A load and a question are uses, too: those of no owner that has a name."""
+async def test_a_model_leaves_when_its_last_client_lets_it() -> None:
+    """A load and a question are uses, too: those of no client that has a name."""
     async with House("a", keep_alive=300.0) as house:
         visit = asyncio.create_task(house.loader.load("a", "x"))
         await house.arrive("a")
@@ -320,3 +421,7 @@ async def test_a_model_with_work_is_not_forgotten() -> None:
         assert not house.loader.remove("new"), "it is loaded"
         await house.loader.unload("new")
         assert house.loader.remove("new")
+        with pytest.raises(Unavailable, match="no more"):
+            await house.loader.load("new")
+        assert house.loader.expires_s("new") is None
+        assert house.loader.need("new") is None

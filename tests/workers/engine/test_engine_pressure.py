@@ -1,5 +1,6 @@
 """The engine when cells run out, clients leave and batches fail: the others must not notice."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,6 +52,27 @@ def test_all_complete_when_cells_run_out(tight: Driver, monkeypatch: pytest.Monk
         same(a, b)
     assert evict_running, "the cells were enough: this tests nothing"
     assert 1 not in evict_running, "the oldest keeps its cells, so that there is always progress"
+
+
+def test_spare_ones_give_up_their_cells_at_once(tight: Driver) -> None:
+    """In the same step, for any that is not spare; their texts stay what they are alone."""
+    spare = [
+        generate(n, f"{n} {PROMPT}", max_tokens=60, priority=-math.inf, rank=math.inf)
+        for n in (1, 2)
+    ]
+    big = generate(3, " a" * 230, max_tokens=3, priority=-5.0)
+    alone = [tight.alone(request) for request in (*spare, big)]
+    outcomes = tight.submit(*spare)
+    tight.step(30)
+    (outcome,) = tight.submit(big)
+    another = generate(4, " b" * 200, max_tokens=3, priority=-math.inf, rank=math.inf)
+    tight.submit(another)
+    tight.step()
+    assert [s.request.id for s in tight.engine.scheduler.running] == [3]
+    assert {s.request.id for s in tight.engine.scheduler.waiting} == {1, 2, 4}, "no spare one does"
+    tight.run()
+    for left, right in zip(alone, (*outcomes, outcome), strict=True):
+        same(left, right)
 
 
 def test_prompt_that_does_not_fit_beside_others_waits(tight: Driver) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from itertools import chain
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -43,7 +44,6 @@ from gateway.core.errors import (
 from gateway.model_files import gguf
 from gateway.model_files.pulls import Pulls
 from gateway.served.listing import of_served
-from gateway.served.registry import ModelRegistry
 
 GROUP = "Ollama"
 TINY = {"model": "forge-tiny"}
@@ -155,7 +155,7 @@ class OllamaModels:
         given = await self._read(request, PullBody)
         asked, registry = given.asked(), self._service.registry
         source = source_of(asked)
-        if source is None and names.own_name(asked, registry) not in _known(registry):
+        if source is None and names.own_name(asked, registry) not in self._known(request):
             raise of_a_library(asked)
         served = source is None or self._service.catalog is not None
         silence_s = self._service.config.keepalive
@@ -208,16 +208,16 @@ class OllamaModels:
         """Refuse to tell of a file of a model."""
         raise NotOffered("Forge takes no files of models: POST /api/pull downloads them")
 
+    def _known(self, request: Request) -> set[str]:
+        """Return all names of the models that a request's key may use."""
+        own = [served.name for served in self._service.models(request)]
+        aliases = map(self._service.registry.plain_aliases, own)
+        return {*own, *chain.from_iterable(aliases)}
+
     async def _read(self, request: Request, type_: type[Given]) -> Given:
         config = self._service.config
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
         return self._service.parse_alone(request, type_, raw)
-
-
-def _known(registry: ModelRegistry) -> set[str]:
-    """Return all names of models that are here."""
-    own = registry.names
-    return {*own, *(alias for name in own for alias in registry.plain_aliases(name))}
 
 
 async def _kept(work: Awaitable[None]) -> None:

@@ -1,6 +1,7 @@
 """Changes to the models of this machine, as admins ask for them in Ollama's dialect."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,8 +92,11 @@ class Management:
                 f"'{entry.name}' was not downloaded by Forge, or by a version that did not note "
                 "it; `forge rm` deletes it"
             )
-        self._free(entry)
-        await asyncio.to_thread(_remove, entry)
+        files = {file.resolve() for file in entry.files}
+        further = self._service.catalog
+        with contextlib.nullcontext() if further is None else further.leaving(files):
+            self._free(request, entry, files)
+            await asyncio.to_thread(_remove, entry)
 
     def _copied(self, request: Request, asked: str) -> str | None:
         """Return the copied name that is meant, if it leads to a model which the key may use."""
@@ -112,16 +116,19 @@ class Management:
         found = filter(None, map(catalog.named, names.spellings(asked)))
         return next((each for each in found if key.may_use(each.name)), None)
 
-    def _free(self, entry: CatalogEntry) -> None:
+    def _free(self, request: Request, entry: CatalogEntry, files: set[Path]) -> None:
         """Let go of a model's files. Raises ModelInUse."""
-        files = {file.resolve() for file in entry.files}
+        key: ApiKey = request.state.key
         for served in self._using(files):
             further = self._service.catalog
             if further is None or not further.forget(served):
+                which = (
+                    f"the model '{served.name}'" if key.may_use(served.name) else "another model"
+                )
+                state = "configured" if served.preload or further is None else served.state
                 raise ModelInUse(
-                    f"the files of '{entry.name}' are those of the model '{served.name}', which is "
-                    f"{'configured' if served.preload or further is None else served.state}; "
-                    "unload it first"
+                    f"the files of '{entry.name}' are those of {which}, which is {state}; unload "
+                    "it first"
                 )
 
     def _using(self, files: set[Path]) -> Iterator[ServedModel]:

@@ -11,7 +11,7 @@ from prometheus_client import generate_latest as plain
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
-from gateway.telemetry.metrics.exposition import Family, combinations, render, series
+from gateway.telemetry.metrics.exposition import Family, combinations, render, series, without
 
 VALUES = st.text(st.characters(codec="utf-8") | st.sampled_from('\\"\n{},= #'), max_size=8)
 NUMBERS = st.integers(0, 2**60) | st.floats(allow_nan=False, allow_infinity=False)
@@ -46,6 +46,20 @@ def test_byte_for_byte_the_librarys(as_openmetrics: bool, library: Any) -> None:
         Family("g", "gauge", "Gauge.", [("g", 0.25)]),
     ]
     assert render(ours, openmetrics=as_openmetrics).decode() == expected
+
+
+@given(st.lists(VALUES, min_size=1, max_size=4, unique=True), VALUES)
+def test_hidden_models_are_left_out_and_no_others(models: list[str], other: str) -> None:
+    """Whatever is in a name, and in the other labels."""
+    lines = [series("g", {"class": other, "model": each, "state": other}) for each in models]
+    whole = Family("g", "gauge", "Some.", [(line, 1.0) for line in (*lines, "g_sum")])
+    (shown,) = without([whole], models[1:])
+    samples = [line for line, _ in shown.samples]
+    assert samples[-1] == "g_sum"
+    assert not set(samples) & set(lines[1:])
+    if not set('",={}') & set("".join((*models, other))):
+        assert samples == [lines[0], "g_sum"]
+    assert [line for line, _ in whole.samples] == [*lines, "g_sum"]
 
 
 def test_combinations() -> None:

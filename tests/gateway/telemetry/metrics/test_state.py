@@ -4,6 +4,7 @@ from gateway.pool import WorkerStatus
 from gateway.telemetry.metrics.exposition import render
 from gateway.telemetry.metrics.state import QueueGauges
 from tests.support.desk import Desk
+from tests.support.memory_pool import job
 from workers.protocol import Load, ModelInfo
 
 BUSY = Load(cells_used=10, step_ms=2.5, host_bytes=100, restored_tokens=7)
@@ -30,6 +31,10 @@ forge_step_seconds{worker="2"} 0.0
 forge_queue_depth{class="normal"} 1.0
 forge_queue_depth{class="batch"} 0.0
 forge_oldest_wait_seconds{class="normal"} 3.0
+forge_oldest_wait_seconds{class="batch"} 0.0
+forge_requests_waiting 1.0
+forge_spare_sequences{state="waiting"} 2.0
+forge_spare_sequences{state="running"} 0.0
 """
 
 
@@ -42,6 +47,7 @@ def test_a_look_at_everything() -> None:
         desk.submit()
         await desk.settle()
         desk.submit()  # it waits
+        desk.dispatcher.submit(job(0.0, spare=True, n=2))
         desk.clock.now = 3 * 10**9
         lines = render(QueueGauges(desk.registry).collect(), openmetrics=False).decode()
         assert set(EXPECTED.split("\n")) <= {"", *lines.split("\n")}
