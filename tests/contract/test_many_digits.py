@@ -20,7 +20,8 @@ WRITERS = ("/models/", "/v1/files", "/v1/uploads")
 def _of(schema: Any) -> dict[str, Any]:
     """A schema without the reference that leads to it."""
     while "$ref" in schema:
-        schema = API["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        _, kind, name = schema["$ref"].rsplit("/", 2)
+        schema = API["components"][kind][name]
     found: dict[str, Any] = schema
     return found
 
@@ -43,7 +44,7 @@ def _requests() -> Iterator[tuple[str, str, str]]:
     """The method, the path with its query, and the body of each request."""
     for path, operations in API["paths"].items():
         for method, operation in operations.items():
-            for parameter in operation.get("parameters", []):
+            for parameter in map(_of, operation.get("parameters", [])):
                 if parameter["in"] == "query":
                     yield method, f"{_path(path)}?{parameter['name']}={DIGITS}", "{}"
             if method == "post" and not path.startswith(WRITERS):
