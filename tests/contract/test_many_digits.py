@@ -13,8 +13,8 @@ DIGITS = "9" * 4301
 API = description()
 FORMS = (DIGITS, f'"{DIGITS}"', f'{{"{DIGITS}": 1}}', f"[{DIGITS}]")
 """A number, and where one may be written in JSON."""
-WRITERS = ("/models/", "/v1/files", "/v1/uploads")
-"""Endpoints whose bodies are no JSON, or that change what is served."""
+OTHERS = ("/models/", "/v1/files", "/v1/uploads", "/v1/responses/input_tokens")
+"""Endpoints whose bodies are no JSON, that change what is served, or that a model answers."""
 
 
 def _of(schema: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _requests() -> Iterator[tuple[str, str, str]]:
             for parameter in map(_of, operation.get("parameters", [])):
                 if parameter["in"] == "query":
                     yield method, f"{_path(path)}?{parameter['name']}={DIGITS}", "{}"
-            if method == "post" and not path.startswith(WRITERS):
+            if method == "post" and not path.startswith(OTHERS):
                 content = operation.get("requestBody", {}).get("content", {})
                 schema = _of(content.get("application/json", {}).get("schema", {}))
                 for name in schema.get("properties", {}):
