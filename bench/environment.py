@@ -1,4 +1,4 @@
-"""What a report must say about where its figures come from."""
+"""Facts that a report must state about where its figures come from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.system.host import available_cores, cpu_model
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on."""
+    """Return the machine and the software that it ran on."""
     return {
         "cpu": cpu_model(),
         "cores": available_cores(),

@@ -28,7 +28,7 @@ def question(words: int = 12) -> str:
 
 
 class ForgeUser(FastHttpUser):
-    """What all have in common."""
+    """Common part of all users."""
 
     abstract = True
     wait_time = between(0.1, 1.0)
@@ -127,6 +127,6 @@ class LongPrompt(ForgeUser):
 
 
 def _text(chunk: dict[str, Any]) -> str:
-    """What a chunk brings."""
+    """Return the content of a chunk."""
     choices = chunk.get("choices", [])
     return choices[0]["delta"].get("content") or "" if choices else ""

@@ -71,7 +71,7 @@ def pss(pid: int, file: Path) -> tuple[int, int]:
 
 
 def footprint(server: Server, model: Path) -> Footprint:
-    """What all processes of a server take now."""
+    """Return the memory that all processes of a server take now."""
     workers = {worker["pid"] for worker in server.workers()}
     sizes = {process.pid: pss(process.pid, model) for process in server.family()}
     weights = sum(mapped for pid, (mapped, _) in sizes.items() if pid in workers)

@@ -25,7 +25,7 @@ from .trained import TRAINED, NoModel, trained
 from .vocabulary import CHAT, CONTROL, END, TURN_END, vocabulary
 
 RARE = 1 / 64
-"""How much of the others' length the embedding of a token has that no answer should hold. The
+"""Share of the others' length that the embedding of a token has that no answer should hold. The
 embeddings are the output matrix too, so its logit is never the greatest."""
 
 

@@ -26,13 +26,13 @@ FLAGS = (
 )  # fmt: skip
 """GGML_NATIVE and OpenMP are on by default, as in the library's own build."""
 DONE = re.compile(r"^\[\s*(\d+)[%/]\s*(\d+)?")
-"""How make and ninja tell how far they are."""
+"""Progress in the output of make and ninja."""
 Tick = Callable[[str, int, int], None]
 """Gets what is done now, how far it is, and how far it goes."""
 
 
 class NoPeer(Exception):
-    """It can't be had here; the message says why."""
+    """A peer can't be had here; the message says why."""
 
 
 def library() -> str:
@@ -72,7 +72,7 @@ def sources(tick: Tick) -> Path:
 
 
 def configure(source: Path, tick: Tick) -> Path:
-    """Where it is to be built."""
+    """Return the folder in which it is to be built."""
     if shutil.which("cmake") is None:
         raise NoPeer("there is no cmake to build llama.cpp with")
     folder = cache() / f"llama-cpp-python-{library()}" / "build"
@@ -94,7 +94,7 @@ def build(folder: Path, tick: Tick) -> None:
 
 
 def python_server() -> None:
-    """Whether `python -m llama_cpp.server` can be started here. Raises NoPeer."""
+    """Check that `python -m llama_cpp.server` can be started here. Raises NoPeer."""
     needed = ("fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise NoPeer(f"needs {', '.join(missing)}: pip install 'llama-cpp-python[server]'")

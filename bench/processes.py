@@ -1,4 +1,4 @@
-"""What Linux tells about a process, read from /proc."""
+"""Facts about processes, as Linux tells them in /proc."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def with_variable(assignment: str) -> list[Process]:
 
 
 def open_files(pid: int) -> int:
-    """How many file descriptors it holds. Raises OSError if it is gone."""
+    """Return the number of file descriptors it holds. Raises OSError if it is gone."""
     return len(os.listdir(PROC / str(pid) / "fd"))
 
 
@@ -83,11 +83,11 @@ class Memory:
     pss: int
     """Proportional: a page that several share counts in parts. It moves with whoever shares."""
     anonymous: int
-    """What it allocated itself."""
+    """Memory that it allocated itself."""
 
 
 def memory(pid: int) -> Memory:
-    """What it holds resident. Raises OSError if it is gone."""
+    """Return the memory that it holds resident. Raises OSError if it is gone."""
     lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]
     fields = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     return Memory(fields["Rss"], fields["Pss"], fields["Anonymous"])

@@ -33,7 +33,7 @@ def quantise(source: Path, target: Path, file_type: int, tick: Callable[[int, in
 
 
 def main(source: str, target: str, file_type: str) -> int:
-    """What the process does; its exit status."""
+    """Do the work of the process; return its exit status."""
     import llama_cpp
 
     params = llama_cpp.llama_model_quantize_default_params()

@@ -92,12 +92,12 @@ class Server:
         return httpx.get(self.url + path, timeout=STOP_S).json()
 
     def workers(self) -> list[dict[str, Any]]:
-        """What /workers shows."""
+        """Return what /workers shows."""
         found: list[dict[str, Any]] = self.get("/workers")
         return found
 
     def wait_ready(self, deadline_s: float = 120) -> None:
-        """Until every worker is ready; the banner comes with the first. Raises TimeoutError."""
+        """Wait for all workers to be ready; the banner comes with one. Raises TimeoutError."""
         end = time.monotonic() + deadline_s
         while not all(worker["state"] == "ready" for worker in self.workers()):
             if time.monotonic() > end:

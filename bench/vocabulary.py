@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 SYLLABLES = tuple(a + b for a, b in itertools.product("bcdfghjklmnpqrstvwxz", "aeiou"))
 SPACE = "\u0120"
-"""How byte-level BPE writes a space."""
+"""Byte-level BPE's way to write a space."""
 END, TURN, TURN_END = CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MOST_THREES = 200_000
 """Words of three syllables that may be tokens, of a million."""

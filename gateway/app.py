@@ -103,7 +103,7 @@ class Gateway:
         plan: MemoryBudget | None = None,
         make: Callable[[Config, int], Pool] | None = None,
     ) -> None:
-        """``keyring`` None: anyone may come. ``plan``: several models, instead of the one.
+        """``keyring`` None: no key is needed. ``plan``: several models, instead of the one.
 
         ``pool`` replaces the local pool of processes, ``make`` those of several models.
         """
@@ -138,12 +138,12 @@ class Gateway:
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """That of the first model, which may be the only one."""
+        """Return the dispatcher of the first model, which may be the only one."""
         return self.registry.first.dispatcher
 
     @property
     def pool(self) -> Pool:
-        """That of the first model."""
+        """Return the pool of the first model."""
         return self.registry.first.pool
 
     async def open(self) -> None:

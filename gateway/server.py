@@ -12,23 +12,18 @@ from collections.abc import Generator, Sequence
 import uvicorn
 
 from gateway.app import Gateway
+from gateway.banner import banner
 from gateway.config.api_keys import Keyring
-from gateway.config.config import EMBEDDED_MODEL, Config
+from gateway.config.config import Config
 from gateway.http.connection import Connection
 from gateway.http.open_files import connections_allowed
 from gateway.http.terms import LINGER_S, Terms
 from gateway.pool import Pool, PoolFailed
 from gateway.served.memory_budget import MemoryBudget
-from gateway.served.served_model import ServedModel
 from gateway.system.service_manager import ServiceManager
 
 FAREWELL_S = 5
-"""How long finished responses may take to reach slow clients before the process ends."""
-
-REAL_MODEL = "  real     forge-tiny shows that it works; forge pull offers real models that fit"
-"""Of the banner, while the embedded model is the only one."""
-CATALOG = "  catalog  every model that forge list shows, by its name"
-"""Of the banner, where those are served."""
+"""Time that finished responses may take to reach slow clients before the process ends."""
 
 
 class Server(uvicorn.Server):
@@ -148,21 +143,32 @@ async def serve(
                 await serving
                 manager.status(f"could not start: {failure}")
                 return None if gateway.registry.draining else str(failure)
-            gc.collect()
-            gc.freeze()  # what is there by now stays: the collector need not look at it again
-            print(banner(gateway, socks[0]), flush=True)
-            manager.ready(f"serves at {url(socks[0], tls is not None)}")
-            broken = asyncio.create_task(gateway.broken())
-            await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                broken.result()  # raises: better to end than to accept what is never served
-            broken.cancel()
+            _announce(gateway, url(socks[0], tls is not None), manager)
+            await _until_broken(gateway, serving)
         await serving
         return None
     finally:
         starting.cancel()
         await gateway.stop()
         alive.cancel()
+
+
+def _announce(gateway: Gateway, address: str, manager: ServiceManager) -> None:
+    """Tell operators that the server is ready."""
+    gc.collect()
+    gc.freeze()  # what is there by now stays: the collector need not look at it again
+    needs_key = not gateway.keyring.open
+    print(banner(gateway.config, gateway.registry.models, address, needs_key), flush=True)
+    manager.ready(f"serves at {address}")
+
+
+async def _until_broken(gateway: Gateway, serving: asyncio.Task[None]) -> None:
+    """Wait for the end. Raises the bug that ends a dispatch loop before."""
+    broken = asyncio.create_task(gateway.broken())
+    await asyncio.wait({serving, broken}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        broken.result()  # raises: better to end than to accept what is never served
+    broken.cancel()
 
 
 def url(sock: socket.socket, tls: bool) -> str:
@@ -172,54 +178,3 @@ def url(sock: socket.socket, tls: bool) -> str:
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def banner(gateway: Gateway, sock: socket.socket) -> str:
-    """Return the lines that an operator sees once the server is ready."""
-    config = gateway.config
-    address = url(sock, tls=config.ssl_certfile is not None)
-    key = "" if gateway.keyring.open else ' -H "Authorization: Bearer $KEY"'
-    page = (f"  page     {address}/",) if config.page else ()
-    served = gateway.registry.models
-    models = _several(served) if served[0].on_demand else _one(served[0])
-    if config.catalog:
-        models = [*models, CATALOG]
-    tiny = [each for each in served if each.config.model == EMBEDDED_MODEL]
-    real = (REAL_MODEL,) if len(tiny) == len(served) else ()
-    return "\n".join(
-        (
-            f"Forge is ready at {address}",
-            *models,
-            *page,
-            f'  try      curl {address}/infer{key} -d \'{{"query": "what is 2+2?"}}\'',
-            *real,
-        )
-    )
-
-
-def _one(served: ServedModel) -> tuple[str, str]:
-    return f"  model    {served.name}: {_described(served)}", f"  workers  {_shape(served)}"
-
-
-def _several(models: Sequence[ServedModel]) -> list[str]:
-    """Return a line for each model; a model that is not loaded yet has no description."""
-    widest = max(len(served.name) for served in models)
-    lines = []
-    for served in models:
-        known = f"{_described(served)}; " if served.pool.model is not None else ""
-        lines.append(f"  model    {served.name:<{widest}}  {served.state}: {known}{_shape(served)}")
-    return lines
-
-
-def _described(served: ServedModel) -> str:
-    model = served.pool.model
-    assert model is not None, "it was loaded"
-    size = f"{model.n_params / 1e6:.1f}M parameters, {model.size_bytes / 2**20:.1f} MiB"
-    return f"{model.description}, {size}, {model.n_ctx_seq} tokens of context"
-
-
-def _shape(served: ServedModel) -> str:
-    shape, model = served.config.shape(), served.pool.model
-    threads = f"{shape.threads} thread{'s' if shape.threads > 1 else ''}"
-    cells = f", {model.n_ctx} KV cells each" if model is not None else ""
-    return f"{shape.workers} x {shape.slots} slots x {threads}{cells}"

@@ -84,7 +84,7 @@ def no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_tuned_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What this machine's user has measured and named is nothing to the tests."""
+    """Hide what this machine's user has measured and named."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))

@@ -38,7 +38,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "app": BASE
         | {"api", "config", "dashboard", "dispatch", "http", "model_files", "pool", "served"}
         | {"stored", "telemetry"},
-        "server": BASE | {"app", "config", "http", "pool", "served", "system"},
+        "banner": {"config", "served"},
+        "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},
     },
     "workers": {
@@ -57,7 +58,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "prompter": {"chat_format", "llama", "protocol", "refused", "template"},
         "prompt_tokens": {"llama", "planning", "protocol", "refused"},
         "pairs": {"llama", "protocol", "refused"},
-        "input_processor": {"chat_format", "engine", "json_schema", "llama", "output", "pairs"}
+        "guide_maker": {"chat_format", "json_schema", "llama", "output", "prompter", "protocol"}
+        | {"refused", "template"},
+        "input_processor": {"chat_format", "engine", "guide_maker", "llama", "output", "pairs"}
         | {"planning", "prompt_tokens", "prompter", "protocol", "refused", "template"},
         "token_service": {"llama", "prompt_tokens", "prompter", "protocol", "refused", "template"},
         "link": {"engine", "input_processor", "protocol", "refused", "token_service"},

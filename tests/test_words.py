@@ -17,6 +17,7 @@ NAMELESS = re.compile(
     re.IGNORECASE,
 )
 SOURCES = sorted(path for room in ("gateway", "workers") for path in (ROOT / room).rglob("*.py"))
+BENCHES = sorted((ROOT / "bench").rglob("*.py"))
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -38,16 +39,18 @@ def raised(path: Path) -> Iterator[str]:
 
 
 CLAUSE = re.compile(
-    r"(?:How|What|Whether|Where|When|Who|Why|Which|While|Until|Because|It|They|If|As)\b"
+    r"(?:How|What|Whether|Where|When|Who|Why|Which|While|Until|Because|It|They|If|As"
+    r"|Those|That|These|Whose|Nobody|Whoever|So many)\b"
 )
 """The beginning of a sub-clause or of a sentence without a named subject."""
 
 
 def docstrings(path: Path) -> Iterator[str]:
-    """The docstrings of a file's module, classes and functions."""
+    """The docstrings of a file's module, classes, functions, fields and constants."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield ast.get_docstring(node) or ""
+        match node:
+            case ast.Expr(ast.Constant(str(text))):
+                yield text
 
 
 PARSERS = list(commands(build_parser()))
@@ -68,6 +71,6 @@ def test_errors(path: Path) -> None:
     assert [text for text in raised(path) if NAMELESS.search(text)] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*SOURCES, *BENCHES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_begin_with_a_verb_or_a_noun_phrase(path: Path) -> None:
     assert [text for text in docstrings(path) if CLAUSE.match(text)] == []

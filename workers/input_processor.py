@@ -1,28 +1,18 @@
 """From a request to a sequence: template, tokeniser, constraint, and the checks that need them."""
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import msgspec
 from msgspec.structs import replace
 
-from workers.chat_format import (
-    ChatFormat,
-    NotQuotable,
-    OutputParser,
-    Thoughts,
-    text_in_json,
-    text_rule,
-)
+from workers.chat_format import ChatFormat, OutputParser, Thoughts
 from workers.engine.answer_text import Voice
 from workers.engine.embedder import Input
 from workers.engine.sequence import EngineSequence
-from workers.json_schema import Judge, Unenforceable
+from workers.guide_maker import GuideMaker
 from workers.llama import EmbeddingShape, Model
 from workers.llama.pooling import Pooling
 from workers.llama.tokenizer import Part
-from workers.output.constraint import Compiler, ConstraintFailed, Guide, answer, only_anything
 from workers.output.echo import Echo
 from workers.output.thought_budget import ThoughtBudget
 from workers.pairs import PairWriter
@@ -31,37 +21,28 @@ from workers.planning.prompt_lookup import PromptLookup
 from workers.prompt_tokens import PromptTokens, check_token_ids
 from workers.prompter import Prompter, Sandbox
 from workers.protocol import (
-    BAD_CONSTRAINT,
     BAD_PARAMETER,
     BAD_PROMPT,
     COMPUTE_FAILED,
     CONTEXT_OVERFLOW,
     NOT_SUPPORTED,
-    STRICT_SCHEMA,
     Chat,
     Generate,
     GenerationParams,
-    Grammar,
-    JsonSchema,
     Mixed,
-    Prompt,
     Text,
     TextPair,
     Tokens,
-    ToolUse,
     longest_prompt,
     overflow_message,
     refusal,
 )
 from workers.refused import InputRefused
 from workers.template.chat_template import TemplateFailed, stops
-from workers.template.sandbox import GrammarFailed, SandboxFailed
+from workers.template.sandbox import SandboxFailed
 
 MOST_PER_TOKEN = 16
 """Characters of a prediction that are read for each token an answer may have: few have as many."""
-MOST_QUOTED = 1 << 20
-"""Characters of a request's grammars of texts inside JSON: there a dot has some four hundred."""
-NO_TOOLS = ToolUse([], [], required=False, parallel=False)
 
 
 def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> InputRefused:
@@ -111,7 +92,6 @@ class InputProcessor:
         self._generates = generates
         self._name = name
         self._model = model
-        self._sandbox = sandbox
         self._chat_format = chat_format
         self._prompter = Prompter(model, sandbox, chat_format, broken)
         self._pairs = PairWriter(model)
@@ -119,10 +99,10 @@ class InputProcessor:
         self._limit = limit
         self._prompt_tokens = PromptTokens(model, limit, name)
         self._drafts = drafts
-        self._compiler = Compiler(model.guide_tokenizer)
         delimiters = {text: model.control_token(text) for text in chat_format.preserved}
         self._delimiters = {text: token for text, token in delimiters.items() if token is not None}
         """Control tokens that delimit calls and thoughts."""
+        self._guides = GuideMaker(model, sandbox, self._delimiters)
 
     def prepare(self, request: Generate) -> EngineSequence | Input:
         """Raises :class:`InputRefused`. Runs in a thread of its own while the engine decodes."""
@@ -143,7 +123,7 @@ class InputProcessor:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         limit = min(self._limit, request.params.context or self._limit)
         tokens = _fitting(request, tokens, limit)
-        guide = self._guide(request, thinking, form)
+        guide = self._guides.guide(request, thinking, form)
         voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
         ends = self._stops if isinstance(prompt, Chat) else ()
@@ -261,112 +241,6 @@ class InputProcessor:
             pieces[0] = pieces[0][1:]
         return Echo(tokens[hidden:], pieces, hidden, scored=request.params.logprobs is not None)
 
-    # ------------------------------------------------------------------ the answer's form
-
-    def _guide(self, request: Generate, thinking: bool, form: ChatFormat) -> Guide | None:
-        """Return the constraint on the answer's form, if the request has one.
-
-        What llguidance makes of a schema is asked only where it refuses the whole. Schemas that are
-        not strict lose what is in the way then, or all that they say.
-        """
-        constraint, prompt = request.params.constraint, request.prompt
-        use = prompt.tools if isinstance(prompt, Chat) else None
-        if constraint is None and use is None:
-            return None
-        param = "tools" if constraint is None else constraint.param
-        source = self._lark(constraint) if isinstance(constraint, Grammar) else None
-        texts = {} if use is None else self._texts(use)
-        content = constraint if isinstance(constraint, JsonSchema) else source
-        failed = ""
-        for judge in (None, self._compiler.judge(), only_anything):
-            try:
-                grammar = self._answer(content, prompt, thinking, form, judge, texts)
-                probe = source is not None or bool(texts)
-                return self._compiler.compile(grammar, request.cache_scope, probe=probe)
-            except ConstraintFailed as error:
-                failed = failed or f"'{param}' can't be enforced: {error}"
-            except Unenforceable as error:
-                if judge is not only_anything:
-                    param = error.path
-                    failed = f"'{param}' can't be enforced: {error}"
-                break
-            if not _has_lenient(content, use) and judge is not None:
-                break
-        raise InputRefused(BAD_CONSTRAINT, failed + self._hint(request, param), param)
-
-    def _hint(self, request: Generate, param: str) -> str:
-        """Return the way out, if the answer's schema is the trouble and there is one."""
-        constraint = request.params.constraint
-        if not isinstance(constraint, JsonSchema) or not param.startswith(constraint.param):
-            return ""
-        if constraint.within != STRICT_SCHEMA or not constraint.strict:
-            return ""
-        try:
-            lenient = msgspec.structs.replace(constraint, strict=False)
-            grammar = answer(lenient, judge=self._compiler.judge())
-            self._compiler.compile(grammar, request.cache_scope, probe=False)
-        except ConstraintFailed:
-            return ""
-        return "; with 'strict': false the rest of it is"
-
-    def _lark(self, grammar: Grammar) -> str:
-        try:
-            return self._sandbox.to_lark(grammar.source)
-        except GrammarFailed as error:
-            message = f"'{grammar.param}' can't be enforced: {error}"
-            raise InputRefused(BAD_CONSTRAINT, message, grammar.param) from error
-        except SandboxFailed as error:
-            raise InputRefused(COMPUTE_FAILED, str(error)) from error
-
-    def _answer(
-        self,
-        content: JsonSchema | str | None,
-        prompt: Prompt,
-        thinking: bool,
-        form: ChatFormat,
-        judge: Judge | None,
-        texts: Mapping[str, str] | None = None,
-    ) -> str:
-        """Return the grammar of the whole answer, or of its rest: text, calls and thoughts."""
-        if not isinstance(prompt, Chat):
-            return answer(content, judge=judge)
-        use, thoughts = prompt.tools or NO_TOOLS, form.thoughts
-        free = content is None
-        return answer(
-            content,
-            calls=form.calls.grammar(use, "content", self._special, free=free, judge=judge),
-            thought=None
-            if thoughts is None
-            else thoughts.grammar(
-                self._special, thinking=thinking, calls=bool(form.calls.in_thoughts(use))
-            ),
-            judge=judge,
-            texts=texts,
-        )
-
-    def _texts(self, use: ToolUse) -> dict[str, str]:
-        """Return the grammars of the texts that functions take, by the names of their rules."""
-        found: dict[str, str] = {}
-        room = MOST_QUOTED
-        for index, name in enumerate(use.callable):
-            if (grammar := use.grammars.get(name)) is None:
-                continue
-            try:
-                text = text_in_json(self._lark(grammar))
-                room -= len(text)
-                if room < 0:
-                    raise NotQuotable("inside JSON the grammars of the tools are too large")
-            except NotQuotable as error:
-                message = f"'{grammar.param}' can't be enforced: {error}"
-                raise InputRefused(BAD_CONSTRAINT, message, grammar.param) from error
-            found[text_rule(index)] = text
-        return found
-
-    def _special(self, text: str) -> str:
-        """Return a text in a Lark grammar, or the control token of that name."""
-        token = self._delimiters.get(text)
-        return json.dumps(text) if token is None else f"<[{token}]>"
-
     def _voice(self, prompt: Chat, thinking: bool, form: ChatFormat) -> Voice | None:
         """Return the parser of the answer, if it may hold more than text."""
         if prompt.tools is None and form.plain:
@@ -375,13 +249,6 @@ class InputProcessor:
         use = prompt.tools
         free_after_call = use is not None and use.required and use.parallel
         return Voice(OutputParser(form, use=use, thinking=thinking), shown, free_after_call)
-
-
-def _has_lenient(content: JsonSchema | str | None, use: ToolUse | None) -> bool:
-    """Return whether a schema may lose what can't be enforced."""
-    if isinstance(content, JsonSchema) and not content.strict:
-        return True
-    return use is not None and any(not tool["function"].get("strict") for tool in use.tools)
 
 
 class LateInputProcessor:

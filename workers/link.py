@@ -78,7 +78,7 @@ class Link:
         self._behind: Counter[int] = Counter()
         """Messages in ``_unprepared`` by generation; those of one generation must stay in order."""
         self._lane: dict[int, queue.SimpleQueue[Generate | Cancel | Park]] = {}
-        """Where they are."""
+        """Queue in which the messages of each generation are."""
 
     def send(self, message: msgspec.Struct) -> None:
         """Write one frame, from any thread. Ends the process if the gateway is gone."""

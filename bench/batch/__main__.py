@@ -39,14 +39,14 @@ from .load import Client, Look, bodies, poisson
 RESULTS = Path(__file__).parent.parent / "results"
 SLOTS = 8
 USERS = 2 * SLOTS
-"""As many as a batch has lines in flight."""
+"""Number of users, and of a batch's lines in flight."""
 LOAD = 0.3
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """The size of a run."""
 
     lines: int
     """Of each batch whose speed is measured."""
@@ -60,13 +60,13 @@ class Plan:
     """Lines that are done before chats come."""
 
 
-FULL = Plan(lines=400, tokens=24, rounds=3, behind=10_000, chats_s=150, settled=16)
+FULL = Plan(lines=120, tokens=24, rounds=2, behind=10_000, chats_s=80, settled=16)
 QUICK = Plan(lines=300, tokens=16, rounds=1, behind=2_000, chats_s=8, settled=16)
 
 
 @dataclass(slots=True)
 class Found:
-    """What was measured."""
+    """The figures of a run."""
 
     model: str
     plan: Plan
@@ -78,6 +78,8 @@ class Found:
     beside_s: list[float] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     preemptions: int = 0
+    idle_kib: int = 0
+    """Memory of the gateway before the batch beside which chats were measured."""
 
     @property
     def speed(self) -> float:
@@ -90,7 +92,7 @@ class Found:
         return percentile([look.step_ms for look in self.looks], 0.5) / 1000
 
     def allowed_s(self) -> float:
-        """What p99 of the time to the first token may be beside a batch."""
+        """Return the most that p99 of the time to the first token may be beside a batch."""
         return 1.5 * percentile(self.alone_s, 0.99) + self.step_s
 
 
@@ -167,6 +169,7 @@ async def others(model: Path, found: Found, bar: Progress) -> None:
     with served(model) as server:
         async with client_of(server) as client:
             file = await client.upload(bodies(plan.behind, plan.tokens, "behind"))
+            found.idle_kib = memory(server.pid).anonymous
             running_batch = await client.begin(file)
             await client.under_way(running_batch, plan.settled)
             watching = asyncio.create_task(watch(server, client, running_batch, found.looks))
@@ -211,7 +214,7 @@ async def measure(model: Path, plan: Plan, out: Path, console: Console) -> Found
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.batch", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of ten")
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of seven")
     parser.add_argument("--model", type=Path, default=EMBEDDED_MODEL, help="a GGUF file")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the report")
     args = parser.parse_args()

@@ -33,8 +33,9 @@ def rows(found: Found) -> list[tuple[str, str, str]]:
         ("p99 beside a batch over alone", f"{beside / alone:.2f}x", "1.5x and a step"),
         ("spare sequences parked for chats", f"{found.preemptions}", ""),
         (f"lines of {plan.behind:,} done meanwhile", f"{last.completed:,}", ""),
-        ("gateway's memory at the end, MiB", f"{last.anonymous_kib / 1024:.1f}", ""),
-        ("its growth, KiB per 1,000 lines", f"{growth(found.looks):+.1f}", "flat"),
+        ("gateway's memory before it, MiB", f"{found.idle_kib / 1024:.1f}", ""),
+        ("at the end", f"{last.anonymous_kib / 1024:.1f}", "flat"),
+        ("growth in the second half, KiB per 1,000 lines", f"{growth(found.looks):+.1f}", ""),
     ]
 
 

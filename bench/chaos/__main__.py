@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much is done."""
+    """The size of a run."""
 
     seconds: float
     requests: int

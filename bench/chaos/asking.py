@@ -1,4 +1,4 @@
-"""What the clients ask: one mix of everything whose interruption could show."""
+"""The requests of the clients: one mix of everything whose interruption could show."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from .asking import MODEL, Request
 PATIENCE_S = 300
 """Ends a wait for an answer that will not come: an error, and no measure of speed."""
 TOKEN_S = 0.005
-"""What a token takes about; a client of a whole answer that leaves goes by the clock."""
+"""The time of a token, about; a client of a whole answer that leaves goes by the clock."""
 PATHS = {"infer": "/infer", "completions": "/v1/completions"}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What must be the same however the answer came to be."""
+    """The part that must be the same however the answer came to be."""
 
     texts: tuple[str, ...]
     """One for each choice."""
@@ -42,15 +42,15 @@ class Outcome:
     leave_after: int | None = None
     """Tokens after which the client hangs up."""
     error: str = ""
-    """What went wrong, in the client's eyes; empty if nothing did."""
+    """The error, in the client's eyes; empty if there was none."""
     left: bool = False
-    """It hung up before the end."""
+    """True if it hung up before the end."""
     answer: Answer | None = None
     """The whole of it."""
     texts: list[str] = field(init=False)
-    """What came of each choice."""
+    """The answer of each choice."""
     stamps: array[float] = field(default_factory=lambda: array("d"))
-    """When each piece of a stream came: seconds on the monotonic clock."""
+    """Times at which the pieces of a stream came: seconds on the monotonic clock."""
 
     def __post_init__(self) -> None:
         self.texts = [""] * self.request.n
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What one event of a stream brings."""
+    """Content of one event of a stream."""
 
     index: int = 0
     text: str = ""

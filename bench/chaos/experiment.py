@@ -37,21 +37,21 @@ Tick = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is done; the same seed asks the same and strikes in the same order."""
+    """The size of a run; the same seed asks the same and strikes in the same order."""
 
     seconds: float
     requests: int
-    """How many different ones there are."""
+    """Number of different ones."""
     seed: int = 1
     stop: bool = True
-    """Whether workers are also stopped."""
+    """True if workers are also stopped."""
     patient: bool = False
-    """Whether each blow waits until those who were struck before have got on."""
+    """True if each blow waits until all that were struck before have got on."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What happened."""
+    """The events of a run."""
 
     plan: Plan
     blows: Counter[Kind]
@@ -83,7 +83,7 @@ class Result:
 
     @property
     def lived_through(self) -> Counter[int]:
-        """How many streams had how many pauses."""
+        """Return the number of streams by the number of their pauses."""
         return Counter(len(found) for found in self.pauses)
 
     @property
@@ -161,7 +161,7 @@ async def _run(plan: Plan, server: Server, tick: Tick) -> Result:
 
 
 async def undisturbed(clients: Clients, requests: list[Request], tick: Tick) -> dict[int, Answer]:
-    """What each request gets when nothing else runs. Raises RuntimeError if one gets an error."""
+    """Return each request's answer when nothing else runs. Raises RuntimeError if one fails."""
     twins = {}
     for request in requests:
         outcome = await clients.ask(request)

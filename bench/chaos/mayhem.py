@@ -123,11 +123,11 @@ class Mayhem:
         return found
 
     async def _alive(self) -> list[Worker]:
-        """Those with a process that was not yet struck."""
+        """Return the workers with a process that was not yet struck."""
         return [w for w in await self._workers() if w["pid"] and w["pid"] not in self.doomed]
 
     async def _serving(self) -> list[Worker]:
-        """Those not yet struck, once one of them can serve."""
+        """Return the workers not yet struck, once one of them can serve."""
         while True:
             alive = await self._alive()
             if any(worker["state"] == "ready" for worker in alive):
@@ -144,7 +144,7 @@ class Mayhem:
             await asyncio.sleep(POLL_S)
 
     async def _recovered(self) -> None:
-        """Until all workers serve, and everybody who was struck before got on.
+        """Wait until all workers serve, and all that were struck before got on.
 
         Not for the sake of the server's comfort: on a machine so slow that a long request gets no
         token between blows, its presence at all of them would be taken for their cause.

@@ -1,4 +1,4 @@
-"""How long the pause is that the streams of a killed worker see."""
+"""The pause that the streams of a killed worker see."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Report:
 
 
 def summary(result: Result) -> list[Row]:
-    """What was survived and what was not, in words and numbers."""
+    """Return the account of what was survived and what was not, in words and numbers."""
     through = result.lived_through
     left = result.remains
     outcomes = result.outcomes

@@ -1,4 +1,4 @@
-"""Whether a client noticed anything, and what a server has left behind. Nothing is forgiven."""
+"""Judgement on what clients noticed, and what a server has left behind. Nothing is forgiven."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTLE_S = 60
 
 
 def mismatch(outcome: Outcome, twin: Answer) -> str:
-    """How it differs from its undisturbed twin; empty if it does not. For those without an error.
+    """Return the difference from its undisturbed twin, "" for none. For those without an error.
 
     What came before a hang-up must be the beginning of the twin's texts.
     """
@@ -45,7 +45,7 @@ def pauses(outcome: Outcome, deaths: Iterable[float]) -> list[float]:
 
 @dataclass(slots=True)
 class Remains:
-    """What a server holds when nobody asks anything of it: all zero, or it leaks."""
+    """The holdings of a server of which nothing is asked: all zero, or it leaks."""
 
     files: int = 0
     """File descriptors of the gateway more than there were at the beginning."""
@@ -77,7 +77,7 @@ def files(server: Server) -> int:
 
 
 def remains(server: Server, files_before: int) -> Remains:
-    """What the server holds now; ``files_before`` is what :func:`files` said first."""
+    """Return what the server holds now; ``files_before`` is what :func:`files` said first."""
     workers: list[dict[str, Any]] = server.workers()
     health = server.get("/health")
     return Remains(
@@ -94,7 +94,7 @@ def remains(server: Server, files_before: int) -> Remains:
 
 
 def strangers(server: Server, workers: set[int]) -> list[str]:
-    """Who belongs to the server's family and should not; see :class:`Remains`."""
+    """Return the processes of the server's family that should be gone; see :class:`Remains`."""
     helpers = {(pid, RENDERER) for pid in workers} | {(server.pid, TRACKER)}
     found = []
     for member in server.family():
@@ -111,7 +111,7 @@ def strangers(server: Server, workers: set[int]) -> list[str]:
 
 
 def settled(server: Server, files_before: int) -> Remains:
-    """What is left once it has calmed down: nothing, as soon as there is nothing."""
+    """Return what is left once it has calmed down: nothing, as soon as there is nothing."""
     end = time.monotonic() + SETTLE_S
     while not (found := remains(server, files_before)).nothing and time.monotonic() < end:
         pass
@@ -119,7 +119,7 @@ def settled(server: Server, files_before: int) -> Remains:
 
 
 def survivors(server: Server, workers: set[int]) -> list[str]:
-    """Which of its processes are still there once all have had the time to end.
+    """Return its processes that are still there once all have had the time to end.
 
     Zombies of ``workers`` count too: the gateway must reap them. The others lost their parent, and
     in a container there may be nobody to reap those.

@@ -33,10 +33,10 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything; times in seconds."""
+    """The size of a run; times in seconds."""
 
     delays: float
-    """What the delays of the ten sites are multiplied with."""
+    """Factor of the delays of the ten sites."""
     counts: list[int]
     waits: list[float]
     connections_s: float

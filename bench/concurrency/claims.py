@@ -1,4 +1,4 @@
-"""What the experiments are to show, and whether they did. Pure: from figures to sentences."""
+"""Claims of the experiments, and whether they hold. Pure: from figures to sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_LOSS = 0.95
 """Of a rate, from which on it counts as kept: rounds differ by a few hundredths."""
 
 OVERHEAD_S = 0.2
-"""What it may cost to make ten connections, and threads for them."""
+"""Allowance for making ten connections, and threads for them."""
 
 
 class Claim(NamedTuple):

@@ -28,8 +28,11 @@ SPLIT_S = 0.01
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What came of it. Times in milliseconds, from the request's first byte to the answer's last;
-    for what was not answered in time, they are how long it had been waited for; 0 for nothing."""
+    """The outcome of a request.
+
+    Times in milliseconds, from the request's first byte to the answer's last; for what was not
+    answered in time, they are how long it had been waited for; 0 for nothing.
+    """
 
     seconds: float
     answered: int
@@ -56,7 +59,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """What all connections found."""
+    """The findings of all connections."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -73,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._data = b""
         self.asked_at: float | None = None
-        """When the request that is open began."""
+        """Time at which the request that is open began."""
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -125,7 +128,7 @@ class Connection(asyncio.Protocol):
             self._tally.unsure += 1
 
     def stop(self) -> None:
-        """Nobody waits any longer."""
+        """Wait no longer for any answer."""
         self.asked_at = None
         if self._transport is not None:
             self._transport.abort()

@@ -66,7 +66,7 @@ class Computed:
     health: Latency
     """The same beside the load."""
     cores: float
-    """That were busy, on average."""
+    """Cores that were busy, on average."""
     memory_mib: float
     """PSS of all processes."""
 
@@ -78,7 +78,7 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """What came of CLIENTS requests and as many afterwards, when the computing process crashed."""
+    """Outcomes of CLIENTS requests and as many afterwards, when the computing process crashed."""
 
     way: str
     failed: int
@@ -222,7 +222,7 @@ def _computing(way: str, server: Server) -> int:
 
 
 def _wait(name: str, crowd: int, seconds: float) -> Waiting:
-    """So many clients of a server that serves one at a time, each for a long time."""
+    """Run so many clients of a server that serves one at a time, each for a long time."""
     forge = ("--workers", "1", "--slots", "1", "--threads", "1", "--max-queue", str(crowd))
     study = {"command": (HOST, "infer-study")}
     with running(*forge) if name == "Forge" else running(**study) as server:
@@ -242,7 +242,7 @@ def _wait(name: str, crowd: int, seconds: float) -> Waiting:
 
 
 def _settle(pid: int) -> None:
-    """Until a server has stopped making threads."""
+    """Wait until a server has stopped making threads."""
     before, end = -1, time.monotonic() + PATIENCE_S
     while _threads(pid)[0] != before and time.monotonic() < end:
         before = _threads(pid)[0]

@@ -48,11 +48,11 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """What a careful client finds."""
+    """The findings of a careful client."""
 
     server: str
     request: str
-    """What was sent, in words."""
+    """The request that was sent, in words."""
     found: Found
 
 
@@ -61,7 +61,7 @@ class Connections:
     """The experiment."""
 
     tool: str
-    """What made the load."""
+    """The program that made the load."""
     rates: list[Rate]
     errors: list[Errors]
 
@@ -117,7 +117,7 @@ def _errors(seconds: float, tick: Callable[[], None]) -> list[Errors]:
 
 
 def steps(counts: list[int], waits: list[float]) -> int:
-    """How often :func:`measure` ticks."""
+    """Return the number of ticks of :func:`measure`."""
     return len(SERVERS) * len(counts) * len(waits) + 3 * 2 * len(STUDY_SERVERS)
 
 

@@ -75,7 +75,7 @@ def application(path: str, work: AsyncWork) -> Starlette:
 
 
 async def serve_application(listener: socket.socket, app: Starlette) -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     settings = uvicorn.Config(
         app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
         backlog=BACKLOG,

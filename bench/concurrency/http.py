@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as the small servers of the experiments need. Pure.
+"""The part of HTTP/1.1 that the small servers of the experiments need. Pure.
 
 A request ends where its Content-Length says, an answer says how long it is, and the connection
 stays: what the study project's servers left out, and what a client can't do without.
@@ -25,7 +25,7 @@ class Request(NamedTuple):
     length: int
     """Bytes of the body."""
     keep: bool
-    """Whether the client wants to go on using the connection."""
+    """True if the client wants to go on using the connection."""
 
 
 def parse(head: bytes) -> Request:

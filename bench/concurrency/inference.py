@@ -40,7 +40,7 @@ class Generator:
         self._context = llama.Context(self.model, spec, llama.geometries(self.model, spec).base)
 
     def answer(self, body: bytes) -> bytes:
-        """What /infer answers. Raises ValueError."""
+        """Return the answer of /infer. Raises ValueError."""
         given = json.loads(body)
         known, tokens = self.model.tokenize(given["query"]), list[int]()
         at = 0

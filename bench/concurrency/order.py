@@ -53,7 +53,7 @@ class Order:
     classes: dict[str, float]
     """Requests a second that Forge did: of "one class", and "mixed"."""
     seconds: float
-    """How long requests arrive."""
+    """Time in which requests arrive."""
     found: dict[str, list[Served]]
     """By server: "pool" and "Forge"."""
 
@@ -105,7 +105,7 @@ def measure(subject: Subject, seconds: float, tick: Callable[[], None]) -> Order
 
 
 STEPS = 4
-"""How often :func:`measure` ticks."""
+"""Number of ticks of :func:`measure`."""
 
 
 def _in_turns(ways: dict[str, Callable[[], float]]) -> dict[str, float]:

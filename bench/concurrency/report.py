@@ -38,7 +38,7 @@ class Results:
     order: Order
 
     def claims(self) -> dict[str, list[Claim]]:
-        """What each supports, by its heading."""
+        """Return the claims that each supports, by its heading."""
         found: dict[str, list[Claim]] = {}
         if self.sites is not None:
             found["Ten sites"] = claims.of_sites(self.sites)

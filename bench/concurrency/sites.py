@@ -22,7 +22,7 @@ from .evented import application, serve_application
 DELAYS = (2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 0.3, 0.3)
 """Seconds: the study project's list, whose last two were pages of Wikipedia."""
 STUDY_S = {"one after another": 25.756, "a thread each": 3.787}
-"""What the study project's author measured, over the internet."""
+"""Measurements of the study project's author, over the internet."""
 PATIENCE_S = 60
 
 

@@ -23,7 +23,7 @@ KINDS: tuple[Kind, ...] = ("idle", "streaming")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many connections of each kind, and how long the probes go on."""
+    """The number of connections of each kind, and the time that the probes go on."""
 
     connections: int
     seconds: float

@@ -63,7 +63,7 @@ class Member(asyncio.Protocol):
             self._transport.write(request)
 
     async def until(self, wanted: bytes) -> bool:
-        """Whether ``wanted`` comes from now on; False as soon as that is out of the question."""
+        """Return whether ``wanted`` comes from now on; False as soon as it can't."""
         if self._transport is None or self._refused:
             return False
         self._wanted, self._seen = wanted, b""
@@ -97,7 +97,7 @@ async def gather(kind: Kind, url: str, number: int) -> list[Member]:
 
 
 async def ask(member: Member, request: bytes, wanted: bytes) -> bool:
-    """Whether the answer holds what is wanted."""
+    """Return whether the answer holds what is wanted."""
     found = asyncio.ensure_future(member.until(wanted))
     await asyncio.sleep(0)
     member.send(request)
@@ -105,7 +105,7 @@ async def ask(member: Member, request: bytes, wanted: bytes) -> bool:
 
 
 async def passed(asked: Iterable[Awaitable[bool]]) -> int:
-    """How many came true."""
+    """Return the number that came true."""
     return sum(await asyncio.gather(*asked))
 
 

@@ -1,4 +1,4 @@
-"""What is measured while a crowd is there: the gateway's memory, the latency of GET /health."""
+"""Measurements while a crowd is there: the gateway's memory, the latency of GET /health."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What it costs that an answer must be JSON of a schema."""
+"""The cost of answers that must be JSON of a schema."""

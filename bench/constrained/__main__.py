@@ -50,7 +50,7 @@ FULL, QUICK = Plan(12, 300), Plan(2, 60)
 
 
 def disturbances(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """What comes beside the stream whose pauses are measured."""
+    """Return the requests beside the stream whose pauses are measured."""
     many = range(plan.rounds * plan.tokens)
     return {
         "nothing": [],

@@ -1,1 +1,1 @@
-"""What the gateway itself costs per request and per streamed token: its workers compute nothing."""
+"""The gateway's own cost per request and per streamed token: its workers compute nothing."""

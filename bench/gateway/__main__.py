@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything."""
+    """The size of a run."""
 
     rounds: int
     seconds: float

@@ -30,7 +30,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a run brought. Times in milliseconds, of whole requests (*ask*)."""
+    """The figures of a run. Times in milliseconds, of whole requests (*ask*)."""
 
     answered: int
     """Requests, or tokens."""
@@ -55,7 +55,7 @@ class Client(asyncio.Protocol):
         self._sent_at = 0.0
         self.times: list[float] = []
         self.ended = asyncio.get_running_loop().create_future()
-        """Whether all was well."""
+        """Result: whether all was well."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's are of no class
@@ -111,7 +111,7 @@ class Reader(asyncio.Protocol):
         self._events = 0
         self.first = asyncio.get_running_loop().create_future()
         self.ended = asyncio.get_running_loop().create_future()
-        """How many events there were."""
+        """Result: the number of events."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.WriteTransport, transport).write(self._request)

@@ -1,4 +1,4 @@
-"""What is measured: requests and streams, beside the echo, and the lag of the event loop."""
+"""Measurements: requests and streams, beside the echo, and the lag of the event loop."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How late the event loop was, in milliseconds."""
+    """The lag of the event loop, in milliseconds."""
 
     p99: float
     """The upper bound of the histogram's bucket."""
@@ -164,7 +164,7 @@ def requests(
 
 
 def streams(results: Results, rounds: int, tokens: int, tick: Callable[[], None]) -> None:
-    """What a streamed token costs that is a write of its own."""
+    """Return the cost of a streamed token that is a write of its own."""
     with running("forge", "--pace", str(PACE_S), command=HOST) as server:
         for _ in range(rounds):
             results.paced.append(stream(server, STREAMS, tokens))
@@ -172,7 +172,7 @@ def streams(results: Results, rounds: int, tokens: int, tick: Callable[[], None]
 
 
 def crowd(results: Results, number: int, tokens: int, pace_s: float) -> None:
-    """So many streams at once, each a token every ``pace_s`` seconds."""
+    """Run so many streams at once, each a token every ``pace_s`` seconds."""
     options = ("--pace", str(pace_s), "--slots", str(number))
     with running("forge", *options, command=HOST) as server:
         stream(server, 8, 2)  # what is allocated once is there
@@ -206,7 +206,7 @@ def lags(results: Results, rounds: int, seconds: float, tick: Callable[[], None]
 
 @contextlib.contextmanager
 def busy(server: Server, streams: int) -> Iterator[None]:
-    """So many endless streams, until the block ends."""
+    """Keep so many endless streams, until the block ends."""
     body = {**TALK, "stream": True, "ignore_eos": True, "temperature": 1.5}
     ended = threading.Event()
 
@@ -245,7 +245,7 @@ def lag(server: Server) -> Iterator[list[Lag]]:
 
 
 def _lag_buckets(server: Server) -> dict[float, float]:
-    """How often the lag was no more than so many seconds."""
+    """Return how often the lag was no more than so many seconds."""
     text = httpx.get(server.url + "/metrics", headers={"Accept": "text/plain"}, timeout=60).text
     return {
         float(sample.labels["le"]): sample.value

@@ -69,7 +69,7 @@ class NullWorker:
         self._steps = self._tokens = 0
 
     def run(self, beat_s: float) -> None:
-        """Until the gateway hangs up."""
+        """Serve until the gateway hangs up."""
         readable = select.poll()
         readable.register(self._sock, select.POLLIN)
         beat_due = time.monotonic() + beat_s

@@ -1,4 +1,4 @@
-"""What is written about a run: tables of medians, and a plot of the costs."""
+"""The pages about a run: tables of medians, and a plot of the costs."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def lags(results: Results) -> list[str]:
 
 
 def stages(found: Stages) -> list[str]:
-    """Where the time goes."""
+    """Return the table of the stages' times."""
 
     def table(of: str, rows: list[Stage]) -> list[str]:
         return _table((of, "µs"), [[stage.name, f"{stage.us:.2f}"] for stage in rows])

@@ -157,7 +157,7 @@ def plain(work: Callable[[], object]) -> Callable[[], Awaitable[None]]:
 
 
 def scope(path: str, raw: bytes) -> dict[str, Any]:
-    """What uvicorn tells of a request."""
+    """Return a request as uvicorn tells of it."""
     headers = [(b"host", b"bench"), (b"content-type", b"application/json")]
     return {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http",
@@ -277,7 +277,7 @@ async def of_a_token(bench: Bench, repeats: int) -> list[Stage]:
         await ticket.take(5.0)
 
     async def wait() -> None:
-        """As it is when the client is faster: it waits for each token."""
+        """Wait for each token, as a client does that is faster."""
         asyncio.get_running_loop().call_soon(bench.pool.tell, delta)
         await ticket.take(5.0)
 
@@ -299,7 +299,7 @@ async def of_a_token(bench: Bench, repeats: int) -> list[Stage]:
 
 
 class Stages(NamedTuple):
-    """Where the time goes."""
+    """Times of the stages."""
 
     request: list[Stage]
     rooms: list[Stage]

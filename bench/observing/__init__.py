@@ -1,1 +1,1 @@
-"""What it costs the gateway to be watched: metrics, scrapes, the log, the live page."""
+"""The gateway's cost of being watched: metrics, scrapes, the log, the live page."""

@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything."""
+    """The size of a run."""
 
     rounds: int
     tokens: int
@@ -33,7 +33,7 @@ class Plan:
     """Of each stage."""
     scrapes: int
     clients: int
-    """That all want something while there are scrapes; as many may wait by default."""
+    """Clients that all want something while there are scrapes; as many may wait by default."""
 
 
 FULL = Plan(11, 200, 2, 1000, 200, 1000)

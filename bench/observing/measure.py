@@ -1,4 +1,4 @@
-"""What is measured: CPU time of tokens and requests by who watches, and how long scrapes take."""
+"""Measurements: CPU time of tokens and requests by who watches, and the time of scrapes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCRAPE = {
     "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
     "Connection": "keep-alive",
 }
-"""As Prometheus asks."""
+"""Headers of Prometheus."""
 CONNECTIONS = 32
 """Clients that send one request after another."""
 SLOTS = 16
@@ -41,7 +41,7 @@ class Way:
 
     name: str
     observe: str
-    """What the server does by itself, see `bench.gateway.host`."""
+    """The server's own work, see `bench.gateway.host`."""
     watch: Watch = lambda server: contextlib.nullcontext()
     """Somebody who looks while it is measured."""
 
@@ -108,7 +108,7 @@ def viewing(server: Server) -> AbstractContextManager[None]:
 
 
 def has_page(server: Server) -> bool:
-    """Whether there is a live page at all."""
+    """Return whether there is a live page at all."""
     with httpx.stream("GET", server.url + PAGE, timeout=60) as response:
         return response.status_code != 404
 
@@ -124,7 +124,7 @@ WAYS = (
 
 
 def _unit_us(server: Server, work: Callable[[], int]) -> float:
-    """What the server computes for each of the units that ``work`` returns the number of."""
+    """Return the server's CPU time for each of the units that ``work`` returns the number of."""
     before = cpu_us(server.pid)
     units = work()
     return (cpu_us(server.pid) - before) / units
@@ -192,7 +192,7 @@ def scrapes(results: Results, number: int, clients: int) -> None:
 
 
 def scrape(server: Server, number: int) -> Scrapes:
-    """So many scrapes, on one connection as Prometheus does it."""
+    """Make so many scrapes, on one connection as Prometheus does it."""
     address = urlsplit(server.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
 

@@ -1,4 +1,4 @@
-"""What is written about a run."""
+"""The pages about a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def costs(results: Results) -> list[str]:
 
 
 def scrapes(results: Results) -> list[str]:
-    """How long scrapes take."""
+    """Return the table of the times of scrapes."""
     rows = ["| the server does | waiting | bytes | | p50, ms | p90, ms | p99, ms | worst, ms |"]
     rows.append("|---|---:|---:|---|---:|---:|---:|---:|")
     for name, found in results.scrapes.items():
@@ -49,7 +49,7 @@ def scrapes(results: Results) -> list[str]:
 
 
 def stages(results: Results) -> list[str]:
-    """What is added in the dispatcher alone."""
+    """Return the table of the cost in the dispatcher alone."""
     rows = ["| watched by | added µs a token | added µs a request |", "|---|---:|---:|"]
     rows += [f"| {name} | {a.token:.2f} | {a.request:.1f} |" for name, a in results.stages.items()]
     return rows

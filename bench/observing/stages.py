@@ -1,4 +1,4 @@
-"""What counting adds to a token and a request in the dispatcher: in one process, in turns."""
+"""The cost of counting for a token and a request in the dispatcher: in one process, in turns."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ OVERLOAD = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. ``rate`` is the aging rate: d/r is its inverse, d being 1."""
+    """The size of a run. ``rate`` is the aging rate: d/r is its inverse, d being 1."""
 
     rate: float
     tokens: int
@@ -50,7 +50,7 @@ QUICK = Plan(rate=0.2, tokens=128, calibrate_s=3, pilot_s=10, rounds=1, seconds=
              lead_rate=1.0, lead_seconds=12)  # fmt: skip
 
 WAIT_SHARE = 0.7
-"""What the longest wait under FIFO is to be, as a share of d/r: above 1 age alone would decide."""
+"""The longest wait under FIFO to aim at, as a share of d/r: above 1 age alone would decide."""
 LEAD_BACKLOG = 4.0
 """The queue bound of the second run, in multiples of d/r."""
 

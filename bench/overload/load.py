@@ -35,7 +35,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of an arrival. Times are seconds from the start of the run."""
+    """The outcome of an arrival. Times are seconds from the start of the run."""
 
     class_: str
     arrived_s: float
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def told(self) -> bool:
-        """Whether the client got an answer, be it a refusal with its reason."""
+        """Return whether the client got an answer, be it a refusal with its reason."""
         return self.served or bool(self.code)
 
 

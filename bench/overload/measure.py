@@ -24,7 +24,7 @@ class Summary:
     arrived: int
     served: int
     refused: dict[str, int]
-    """How many were told why not, by code."""
+    """Number of refusals with a reason, by code."""
     lost: int
     """Neither served nor told: must be none."""
     ttft_p50: float
@@ -49,12 +49,12 @@ def _summary(outcomes: list[Outcome]) -> Summary:
 
 
 def steady(outcomes: list[Outcome], warm_s: float) -> list[Outcome]:
-    """Those that arrived once the queue had filled."""
+    """Return the arrivals since the queue had filled."""
     return [o for o in outcomes if o.arrived_s >= warm_s]
 
 
 def lead(outcomes: list[Outcome], window_s: float) -> list[tuple[float, float]]:
-    """How much longer normal jobs had waited than urgent ones that began in the same window.
+    """Return how much longer normal jobs had waited than urgent ones that began in the same window.
 
     (middle of the window, median wait of normal minus that of urgent), in seconds. By the theory
     it settles at d / r once the backlog is longer than that.

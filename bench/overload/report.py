@@ -22,7 +22,7 @@ WINDOW_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was measured. ``queue`` is how many requests might wait."""
+    """The figures of a run. ``queue`` is how many requests might wait."""
 
     capacity: float
     overload: float

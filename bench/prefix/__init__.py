@@ -1,1 +1,1 @@
-"""What is it worth that no prefix is computed twice, and that a chat goes where its history is?"""
+"""The worth of computing no prefix twice, and of sending a chat to where its history is."""

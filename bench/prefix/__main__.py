@@ -75,7 +75,7 @@ class Shared:
 
 
 def turns_of(found: list[list[Answer]]) -> Turns:
-    """What became of the later turns."""
+    """Return the outcome of the later turns."""
     pairs = [pair for answers in found for pair in pairwise(answers)]
     return Turns(
         prompts=sum(answer.prompt for _, answer in pairs),

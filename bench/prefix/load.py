@@ -26,12 +26,12 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request took."""
+    """The cost of one request."""
 
     prompt: int
     """Tokens."""
     cached: int
-    """Those of them that were not computed."""
+    """Tokens of the prompt that were not computed."""
     ttft_ms: float
     """From its arrival to its first token, on the server's clock; waiting in the queue included."""
 
@@ -90,7 +90,7 @@ def system_prompt(server: Server, rng: random.Random, tokens: int) -> str:
 async def crowd(
     server: Server, clients: int, requests: int, system: str, seed: str, params: Params
 ) -> list[Answer]:
-    """So many clients, each asking so often, all with one system prompt."""
+    """Run so many clients, each asking so often, all with one system prompt."""
 
     async def client(rng: random.Random) -> list[Answer]:
         answers = []

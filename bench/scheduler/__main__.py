@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything."""
+    """The size of a run."""
 
     steady_s: int
     """Length of the traces below capacity."""

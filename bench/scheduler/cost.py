@@ -1,4 +1,4 @@
-"""What a push, a pop and aging cost while n jobs wait: our heap beside the study project's loop.
+"""The cost of a push, a pop and aging while n jobs wait: our heap beside the study project's loop.
 
 Times are CPU times, so that other processes don't count, and medians over batches at a steady size,
 with Python's garbage collector off, as ``timeit`` has it. Priorities are spread as widely as
@@ -242,5 +242,5 @@ async def idle_share(n: int, seconds: float) -> float:
 
 
 def growth(first: Cost, last: Cost) -> float:
-    """How much more a pop would cost if log2(n) comparisons were all."""
+    """Return how much more a pop would cost if log2(n) comparisons were all."""
     return math.log2(last.n) / math.log2(first.n)

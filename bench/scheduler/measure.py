@@ -1,4 +1,4 @@
-"""What an outcome says: waits by class, who starved, how fair it was, who overtook whom. Pure."""
+"""Figures of an outcome: waits by class, starvation, fairness, overtaking. Pure."""
 
 import math
 from collections.abc import Sequence

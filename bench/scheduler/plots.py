@@ -40,7 +40,7 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def turns(outcomes: Sequence[Outcome], path: Path) -> Path:
-    """Who holds the slot when: one row for each policy."""
+    """Plot the slot's holder over time: one row for each policy."""
     figure, axes = plt.subplots(figsize=(9, 3.2))
     for row, outcome in enumerate(outcomes):
         for job in outcome.jobs:
@@ -76,7 +76,7 @@ def turns(outcomes: Sequence[Outcome], path: Path) -> Path:
 
 
 def lead(outcomes: Sequence[Outcome], path: Path) -> Path:
-    """How long after each job those arrived that overtook it, against d/r."""
+    """Plot how long after each job those arrived that overtook it, against d/r."""
     shown = [outcome for outcome in outcomes if outcome.policy in (STRICT, STUDY, FORGE)]
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), sharex=True)
     for axes, low in zip(panels, (NORMAL, BATCH), strict=True):

@@ -12,7 +12,7 @@ from workers.protocol import Finished, Generate, Load, ModelInfo, Parked, Questi
 
 
 def prompt(index: int) -> Text:
-    """What tells the pool which of the trace's arrivals a generation is, whatever its id."""
+    """Return a mark that tells the pool which of the trace's arrivals a generation is."""
     return Text(str(index))
 
 
@@ -24,7 +24,7 @@ def index(request: Generate) -> int:
 
 @dataclass(slots=True)
 class Served:
-    """What became of one arrival."""
+    """The outcome of one arrival."""
 
     arrival: Arrival
     turn: int = -1
@@ -35,12 +35,12 @@ class Served:
 
     @property
     def ran_ns(self) -> int:
-        """How long it held a slot so far."""
+        """Time for which it held a slot so far."""
         return sum(end - start for start, end in self.runs)
 
     @property
     def parks(self) -> int:
-        """How often it had to give up its slot."""
+        """Number of times that it had to give up its slot."""
         return len(self.runs) - 1
 
     @property

@@ -71,7 +71,7 @@ def _seconds(waits: Waits) -> str:
 
 
 def turns(outcomes: Sequence[Outcome]) -> Table:
-    """When the one normal job of the study project's question has its turn."""
+    """Return the turn of the one normal job of the study project's question."""
     rows = []
     for outcome in outcomes:
         (job,) = (job for job in outcome.jobs if job.arrival.priority == NORMAL)
@@ -83,7 +83,7 @@ def turns(outcomes: Sequence[Outcome]) -> Table:
 
 
 def order(outcomes: Sequence[Outcome]) -> Table:
-    """How far ahead urgent work gets under a long backlog."""
+    """Return how far ahead urgent work gets under a long backlog."""
     rows = [
         [
             outcome.policy.name,
@@ -149,7 +149,7 @@ def _pass(pass_ms: float) -> str:
 
 
 def preface(quick: bool) -> str:
-    """What was run, where, and what the words mean."""
+    """Return what was run, where, and what the words mean."""
     day = datetime.now(UTC).date().isoformat()
     command = "python -m bench.scheduler" + (" --quick" if quick else "")
     return f"""# Scheduler: does the order hold, and what does it cost?

@@ -14,7 +14,7 @@ from bench.scheduler.virtual import VirtualLoop, at_ns
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a trace; ``jobs`` are in the order of its arrivals."""
+    """The outcome of a trace; ``jobs`` are in the order of its arrivals."""
 
     trace: Trace
     policy: Policy
@@ -63,7 +63,7 @@ def _failure() -> asyncio.Future[None]:
 
 
 def _instants(trace: Trace) -> Iterator[tuple[int, list[int]]]:
-    """When somebody arrives, and who: numbers of arrivals."""
+    """Yield the times of arrivals, and their numbers."""
     numbers = range(len(trace.arrivals))
     for when, group in groupby(numbers, key=lambda number: trace.arrivals[number].at_ns):
         yield when, list(group)

@@ -1,4 +1,4 @@
-"""Who arrives when, how urgent, and for how long: seeded, so that a trace is the same every time.
+"""Arrivals, their urgency and their work: seeded, so that a trace is the same every time.
 
 Loads are fractions of what the slots can serve: at 1 the queue neither grows nor shrinks.
 """
@@ -29,7 +29,7 @@ class Arrival:
     at_ns: int
     priority: float
     service_ns: int
-    """How long it needs a slot, in total."""
+    """Time for which it needs a slot, in total."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from gateway.core.clock import NANO
 
 
 class _Jump(selectors.SelectSelector):
-    """Where asyncio would sleep until the next timer, the time just becomes that timer's."""
+    """A selector that sets the time to the next timer's, where asyncio would sleep until then."""
 
     def __init__(self) -> None:
         super().__init__()

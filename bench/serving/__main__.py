@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 
 def systems(args: argparse.Namespace, binaries: Path | None) -> list[System]:
-    """Those that were asked for and can be had."""
+    """Return the systems that were asked for and can be had."""
     style = SUITES[args.suite].style
     ways = made(style, binaries)
     found = [ways[name]() for name in args.systems if name in ways]

@@ -1,4 +1,4 @@
-"""What llama.cpp gives when nobody waits for anybody: `llama-batched-bench` with the same mix."""
+"""The speed of llama.cpp when no client waits: `llama-batched-bench` with the same mix."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What came of it. Moments are those of ``time.perf_counter``, in seconds."""
+    """The outcome of a request. Moments are those of ``time.perf_counter``, in seconds."""
 
     asked: float = field(default_factory=time.perf_counter)
     moments: list[float] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Answer:
 
 
 class Asker(Protocol):
-    """Whoever can be asked: a server, or an engine without one."""
+    """A system that can be asked: a server, or an engine without one."""
 
     async def ask(self, request: Request) -> Answer: ...
 

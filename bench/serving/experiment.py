@@ -34,7 +34,7 @@ class Spec:
     rounds: int
     ceiling: Path | None = None
     pilot: Plan | None = None
-    """How the capacity is found, if anything needs it."""
+    """The way to find the capacity, if anything needs it."""
 
 
 class Experiment:
@@ -79,7 +79,7 @@ class Experiment:
                 after()
 
     def _steps(self) -> Iterator[int]:
-        """How many things are done in each sitting of a round."""
+        """Return the number of things that are done in each sitting of a round."""
         for sitting in self._spec.sittings:
             yield sum(len(list(fitting(system, sitting))) for system in self._systems)
             yield (
@@ -90,7 +90,7 @@ class Experiment:
         self.found[workload.name].setdefault(name, []).append(figures)
 
     async def _pilot(self, plan: Plan, settings: Settings) -> None:
-        """How much load is much, told from a closed loop that fills all slots."""
+        """Find out how much load is much, from a closed loop that fills all slots."""
         async with self._systems[0].up(settings) as up:
             await self._warm(up, -1)
             prompts = Prompts(self._known.words, "pilot")

@@ -25,7 +25,7 @@ def good(answer: Answer) -> bool:
 
 
 def allowed(number: int) -> int:
-    """How many of so many requests may be served badly."""
+    """Return how many of so many requests may be served badly."""
     return math.floor(number * (1 - SHARE) + 1e-9)
 
 

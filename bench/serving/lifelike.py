@@ -28,7 +28,7 @@ Make = Callable[[Prompts, int, int], list[Conversation]]
 
 @dataclass(frozen=True, slots=True)
 class Lifelike:
-    """How much of everything: clients, and how many conversations each has."""
+    """The size of a run: clients, and how many conversations each has."""
 
     rounds: int = 3
     chat: Sizes = ((1, 12), (8, 6), (16, 4))
@@ -74,7 +74,7 @@ async def closed_loop(
     asker: Asker, prompts: Prompts, capacity: float, *, make: Make, number: int, room: int,
     clients: int, priority: str | None = None,
 ) -> Run:  # fmt: skip
-    """So many clients share the conversations: each begins the next when it is done with one."""
+    """Let so many clients share the conversations: each begins the next when it has done one."""
     run = Run([])
     waiting = iter(make(prompts, number, room))
 
@@ -110,7 +110,7 @@ async def seek(
 
 
 class Enough(Exception):
-    """So many requests were served badly that the rest tells no more."""
+    """Raised when so many requests were served badly that the rest tells no more."""
 
 
 async def open_loop(

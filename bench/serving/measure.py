@@ -21,7 +21,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What processes have taken so far."""
+    """Resources that processes have taken so far."""
 
     cpu_s: float
     rss_mib: float
@@ -58,7 +58,7 @@ async def measured(work: Callable[[], Awaitable[Run]], family: list[Process]) ->
 
 
 def figures(run: Run) -> Figures:
-    """What the answers alone tell."""
+    """Figures that the answers alone tell."""
     good = [answer for answer in run.answers if not answer.error]
     ttft = [answer.ttft for answer in good]
     e2e = [answer.ended - answer.asked for answer in good]
@@ -98,7 +98,7 @@ def share(part: float, whole: float) -> float:
 
 
 def _counts(gap: tuple[float, float], window: tuple[float, float] | None) -> bool:
-    """Whether a part of it is in the window."""
+    """Return whether a part of it is in the window."""
     return window is None or (gap[1] >= window[0] and gap[0] <= window[1])
 
 

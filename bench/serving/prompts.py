@@ -11,14 +11,14 @@ from gguf import GGUFReader
 from .client import Messages
 
 SPACES = ("\u0120", "\u2581")
-"""How byte-level BPE and SentencePiece write the space before a word."""
+"""The space before a word, as byte-level BPE and SentencePiece write it."""
 LEAST = 4
 """Letters of a word, at least, where there are enough of those."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a model's file tells."""
+    """Facts from a model's file."""
 
     words: list[str]
     context: int
@@ -46,7 +46,7 @@ class Prompts:
         self._words, self.rng = words, random.Random(seed)
 
     def text(self, words: int) -> str:
-        """So many words, which are a few tokens more."""
+        """Return so many words, which are a few tokens more."""
         return " " + " ".join(self.rng.choices(self._words, k=words))
 
     def chat(self, words: int, system: str | None = None) -> Messages:

@@ -10,7 +10,7 @@ PIECE = re.compile(r"\w+|[^\w\s]")
 
 
 def repeated(prompt: str, answer: str, n: int = N) -> tuple[int, int]:
-    """How many of the answer's n-grams are in the prompt or came earlier in the answer; of all."""
+    """Return the number of the answer's n-grams that came before, in prompt or answer; of all."""
     seen = set(_grams(prompt, n))
     again, total = 0, 0
     for gram in _grams(answer, n):

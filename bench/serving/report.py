@@ -25,21 +25,21 @@ PRIVATE = {"model", "models", "out", "llama_bin"}
 
 @dataclass
 class Result:
-    """What was found on a model, and under which circumstances."""
+    """The findings on a model, and their circumstances."""
 
     model: str
     """A name or a path."""
     style: Style
     options: dict[str, Any]
     missing: dict[str, str]
-    """Why which systems are not there."""
+    """Systems that are not there, with the reasons."""
     load: float = 0.0
     """Load average of the machine before the run: other people's work."""
     found: Found = field(default_factory=dict)
     capacity: float = math.nan
     """Requests per second of the pilot, which Poisson arrivals are parts of."""
     left_out: str = ""
-    """Why workloads are missing, if some are."""
+    """Reasons why workloads are missing, if some are."""
     when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d}")
 
     @property
@@ -54,7 +54,7 @@ class Result:
 
     @property
     def rounds(self) -> int:
-        """How many are complete for everybody; the last may be under way."""
+        """Return the number that are complete for all systems; the last may be under way."""
         every = [len(rounds) for systems in self.found.values() for rounds in systems.values()]
         return min(every, default=0)
 
@@ -139,7 +139,7 @@ def markdown(result: Result) -> str:
 
 
 def circumstances(result: Result) -> str:
-    """When, on what, and how much."""
+    """Return the date, the machine, and the size of the run."""
     options, on, used = result.options, machine(), versions()
     plan = options["plan"]
     said = [

@@ -23,7 +23,7 @@ _CEILING = f"*{CEILING}*: all prompts at once and then all answers, without a se
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How results are told. ``note`` is the page's explanation, ``title`` has the model's name."""
+    """The style of a page: ``note`` is its explanation, ``title`` has the model's name."""
 
     prefix: str
     """Of the files' names."""

@@ -34,7 +34,7 @@ Make = Callable[[], System]
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Which systems, models and workloads, in full and in short."""
+    """Systems, models and workloads, in full and in short."""
 
     style: Style
     full: Plan | Lifelike
@@ -78,7 +78,7 @@ SUITES = {
 
 
 def made(style: Style, binaries: Path | None) -> dict[str, Make]:
-    """How each system is had, by name. Best against best: which way of a peer is ahead depends."""
+    """Return the makers of systems, by name. Best against best: a peer's best way varies."""
     server = None if binaries is None else binaries / "llama-server"
     if style is LIFELIKE:
         found: dict[str, Make] = {"forge": partial(forge_itself, "forge")}

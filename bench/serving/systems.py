@@ -45,7 +45,7 @@ class System:
     up: Callable[[Settings], contextlib.AbstractAsyncContextManager[Up]]
     is_forge: bool = False
     is_peer: bool = True
-    """Whether all workloads make sense; the bare engine is there for the closed loops alone."""
+    """True if all workloads make sense; the bare engine is there for the closed loops alone."""
     drafts: bool = True
     """True if it may draft where the workload lets it; one that may not runs in those alone."""
 
@@ -102,7 +102,7 @@ def forge_itself(
 
 
 def workers_of(model: Path, options: Sequence[str], tree: Path | None) -> int:
-    """How many workers a Forge with these options has for a model."""
+    """Return the number of workers that a Forge with these options has for a model."""
     if "--workers" in options:
         return int(options[options.index("--workers") + 1])
     path = str(model.absolute())
@@ -123,7 +123,7 @@ def drafts_exist(tree: Path | None = None) -> bool:
 
 @functools.cache
 def _asked(tree: Path | None, what: str) -> str:
-    """What a checkout of Forge says about its configuration; a process of its own is asked."""
+    """Return what a checkout of Forge says about its configuration, from a process of its own."""
     program = f"from gateway.config.config import Config; {what}"
     command = [sys.executable, "-c", program]
     told = subprocess.run(

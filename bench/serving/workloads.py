@@ -1,4 +1,4 @@
-"""What is asked of every system alike."""
+"""The requests to every system alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything."""
+    """The size of a run."""
 
     rounds: int
     words: int = 50
@@ -48,7 +48,7 @@ class Run:
     long: Answer | None = None
     """The long prompt's; it is not among the others."""
     prompts: list[str] = field(default_factory=list)
-    """What was asked for each of the answers, if their repetitions are to be told."""
+    """Prompts of the answers, if their repetitions are to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ async def closed(
     cache_prompt: bool | None = None,
     spread: bool = False,
 ) -> Run:
-    """So many clients, each of which asks again when it has its answer.
+    """Let so many clients ask, each of them again when it has its answer.
 
     With ``system_words`` all of their prompts begin with the same ones. With ``spread`` answers
     are of different lengths, of ``plan.tokens`` on average: else clients that began together stay

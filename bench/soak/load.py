@@ -29,7 +29,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """What became of the load."""
+    """The outcome of the load."""
 
     samples: list[Sample]
     left: int

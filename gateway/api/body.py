@@ -4,12 +4,11 @@ Every 400 that the body alone can show happens here.
 """
 
 import asyncio
-import contextlib
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar
 
+from msgspec.structs import replace
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -31,23 +30,19 @@ from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
 from gateway.api.token_ids import TokenId
 from gateway.api.upload import receive
+from gateway.api.urgency import MAX_TIMEOUT_S, Priority, asked_priority, timeout
 from gateway.core.api_key import ApiKey
 from gateway.core.cache_scope import cache_scope
 from gateway.core.errors import (
     BadRequest,
-    PriorityNotAllowed,
     UnknownParameter,
     UnsupportedParameter,
 )
-from gateway.core.priority import NORMAL, PRIORITIES, priority_text
 from gateway.core.session import session_of
 from gateway.core.validation import ValidationProblem, explain
 from gateway.dispatch.job import Job
 from workers.protocol import Constraint, GenerationParams, Prompt
 
-TIERS = {"flex": 0.0, "default": 1.0, "priority": 2.0}
-"""OpenAI's service tiers; "auto" leaves the choice to the server, as no tier does."""
-MAX_TIMEOUT_S = 86400
 MAX_SALT = 1024
 """Most characters of a `cache_salt`."""
 MAX_LAST_WORDS = 1024
@@ -89,10 +84,6 @@ CacheKey = Annotated[
     WithJsonSchema({}),
 ]
 """A text; a hint is never refused, so that anything else counts as none."""
-Priority = Annotated[
-    int | float | str,
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(PRIORITIES)}]}),
-]
 
 
 class SamplingBody(SamplersBody):
@@ -163,6 +154,27 @@ class SamplingBody(SamplersBody):
             return (self.stop,)
         return tuple(self.stop or ())
 
+    def params(self, *, temperature: float, max_tokens: int | None) -> GenerationParams:
+        """Return what the fields of all dialects say of the generation. Raises BadRequest.
+
+        ``temperature`` is the dialect's default, ``max_tokens`` the limit in its field.
+        """
+        if self.min_tokens and max_tokens is not None and self.min_tokens > max_tokens:
+            message = f"'min_tokens' is above the {max_tokens} tokens that the answer may have"
+            raise BadRequest(message, param="min_tokens")
+        return GenerationParams(
+            sampling=self.sampling(temperature=temperature),
+            max_tokens=max_tokens,
+            stop=self.stops(),
+            ignore_eos=bool(self.ignore_eos),
+            min_tokens=self.min_tokens or 0,
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            cache_prompt=self.cache_prompt is not False,
+            thought_limit=self.thought_limit(),
+            thought_end=self.reasoning_budget_message or "",
+            **self.further_params(),
+        )
+
 
 def unlimited(limit: int | None) -> int | None:
     """Return a limit in tokens, where -1 is none."""
@@ -200,30 +212,18 @@ def job(
     """
     key: ApiKey = request.state.key
     scope = cache_scope(key, given.cache_salt or "")
-    if given.min_tokens and max_tokens is not None and given.min_tokens > max_tokens:
-        message = f"'min_tokens' is above the {max_tokens} tokens that the answer may have"
-        raise BadRequest(message, param="min_tokens")
     return Job(
         prompts=prompts,
         n=n,
-        params=GenerationParams(
-            sampling=given.sampling(temperature=temperature),
-            max_tokens=max_tokens,
-            stop=given.stops(),
-            ignore_eos=bool(given.ignore_eos),
-            min_tokens=given.min_tokens or 0,
-            stop_token_ids=tuple(given.stop_token_ids or ()),
+        params=replace(
+            given.params(temperature=temperature, max_tokens=max_tokens),
             constraint=constraint,
             logprobs=logprobs,
             echo=echo,
-            cache_prompt=given.cache_prompt is not False,
             prediction=prediction,
             context=context,
             cut_after=cut_after,
             prompt_ids=prompt_ids,
-            **given.further_params(),
-            thought_limit=given.thought_limit(),
-            thought_end=given.reasoning_budget_message or "",
         ),
         priority=asked_priority(request, given.priority, tier, usual),
         created=time.time(),
@@ -338,73 +338,3 @@ def _refusal(problem: ValidationProblem) -> BadRequest:
         case "refused":
             return UnsupportedParameter(f"'{param}': {problem.message}", param=param)
     return BadRequest(f"'{param}': {problem.message}", param=param)
-
-
-def asked_priority(
-    request: Request,
-    value: float | str | None,
-    tier: str | None = None,
-    usual: float | None = None,
-) -> float:
-    """Return a request's priority: ``value`` is the body's, the others are as in :func:`job`.
-
-    Raises BadRequest or PriorityNotAllowed.
-    """
-    key: ApiKey = request.state.key
-    if usual is None:
-        usual = getattr(request.state, "usual_priority", NORMAL)
-    return priority(value, request.headers, tier, key.max_priority, usual)
-
-
-def priority(
-    value: float | str | None,
-    headers: Mapping[str, str],
-    tier: str | None,
-    highest: float = math.inf,
-    usual: float = NORMAL,
-) -> float:
-    """The base priority: from the body, else the X-Priority header, else the service tier.
-
-    Raises PriorityNotAllowed if that is above ``highest``; a request without one gets ``usual``, or
-    what is allowed. A header that makes no sense is a BadRequest even where the body overrules it.
-    """
-    header = headers.get("x-priority")
-    of_header = None if header is None else _priority(header.strip(), "X-Priority")
-    if value is not None:
-        asked, param = _priority(value, "priority"), "priority"
-    elif of_header is not None:
-        asked, param = of_header, "X-Priority"
-    elif tier in TIERS:
-        asked, param = TIERS[tier], "service_tier"
-    else:
-        return min(usual, highest)
-    if asked > highest:
-        message = f"'{param}': this API key allows a priority of {priority_text(highest)} at most"
-        raise PriorityNotAllowed(message, param=param)
-    return asked
-
-
-def timeout(value: float | None, headers: Mapping[str, str]) -> float | None:
-    """Seconds that the request may take: from the body, else the X-Request-Timeout header."""
-    if "x-request-timeout" not in headers:
-        return value
-    with contextlib.suppress(ValueError):
-        seconds = float(headers["x-request-timeout"])
-        if 0 < seconds <= MAX_TIMEOUT_S:
-            return seconds if value is None else value
-    raise BadRequest(
-        f"'X-Request-Timeout' must be a number of seconds above 0, at most {MAX_TIMEOUT_S}",
-        param="X-Request-Timeout",
-    )
-
-
-def _priority(value: float | str, param: str) -> float:
-    if isinstance(value, str) and value.lower() in PRIORITIES:
-        return PRIORITIES[value.lower()]
-    with contextlib.suppress(ValueError, OverflowError):
-        # A header can't say whether it is a number; a body can, and a string there is a name.
-        number = float(value) if param != "priority" or not isinstance(value, str) else math.nan
-        if math.isfinite(number):
-            return number
-    names = ", ".join(f"'{name}'" for name in PRIORITIES)
-    raise BadRequest(f"'{param}' must be a finite number or one of {names}", param=param)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from gateway.api import body, token_ids
+from gateway.api import token_ids, urgency
 from gateway.api.embedding_inputs import Inputs, prompts
 from gateway.api.endpoint import CONVERSATION, JSON, WORK, Body, Endpoint
 from gateway.api.field_table import EMBEDDINGS
@@ -51,9 +51,9 @@ class EmbeddingBody(BaseModel):
     """Default `float`; `base64` is that of the floats' bytes, little-endian float32."""
     dimensions: int | None = Field(None, ge=1, le=2**31 - 1)
     """Number of the model's dimensions to keep. Default: all."""
-    priority: body.Priority | None = None
+    priority: urgency.Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
-    timeout: float | None = Field(None, gt=0, le=body.MAX_TIMEOUT_S, allow_inf_nan=False)
+    timeout: float | None = Field(None, gt=0, le=urgency.MAX_TIMEOUT_S, allow_inf_nan=False)
     """Seconds that the request may take, waiting included."""
 
     def prompts(self) -> tuple[Prompt, ...]:
@@ -123,8 +123,7 @@ async def embedded(
     service: Service, request: Request, type_: type[EmbeddingBody], item: Item
 ) -> tuple[ServedModel, Ticket, list[orjson.Fragment]]:
     """Embed a request's inputs, and return its model, its ticket and the items of the answer."""
-    config = service.config
-    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    raw, size = await service.read(request)
     served, given = service.parse(request, type_, raw)
     job = input_job(
         request,

@@ -171,7 +171,7 @@ class Sorted:
     """The fields of an object, sorted by what is done with them."""
 
     kept: dict[str, Any]
-    """Those that are served."""
+    """Fields that are served."""
     mapped: dict[str, Any] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     """Names of those to be told."""

@@ -52,7 +52,7 @@ class Row:
     clients: str
     """The programs that send it or have it."""
     note: str
-    """What comes of it, or why nothing has to."""
+    """The effect of the field, or the reason why it needs none."""
     neutral: tuple[Any, ...] = ()
     """Of those told or refused, values beside null that ask for nothing."""
 

@@ -24,7 +24,7 @@ class InferBody(body.SamplingBody):
     query: str = Field(min_length=1)
     """The question."""
     model: str | None = None
-    """Which model is asked; the first one if none is named."""
+    """The model that is asked; the first one if none is named."""
     raw: bool | None = None
     """True: the query goes to the model as it is, without its chat template."""
 
@@ -100,8 +100,7 @@ class Infer:
 
         Greedy unless asked otherwise.
         """
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, InferBody, raw)
         question = {"role": "user", "content": given.query}
         job = body.job(

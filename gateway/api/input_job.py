@@ -4,7 +4,7 @@ import time
 
 from starlette.requests import Request
 
-from gateway.api import body
+from gateway.api import body, urgency
 from gateway.api.client import client_of
 from gateway.core.api_key import ApiKey
 from gateway.dispatch.job import Job
@@ -31,9 +31,9 @@ def input_job(
             embedding=wanted if isinstance(wanted, Embedding) else None,
             ranking=wanted if isinstance(wanted, Ranking) else None,
         ),
-        priority=body.asked_priority(request, priority),
+        priority=urgency.asked_priority(request, priority),
         created=time.time(),
-        timeout=body.timeout(timeout, request.headers),
+        timeout=urgency.timeout(timeout, request.headers),
         size=size,
         owner=key.name,
         client=client_of(request),

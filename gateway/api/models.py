@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
 from gateway.api.admin import is_admin
 from gateway.api.client import client_of
 from gateway.api.endpoint import JSON, Body, Endpoint, Handler
@@ -99,11 +98,10 @@ class Models:
 
     async def _served(self, request: Request) -> ServedModel:
         """The model that is meant, if the client may."""
-        config = self._service.config
         if request.state.key is ANYONE and not from_here(request):
             message = "without API keys models are loaded and unloaded from the server's own "
             raise LoopbackOnly(message + "machine alone; --api-key opens this to others")
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await self._service.read(request)
         served, _ = self._service.parse(request, ModelBody, raw)
         return served
 

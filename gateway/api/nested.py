@@ -47,6 +47,11 @@ class Nested(BaseModel):
         return found.kept
 
 
+def type_of(value: Any) -> Any:
+    """Return the ``type`` of an object in JSON or of its model, as discriminators see both."""
+    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+
+
 class Extensible(BaseModel):
     """An object inside a body that may have more fields than Forge knows.
 

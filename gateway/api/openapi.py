@@ -8,12 +8,12 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import core_schema
 
 from gateway import __version__
-from gateway.api.body import MAX_TIMEOUT_S
 from gateway.api.docstrings import descriptions
 from gateway.api.endpoint import EVENTS, JSON, NDJSON, Body, Endpoint
 from gateway.api.field_policy import fields, rows
 from gateway.api.field_table import Below, Row
 from gateway.api.other_names import Names
+from gateway.api.urgency import MAX_TIMEOUT_S
 from gateway.core.errors import ForgeError, UnsupportedEncoding
 from gateway.core.priority import PRIORITIES
 

@@ -86,7 +86,7 @@ class QueueItem(TypedDict):
     id: str
     """The request's name, as in ``X-Request-Id``."""
     choice: int
-    """Which of the request's sequences it is."""
+    """Number of the sequence among the request's."""
     position: int
     """1 is next."""
     model: str

@@ -29,9 +29,9 @@ class Pace(TypedDict):
     """Milliseconds since arrival, and the rate from the first token to the end, pauses included."""
 
     queue_ms: float | None
-    """Until it had a slot."""
+    """Time until it had a slot."""
     ttft_ms: float | None
-    """Until its first token."""
+    """Time until its first token."""
     total_ms: float | None
     tokens_per_second: float | None
     """Null if none came after the first."""
@@ -52,7 +52,7 @@ class Timings(TypedDict):
     predicted_ms: float
     """From the first of them to the end."""
     predicted_per_token_ms: float
-    """As the rate: of those after the first, which comes with the prompt; 0 if there are none."""
+    """Time of each after the first, which comes with the prompt; 0 if there are none."""
     predicted_per_second: float
     draft_n: NotRequired[int]
     """Tokens that were computed ahead, if any were: drafts from the request's own text."""
@@ -74,7 +74,7 @@ class Completion:
 
     text: str = ""
     reason: str = ""
-    """Why it ended; "" while it did not."""
+    """The reason of its end; "" before."""
     reasoning: str = ""
     calls: list[Call] = field(default_factory=list)
     probable: Callable[[Logprob], Any] | None = None

@@ -119,6 +119,10 @@ class Service:
         """Return the error for a name that no model has which the request's key may use."""
         return self.registry.unknown(name, [served.name for served in self.models(request)])
 
+    async def read(self, request: Request) -> tuple[dict[str, Any], int]:
+        """Return the JSON object in a body, and the body's bytes. Raises as :func:`body.read`."""
+        return await body.read(request, self.config.max_body, self.config.body_timeout)
+
     def parse(
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
     ) -> tuple[ServedModel, body.Body]:
@@ -130,9 +134,7 @@ class Service:
         self._note_priority(request)
         served = self.find(request, raw.get("model"))
         complete = getattr(type_, "completed", None)
-        strict = self.config.unknown_parameters == "refuse"
-        open_ended: bool = getattr(type_, "open_ended", False)  # a dialect that grows by the month
-        ignored = None if strict and not open_ended else IgnoredFields()
+        ignored = self._ignored(type_)
         defaults = None
         if served is not None and complete is not None:
             defaults = partial(complete, defaults=served.completed)
@@ -164,13 +166,17 @@ class Service:
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
     ) -> body.Body:
         """Return a body that is for no model. Raises a BadRequest."""
-        strict = self.config.unknown_parameters == "refuse"
-        open_ended: bool = getattr(type_, "open_ended", False)
-        ignored = None if strict and not open_ended else IgnoredFields()
+        ignored = self._ignored(type_)
         given = body.parse(type_, raw, ignored)
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)
         return given
+
+    def _ignored(self, type_: type[body.Body]) -> IgnoredFields | None:
+        """Return the place for names of unknown fields; None: they are refused."""
+        open_ended: bool = getattr(type_, "open_ended", False)  # a dialect that grows by the month
+        strict = self.config.unknown_parameters == "refuse" and not open_ended
+        return None if strict else IgnoredFields()
 
     def tell_ignored(self, request: Request, raw: dict[str, Any]) -> None:
         """Note what of a body was ignored so far, for the response's headers and the log."""

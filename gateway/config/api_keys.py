@@ -29,7 +29,7 @@ DEFAULT_NAME = "default"
 
 
 class Keyring:
-    """All keys of a server; one without keys is open to anyone."""
+    """All keys of a server; one without keys is open to all."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._keys = tuple(keys)

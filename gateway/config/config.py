@@ -63,7 +63,7 @@ def _postgres(url: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
-"""It may have a password, so its repr does not show it."""
+"""A URL that may have a password, so its repr does not show it."""
 
 
 def _duration(value: Any) -> Any:

@@ -54,7 +54,7 @@ class Usage:
     completion: int
     drafts: DraftCounts = NO_DRAFTS
     predicted: DraftCounts | None = None
-    """Those of them that were of the request's prediction; None: it has none."""
+    """Drafts that were of the request's prediction; None: it has none."""
 
     def openai(self) -> OpenAIUsage:
         """OpenAI's shape."""

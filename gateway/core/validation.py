@@ -15,7 +15,7 @@ MOST_SHOWN = 60
 LONGEST_INDEX = 9
 """Digits of an index of a list; Python refuses to read thousands of digits."""
 SHOULD_BE = "Input should be "
-"""How pydantic's messages about types begin."""
+"""Beginning of pydantic's messages about types."""
 
 
 def shown(value: Any) -> str:

@@ -103,8 +103,7 @@ class Dashboard:
         """A burst of requests, asked for from this machine."""
         if not from_here(request):
             raise LoopbackOnly("a flood is only for clients on the server's own machine")
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await self._service.read(request)
         given = body.parse(FloodBody, raw)
         numbers = {"batch": given.batch, "normal": given.normal, "urgent": given.urgent}
         key: ApiKey = request.state.key

@@ -18,7 +18,7 @@ from workers.protocol import Chat, GenerationParams, Sampling
 
 TEXT = "Tell me a long story."
 TIMEOUT_S = 60.0
-"""Where the model is large a flood is given up before it drains: it is only there to be seen."""
+"""Limit of a burst: with a large model it is given up before it drains. It is there to be seen."""
 
 
 class Flood:

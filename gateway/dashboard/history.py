@@ -115,7 +115,7 @@ class Recorder:
         self._tokens: Mapping[int, int] = {}
         """Tokens by worker at the last point."""
         self._at_ns: int | None = None
-        """When that was."""
+        """Time of the last point."""
 
     def add(self, ticket: Ticket) -> None:
         """A ticket has just ended."""

@@ -15,7 +15,7 @@ from gateway.pool import Pool
 UNREAD = 256
 """Events that a ticket may hold before its generations pause: some seconds of a fast stream."""
 SHARING = 4
-"""As many sequences share that; a ticket with more may hold more."""
+"""Number of sequences that share that; a ticket with more may hold more."""
 
 
 class Backpressure:

@@ -49,7 +49,7 @@ from workers.protocol import Delta, Event, Failed, Finished, Parked, Started
 log = logging.getLogger("forge.dispatcher")
 
 TROUBLE_RETRY_S = 10
-"""When to come back after the pool told of trouble: by then it has tried again."""
+"""Time to come back after the pool told of trouble: by then it has tried again."""
 
 
 class Dispatcher:
@@ -93,9 +93,9 @@ class Dispatcher:
         self._backpressure = Backpressure(pool, self._requeue, unread)
         self._rate = ServiceRate()
         self._tickets: dict[int, Ticket] = {}
-        """Those that have not ended, by id."""
+        """Tickets that have not ended, by id."""
         self._ordinary = 0
-        """How many of them are not spare."""
+        """Number of them that are not spare."""
         self._running: dict[int, Sequence] = {}
         self._held = False
         """True if nothing gets a slot for now."""

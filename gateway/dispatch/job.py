@@ -22,7 +22,7 @@ class Job:
     size: int = 0
     """Bytes of the body, the measure of what it costs to let the job wait."""
     owner: str = ""
-    """Whose turn it takes among the jobs of its priority."""
+    """Name of the owner whose turn it takes among the jobs of its priority."""
     weight: float = 1.0
     """The owner's share, relative to other owners."""
     cache_scope: str = ""
@@ -30,9 +30,9 @@ class Job:
     session: str = ""
     """The conversation that it belongs to, within its scope; "": its client names none."""
     model: str = ""
-    """Which model it is for; "": the first."""
+    """Name of its model; "": the first."""
     client: str = ""
-    """Whose use of the model it is, which is kept loaded for each client's own time."""
+    """Name of its client: the model is kept loaded for each client's own time."""
     keep_alive: float | None = None
     """Seconds for which its client wants that after it; None: for the model's own time."""
     ignored: str = ""

@@ -26,9 +26,9 @@ class Preemptor:
         self._rules = rules
         self._wake = wake
         self._asked: Sequence | None = None
-        """It was asked to yield its slot and has not answered yet."""
+        """Sequence that was asked to yield its slot and has not answered yet."""
         self._spare_asked: dict[int, int] = {}
-        """Likewise the spare ones: the attempt of each, by its id."""
+        """Spare ones that were asked: the attempt of each, by its id."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property

@@ -26,7 +26,7 @@ MAX_DEATHS = 3
 """A sequence that saw this many workers die without giving a token in between is suspected."""
 
 BEFORE_NS = 30 * NANO
-"""How long before a sequence's first death others still say something about the times."""
+"""Time before a sequence's first death in which others still say something about the times."""
 REMEMBERED = 1000
 """Deaths looked back on."""
 

@@ -70,7 +70,7 @@ class Sequence:
         self.id = ticket_id + index
         self.ticket_id = ticket_id
         self.index = index
-        """Which choice of the answer it is."""
+        """Number of the choice in the answer."""
         self.job = job
         """The request's, shared by all of its sequences."""
         self.arrived_ns = arrived_ns
@@ -80,22 +80,22 @@ class Sequence:
         self.slot_since_ns = 0
         self.parked_since_ns: int | None = None
         self.parked_ns = 0
-        """How long it was parked, in total; a park that goes on is not in it yet."""
+        """Time that it was parked, in total, without a park that goes on."""
         # What came so far.
         self.began_ns: int | None = None
-        """When it first got a slot."""
+        """Time of its first slot."""
         self.first_token_ns: int | None = None
         self.ids: list[int] = []
         self.first_ids = 0
-        """How many came with the first of them: they took no time after the prompt's."""
+        """Number that came with the first of them: they took no time after the prompt's."""
         self.last_token_ns: int | None = None
-        """When the last of them came."""
+        """Time of the last of them."""
         self.echoed = False
         """True if the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
         self.drafts = NO_DRAFTS
         self.predicted = NO_DRAFTS
-        """Those of them that were of the request's prediction."""
+        """Drafts that were of the request's prediction."""
 
     @property
     def priority(self) -> float:

@@ -70,7 +70,7 @@ class Ticket:
         self._waiter: asyncio.Future[None] | None = None
         """The client waits for something to come."""
         self._enough = 1
-        """As many events are worth waking it, before the end."""
+        """Number of events that are worth waking it, before the end."""
 
     @property
     def state(self) -> State:

@@ -18,11 +18,11 @@ LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 TRIES = 16
 """Ports that are tried for one that is free in both families."""
 Address = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
-"""As the socket module has them."""
+"""Address of the socket module."""
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""How a machine says that it has no such family."""
+"""Errors of a machine without such a family."""
 _PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, socket.EAI_AGAIN)
-"""What another process has now, and what a network that is not up yet does not have."""
+"""Errors that may pass: another process has the port, or the network is not up yet."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -218,7 +218,7 @@ def _default(name: str) -> CatalogEntry | None:
 
 
 def _home(path: Path) -> str:
-    """Whose a file is."""
+    """Return the owner of a file."""
     absolute = path.absolute()
     if absolute == EMBEDDED_MODEL:
         return "embedded"

@@ -80,10 +80,10 @@ class FetchBounds:
         self._part = part
         self._size = size
         self._end: int | None = None
-        """Where the file ends by its own contents."""
+        """End of the file by its own contents."""
         self._look_at = 0
         self._read_at = None if hashed else LOOK_EVERY
-        """When to read its contents; None: no more."""
+        """Bytes after which to read its contents; None: no more."""
 
     def begin(self, have: int) -> None:
         """Look before anything is asked for. Raises NoRoom."""

@@ -17,7 +17,7 @@ class Kept(NamedTuple):
     """The part that stays in the machine's memory."""
 
     layers: int
-    """So many of the first ones."""
+    """Number of the layers, from the first one on."""
     output: bool
     moved: tuple[tuple[re.Pattern[str], bool], ...] = ()
     """Names of tensors for which something else was said, and whether these stay."""

@@ -20,7 +20,7 @@ NEAREST = (
     "TQ2_0", "TQ1_0", "IQ1_M", "IQ1_S",
     "BF16", "F16", "FP16", "F32",
 )  # fmt: skip
-"""Which quantisation is taken when none is named: the first of these that there is. Around four
+"""Quantisations in the order in which they are taken when none is named: those around four
 bits, then better ones that are not much larger, then smaller ones, and last what was not quantised.
 """
 QUANT = re.compile(

@@ -61,7 +61,7 @@ class ServiceRate:
     def __init__(self, window: int = 256) -> None:
         """``window``: several times the slots, which may all be given at one instant."""
         self._starts: deque[int] = deque(maxlen=window)
-        """When they were, on a clock that stands still while there is no work."""
+        """Times at which they did, on a clock that stands still while there is no work."""
         self._idle_ns = 0
         """All such time so far."""
         self._idle_since_ns: int | None = None

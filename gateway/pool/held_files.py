@@ -56,7 +56,7 @@ class _Held(NamedTuple):
     path: Path
     descriptor: int
     written_ns: int
-    """When it was last written, as far as known."""
+    """Time at which it was last written, as far as known."""
     print: bytes
 
 

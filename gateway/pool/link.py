@@ -59,7 +59,7 @@ class WorkerLink(asyncio.Protocol):
         self._reports = 0
         """Frames of the engine so far."""
         self._cancelled: dict[int, int] = {}
-        """How many there were when each generation in flight was cancelled."""
+        """Number of them when each generation in flight was cancelled."""
         self._asked: dict[int, asyncio.Future[Answer | None]] = {}
         """Questions without an answer; one whose asker is gone is cancelled, and still there."""
         self._last_question = 0

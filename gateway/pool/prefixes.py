@@ -135,7 +135,7 @@ class Holdings:
         """``capacity``: bytes of prompts that it can hold."""
         self._capacity = capacity
         self._marks: dict[int, int] = {}
-        """How many bytes each mark adds, least recently used first. A mark is never used later
+        """Bytes that each mark adds, least recently used first. A mark is never used later
         than those before it in its chain, so of any chain only the last ones are missing."""
         self._size = 0
         self._running: dict[int, Chain] = {}

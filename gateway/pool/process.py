@@ -18,9 +18,9 @@ from gateway.system import log_setup
 from workers.protocol import Report, WorkerSpec
 
 STOP_S = 5.0
-"""How long a worker may take to end after its link was closed, before it is killed."""
+"""Time that a worker may take to end after its link was closed, before it is killed."""
 EOF_S = 1.0
-"""How long after a process's death its link may stay open: something it started may hold it."""
+"""Time after a process's death that its link may stay open: something it started may hold it."""
 
 _spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threads
 

@@ -86,7 +86,7 @@ class Decision:
     yields: set[str] = field(default_factory=set)
     """Models that give no more slots."""
     wake_ns: int | None = None
-    """When to decide again, if nothing happens before."""
+    """Time to decide again, if nothing happens before."""
 
     def wake(self, at_ns: int) -> None:
         """Decide again at ``at_ns`` at the latest."""
@@ -105,22 +105,22 @@ class _Model:
         self.leaves = False
         """True if its unloading was asked for."""
         self.began_ns = 0
-        """When its loading began."""
+        """Time at which its loading began."""
         self.took_ns = 0
-        """How long that took."""
+        """Time that its loading took."""
         self.stays_until_ns = 0
         self.worked = False
         """True if it had work at the last look, spare work apart."""
         self.used_ns = 0
-        """When it last had such work."""
+        """Time at which it last had such work."""
         self.for_spare = False
         """True if it was loaded for spare work, which is no use."""
         self.spare_ns: int | None = None
-        """When it last had spare work since it was loaded."""
+        """Time at which it last had spare work since it was loaded."""
         self.leases: dict[str, int] = {}
-        """Until when the last request of each client keeps it, the oldest use first."""
+        """End of the time for which each client's last request keeps it, the oldest use first."""
         self.earlier_ns = 0
-        """Until when clients keep it that are not told apart any more."""
+        """End of the time of clients that are not told apart any more."""
         self.retry_ns = 0
         self.failures = 0
         """Loads that failed in a row."""

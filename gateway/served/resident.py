@@ -28,7 +28,7 @@ class Resident:
     need: LoadNeed | Callable[[], LoadNeed]
     """Its memory; or how to find that out, which takes long and raises :class:`ConfigError`."""
     keep_alive_s: float | None
-    """How long it stays without work; None: until another model needs its memory."""
+    """Time that it stays without work; None: until another model needs its memory."""
     pool: SwappablePool
 
     @property
@@ -51,7 +51,7 @@ class KeptModel:
         self.visitors: dict[asyncio.Future[None], int] = {}
         """Waits for it outside of its queue, each with the key of its place among the queued."""
         self.visits = 0
-        """How many former visitors use it now."""
+        """Number of former visitors that use it now."""
         self.farewells: list[asyncio.Future[None]] = []
         """Waits for it to be unloaded."""
         self.task: asyncio.Task[None] | None = None

@@ -27,9 +27,9 @@ class SwappablePool:
         self.restarts = 0
         """Of their workers."""
         self.model: ModelInfo | None = None
-        """As of the last time that it was loaded."""
+        """Facts of the last load."""
         self.failure: str | None = None
-        """Why it could not be loaded, until the next try."""
+        """Reason of the last load's failure, until the next try."""
         # From one load to the next unload.
         self._pool: Pool | None = None
 

@@ -205,4 +205,4 @@ object_owners = Table(
     Column("owner", OWNER, primary_key=True),
     Column("bytes", BigInteger, nullable=False),
 )
-"""How much of ``objects`` each owner has."""
+"""Bytes of ``objects`` that each owner has."""

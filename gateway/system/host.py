@@ -16,7 +16,7 @@ class Machine(NamedTuple):
 
     cpu: str
     cores: int
-    """That this process may use."""
+    """Number of cores that this process may use."""
     llama_cpp_python: str
 
 

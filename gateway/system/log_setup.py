@@ -83,9 +83,9 @@ class Json(logging.Formatter):
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def configure(level: str, form: Format, who: str) -> None:
-    """Send this process's log to stderr; ``who`` tells its records from others' on a console."""
+def configure(level: str, form: Format, name: str) -> None:
+    """Send this process's log to stderr; ``name`` tells its records from others' on a console."""
     handler = logging.StreamHandler()
-    console = OneLine(f"%(asctime)s %(levelname)s {who} %(message)s")
+    console = OneLine(f"%(asctime)s %(levelname)s {name} %(message)s")
     handler.setFormatter(Json() if form == "json" else console)
     logging.basicConfig(level=level.upper(), handlers=[handler])

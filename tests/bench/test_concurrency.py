@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 
 @pytest.fixture
 def without_wrk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested shall not depend on what else is installed."""
+    """Hide wrk: the tests shall not depend on what else is installed."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
 
 

@@ -1,4 +1,4 @@
-"""What it costs to be watched: a small run of everything; figures are for a longer one to say."""
+"""The cost of being watched: a small run of everything; figures are for a longer one to say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the prefix cache is worth, in the smallest form of the experiment."""
+"""The worth of the prefix cache, in the smallest form of the experiment."""
 
 from pathlib import Path
 

@@ -147,7 +147,7 @@ URGENT_JOBS = [f"u{i}" for i in range(20)]
 
 
 def turns(policy: Policy) -> list[str]:
-    """Who is started, in that order: n is the normal job, u0 to u19 the urgent ones."""
+    """Return the order of starts: n is the normal job, u0 to u19 the urgent ones."""
     names = ["n", *URGENT_JOBS]
     return [names[number] for number in simulate(traces.twenty_urgent(), policy).order()]
 

@@ -1,4 +1,4 @@
-"""What the scheduler's costs are made of, and what is written about them."""
+"""The parts of the scheduler's costs, and the pages about them."""
 
 import asyncio
 import math

@@ -206,7 +206,7 @@ EVENTS = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in CHUN
 
 
 async def asked_of(*pieces: bytes) -> Answer:
-    """What the client makes of a server that says this, piece by piece, and hangs up."""
+    """Return the client's answer from a server that says this, piece by piece, and hangs up."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

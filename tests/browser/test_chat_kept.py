@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.chromium import Page
 
 OFTEN = "const every = setInterval; setInterval = (act, ms) => every(act, Math.min(ms, 50));"
-"""What the page does every few seconds is done every few milliseconds."""
+"""Script that has the page do every few milliseconds what it does every few seconds."""
 AMID = """
 const acts = [];
 const every = setInterval;
@@ -29,7 +29,7 @@ IDBObjectStore.prototype.delete = function (id) {
   return away.call(this, id);
 };
 """
-"""What the page does every few seconds, saving an answer that grows, falls into a deletion."""
+"""Script that lets a save of an answer that grows fall into a deletion."""
 READS = """
 window.reads = [];
 const { getAll } = IDBObjectStore.prototype;
@@ -40,7 +40,7 @@ IDBObjectStore.prototype.getAll = function (...given) {
 window.told = [];
 new BroadcastChannel("forge-chat").onmessage = ({ data }) => window.told.push(data);
 """
-"""Which records are read, and what other tabs tell."""
+"""Script that records which records are read, and what other tabs tell."""
 ALL = "return import('/dashboard/chat/archive.js').then(({ all }) => all())"
 NAMES = "return [...document.querySelectorAll('#chat-list .name')].map((n) => n.textContent)"
 ROLES = "return [...document.querySelectorAll('.message')].map((n) => n.classList[1])"
@@ -147,7 +147,7 @@ def delete(page: Page, name: str) -> None:
 
 
 def said(conversations: list[Any]) -> list[list[tuple[str, bool]]]:
-    """What was asked in each conversation, and whether that was answered."""
+    """Return the questions of each conversation, and whether they were answered."""
     told = []
     for each in conversations:
         texts = [message["text"] for message in each["messages"]]

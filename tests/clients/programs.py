@@ -26,7 +26,7 @@ def called(model, question):
         streamed = chunk if streamed is None else streamed + chunk
     return bound.invoke([question]), streamed
 '''
-"""What programs with LangChain begin with."""
+"""Beginning of programs with LangChain."""
 
 
 def printed(program: str, url: str) -> Any:

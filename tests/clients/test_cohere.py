@@ -38,12 +38,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
     path = cross_encoder(folder / "ranks.gguf")
     with reference(path, RANK) as direct:
         scores = [sigmoid(value) for value in logits(direct, QUERY, DOCUMENTS)]
-    server = ForgeServer(folder, "--workers", "1", "--slots", "4", *OPTIONS, model=path)
-    try:
-        yield server.wait_ready().url, scores
-        server.stop()
-    finally:
-        server.kill()
+    with ForgeServer(
+        folder, "--workers", "1", "--slots", "4", *OPTIONS, model=path
+    ).serving() as server:
+        yield server.url, scores
 
 
 def check(results: list[Any], scores: list[float]) -> None:

@@ -71,7 +71,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def output(server: ForgeServer) -> dict[str, Any]:
-    """What the program printed."""
+    """Return what the program printed."""
     found: dict[str, Any] = printed(PROGRAM, server.url)
     return found
 

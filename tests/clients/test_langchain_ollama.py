@@ -64,7 +64,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def told(server: ForgeServer) -> Any:
-    """What the program printed. A process of its own: its warnings are LangChain's business."""
+    """Return what a program printed. A process of its own: its warnings are LangChain's affair."""
     command = [sys.executable, "-c", PROGRAM, server.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr

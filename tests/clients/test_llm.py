@@ -23,7 +23,7 @@ COMMANDS = [
 
 
 def llm(home: Path, *arguments: str) -> str:
-    """What `llm` prints."""
+    """Return what `llm` prints."""
     done = subprocess.run(
         [sys.executable, "-m", "llm", *arguments],
         env={**os.environ, "LLM_USER_PATH": str(home)},

@@ -71,7 +71,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def told(server: ForgeServer) -> Any:
-    """What the program printed."""
+    """Return what the program printed."""
     command = ["node", "--input-type=module", "-e", PROGRAM, server.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr

@@ -87,7 +87,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def told(server: ForgeServer) -> Any:
-    """What the program printed."""
+    """Return what the program printed."""
     command = [sys.executable, "-c", PROGRAM, server.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr

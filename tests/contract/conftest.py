@@ -1,4 +1,4 @@
-"""What all contract tests share: a client per dialect, and an eye on the workers."""
+"""Fixtures of all contract tests: a client per dialect, and an eye on the workers."""
 
 from collections import Counter
 from collections.abc import Iterator

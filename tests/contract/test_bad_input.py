@@ -1,4 +1,4 @@
-"""What a body can get wrong, and that each mistake is named in the dialect's own shape."""
+"""Mistakes in a body, each named in the dialect's own shape."""
 
 from typing import Any
 

@@ -48,7 +48,7 @@ def http(crossed: ForgeServer) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def page(answering: httpx.Client) -> httpx.Client:
-    """What a page of the allowed origin sends, which is no key by itself."""
+    """A client that sends what a page of the allowed origin does, which is no key by itself."""
     answering.headers["Origin"] = ORIGIN
     return answering
 

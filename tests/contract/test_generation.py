@@ -1,4 +1,4 @@
-"""What is generated: lengths, ends, stop strings, usage, and how tokens are chosen.
+"""Generated answers: lengths, ends, stop strings, usage, and how tokens are chosen.
 
 Texts are compared on the exact server, where they do not depend on what else was in the batch or
 in the cache.

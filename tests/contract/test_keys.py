@@ -66,20 +66,16 @@ def gate(key_file: Path) -> Gate:
 def keyed(key_file: Path) -> Iterator[ForgeServer]:
     """A server with a key from the environment and others from a file, that logs all it can."""
     shape = ("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS)
-    server = ForgeServer(
+    with ForgeServer(
         key_file.parent,
         *shape,
         *("--api-key-file", str(key_file), "--log-level", "debug"),
         env={"FORGE_API_KEY": SECRETS["default"]},
         key=SECRETS["default"],
-    )
-    try:
-        yield server.wait_ready()
-        server.stop()
-        for secret in (*SECRETS.values(), WRONG):
-            assert secret not in server.stderr + server.stdout
-    finally:
-        server.kill()
+    ).serving() as server:
+        yield server
+    for secret in (*SECRETS.values(), WRONG):
+        assert secret not in server.stderr + server.stdout
 
 
 @pytest.fixture(scope="module")

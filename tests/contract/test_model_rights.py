@@ -1,4 +1,4 @@
-"""Who may use which model, and who may change what there are: keys, origins, admins."""
+"""Rights to use models, and to change which there are: keys, origins, admins."""
 
 import logging
 from collections.abc import Callable, Iterator

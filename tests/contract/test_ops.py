@@ -1,4 +1,4 @@
-"""What operators see: /health, /metrics, /workers, /queue."""
+"""Views of operators: /health, /metrics, /workers, /queue."""
 
 import sys
 from collections.abc import Callable, Iterable

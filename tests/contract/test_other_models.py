@@ -1,4 +1,4 @@
-"""What the embedded model lacks: tokens for infilling, and a template that makes it think."""
+"""Models unlike the embedded one: with tokens for infilling, or a template that makes it think."""
 
 from collections.abc import Iterator
 from typing import Any

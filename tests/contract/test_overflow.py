@@ -10,7 +10,7 @@ from tests.support.dialects import INFER, OPENAI, RESPONSES, Dialect
 
 WORDS = r"This model's maximum context length is (\d+) tokens\. However, your {} resulted in (\d+)"
 LONGEST = 300_000
-"""So many words that their bytes alone show that they can't fit."""
+"""Number of words whose bytes alone show that they can't fit."""
 
 
 def numbers(message: str, what: str) -> tuple[int, int]:
@@ -20,7 +20,7 @@ def numbers(message: str, what: str) -> tuple[int, int]:
 
 
 def overflow(answer: httpx.Response) -> dict[str, Any]:
-    """What is told of the error, in either shape."""
+    """Return what is told of the error, in either shape."""
     assert answer.status_code == 400, answer.text
     body = answer.json()
     detail = body["error"]

@@ -90,7 +90,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "tool_choice": {"tools": [WEATHER]},
     "parallel_tool_calls": {"tools": [WEATHER]},
 }
-"""What a parameter makes no sense without."""
+"""Parameters without which another makes no sense."""
 OF_THE_MODEL = {
     "echo", "grammar", "json_schema", "logprobs", "parallel_tool_calls", "response_format",
     "tool_choice", "tools", "top_logprobs", "stop",

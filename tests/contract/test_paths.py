@@ -29,17 +29,13 @@ def gate() -> Gate:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     """A server with a key, and an origin whose pages may use it."""
-    server = ForgeServer(
+    with ForgeServer(
         tmp_path_factory.mktemp("paths"),
         *("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS),
         *("--cors-origin", ORIGIN, "--api-key", SECRET),
         key=SECRET,
-    )
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    ).serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""How clients say priority, and what every answer tells about its request."""
+"""Ways to say priority, and what every answer tells about its request."""
 
 from typing import Any
 

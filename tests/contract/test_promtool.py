@@ -13,7 +13,7 @@ PROMTOOL = shutil.which("promtool")
 
 
 def complaints(text: str) -> tuple[int, str]:
-    """What `promtool check metrics` ends with, and all that it says."""
+    """Return the exit code of `promtool check metrics`, and all that it says."""
     assert PROMTOOL is not None
     done = subprocess.run(
         [PROMTOOL, "check", "metrics"], input=text, text=True, capture_output=True, check=False

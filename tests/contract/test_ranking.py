@@ -35,12 +35,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ranking(model: Path) -> Iterator[ForgeServer]:
-    server = ForgeServer(model.parent, "--workers", "1", "--slots", "4", *OPTIONS, model=model)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    with ForgeServer(
+        model.parent, "--workers", "1", "--slots", "4", *OPTIONS, model=model
+    ).serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the description says is so: schemathesis asks a server for everything, and for worse.
+"""The server as it is described: schemathesis asks a server for everything, and for worse.
 
 For each endpoint it takes the example, the boundary values of every field (valid ones, and ones
 just outside), unexpected methods, and some bodies at random; all of its checks look at the answers.

@@ -39,17 +39,13 @@ def trust(folder: Path) -> ssl.SSLContext:
 
 @pytest.fixture(scope="module")
 def secure(folder: Path, trust: ssl.SSLContext) -> Iterator[ForgeServer]:
-    server = ForgeServer(
+    with ForgeServer(
         folder / "server",
         *("--workers", "1", "--slots", "4", "--threads", "1", "--alias", ALIAS),
         *("--ssl-keyfile", str(folder / "key.pem"), "--ssl-certfile", str(folder / "cert.pem")),
         verify=trust,
-    )
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    ).serving() as server:
+        yield server
 
 
 def test_every_dialect(secure: ForgeServer) -> None:

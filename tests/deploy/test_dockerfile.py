@@ -1,4 +1,4 @@
-"""What of the Dockerfile can be seen without an engine: that it is sound, and fits the rest."""
+"""The Dockerfile as far as no engine is needed: it is sound, and fits the rest."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def arguments(name: str) -> list[str]:
 
 
 def copied() -> list[str]:
-    """What comes from the build context."""
+    """Return what comes from the build context."""
     lines = [line.split() for line in arguments("COPY")]
     return [source for line in lines if "--from=build" not in line for source in line[:-1]]
 

@@ -124,7 +124,7 @@ class Prometheus:
         )
 
     def series(self, expression: str) -> list[dict[str, Any]]:
-        """What an expression is now."""
+        """Return the value of an expression now."""
         series: list[dict[str, Any]] = self.get("query", query=expression)["result"]
         return series
 
@@ -135,7 +135,7 @@ class Prometheus:
         return float(series[0]["value"][1]) if series else None
 
     def evaluated(self) -> bool:
-        """Whether all rules were, without an error, and raise no alarm."""
+        """Return whether all rules were, without an error, and raise no alarm."""
         groups = self.get("rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         return all((rule["health"], rule["state"]) == ("ok", "inactive") for rule in rules)

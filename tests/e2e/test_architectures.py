@@ -27,7 +27,7 @@ flash-attn = "off"
 cache-ram = 64
 """
 UNCUT = [name for name, made in ARCHITECTURES.items() if made.sliding or made.recurrent]
-"""Those whose memory can be neither cut nor shared."""
+"""Architectures whose memory can be neither cut nor shared."""
 GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 24}
 
 
@@ -41,12 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     encoder(folder / "bert.gguf", PoolingType.CLS)
     text += f"[models.bert]\nmodel = '{folder}/bert.gguf'\nctx = 64\n"
     (folder / "forge.toml").write_text(text)
-    made = ForgeServer(folder, "--config", str(folder / "forge.toml"), model=None)
-    try:
-        yield made.wait_ready()
-        made.stop()
-    finally:
-        made.kill()
+    with ForgeServer(folder, "--config", str(folder / "forge.toml"), model=None).serving() as made:
+        yield made
 
 
 def post(server: ForgeServer, path: str, model: str, **body: Any) -> httpx.Response:

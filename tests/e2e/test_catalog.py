@@ -38,12 +38,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(hub: Hub, home: Path) -> Iterator[ForgeServer]:
     env = {**hub.environment(str(home)), "XDG_STATE_HOME": str(home / "state")}
-    server = ForgeServer(home / "logs", *OPTIONS, model=None, env=env)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    with ForgeServer(home / "logs", *OPTIONS, model=None, env=env).serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +64,7 @@ def unload(server: ForgeServer, model: str) -> None:
 
 @pytest.fixture(scope="module")
 def pulled(server: ForgeServer, client: ollama.Client, hub: Hub) -> list[Any]:
-    """What is told of a download that was broken off, and of the one that went on."""
+    """Lines of a download that was broken off, and of the one that went on."""
     hub.hold_after = HALF
     first = client.pull(SHOWN, stream=True)
     told = []
@@ -77,6 +73,7 @@ def pulled(server: ForgeServer, client: ollama.Client, hub: Hub) -> list[Any]:
         if (line.completed or 0) >= HALF - 2**17:
             break
     first.close()  # type: ignore[attr-defined]
+    assert hub.left.wait(DEADLINE_S), "the download ends with its last follower"
     hub.hold_after = None
     return [told, list(client.pull(SHOWN, stream=True))]
 

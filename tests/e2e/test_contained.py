@@ -50,15 +50,12 @@ def server(
     )
     f32_copy(EMBEDDED_MODEL, directory / "m.gguf", template=parts + TEMPLATE)
     options = ("--workers", "1", "--slots", "8", *exact[1])
-    server = ForgeServer(directory / "server", *options, model=directory / "m.gguf")
-    try:
-        pids = server.wait_ready().pids()
+    model = directory / "m.gguf"
+    with ForgeServer(directory / "server", *options, model=model).serving() as server:
+        pids = server.pids()
         yield server
         eventually(lambda: server.busy() == 0 and not server.waiting(), "all slots are free")
         assert server.pids() == pids, server.stderr
-        server.stop()
-    finally:
-        server.kill()
 
 
 class Neighbour:

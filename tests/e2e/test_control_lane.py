@@ -56,7 +56,7 @@ def ask_all(server: ForgeServer) -> None:
 
 
 def questions(server: ForgeServer) -> list[int]:
-    """How many each worker has."""
+    """Return the number of questions that each worker has."""
     return [worker["questions"] for worker in server.workers()]
 
 
@@ -78,15 +78,10 @@ class Single:
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Single]:
     shape = ("--workers", "1", "--slots", "2", "--threads", "1", "--stuck-timeout", "600")
-    server = ForgeServer(tmp_path_factory.mktemp("single"), *shape)
-    try:
-        server.wait_ready()
+    with ForgeServer(tmp_path_factory.mktemp("single"), *shape).serving() as server:
         (renderer,) = children(server.pids()[0])
         yield Single(server, renderer)
         eventually(lambda: server.busy() == 0 and questions(server) == [0], "nothing is left")
-        server.stop()
-    finally:
-        server.kill()
 
 
 def test_prompts_that_wait_to_be_prepared(single: Single) -> None:
@@ -172,13 +167,9 @@ def test_nobody_is_left_to_answer(single: Single) -> None:
 def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     """Two workers, of which one that stands still is replaced after a while."""
     shape = ("--workers", "2", "--slots", "1", "--threads", "1", "--stuck-timeout", "3")
-    server = ForgeServer(tmp_path_factory.mktemp("double"), *shape)
-    try:
-        yield server.wait_ready()
+    with ForgeServer(tmp_path_factory.mktemp("double"), *shape).serving() as server:
+        yield server
         eventually(lambda: questions(server) == [0, 0], "nothing is left")
-        server.stop()
-    finally:
-        server.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

@@ -33,12 +33,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     file.write_text(KEYS)
     file.chmod(0o600)
     shape = ("--workers", "1", "--slots", "1", "--threads", "1", "--api-key-file", str(file))
-    server = ForgeServer(directory, *shape, key=FLOOD)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    with ForgeServer(directory, *shape, key=FLOOD).serving() as server:
+        yield server
 
 
 async def ask(client: httpx.AsyncClient, secret: str, **params: Any) -> dict[str, Any]:

@@ -31,16 +31,12 @@ def post(body: bytes, more: bytes = b"", *, version: bytes = b"1.1") -> bytes:
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
-    server = ForgeServer(
+    with ForgeServer(
         tmp_path_factory.mktemp("half"), *("--workers", "1", "--slots", "1", "--threads", "1")
-    )
-    try:
-        yield server.wait_ready()
+    ).serving() as server:
+        yield server
         eventually(lambda: server.busy() == 0 and not server.waiting(), "all slots are free")
-        server.stop()
-        assert "eof_received" not in server.stderr
-    finally:
-        server.kill()
+    assert "eof_received" not in server.stderr
 
 
 def half_closed(client: Wire, *sent: bytes) -> Wire:

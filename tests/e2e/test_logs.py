@@ -1,4 +1,4 @@
-"""What clients and model files send can't forge a line of the log, nor reach a terminal."""
+"""Logs that no text of clients or model files can forge, and that bring none to a terminal."""
 
 import re
 import subprocess

@@ -27,12 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     keys.chmod(0o600)
     text = SHARED + 'keep-alive = "1h"\n' + tables("a", "b")
     options = ("--threads", "1", "--api-key-file", str(keys), *config(folder, text))
-    server = ForgeServer(folder, *options, model=None, key=KEYS["mine"])
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    with ForgeServer(folder, *options, model=None, key=KEYS["mine"]).serving() as server:
+        yield server
 
 
 def ask(server: ForgeServer, key: str, path: str = "/api/chat", **body: Any) -> Any:

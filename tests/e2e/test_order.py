@@ -1,4 +1,4 @@
-"""Who is served next: real time, real processes, one slot."""
+"""The order of service: real time, real processes, one slot."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.support.traffic import Hanging, Queued, jobs_waiting, occupied
 
 RATE = 0.5
 LEAD_S = 1 / RATE
-"""How long after a normal job an urgent one may arrive and still overtake it."""
+"""Time after a normal job in which an urgent one may arrive and still overtake it."""
 KEEPALIVE_S = 0.2
 
 

@@ -64,7 +64,7 @@ def decoded(server: ForgeServer) -> list[int]:
 
 
 def placements(server: ForgeServer) -> dict[str, float]:
-    """How often each reason counted so far."""
+    """Return how often each reason counted so far."""
     with server.client(Accept="text/plain") as client:
         families = {f.name: f for f in text_string_to_metric_families(client.get("/metrics").text)}
     return {s.labels["reason"]: s.value for s in families["forge_placements"].samples}

@@ -39,7 +39,7 @@ def quantize(*arguments: str | Path, code: int = 0) -> "subprocess.CompletedProc
 
 
 def told(*arguments: str | Path) -> dict[str, Any]:
-    """What it prints as JSON."""
+    """Return what it prints as JSON."""
     found: dict[str, Any] = json.loads(quantize(*arguments, "--json").stdout)
     return found
 

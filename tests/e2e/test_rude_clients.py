@@ -30,17 +30,13 @@ UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Setting
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     """A server with little patience. It ends well, whatever the tests did to it."""
-    server = ForgeServer(
+    with ForgeServer(
         tmp_path_factory.mktemp("strict"),
         *("--workers", "1", "--slots", "2", "--threads", "1"),
         *("--header-timeout", str(HEADER_TIMEOUT), "--body-timeout", str(BODY_TIMEOUT)),
-    )
-    try:
-        yield server.wait_ready()
+    ).serving() as server:
+        yield server
         eventually(lambda: server.busy() == 0 and not server.waiting(), "all slots are free")
-        server.stop()
-    finally:
-        server.kill()
 
 
 def served(server: ForgeServer) -> None:

@@ -41,12 +41,8 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgeServer]:
     file.write_text("\n".join(TABLES))
     file.chmod(0o600)
     shape = ("--workers", "2", "--slots", "4", "--threads", "1", "--api-key-file", str(file))
-    server = ForgeServer(directory, *shape, key=ADMIN)
-    try:
-        yield server.wait_ready()
-        server.stop()
-    finally:
-        server.kill()
+    with ForgeServer(directory, *shape, key=ADMIN).serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -184,17 +180,14 @@ def test_what_is_on_the_disk_is_its_keys_alone(tmp_path: Path) -> None:
     home = {name: str(tmp_path / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
     prompt, spared = long("disks"), list[int]()
     for folder in ("first", "second"):
-        server = ForgeServer(tmp_path / folder, *shape, "--cache-disk", "50", env=home, key=mine)
-        try:
-            with server.wait_ready().client() as http:
+        options = (*shape, "--cache-disk", "50")
+        with ForgeServer(tmp_path / folder, *options, env=home, key=mine).serving() as server:
+            with server.client() as http:
                 if folder == "second":
                     spared.append(asked(http, yours, CHAT, prompt)[0])
                     spared.append(asked(http, mine, CHAT, prompt, cache_salt="s")[0])
                 spared.append(asked(http, mine, CHAT, prompt)[0])
             eventually(lambda: list(tmp_path.rglob("*.kv")), "it is written")
-            server.stop()
-        finally:
-            server.kill()
     first, *others, again = spared
     assert [first, *others] == [0, 0, 0]
     assert again > 100

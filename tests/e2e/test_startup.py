@@ -27,7 +27,7 @@ from tests.support.server import (
 )
 
 BROWSER = {"accept": "text/html"}
-"""What other programs see at / does not tell whether there is a page."""
+"""Headers of a browser: what other programs see at / does not tell whether there is a page."""
 
 
 def forge(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -189,7 +189,7 @@ PASSING = [
     (("--workers", "4096"), "--model"),
     (("--model", "hf:org/tiny"), "hf:org/tiny"),
 ]
-"""What another machine, another day or another network would do."""
+"""Effects of another machine, another day or another network."""
 
 
 @pytest.mark.parametrize(("arguments", "named"), BAD_SETTINGS)

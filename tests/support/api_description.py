@@ -12,7 +12,7 @@ from tests.support.memory_pool import MemoryPool
 
 
 def description(keyring: Keyring | None = None) -> dict[str, Any]:
-    """What a gateway answers at /openapi.json; with ``keyring`` one that needs keys."""
+    """Return what a gateway answers at /openapi.json; with ``keyring`` one that needs keys."""
     return asyncio.run(_description(Gateway(Config(), keyring, MemoryPool(1))))
 
 

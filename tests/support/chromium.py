@@ -45,7 +45,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 class Page:
-    """What tests do on the page, and what they see there."""
+    """Hands and eyes of tests on the page."""
 
     def __init__(self, driver: webdriver.Chrome, url: str) -> None:
         self.driver = driver
@@ -69,7 +69,7 @@ class Page:
         return self.driver.execute_script(script, *arguments)
 
     def text(self, selector: str) -> str:
-        """What is written there, seen or not; "" if it is not there."""
+        """Return what is written there, seen or not; "" if it is not there."""
         script = "return document.querySelector(arguments[0])?.textContent ?? ''"
         return str(self.run(script, selector))
 
@@ -77,7 +77,7 @@ class Page:
         self.driver.find_element("css selector", selector).click()
 
     def live(self) -> bool:
-        """Whether the stream is there."""
+        """Return whether the stream is there."""
         return self.text("#status") == "live"
 
     def forget(self) -> None:
@@ -117,7 +117,7 @@ class Page:
         return found
 
     def errors(self) -> list[str]:
-        """What the console has complained about since the last call."""
+        """Return what the console has complained about since the last call."""
         entries = self.driver.get_log("browser")
         return [json.dumps(entry) for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 

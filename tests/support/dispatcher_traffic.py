@@ -54,15 +54,15 @@ class Traffic(RuleBasedStateMachine):
         self.ticket_of: dict[int, Ticket] = {}
         """The ticket of each sequence."""
         self.tokens: dict[int, list[int]] = {}
-        """What the workers said about each sequence while its client was there."""
+        """Tokens that the workers told of each sequence while its client was there."""
         self.heard: dict[int, list[ClientEvent]] = {}
-        """What the client of each ticket has taken so far."""
+        """Events that the client of each ticket has taken so far."""
         self.deaths: dict[int, int] = {}
         self.died: list[tuple[int, set[int]]] = []
-        """When workers died, and with whom; those that are not explained."""
+        """Deaths of workers that are not explained: the time, and the sequences."""
         self.first_death: dict[int, int] = {}
         self.overdue: dict[int, int] = {}
-        """Since when a parked sequence goes before all others."""
+        """Time since which a parked sequence goes before all others."""
         self.task = self.runner.run(self._start())
 
     async def _start(self) -> asyncio.Task[None]:
@@ -125,12 +125,12 @@ class Traffic(RuleBasedStateMachine):
         return [self.sequences[id_] for id_ in first] + rest
 
     def suspects(self) -> list[Sequence]:
-        """Who waits for a worker of its own, in the order of the key."""
+        """Return those that wait for a worker of their own, in the order of the key."""
         waiting = self.expected(State.WAITING)
         return sorted((s for s in waiting if self.deaths[s.id] >= MAX_DEATHS), key=self.key)
 
     def unsuspected(self) -> list[Sequence]:
-        """Who waits for any free slot, in order."""
+        """Return those that wait for any free slot, in order."""
         suspects = self.suspects()
         return self.in_order([s for s in self.expected(State.WAITING) if s not in suspects])
 
@@ -241,7 +241,7 @@ class Traffic(RuleBasedStateMachine):
         assert sequence.state is before
 
     def guilty(self, id_: int) -> bool:
-        """Whether more died with it than by chance, as others die without it."""
+        """Return whether more died with it than by chance, as others die without it."""
         since = self.first_death[id_] - BEFORE_NS
         without = [present for at, present in self.died if at >= since and id_ not in present]
         return self.deaths[id_] > MAX_DEATHS + len(without)
@@ -339,7 +339,7 @@ class Traffic(RuleBasedStateMachine):
                 self.heard[ticket.id] += done.value
 
     async def _check_channels(self) -> None:
-        """What the client hears is what was counted: no token lost, none twice."""
+        """Check that the client hears what was counted: no token lost, none twice."""
         for ticket in self.tickets:
             rest = [] if ticket.error and not ticket._events else await ticket.take(timeout=0)
             heard = [*self.heard[ticket.id], *rest]

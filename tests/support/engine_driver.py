@@ -149,7 +149,7 @@ def rank(id_: int, query: str, document: str, *, priority: float = 1.0, **wish: 
 
 @dataclass
 class Outcome:
-    """What the gateway would have heard of one generation."""
+    """One generation as the gateway would have heard of it."""
 
     started: Started | None = None
     ids: list[int] = field(default_factory=list)
@@ -316,7 +316,7 @@ class Driver:
         return self.engine.busy or not self.inbox.empty()
 
     def step(self, count: int = 1) -> None:
-        """What ``Engine.run`` does in one round."""
+        """Do what ``Engine.run`` does in one round."""
         for _ in range(count):
             self.engine._drain(block=False)
             self.engine._admit()

@@ -90,11 +90,11 @@ ONE_CALL = {
 """Answers with one: weather(PARIS)."""
 
 ANNOUNCED = {"functionary": "all\n", "harmony": "<|channel|>final<|message|>"}
-"""What stands before text."""
+"""Marks before text."""
 ALONE = {"llama", "harmony"}
 """Whose calls never follow text."""
 AFTER_TEXT = {"functionary": ">>>"}
-"""What stands before a first call only if there was text."""
+"""Marks before a first call only if there was text."""
 
 
 def text(family: str, content: str) -> str:

@@ -1,4 +1,4 @@
-"""What a hostile client sends, as hypothesis strategies, and how to send it: byte by byte."""
+"""Bytes of hostile clients, as hypothesis strategies, and the way to send them: one by one."""
 
 import contextlib
 import http.client

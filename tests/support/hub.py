@@ -34,7 +34,7 @@ class Seen:
 
 @dataclass
 class Hub:
-    """What it has, how it behaves, and what it was asked."""
+    """Contents and conduct of a hub, and the requests that came."""
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -48,16 +48,18 @@ class Hub:
     hold_after: int | None = None
     """After so many bytes answers wait for ever."""
     alter: bool = False
-    """Whether contents differ from what their hashes say."""
+    """True if contents differ from what their hashes say."""
     lengths: bool = True
-    """Whether answers say how long they are."""
+    """True if answers say how long they are."""
     surplus: int = 0
     """Zeros behind each content that nothing tells of."""
     lfs: bool = True
-    """Whether files are kept beside the hub's repositories, by their hashes, or in them."""
+    """True if files are kept beside the hub's repositories, by their hashes; False: in them."""
     seen: list[Seen] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)
     """Set once an answer waits."""
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set once the client of an answer that waits has gone."""
     url: str = ""
 
     def environment(self, home: str) -> dict[str, str]:
@@ -153,7 +155,10 @@ class Hub:
         for at in range(0, min(end, len(body)), CHUNK):
             if self.hold_after is not None and at >= self.hold_after:
                 self.held.set()
-                await asyncio.sleep(3600)
+                try:
+                    await asyncio.sleep(3600)
+                finally:
+                    self.left.set()
             yield body[at : min(end, at + CHUNK)]
 
 

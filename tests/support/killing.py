@@ -1,4 +1,4 @@
-"""What the tests of this folder do to workers, and what must be true afterwards."""
+"""Blows at workers, and what must be true afterwards."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from tests.support.server import ForgeServer, eventually, freeze, gone
 from tests.support.traffic import StreamOf
 
 DEADLY = [signal.SIGKILL, signal.SIGABRT]
-"""What the system does to a process, and what llama.cpp does when an assertion fails."""
+"""Signals of the system, and of llama.cpp when an assertion fails."""
 SAMPLED: dict[str, Any] = {
     "temperature": 0.8,
     "seed": 7,

@@ -21,7 +21,7 @@ class House:
         self.facts[name] = replace(self.facts[name], **changes)  # type: ignore[arg-type]
 
     def decide(self, *, takes: float = 0.0) -> Decision:
-        """What is begun; it is all done ``takes`` seconds later."""
+        """Return what is begun; it is all done ``takes`` seconds later."""
         decision = self.policy.decide(self.now, self.facts)
         self.now += round(takes * NANO)
         for name, reason in decision.unload:
@@ -33,7 +33,7 @@ class House:
         return decision
 
     def settle(self) -> Decision:
-        """Until nothing is begun any more."""
+        """Decide until nothing is begun any more."""
         while (decision := self.decide()).load or decision.unload:
             pass
         return decision

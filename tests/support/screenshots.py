@@ -27,7 +27,7 @@ const rows = [...document.querySelectorAll("#jobs > .job")].slice(0, 16);
 const all = rows.map((row) => order[row.dataset.class]);
 return rows.length === 16 && all.some((value, at) => at > 1 && value > all[at - 1]);
 """
-"""Whether old requests are before more urgent ones, where it can be seen."""
+"""Script that tells whether old requests are before more urgent ones, where it can be seen."""
 KEPT = """
 return Promise.all([import("/dashboard/chat/archive.js"),
   import("/dashboard/chat/conversation.js")]).then(([archive, made]) => {
@@ -71,7 +71,7 @@ STORY = {"role": "user", "content": "Tell me a story about a lighthouse."}
 
 
 def picture(page: Page, path: Path, *, whole: bool) -> None:
-    """What the page looks like, all of it or what is seen without scrolling."""
+    """Take a picture of the page, all of it or what is seen without scrolling."""
     script = "return [innerWidth, innerHeight, document.documentElement.scrollHeight]"
     width, height, full = page.run(script)
     clip = {"x": 0, "y": 0, "width": width, "height": full if whole else height, "scale": 1}

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import pytest
 from gateway.config.config import EMBEDDED_MODEL
 
 MODEL = Path(os.environ.get("FORGE_TEST_MODEL", EMBEDDED_MODEL))
-"""What is served unless a test says otherwise; the variable is for work on a new model."""
+"""The model that is served by default; the variable is for work on a new model."""
 ALIAS = "forge-tiny"
 DEADLINE_S = 90.0
 """Ends a wait for something that will not come; no test depends on how long a thing takes."""
@@ -40,7 +40,7 @@ def eventually(check: Callable[[], T], what: str = "", deadline: float = DEADLIN
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended. A zombie counts: in a container nobody may reap orphans."""
+    """Return whether a process has ended. A zombie counts: a container may reap no orphans."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -53,7 +53,7 @@ def gone(pid: int) -> bool:
 
 
 def still(pid: int) -> bool:
-    """Whether every thread of a process is stopped (or, where /proc is not, may well be)."""
+    """Return whether every thread of a process is stopped (or, without /proc, may well be)."""
     try:
         states = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
     except OSError:  # a thread ended just now
@@ -187,7 +187,7 @@ class ForgeServer:
         return sum(worker["decode_tokens"] for worker in self.workers())
 
     def waiting(self) -> list[dict[str, Any]]:
-        """What /queue lists."""
+        """Return what /queue lists."""
         waiting: list[dict[str, Any]] = self.get("/queue")["waiting"]
         return waiting
 
@@ -212,6 +212,15 @@ class ForgeServer:
         eventually(lambda: all(gone(pid) for pid in pids), f"workers {pids} end")
         assert "INVARIANT" not in self.stderr, self.stderr
         assert not quiet or "Traceback" not in self.stderr, self.stderr
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator["ForgeServer"]:
+        """Wait until it can serve, and see that it ends well after the block."""
+        try:
+            yield self.wait_ready()
+            self.stop()
+        finally:
+            self.kill()
 
     def kill(self) -> None:
         """Make sure that it is gone, for teardown: gracefully if it still can."""

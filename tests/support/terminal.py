@@ -36,7 +36,7 @@ def interruptible() -> None:
 
 
 def occupied() -> bool:
-    """Whether somebody has the usual port of this machine."""
+    """Return whether the usual port of this machine is taken."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", 8080)) == 0
 

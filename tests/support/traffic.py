@@ -31,7 +31,7 @@ class Hanging:
         self.socket.sendall(head.encode() + content)
 
     def read_until(self, expected: bytes) -> bytes:
-        """What came, up to and including the packet with ``expected``."""
+        """Return what came, up to and including the packet with ``expected``."""
         got = b""
         while expected not in got:
             data = self.socket.recv(4096)
@@ -70,13 +70,13 @@ def occupied(server: ForgeServer, slots: int = 1) -> Iterator[Callable[[], None]
 
 
 def jobs_waiting(server: ForgeServer) -> list[dict[str, Any]]:
-    """What /queue lists, without those that only hold the slots."""
+    """Return what /queue lists, without those that only hold the slots."""
     return [place for place in server.waiting() if place["priority"] != HOLD_PRIORITY]
 
 
 @dataclass(frozen=True)
 class Served:
-    """When a request was served, in seconds on the gateway's clock; from an arbitrary zero."""
+    """Time of a request's service, in seconds on the gateway's clock; from an arbitrary zero."""
 
     started: float
     ended: float
@@ -111,7 +111,7 @@ class Queued:
         return place
 
     def served(self, places: list[dict[str, Any]]) -> Served:
-        """When it was served, relative to the moment of ``places``, by the gateway's own clock.
+        """Return its time of service, relative to that of ``places``, by the gateway's own clock.
 
         The order in which a client's threads wake up would prove nothing.
         """
@@ -135,7 +135,7 @@ class StreamOf:
         self.error: Failure | None = None
         self.done = False
         self.broken: httpx.HTTPError | None = None
-        """How the connection failed, if it did."""
+        """The connection's failure, if there was one."""
         self._dialect = dialect
         self._thread = threading.Thread(target=self._run, args=(server.url, body), daemon=True)
         self._thread.start()

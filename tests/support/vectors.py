@@ -89,7 +89,7 @@ def reference(path: Path, pooling: int) -> Iterator[Reference]:
 
 
 def same(one: Sequence[float] | Vector, other: Sequence[float] | Vector) -> bool:
-    """Whether two vectors are the same but for rounding."""
+    """Return whether two vectors are the same but for rounding."""
     left, right = np.asarray(one), np.asarray(other)
     return left.shape == right.shape and bool(np.abs(left - right).max() < TOLERANCE)
 

@@ -76,7 +76,7 @@ class Wire:
         return Answer(int(first.split()[1]), headers, body)
 
     def read_until(self, pattern: bytes) -> bytes:
-        """What is here and in no answer yet, as soon as the pattern is found in it."""
+        """Return what is here and in no answer yet, as soon as the pattern is found in it."""
         while re.search(pattern, self._got) is None:
             data = self.socket.recv(65536)
             assert data, f"closed after {self._got!r}"

@@ -221,11 +221,11 @@ def test_a_call_after_a_text(exact: Driver) -> None:
 
 def test_no_channel_comes_after_a_text(exact: Driver) -> None:
     """The text of an answer in gpt-oss's channels has been announced already."""
-    processor = exact.input_processor
+    guides = exact.input_processor._guides
     form = detect(PUBLISHED["gpt-oss"])
     use = ToolUse([WEATHER], ["get_weather"], required=False, parallel=True)
-    grammar = processor._answer(None, Chat(STORY, use), False, form, None)
+    grammar = guides._answer(None, Chat(STORY, use), False, form, None)
     assert "<|channel|>final" in grammar
-    assert "<|channel|>final" not in processor._answer(
+    assert "<|channel|>final" not in guides._answer(
         None, Chat(STORY, use), False, form.after_text, None
     )

@@ -60,7 +60,7 @@ class Wire:
             self.link._prepare(unprepared.get(), made.input_processor)
 
     def came(self) -> list[EngineSequence | Input | Cancel | Park]:
-        """What lies in the inbox."""
+        """Return what lies in the inbox."""
         return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 
     def heard(self) -> list[Ready | StartupFailed | Step]:
@@ -68,7 +68,7 @@ class Wire:
         return self.decode(self.gateway.recv(1 << 16))
 
     def decode(self, data: bytes) -> list[Any]:
-        """What the worker said."""
+        """Return what the worker said."""
         return list(self._decoder.feed(data))
 
 
@@ -112,7 +112,7 @@ def test_without_a_renderer_only_chats_fail(
     def render(*_: object, **__: object) -> str:
         raise SandboxFailed("no process")
 
-    monkeypatch.setattr(f16.input_processor._sandbox, "render", render)
+    monkeypatch.setattr(f16.input_processor._prompter._sandbox, "render", render)
     chat = generate(1, Chat([{"role": "user", "content": "a"}]))
     assert wire.read(encode(chat) + encode(generate(2, "text")))
     wire.prepare(f16)

@@ -51,7 +51,7 @@ class Line:
             return b""
 
     def reports(self) -> Iterator[Report]:
-        """What the worker says, until it hangs up."""
+        """Yield what the worker says, until it hangs up."""
         while data := self._receive():
             for message in self._decoder.feed(data):
                 if isinstance(message, Heartbeat):

@@ -54,7 +54,7 @@ class Either:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """So many times, as expressions write it: ``+``, ``{2,3}``."""
+    """Repetitions of a part. ``times`` is as expressions write it: ``+``, ``{2,3}``."""
 
     part: "Node"
     times: str

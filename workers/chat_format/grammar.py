@@ -10,7 +10,7 @@ from workers.json_schema import Judge, Unenforceable, enforceable
 from workers.protocol import ToolUse
 
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""As templates write JSON (Python's way), so as models have read it."""
+"""JSON as templates write it (Python's way), so as models have read it."""
 
 
 TEXT_HEAD, TEXT_END = '{"input": "', '"}'

@@ -88,7 +88,7 @@ class TemplateTools:
 
 
 def call_names(messages: list[Message]) -> dict[str, str]:
-    """Whose call each id is."""
+    """Return the function that each id calls."""
     return {
         call["id"]: call["function"]["name"]
         for message in messages

@@ -21,14 +21,14 @@ class Layout:
     first: tuple[str, ...]
     """Ways to begin an answer that is a call; the first one is the usual one."""
     inside: str | None
-    """How calls begin after text; None: a call comes first, or not at all."""
+    """Beginning of calls after text; None: a call comes first, or not at all."""
     opening: str | None
-    """How ``inside`` and ``first`` begin: a model that wrote this is calling and goes on so.
+    """Beginning of ``inside`` and ``first``: a model that wrote this is calling and goes on so.
     None: nothing is that telling without the name of a function and ``middle``."""
     middle: str
     after: str
     again: str | None = None
-    """How the next call begins right after one; None: there is no next one."""
+    """Beginning of the next call right after one; None: there is no next one."""
     end: str = ""
     says: tuple[str, ...] = ()
     """Ways to begin an answer that is text, if they have to be written at all."""

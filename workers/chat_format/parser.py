@@ -37,14 +37,14 @@ class CallParser:
         self._inside: dict[str, str | None] = {**layout.heads(inside, names)}
         self._again: dict[str, str | None] = {**layout.heads(again, names)}
         self._mark = beginning(self._inside)
-        """What all calls begin with. Text without it is searched for one mark, however many
+        """Beginning of all calls. Text without it is searched for one mark, however many
         functions there are."""
         self._layout = layout
         self._state = _ParserState.START
         self._held = ""
         self._json = JsonValue()
         self.calls = 0
-        """How many calls have begun."""
+        """Number of calls that have begun."""
 
     def push(self, text: str) -> list[str | CallDelta]:
         """The parts that the text released; strings are content."""

@@ -78,7 +78,7 @@ class _Token:
     within: str | None = None
     """The terminal in whose definition it stands."""
     ignored: bool = False
-    """It stands behind ``%ignore``."""
+    """True if it stands behind ``%ignore``."""
 
 
 def text_in_json(lark: str) -> str:

@@ -71,7 +71,7 @@ class ThoughtSplitter:
     """Text in, (reasoning, answer) out; the text may be cut anywhere.
 
     A thought begins the answer or there is none. White space inside its tags and after it belongs
-    to nobody.
+    to neither.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ThoughtSplitter:
         self._thoughts = thoughts
         self._calls = calls
         self._mark = beginning(calls)
-        """What all calls begin with."""
+        """Beginning of all calls."""
         if thoughts is None:
             self._state = _SplitterState.ANSWER
         elif thinking:

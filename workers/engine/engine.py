@@ -280,48 +280,61 @@ class Engine:
         row = -1
         for sequence, count in chunks:
             row += count
-            assert sequence.resident is not None
-            self._kv.extend(sequence.resident, count)
-            if sequence.computed in sequence.borders:
-                self._kv.mark(sequence.resident)
-            if sequence.scoring:
-                sequence.score(self._context, row)
-                if self._echo(sequence):
-                    self._prefilled += count
-                    continue
-            if sequence.computed < sequence.known:
+            if not self._complete(sequence, count, row):
                 self._prefilled += count
-                if sequence.request.params.tell_progress and sequence.computed:
-                    told = min(sequence.computed, sequence.prompt_tokens)
-                    self._tell(sequence, Extra(progress=told))
                 continue
             self.scheduler.clear(sequence)
             self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
-            drafted, last = len(sequence.drafts), row
+            drafted = len(sequence.drafts)
+            self._choose(sequence, row, drafted)
             row += drafted
-            if sequence.max_tokens == 0:
-                if drafted:
-                    self._kv.cut(sequence.resident, sequence.computed)
-                self._finish(sequence, "length", [], "")
-                continue
-            try:
-                found = sequence.advance(self._context, last)
-            except BiasedAway as error:
-                message = f"'logit_bias': {error}"
-                self._fail(sequence, protocol.BAD_CONSTRAINT, message, "logit_bias")
-                continue
-            except ConstraintFailed as error:
-                self._fail(sequence, protocol.BAD_CONSTRAINT, str(error))
-                continue
+
+    def _complete(self, sequence: EngineSequence, count: int, row: int) -> bool:
+        """Take note of ``count`` tokens that were computed; return whether a token is due.
+
+        ``row`` is the last one of the sequence's tokens in the batch.
+        """
+        assert sequence.resident is not None
+        self._kv.extend(sequence.resident, count)
+        if sequence.computed in sequence.borders:
+            self._kv.mark(sequence.resident)
+        if sequence.scoring:
+            sequence.score(self._context, row)
+            if self._echo(sequence):
+                return False
+        if sequence.computed >= sequence.known:
+            return True
+        if sequence.request.params.tell_progress and sequence.computed:
+            told = min(sequence.computed, sequence.prompt_tokens)
+            self._tell(sequence, Extra(progress=told))
+        return False
+
+    def _choose(self, sequence: EngineSequence, row: int, drafted: int) -> None:
+        """Choose the token after batch row ``row``, and those after the drafts that came true."""
+        assert sequence.resident is not None
+        if sequence.max_tokens == 0:
             if drafted:
-                self._kv.cut(sequence.resident, sequence.computed + found.kept)
-            self._decoded += len(found.ids)
-            request, reason = sequence.request, found.reason
-            ids, text, extra, drafts = found.ids, found.text, found.extra, found.drafts
-            if reason is None:
-                self._events.append(Delta(request.id, request.attempt, ids, text, extra, drafts))
-            else:
-                self._finish(sequence, reason, ids, text, extra, drafts)
+                self._kv.cut(sequence.resident, sequence.computed)
+            self._finish(sequence, "length", [], "")
+            return
+        try:
+            found = sequence.advance(self._context, row)
+        except BiasedAway as error:
+            message = f"'logit_bias': {error}"
+            self._fail(sequence, protocol.BAD_CONSTRAINT, message, "logit_bias")
+            return
+        except ConstraintFailed as error:
+            self._fail(sequence, protocol.BAD_CONSTRAINT, str(error))
+            return
+        if drafted:
+            self._kv.cut(sequence.resident, sequence.computed + found.kept)
+        self._decoded += len(found.ids)
+        request, reason = sequence.request, found.reason
+        ids, text, extra, drafts = found.ids, found.text, found.extra, found.drafts
+        if reason is None:
+            self._events.append(Delta(request.id, request.attempt, ids, text, extra, drafts))
+        else:
+            self._finish(sequence, reason, ids, text, extra, drafts)
 
     def _hurry(self) -> None:
         """Tell before a step what should not wait for its end.

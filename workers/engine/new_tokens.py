@@ -13,7 +13,7 @@ class NewTokens(NamedTuple):
     text: str
     extra: Extra | None
     reason: str | None
-    """Why the generation ends, if so."""
+    """Reason of the generation's end, if it ends."""
     drafts: Drafts | None = None
     kept: int = 0
     """Drafts that came true: they have cells."""

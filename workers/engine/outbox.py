@@ -32,7 +32,7 @@ class Outbox:
         self._patience_ms = patience_ms
         self._events: list[Event] = []
         self._since_ms: float | None = None
-        """When the first step ended that is not told; None: all are."""
+        """End of the first step that is not told; None: all are."""
         self._urgent = False
         self._flowing: dict[int, int] = {}
         """Attempt by id of each generation that has given a token."""

@@ -60,7 +60,7 @@ class EngineSequence:
         self.borders = borders
         self.resident: ResidentSequence | None = None
         self.saved: PrefixSnapshot | None = None
-        """What it computed, while it is paused."""
+        """State that it computed, while it is paused."""
         self.begun = 0
         """Tokens that were computed when it last got cells."""
         self.shown = shown
@@ -77,7 +77,7 @@ class EngineSequence:
         self.drafts: list[int] = []
         """Tokens that the next step computes after the known ones, in case that they are chosen."""
         self._drafted = 0
-        """How many of those were foreseen; the others only make all streams equally long."""
+        """Number of those that were foreseen; the others only make all streams equally long."""
         self._echo = echo
         # An answer that must look like something ends where that ends.
         self._ignore_eos = request.params.ignore_eos and guide is None

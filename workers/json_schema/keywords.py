@@ -11,7 +11,7 @@ FORMATS = {"date-time", "time", "date", "duration", "email", "hostname"} | {
     "uuid",
     "uri",
 }
-"""Those that can be enforced. Others are annotations, as JSON Schema has it."""
+"""Formats that can be enforced. Others are annotations, as JSON Schema has it."""
 UNSUPPORTED = {
     "not",
     "if",

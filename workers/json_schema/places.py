@@ -104,7 +104,7 @@ class References:
         return found
 
     def spend(self, parts: int) -> None:
-        """So many parts were read to find out what belongs together. Raises TooMuch."""
+        """Count parts that were read to find out what belongs together. Raises TooMuch."""
         self._left -= parts
         if self._left < 0:
             raise TooMuch

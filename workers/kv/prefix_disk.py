@@ -102,7 +102,7 @@ class PrefixDisk:
         """Guards what follows."""
         self._reads: list[str] = []
         self._pending: OrderedDict[str, tuple[float, PrefixSnapshot]] = OrderedDict()
-        """What is to be written, each with the time from when on."""
+        """Snapshots that are to be written, each with the time from which on."""
         self._pending_bytes = 0
         # The thread of its own.
         self._told = False

@@ -22,7 +22,7 @@ class _Node:
         self.text, self.start, self.end = text, start, end
         self.keys: list[tuple[int, int]] = []
         self.stops: list[tuple[int, int]] = []
-        """Those that have a stop at ``end``."""
+        """Keys that have a stop at ``end``."""
         self.children: dict[int, _Node] = {}
         """By their first token."""
 

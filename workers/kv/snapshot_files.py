@@ -35,7 +35,7 @@ MOST_FILES = 4096
 """Each costs a look-up some memory and the start a read."""
 SUFFIX, UNFINISHED, LOCK = ".kv", ".tmp", "lock"
 PATIENCE_S, PAUSE_S = 2.0, 0.02
-"""How long a writer waits for its turn, and between two looks."""
+"""Time that a writer waits for its turn, and time between two looks."""
 TICK_NS = 100_000_000
 """A folder that changed less than this before a look may change again without a new time."""
 _NOTHING = memoryview(b"")
@@ -103,7 +103,7 @@ class SnapshotFiles:
         self._binding = binding
         self._known = set[str]()
         self._looked = (-1, False)
-        """When the folder had changed last, and whether that was settled then."""
+        """Time of the folder's last change, and whether that was settled then."""
 
     def close(self) -> None:
         """Let go of the folder."""

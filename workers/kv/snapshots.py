@@ -104,14 +104,14 @@ class SnapshotStore:
         self._trees: dict[str, RadixTree] = {}
         """The tokens, for each scope."""
         self._pinned: dict[PrefixSnapshot, None] = {}
-        """Those of paused sequences, the oldest first."""
+        """Snapshots of paused sequences, the oldest first."""
         self._next_key = 0
         self.bytes = 0
         """The size of all snapshots."""
         self._tokens = 0
-        """Those of all snapshots."""
+        """Tokens of all snapshots."""
         self._usual = 0, 0
-        """How many tokens there were, and in how many bytes, when the last snapshot came."""
+        """Number of tokens, and of their bytes, when the last snapshot came."""
 
     def __iter__(self) -> Iterator[PrefixSnapshot]:
         return iter(self._snapshots.values())

@@ -21,9 +21,9 @@ class SequenceState(NamedTuple):
 
     data: memoryview
     parts: tuple[int, ...]
-    """Where the parts of attention memories begin; what follows the last of them is ``rest``."""
+    """Beginnings of the parts of attention memories; what follows the last of them is ``rest``."""
     end: int
-    """Where the last of those parts ends."""
+    """End of the last of those parts."""
     streams: int
 
     @property

@@ -42,7 +42,7 @@ class Tokenizer:
         wordpiece = llama_cpp.llama_vocab_type(vocab) == llama_cpp.LLAMA_VOCAB_TYPE_WPM
         begins = int(wordpiece or llama_cpp.llama_vocab_get_add_bos(vocab))
         self._head, self._tail = around[:begins], around[begins:]
-        """What the model wants around a text."""
+        """Tokens that the model wants around a text."""
         self.control_texts = [
             special.mark.decode() for special in specials if special.control and _is_text(special)
         ]

@@ -34,7 +34,7 @@ class LineLimits:
         """When the first token came; not None while the text of another worker is pushed."""
         self._began_ms: float | None = None
         self._blanks: int | None = None
-        """Those that the present line begins with; None: it has begun, or is the first."""
+        """Blanks at the beginning of the present line; None: it has begun, or is the first."""
         self.stopped = False
 
     def push(self, text: str) -> str:

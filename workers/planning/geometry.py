@@ -57,7 +57,7 @@ class Geometries:
         numbers = [] if unified == "on" else _halves(slots)
         streams = [Geometry(number, _padded(-(-n_ctx // number)), False) for number in numbers]
         self._streams = [g for g in streams if g.total <= EXCESS * whole]
-        """Those with the most sequences first; the last has one, of all cells."""
+        """Geometries with streams, those with the most first; the last has one, of all cells."""
         self.base = self.choose([1] * slots)
         """The one to begin with."""
 

@@ -70,7 +70,7 @@ MEMORY = 64
 REFIT = 8
 """Steps between two fits, each of which costs as much as a small model's token."""
 STIFFNESS = 0.01
-"""How firmly a fit stays with the last one where the steps say nothing, for all were alike."""
+"""Weight of the last fit where the steps say nothing, for all were alike."""
 
 
 def _whole(tokens: int, streams: int) -> int:

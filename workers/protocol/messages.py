@@ -177,7 +177,7 @@ class Extra(msgspec.Struct, frozen=True, array_like=True):
     progress: int = 0
     """Tokens of the prompt that are computed or were cached, if it is asked for: not yet all."""
     score: float | None = None
-    """How well the document of a pair answers its query."""
+    """Measure of how well the document of a pair answers its query."""
 
 
 class Drafts(msgspec.Struct, frozen=True, array_like=True):
@@ -185,7 +185,7 @@ class Drafts(msgspec.Struct, frozen=True, array_like=True):
 
     drafted: int
     accepted: int
-    """How many of the first of them were."""
+    """Number of the first of them that were."""
     predicted: bool = False
     """True if they were of the request's prediction."""
 
@@ -273,7 +273,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     host_room: int = 0
     """Tokens that it holds when it is full, by the size of those it has; 0: there were none yet."""
     restored_tokens: int = 0
-    """How many tokens came back from there, instead of being computed."""
+    """Tokens that came back from there, instead of being computed."""
     step_sequences: int = 0
     """Sequences in each of the steps, added up; of embeddings, none."""
 

@@ -56,7 +56,7 @@ class Dry(msgspec.Struct, frozen=True, array_like=True):
     last_n: int = 64
     """Sampled tokens that are looked at; -1: as many as possible."""
     breakers: tuple[str, ...] = ("\n", ":", '"', "*")
-    """Where one of these stands in the text, a repetition ends."""
+    """Texts at which a repetition ends."""
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
@@ -85,14 +85,14 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     logit_bias: list[tuple[int, float]] = []
     """Added to the logits of these tokens, before all stages; -inf is a ban."""
     samplers: list[str] | None = None
-    """Which stages of SAMPLERS are used, and in which order; None: all of them, in that order."""
+    """Names of the stages that are used, in their order; None: all of SAMPLERS."""
 
 
 class Embedding(msgspec.Struct, frozen=True):
     """The vector of the prompt is wanted, and no answer."""
 
     dimensions: int | None = None
-    """So many of its first components; None: all."""
+    """Number of its first components to give; None: all."""
     cut: bool = False
     """True: an input that is too long loses its end; False: it is refused."""
 
@@ -152,7 +152,7 @@ class GenerationParams(msgspec.Struct, frozen=True):
     final_logprobs: bool = False
     """True if log probabilities are those among the candidates that the sampling left."""
     text_biases: tuple[tuple[str, float], ...] = ()
-    """As ``sampling.logit_bias``, for each token of these texts."""
+    """Biases as in ``sampling.logit_bias``, for each token of these texts."""
     indent: int = 0
     """A line of the answer after the first that begins with fewer blanks ends it, and is cut."""
     line_limit_ms: int = 0

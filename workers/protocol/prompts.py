@@ -53,7 +53,7 @@ class Mixed(msgspec.Struct, frozen=True, tag="mixed"):
     """A prompt of texts and token ids in turn; ids are checked against the vocabulary."""
 
     parts: list[str | int]
-    """What the model wants before a prompt is put before a text that comes first, and only that."""
+    """Texts and ids. The model's own beginning is put only before a text that comes first."""
 
 
 class Infill(msgspec.Struct, frozen=True, tag="infill"):

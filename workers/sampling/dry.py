@@ -15,7 +15,7 @@ MOST = 100.0
 """The largest penalty, in logits: as good as a ban. More would distort the spread of the logits,
 by which top_n_sigma cuts."""
 MAX_LAST_N = 1024
-"""How far back it looks at most: where one token is repeated, each of them is looked at each time,
+"""Most tokens that it looks back: where one token is repeated, each of them is looked at each time,
 while the next token of every stream waits."""
 MAX_TOKENS = 64
 """Tokens that are made dearer at once; those of the longest repetitions are."""
@@ -34,9 +34,9 @@ class Repetitions:
         """Bytes that the beginning of a breaker may have in tokens before."""
         self._tokens: list[int] = []
         self._places: dict[int, deque[int]] = {}
-        """Where each token was, as far as that is looked at."""
+        """Places of each token, as far as they are looked at."""
         self._lengths: dict[int, int] = {}
-        """How many tokens up to and with each of these places are the same as the last ones."""
+        """Number of tokens up to and with each of these places that equal the last ones."""
         self._since_break = 0
         """Tokens that came after the last breaker."""
         self._tail = b""

@@ -21,8 +21,8 @@ MOST_FILLING = 128
 """Candidates that the infill stage compares with each other, at quadratic cost: it takes away all
 that are less likely than one in five, so those behind the likeliest are of no account."""
 POSSIBLE = 1e-30
-"""What typical_p would take the logarithm of must not be 0: to be so far behind the best is to be
-impossible."""
+"""Least probability that typical_p takes a logarithm of, which must not be that of 0: to be so far
+behind the best is to be impossible."""
 COOLEST = 1e-3
 """The least that a dynamic temperature comes to; colder ones divide logits out of float32."""
 KEEP_THE_BEST = frozenset({"top_n_sigma", "top_k", "top_p", "min_p"})

@@ -44,7 +44,7 @@ MARKS = (
     "<end_of_turn>",
     "<start_of_turn>",
 )
-"""What ends a turn, and what begins the next one. Vocabularies of models that were trained on them
+"""Ends of a turn, and beginnings of the next one. Vocabularies of models that were trained on them
 have tokens for them, and llama.cpp knows which of those end a generation."""
 
 ROOM = 1 << 20

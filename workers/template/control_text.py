@@ -24,7 +24,7 @@ _CUT = re.compile(
     r"(?:\.\s*(?:r?split|replace|r?partition|[lr]?strip|remove(?:pre|suf)fix)|\|\s*replace)"
     r"""\s*\(\s*(?:'([^']{1,99})'|"([^"]{1,99})")"""
 )
-"""Where a template takes texts apart, and at what."""
+"""Places where a template takes texts apart, with the marks."""
 _WORD = re.compile(r"""'([^'\n]{1,99})'|"([^"\n]{1,99})\"""")
 
 

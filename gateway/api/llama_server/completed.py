@@ -23,7 +23,7 @@ class AnswerSoFar:
     prompt: str = ""
     newline: bool = False
     reason: str = ""
-    """Why it ended; "" while it did not."""
+    """The reason of its end; "" before."""
     stop: str | None = None
     """The stop string that ended it, if one did."""
 

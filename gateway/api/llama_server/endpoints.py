@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
+from gateway.api import body, urgency
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.llama_server.answer import LlamaWriter
@@ -99,10 +99,9 @@ class LlamaServer:
 
     async def count_chat_tokens(self, request: Request) -> Response:
         """The tokens of a conversation, as a chat with it would have them in its prompt."""
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await self._service.read(request)
         served, given = self._service.parse(request, ChatBody, raw)
-        body.asked_priority(request, given.priority)
+        urgency.asked_priority(request, given.priority)
         self._service.check_serving(served)
         question = CountTokens(served.with_system(given.chat()), time.time())
         asked = served.ask(question, client_of(request))
@@ -114,8 +113,7 @@ class LlamaServer:
         return json_response(counted)
 
     async def _generate(self, request: Request, type_: type[LlamaBody]) -> Response:
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, type_, raw)
         job = body.job(
             request,
@@ -133,7 +131,7 @@ class LlamaServer:
         ticket = self._service.submit(request, job, served)
         writer = LlamaWriter(ticket, served, given)
         if given.stream:
-            return EventStream(served.dispatcher, ticket, writer, config.keepalive)
+            return EventStream(served.dispatcher, ticket, writer, self._service.config.keepalive)
         await serve_ticket(served.dispatcher, ticket, request.receive, _finish(ticket, writer))
         return json_response(writer.whole())
 

@@ -20,7 +20,7 @@ class PromptProgress:
         self._told = -1
         """Tokens that were told to be computed."""
         self.elapsed_ms = 0.0
-        """Until the last event that was told, since the request had a slot."""
+        """Time from the request's slot to the last event that was told."""
 
     def take(self, event: ClientEvent) -> ReadProgress | None:
         """Return what is to be told after an event, if that says more than the last one did."""

@@ -66,7 +66,7 @@ class Messages:
 
     async def create_message(self, request: Request) -> Response:
         """The next message of a conversation, in Anthropic's dialect."""
-        raw, size = await self._read(request)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, MessagesBody, raw)
         job = body.job(
             request,
@@ -93,16 +93,12 @@ class Messages:
 
     async def count_message_tokens(self, request: Request) -> Response:
         """The tokens of a conversation, as a request with it would have them in its prompt."""
-        raw, _ = await self._read(request)
+        raw, _ = await self._service.read(request)
         served, given = self._service.parse(request, CountTokensBody, raw)
         self._service.check_serving(served)
         question = CountTokens(served.with_system(given.chat()), time.time())
         answer = await unless_hung_up(request.receive, served.ask(question, client_of(request)))
         return Response(answer, media_type=JSON)
-
-    async def _read(self, request: Request) -> tuple[dict[str, object], int]:
-        config = self._service.config
-        return await body.read(request, config.max_body, config.body_timeout)
 
 
 async def _finish(ticket: Ticket, writer: MessageWriter) -> None:

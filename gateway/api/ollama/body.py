@@ -15,7 +15,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from gateway.api.body import MAX_TIMEOUT_S, Priority, SamplingBody
+from gateway.api.body import SamplingBody
 from gateway.api.embedding_inputs import MAX_INPUTS
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.field_table import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_GENERATE
@@ -25,6 +25,7 @@ from gateway.api.ollama.options import Defaults, Options, completed
 from gateway.api.other_names import Effort, effort_arguments
 from gateway.api.schemas import Schema, constraint
 from gateway.api.token_ids import TokenId
+from gateway.api.urgency import MAX_TIMEOUT_S, Priority
 from gateway.conversation import rendered, tool_use
 from gateway.core.errors import BadRequest, ImageNotSupported
 from workers.protocol import Chat, Constraint, Infill, JsonSchema, Prompt, Text

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from starlette.requests import Request
 
-from gateway.api import body
+from gateway.api import urgency
 from gateway.api.client import client_of
 from gateway.api.ollama import names
 from gateway.api.ollama.body import OllamaBody
@@ -48,17 +48,16 @@ class Received(Generic[Given]):
         It gets no job, whose making refuses them. Raises BadRequest or PriorityNotAllowed.
         """
         options = self.given.chosen()
-        body.asked_priority(self.request, options.priority)
-        body.timeout(options.timeout, self.request.headers)
+        urgency.asked_priority(self.request, options.priority)
+        urgency.timeout(options.timeout, self.request.headers)
 
 
 async def receive(service: Service, request: Request, type_: type[Given]) -> Received[Given]:
     """Read a request, with the model's name as the registry knows it. Raises a ForgeError."""
-    config, registry = service.config, service.registry
-    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    raw, size = await service.read(request)
     asked = raw.get("model")
     if isinstance(asked, str):
-        raw["model"] = names.own_name(asked, registry)
+        raw["model"] = names.own_name(asked, service.registry)
     try:
         served, given = service.parse(request, type_, raw)
     except UnknownModel as error:

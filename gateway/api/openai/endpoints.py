@@ -80,19 +80,15 @@ class OpenAI:
 
     async def chat(self, request: Request) -> Response:
         """The next message of a conversation."""
-        raw, size = await self._read(request)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, ChatBody, raw)
         return await self._generate(request, served, given, size, ChatEnvelope)
 
     async def completions(self, request: Request) -> Response:
         """Continue a text; several texts if several are given."""
-        raw, size = await self._read(request)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, CompletionBody, raw)
         return await self._generate(request, served, given, size, CompletionEnvelope)
-
-    async def _read(self, request: Request) -> tuple[dict[str, object], int]:
-        config = self._service.config
-        return await body.read(request, config.max_body, config.body_timeout)
 
     async def _generate(
         self,

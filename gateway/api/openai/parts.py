@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from gateway.api.nested import Extensible
+from gateway.api.nested import Extensible, type_of
 from gateway.core.errors import (
     AudioNotSupported,
     ContentNotSupported,
@@ -58,7 +58,7 @@ def _kind(value: Any) -> str:
     """Return which model validates a part; a value that is none is an error of the first."""
     if isinstance(value, str):
         return "string"
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    kind = type_of(value)
     if kind is None or kind in TEXTS:
         return "text"
     return "refusal" if kind == "refusal" else "other"

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.api import body
+from gateway.api import urgency
 from gateway.api.field_table import RERANK, SCORE
 from gateway.api.other_names import Names
 from gateway.api.ranking.documents import (
@@ -66,9 +66,9 @@ class RankingBody(BaseModel):
     """True: a document loses its end where it is too long for the model; else that is a 400."""
     truncate_prompt_tokens: int | None = Field(None, ge=-1, le=MAX_TOKENS)
     """Tokens to which query and document together are cut; -1: as many as the model takes."""
-    priority: body.Priority | None = None
+    priority: urgency.Priority | None = None
     """Larger is more urgent, by number or by name. Default: normal, which is 1."""
-    timeout: float | None = Field(None, gt=0, le=body.MAX_TIMEOUT_S, allow_inf_nan=False)
+    timeout: float | None = Field(None, gt=0, le=urgency.MAX_TIMEOUT_S, allow_inf_nan=False)
     """Seconds that the request may take, waiting included."""
 
     def ranking(self) -> Ranking:

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
 from gateway.api.endpoint import CONVERSATION, JSON, WORK, Body, Endpoint, Handler
 from gateway.api.input_job import input_job
 from gateway.api.openai.errors import ErrorBody
@@ -97,8 +96,7 @@ class RankingEndpoints:
         self, request: Request, type_: type[Given]
     ) -> tuple[ServedModel, Given, Ticket, list[float]]:
         """Return the model, what was asked for, and the score of each pair."""
-        config = self._service.config
-        raw, size = await body.read(request, config.max_body, config.body_timeout)
+        raw, size = await self._service.read(request)
         served, given = self._service.parse(request, type_, raw)
         job = input_job(
             request,

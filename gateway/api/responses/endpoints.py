@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
+from gateway.api import body, urgency
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
 from gateway.api.openai.errors import ErrorBody
@@ -51,7 +51,7 @@ from workers.protocol import longest_prompt
 
 GROUP = "Responses"
 EXAMPLE = {"input": "What is aging?", "max_output_tokens": 64}
-BATCH = body.TIERS["flex"]
+BATCH = urgency.TIERS["flex"]
 ROOT = "/v1/responses"
 STORING = (StorageFull, Unavailable)
 """Errors of a store in a database."""
@@ -141,8 +141,8 @@ class Responses:
         served, given = self._service.parse(request, InputBody, raw)
         given.check()
         # It needs neither, but says what makes no sense.
-        body.priority(given.priority, request.headers, None)
-        body.timeout(given.timeout, request.headers)
+        urgency.priority(given.priority, request.headers, None)
+        urgency.timeout(given.timeout, request.headers)
         read = await read_input(given, self._archive, request)
         self._service.tell_ignored(request, raw)
         self._service.check_serving(served)

@@ -37,7 +37,7 @@ class HistoryLink(HistoryEnd):
         """``items``: the input, each with an id of its own."""
         self.parent = parent
         self.given = len(items)
-        """So many of the items are the input."""
+        """Number of the items that are the input: the first ones."""
         self.items: dict[str, bytes] = {}
         """JSON by the items' ids, in their order."""
         self.size = OVERHEAD

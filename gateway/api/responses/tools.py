@@ -13,7 +13,7 @@ import msgspec
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from gateway.api.field_policy import IgnoredFields
-from gateway.api.nested import Extensible
+from gateway.api.nested import Extensible, type_of
 from gateway.api.openai.tools import MAX_TOOLS, NOT_OBJECTS
 from gateway.api.other_names import of_pattern
 from gateway.api.responses import text_argument
@@ -66,7 +66,7 @@ class OtherDeclaration(Extensible):
 
 
 def _kind(value: Any) -> str:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    kind = type_of(value)
     return kind if kind in ("function", "custom", "namespace") else "other"
 
 
@@ -117,7 +117,7 @@ class OtherChoice(Extensible):
 def _choice_kind(value: Any) -> str:
     if isinstance(value, str):
         return "word"
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    kind = type_of(value)
     if kind in ("function", "custom"):
         return "named"
     return "allowed" if kind == "allowed_tools" else "other"
@@ -138,7 +138,7 @@ class ToolTable:
 
     by_name: dict[str, CalledTool] = field(default_factory=dict)
     declared: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """As the model is shown them."""
+    """Functions as the model is shown them."""
     places: dict[str, str] = field(default_factory=dict)
     """Their paths in the request, for errors."""
     grammars: dict[str, Grammar] = field(default_factory=dict)

@@ -33,7 +33,7 @@ class AtWork:
 
 
 class WorkHere:
-    """Those of this process, by their ids."""
+    """Responses that this process makes, by their ids."""
 
     def __init__(self) -> None:
         self._at_work: dict[str, AtWork] = {}

@@ -31,7 +31,7 @@ class Answer:
     text: str = ""
     reasoning: str = ""
     reason: str | None = None
-    """Why it ended; None if it did not come to its end."""
+    """The reason of its end; None if it did not come to it."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     tokens: int | None = None

@@ -6,10 +6,14 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from gateway.cli.chat.slash_commands import COMMANDS, unfinished
 from gateway.system.paths import state_folder
+
+if TYPE_CHECKING:
+    from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 PROMPT, MORE = ">>> ", "... "
 WITHOUT = (
@@ -111,43 +115,16 @@ def _plain() -> Iterator[str]:
 
 def _edited() -> Iterator[str]:
     """Yield entries edited with a history, completion and several lines."""
-    # Late: it takes a while to import.
-    from prompt_toolkit import PromptSession
+    from prompt_toolkit import PromptSession  # late: it takes a while to import
     from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-    keys = KeyBindings()
-
-    @keys.add("enter")
-    def _(event: KeyPressEvent) -> None:
-        buffer = event.current_buffer
-        if unfinished(buffer.document.text_before_cursor):
-            buffer.insert_text("\n")
-        else:
-            buffer.validate_and_handle()
-
-    @keys.add("escape", "enter")
-    def _(event: KeyPressEvent) -> None:
-        event.current_buffer.insert_text("\n")
-
-    history: History = InMemoryHistory()
-    try:
-        folder = state_folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = folder / "history"
-        file.touch(mode=0o600)
-        history = FileHistory(str(file))
-    except (OSError, RuntimeError):
-        pass  # a chat without a memory is better than none
-    completer = WordCompleter([f"/{name}" for name in COMMANDS], sentence=True)
     session: PromptSession[str] = PromptSession(
         PROMPT,
         multiline=True,
         prompt_continuation=MORE,
-        key_bindings=keys,
-        history=history,
-        completer=completer,
+        key_bindings=_keys(),
+        history=_history(),
+        completer=WordCompleter([f"/{name}" for name in COMMANDS], sentence=True),
         complete_while_typing=False,
     )
     while True:
@@ -157,6 +134,41 @@ def _edited() -> Iterator[str]:
             continue
         except EOFError:
             return
+
+
+def _keys() -> "KeyBindings":
+    """Return the keys: Enter ends an entry that is finished, Escape and Enter begin a line."""
+    from prompt_toolkit.key_binding import KeyBindings
+
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event: "KeyPressEvent") -> None:
+        buffer = event.current_buffer
+        if unfinished(buffer.document.text_before_cursor):
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _(event: "KeyPressEvent") -> None:
+        event.current_buffer.insert_text("\n")
+
+    return keys
+
+
+def _history() -> "History":
+    """Return the history on disk; a chat without a memory is better than none."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    try:
+        folder = state_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = folder / "history"
+        file.touch(mode=0o600)
+        return FileHistory(str(file))
+    except (OSError, RuntimeError):
+        return InMemoryHistory()
 
 
 def _piped(lines: TextIO) -> Iterator[str]:

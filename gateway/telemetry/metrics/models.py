@@ -21,7 +21,7 @@ class ModelLabels:
     def __init__(self, names: Sequence[str], others: str | None = None) -> None:
         """``others``: the label of models that are not known at the start, if there may be any."""
         self.names = tuple(names)
-        """Those of models that are known at the start."""
+        """Labels of models that are known at the start."""
         self.all = [*names, *([] if others is None or others in names else [others])]
         self._known = frozenset(self.all)
         self._others = others

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from gateway.api.body import SamplingBody, parse, priority, timeout
+from gateway.api.body import SamplingBody, parse
 from gateway.api.field_policy import IgnoredFields, fields, policy
 from gateway.api.field_table import Below
 from gateway.api.infer import InferBody
 from gateway.api.openai.chat import ChatBody
 from gateway.api.openai.completions import CompletionBody
+from gateway.api.urgency import priority, timeout
 from gateway.core.errors import (
     BadRequest,
     PriorityNotAllowed,

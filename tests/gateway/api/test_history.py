@@ -1,4 +1,4 @@
-"""What templates get of a conversation: texts, thoughts, calls, results."""
+"""Conversations as templates get them: texts, thoughts, calls, results."""
 
 import json
 from typing import Any

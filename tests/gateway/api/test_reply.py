@@ -26,7 +26,7 @@ class Client:
 
 
 def run(script: Callable[[Client], Awaitable[Any]]) -> Any:
-    """What the script returns; no task may outlive it."""
+    """Return what the script returns; no task may outlive it."""
 
     async def main() -> Any:
         found = await script(Client())

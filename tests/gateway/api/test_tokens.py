@@ -1,4 +1,4 @@
-"""What a body asks a worker, and when nobody is asked; on a pool that the test plays."""
+"""Questions to workers, and bodies that need none; on a pool that the test plays."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class Front:
         self.client = httpx.AsyncClient(transport=transport, base_url="http://forge")
 
     async def asked(self, path: str, body: dict[str, Any]) -> Question:
-        """What the pool is asked; its answer is passed on as it is."""
+        """Return the question to the pool, whose answer is passed on as it is."""
         before = len(self.pool.asked)
         post = asyncio.create_task(self.client.post(path, json=body))
         while len(self.pool.asked) == before:

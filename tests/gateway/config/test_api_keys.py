@@ -27,7 +27,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def refusal(secret: str | None, file: Path | None) -> str:
-    """Why these keys are refused: one line, and nothing in it is secret."""
+    """Return why these keys are refused: one line, and nothing in it is secret."""
     with pytest.raises(ConfigError) as caught:
         Keyring.load(None if secret is None else SecretStr(secret), file)
     text = str(caught.value)

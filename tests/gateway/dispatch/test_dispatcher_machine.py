@@ -147,7 +147,7 @@ class Slow(Crowded):
     @precondition(lambda self: self.pool.asked_to_park)
     @rule(pick=st.integers(0, 99))
     def yield_slot(self, pick: int) -> None:
-        """Whoever was asked leaves: to wait for its reader, or in the queue."""
+        """Let the sequence that was asked leave: to wait for its reader, or in the queue."""
         asked = self.pool.asked_to_park
         id_ = asked[pick % len(asked)]
         sequence = self.sequences[id_]

@@ -1,4 +1,4 @@
-"""What is left in the books when nothing goes on, and who hears of it."""
+"""Leaks: what is left in the books when nothing goes on, and who hears of it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

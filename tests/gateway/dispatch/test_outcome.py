@@ -1,4 +1,4 @@
-"""How requests end, in the words of metrics and logs."""
+"""Ends of requests, in the words of metrics and logs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who is suspected of killing workers, who is given up, and what the others notice."""
+"""Sequences that are suspected of killing workers, or given up, and what the others notice."""
 
 import asyncio
 

@@ -51,7 +51,7 @@ class Desk:
         return sequence
 
     def make_way(self, newcomer: Job) -> list[Ticket] | None:
-        """Who went, so that it may wait; None if it can't, whoever goes."""
+        """Return the tickets that went, so that it may wait; None if it can't, whichever go."""
         if not self.queue.can_displace(newcomer, self.now):
             return None
         error = Displaced("the queue is full", retry_after=1)

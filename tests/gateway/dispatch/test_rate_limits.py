@@ -50,7 +50,7 @@ def ended(of: Job, prompt: int = 0, completion: int = 0) -> Ticket:
 
 
 def refusal(allowance: KeyQuota) -> RateLimited | None:
-    """What a request would be told now."""
+    """Return what a request would be told now."""
     try:
         allowance.check()
     except RateLimited as error:

@@ -59,7 +59,7 @@ def cached(home: Path, repository: str, files: dict[str, bytes]) -> None:
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    """What the command says: on standard output if it succeeds, else its one line of error."""
+    """Return what the command says: its output if it succeeds, else its one line of error."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         found = main(list(arguments))

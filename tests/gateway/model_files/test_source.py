@@ -1,4 +1,4 @@
-"""Which file a name means."""
+"""The file that a name means."""
 
 import pytest
 

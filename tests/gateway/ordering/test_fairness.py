@@ -144,7 +144,7 @@ def test_shares_differ_by_no_more_than_two_jobs(
 
 
 class Books(RuleBasedStateMachine):
-    """Whoever comes, goes, is served and settled: nobody is lost, and the order told is kept."""
+    """Jobs that come, go, are served and settled: none is lost, and the order told is kept."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Who must yield, and who can't be asked: the rules of preemption."""
+"""The rules of preemption: which sequence must yield, and which can't be asked."""
 
 from dataclasses import dataclass
 

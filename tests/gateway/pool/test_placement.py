@@ -1,4 +1,4 @@
-"""Which worker takes the next job."""
+"""The choice of the worker that takes the next job."""
 
 import pytest
 from hypothesis import given

@@ -293,7 +293,7 @@ def test_the_backlog_is_what_others_must_compute() -> None:
 
 
 def placed(slots: int, neighbour: int, prompts: list[Chain]) -> list[int]:
-    """Which of two idle workers each of several generations gets that come at once."""
+    """Return which of two idle workers each of several generations gets that come at once."""
     workers, places = [Holdings(10**6), Holdings(10**6)], list[int]()
     for id_, prompt in enumerate(prompts):
         free = [slots - places.count(at) for at in (0, 1)]

@@ -28,7 +28,7 @@ class Crew:
         return [line.link for line in self.lines if not line.closed.is_set()]
 
     async def begin(self, count: int = 1) -> list["asyncio.Task[bytes]"]:
-        """So many questions are asked, and on their way."""
+        """Ask so many questions, and see them on their way."""
         tasks = [asyncio.create_task(ask(self.ready, QUESTION)) for _ in range(count)]
         await asyncio.sleep(0)
         return tasks

@@ -1,4 +1,4 @@
-"""When a worker is taken for dead."""
+"""The time after which a worker is taken for dead."""
 
 from gateway.pool.watchdog import ANSWER_S, START_S, Watchdog
 
@@ -13,7 +13,7 @@ def speaking(tick_s: float, silence_s: float, step_s: float) -> Watchdog:
 
 
 def ticks(watchdog: Watchdog, busy: bool, most: int = 1000) -> int:
-    """How many ticks it stands before it bites; ``most`` if it does not."""
+    """Return the number of ticks before it bites; ``most`` if it does not."""
     return next((n for n in range(most) if watchdog.tick(busy) is not None), most)
 
 
@@ -58,7 +58,7 @@ def test_idle_time_is_not_stuck_time() -> None:
 
 
 def asked(watchdog: Watchdog) -> int:
-    """How many ticks it stands while the worker lives, works, and owes an answer."""
+    """Return the ticks before it bites while the worker lives, works, and owes an answer."""
     for count in range(10_000):
         if watchdog.tick(BUSY, asked=True) is not None:
             return count

@@ -50,7 +50,7 @@ def test_an_idle_one_is_unloaded_after_its_time() -> None:
 
 
 def idle_at(house: House, seconds: float) -> bool:
-    """Whether a model without work is gone at that time; the clock may not go back."""
+    """Return whether a model without work is gone at that time; the clock may not go back."""
     house.now = round(seconds * NANO)
     house.settle()
     return house.policy.state("a") == "unloaded"

@@ -1,4 +1,4 @@
-"""Which model a name means."""
+"""The model that a name means."""
 
 from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry

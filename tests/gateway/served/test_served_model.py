@@ -1,4 +1,4 @@
-"""What a model's requests begin with."""
+"""The beginning of a model's requests."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a log record looks like when its text would like to be more than one."""
+"""Records of a log whose text would like to be more than one."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What the log says of a request, and what it must not say."""
+"""The log of requests: what it says, and what it must not say."""
 
 import dataclasses
 import logging
@@ -18,7 +18,7 @@ from tests.support.memory_pool import job, only
 from workers.protocol import Started
 
 SECRET = "hello"
-"""What the job of these tests has for a prompt."""
+"""Prompt of these tests' job."""
 
 
 class Kept(logging.Handler):
@@ -34,7 +34,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def records() -> Iterator[list[logging.LogRecord]]:
-    """What was logged while the test runs."""
+    """Records that are logged while the test runs."""
     handler, logger = Kept(), logging.getLogger("forge.requests")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -44,7 +44,7 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 
 def values(records: list[logging.LogRecord]) -> dict[str, Any]:
-    """Those of the only record."""
+    """Return the values of the only record."""
     (record,) = records
     found: dict[str, Any] = record.__dict__["fields"]
     return found

@@ -55,7 +55,7 @@ LLAMA_SERVER = LlamaServer()
 OLLAMA = OllamaChat()
 OLLAMA_GENERATE = OllamaGenerate()
 OPENAI: list[Dialect] = [CHAT, COMPLETIONS]
-"""Those whose streams are chunks of one form."""
+"""Dialects whose streams are chunks of one form."""
 DIALECTS: list[Dialect] = [
     *(INFER, *OPENAI, RESPONSES, MESSAGES, LLAMA_SERVER, OLLAMA, OLLAMA_GENERATE),
 ]

@@ -44,12 +44,12 @@ class Told:
 
 
 class Dialect:
-    """How to ask, and how to read what comes back."""
+    """The way to ask, and to read what comes back."""
 
     name: str
     path: str
     field: str
-    """Where the prompt goes."""
+    """Name of the prompt's field."""
     streams = True
     begins = b"data: "
     """Bytes that come with a stream's first chunk."""
@@ -70,7 +70,7 @@ class Dialect:
     fractions = False
     """True: of an integer with a fraction that is left out."""
     stateful = "refused"
-    """What becomes of samplers that Forge does not have: `refused` or `ignored`."""
+    """Fate of samplers that Forge does not have: `refused` or `ignored`."""
     streamed_codes: Mapping[str, str] = MappingProxyType({})
     """Codes that errors have in streams, by Forge's, where the dialect has a list of its own."""
     overflow = (
@@ -134,7 +134,7 @@ class Dialect:
         return DONE if data == DONE else json.loads(data)
 
     def ended(self, chunk: Any) -> bool:
-        """Whether a chunk is the last one of a stream that ends well."""
+        """Return whether a chunk is the last one of a stream that ends well."""
         raise NotImplementedError
 
     def error(self, chunk: Any) -> Failure | None:

@@ -24,7 +24,7 @@ ENDS = {"done_reason", *NUMBERS}
 
 
 class OllamaDialect(Dialect):
-    """What both share."""
+    """Common part of both."""
 
     begins = b'{"model"'
     counted = "eval_count"
@@ -103,7 +103,7 @@ class OllamaGenerate(OllamaDialect):
 
 
 def _known(name: str) -> bool:
-    """Whether Forge has an option of that name."""
+    """Return whether Forge has an option of that name."""
     return name in Options.model_fields
 
 

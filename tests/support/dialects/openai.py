@@ -23,7 +23,7 @@ def failure_of(status: int, error: dict[str, Any]) -> Failure:
 
 
 class OpenAIDialect(Dialect):
-    """What chats and completions share."""
+    """Common part of chats and completions."""
 
     def refusal(self, response: httpx.Response) -> Failure:
         assert response.headers["content-type"] == "application/json"

@@ -1,4 +1,4 @@
-"""What a model bound to a family's grammar can write, by llguidance's own judgement."""
+"""Answers of a model bound to a family's grammar, by llguidance's own judgement."""
 
 from random import Random
 from typing import Any
@@ -32,7 +32,7 @@ ODD = {"type": "string", "format": "odd"}
 
 @pytest.fixture(params=["tokens", "plain"])
 def tokens(request: pytest.FixtureRequest) -> bool:
-    """Whether the family's marks are control tokens of the vocabulary, or plain text."""
+    """True if the family's marks are control tokens of the vocabulary, else plain text."""
     return bool(request.param == "tokens")
 
 

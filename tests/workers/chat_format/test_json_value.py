@@ -1,4 +1,4 @@
-"""Where a JSON value ends, however the text is cut."""
+"""The end of a JSON value, however the text is cut."""
 
 import json
 from itertools import pairwise

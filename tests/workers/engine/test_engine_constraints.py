@@ -62,7 +62,7 @@ def bound(
 
 
 def heard(driver: Driver, id_: int) -> tuple[str, str, list[CallDelta], str]:
-    """What the gateway would know: text, thoughts, calls and the reason to end."""
+    """Return what the gateway would know: text, thoughts, calls and the reason to end."""
     text, reasoning, calls, reason = "", "", list[CallDelta](), ""
     for step in driver.sent:
         for event in step.events:

@@ -1,4 +1,4 @@
-"""Where a generation ends: tokens of the client's own, and not before so many tokens."""
+"""Ends of generations: tokens of the client's own, and not before so many tokens."""
 
 import math
 

@@ -168,7 +168,7 @@ def test_vectors_are_cached_by_none(roomy: Driver) -> None:
 
 def test_a_schema_is_compiled_for_each_scope(roomy: Driver) -> None:
     request = with_params(generate(1, LONG), constraint=JsonSchema({"const": 12345}))
-    kept = roomy.input_processor._compiler._kept
+    kept = roomy.input_processor._guides._compiler._kept
     for id_, scope in enumerate(("mine", "yours", "mine")):
         roomy.run(of(scope, msgspec.structs.replace(request, id=id_)))
     assert sorted(scope for scope, _ in kept) == ["mine", "yours"]

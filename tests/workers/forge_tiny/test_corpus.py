@@ -33,7 +33,7 @@ def sample() -> list[CorpusConversation]:
 
 
 def texts(sample: list[CorpusConversation], role: str) -> list[str]:
-    """What that role says, message by message."""
+    """Return what that role says, message by message."""
     return [m["content"] for c in sample for m in c.messages if m["role"] == role]
 
 

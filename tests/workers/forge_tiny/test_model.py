@@ -29,7 +29,7 @@ SAMPLED = {
     "JSON objects": 6,
     "tool calls": 8,
 }
-"""How many prompts are drawn from each group."""
+"""Number of prompts that are drawn from each group."""
 MARGIN = 20
 """Percent by which a small draw may fall below what the whole group scored."""
 

@@ -1,4 +1,4 @@
-"""Which objects are closed, by examples and against JSON Schema's own word for it."""
+"""Objects that are closed, by examples and against JSON Schema's own word for it."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ COMPILER = Compiler(Bound.over(()).tokenizer)
 
 
 def judged(schema: dict[str, Any], *, strict: bool) -> dict[str, Any]:
-    """What is enforced after llguidance was asked; it takes that."""
+    """Return what is enforced after llguidance was asked; it takes that."""
     judge = COMPILER.judge()
     out = enforceable(schema, strict=strict, judge=judge)
     assert judge(out) is None

@@ -40,7 +40,7 @@ class Text:
     resident: ResidentSequence | None = None
     saved: PrefixSnapshot | None = None
     computed: int = 0
-    """When it was paused."""
+    """Tokens that it had when it was paused."""
     borders: list[int] = field(default_factory=list)
 
 
@@ -263,7 +263,7 @@ class Generations(RuleBasedStateMachine):
                 assert tokens_of(mark.state) == snapshot.tokens[: mark.end]
 
     def teardown(self) -> None:
-        """When all is gone, all numbers are free, and nothing is pinned."""
+        """Check that when all is gone, all numbers are free, and nothing is pinned."""
         if not hasattr(self, "kv"):
             return
         while self.running:

@@ -235,7 +235,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="what a process maps 
 
 
 def loaded(*, mmap: bool, mlock: bool, limit: int | None = None) -> tuple[dict[str, Any], str]:
-    """What a process has after it loaded the model, and what it logged."""
+    """Return what a process has after it loaded the model, and what it logged."""
     asked = json.dumps([str(EMBEDDED_MODEL), mmap, mlock, limit])
     done = subprocess.run(
         [sys.executable, "-c", LOAD, asked], cwd=ROOT, capture_output=True, text=True, timeout=100

@@ -24,7 +24,7 @@ ENTANGLED = [("ab<", CONTROL), ("b<a", ADDED), ("<ab", CONTROL), ("b<ab", ADDED)
 
 
 class Vocabulary(NamedTuple):
-    """How to write one, and what its special tokens are, to make texts of."""
+    """The way to write one, and its special tokens, to make texts of."""
 
     kind: str
     more: list[tuple[str, TokenType]]

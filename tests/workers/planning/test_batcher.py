@@ -15,7 +15,7 @@ class Work:
     computed: int
     lack: int
     scored: int = 1
-    """How many of the lacking tokens want a row of logits, counted from the last."""
+    """Number of the lacking tokens that want a row of logits, counted from the last."""
     rank: float = 0.0
 
     @property

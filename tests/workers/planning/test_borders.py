@@ -1,4 +1,4 @@
-"""Where prompts are likely to part from each other."""
+"""Places where prompts are likely to part from each other."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Which division of cells is chosen for which sequences."""
+"""The division of cells that is chosen for sequences."""
 
 from itertools import accumulate
 

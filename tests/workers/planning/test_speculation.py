@@ -36,7 +36,7 @@ def steps(
     count: int = 60,
     accepted: float = 0.97,
 ) -> list[int]:
-    """So many steps on a machine, of which the last ones' numbers of drafts are returned."""
+    """Make so many steps on a machine, and return the last ones' numbers of drafts."""
     chosen: list[int] = []
     for _ in range(count):
         drafts = made.length(streams, 1000)

@@ -1,4 +1,4 @@
-"""How likely tokens are, held against llama.cpp's logits, one by one."""
+"""Probabilities of tokens, held against llama.cpp's logits, one by one."""
 
 import math
 from collections import abc

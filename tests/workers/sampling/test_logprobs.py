@@ -1,4 +1,4 @@
-"""How likely sampled tokens were."""
+"""Probabilities of sampled tokens."""
 
 import math
 

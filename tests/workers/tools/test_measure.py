@@ -1,4 +1,4 @@
-"""What forge tune measures with: one worker's engine and context, without a gateway."""
+"""The instrument of forge tune: one worker's engine and context, without a gateway."""
 
 import io
 import re

@@ -30,7 +30,7 @@ PLAIN: Topics = {
     stories.turns: 3.0,
     echo.turns: 2.0,
 }
-"""How often each topic is drawn."""
+"""Weight of each topic in the draw."""
 _VARIED: dict[Topic, Topic] = {
     facts.turns: facts.varied_turns,
     unknown.turns: unknown.varied_turns,

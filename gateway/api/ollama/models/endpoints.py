@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
 from gateway.api.admin import check_admin
 from gateway.api.endpoint import JSON, NDJSON, Body, Endpoint, Handler, Method
 from gateway.api.infer import Problem
@@ -215,8 +214,7 @@ class OllamaModels:
         return {*own, *chain.from_iterable(aliases)}
 
     async def _read(self, request: Request, type_: type[Given]) -> Given:
-        config = self._service.config
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await self._service.read(request)
         return self._service.parse_alone(request, type_, raw)
 
 

@@ -62,7 +62,7 @@ class ModelFacts(NamedTuple):
     """All that a file says of its model, but for its long lists."""
 
     told: dict[str, Any]
-    """As :func:`gateway.model_files.description.described`."""
+    """Description, as of :func:`gateway.model_files.description.described`."""
     metadata: dict[str, Any]
 
 

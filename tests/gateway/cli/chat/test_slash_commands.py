@@ -1,4 +1,4 @@
-"""What is typed: words, commands, several lines."""
+"""Input as it is typed: words, commands, several lines."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is shown, and what is not."""
+"""Text in the terminal: what is shown, and what is not."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What is added up of what was lost."""
+"""The sums of what was lost."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What forge tune measures, and what it makes of the results."""
+"""The plan of forge tune, and its judgement of the results."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What forge tune shows: in a terminal, elsewhere, and as a picture."""
+"""The report of forge tune: in a terminal, elsewhere, and as a picture."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What we write is what prometheus_client would write, and what its parsers read."""
+"""The text of metrics: as prometheus_client would write it, and as its parsers read it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

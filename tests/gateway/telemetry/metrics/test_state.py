@@ -1,4 +1,4 @@
-"""How things stand, as it is scraped: workers in all their states, and what they hold."""
+"""The present state as it is scraped: workers in all their states, and what they hold."""
 
 from gateway.pool import WorkerStatus
 from gateway.telemetry.metrics.exposition import render
