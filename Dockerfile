@@ -28,7 +28,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY gateway gateway
 COPY workers workers
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt ".[postgres]"
 
 # --- Locust, for the profile `load` of docker-compose.yml -------------------------------------------------------
 FROM ${PYTHON} AS load
@@ -51,18 +51,20 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home forge \
-    && install --directory --owner forge /models /home/forge/.cache /home/forge/.config/forge
+    && install --directory --owner forge /models /home/forge/.cache /home/forge/.config/forge \
+    && install --directory --owner forge --mode 700 /home/forge/data
 COPY --from=build /opt/forge /opt/forge
 COPY deploy/healthcheck.py /opt/forge/healthcheck.py
 ENV PATH=/opt/forge/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     FORGE_HOST=0.0.0.0 \
-    FORGE_PORT=8080
+    FORGE_PORT=8080 \
+    FORGE_DATA_DIR=/home/forge/data
 USER 10001
 WORKDIR /home/forge
-# GGUF files, to be named by FORGE_MODEL; models that were pulled; and what `forge tune` found.
-VOLUME ["/models", "/home/forge/.cache", "/home/forge/.config/forge"]
+# GGUF files, to be named by FORGE_MODEL; models that were pulled; what `forge tune` found; files and batches.
+VOLUME ["/models", "/home/forge/.cache", "/home/forge/.config/forge", "/home/forge/data"]
 EXPOSE 8080
 # Which tini passes on.
 STOPSIGNAL SIGTERM

@@ -15,6 +15,7 @@ from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
+from gateway.api.files import FileEndpoints, UploadEndpoints
 from gateway.api.infer import Infer
 from gateway.api.line_caller import PATHS as LINE_PATHS
 from gateway.api.line_caller import LineCaller
@@ -102,16 +103,18 @@ class Gateway:
         pool: Pool | None = None,
         plan: MemoryBudget | None = None,
         make: Callable[[Config, int], Pool] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """``keyring`` None: no key is needed. ``plan``: several models, instead of the one.
 
-        ``pool`` replaces the local pool of processes, ``make`` those of several models.
+        ``pool`` replaces the local pool of processes, ``make`` those of several models, ``clock``
+        (Unix seconds) that by which files and batches expire.
         """
         self.config = config
         entries = [ModelEntry(config)] if plan is None else [share.entry for share in plan.shares]
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
-        self.store = _store(config)
+        self.store = _store(config, clock)
         self.limits = RateLimiter(self.keyring, time.monotonic_ns)
         self.metrics = Metrics(*names, others=LABEL if config.catalog else None)
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
@@ -272,6 +275,8 @@ class Gateway:
             *Responses(service, archive).endpoints(),
             *StoredResponses(service, archive).endpoints(),
             *Conversations(service, archive).endpoints(),
+            *FileEndpoints(service).endpoints(),
+            *UploadEndpoints(service).endpoints(),
             *Ollama(service).endpoints(),
             *OllamaVectors(service).endpoints(),
             *Embeddings(service).endpoints(),
@@ -315,11 +320,11 @@ class Gateway:
         return Cors(app, origins, EXPOSED) if origins else app
 
 
-def _store(config: Config) -> "Store | None":
+def _store(config: Config, clock: Callable[[], float]) -> "Store | None":
     """Return the store that the options ask for, still closed."""
     if config.data_dir is None and config.database is None:
         return None
     from gateway.stored.store import Store  # late: SQLAlchemy takes a while to import
 
     url = None if config.database is None else config.database.get_secret_value()
-    return Store(config.data_dir, url, config.max_file, time.time)
+    return Store(config.data_dir, url, config.max_file, clock)

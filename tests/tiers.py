@@ -27,6 +27,7 @@ SLOW: Final = (
     "e2e/test_ranking.py",
     "e2e/test_stuck.py",
     "packaging/test_installed.py",
+    "postgres",
     "workers/forge_tiny",
     "workers/protocol/test_protocol_fuzz.py",
 )
@@ -44,6 +45,7 @@ SERVER: Final = (
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",
     "packaging",
+    "workers/llama/test_step_shapes.py",  # 600 tokens of nine architectures, again and again
     "workers/llama/test_tokenizer.py",  # random texts in 33 vocabularies
     "workers/template/test_control_text.py",  # and through all templates
 )

@@ -22,6 +22,8 @@ from gateway.core.errors import ForgeError
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+FORM = "multipart/form-data"
+BYTES = "application/octet-stream"
 NDJSON = "application/x-ndjson"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -86,11 +88,12 @@ CONVERSATION: tuple[type[ForgeError], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """The JSON object that an endpoint takes."""
+    """The JSON object that an endpoint takes, or a form."""
 
     type: type[BaseModel]
     example: Mapping[str, Any]
     """A request that is answered with 200, by a server that has what it names."""
+    media: str = JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

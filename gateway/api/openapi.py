@@ -234,7 +234,7 @@ def _operation(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
     body = endpoint.body
     if body is not None:
         content = {"schema": schemas[id(body.type)], "example": body.example}
-        found["requestBody"] = {"required": True, "content": {JSON: content}}
+        found["requestBody"] = {"required": True, "content": {body.media: content}}
     if keyed and endpoint.open:
         found["security"] = []
     return found

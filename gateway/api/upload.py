@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -12,10 +13,7 @@ from gateway.core.errors import BodyTimeout, BodyTooLarge
 async def receive(request: Request, limit: int, timeout: float) -> bytearray:
     """Return all bytes of the body, ``limit`` at most, if they come in time."""
     too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
-    declared = request.headers.get("content-length", "")
-    # Python refuses to read thousands of digits.
-    if re.fullmatch("[0-9]+", declared) and (len(declared) > 18 or int(declared) > limit):
-        raise too_large
+    check_length(request, limit, too_large)
     data = bytearray()
     clock = asyncio.get_running_loop().time
     start = clock()
@@ -32,11 +30,53 @@ async def receive(request: Request, limit: int, timeout: float) -> bytearray:
                     break
                 late.reschedule(upload_deadline(start, clock(), len(data), timeout))
     except TimeoutError:
-        raise BodyTimeout(
-            f"the body is too slow: {len(data)} bytes in {clock() - start:.1f} seconds; the next "
-            f"may take {timeout:g}, and after as many the average is {MIN_UPLOAD_RATE} a second"
-        ) from None
+        raise _too_slow(len(data), clock() - start, timeout) from None
     return data
+
+
+async def pieces(
+    request: Request, limit: int, timeout: float, too_large: BodyTooLarge
+) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, ``limit`` bytes at most, if it comes in time.
+
+    The client's connection waits as long as the caller is at work on a piece.
+    """
+    check_length(request, limit, too_large)
+    clock = asyncio.get_running_loop().time
+    start, received = clock(), 0
+    deadline = start + timeout
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await request.receive()
+        except TimeoutError:
+            raise _too_slow(received, clock() - start, timeout) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece = message.get("body", b"")
+        received += len(piece)
+        if received > limit:
+            raise too_large
+        if piece:
+            yield piece
+        if not message.get("more_body", False):
+            return
+        deadline = upload_deadline(start, clock(), received, timeout)
+
+
+def check_length(request: Request, limit: int, too_large: BodyTooLarge) -> None:
+    """Raises ``too_large`` if the body says so itself."""
+    declared = request.headers.get("content-length", "")
+    # Python refuses to read thousands of digits.
+    if re.fullmatch("[0-9]+", declared) and (len(declared) > 18 or int(declared) > limit):
+        raise too_large
+
+
+def _too_slow(received: int, seconds: float, timeout: float) -> BodyTimeout:
+    return BodyTimeout(
+        f"the body is too slow: {received} bytes in {seconds:.1f} seconds; the next "
+        f"may take {timeout:g}, and after as many the average is {MIN_UPLOAD_RATE} a second"
+    )
 
 
 def upload_deadline(start: float, now: float, received: int, timeout: float) -> float:

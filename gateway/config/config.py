@@ -289,6 +289,12 @@ class Config(EngineOptions):
             raise ValueError("true and false are no values for this option")
         return value
 
+    @field_validator("data_dir", "database", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        """An empty variable switches off what a unit or an image has set; it is no folder."""
+        return None if value == "" else value
+
     @field_validator("cors_origin", mode="before")
     @classmethod
     def _origins(cls, value: Any) -> Any:

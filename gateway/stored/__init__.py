@@ -1,5 +1,5 @@
 """Everything that survives a restart: files, batches, stored responses.
 
 :class:`gateway.stored.store.Store` has all of it. Its modules bring SQLAlchemy, which takes a
-quarter of a second to import, so nothing here is imported before a store is asked for.
+while to import, so nothing here is imported before a store is asked for.
 """

@@ -67,6 +67,10 @@ class Blobs(Protocol):
         """Delete what writers left that are dead."""
         ...
 
+    def close(self) -> None:
+        """Give back what it has of the system."""
+        ...
+
 
 def new_id() -> str:
     """Return an id that no other blob has."""

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -62,6 +62,9 @@ class Database:
         except DBAPIError as error:
             await self.close()
             raise StoreUnusable(f"the database can't be used: {_line(error.orig)}") from error
+        except ValueError as error:  # of a URL
+            await self.close()
+            raise StoreUnusable(f"the URL can't be read: {_line(error)}") from error
         except StoreUnusable:
             await self.close()
             raise
@@ -123,9 +126,8 @@ def is_postgres(url: str) -> bool:
 
 
 def _sqlite(path: str) -> AsyncEngine:
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", pool_size=POOL, max_overflow=POOL, pool_timeout=COMMAND_S
-    )
+    url = URL.create("sqlite+aiosqlite", database=path)
+    engine = create_async_engine(url, pool_size=POOL, max_overflow=POOL, pool_timeout=COMMAND_S)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

@@ -75,6 +75,9 @@ class DatabaseBlobs:
         async with self._database.begin() as connection:
             await connection.execute(delete(blobs).where(dead))
 
+    def close(self) -> None:
+        """Do nothing: the database is closed by itself."""
+
 
 class DatabaseBlobWriter:
     """Rows that do not count yet."""

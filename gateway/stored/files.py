@@ -17,7 +17,7 @@ from gateway.stored.blobs import Blob, Blobs
 from gateway.stored.database import Database
 from gateway.stored.ids import may_be_id, new_id
 from gateway.stored.incoming import Clock, IncomingFile
-from gateway.stored.quota import Arriving, check, used
+from gateway.stored.quota import LEAST, Arriving, AtOnce, check, used
 from gateway.stored.tables import files
 
 SWEPT = 500
@@ -47,15 +47,17 @@ class Files:
         self._database, self._blobs, self._clock = database, blobs, clock
         self.most = most
         self._arriving = Arriving()
+        self.leaving = AtOnce()
+        """Contents that are being sent."""
 
     async def receive(self, owner: str, room: int, most: int | None = None) -> IncomingFile:
         """Begin to take a file of an owner that may keep ``room`` bytes in all.
 
-        Raises QuotaExceeded if there is no room even for an empty one.
+        Raises QuotaExceeded if there is no room even for an empty one, or QueueFull.
         """
         async with self._database.read() as connection:
             taken = await used(connection, owner)
-        check(taken + 1, room)
+        check(taken + LEAST, room)
         writer = self._blobs.writer()
         return IncomingFile(writer, self._arriving, owner, taken, room, most or self.most)
 
@@ -75,7 +77,7 @@ class Files:
         try:
             async with self._database.begin() as connection:
                 if room is not None:
-                    check(await used(connection, owner) + blob.size, room)
+                    check(await used(connection, owner) + blob.size + LEAST, room)
                 return await self.insert(connection, owner, blob, purpose, filename, expires_at)
         except (QuotaExceeded, StorageFull):  # after any other error the row may be there
             await self._blobs.delete(blob.id)

@@ -13,10 +13,15 @@ class IncomingFile:
     def __init__(
         self, writer: BlobWriter, arriving: Arriving, owner: str, used: int, room: int, most: int
     ) -> None:
-        """``used`` bytes of the owner's ``room`` were taken when it began; ``most``: its own."""
+        """``used`` bytes of the owner's ``room`` were taken when it began; ``most``: its own.
+
+        Raises QueueFull.
+        """
         self._writer, self._arriving, self._owner = writer, arriving, owner
         self._used, self._room, self._most = used, room, most
+        arriving.begin(owner)
         self._counted = LEAST
+        self._ended = False
         self.size = 0
         arriving.add(owner, LEAST)
 
@@ -41,8 +46,10 @@ class IncomingFile:
         await self._writer.abort()
 
     def _release(self) -> None:
-        counted, self._counted = self._counted, 0
-        self._arriving.remove(self._owner, counted)
+        if not self._ended:
+            self._ended = True
+            self._arriving.remove(self._owner, self._counted)
+            self._arriving.end(self._owner)
 
 
 Clock = Callable[[], float]

@@ -10,11 +10,15 @@ from collections import Counter
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.core.errors import QuotaExceeded
+from gateway.core.errors import QueueFull, QuotaExceeded
 from gateway.stored.tables import files, upload_parts, uploads
 
 LEAST = 4096
 """A block of most file systems."""
+MOST, MOST_OF_ONE = 128, 32
+"""Files that come at the same time, and files that go, in all and of one key: each has a descriptor
+and a buffer."""
+RETRY_S = 5
 
 
 async def used(connection: AsyncConnection, owner: str) -> int:
@@ -45,10 +49,30 @@ def check(total: int, room: int) -> None:
         )
 
 
-class Arriving:
-    """Bytes of files that are not stored yet, by their owners."""
+class AtOnce:
+    """Files that come or go at the same time, by their owners."""
 
     def __init__(self) -> None:
+        self._files = Counter[str]()
+
+    def begin(self, owner: str) -> None:
+        """Count one more. Raises QueueFull if there are as many as may be."""
+        if self._files.get(owner, 0) >= MOST_OF_ONE or self._files.total() >= MOST:
+            raise QueueFull("too many files come or go at the same time", retry_after=RETRY_S)
+        self._files[owner] += 1
+
+    def end(self, owner: str) -> None:
+        """Count one less."""
+        self._files[owner] -= 1
+        if not self._files[owner]:
+            del self._files[owner]
+
+
+class Arriving(AtOnce):
+    """Files that are not stored yet, and their bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._bytes = Counter[str]()
 
     def add(self, owner: str, size: int) -> int:

@@ -95,6 +95,7 @@ class Store:
                 await self._sweeper
             self._sweeper = None
         self.is_open = False
+        self.blobs.close()
         await self.database.close()
         self._close_folder()
 

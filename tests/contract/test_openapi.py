@@ -9,6 +9,8 @@ import orjson
 import pytest
 from openai.types import completion_create_params as completion_params
 from openai.types import embedding_create_params as embedding_params
+from openai.types import file_create_params as file_params
+from openai.types import upload_create_params as upload_params
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.responses import input_token_count_params as count_params
 from openai.types.responses import response_create_params as response_params
@@ -103,7 +105,8 @@ def test_every_operation_says_what_it_does(method: str, path: str, operation: Ob
 
 def body_of(operation: Object) -> Object:
     """The schema of what it takes."""
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    (content,) = operation["requestBody"]["content"].values()
+    schema = content["schema"]
     found: Object = API["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return found
 
@@ -126,6 +129,8 @@ CLIENTS = [
     ("/v1/embeddings", embedding_params.EmbeddingCreateParams),
     (RESPONSES.path, response_params.ResponseCreateParamsStreaming),
     (f"{RESPONSES.path}/input_tokens", count_params.InputTokenCountParams),
+    ("/v1/files", file_params.FileCreateParams),
+    ("/v1/uploads", upload_params.UploadCreateParams),
 ]
 
 
@@ -133,7 +138,7 @@ CLIENTS = [
 def test_every_parameter_of_the_official_client_is_known(path: str, params: Any) -> None:
     """Served, or refused by name: this fails when the client learns what nobody here knows."""
     known = body_of(API["paths"][path]["post"])["properties"]
-    assert len(params.__annotations__) > 4
+    assert len(params.__annotations__) > 2
     assert params.__annotations__.keys() <= known.keys()
 
 
@@ -160,10 +165,12 @@ def test_all_that_is_known_of_a_worker_is_told() -> None:
 
 # ------------------------------------------------------------------ answers are as described
 
+FORM = "multipart/form-data"
 EXAMPLES = [
-    (method, path, operation["requestBody"]["content"]["application/json"])
+    (method, path, media, content)
     for method, path, operation in operations()
     if "requestBody" in operation and not path.startswith("/v1/conversations/{")
+    for media, content in operation["requestBody"]["content"].items()
 ]
 
 
@@ -171,19 +178,29 @@ RANKING = ("/v1/rerank", "/v1/reranking", "/v2/rerank", "/v1/score")
 OTHERWISE = {
     "/models/unload": 409,
     "/api/delete": 404,
+    **{path: 404 for _, path, *_ in EXAMPLES if path.startswith(("/v1/files", "/v1/uploads"))},
     **dict.fromkeys(("/infill", *RANKING), 400),
 }
-"""Statuses of examples on a server that has one model, which stays, neither fills in nor ranks."""
+"""Statuses of examples on a server that has one model, which stays, neither fills in nor ranks,
+and no place for files."""
 
 
-@pytest.mark.parametrize(("method", "path", "content"), EXAMPLES)
-def test_examples(http: httpx.Client, method: str, path: str, content: Object) -> None:
+@pytest.mark.parametrize(("method", "path", "media", "content"), EXAMPLES)
+def test_examples(http: httpx.Client, method: str, path: str, media: str, content: Object) -> None:
     example = content["example"]
     jsonschema.Draft202012Validator(resolved(content["schema"])).validate(example)
-    answer = http.request(method, path, json=example)
+    sent = {"files": _form(example)} if media == FORM else {"json": example}
+    answer = http.request(method, path, **sent)
     check(path, answer, status=OTHERWISE.get(path, 200))
     if path == "/api/copy":  # other tests use this server, too
         http.request("DELETE", "/api/delete", json={"model": example["destination"]})
+
+
+def _form(example: Object) -> dict[str, tuple[str | None, str]]:
+    """Return a form's fields, of which those that are bytes are files."""
+    return {
+        name: ("a" if name in ("file", "data") else None, value) for name, value in example.items()
+    }
 
 
 READ = [

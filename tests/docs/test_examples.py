@@ -15,9 +15,17 @@ import pytest
 from tests.conftest import Start
 from tests.docs.pages import ROOT, Block, block_on, blocks, commands
 from tests.support.server import ForgeServer
+from tests.support.shared_servers import SharedServers
 
 QUICKSTART = "docs/quickstart.md"
 KEYS = "docs/guides/keys-tls-cors.md"
+
+
+@pytest.fixture(scope="module")
+def server(shared_servers: SharedServers, tmp_path_factory: pytest.TempPathFactory) -> ForgeServer:
+    """As for other tests, and with a place for files."""
+    folder = tmp_path_factory.mktemp("examples") / "data"
+    return shared_servers("--workers", "2", "--slots", "4", "--data-dir", str(folder))
 
 
 def page_of(block: Block) -> str:

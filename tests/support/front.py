@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import httpx
 
@@ -45,17 +46,22 @@ class Blocking(httpx.BaseTransport):
 
 @contextlib.contextmanager
 def blocking_front(
-    config: Config | None = None, keyring: Keyring | None = None, *, answers: bool = False
+    config: Config | None = None,
+    keyring: Keyring | None = None,
+    *,
+    answers: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> Iterator[httpx.Client]:
     """A client of a gateway whose pool computes nothing.
 
     ``answers``: whether requests may get through to the pool; otherwise one that does is an error.
+    ``clock``: Unix seconds, by which files expire.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     pool = AnsweringPool(4)
-    gateway = Gateway(config or Config(alias=ALIAS), keyring, pool)
+    gateway = Gateway(config or Config(alias=ALIAS), keyring, pool, clock=clock)
     try:
         asyncio.run_coroutine_threadsafe(gateway.start(), loop).result(DEADLINE_S)
         # The real server answers a bug and goes on; here it would also raise in the test.

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api.reply import json_response
-from gateway.core.errors import ContextOverflow, ForgeError
+from gateway.core.errors import ContextOverflow, ForgeError, StorageFull
 from gateway.core.usage import OpenAIUsage
 
 
@@ -45,4 +45,8 @@ def error_body(error: ForgeError) -> ErrorBody:
 
 
 def error_response(error: ForgeError) -> Response:
-    return json_response(error_body(error), error.status, error.retry_after)
+    response = json_response(error_body(error), error.status, error.retry_after)
+    if isinstance(error, StorageFull):
+        # OpenAI's clients try again what is 5xx: here the whole file, at once, for nothing.
+        response.headers["x-should-retry"] = "false"
+    return response

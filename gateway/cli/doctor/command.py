@@ -55,7 +55,7 @@ def _with_packages(
     given: dict[str, Any], file: Path | None, check: SamplingCheck
 ) -> Iterator[Finding]:
     """Look at what Forge's own modules look at, which need its dependencies."""
-    from gateway.cli.doctor import network, served
+    from gateway.cli.doctor import network, served, store
     from gateway.config.config import ConfigError
     from gateway.model_files import catalog
 
@@ -71,5 +71,6 @@ def _with_packages(
     if settings is not None:
         yield from served.models(settings)
         yield from served.memory(settings)
+        yield from store.place(settings.config)
         yield served.port(settings.config)
     yield network.hub()

@@ -1,0 +1,138 @@
+"""SQLite as it is set up; migrations; a disk that is full."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select, text
+
+from gateway.core.errors import StorageFull, Unavailable
+from gateway.stored.database import Database
+from gateway.stored.errors import StoreUnusable
+from gateway.stored.tables import METADATA, gateways, schema
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "a ?#%.db")
+
+
+@pytest.fixture
+async def database(path: str) -> AsyncIterator[Database]:
+    database = Database(path)
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_a_commit_is_on_the_disk(database: Database) -> None:
+    async with database.begin() as connection:
+        for name, value in [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]:
+            assert (await connection.execute(text(f"PRAGMA {name}"))).scalar_one() == value
+
+
+async def test_readers_see_one_state_while_others_write(database: Database) -> None:
+    async with database.read() as reader:
+        assert (await reader.execute(select(gateways))).all() == []
+        async with database.begin() as writer:
+            row = {"id": "g", "started_at": 1, "beat_at": 1}
+            await writer.execute(gateways.insert().values(**row))
+        assert (await reader.execute(select(gateways))).all() == []
+    async with database.read() as reader:
+        assert len((await reader.execute(select(gateways))).all()) == 1
+
+
+async def test_a_full_disk_is_told_and_harms_nothing(database: Database) -> None:
+    row = {"id": "g", "started_at": 1, "beat_at": 1}
+    async with database.begin() as connection:
+        await connection.execute(gateways.insert().values(**row))
+        pages = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
+        await connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+    many = [{**row, "id": f"{at}{'x' * 40}"} for at in range(5000)]
+
+    async def add() -> None:
+        async with database.begin() as connection:
+            await connection.execute(gateways.insert(), many)
+
+    with pytest.raises(StorageFull):
+        await add()
+    async with database.read() as connection:
+        await connection.execute(text("PRAGMA max_page_count = 1000000"))
+    await add()
+    async with database.read() as connection:
+        assert len((await connection.execute(select(gateways))).all()) == 5001
+
+
+async def test_closed_it_says_so(path: str) -> None:
+    database = Database(path)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            async with database.begin():
+                pass
+        await database.open()
+        await database.close()
+
+
+def add_column(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE gateways ADD COLUMN colour TEXT DEFAULT 'red'"))
+
+
+def rename_it(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE gateways RENAME COLUMN colour TO hue"))
+
+
+def fail(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE gateways ADD COLUMN extra TEXT"))
+    raise ZeroDivisionError
+
+
+def version(path: str) -> int:
+    with sqlite3.connect(path) as connection:
+        found: int = connection.execute("SELECT version FROM schema").fetchone()[0]
+    connection.close()
+    return found
+
+
+async def test_an_older_schema_is_brought_up_to_date(database: Database, path: str) -> None:
+    async with database.begin() as connection:
+        row = {"id": "g", "started_at": 1, "beat_at": 1}
+        await connection.execute(gateways.insert().values(**row))
+    await database.close()
+    for steps in ([add_column], [add_column, rename_it], [add_column, rename_it]):
+        newer = Database(path, steps)
+        await newer.open()
+        await newer.close()
+        assert version(path) == len(steps) + 1
+    with sqlite3.connect(path) as plain:
+        assert plain.execute("SELECT hue FROM gateways").fetchall() == [("red",)]
+    plain.close()
+
+
+async def test_all_steps_are_one_transaction(database: Database, path: str) -> None:
+    await database.close()
+    with pytest.raises(ZeroDivisionError):
+        await Database(path, [add_column, fail]).open()
+    assert version(path) == 1
+    again = Database(path, [add_column])
+    await again.open()
+    await again.close()
+    assert version(path) == 2
+
+
+async def test_a_newer_schema_is_an_error(database: Database, path: str) -> None:
+    await database.close()
+    newer = Database(path, [add_column])
+    await newer.open()
+    await newer.close()
+    with pytest.raises(StoreUnusable, match="a newer Forge made the database: its schema is 2"):
+        await Database(path).open()
+
+
+def test_every_reference_to_a_blob_is_named_so() -> None:
+    """The sweep of orphans finds them by the name of the column."""
+    named = {table.name for table in METADATA.tables.values() if "blob" in table.c}
+    assert named == {"blob_chunks", "files", "upload_parts"}
+    assert schema.name == "schema"
