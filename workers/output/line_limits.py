@@ -31,7 +31,7 @@ class LineLimits:
         self._limit_ms = limit_ms
         self._now_ms = now_ms
         self._earlier_ms = None if spent_ms is None else now_ms() - spent_ms
-        """When the first token came; not None while the text of another worker is pushed."""
+        """The time of the first token; not None while the text of another worker is pushed."""
         self._began_ms: float | None = None
         self._blanks: int | None = None
         """Blanks at the beginning of the present line; None: it has begun, or is the first."""
