@@ -22,7 +22,7 @@ def _purpose(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Forms have texts alone."""
+    """Take a number from a form, which has texts alone."""
     whole = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
     return int(value) if whole else value
 
@@ -36,9 +36,9 @@ class ExpiresAfter(Nested):
     """The time after which a file is deleted."""
 
     anchor: Literal["created_at"]
-    """From when on."""
+    """The moment from which on it counts."""
     seconds: Age
-    """How long after: an hour to thirty days."""
+    """The time after it: an hour to thirty days."""
 
 
 class FileForm(Nested):
@@ -47,7 +47,7 @@ class FileForm(Nested):
     file: Content
     """The file; it may come before the other fields or behind them."""
     purpose: Purpose
-    """What it is for: a batch's requests, or anything."""
+    """The use of the file: a batch's requests, or anything."""
     expires_after: ExpiresAfter | None = None
     """Default: thirty days after its creation for a batch's file, never for others. In a form:
     `expires_after[anchor]` and `expires_after[seconds]`."""
@@ -59,7 +59,7 @@ class UploadBody(Nested):
     filename: Annotated[str, Field(max_length=4096)]
     """The name of the file."""
     purpose: Purpose
-    """What it is for: a batch's requests, or anything."""
+    """The use of the file: a batch's requests, or anything."""
     bytes: Annotated[int, Field(ge=0)]
     """The size of the whole."""
     mime_type: Annotated[str, Field(max_length=256)]
