@@ -41,8 +41,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         | {"served", "stored", "telemetry"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
-        "cli": BASE
-        | {"api", "config", "http", "model_files", "served", "server", "stored", "system"},
+        "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},
     },
     "workers": {
         "protocol": set(),
