@@ -103,9 +103,13 @@ class Service:
 
         A model that the key may not use is not there for it: no answer tells it from none.
         """
-        key: ApiKey = request.state.key
+        return self.find_for(request.state.key, name)
+
+    def find_for(self, key: ApiKey, name: object) -> ServedModel | None:
+        """Return the model that a key means by a name, as :meth:`find` does."""
         if name is None:
-            return next(iter(self.models(request)), None)
+            may_use = (each for each in self.registry.models if key.may_use(each.name))
+            return next(may_use, None)
         served = self._meant(name)
         return served if served is not None and key.may_use(served.name) else None
 

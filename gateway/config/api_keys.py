@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.config.config import ConfigError, Secret
 from gateway.config.sources import read_toml
-from gateway.core.api_key import ApiKey
+from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.priority import priority_of
 from gateway.core.validation import ValidationProblem, explain, shown
 
@@ -60,6 +60,12 @@ class Keyring:
     def open(self) -> bool:
         """True if no key is needed."""
         return not self._keys
+
+    def named(self, name: str) -> ApiKey | None:
+        """The key of this name; "" is any client of a server without keys."""
+        if self.open:
+            return ANYONE if name == ANYONE.name else None
+        return next((key for key in self._keys if key.name == name), None)
 
     def find(self, secret: str) -> ApiKey | None:
         """The key with this secret. The time it takes does not depend on which one it is."""
