@@ -15,7 +15,7 @@ def main() -> None:
         model=model,
         messages=[{"role": "user", "content": "Tell me a short story."}],
         max_tokens=80,
-        seed=7,  # the same seed gives the same text, also after a worker's death
+        seed=7,  # the same seed gives the same draws, also after a worker's death
         stream=True,
         stream_options={"include_usage": True},
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from gateway.api.batches.endpoints import BatchEndpoints
+from gateway.api.batches.models import ServedBatchModels
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
@@ -65,12 +68,14 @@ from gateway.served.memory_budget import MemoryBudget
 from gateway.served.use_observer import UseObserver
 from gateway.stored.errors import StoreUnreachable, StoreUnusable
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics.batches import BatchLines
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
 
 if TYPE_CHECKING:
+    from gateway.batches.runner import BatchRunner
     from gateway.stored.store import Store
 
 EXPOSED = [
@@ -130,6 +135,7 @@ class Gateway:
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.metrics.labels, self.registry.states))
         self.metrics.registry.add(FileStates(self.metrics.labels, self.registry.file_states))
+        self.metrics.registry.add(BatchLines(self._batch_counts))
         if config.metrics and config.llamacpp_metrics:
             self._observer.add(self.metrics.registry.add(LlamaServerMetrics(self.registry)))
         self._view = View(self.registry, self._gaps if config.metrics else None)
@@ -173,6 +179,8 @@ class Gateway:
         if self.config.metrics:
             self._lag = asyncio.create_task(self.metrics.lag.run())
         await self._models.start()
+        if self.store is not None and self.store.is_open:
+            self.batches.start()
 
     async def broken(self) -> None:
         """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
@@ -184,7 +192,7 @@ class Gateway:
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
         self._pulls.close()
-        await self._models.drain(timeout)
+        await asyncio.gather(self._models.drain(timeout), self._drain_batches())
         self.live.close()
 
     def abandon(self) -> None:
@@ -197,10 +205,16 @@ class Gateway:
         self._pulls.close()
         if self._lag is not None:
             self._lag.cancel()
+        if self.store is not None:
+            await self.batches.stop()
         await self._models.stop()
         await self._archive.stop()
         if self.store is not None:
             await self.store.close()
+
+    async def _drain_batches(self) -> None:
+        if self.store is not None:
+            await self.batches.drain()
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
@@ -222,6 +236,19 @@ class Gateway:
         # These three around everything, the answer to a bug included.
         headed = TicketHeaders(self._with_cors(app), time.monotonic_ns)
         return NormalisedPaths(headed, self._paths)
+
+    @cached_property
+    def batches(self) -> "BatchRunner":
+        """Runs the batches of the store, which there is."""
+        from gateway.batches.runner import BatchRunner  # late, as the store
+
+        assert self.store is not None, "there is one"
+        models = ServedBatchModels(self._service)
+        longest = self.config.max_body
+        return BatchRunner(self.store, self.lines, self.keyring.named, models, longest)
+
+    def _batch_counts(self) -> Counter[str]:
+        return Counter[str]() if self.store is None else self.batches.feed.counts()
 
     @cached_property
     def lines(self) -> LineCaller:
@@ -286,6 +313,7 @@ class Gateway:
             *LlamaEmbedding(service).endpoints(),
             *LlamaState(service).endpoints(),
             *Infer(service).endpoints(),
+            *BatchEndpoints(service, lambda: self.batches).endpoints(),
             *Models(service).endpoints(),
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
             *Ops(service, self.metrics).endpoints(),

@@ -31,13 +31,14 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
         "http": BASE | {"config", "dispatch"},
+        "batches": BASE | {"stored"},
         "api": BASE
-        | {"config", "conversation", "dispatch", "model_files", "pool", "served", "stored"}
-        | {"system", "telemetry"},
+        | {"batches", "config", "conversation", "dispatch", "model_files", "pool", "served"}
+        | {"stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
-        | {"api", "config", "dashboard", "dispatch", "http", "model_files", "pool", "served"}
-        | {"stored", "telemetry"},
+        | {"api", "batches", "config", "dashboard", "dispatch", "http", "model_files", "pool"}
+        | {"served", "stored", "telemetry"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},

@@ -45,6 +45,7 @@ SERVER: Final = (
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",
     "packaging",
+    "workers/llama/test_step_shapes.py",  # 600 tokens of nine architectures, again and again
     "workers/llama/test_tokenizer.py",  # random texts in 33 vocabularies
     "workers/template/test_control_text.py",  # and through all templates
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from gateway.api import body, token_ids
+from gateway.api import body, kept_probabilities, token_ids
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
@@ -103,9 +103,13 @@ class Service:
 
         A model that the key may not use is not there for it: no answer tells it from none.
         """
-        key: ApiKey = request.state.key
+        return self.find_for(request.state.key, name)
+
+    def find_for(self, key: ApiKey, name: object) -> ServedModel | None:
+        """Return the model that a key means by a name, as :meth:`find` does."""
         if name is None:
-            return next(iter(self.models(request)), None)
+            may_use = (each for each in self.registry.models if key.may_use(each.name))
+            return next(may_use, None)
         served = self._meant(name)
         return served if served is not None and key.may_use(served.name) else None
 
@@ -203,7 +207,10 @@ class Service:
         prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
         a job that is accepted counts against its owner's limits.
         """
-        job = served.limited(job)
+        model = served.pool.model
+        job = kept_probabilities.bounded(
+            served.limited(job), None if model is None else model.n_ctx_seq
+        )
         try:
             return self._submit(request, job, served)
         except ForgeError as error:

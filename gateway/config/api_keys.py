@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.config.config import ConfigError, Secret
 from gateway.config.sources import read_toml
-from gateway.core.api_key import ApiKey
+from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.priority import priority_of
-from gateway.core.validation import ValidationProblem, explain
+from gateway.core.validation import ValidationProblem, explain, shown
 
 log = logging.getLogger("forge.keys")
 
@@ -60,6 +60,12 @@ class Keyring:
     def open(self) -> bool:
         """True if no key is needed."""
         return not self._keys
+
+    def named(self, name: str) -> ApiKey | None:
+        """The key of this name; "" is any client of a server without keys."""
+        if self.open:
+            return ANYONE if name == ANYONE.name else None
+        return next((key for key in self._keys if key.name == name), None)
 
     def find(self, secret: str) -> ApiKey | None:
         """The key with this secret. The time it takes does not depend on which one it is."""
@@ -105,7 +111,7 @@ def _read(file: Path) -> list[ApiKey]:
     tables = content.pop("key", None)
     if content:
         other = next(iter(content))
-        raise ConfigError(f"{OPTION}: {file}: there may be [[key]] tables only, not {other!r}")
+        raise ConfigError(f"{OPTION}: {file}: there may be [[key]] tables only, not {shown(other)}")
     tables = tables if isinstance(tables, list) else []
     if not tables or not all(isinstance(table, dict) for table in tables):
         # An empty list too: it must not open the server.

@@ -230,6 +230,12 @@ class BodyTooLarge(ForgeError):
     status, code, type = 413, "body_too_large", "invalid_request_error"
 
 
+class BatchEnded(ForgeError):
+    """The batch has ended, or is about to, and can't be cancelled."""
+
+    status, code, type = 409, "batch_ended", "invalid_request_error"
+
+
 class FileTooLarge(BodyTooLarge):
     """A file of more bytes than the operator allows."""
 

@@ -111,7 +111,9 @@ batches = Table(
     Column("id", ID, nullable=False, unique=True),
     Column("owner", OWNER, nullable=False),
     Column("endpoint", String(64), nullable=False),
+    Column("completion_window", String(16), nullable=False),
     Column("status", String(16), nullable=False),
+    Column("ending", String(16)),
     Column("gateway", ID),
     Column("priority", Float, nullable=False),
     Column("model", LargeBinary),
@@ -140,7 +142,8 @@ batches = Table(
     Index("batches_owner", "owner", "seq"),
     Index("batches_status", "status"),
 )
-"""``metadata`` and ``errors`` are JSON; ``gateway`` is the server that validates or finalizes."""
+"""``metadata`` and ``errors`` are JSON; ``gateway`` is the server that validates or finalizes;
+``ending`` the last status, once it is settled: no result is added any more."""
 
 lines = Table(
     "lines",

@@ -175,14 +175,15 @@ EXAMPLES = [
 
 
 RANKING = ("/v1/rerank", "/v1/reranking", "/v2/rerank", "/v1/score")
+STORED = ("/v1/files", "/v1/uploads", "/v1/batches")
 OTHERWISE = {
     "/models/unload": 409,
     "/api/delete": 404,
-    **{path: 404 for _, path, *_ in EXAMPLES if path.startswith(("/v1/files", "/v1/uploads"))},
+    **{path: 404 for _, path, *_ in EXAMPLES if path.startswith(STORED)},
     **dict.fromkeys(("/infill", *RANKING), 400),
 }
 """Statuses of examples on a server that has one model, which stays, neither fills in nor ranks,
-and no place for files."""
+and no place for files and batches."""
 
 
 @pytest.mark.parametrize(("method", "path", "media", "content"), EXAMPLES)

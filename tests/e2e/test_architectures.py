@@ -10,7 +10,7 @@ import httpx
 import pytest
 from gguf import PoolingType
 
-from tests.support.architectures import ARCHITECTURES, WINDOW, write
+from tests.support.architectures import ANSWER, ARCHITECTURES, PROMPT, write
 from tests.support.dialects import data_of
 from tests.support.encoder import encoder
 from tests.support.server import DEADLINE_S, MODEL, ForgeServer, eventually, freeze, gone
@@ -75,9 +75,8 @@ def test_one_is_loaded_generates_and_goes(server: ForgeServer, name: str) -> Non
     messages = [{"role": "user", "content": "Once upon a time"}]
     chat = post(server, "/v1/chat/completions", name, messages=messages, **GREEDY).json()
     assert (chat["model"], chat["usage"]["completion_tokens"]) == (name, 24)
-    prompt = [*range(400, 420 + WINDOW)]
-    alone = complete(server, name, prompt, cache_prompt=False)["choices"][0]["text"]
-    choices = complete(server, name, prompt, n=3)["choices"]
+    alone = complete(server, name, PROMPT, cache_prompt=False)["choices"][0]["text"]
+    choices = complete(server, name, PROMPT, n=3)["choices"]
     assert [choice["text"] for choice in choices] == [alone] * 3
     vector = post(server, "/v1/embeddings", name, input="hello").json()["data"][0]["embedding"]
     assert len(vector) == 64
@@ -118,10 +117,10 @@ def interrupted(server: ForgeServer, body: dict[str, Any], pid: int) -> tuple[st
 @pytest.mark.parametrize("name", UNCUT)
 def test_a_killed_worker_changes_no_text(server: ForgeServer, name: str) -> None:
     """Another one computes the prompt and what was said, and goes on."""
-    prompt, params = [*range(500, 520 + WINDOW)], {"max_tokens": 600}
-    expected = complete(server, name, prompt, **params, cache_prompt=False)["choices"][0]["text"]
+    params = {"max_tokens": ANSWER}
+    expected = complete(server, name, PROMPT, **params, cache_prompt=False)["choices"][0]["text"]
     (pid,) = pids(server, name)
-    body = {"model": name, "prompt": prompt, "stream": True, **GREEDY, **params}
+    body = {"model": name, "prompt": PROMPT, "stream": True, **GREEDY, **params}
     for _ in range(10):  # a test that is not given the processor comes too late
         text, killed = interrupted(server, body, pid)
         assert text == expected

@@ -17,6 +17,9 @@ INNER, STATE, RANK, CONV = 128, 16, 4, 4
 EXPERTS, EXPERT_FEED = 4, 64
 WINDOW = 128
 """Tokens that layers with a sliding window see."""
+PROMPT, ANSWER = [*range(500, 520 + WINDOW)], 600
+"""A prompt, and as many tokens of its greedy answer as tests compare: none of any architecture is a
+near tie, which the shape of steps would decide (tests/workers/llama/test_step_shapes.py)."""
 
 Shapes = dict[str, tuple[int, ...]]
 Metadata = dict[str, int | float | list[int]]
@@ -94,7 +97,14 @@ class Architecture:
     """Has an output matrix; else the embeddings serve as one."""
     sliding: bool = False
     recurrent: bool = False
+    gelu: bool = False
+    """GELU is what its gates go through; else SiLU is."""
 
+
+WIDE_OPEN = 10_000.0
+"""The size of what goes into GELU, which llama.cpp looks up by the nearest F16 from -10 to 10: a
+rounding in the seventh place becomes one in the fourth, and texts part at near ties. Gates so far
+open or shut are not looked up, and models with GELU are as exact as the others."""
 
 GEMMA2: Shapes = NORM | ATTENTION | FFN | POST_NORMS
 ARCHITECTURES: dict[str, Architecture] = {
@@ -110,8 +120,10 @@ ARCHITECTURES: dict[str, Architecture] = {
             "expert_feed_forward_length": EXPERT_FEED,
         },
     ),
-    "gemma2": Architecture([GEMMA2] * 4, SLIDING, output=False, sliding=True),
-    "gemma3": Architecture([GEMMA2 | HEAD_NORMS] * 6, SLIDING, output=False, sliding=True),
+    "gemma2": Architecture([GEMMA2] * 4, SLIDING, output=False, sliding=True, gelu=True),
+    "gemma3": Architecture(
+        [GEMMA2 | HEAD_NORMS] * 6, SLIDING, output=False, sliding=True, gelu=True
+    ),
     "phi3": Architecture([PHI3] * 2, GQA),
     "mamba": Architecture(
         [NORM | MAMBA] * 2,
@@ -127,10 +139,18 @@ ARCHITECTURES: dict[str, Architecture] = {
 """By llama.cpp's names; those that generate (``tests.support.encoder`` writes one that embeds)."""
 
 
-def write(name: str, source: Path, target: Path, *, rerank: str | None = None) -> None:
+def write(
+    name: str,
+    source: Path,
+    target: Path,
+    *,
+    rerank: str | None = None,
+    gates: float = WIDE_OPEN,
+) -> None:
     """One of ARCHITECTURES, with the vocabulary and the chat template of ``source``.
 
-    ``rerank``: the template of a model that ranks, which weighs "yes" against "no".
+    ``rerank``: the template of a model that ranks, which weighs "yes" against "no". ``gates``: the
+    size of what goes into GELU.
     """
     made = ARCHITECTURES[name]
     writer = GGUFWriter(target, name)
@@ -162,6 +182,8 @@ def write(name: str, source: Path, target: Path, *, rerank: str | None = None) -
             scaled = (1 + values / 10) * (4 if ".post_" in tensor else 1)
         elif tensor.endswith("ssm_a"):
             scaled = -np.exp(values)
+        elif made.gelu and tensor.endswith("ffn_gate.weight"):
+            scaled = values * (gates / np.sqrt(shape[-1]))
         else:
             scaled = values / np.sqrt(shape[-1])
         writer.add_tensor(tensor, scaled.astype(np.float32))

@@ -63,6 +63,7 @@ def test_status_and_type_agree(error: type[ForgeError]) -> None:
         502,
         503,
         504,
+        507,
     }
     special = {408: "timeout_error", 429: "rate_limit_exceeded", 504: "timeout_error"}
     special[501] = "invalid_request_error"
