@@ -42,8 +42,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE
-        | {"api", "batches", "config", "http", "model_files", "served", "server", "stored"}
-        | {"system"},
+        | {"api", "batches", "config", "http", "model_files", "served", "server", "system"},
     },
     "workers": {
         "protocol": set(),

@@ -37,11 +37,11 @@ class LineFeed:
         self.batches: dict[str, BatchRecord] = {}
         """All that have not ended, as of the last look."""
         self.hurried: set[str] = set()
-        """Those that may expire before they are done."""
+        """Batches that may expire before they are done."""
         self.full: dict[str, list[BatchProblem]] = {}
-        """Those that a full disk has ended, with the errors that are still to be noted."""
+        """Batches that a full disk has ended, with the errors that are still to be noted."""
         self._exhausted: set[str] = set()
-        """Those that had fewer lines left than were asked for, since the last look."""
+        """Batches that had fewer lines left than were asked for, since the last look."""
         self._doubtful = False
         """True: an exchange has failed, and may have taken lines all the same."""
         self.ended = Counter[str]()

@@ -30,7 +30,7 @@ class BatchRecord:
     owner: str
     endpoint: str
     completion_window: str
-    """As the client wrote it."""
+    """The client's text."""
     status: Status
     ending: Ending | None
     """The state that the batch will end in, once that is settled: no result is added any more."""

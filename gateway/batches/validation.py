@@ -69,7 +69,7 @@ class InputCheck:
         self.model: str | None = None
         """The served model of all lines, once there is one."""
         self.lines = 0
-        """So many there are."""
+        """The number of lines so far."""
         self.over = False
         """True: there are too many, and the rest need not be looked at."""
 

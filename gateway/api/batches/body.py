@@ -57,7 +57,7 @@ class BatchBody(Nested):
     """Told again with the batch. Its `priority` is that of the lines: `batch` unless it says
     otherwise, by number or by name."""
     output_expires_after: OutputExpiry | None = None
-    """When the files with its output are deleted; else they are kept."""
+    """The time after which the files with its output are deleted; without it they are kept."""
 
     def priority(self, key: ApiKey) -> float:
         """Return the priority of the lines. Raises BadRequest or PriorityNotAllowed."""
