@@ -194,6 +194,7 @@ def job(
     usual: float | None = None,
     constraint: Constraint | None = None,
     logprobs: int | None = None,
+    kept: str = "",
     echo: bool = False,
     prediction: str = "",
     context: int | None = None,
@@ -205,7 +206,8 @@ def job(
     """The job that a validated body asks for, in the name of the request's key.
 
     ``temperature`` is the dialect's default, ``tier`` OpenAI's service tier, ``usual`` the priority
-    of a request that asks for none (None: as its headers have it), ``size`` the body's bytes; the
+    of a request that asks for none (None: as its headers have it), ``size`` the body's bytes,
+    ``kept`` the field that asks for probabilities which are told with the whole answer; the
     others are as in :class:`workers.protocol.GenerationParams`.
     """
     key: ApiKey = request.state.key
@@ -234,6 +236,7 @@ def job(
         session=session_of(request.headers, given.prompt_cache_key, scope),
         model=model,
         keep_alive=keep_alive,
+        keeps="" if logprobs is None else kept,
         ignored=request.scope["state"].get("ignored", ""),
         **line_fields(request),
     )

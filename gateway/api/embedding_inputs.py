@@ -18,7 +18,6 @@ from workers.protocol import Mixed, Prompt, Text, Tokens
 MAX_INPUTS = 2048
 """Most inputs of one request, as in OpenAI's API."""
 
-_Some = Annotated[str, Field(min_length=1)]
 _Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 _Mixed = Annotated[list[TokenId | str], Field(min_length=1, fail_fast=True)]
 
@@ -36,17 +35,17 @@ class InputPart(Nested):
 class InputObject(Nested):
     """An input in llama-server's form: one of these."""
 
-    prompt_string: _Some | _Mixed | None = None
+    prompt_string: str | _Mixed | None = None
     content: list[InputPart] | None = Field(None, min_length=1, max_length=MAX_INPUTS)
 
-    def prompt(self, path: str) -> Prompt:
+    def prompt(self, path: str, *, empty: bool) -> Prompt:
         """Raises BadRequest for what is no text."""
         given = self.prompt_string
         if (given is None) == (self.content is None):
             raise BadRequest(f"'{path}': give 'prompt_string' or 'content'", param=path)
         if self.content is None:
             assert given is not None
-            return _prompt(given, path)
+            return _prompt(given, path, empty=empty)
         texts = (_text(part, f"{path}.content.{at}") for at, part in enumerate(self.content))
         return Text("".join(texts))
 
@@ -86,7 +85,8 @@ _FORMS = (
     "a string, a list of token ids or of strings and token ids, an object with 'prompt_string' or "
     "'content', or a list of such inputs"
 )
-_TEXT = {"type": "string", "minLength": 1}
+_SOME = {"type": "string", "minLength": 1}
+_ANY = {"type": "string"}
 _PART = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0, "maximum": MAX_ID}]}
 _LIST = {"type": "array", "items": _PART, "minItems": 1}
 _TEXT_PART = {
@@ -94,20 +94,28 @@ _TEXT_PART = {
     "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
     "required": ["type", "text"],
 }
-_ONE: list[dict[str, Any]] = [
-    _TEXT,
-    _LIST,
-    {
-        "type": "object",
-        "properties": {
-            "prompt_string": {"anyOf": [_TEXT, _LIST]},
-            "content": {"type": "array", "items": _TEXT_PART, "minItems": 1},
+
+
+def _schema(text: dict[str, Any]) -> WithJsonSchema:
+    """Return the description of inputs; ``text`` is that of an input that is a text."""
+    one = [
+        text,
+        _LIST,
+        {
+            "type": "object",
+            "properties": {
+                "prompt_string": {"anyOf": [text, _LIST]},
+                "content": {"type": "array", "items": _TEXT_PART, "minItems": 1},
+            },
+            "oneOf": [{"required": ["prompt_string"]}, {"required": ["content"]}],
         },
-        "oneOf": [{"required": ["prompt_string"]}, {"required": ["content"]}],
-    },
-]
+    ]
+    several = {"type": "array", "items": {"anyOf": one}, "maxItems": MAX_INPUTS}
+    return WithJsonSchema({"anyOf": [*one, several]})
+
+
 _One = Annotated[
-    Annotated[_Some, Tag("text")]
+    Annotated[str, Tag("text")]
     | Annotated[_Ids, Tag("ids")]
     | Annotated[_Mixed, Tag("mixed")]
     | Annotated[InputObject, Tag("object")],
@@ -117,8 +125,8 @@ _One = Annotated[
         custom_error_message=f"Input should be {_FORMS}",
     ),
 ]
-Inputs = Annotated[
-    Annotated[_Some, Tag("text")]
+_Inputs = Annotated[
+    Annotated[str, Tag("text")]
     | Annotated[_Ids, Tag("ids")]
     | Annotated[_Mixed, Tag("mixed")]
     | Annotated[InputObject, Tag("object")]
@@ -130,23 +138,29 @@ Inputs = Annotated[
         custom_error_type="not_an_input",
         custom_error_message=f"Input should be {_FORMS}",
     ),
-    WithJsonSchema(
-        {"anyOf": [*_ONE, {"type": "array", "items": {"anyOf": _ONE}, "maxItems": MAX_INPUTS}]}
-    ),
 ]
+Inputs = Annotated[_Inputs, _schema(_SOME)]
+"""OpenAI's inputs, of which none may be an empty text."""
+RawInputs = Annotated[_Inputs, _schema(_ANY)]
+"""llama-server's: an empty text has a vector where the model's tokeniser adds tokens to it."""
 
 
-def prompts(inputs: Any) -> tuple[Prompt, ...]:
-    """Return the prompts of validated inputs. Raises BadRequest for what is no text."""
+def prompts(inputs: Any, *, empty: bool = False) -> tuple[Prompt, ...]:
+    """Return the prompts of validated inputs.
+
+    ``empty``: whether a text may be empty. Raises BadRequest for what is no text.
+    """
     if not isinstance(inputs, list) or any(isinstance(part, int) for part in inputs):
-        return (_prompt(inputs, "input"),)
-    return tuple(_prompt(each, f"input.{at}") for at, each in enumerate(inputs))
+        return (_prompt(inputs, "input", empty=empty),)
+    return tuple(_prompt(each, f"input.{at}", empty=empty) for at, each in enumerate(inputs))
 
 
-def _prompt(given: str | list[int | str] | InputObject, path: str) -> Prompt:
+def _prompt(given: str | list[int | str] | InputObject, path: str, *, empty: bool) -> Prompt:
     if isinstance(given, InputObject):
-        return given.prompt(path)
+        return given.prompt(path, empty=empty)
     if isinstance(given, str):
+        if not given and not empty:
+            raise BadRequest(f"'{path}': it should have at least 1 character", param=path)
         return Text(given)
     ids = [part for part in given if isinstance(part, int)]
     return Tokens(ids) if len(ids) == len(given) else Mixed(given)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Message
 from typing_extensions import TypedDict
 
+from gateway.api import kept_probabilities
 from gateway.core.usage import DraftCounts
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.sequence import Sequence
@@ -76,7 +77,10 @@ class Completion:
     """The reason of its end; "" before."""
     reasoning: str = ""
     calls: list[Call] = field(default_factory=list)
-    logprobs: list[Logprob] = field(default_factory=list)
+    probable: Callable[[Logprob], Any] | None = None
+    """The form in which a token is kept with its probabilities; None: they are not told."""
+    logprobs: list[Any] = field(default_factory=list)
+    """The tokens in that form."""
     prompt: str = ""
     """The text of the prompt, if that was asked for."""
     stop: str | None = None
@@ -88,7 +92,8 @@ class Completion:
         if event.extra is not None:
             self.reasoning += event.extra.reasoning
             self.prompt = event.extra.prompt or self.prompt
-            self.logprobs += event.extra.logprobs
+            if self.probable is not None:
+                self.logprobs += map(self.probable, event.extra.logprobs)
             for call in event.extra.calls:
                 if call.name is not None:
                     self.calls.append(Call(call.name))
@@ -198,17 +203,24 @@ def json_response(value: Any, status: int = 200, retry_after: int | None = None)
 
 
 async def collect(
-    dispatcher: Dispatcher, ticket: Ticket, receive: Callable[[], Awaitable[Message]]
+    dispatcher: Dispatcher,
+    ticket: Ticket,
+    receive: Callable[[], Awaitable[Message]],
+    probable: Callable[[Logprob], Any] | None = None,
 ) -> list[Completion]:
-    """Wait for all answers. Raises the ticket's error, or ClientDisconnect on a hang-up."""
-    return await serve_ticket(dispatcher, ticket, receive, _gather(ticket))
+    """Wait for all answers. Raises the ticket's error, or ClientDisconnect on a hang-up.
+
+    ``probable``: the form in which the probabilities of a token are kept.
+    """
+    return await serve_ticket(dispatcher, ticket, receive, _gather(ticket, probable))
 
 
-async def _gather(ticket: Ticket) -> list[Completion]:
-    found = [Completion() for _ in ticket.sequences]
+async def _gather(ticket: Ticket, probable: Callable[[Logprob], Any] | None) -> list[Completion]:
+    found, kept = [Completion(probable=probable) for _ in ticket.sequences], 0
     while not all(completion.reason for completion in found):
         for event in await ticket.take(enough=COLLECTED):
             if isinstance(event, Delta | Finished):
+                kept = kept_probabilities.count(ticket.job, event, kept)
                 found[ticket.index(event)].take(event)
     return found
 

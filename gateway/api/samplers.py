@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from gateway.api.token_ids import MAX_ID
+from gateway.core.validation import shown
 from workers.protocol import INFILL_SAMPLER, SAMPLERS, Dry, Sampling
 
 MAX_INT = 2**31 - 1
@@ -27,12 +28,6 @@ _SAMPLER_NAMES = {
     "typical_p": "typ_p",
     INFILL_SAMPLER: INFILL_SAMPLER,
 }
-
-
-def shown(value: Any) -> str:
-    """A value fit for a message: a body has room for long ones."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def problem(message: str) -> PydanticCustomError:

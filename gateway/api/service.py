@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from gateway.api import body, token_ids
+from gateway.api import body, kept_probabilities, token_ids
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
@@ -207,7 +207,10 @@ class Service:
         prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
         a job that is accepted counts against its owner's limits.
         """
-        job = served.limited(job)
+        model = served.pool.model
+        job = kept_probabilities.bounded(
+            served.limited(job), None if model is None else model.n_ctx_seq
+        )
         try:
             return self._submit(request, job, served)
         except ForgeError as error:

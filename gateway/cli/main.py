@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,8 @@ from gateway.cli.tune import options
 from gateway.config import llama_server_compat, model_tables, tuning_profile
 from gateway.config.api_keys import Keyring
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError, NotNow
-from gateway.config.llama_server_compat import ALIASES, HUB, SWITCHES, NotTaken
+from gateway.config.llama_server_compat import NotTaken
+from gateway.config.llama_server_options import ALIASES, HUB, SWITCHES
 from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
@@ -254,11 +256,15 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
         parser.add_argument(*HUB, **hidden)
 
 
+LONG = re.compile(r"(\S{60})\S{140,}")
+"""A word of which the beginning will do."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Repeats what was typed only in a form that is harmless for a terminal."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(escaped(message))
+        super().error(LONG.sub(r"\1...", escaped(message)))
 
 
 class _Joined(argparse.Action):

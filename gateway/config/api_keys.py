@@ -19,7 +19,7 @@ from gateway.config.config import ConfigError, Secret
 from gateway.config.sources import read_toml
 from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.priority import priority_of
-from gateway.core.validation import ValidationProblem, explain
+from gateway.core.validation import ValidationProblem, explain, shown
 
 log = logging.getLogger("forge.keys")
 
@@ -111,7 +111,7 @@ def _read(file: Path) -> list[ApiKey]:
     tables = content.pop("key", None)
     if content:
         other = next(iter(content))
-        raise ConfigError(f"{OPTION}: {file}: there may be [[key]] tables only, not {other!r}")
+        raise ConfigError(f"{OPTION}: {file}: there may be [[key]] tables only, not {shown(other)}")
     tables = tables if isinstance(tables, list) else []
     if not tables or not all(isinstance(table, dict) for table in tables):
         # An empty list too: it must not open the server.

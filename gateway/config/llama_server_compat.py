@@ -1,270 +1,15 @@
-"""llama-server's options: which are taken here, under which names, and what there is in place of
-the others. The table of docs/guides/from-llama-server.md is made from this.
+"""A command line of llama-server's, in Forge's words. Pure.
 
-Names and meanings are those of llama.cpp's common/arg.cpp. An option that Forge does not have is
-taken all the same where something here means the same, or where it changes no answer; a line on
-stderr says what was done.
+A line for each option that is taken as another one, or left out, says what was done.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gateway.config.llama_server_sampling import (
-    LIMIT,
-    SAMPLING,
-    Default,
-    number,
-    whole,
-    with_option,
-)
-
-ALIASES = {
-    "model": ("-m", "-mu", "--model-url"),
-    "alias": ("-a",),
-    "threads": ("-t",),
-    "ctx": ("-c", "--ctx-size"),
-    "cache_ram": ("-cram",),
-    "batch": ("-b", "--batch-size"),
-    "cache_type_k": ("-ctk",),
-    "cache_type_v": ("-ctv",),
-    "flash_attn": ("-fa",),
-    "n_gpu_layers": ("-ngl", "--gpu-layers"),
-    "main_gpu": ("-mg",),
-    "split_mode": ("-sm",),
-    "tensor_split": ("-ts",),
-    "override_tensor": ("-ot",),
-    "n_cpu_moe": ("-ncmoe",),
-    "keep_alive": ("--sleep-idle-seconds",),
-    "ssl_keyfile": ("--ssl-key-file",),
-    "ssl_certfile": ("--ssl-cert-file",),
-    "cors_origin": ("--cors-origins",),
-}
-"""Other names of options that mean the same here, on the command line only."""
-SWITCHES = {
-    "kv_offload": (("-kvo",), ("-nkvo",)),
-    "kv_unified": (("-kvu",), ("-no-kvu", "--no-kv-unified")),
-    "repack": ((), ("-nr", "--no-repack")),
-    "cpu_moe": (("-cmoe",), ()),
-}
-"""Likewise: those that switch on, and those that switch off."""
-HUB = ("-hf", "-hfr", "--hf-repo")
-"""Names of --model whose value stands without hf: there."""
-
-SAME = (
-    "model", "alias", "host", "port", "threads", "ctx", "cache_ram", "batch", "cache_type_k",
-    "cache_type_v", "flash_attn", "repack", "mmap", "mlock", "numa", "n_gpu_layers", "main_gpu",
-    "split_mode", "tensor_split", "kv_offload", "kv_unified", "override_kv",
-    "override_tensor", "cpu_moe", "n_cpu_moe", "rope_scaling",
-    "rope_scale", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", "yarn_ext_factor",
-    "yarn_attn_factor", "yarn_beta_slow", "yarn_beta_fast", "chat_template", "chat_template_file",
-    "keep_alive", "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin",
-    "metrics", "reasoning_budget", "reasoning_budget_message",
-)  # fmt: skip
-"""Options of both."""
-OURS_ALONE = frozenset({
-    "--ctx", "--batch", "--keep-alive", "--ssl-keyfile", "--ssl-certfile", "--cors-origin",
-    "--no-mlock", "--no-metrics", "--no-cpu-moe",
-})  # fmt: skip
-"""Names of theirs that llama-server does not know."""
-NOTES = {
-    "model": "hf:ORG/REPO[:QUANT] and https addresses, too; -hf takes them without hf:",
-    "alias": "one name",
-    "host": "one address, no socket path",
-    "threads": "of one worker, for prompts as for answers; there are --workers",
-    "ctx": "of one worker, of which a request may have all; 0 is left out",
-    "cache_ram": "the same; auto in place of -1",
-    "batch": "what is computed at once, so -ub, too",
-    "mmap": "and --load-mode mmap or none",
-    "mlock": "and --load-mode mmap+mlock, without --no-mmap",
-    "n_gpu_layers": "0 unless it is set, where llama-server fits them to the memory; all is all",
-    "override_kv": "may also be said several times",
-    "override_tensor": "may also be said several times",
-    "chat_template": "Jinja, or one of many names such as chatml",
-    "chat_template_file": "always Jinja",
-    "kv_unified": "auto unless it is set: as without it there, while sequences are short enough",
-    "keep_alive": "for one of several models",
-    "api_key": "one key; several are in --api-key-file",
-    "api_key_file": "TOML, with limits for each key",
-    "cors_origin": "none unless it is set; localhost is any page of this machine",
-    "metrics": "on unless --no-metrics is set; its names come with --llamacpp-metrics",
-}
-
-
-class Taken(NamedTuple):
-    """The way in which an option is taken that is not here."""
-
-    ours: Callable[[str], Sequence[str] | None]
-    """Forge's words for its value: none where it is left out, None where it can't be taken."""
-    values: int = 0
-    """The arguments after it: 0, 1, or MAYBE."""
-    default: Default | None = None
-    """The default of requests that it sets, in place of ``ours``."""
-
-
-MAYBE = -1
-"""One argument may follow, or none."""
-
-
-class Elsewhere(NamedTuple):
-    """An option that is not here."""
-
-    flags: tuple[str, ...]
-    instead: str
-    taken: Taken | None = None
-    """None: it ends ``forge serve``."""
-
-
-def _left_out(values: int = 0) -> Taken:
-    return Taken(lambda _: (), values)
-
-
-def _as(*words: str) -> Taken:
-    """Return the way of an option without a value."""
-    return Taken(lambda _: words)
-
-
-def _one_of(words: dict[str, Sequence[str]]) -> Taken:
-    """Return the way of an option whose other values can't be taken."""
-    return Taken(words.get, 1)
-
-
-def _default(default: Default, values: int = 1) -> Taken:
-    """Return the way of an option that sets a default of requests."""
-    return Taken(lambda _: (), values, default)
-
-
-def _slots(value: str) -> Sequence[str]:
-    return () if value.startswith("-") else ("--slots", value)
-
-
-def _batch(value: str) -> Sequence[str]:
-    """Return a number that Forge has: llama-server may compute fewer tokens at once.
-
-    Raises ValueError.
-    """
-    return "--batch", str(min(max(whole(value), 128), 8192))
-
-
-def _keepalive(value: str) -> Sequence[str]:
-    return ("--keepalive", value) if whole(value) > 0 else ()
-
-
-def _log_level(value: str) -> Sequence[str]:
-    levels = {"0": "error", "1": "error", "2": "warning", "3": "info"}
-    return "--log-level", levels.get(value, "debug")
-
-
-ALWAYS = "it is always so"
-DEFAULT = "requests that say nothing have it"
-NOTHING = "it changes nothing here"
-ELSEWHERE = (
-    Elsewhere(("-np", "--parallel"), "slots are each worker's", Taken(_slots, 1)),
-    Elsewhere(("-ub", "--ubatch-size"), "--batch is what is computed at once", Taken(_batch, 1)),
-    Elsewhere(("-tb", "--threads-batch"), "--threads are for prompts as for answers",
-              _left_out(1)),
-    Elsewhere(("-lm", "--load-mode"), "--mmap and --mlock say it",
-              _one_of({"auto": (), "none": ("--no-mmap",), "mmap": ("--mmap",),
-                       "mlock": ("--no-mmap", "--mlock"), "mmap+mlock": ("--mmap", "--mlock"),
-                       "dio": ("--no-mmap",)})),
-    Elsewhere(("-cb", "--cont-batching", "--jinja", "--cache-prompt", "--embedding",
-               "--embeddings", "--no-context-shift", "--cache-idle-slots"), ALWAYS, _left_out()),
-    Elsewhere(("-sps", "--slot-prompt-similarity"), "the longest common beginning counts",
-              _left_out(1)),
-    Elsewhere(("-nocb", "--no-cont-batching", "--no-jinja"), "this can't be switched off",
-              _left_out()),
-    Elsewhere(("--no-cache-prompt",), "cache_prompt in a request says so", _left_out()),
-    Elsewhere(("--no-slots", "--props"), "/props and /slots are for reading alone", _left_out()),
-    Elsewhere(("--ui", "--webui"), "the live page is Forge's own", _as("--page")),
-    Elsewhere(("--no-ui", "--no-webui"), "the live page is Forge's own", _as("--no-page")),
-    Elsewhere(("-to", "--timeout"), "--header-timeout, --body-timeout and --queue-timeout say it",
-              _left_out(1)),
-    Elsewhere(("--sse-ping-interval",), "so often a stream that waits has a comment",
-              Taken(_keepalive, 1)),
-    Elsewhere(("--threads-http",), "one event loop has all connections", _left_out(1)),
-    Elsewhere(("-lv", "--verbosity", "--log-verbosity"), "levels have names",
-              Taken(_log_level, 1)),
-    Elsewhere(("-v", "--verbose", "--log-verbose"), "levels have names",
-              _as("--log-level", "debug")),
-    Elsewhere(("--log-disable",), "errors are told all the same", _as("--log-level", "error")),
-    Elsewhere(("--log-jsonl",), "on stderr", _as("--log-format", "json")),
-    Elsewhere(("--log-file",), "the log is on stderr", _left_out(1)),
-    Elsewhere(("--verbose-prompt",), "into the log", _as("--log-prompts")),
-    Elsewhere(("--models-max",), "--memory-budget says how many are loaded", _left_out(1)),
-    Elsewhere(("--reasoning-format",), "thoughts are in reasoning_content, as with deepseek",
-              _one_of({"auto": (), "deepseek": (), "deepseek-legacy": ()})),
-    Elsewhere(("--spec-default",), "--speculative drafts by itself where it is faster",
-              _left_out()),
-    Elsewhere(("--spec-type", "--spec-draft-n-max", "--spec-draft-n-min", "--draft", "--draft-n",
-               "--draft-max", "--draft-min", "--draft-p-min", "-md", "--model-draft", "-ngld",
-               "--gpu-layers-draft"), "--speculative drafts by itself where it is faster",
-              _left_out(1)),
-    Elsewhere(("--pooling",), "it is the model's", _left_out(1)),
-    Elsewhere(("--rerank", "--reranking"), "a model that ranks says so itself", _left_out()),
-    Elsewhere(("-fit", "--fit"), "--n-gpu-layers says it, and too little memory is told",
-              _left_out(MAYBE)),
-    Elsewhere(("-fitt", "--fit-target", "-fitc", "--fit-ctx"),
-              "--n-gpu-layers says it, and too little memory is told", _left_out(1)),
-    Elsewhere(("-C", "--cpu-mask", "-Cr", "--cpu-range", "--prio", "--poll"),
-              "taskset and nice count", _left_out(1)),
-    Elsewhere(("--context-shift",), "an answer ends where the context does", _left_out()),
-    Elsewhere(("--cache-reuse",), "the beginnings of prompts are reused", _left_out(1)),
-    Elsewhere(("--slot-save-path",), "--cache-disk keeps the beginnings of prompts",
-              _left_out(1)),
-    Elsewhere(("--cors-methods", "--cors-headers"), "what the API needs is let in", _left_out(1)),
-    Elsewhere(("--cors-credentials", "--no-cors-credentials"), "keys are headers, not cookies",
-              _left_out()),
-    Elsewhere(("--log-prefix", "--no-log-prefix", "--log-timestamps", "--no-log-timestamps",
-               "--perf", "--no-perf", "--warmup", "--no-warmup", "-e", "--escape", "--no-escape",
-               "--swa-full", "--mmproj-auto", "--no-mmproj", "--no-mmproj-auto",
-               "--no-mmproj-offload", "--no-cache-idle-slots"), NOTHING, _left_out()),
-    Elsewhere(("-co", "--color", "--log-colors"), NOTHING, _left_out(MAYBE)),
-    Elsewhere(("-ctxcp", "--ctx-checkpoints", "-dt", "--defrag-thold", "-lzm", "--lazy-mode",
-               "--keep"), NOTHING, _left_out(1)),
-    *(Elsewhere(flags, DEFAULT, _default(default)) for flags, default in SAMPLING.items()),
-    Elsewhere(("-n", "--predict", "--n-predict"), DEFAULT, _default(LIMIT)),
-    Elsewhere(("--ignore-eos",), DEFAULT, _default(Default("ignore_eos", lambda _: True), 0)),
-    Elsewhere(("--mirostat",), "a sampler's state is not kept: 0 is left out",
-              _one_of({"0": ()})),
-    Elsewhere(("--mirostat-lr", "--mirostat-ent", "--adaptive-decay"), NOTHING, _left_out(1)),
-    Elsewhere(("--adaptive-target",), "no such sampler: a negative number is left out",
-              Taken(lambda value: () if number(value) < 0 else None, 1)),
-    Elsewhere(("-bs", "--backend-sampling"), NOTHING, _left_out()),
-    Elsewhere(("-rea", "--reasoning"),
-              "chat_template_kwargs in a request, --reasoning-budget 0 for off; auto is left out",
-              _one_of({"auto": (), "off": ("--reasoning-budget", "0")})),
-    Elsewhere(("-hff", "--hf-file"), "--model hf:ORG/REPO:FILE"),
-    Elsewhere(("-hft", "--hf-token"), "HF_TOKEN in the environment"),
-    Elsewhere(("--offline",), "HF_HUB_OFFLINE in the environment"),
-    Elsewhere(("--models-dir", "--models-preset"), "--config with [models.NAME] tables"),
-    Elsewhere(("--grammar", "--grammar-file", "-j", "--json-schema", "-jf", "--json-schema-file"),
-              "grammar or response_format in a request"),
-    Elsewhere(("--reasoning-effort",), "reasoning_effort in a request"),
-    Elsewhere(("--chat-template-kwargs",), "chat_template_kwargs in a request"),
-    Elsewhere(("-dev", "--device"), "--main-gpu with --split-mode none, or --tensor-split"),
-    Elsewhere(("--lora", "--lora-scaled", "--control-vector", "-mm", "--mmproj", "--rpc"),
-              "nothing: this is not there"),
-)  # fmt: skip
-"""The option or feature in place of it, or the reason why it is left out."""
-_ROWS = {flag: row for row in ELSEWHERE for flag in row.flags}
-VALUES: dict[str, tuple[str, Sequence[str], str]] = {
-    "-c": ("0", (), "the model says it"),
-    "--ctx-size": ("0", (), "the model says it"),
-    "-cram": ("-1", ("--cache-ram", "auto"), "so much as the machine has room for"),
-    "--cache-ram": ("-1", ("--cache-ram", "auto"), "so much as the machine has room for"),
-    "-t": ("-1", (), "auto is what there is without it"),
-    "--threads": ("-1", (), "auto is what there is without it"),
-    "-ngl": ("auto", (), "layers go to a GPU as it is said, and without it none"),
-    "--gpu-layers": ("auto", (), "layers go to a GPU as it is said, and without it none"),
-    "--n-gpu-layers": ("auto", (), "layers go to a GPU as it is said, and without it none"),
-}
-"""A value of an option of both that Forge has other words for, and why."""
-SLOTS = "--slots"
-"""Of llama-server a switch, which tells what goes on; here a number."""
-
-
-MOST_SHOWN = 60
-"""Characters of a wrong value that its error repeats."""
+from gateway.config.llama_server_options import BY_FLAG, DEFAULT, MAYBE, SLOTS, VALUES
+from gateway.config.llama_server_sampling import Default, with_option
+from gateway.core.validation import shown
 
 
 class NotTaken(Exception):
@@ -296,7 +41,7 @@ def translated(arguments: Sequence[str]) -> Translated:
                 defaults = with_option(defaults, default, value or "")
                 words, why = _sampling({default.field: defaults[default.field]}), DEFAULT
         except ValueError as error:
-            raise NotTaken(f"{flag}: {error}, not {_shown(value)}") from None
+            raise NotTaken(f"{flag}: {error}, not {shown(value or '')}") from None
         if words is None:
             kept += whole_option
         else:
@@ -305,7 +50,7 @@ def translated(arguments: Sequence[str]) -> Translated:
 
 
 def _default_of(flag: str) -> Default | None:
-    row = _ROWS.get(flag)
+    row = BY_FLAG.get(flag)
     return None if row is None or row.taken is None else row.taken.default
 
 
@@ -318,12 +63,6 @@ def _note(flag: str, value: str | None, words: Sequence[str], why: str) -> str:
     said = flag if value is None else f"{flag} {value}"
     done = f"taken as {' '.join(words)}" if words else "left out"
     return f"{said}, llama-server's, is {done}: {why}"
-
-
-def _shown(value: str | None) -> str:
-    """A value fit for one line."""
-    text = repr(value or "")
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str | None, list[str]]]:
@@ -345,7 +84,7 @@ def _follows(flag: str, rest: Sequence[str]) -> int:
         return min(1, len(rest))
     if flag == SLOTS:
         return int(bool(rest) and not rest[0].startswith("-"))
-    row = _ROWS.get(flag)
+    row = BY_FLAG.get(flag)
     if row is None or row.taken is None or row.taken.values == 0:
         return 0
     if row.taken.values == MAYBE:
@@ -360,7 +99,7 @@ def _ours(flag: str, value: str | None) -> tuple[Sequence[str] | None, str]:
     if flag in VALUES:
         said, words, why = VALUES[flag]
         return (words if value == said else None), why
-    row = _ROWS.get("--no-slots" if flag == SLOTS and value is None else flag)
+    row = BY_FLAG.get("--no-slots" if flag == SLOTS and value is None else flag)
     if row is None:
         return None, ""
     taken = None if row.taken is None else row.taken.ours(value or "")

@@ -17,7 +17,7 @@ from gateway.config.model_entry import ModelEntry
 from gateway.config.sampling_defaults import SamplingCheck
 from gateway.config.sources import obtained, said, sampling_parts, validated
 from gateway.core.errors import BadRequest
-from gateway.core.validation import explain
+from gateway.core.validation import explain, shown
 
 OF_THE_SERVER = frozenset({
     "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
@@ -169,7 +169,7 @@ def _own(given: Mapping[str, Any], places: Mapping[str, str]) -> _Own:
     except ValidationError as error:
         problem = explain(error, given)
         raise ConfigError(
-            f"{places[problem.path[0]]}: {problem.reason}, not {problem.value!r}"
+            f"{places[problem.path[0]]}: {problem.reason}, not {shown(problem.value)}"
         ) from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.config.config import Config, ConfigError
-from gateway.core.validation import ValidationProblem, explain
+from gateway.core.validation import ValidationProblem, explain, shown
 
 
 def load(
@@ -97,7 +97,7 @@ def _reason(name: str, problem: ValidationProblem) -> str:
     kind = "a whole number" if "int" in annotation else "a number"
     auto = f"'auto' or {kind} in range" if "Literal['auto']" in annotation else ""
     reason = f"expected {auto}" if auto else problem.reason
-    return f"{reason}, not {problem.value!r}"
+    return f"{reason}, not {shown(problem.value)}"
 
 
 def read_toml(file: Path, option: str) -> dict[str, Any]:

@@ -10,8 +10,18 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+MOST_SHOWN = 60
+"""Characters of a wrong value that an error repeats: a value may have as many as a body."""
+LONGEST_INDEX = 9
+"""Digits of an index of a list; Python refuses to read thousands of digits."""
 SHOULD_BE = "Input should be "
 """Beginning of pydantic's messages about types."""
+
+
+def shown(value: Any) -> str:
+    """Return a value fit for one line of an error."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,8 @@ def explain(error: ValidationError, value: Any) -> ValidationProblem:
 
 def _progress(path: tuple[str, ...]) -> tuple[int, int]:
     """Return an error's place in a value: its depth, and its index in a list."""
-    return len(path), int(path[-1]) if path and path[-1].isdecimal() else 0
+    last = path[-1] if path else ""
+    return len(path), int(last) if last.isdecimal() and len(last) <= LONGEST_INDEX else 0
 
 
 def _place(loc: tuple[int | str, ...], value: Any, missing: bool) -> tuple[tuple[str, ...], Any]:

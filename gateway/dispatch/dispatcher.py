@@ -279,7 +279,7 @@ class Dispatcher:
             ticket.dispatched_ns = now
         self._unpark(sequence, now)
         self._running[sequence.id] = sequence
-        request = sequence.generate(self._queue.of(sequence).rank(sequence))
+        request = sequence.generate(self._queue.of(sequence).rank(sequence), now)
         if alone:
             self._pool.submit_alone(request)
         else:

@@ -37,6 +37,8 @@ class Job:
     """Seconds for which its client wants that after it; None: for the model's own time."""
     ignored: str = ""
     """The fields of the body that were ignored, as the client is told of them."""
+    keeps: str = ""
+    """The field that asks for probabilities which stay until the answer is whole, if one does."""
     spare: bool = False
     """True: it takes only slots that nothing else wants; see `gateway.dispatch.queues`."""
     request_id: str = ""

@@ -137,7 +137,7 @@ class Sequence:
         if drafts.predicted:
             self.predicted = self.predicted.plus(counts)
 
-    def generate(self, rank: float) -> Generate:
+    def generate(self, rank: float, now_ns: int) -> Generate:
         """The work as a worker sees it, continuing after the tokens an earlier attempt gave.
 
         ``rank``: its place in the queue, see :meth:`gateway.dispatch.queue.Queue.rank`. A spare one
@@ -154,7 +154,14 @@ class Sequence:
             priority=-math.inf if job.spare else job.priority,
             rank=math.inf if job.spare else rank,
             cache_scope=job.cache_scope,
+            spent_ms=self._spent_ms(now_ns),
         )
+
+    def _spent_ms(self, now_ns: int) -> float:
+        """The time since the first token, where a line's end after some time ends the answer."""
+        if self.first_token_ns is None or not self.job.params.line_limit_ms:
+            return 0.0
+        return (now_ns - self.first_token_ns) / 1e6
 
     def _params(self, params: GenerationParams) -> GenerationParams:
         """The request's own, without a copy, unless this sequence differs from it."""

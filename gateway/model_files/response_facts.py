@@ -22,14 +22,14 @@ class ResponseFacts:
 
 def begin(response: httpx2.Response) -> int:
     """Return the offset in the file at which an answer begins."""
-    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+    match = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("content-range", ""))
     return int(match[1]) if response.status_code == 206 and match else 0
 
 
 def said(response: httpx2.Response) -> ResponseFacts:
     headers = response.headers
     length = headers.get("content-length", "")
-    size = int(length) + begin(response) if length.isdigit() else None
+    size = int(length) + begin(response) if re.fullmatch("[0-9]{1,18}", length) else None
     etag = headers.get("etag", "")
     validator = etag if etag.startswith('"') else headers.get("last-modified")
     return ResponseFacts(size, _sha256(headers), validator)

@@ -125,6 +125,19 @@ def test_llama_servers_older_form_of_answer(exact_http: httpx.Client, direct: Re
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "content")
 
 
+def test_an_empty_text_has_the_tokens_that_the_model_adds(exact_http: httpx.Client) -> None:
+    """In llama-server's form and in Ollama's, as there; this model adds none. OpenAI refuses it."""
+    asked: list[tuple[str, dict[str, Any], str]] = [
+        ("/embedding", {"content": ["a", ""]}, "input.1"),
+        ("/embedding", {"content": {"prompt_string": ""}}, "input"),
+        ("/api/embed", {"model": ALIAS, "input": ["a", ""]}, "input.1"),
+    ]
+    for path, body, param in asked:
+        answer = exact_http.post(path, json=body)
+        assert answer.status_code == 400
+        assert f"'{param}': it holds no token" in answer.text
+
+
 def test_floats_are_the_bytes(http: httpx.Client) -> None:
     """Base64 holds little-endian float32; JSON's numbers are exactly those."""
     for params in ({}, {"dimensions": 7}):

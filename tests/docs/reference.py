@@ -29,7 +29,7 @@ from gateway.api.openai.completions import CompletionBody
 from gateway.api.responses.body import ResponseBody
 from gateway.cli.main import default_text, describe
 from gateway.config.config import Config
-from gateway.config.llama_server_compat import (
+from gateway.config.llama_server_options import (
     ALIASES,
     ELSEWHERE,
     HUB,

@@ -232,6 +232,21 @@ def test_chats_and_embeddings_side_by_side(several: ForgeServer) -> None:
     assert {worker["model"] for worker in several.workers()} >= {"tiny", "embed"}
 
 
+def test_an_empty_text_is_embedded_where_the_model_adds_tokens(several: ForgeServer) -> None:
+    """As in llama-server and Ollama; OpenAI's dialect refuses one, as OpenAI does."""
+
+    def post(path: str, body: dict[str, Any]) -> httpx.Response:
+        return httpx.post(several.url + path, json=body, timeout=DEADLINE_S)
+
+    texts = ["a", ""]
+    raw = post("/embedding", {"model": "embed", "content": texts}).json()
+    listed = post("/api/embed", {"model": "embed", "input": texts}).json()["embeddings"]
+    assert [each["embedding"][0] for each in raw] == listed
+    assert listed[0] != listed[1]
+    refused = post("/v1/embeddings", {"model": "embed", "input": texts})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input.1")
+
+
 def test_an_unknown_model_is_told_what_there_is(several: ForgeServer) -> None:
     failure = CHAT.refusal(chat(several, "nobody"))
     assert (failure.status, failure.code, failure.param) == (404, "model_not_found", "model")

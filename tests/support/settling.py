@@ -19,6 +19,7 @@ BUDGETS = (
     "thinking_token_budget",
 )  # fmt: skip
 """Names of one limit."""
+EMPTY = ("", {"prompt_string": ""})
 TOKENS = 4
 """Most that a generation has here."""
 
@@ -102,7 +103,9 @@ def _settle(body: dict[str, Any]) -> None:
             body[name] = _known(body[name])
     for name in ("input", "content"):  # a list of texts has none that is empty
         if isinstance(body.get(name), list):
-            body[name] = ["a" if each == "" else each for each in body[name]]
+            body[name] = ["a" if each in EMPTY else each for each in body[name]]
+        elif body.get(name) in EMPTY:
+            body[name] = "a"
     if body.get("dimensions") is not None:
         body["dimensions"] = 3
     _settle_messages(body.get("messages") or [])

@@ -83,6 +83,11 @@ class AnswerText:
         voice = self._voice
         return voice is not None and voice.free_after_call and voice.parser.between
 
+    def go_on(self) -> None:
+        """Go on after the tokens of an earlier attempt, which were pushed again."""
+        if self._lines is not None:
+            self._lines.go_on()
+
     def push(self, token: int, *, stops: bool) -> ParsedOutput:
         """Take a token; return what it released. ``stops``: whether stop strings count here."""
         piece = self._pieces[token]

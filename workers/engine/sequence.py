@@ -87,7 +87,7 @@ class EngineSequence:
         self._least = request.params.min_tokens
         self._banned = _banned(request.params)
         turn_ends = () if self._ignore_eos else ends
-        lines = _line_limits(request.params)
+        lines = _line_limits(request)
         self._text = AnswerText(model.pieces, voice, request.params.stop, turn_ends, lines)
         self._budget = budget
         if budget is not None:
@@ -187,6 +187,7 @@ class EngineSequence:
                 if self._guide is not None and self._budget is not None:
                     self._guide.replay([token])  # what fits is asked after each of them
                 self._hear(token, stops=at > self._least)
+            self._text.go_on()
         return self._sampler
 
     def _hear(self, token: int, *, stops: bool) -> ParsedOutput:
@@ -382,11 +383,14 @@ def _banned(params: GenerationParams) -> list[int]:
     return [token for token, bias in params.sampling.logit_bias if bias == -math.inf]
 
 
-def _line_limits(params: GenerationParams) -> LineLimits | None:
+def _line_limits(request: Generate) -> LineLimits | None:
     """Return what lets a line end the answer, if the request wants that."""
+    params, spent_ms = request.params, request.spent_ms if request.resume else None
     if not params.indent and not params.line_limit_ms:
         return None
-    return LineLimits(params.indent, params.line_limit_ms, lambda: time.perf_counter() * 1000)
+    return LineLimits(
+        params.indent, params.line_limit_ms, lambda: time.perf_counter() * 1000, spent_ms
+    )
 
 
 Chunk = tuple[EngineSequence, int]

@@ -36,6 +36,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """Its place in the gateway's queue, in seconds: the smallest is computed first."""
     cache_scope: str = ""
     """Only requests of the same one may use what was computed for it."""
+    spent_ms: float = 0.0
+    """Of a job with a limit of time that goes on: since its first token, in whichever attempt."""
 
     @property
     def spare(self) -> bool:

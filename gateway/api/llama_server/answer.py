@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from gateway.api.kept_probabilities import written
 from gateway.api.llama_server.body import LlamaBody
 from gateway.api.llama_server.completed import AnswerSoFar, Asked, completed
 from gateway.api.llama_server.errors import error_body, error_response
@@ -60,8 +61,7 @@ class LlamaWriter:
             answer.ids += event.ids
         if event.extra is not None and self._given.wants("completion_probabilities"):
             told = self._probabilities(event.extra)
-            # As text they take a third of the room, and they stay until the end.
-            answer.probabilities += [orjson.Fragment(orjson.dumps(each)) for each in told]
+            answer.probabilities += map(written, told)
 
     def whole(self) -> Any:
         """Return the answer of a request that has ended; of several answers a list."""

@@ -12,19 +12,17 @@ from gateway.api.llama_server.prompts import Prompts
 from gateway.api.nested import Nested
 from gateway.api.openai.common import MAX_CHOICES, MAX_SEQUENCES
 from gateway.api.other_names import MAX_TOKENS, LlamaNames, Names
-from gateway.api.samplers import MAX_BIASES, bias_of, problem, shown
+from gateway.api.samplers import MAX_BIASES, bias_of, problem
 from gateway.api.schemas import constraint
 from gateway.api.token_ids import MAX_ID
 from gateway.core.errors import BadRequest
+from gateway.core.validation import shown
 from workers.protocol import Constraint, Infill, Prompt, Sampling
 
 TEMPERATURE, TOP_K, TOP_P, MIN_P, LAST_N = 0.8, 40, 0.95, 0.05, 64
 """llama-server's defaults."""
 MAX_PROBS = 100
 """Most alternatives of a token."""
-MOST_TOLD = 20 * MAX_SEQUENCES
-"""Most alternatives that the answers of a request have at once, unless they are streamed: as many
-as in OpenAI's dialect. They are kept until all answers have ended."""
 MAX_FIELDS = 128
 """Most names in `response_fields`."""
 MAX_FILES = 256
@@ -175,6 +173,11 @@ class LlamaBody(SamplingBody):
         """Return the number of likeliest tokens to tell for each token, if any."""
         return self.n_probs or None
 
+    def kept(self) -> str:
+        """Return the field whose probabilities are kept until the answer is whole; "": none."""
+        kept = self.n_probs and not self.stream and self.wants("completion_probabilities")
+        return "n_probs" if kept else ""
+
     def constraint(self) -> Constraint | None:
         return constraint(None, self.json_schema, self.grammar, self.asked())
 
@@ -183,12 +186,6 @@ class LlamaBody(SamplingBody):
         if len(prompts) * (self.n_cmpl or 1) > MAX_SEQUENCES:
             message = f"prompts times 'n_cmpl' may be {MAX_SEQUENCES} at most"
             raise BadRequest(message, param="n_cmpl")
-        most = MOST_TOLD // (len(prompts) * (self.n_cmpl or 1))
-        if not self.stream and (self.n_probs or 0) > most:
-            message = (
-                f"'n_probs' may be {most} at most with so many answers, unless 'stream' is true"
-            )
-            raise BadRequest(message, param="n_probs")
         return prompts
 
 

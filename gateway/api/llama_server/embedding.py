@@ -4,7 +4,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.embedding_inputs import Inputs, prompts
+from gateway.api.embedding_inputs import RawInputs, prompts
 from gateway.api.embeddings import EmbeddingBody, embedded
 from gateway.api.endpoint import CONVERSATION, JSON, WORK, Body, Endpoint
 from gateway.api.llama_server.endpoints import GROUP
@@ -16,16 +16,16 @@ from workers.protocol import Prompt
 
 
 class RawEmbeddingBody(EmbeddingBody):
-    input: Inputs | None = None  # type: ignore[assignment]
+    input: RawInputs | None = None  # type: ignore[assignment]
     """Another name of `content`."""
-    content: Inputs | None = Field(None)
+    content: RawInputs | None = Field(None)
     """One text or several, lists of token ids, or both in turn; also `{"prompt_string": ...}`."""
 
     def prompts(self) -> tuple[Prompt, ...]:
         given = self.content if self.input is None else self.input
         if given is None:
             raise BadRequest("'content' is required", param="content")
-        return prompts(given)
+        return prompts(given, empty=True)
 
 
 class LlamaEmbedding:

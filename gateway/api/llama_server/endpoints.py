@@ -126,6 +126,7 @@ class LlamaServer:
             max_tokens=given.limit(),
             constraint=given.constraint(),
             logprobs=given.alternatives(),
+            kept=given.kept(),
         )
         ticket = self._service.submit(request, job, served)
         writer = LlamaWriter(ticket, served, given)

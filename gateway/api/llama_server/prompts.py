@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from gateway.api.samplers import problem, shown
+from gateway.api.samplers import problem
 from gateway.api.token_ids import MAX_ID
+from gateway.core.validation import shown
 from workers.protocol import Mixed, Prompt, Text, Tokens
 
 MAX_PROMPTS = 256

@@ -24,7 +24,7 @@ from gateway.api.reply import Completion
 from gateway.api.ticket_stream import TicketStream
 from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
-from workers.protocol import Delta, Finished, Logprob, Started
+from workers.protocol import Delta, Finished, Started
 
 
 class LineStream(TicketStream):
@@ -82,7 +82,8 @@ class AnswerWriter(ABC):
             for each in whole_call(self._ticket.request_id, index, call)
         ]
         said = self._said(completion.text, completion.reasoning, calls)
-        return {**self._last(said, completion.reason), **self._probable(completion.logprobs)}
+        end = self._last(said, completion.reason)
+        return {**end, **self._probable(completion.logprobs)}
 
     # Parts of both.
 
@@ -91,7 +92,8 @@ class AnswerWriter(ABC):
         found: list[Mapping[str, Any]] = []
         text, extra = event.text, event.extra
         thought = "" if extra is None else extra.reasoning
-        logprobs = self._probable([] if extra is None else extra.logprobs)
+        found_here = [] if extra is None else extra.logprobs
+        logprobs = self._probable([token_logprob(each) for each in found_here])
         calls = self._calls.close() if text or thought else []
         if calls:
             found.append(self._chunk(self._said(calls=calls)))
@@ -115,10 +117,8 @@ class AnswerWriter(ABC):
         end = {"done": True, "done_reason": why, **self._rest(), **numbers}
         return {**head(self._model), **said, **end}
 
-    def _probable(self, found: list[Logprob]) -> dict[str, Any]:
-        if not self._logprobs or not found:
-            return {}
-        return {"logprobs": [token_logprob(each) for each in found]}
+    def _probable(self, found: list[Any]) -> dict[str, Any]:
+        return {"logprobs": found} if self._logprobs and found else {}
 
 
 class ChatWriter(AnswerWriter):

@@ -121,6 +121,12 @@ class OllamaGeneration(OllamaBody):
     def alternatives(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
+    def kept(self) -> str:
+        """Return the field whose probabilities are kept until the answer is whole; "": none."""
+        if self.stream is not False:
+            return ""
+        return "top_logprobs" if self.top_logprobs else "logprobs"
+
     def arguments(self) -> dict[str, Any]:
         """Return what the template is told about thinking."""
         if self.think is None or self.think == "":

@@ -15,6 +15,7 @@ from gateway.api.ollama.body import OllamaChatBody, OllamaGenerateBody, OllamaGe
 from gateway.api.ollama.options import DEFAULTS
 from gateway.api.ollama.received import Received, receive
 from gateway.api.ollama.types import OllamaChatChunk, OllamaGenerateChunk, OllamaVersion
+from gateway.api.openai.logprobs import token_json
 from gateway.api.reply import collect, json_response, unless_hung_up
 from gateway.api.service import Service
 from gateway.api.truncation import count_tokens, truncated
@@ -114,6 +115,7 @@ class Ollama:
             max_tokens=options.limit(),
             constraint=given.form(),
             logprobs=given.alternatives(),
+            kept=given.kept(),
             context=options.context(),
             cut_after=None if given.truncate is False else options.kept(),
             prompt_ids=isinstance(given, OllamaGenerateBody) and isinstance(prompt, Chat),
@@ -130,7 +132,7 @@ class Ollama:
         dispatcher = received.served.dispatcher
         if received.given.stream is not False:
             return LineStream(dispatcher, ticket, writer, self._service.config.keepalive)
-        (completion,) = await collect(dispatcher, ticket, received.request.receive)
+        (completion,) = await collect(dispatcher, ticket, received.request.receive, token_json)
         return json_response(writer.whole(completion))
 
     async def _shortened(self, received: Received[OllamaChatBody], chat: Prompt) -> Prompt:

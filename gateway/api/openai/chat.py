@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -9,7 +10,7 @@ from gateway.api.body import unlimited
 from gateway.api.field_table import CHAT
 from gateway.api.openai.common import Envelope, OpenAIBody
 from gateway.api.openai.conversation import Conversation
-from gateway.api.openai.logprobs import token_logprob
+from gateway.api.openai.logprobs import token_json, token_logprob
 from gateway.api.openai.prediction import Prediction
 from gateway.api.openai.types import AnswerMessage as AnswerMessage
 from gateway.api.openai.types import (
@@ -43,6 +44,11 @@ class ChatBody(Conversation, OpenAIBody):
 
     others: SkipJsonSchema[ChatNames | None] = None
     others_type = ChatNames
+
+    @property
+    def probabilities_field(self) -> str:
+        """Return the field that asks for the probabilities of tokens."""
+        return "top_logprobs" if self.top_logprobs else "logprobs"
 
     def check(self) -> None:
         super().check()
@@ -107,7 +113,9 @@ class ChatEnvelope(Envelope):
         }
 
     def _first(self, index: int) -> ChatChunkChoice:
-        return _chunk(index, {"role": "assistant", "content": ""})
+        # No content, as where a stream ends: clients that look for a text find none, whether they
+        # join all that is there (null would break them) or take each for a piece ("" would be one).
+        return _chunk(index, {"role": "assistant"})
 
     def _piece(self, index: int, text: str, extra: Extra | None) -> ChatChunkChoice:
         delta: ChatDelta = {}
@@ -117,7 +125,8 @@ class ChatEnvelope(Envelope):
             delta["content"] = text
         if extra is not None and extra.calls:
             delta["tool_calls"] = [self._call(index, call) for call in extra.calls]
-        return _chunk(index, delta, self._logprobs(extra.logprobs if extra is not None else []))
+        found = extra.logprobs if extra is not None else []
+        return _chunk(index, delta, self._logprobs([token_logprob(one) for one in found]))
 
     def _last(self, index: int, reason: str) -> ChatChunkChoice:
         return {
@@ -141,10 +150,11 @@ class ChatEnvelope(Envelope):
         """Made from the request's name, so that it survives the worker."""
         return f"call_{self._ticket.request_id}{choice:02x}{call:02x}"
 
-    def _logprobs(self, found: list[Logprob]) -> ChatLogprobs | None:
-        if not self._wants_logprobs:
-            return None
-        return {"content": [token_logprob(one) for one in found], "refusal": None}
+    def probable(self, found: Logprob) -> orjson.Fragment:
+        return token_json(found)
+
+    def _logprobs(self, content: list[Any]) -> ChatLogprobs | None:
+        return {"content": content, "refusal": None} if self._wants_logprobs else None
 
 
 def _chunk(index: int, delta: ChatDelta, logprobs: ChatLogprobs | None = None) -> ChatChunkChoice:

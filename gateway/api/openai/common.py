@@ -18,7 +18,7 @@ from gateway.api.reply import Completion, llama_timings
 from gateway.api.sse import COMMENT
 from gateway.core.errors import ForgeError
 from gateway.dispatch.ticket import ClientEvent, Ticket
-from workers.protocol import Delta, Extra, Prompt, Started
+from workers.protocol import Delta, Extra, Logprob, Prompt, Started
 
 FINGERPRINT = f"forge-{__version__}"
 MAX_CHOICES = 128
@@ -143,6 +143,10 @@ class Envelope(ABC):
         if self._wants_timings:
             answer["timings"] = llama_timings(self._ticket)
         return answer if self._asides is None else answer | self._asides.whole(completions)
+
+    @abstractmethod
+    def probable(self, found: Logprob) -> Any:
+        """Return a token and its probabilities as they are kept until the answer is whole."""
 
     @abstractmethod
     def _choice(self, index: int, completion: Completion) -> Any:

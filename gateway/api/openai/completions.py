@@ -1,10 +1,12 @@
 """/v1/completions: from body to prompts, and from events to answers."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
+import orjson
 from pydantic import Field
 
 from gateway.api.field_table import COMPLETIONS
+from gateway.api.kept_probabilities import written
 from gateway.api.openai.chat import finish_reason
 from gateway.api.openai.common import MAX_SEQUENCES, Envelope, OpenAIBody
 from gateway.api.openai.logprobs import FLOOR, token_text
@@ -45,6 +47,11 @@ class CompletionBody(OpenAIBody):
             message = "'suffix' needs a 'prompt' of text, not of token ids"
             raise BadRequest(message, param="suffix")
 
+    @property
+    def probabilities_field(self) -> str:
+        """Return the field that asks for the probabilities of tokens."""
+        return "logprobs"
+
     def limit(self) -> int | None:
         return COMPLETION_TOKENS if self.max_tokens is None else super().limit()
 
@@ -75,6 +82,17 @@ class CompletionBody(OpenAIBody):
         return constraint(None, self.json_schema, self.grammar, self.asked())
 
 
+class ProbableToken(NamedTuple):
+    """A token with its probabilities."""
+
+    text: str
+    logprob: float | None
+    top: orjson.Fragment
+    """Its alternatives in JSON."""
+    characters: int
+    """The characters that begin in it."""
+
+
 class CompletionEnvelope(Envelope):
     """The answer to a text completion."""
 
@@ -97,7 +115,7 @@ class CompletionEnvelope(Envelope):
         return None
 
     def _piece(self, index: int, text: str, extra: Extra | None) -> CompletionChunkChoice:
-        found = extra.logprobs if extra is not None else []
+        found = [self.probable(one) for one in extra.logprobs] if extra is not None else []
         return {
             "index": index,
             "text": text,
@@ -113,17 +131,24 @@ class CompletionEnvelope(Envelope):
             "finish_reason": finish_reason(reason),
         }
 
-    def _logprobs(self, index: int, found: list[Logprob]) -> CompletionLogprobs | None:
+    def probable(self, found: Logprob) -> ProbableToken:
+        piece = found.chosen.piece
+        top = written(alternatives(found))
+        return ProbableToken(
+            token_text(piece), finite(found.chosen.logprob), top, characters(piece)
+        )
+
+    def _logprobs(self, index: int, found: list[ProbableToken]) -> CompletionLogprobs | None:
         if not self._wants_logprobs:
             return None
         offsets = []
         for one in found:
             offsets.append(self._told[index])
-            self._told[index] += characters(one.chosen.piece)
+            self._told[index] += one.characters
         return {
-            "tokens": [token_text(one.chosen.piece) for one in found],
-            "token_logprobs": [finite(one.chosen.logprob) for one in found],
-            "top_logprobs": [alternatives(one) for one in found],
+            "tokens": [one.text for one in found],
+            "token_logprobs": [one.logprob for one in found],
+            "top_logprobs": [cast(Any, one.top) for one in found],
             "text_offset": offsets,
         }
 

@@ -111,6 +111,7 @@ class OpenAI:
             tier=given.service_tier,
             constraint=given.constraint(),
             logprobs=given.alternatives(),
+            kept="" if given.stream else given.probabilities_field,
             echo=isinstance(given, CompletionBody) and bool(given.echo),
             prediction=given.predicted(),
         )
@@ -126,7 +127,7 @@ class OpenAI:
         envelope = envelope_type(ticket, served.name, given, asides)
         if given.stream:
             return EventStream(served.dispatcher, ticket, envelope, self._service.config.keepalive)
-        found = await collect(served.dispatcher, ticket, request.receive)
+        found = await collect(served.dispatcher, ticket, request.receive, envelope.probable)
         return json_response(envelope.whole(found))
 
     async def models(self, request: Request) -> Response:

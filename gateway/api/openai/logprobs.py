@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
+from gateway.api.kept_probabilities import written
+
 if TYPE_CHECKING:
     from gateway.api.openai.types import TokenAlternative, TokenLogprob
     from workers.protocol import Logprob, TokenChance
@@ -14,6 +18,11 @@ FLOOR = -9999.0
 
 def token_logprob(found: Logprob) -> TokenLogprob:
     return {**alternative(found.chosen), "top_logprobs": [alternative(top) for top in found.top]}
+
+
+def token_json(found: Logprob) -> orjson.Fragment:
+    """Return the same as JSON, for an answer that keeps it until its end."""
+    return written(token_logprob(found))
 
 
 def alternative(chance: TokenChance) -> TokenAlternative:

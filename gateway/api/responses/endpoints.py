@@ -190,6 +190,7 @@ class Responses:
             usual=BATCH if given.background else None,
             constraint=given.constraint(),
             logprobs=given.alternatives(),
+            kept="top_logprobs" if given.top_logprobs else "include",
         )
 
     def _generation(

@@ -70,7 +70,8 @@ def _ask(found: Sequence[FittingModel]) -> FittingModel:
             answer = sys.stdin.readline().strip()
         except UnicodeDecodeError:
             continue
-        if answer.isascii() and answer.isdecimal() and 1 <= int(answer[:9]) <= len(found):
+        digits = len(answer) < 10 and answer.isascii() and answer.isdecimal()
+        if digits and 1 <= int(answer) <= len(found):
             return found[int(answer) - 1]
         if not answer:
             break

@@ -136,7 +136,7 @@ def test_chat_stream() -> None:
         assert "service_tier" not in chunk
         assert chunk["choices"][0]["index"] == 0
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
-    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert deltas[0] == {"role": "assistant"}
     assert deltas[1:] == [{"content": 'line\n"quoted" ü'}, {"content": "end"}, {}]
     assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, None, None, "stop"]
     assert got[-1][-1] == "[DONE]"

@@ -70,6 +70,17 @@ def test_a_body_whose_encoding_can_t_be_read_is_not_waited_for() -> None:
         read_now(request(stalls=True, encoding="br"))
 
 
+@pytest.mark.parametrize("length", ["1001", "9" * 5000])
+def test_a_declared_length_is_refused_before_anything_is_read(length: str) -> None:
+    with pytest.raises(BodyTooLarge):
+        read_now(request(stalls=True, length=length))
+
+
+def test_a_length_that_is_none_says_nothing() -> None:
+    """A header may bring the superscripts of Latin-1, which are digits by Unicode."""
+    assert read_now(request(b"{}", length="\u00b2")) == {}
+
+
 def test_read_joins_chunks() -> None:
     assert read_now(request(b'{"a"', b": 1", b"}")) == {"a": 1}
     assert read_now(request(b'{"a":"' + b"x" * 92 + b'"}'), limit=100) == {"a": "x" * 92}

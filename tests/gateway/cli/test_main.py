@@ -14,7 +14,8 @@ import pytest
 from gateway import __version__
 from gateway.cli.main import build_parser, default_text, main
 from gateway.config.config import Config
-from gateway.config.llama_server_compat import (
+from gateway.config.llama_server_compat import translated
+from gateway.config.llama_server_options import (
     ALIASES,
     ELSEWHERE,
     HUB,
@@ -24,7 +25,6 @@ from gateway.config.llama_server_compat import (
     SWITCHES,
     VALUES,
     Elsewhere,
-    translated,
 )
 from gateway.config.sources import load
 from gateway.system import log_setup
@@ -99,6 +99,19 @@ def test_help_is_printed() -> None:
     assert "--aging-rate RATE" in help_text("serve", "--help")
     for place in (("--version",), ("serve", "--version")):
         assert help_text(*place) == f"forge {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("tune", "--seconds"), ("quantize", "--threads"),
+                                       ("chat", "--max-tokens"), ("serve", "-ub"),
+                                       ("serve", "-np"), ("serve", "-c")])  # fmt: skip
+def test_thousands_of_digits_are_one_short_line(
+    arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):
+        assert main([*arguments, "9" * 5000]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"forge {arguments[0]}: error: ")
+    assert len(line) < 250
 
 
 def test_only_what_was_given_is_in_the_namespace() -> None:
@@ -215,7 +228,7 @@ def test_what_is_llama_servers_alone_is_told_of(flag: str, instead: str) -> None
 SAMPLES = {"--load-mode": "mmap+mlock", "-lm": "none", "--reasoning-format": "deepseek",
            "-rea": "auto", "--reasoning": "auto", "--samplers": "top_k", "--sampler-seq": "k",
            "--sampling-seq": "k", "-l": "7+1", "--logit-bias": "7+1", "--mirostat": "0",
-           "--adaptive-target": "-1"}  # fmt: skip
+           "--adaptive-target": "-1", "--embd-normalize": "2"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("flag", "row"), [each for each in ELSEWHERE_FLAGS if each[1].taken])

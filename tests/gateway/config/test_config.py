@@ -183,6 +183,24 @@ def test_defaults_of_requests_are_an_object(text: str) -> None:
         load({"sampling": [text]}, {}, None)
 
 
+@pytest.mark.parametrize("name", sorted(set(OPTIONS) - {"model"}))
+@pytest.mark.parametrize("text", ["9" * 5000, "-" + "9" * 5000, "9" * 5000 + "s"])
+def test_thousands_of_digits_are_a_wrong_value(name: str, text: str) -> None:
+    """Python itself refuses to read them; where any text will do they are one."""
+    told = refusal({name: text})
+    assert told == "" or told.startswith(f"--{name.replace('_', '-')}: ")
+    assert len(told) < 500
+
+
+def refusal(arguments: dict[str, Any]) -> str:
+    """The error; "" if there is none."""
+    try:
+        load(arguments, {}, None)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
 def test_unknown_environment_is_not_ours() -> None:
     """FORGE_ is a common prefix: a variable that is no option may be somebody else's."""
     assert load({}, {"FORGE_SOMETHING": "1", "HOME": "/"}, None) == Config()

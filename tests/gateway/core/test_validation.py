@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gateway.core.validation import ValidationProblem, explain
+from gateway.core.validation import ValidationProblem, explain, shown
 
 
 class Leaf(BaseModel):
@@ -56,6 +56,21 @@ def problem(**fields: Any) -> ValidationProblem:
 def test_where_and_how(fields: dict[str, Any], path: tuple[str, ...], kind: str) -> None:
     found = problem(**fields)
     assert (found.path, found.kind) == (path, kind)
+
+
+def test_a_key_of_thousands_of_digits_is_no_index() -> None:
+    class Wood(BaseModel):
+        trees: dict[str, int]
+
+    with pytest.raises(ValidationError) as caught:
+        Wood(trees={"9" * 5000: "x"})
+    found = explain(caught.value, {"trees": {"9" * 5000: "x"}})
+    assert found.path == ("trees", "9" * 5000)
+
+
+def test_a_value_in_an_error_is_short() -> None:
+    assert shown("9" * 5000) == f"'{'9' * 59}..."
+    assert shown([1]) == "[1]"
 
 
 def test_branches_of_a_union_become_one_sentence() -> None:

@@ -7,7 +7,7 @@ import pytest
 from gateway.dispatch.sequence import TRANSITIONS, IllegalMove, Move, Sequence, State
 from gateway.dispatch.ticket import Ticket
 from tests.support.memory_pool import job, only
-from workers.protocol import Chat, Sampling
+from workers.protocol import Chat, Delta, Sampling
 
 ENDS = {State.FINISHED, State.FAILED, State.CANCELLED}
 LEGAL = {
@@ -53,7 +53,7 @@ def test_ends_are_final() -> None:
 def test_generate_carries_the_job_and_what_came_so_far() -> None:
     made = only(Ticket(9, job(max_tokens=40, stop=("a", "b"), ignore_eos=True), arrived_ns=0))
     made.attempt, made.ids = 2, [11, 12]
-    request = made.generate(0.0)
+    request = made.generate(0.0, 0)
     assert (request.id, request.attempt, request.resume) == (9, 2, [11, 12])
     params = request.params
     assert (params.max_tokens, params.stop, params.ignore_eos) == (40, ("a", "b"), True)
@@ -62,3 +62,13 @@ def test_generate_carries_the_job_and_what_came_so_far() -> None:
     assert (params.sampling, request.now) == (Sampling(seed=1), 1.5e9)
     made.ids.append(13)
     assert request.resume == [11, 12], "a sent request must not change"
+
+
+def test_a_limit_of_time_goes_on_where_the_first_token_came() -> None:
+    """And only such a job tells its time: the others' requests are as short as they were."""
+    token = Delta(9, 1, [11], "x")
+    for limit, spent in ((0, 0.0), (500, 2.5)):
+        made = only(Ticket(9, job(line_limit_ms=limit), arrived_ns=0))
+        assert made.generate(0.0, 10**9).spent_ms == 0.0
+        made.count(token, 10**9)
+        assert made.generate(0.0, 10**9 + 2_500_000).spent_ms == spent

@@ -24,7 +24,7 @@ def test_sequences_of_a_request() -> None:
     """Prompts times n, numbered on, each with a seed of its own."""
     prompts = (Text("a"), Text("b"))
     made = Ticket(5, replace(job(n=2, sampling=Sampling(seed=2**63 - 2)), prompts=prompts), 0)
-    sent = [sequence.generate(0.0) for sequence in made.sequences]
+    sent = [sequence.generate(0.0, 0) for sequence in made.sequences]
     assert [request.id for request in sent] == [5, 6, 7, 8]
     assert [request.prompt for request in sent] == [Text("a"), Text("a"), Text("b"), Text("b")]
     wanted = [2**63 - 2, 2**63 - 1, -(2**63), -(2**63) + 1]

@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 
 from tests.support.engine_driver import Driver, generate, with_params
@@ -104,6 +105,22 @@ def test_a_line_ends_the_answer(exact: Driver) -> None:
         with_params(generate(3, PROMPT, sampling=warm, max_tokens=300, resume=half), indent=3)
     )
     assert [*half, *resumed.ids] == ended.ids
+
+
+def test_time_that_another_worker_took_counts(exact: Driver) -> None:
+    """The first line that ends after it ends the answer; those that ended before do not."""
+    warm = Sampling(seed=3, temperature=1.5)
+    plain = exact.alone(generate(1, PROMPT, sampling=warm, max_tokens=300))
+    texts = exact.input_processor._model.pieces
+    lines = [at for at, id_ in enumerate(plain.ids, start=1) if b"\n" in texts[id_]]
+    assert len(lines) > 1
+    had = tuple(plain.ids[: lines[0]])
+    resumed = generate(2, PROMPT, sampling=warm, max_tokens=300, resume=had)
+    limited = with_params(resumed, line_limit_ms=10**6)
+    late = exact.alone(msgspec.structs.replace(limited, spent_ms=2e6))
+    assert [*had, *late.ids] == plain.ids[: lines[1]]
+    early = exact.alone(msgspec.structs.replace(limited, id=3, spent_ms=1.0))
+    assert [*had, *early.ids] == plain.ids
 
 
 # ------------------------------------------------------------------ sampling

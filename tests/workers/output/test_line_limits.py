@@ -72,3 +72,29 @@ def test_time_begins_with_the_first_token() -> None:
     limits = LineLimits(0, 500, clock)
     assert limits.push("a\n") == "a\n"
     assert not limits.stopped
+
+
+def test_the_time_of_another_worker_counts_and_its_lines_do_not_end_the_answer() -> None:
+    clock = Clock()
+    clock.now = 10_000
+    limits = LineLimits(0, 500, clock, spent_ms=450)
+    clock.now += 40  # the prompt is computed anew
+    assert limits.push("a\n") == "a\n"
+    limits.go_on()
+    assert limits.push("b\n") == "b\n"
+    assert not limits.stopped
+    clock.now += 20
+    assert limits.push("c\n") == "c\n"
+    assert limits.stopped
+
+
+def test_lines_that_ended_in_time_are_no_end_when_they_come_again() -> None:
+    clock = Clock()
+    limits = LineLimits(0, 500, clock, spent_ms=9999)
+    assert limits.push("a\nb") == "a\nb"
+    clock.now += 9999
+    assert limits.push("\nc") == "\nc"
+    limits.go_on()
+    assert not limits.stopped
+    assert limits.push("d\n") == "d\n"
+    assert limits.stopped

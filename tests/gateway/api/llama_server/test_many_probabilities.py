@@ -9,8 +9,6 @@ import pytest
 from gateway.api import body
 from gateway.api.llama_server.answer import LlamaWriter, probabilities
 from gateway.api.llama_server.body import MAX_PROBS, InfillBody, LlamaBody, LlamaCompletionBody
-from gateway.api.openai.common import MAX_SEQUENCES
-from gateway.core.errors import BadRequest
 from gateway.dispatch.ticket import Ticket
 from tests.support.desk import Desk
 from tests.support.memory_pool import job
@@ -48,7 +46,7 @@ def test_they_take_little_room() -> None:
     finally:
         tracemalloc.stop()
     assert writer.whole()["completion_probabilities"]
-    assert room < 250 * MAX_PROBS * TOKENS
+    assert room < 150 * MAX_PROBS * TOKENS
 
 
 def test_they_are_kept_only_if_they_are_wanted() -> None:
@@ -57,21 +55,19 @@ def test_they_are_kept_only_if_they_are_wanted() -> None:
     assert len(some.whole()["completion_probabilities"]) == TOKENS
 
 
-@pytest.mark.parametrize(
-    ("type_", "prompt", "answers"),
-    [
-        (LlamaCompletionBody, {"prompt": ["a"] * 2}, 2 * 128),
-        (InfillBody, {"input_prefix": "a", "input_suffix": "b"}, 128),
-    ],
-)
-def test_many_answers_have_few_alternatives(
-    type_: type[LlamaBody], prompt: dict[str, Any], answers: int
-) -> None:
-    most = 20 * MAX_SEQUENCES // answers
-    raw = {**prompt, "n_cmpl": 128}
-    for fitting in ({"n_probs": most}, {"n_probs": MAX_PROBS, "stream": True}):
-        assert body.parse(type_, {**raw, **fitting}).prompts()
-    with pytest.raises(BadRequest, match=f"'n_probs' may be {most} at most") as error:
-        body.parse(type_, {**raw, "n_probs": most + 1}).prompts()
-    assert error.value.param == "n_probs"
-    assert body.parse(type_, {**prompt, "n_probs": MAX_PROBS}).prompts()
+@pytest.mark.parametrize("type_", [LlamaCompletionBody, InfillBody])
+def test_the_field_is_named_where_they_are_kept(type_: type[LlamaBody]) -> None:
+    """What a stream tells, and what is not wanted, is not kept."""
+    raw = {"prompt": "a"} | (
+        {} if type_ is LlamaCompletionBody else {"input_prefix": "a", "input_suffix": "b"}
+    )
+    kept = {
+        str(wish): body.parse(type_, {**raw, **wish}).kept()
+        for wish in (
+            {},
+            {"n_probs": 1},
+            {"n_probs": 1, "stream": True},
+            {"n_probs": 1, "response_fields": ["content"]},
+        )
+    }
+    assert list(kept.values()) == ["", "n_probs", "", ""]
