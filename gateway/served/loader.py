@@ -180,7 +180,9 @@ class ModelLoader:
         self._policy.failed(name, now_ns)
         pause_s = self._pause_s(name)
         kept.pool.failure = reason
-        asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept, reason)
+        if kept.pause is not None:
+            kept.pause.cancel()  # an earlier one must not end this one
+        kept.pause = asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept)
         kept.dispatcher.abandon(reason, retry_after=max(1, math.ceil(pause_s)))
         kept.turn_away(Unavailable(reason, retry_after=max(1, math.ceil(pause_s))))
         kept.tell_gone()
@@ -191,10 +193,9 @@ class ModelLoader:
         now_ns = self._clock_ns()
         return max(0, (self._policy.retry_ns(name) or now_ns) - now_ns) / NANO
 
-    def _forget_failure(self, kept: KeptModel, reason: str) -> None:
+    def _forget_failure(self, kept: KeptModel) -> None:
         """Let new requests wait for another try."""
-        if kept.pool.failure == reason:
-            kept.pool.failure = None
+        kept.pool.failure = None
 
     async def _unload(self, kept: KeptModel, pool: Pool | None, reason: Reason) -> None:
         name = kept.resident.name

@@ -56,6 +56,8 @@ class KeptModel:
         """Waits for it to be unloaded."""
         self.task: asyncio.Task[None] | None = None
         """Measures, loads or unloads it."""
+        self.pause: asyncio.TimerHandle | None = None
+        """Ends the pause after the last load that failed."""
         self.yields = False
         """True: no visitor is let in, so that what runs comes to an end."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,36 @@ async def test_the_pause_is_told_as_long_as_it_is() -> None:
         with pytest.raises(Unavailable) as caught:
             await house.loader.load("a")
         assert caught.value.retry_after == 4
+
+
+async def test_an_earlier_pause_does_not_end_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client's request would wait for the next try, and so cause it."""
+    loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+
+    def call_later(delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+        timers.append(asyncio.TimerHandle(loop.time() + delay, callback, args, loop))
+        return timers[-1]
+
+    async with House("a") as house:
+        monkeypatch.setattr(loop, "call_later", call_later)
+        for _ in range(3):
+            load = asyncio.create_task(house.loader.load("a", again=True))
+            await settle()
+            house.made["a"][-1].start_now.set_exception(PoolFailed("no such tensor"))
+            with pytest.raises(Unavailable):
+                await load
+        assert len(timers) == 3
+        for timer in timers[:-1]:
+            if not timer.cancelled():
+                timer._run()
+        with pytest.raises(Unavailable, match="no such tensor"):
+            async with asyncio.timeout(DEADLINE_S):
+                await house.loader.load("a")
+        timers[-1]._run()
+        house.clock.now += 60 * NANO
+        again = asyncio.create_task(house.loader.load("a"))
+        await house.arrive("a")
+        await again
 
 
 async def test_a_client_unloads_only_what_others_do_not_use() -> None:
