@@ -41,7 +41,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         | {"served", "stored", "telemetry"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
-        "cli": BASE | {"api", "config", "http", "model_files", "served", "server", "system"},
+        "cli": BASE
+        | {"api", "batches", "config", "http", "model_files", "served", "server", "system"},
     },
     "workers": {
         "protocol": set(),

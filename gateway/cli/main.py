@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from gateway import __version__
 from gateway.cli import completion, console
+from gateway.cli.batch import options as batch_options
 from gateway.cli.chat import options as talk_options
 from gateway.cli.console import Exit
 from gateway.cli.doctor import options as doctor_options
@@ -72,6 +73,10 @@ def _main(arguments: list[str]) -> int:
         from gateway.cli.quantize import command as quantize
 
         return quantize.run(given)
+    if command == batch_options.NAME:
+        from gateway.cli.batch import command as batch
+
+        return batch.run(given)
     if command in talk_options.NAMES:
         from gateway.cli.chat import command as talk  # late: it brings an HTTP client
 
@@ -199,6 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor_options.add_to(doctor)
     talk_options.add_to(commands)
+    batch_options.add_to(commands)
     completion.add_to(commands)
     return parser
 

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from gateway.core.byte_sizes import readable
 
-Unit = Literal["bytes", "steps", "seconds"]
+Unit = Literal["bytes", "steps", "lines", "seconds"]
 EVERY_S = 10.0
 """Between two lines about steps, where there is no terminal."""
+MINUTE_S = 60
 
 
 class _SecondsLeft(bars.ProgressColumn):
@@ -34,7 +35,7 @@ def _columns(unit: Unit) -> tuple[bars.ProgressColumn, ...]:
     if unit == "bytes":
         size, speed = bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn()
         return name, bar, size, speed, left, bars.TextColumn("left")
-    if unit == "steps":
+    if unit in ("steps", "lines"):
         dim = bars.TextColumn("{task.fields[detail]}", style="dim", markup=False)
         return name, bars.BarColumn(), bars.MofNCompleteColumn(), left, dim
     return detail, bar, bars.TimeElapsedColumn(), _SecondsLeft()
@@ -44,8 +45,8 @@ class Progress:
     """A bar on stderr for each name.
 
     Implements :class:`gateway.model_files.progress.DownloadProgress`.
-    Without a terminal, bytes have a line when they begin and one when all are there, and steps have
-    one every ten seconds.
+    Without a terminal, bytes have a line when they begin and one when all are there. Steps have one
+    every ten seconds, and so have lines (of a file), with the detail and the time that is left.
     """
 
     def __init__(self, unit: Unit) -> None:
@@ -53,9 +54,14 @@ class Progress:
         console = Console(stderr=True, highlight=False)
         self._seen = console.is_terminal
         self._bars = bars.Progress(
-            *_columns(unit), console=console, transient=unit == "steps", disable=not self._seen
+            *_columns(unit),
+            console=console,
+            transient=unit in ("steps", "lines"),
+            disable=not self._seen,
         )
         self._tasks = dict[str, bars.TaskID]()
+        self._begun = dict[str, tuple[float, float]]()
+        """When each began, and how much was done before."""
         self._done = set[str]()
         self._told = time.monotonic()
 
@@ -85,17 +91,28 @@ class Progress:
             self._tasks[name] = self._bars.add_task(
                 name, total=total, completed=int(done), detail=detail
             )
+            self._begun[name] = time.monotonic(), done
             self._bars.start()
             self._begin(name, done, total)
         # A total of None is left as it was, which is None.
         self._bars.update(self._tasks[name], completed=done, total=total, detail=detail)
-        if self._unit == "steps" and time.monotonic() - self._told > EVERY_S:
+        if self._unit in ("steps", "lines") and time.monotonic() - self._told > EVERY_S:
             self._told = time.monotonic()
-            self._line(f"{name}: {done} of {total}")
+            more = self._more(name, done, total, detail) if self._unit == "lines" else ""
+            self._line(f"{name}: {done} of {total}{more}")
         if done == total and name not in self._done:
             self._done.add(name)
             if self._unit == "bytes":
                 self._line(f"{name}: all of it is here")
+
+    def _more(self, name: str, done: float, total: float | None, detail: str) -> str:
+        """Return the detail, and the time that is left at the rate so far."""
+        began, before = self._begun[name]
+        if total is None or done <= before:
+            return f", {detail}"
+        left = (total - done) * (time.monotonic() - began) / (done - before)
+        shown = f"{left / MINUTE_S:.0f} min" if left > 2 * MINUTE_S else f"{left:.0f} s"
+        return f", {detail}, {shown} left"
 
     def _begin(self, name: str, done: float, total: float | None) -> None:
         if self._unit == "bytes":

@@ -28,8 +28,8 @@ from gateway.served.served_model import ServedModel
 
 PAGE = ("index.html", "text/html")
 PROGRAMS = (
-    *("charts", "copy", "flood", "format", "heap", "key", "main", "requests", "sse", "store"),
-    *("stream", "summary", "uplot", "workers"),
+    *("batches", "charts", "copy", "flood", "format", "heap", "key", "main", "requests", "sse"),
+    *("store", "stream", "summary", "twice", "uplot", "workers"),
     *(f"chat/{name}" for name in ("answering", "archive", "calls", "chat", "conversation")),
     *(f"chat/{name}" for name in ("export", "list", "message", "pictures", "settings")),
     *(f"chat/{name}" for name in ("shortcuts", "transcript")),
@@ -96,6 +96,7 @@ class Dashboard:
             "listed": LISTED,
             "flood": from_here(request),
             "counted": config.metrics,
+            "batches": self._service.store is not None and self._service.store.is_open,
         }
         return Stream(self._live, key, event("hello", hello))
 

@@ -78,6 +78,8 @@ class DatabaseConversations:
         return found
 
     async def add(self, owner: str, id_: str, items: list[Item]) -> None:
+        if not may_be(id_):
+            raise no_conversation(id_)
         await self._changed(id_, self._items.add(owner, id_, written(items)))
 
     async def remove(self, owner: str, id_: str, item_id: str) -> ConversationObject:

@@ -1,6 +1,7 @@
 """A client of OpenAI's chat API, as far as a terminal needs one."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from gateway.core.loopback import is_this_machine
 CONNECT_S = 5.0
 SILENCE_S = 600.0
 """Without a byte. Forge sends comments to a stream that waits, others may compute for long."""
+KEEPALIVE_S = 60
+"""Without a byte, after which the system asks whether the other side is still there."""
 
 
 class RequestFailed(Exception):
@@ -104,6 +107,36 @@ class Client:
             ]
         except (ValueError, LookupError, TypeError, AttributeError):
             raise RequestFailed(f"{self.url} does not speak OpenAI's API") from None
+
+    def slots(self, model: str | None) -> int | None:
+        """Return how many requests the server computes at once; None if it does not tell."""
+        query = {} if model is None else {"model": model}
+        try:
+            found = self._http.get("/props", params=query).json()["total_slots"]
+        except (httpx2.HTTPError, ValueError, LookupError, TypeError):
+            return None
+        return found if isinstance(found, int) and found > 0 else None
+
+    def asynchronous(self, connections: int) -> httpx2.AsyncClient:
+        """Return a client of the same server, with so many connections, that waits for answers.
+
+        A request may wait for hours until it has an answer, so silence is no failure; the system
+        asks now and then if the other side is still there.
+        """
+        alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            alive.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S))
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        return httpx2.AsyncClient(
+            base_url=self.url,
+            headers=self._http.headers,
+            timeout=httpx2.Timeout(None, connect=CONNECT_S),
+            transport=httpx2.AsyncHTTPTransport(limits=limits, socket_options=alive)
+            if _here(self.url)
+            else None,
+            limits=limits,
+            trust_env=not _here(self.url),
+        )
 
     def chat(self, body: Mapping[str, Any], answer: Answer, hear: Hear) -> None:
         """Ask, and fill ``answer`` while it comes; ``hear`` is told each piece.

@@ -18,6 +18,8 @@ from workers.protocol import children
 
 USUAL = f"http://127.0.0.1:{Config.model_fields['port'].default}"
 READY = "Forge is ready at "
+PLACES = ("FORGE_DATA_DIR", "FORGE_DATABASE")
+"""Options of the environment that a server of our own does not take."""
 POLL_S = 0.05
 ENDING_S = 10.0
 """Seconds that our server may take to end its workers."""
@@ -90,7 +92,7 @@ def _own(model: Path) -> Iterator[str]:
             # A group of its own: Ctrl-C in the terminal is for the chat.
             process = subprocess.Popen(
                 command,
-                env=children.environment(),
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -102,6 +104,12 @@ def _own(model: Path) -> Iterator[str]:
             yield address
         finally:
             _end(process)
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a server that keeps nothing: its users' folder is not its own."""
+    found = children.environment()
+    return {name: value for name, value in found.items() if name not in PLACES}
 
 
 def _address(process: "subprocess.Popen[bytes]", out: Path, err: Path) -> str:

@@ -1,5 +1,6 @@
 // Wires the parts: what comes from the stream goes into the store, and from there to who shows it.
 
+import * as batches from "./batches.js";
 import * as chat from "./chat/chat.js";
 import * as charts from "./charts.js";
 import * as flood from "./flood.js";
@@ -14,7 +15,7 @@ const store = new Store();
 
 /** Who shows what, called when that changed. */
 const SHOWS = [
-  [["hello"], () => (summary.greet(store.hello), chat.offer(store.hello))],
+  [["hello"], () => (summary.greet(store.hello), chat.offer(store.hello), batches.offer(store.hello))],
   [["facts", "points"], () => summary.summarise(store)],
   [["jobs", "facts"], () => heap.arrange(store)],
   [["workers", "facts"], () => workers.show(store)],

@@ -88,13 +88,33 @@ def test_steps_have_a_line_now_and_then(
     assert capsys.readouterr().err == "to Q4: 2 of 8\n"
 
 
+def test_lines_have_their_rate_and_the_time_that_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("gateway.cli.progress.time.monotonic", lambda: now)
+    with Progress("lines") as progress:
+        progress("lines", 400, 1000, "")  # those were there before
+        now = 10.5
+        progress("lines", 400, 1000, "0 failed")
+        now = 21.0
+        progress("lines", 500, 1000, "2 failed")
+        now = 210.0
+        progress("lines", 800, 1000, "3 failed")
+    assert capsys.readouterr().err.splitlines() == [
+        "lines: 400 of 1000, 0 failed",
+        "lines: 500 of 1000, 2 failed, 105 s left",
+        "lines: 800 of 1000, 3 failed, 105 s left",
+    ]
+
+
 def test_seconds_are_for_terminals_alone(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("seconds") as progress:
         progress("tune", 1.5, 120, "decode")
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("unit", ["bytes", "steps", "seconds"])
+@pytest.mark.parametrize("unit", ["bytes", "steps", "lines", "seconds"])
 def test_a_terminal_shows_a_bar(
     unit: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 // The conversations that this browser keeps: to open, to delete and to save as files.
 
 import { ago, element, write } from "../format.js";
+import { twice } from "../twice.js";
 import * as archive from "./archive.js";
 import { titleOf } from "./conversation.js";
 import { asJson, asMarkdown, fileName, save } from "./export.js";
@@ -74,25 +75,4 @@ function made({ id, name, changed }) {
   gone.setAttribute("aria-label", `Delete: ${name}`);
   twice(gone, () => forget(id));
   return row;
-}
-
-/** A button that asks again before it acts. */
-function twice(target, act) {
-  const [text, label] = [target.textContent, target.getAttribute("aria-label")];
-  const calm = () => {
-    target.classList.remove("sure");
-    target.textContent = text;
-    if (label) target.setAttribute("aria-label", label);
-  };
-  target.addEventListener("blur", calm);
-  target.addEventListener("click", () => {
-    if (target.classList.contains("sure")) {
-      calm();
-      act();
-      return;
-    }
-    target.classList.add("sure");
-    target.textContent = "Sure?";
-    if (label) target.setAttribute("aria-label", `Sure? ${label}`);
-  });
 }
