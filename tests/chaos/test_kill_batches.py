@@ -23,7 +23,7 @@ from tests.support.batch_requests import (
 from tests.support.server import ForgeServer
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
-SLOTS = 4
+SLOTS = 8
 
 
 def kill(server: ForgeServer) -> None:
@@ -61,7 +61,7 @@ def test_two_thousand_lines_while_all_is_killed(start_exact: StartExact, tmp_pat
         assert len(expected) == count
         batch = send(client, sampled_chats(count))
     kills = 0
-    while not disturb(server, batch.id, chance, 2 + 2 * chance.random()):
+    while not disturb(server, batch.id, chance, 4 + 3 * chance.random()):
         kill(server)
         kills += 1
         server = start_exact(2, SLOTS, *options)

@@ -83,7 +83,7 @@ def sampled_chats(count: int) -> list[dict[str, Any]]:
             {"role": "system", "content": f"You are helper {number % 7}. " * 10},
             {"role": "user", "content": f"Tell me about {number}."},
         ]
-        params = {"max_tokens": 4 + number % 13, "temperature": 0.8, "seed": number}
+        params = {"max_tokens": 2 + number % 5, "temperature": 0.8, "seed": number}
         made.append(line(f"line-{number}", {"messages": messages, **params}))
     return made
 
