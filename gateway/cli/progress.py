@@ -61,7 +61,7 @@ class Progress:
         )
         self._tasks = dict[str, bars.TaskID]()
         self._begun = dict[str, tuple[float, float]]()
-        """When each began, and how much was done before."""
+        """The moment when each began, and how much was done before."""
         self._done = set[str]()
         self._told = time.monotonic()
 

@@ -97,7 +97,7 @@ def test_batches_of_the_pages_key_are_listed_and_cancelled(
         page.look(size, dark=dark)
         assert findings(page) == []
         width = page.run("return [document.documentElement.scrollWidth, innerWidth]")
-        assert width[0] == width[1], "no sideways"
+        assert width[0] <= width[1], "no sideways"
     page.look()
     button = f"#batches [data-id='{long}'] button"
     page.click(button)

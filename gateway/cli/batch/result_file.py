@@ -19,7 +19,7 @@ from gateway.cli.batch.requests import BatchRefused, digest
 
 SYNC_S = 1.0
 BEGIN = b'{"id":"batch_req_'
-"""How each line begins; a part of a line that begins otherwise is not ours to cut off."""
+"""The beginning of each line; a part of a line that begins otherwise is not ours to cut off."""
 
 
 def result(
