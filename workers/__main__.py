@@ -35,6 +35,8 @@ from workers.token_service import TokenService
 
 log = logging.getLogger("forge.worker")
 
+NICENESS = 5
+"""The gateway's event loop must be scheduled promptly while every core computes."""
 OTHER = "--chat-template or --chat-template-file gives it another"
 
 
@@ -84,6 +86,7 @@ def _settle() -> None:
     # it is done it hangs up.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
 
 
 def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> None:

@@ -204,7 +204,7 @@ ELSEWHERE = (
     Elsewhere(("-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict", "--prio", "--poll",
                "-Cb", "--cpu-mask-batch", "-Crb", "--cpu-range-batch", "--cpu-strict-batch",
                "--prio-batch", "--poll-batch"),
-              "taskset and nice count", _left_out(1)),
+              "taskset and nice count, and workers are nicer than the gateway", _left_out(1)),
     Elsewhere(("--context-shift",), "an answer ends where the context does", _left_out()),
     Elsewhere(("--cache-reuse",), "the beginnings of prompts are reused", _left_out(1)),
     Elsewhere(("--slot-save-path",), "--cache-disk keeps the beginnings of prompts",

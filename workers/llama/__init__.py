@@ -4,6 +4,7 @@ The low-level API is used: the wheel's high-level class serves one sequence at a
 object here owns C memory and frees it in ``close``; nothing of ctypes leaves this package.
 """
 
+from workers.llama.barriers import spin_briefly
 from workers.llama.chain import Sampler
 from workers.llama.context import (
     NO_CELLS,
@@ -34,4 +35,5 @@ __all__ = [
     "initialise",
     "readable",
     "shrink",
+    "spin_briefly",
 ]

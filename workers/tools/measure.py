@@ -48,6 +48,8 @@ from workers.protocol import (
     WorkerSpec,
 )
 
+NICENESS = 5
+"""The niceness of a worker."""
 LARGEST_BATCH = 32
 """Streams that "decode" may be asked about, where there are no more slots."""
 MOST_STEPS = 32
@@ -272,6 +274,7 @@ def main() -> None:
     die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent ends this process
+    os.nice(NICENESS)
     if sys.platform == "linux":
         # A candidate may need more memory than there is; no other process should be killed for it.
         Path("/proc/self/oom_score_adj").write_text("1000")
