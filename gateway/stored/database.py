@@ -33,6 +33,7 @@ PRAGMAS = (
     "synchronous=FULL",
     "foreign_keys=ON",
     f"busy_timeout={BUSY_S * 1000}",
+    "secure_delete=ON",  # deleted texts must not stay in free pages
 )
 
 
