@@ -16,20 +16,24 @@ from packaging.utils import canonicalize_name
 def closure(lines: Iterable[str]) -> dict[str, Distribution]:
     """Return the installed distributions that requirements need, by name, those of those, too."""
     found: dict[str, Distribution] = {}
-    todo = [Requirement(line) for line in lines]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    todo = [each for each in map(Requirement, lines) if _applies(each, set())]
     while todo:
         wanted = todo.pop()
         name = canonicalize_name(wanted.name)
-        extras = {"", *wanted.extras}
-        if wanted.marker and not any(wanted.marker.evaluate({"extra": each}) for each in extras):
+        if (name, frozenset(wanted.extras)) in seen:
             continue
-        if name not in found:
-            found[name] = distribution(wanted.name)
-            for line in found[name].requires or []:
-                each = Requirement(line)
-                if each.marker is None or each.marker.evaluate({"extra": ""}):
-                    todo.append(each)
+        seen.add((name, frozenset(wanted.extras)))
+        found[name] = distribution(wanted.name)
+        needs = map(Requirement, found[name].requires or [])
+        todo += [each for each in needs if _applies(each, wanted.extras)]
     return found
+
+
+def _applies(requirement: Requirement, extras: set[str]) -> bool:
+    """Tell if it is one here, for a distribution that is wanted with ``extras``."""
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": each}) for each in ("", *extras))
 
 
 def repack(installed: Distribution, folder: Path) -> Path:
