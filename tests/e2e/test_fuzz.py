@@ -146,7 +146,8 @@ def test_any_path(
     assert got is not None
     if got.status != 200 and method != "HEAD":
         assert got.status in {400, 404, 405}, got.body
-        infer = path.partition(b"?")[0].partition(b"#")[0] == b"/infer"
+        parts = path.partition(b"?")[0].partition(b"#")[0].split(b"/")
+        infer = [part for part in parts if part] == [b"infer"]  # whatever slashes are too many
         (INFER if infer else CHAT).refusal(got.response())
     assert got.status < 500
 
