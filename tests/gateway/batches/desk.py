@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """What a line asked for."""
+    """The request of a line."""
 
     key: ApiKey
     url: str
