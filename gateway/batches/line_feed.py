@@ -139,8 +139,10 @@ class LineFeed:
         for line in found.taken:
             batch = self.batches[line.batch]
             key = self.key(batch)
-            assert key is not None, "it was there when the lines were asked for"
-            self.flights.start(batch, line, key, self._rank(batch, key))
+            if key is None:  # revoked while the line was taken: it waits again
+                self.flights.given_up.append((line.batch, line.number))
+            else:
+                self.flights.start(batch, line, key, self._rank(batch, key))
 
     def _count(self, found: Exchange) -> bool:
         """Count results; return whether they are the last ones of a batch."""

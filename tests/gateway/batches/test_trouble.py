@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import event
 
 from gateway.batches.answers import TokenCounts, result_line
-from gateway.batches.record import DoneLine
+from gateway.batches.line_store import LineStore
+from gateway.batches.record import DoneLine, Exchange
 from gateway.core.api_key import ApiKey
 from tests.gateway.batches.desk import DEAD, REFUSED, Answer, Call, Desk, ids, said, true
 
@@ -63,6 +64,29 @@ async def test_a_bug_in_one_line_is_its_result(desk: Desk) -> None:
     assert (batch.status, batch.completed, batch.failed) == ("completed", 2, 1)
     (error,) = await desk.read(batch.error_file)
     assert error["error"] == {"code": "internal_error", "message": "internal error"}
+
+
+async def test_a_key_that_is_revoked_while_its_lines_are_taken(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, key = desk.runner._lines, desk.keys[""]
+    taken = list[int]()
+
+    async def exchange(*what: Any) -> Exchange:
+        found = await LineStore.exchange(rows, *what)
+        if found.taken and not taken:
+            taken.extend(each.number for each in found.taken)
+            del desk.keys[""]
+        return found
+
+    monkeypatch.setattr(rows, "exchange", exchange)
+    id_ = await desk.batch(20)
+    await true(lambda: "" not in desk.keys, "its first lines are taken")
+    await true(lambda: desk.runner.feed.counts()["running"] == 0, "none of them runs")
+    assert desk.endpoints.calls == []
+    desk.keys[""] = key
+    batch = await desk.ended(id_)
+    assert (batch.status, batch.completed) == ("completed", 20)
 
 
 async def test_a_full_disk_fails_the_batch_with_the_reason(desk: Desk) -> None:
