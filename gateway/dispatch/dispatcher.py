@@ -114,14 +114,15 @@ class Dispatcher:
         self.stats = DispatcherStats(parts, self._totals)
         self._idle = asyncio.Event()
         self._idle.set()
-        self._draining = False
+        self._drained_for: str | None = None
+        """Reason that new jobs are told, once there is one."""
 
     # ------------------------------------------------------------------ clients
 
     def submit(self, job: Job) -> Ticket:
         """Queue a job. Raises :class:`Unavailable` while draining, or :class:`QueueFull`."""
-        if self._draining:
-            raise Unavailable("the server is shutting down", retry_after=5)
+        if self._drained_for is not None:
+            raise Unavailable(self._drained_for, retry_after=5)
         if self._pool.trouble is not None:
             raise Unavailable(self._pool.trouble, retry_after=TROUBLE_RETRY_S)
         now = self._clock_ns()
@@ -205,9 +206,9 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ the end of it all
 
-    def drain(self) -> None:
-        """Take no new jobs; those accepted are still served."""
-        self._draining = True
+    def drain(self, reason: str = "the server is shutting down") -> None:
+        """Take no new jobs; those accepted are still served. ``reason`` is told to the others."""
+        self._drained_for = reason
         self._pool.drain()
 
     def abandon(self, reason: str, retry_after: int = 5) -> None:
@@ -217,7 +218,7 @@ class Dispatcher:
 
     @property
     def draining(self) -> bool:
-        return self._draining
+        return self._drained_for is not None
 
     async def idle(self) -> None:
         """Wait until every job has ended, also those that wait for their clients to read."""

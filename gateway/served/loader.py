@@ -21,7 +21,7 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
 from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
 from gateway.served.protocols import LoadObserver
-from gateway.served.resident import KeptModel, LoadNeed, Resident
+from gateway.served.resident import KeptModel, LoadNeed, Resident, no_more
 from gateway.served.worker_notes import tell
 
 log = logging.getLogger("forge.models")
@@ -235,7 +235,7 @@ class ModelLoader:
         """Return a model. Raises Unavailable if it was removed while a request had it in hand."""
         kept = self._kept.get(name)
         if kept is None:
-            raise Unavailable(f"the model '{name}' is served no more", retry_after=1)
+            raise Unavailable(no_more(name), retry_after=1)
         return kept
 
     async def _begin_use(self, kept: KeptModel) -> None:

@@ -41,6 +41,11 @@ class Resident:
         return self.need.bytes if isinstance(self.need, LoadNeed) else None
 
 
+def no_more(name: str) -> str:
+    """Return the answer to a request that has a model in hand which was removed."""
+    return f"the model '{name}' is served no more"
+
+
 class KeptModel:
     """Tasks and waiting requests of one model."""
 
