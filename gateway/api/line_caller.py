@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Scope
 
+from gateway.batches.input_line import WHOLE
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import BadRequest, ForgeError, InternalError
 from gateway.dispatch.ticket import Ticket, new_name, request_name
@@ -31,8 +32,6 @@ PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", RESPONSES,
 """Endpoints that answer lines, each with one JSON object."""
 MOST_ANSWER = 32 << 20
 """Bytes of an answer that is kept; vectors of thousands of texts have more."""
-AT_ONCE = ("stream", "background")
-"""Fields that ask for another answer than one whole object at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,7 @@ class LineCaller:
 
 def _request(url: str, body: Mapping[str, Any]) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return the headers and the content of a line's request. Raises BadRequest."""
-    for name in AT_ONCE:
+    for name in WHOLE:
         if body.get(name):
             raise BadRequest(f"'{name}': a line of a batch has one whole answer", param=name)
     if url == RESPONSES and body.get("store") is None:

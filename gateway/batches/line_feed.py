@@ -102,7 +102,7 @@ class LineFeed:
         flights.done, flights.given_up = [], []
         try:
             found = await lines.exchange(done, given_up, places)
-        except BaseException as error:
+        except BaseException as error:  # of a cancelled one, too, nothing may be lost
             flights.done, flights.given_up = done + flights.done, given_up + flights.given_up
             self._doubtful = True
             if isinstance(error, StorageFull):

@@ -120,7 +120,7 @@ class BatchRunner:
             except (StorageFull, Unavailable) as error:
                 log.warning("batches wait: %s", error.message)
                 await asyncio.sleep(AGAIN_S)
-            except Exception:
+            except Exception:  # it must not end the batches of all keys until a restart
                 log.exception("batches: a bug")
                 await asyncio.sleep(AGAIN_S)
             with contextlib.suppress(TimeoutError):
@@ -239,7 +239,7 @@ class BatchRunner:
             self.feed.fill([batch.id], error)
         except Unavailable as error:
             log.warning("%s waits: %s", batch.id, error.message)
-        except Exception:
+        except Exception:  # likewise; other batches are validated and finalized
             log.exception("%s: a bug", batch.id)
         await asyncio.sleep(AGAIN_S)
 

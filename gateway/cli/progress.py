@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Literal, Self
 
 from rich import progress as bars
@@ -68,12 +67,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def __call__(

@@ -46,11 +46,22 @@ class Database:
         self._url = url
         self._migrations = migrations
         self._engine: AsyncEngine | None = None
+        self._driver_errors: tuple[type[Exception], ...] = ()
+        """asyncpg's own, which connecting raises: SQLAlchemy has not seen them yet."""
         self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Raises :class:`StoreUnusable`."""
-        self._engine = _postgres(self._url) if self.postgres else _sqlite(self._url)
+        async with contextlib.AsyncExitStack() as unless_open:
+            unless_open.push_async_callback(self.close)
+            await self._connect()
+            unless_open.pop_all()
+
+    async def _connect(self) -> None:
+        if self.postgres:
+            self._engine, self._driver_errors = _postgres(self._url)
+        else:
+            self._engine = _sqlite(self._url)
         try:
             async with self._engine.begin() as connection:
                 if self.postgres:  # of several gateways that start together, one goes first
@@ -58,21 +69,12 @@ class Database:
                     await connection.execute(lock, {"lock": MIGRATION_LOCK})
                 await connection.run_sync(migrate, self._migrations)
         except (OSError, TimeoutError) as error:
-            await self.close()
             raise StoreUnreachable(f"the database does not answer: {_line(error)}") from error
         except DBAPIError as error:
-            await self.close()
             raise StoreUnusable(f"the database can't be used: {_line(error.orig)}") from error
         except ValueError as error:  # of a URL
-            await self.close()
             raise StoreUnusable(f"the URL can't be read: {_line(error)}") from error
-        except StoreUnusable:
-            await self.close()
-            raise
-        except Exception as error:
-            await self.close()
-            if not _of_asyncpg(error):
-                raise
+        except self._driver_errors as error:
             kind = StoreUnreachable if _temporary(error) else StoreUnusable
             raise kind(f"the database can't be used: {_line(error)}") from error
 
@@ -115,8 +117,8 @@ class Database:
             raise told from error
         except (OSError, TimeoutError) as error:  # from connecting
             raise _no_answer() from error
-        except Exception as error:
-            if not (_of_asyncpg(error) and _temporary(error)):
+        except self._driver_errors as error:
+            if not _temporary(error):
                 raise
             raise _no_answer() from error
 
@@ -148,8 +150,11 @@ def _sqlite(path: str) -> AsyncEngine:
     return engine
 
 
-def _postgres(url: str) -> AsyncEngine:
-    """Make an engine whose URL asyncpg reads itself, as libpq would: sslmode, sockets, .pgpass."""
+def _postgres(url: str) -> tuple[AsyncEngine, tuple[type[Exception], ...]]:
+    """Make an engine whose URL asyncpg reads itself, as libpq would: sslmode, sockets, .pgpass.
+
+    With it come the roots of the driver's errors.
+    """
     try:
         import asyncpg
     except ImportError:
@@ -160,7 +165,7 @@ def _postgres(url: str) -> AsyncEngine:
     async def connect() -> Any:
         return await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=COMMAND_S)
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=POOL,
@@ -168,6 +173,8 @@ def _postgres(url: str) -> AsyncEngine:
         pool_timeout=COMMAND_S,
         pool_pre_ping=True,
     )
+    errors = asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+    return engine, errors
 
 
 def _told(error: DBAPIError) -> ForgeError | None:
@@ -185,11 +192,6 @@ def _told(error: DBAPIError) -> ForgeError | None:
 
 def _no_answer() -> ForgeError:
     return Unavailable("the database does not answer", retry_after=5)
-
-
-def _of_asyncpg(error: BaseException) -> bool:
-    """Connecting raises asyncpg's own errors, which SQLAlchemy has not seen yet."""
-    return type(error).__module__.partition(".")[0] == "asyncpg"
 
 
 def _temporary(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.core.clock import NANO
 from gateway.stored.database import Database
 from gateway.stored.object_rows import (
     AT_ONCE,
@@ -37,7 +38,6 @@ from gateway.stored.tables import object_owners, objects
 log = logging.getLogger("forge.store")
 
 WORKING = ("queued", "in_progress")
-NANO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from gateway.core.errors import StoreOff
+from gateway.core.errors import StorageFull, StoreOff, Unavailable
 from gateway.stored.blobs import Blobs
 from gateway.stored.data_folder import DataFolder
 from gateway.stored.database import Database
@@ -67,20 +67,20 @@ class Store:
         """
         if self.is_open:
             return
-        try:
-            if self._folder is not None:
-                self._folder.open()
-            await self.database.open()
-        except StoreTaken as taken:
-            log.warning("%s: this one serves without files and batches", taken)
-            self.trouble = "another server uses the folder of this server's --data-dir"
-            return
-        except BaseException:
-            self._close_folder()
-            raise
-        self.is_open = True
-        await self._drop_orphans()
-        self._sweeper = asyncio.create_task(self._keep_sweeping())
+        async with contextlib.AsyncExitStack() as unless_open:
+            unless_open.push_async_callback(self.close)
+            try:
+                if self._folder is not None:
+                    self._folder.open()
+                await self.database.open()
+            except StoreTaken as taken:
+                log.warning("%s: this one serves without files and batches", taken)
+                self.trouble = "another server uses the folder of this server's --data-dir"
+                return
+            await self._drop_orphans()
+            self.is_open = True
+            self._sweeper = asyncio.create_task(self._keep_sweeping())
+            unless_open.pop_all()
 
     def check(self) -> None:
         """Raises StoreOff if it is not open."""
@@ -97,9 +97,6 @@ class Store:
         self.is_open = False
         self.blobs.close()
         await self.database.close()
-        self._close_folder()
-
-    def _close_folder(self) -> None:
         if self._folder is not None:
             self._folder.close()
 
@@ -112,8 +109,10 @@ class Store:
         while True:
             try:
                 await self.sweep()
-            except Exception:  # the disk may be full, or the database away: later
-                log.warning("what is over could not be deleted", exc_info=True)
+            except (StorageFull, Unavailable) as error:
+                log.warning("what is over is deleted later: %s", error.message)
+            except Exception:  # a bug, or a disk that refuses: it must not end the later sweeps
+                log.exception("what is over could not be deleted")
             await asyncio.sleep(SWEEP_S)
 
     async def _drop_orphans(self) -> None:

@@ -187,9 +187,8 @@ class Uploads:
                 message = f"'md5': the parts have {found.hexdigest()}"
                 raise BadRequest(message, param="md5")
             return await writer.commit()
-        except BaseException:
-            await writer.abort()
-            raise
+        finally:
+            await writer.abort()  # nothing, after a commit
 
     async def _contents(self, parts: Sequence[Row[Any]]) -> AsyncIterator[bytes]:
         for part in parts:

@@ -59,7 +59,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def said(body: Any) -> Any:
-    """What of an answer does not differ from one request to the next."""
+    """Return the parts of an answer that don't differ from one request to the next."""
     if isinstance(body, dict):
         return {
             name: said(value)

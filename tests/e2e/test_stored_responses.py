@@ -21,13 +21,13 @@ def client_of(server: ForgeServer) -> openai.OpenAI:
 
 
 def holds(folder: Path, text: str) -> bool:
-    """Whether any file below a folder has a text."""
+    """Return whether any file below a folder has a text."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return any(text.encode() in path.read_bytes() for path in files)
 
 
 class Before:
-    """What a server was asked to keep before it was killed."""
+    """Objects that a server was asked to keep before it was killed."""
 
     def __init__(self, client: openai.OpenAI) -> None:
         first = client.responses.create(input=f"what is 2+2? {MARK}", **PARAMS)

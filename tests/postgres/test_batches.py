@@ -30,7 +30,7 @@ async def desks(
 
 
 def prompts(*desks: Desk) -> Counter[str]:
-    """How often each line was asked."""
+    """Count the requests of each line."""
     calls: list[Call] = [call for desk in desks for call in desk.endpoints.calls]
     return Counter(call.body["prompt"] for call in calls)
 

@@ -15,7 +15,7 @@ from tests.support.postgres import PostgresServer, needs_postgres
 from tests.support.server import ForgeServer
 
 pytestmark = [needs_postgres, pytest.mark.usefixtures("unmeasured")]
-COUNT = 1000
+COUNT = 2000
 
 
 def kill_a_worker(server: ForgeServer, chance: random.Random) -> None:

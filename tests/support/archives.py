@@ -69,7 +69,7 @@ def response(
 
 
 async def found(archive: Archive, owner: str, id_: str) -> bool:
-    """Whether an owner finds a response or a conversation."""
+    """Return whether an owner finds a response or a conversation."""
     looking = archive.response if id_.startswith("resp") else archive.conversation
     try:
         await looking(owner, id_)

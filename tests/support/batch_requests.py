@@ -56,7 +56,7 @@ def results(client: openai.OpenAI, file: str | None) -> dict[str, dict[str, Any]
 
 
 def text_of(result: dict[str, Any]) -> str:
-    """What a chat has answered."""
+    """Return the answer to a chat."""
     assert result["error"] is None
     assert result["response"]["status_code"] == 200
     text: str = result["response"]["body"]["choices"][0]["message"]["content"]
@@ -64,7 +64,7 @@ def text_of(result: dict[str, Any]) -> str:
 
 
 def texts(client: openai.OpenAI, batch: Batch) -> dict[str, str]:
-    """What the lines of a batch have answered, all with success."""
+    """Return the answers to the lines of a batch, all with success."""
     found = results(client, batch.output_file_id)
     return {id_: text_of(each) for id_, each in found.items()}
 

@@ -31,9 +31,8 @@ async def put(
         for at in range(0, len(content), 65536):
             await incoming.write(content[at : at + 65536])
         blob = await incoming.commit()
-    except BaseException:
-        await incoming.abort()
-        raise
+    finally:
+        await incoming.abort()  # nothing, after a commit
     return await store.files.keep(owner, blob, purpose, "a.jsonl", expires_at, room)
 
 

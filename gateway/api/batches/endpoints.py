@@ -16,6 +16,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
 from gateway.api.service import Service
+from gateway.batches.record import BatchRecord, NewBatch
 from gateway.core.errors import (
     BadRequest,
     BatchEnded,
@@ -27,8 +28,7 @@ from gateway.core.errors import (
     Unavailable,
 )
 
-if TYPE_CHECKING:  # they bring SQLAlchemy, and most servers have no store
-    from gateway.batches.record import BatchRecord
+if TYPE_CHECKING:  # it brings SQLAlchemy, and most servers have no store
     from gateway.batches.runner import BatchRunner
 
 GROUP = "Batches"
@@ -93,8 +93,6 @@ class BatchEndpoints:
         Its file is checked first, and if a line is wrong, none runs. Lines run as the key that asks
         for them, and take the slots that no other request wants.
         """
-        from gateway.batches.record import NewBatch
-
         store, config, key = self._service.stored(), self._service.config, request.state.key
         raw, _ = await body.read(request, config.max_body, config.body_timeout)
         given = self._service.parse_alone(request, BatchBody, raw)
@@ -160,7 +158,7 @@ class BatchEndpoints:
         return json_response(batch_object(found))
 
 
-def batch_object(batch: "BatchRecord") -> BatchObject:
+def batch_object(batch: BatchRecord) -> BatchObject:
     """Return a batch as clients are told of it."""
     errors, tokens = batch.errors, batch.tokens
     return {

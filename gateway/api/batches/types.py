@@ -5,18 +5,8 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from gateway.api.responses.types import OutputTokensDetails
+from gateway.batches.record import Status
 from gateway.batches.validation import BatchProblem
-
-Status = Literal[
-    "validating",
-    "failed",
-    "in_progress",
-    "finalizing",
-    "completed",
-    "expired",
-    "cancelling",
-    "cancelled",
-]
 
 
 class BatchErrors(TypedDict):

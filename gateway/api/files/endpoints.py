@@ -1,7 +1,7 @@
 """OpenAI's Files: kept for their keys, streamed in and out."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -108,9 +108,8 @@ class FileEndpoints:
             raw = nested({**received.fields, "file": received.filename})
             given = self._service.parse_alone(request, FileForm, raw)
             blob = await received.file.commit()
-        except BaseException:
-            await received.file.abort()
-            raise
+        finally:
+            await received.file.abort()  # nothing, after a commit
         age = file_age(given.purpose, given.expires_after)
         expires_at = None if age is None else int(store.clock()) + age
         file = await store.files.keep(
@@ -159,13 +158,11 @@ class FileEndpoints:
         if request.method == "HEAD":
             return Response(headers=headers, media_type=BYTES)
         name, leaving = owner(request).name, store.files.leaving
-        leaving.begin(name)
-        try:
+        with contextlib.ExitStack() as counted:
+            leaving.begin(name)
+            counted.callback(leaving.end, name)
             content = await _begun(store, file)
-        except BaseException:
-            leaving.end(name)
-            raise
-        return FileContent(content, headers, partial(leaving.end, name))
+            return FileContent(content, headers, counted.pop_all().close)
 
     async def _find(self, request: Request) -> "tuple[Store, StoredFile]":
         store = self._service.stored()

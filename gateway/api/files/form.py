@@ -15,6 +15,7 @@ the third ends the part and the form. A form whose last boundary is missing is n
 its length: nothing is kept of it.
 """
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -160,7 +161,8 @@ class FormReader:
         """
         events = FormEvents(_boundary(request))
         too_large = FileTooLarge(f"'{self._name}' is larger than the {limit} bytes it may have")
-        try:
+        async with contextlib.AsyncExitStack() as unless_whole:
+            unless_whole.push_async_callback(self._abort)
             async for piece in pieces(request, limit + ROUND, timeout, too_large):
                 for event in events.feed(piece):
                     await self._take(event)
@@ -168,11 +170,12 @@ class FormReader:
                 raise BadRequest("the form ends before its last boundary")
             if self._file is None:
                 raise BadRequest(f"'{self._name}' is required", param=self._name)
-        except BaseException:
-            if self._file is not None:
-                await self._file.abort()
-            raise
-        return ReceivedForm(self._file, self._filename, self._fields)
+            unless_whole.pop_all()
+            return ReceivedForm(self._file, self._filename, self._fields)
+
+    async def _abort(self) -> None:
+        if self._file is not None:
+            await self._file.abort()
 
     async def _take(self, event: PartBegin | PartEnd | bytes) -> None:
         if isinstance(event, PartBegin):

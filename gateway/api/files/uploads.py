@@ -95,9 +95,8 @@ class UploadEndpoints:
             raw = nested({**received.fields, "data": received.filename})
             self._service.parse_alone(request, PartForm, raw)
             blob = await received.file.commit()
-        except BaseException:
-            await received.file.abort()
-            raise
+        finally:
+            await received.file.abort()  # nothing, after a commit
         return json_response(part_object(await store.uploads.add_part(key.name, id_, blob, room)))
 
     async def complete_upload(self, request: Request) -> Response:

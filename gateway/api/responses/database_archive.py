@@ -105,8 +105,10 @@ class DatabaseArchive(DatabaseConversations):
             beats += 1
             try:
                 await self._work.whole(self.look_after(sweep=beats % SWEEP_BEATS == 0))
-            except Exception:  # the disk may be full, or the database away: later
-                log.warning("stored responses can't be looked after", exc_info=True)
+            except ForgeError as error:  # the disk is full, or the database away
+                log.warning("stored responses are looked after later: %s", error.message)
+            except Exception:  # without its beats this server would be taken for dead
+                log.exception("stored responses: a bug")
 
     async def look_after(self, *, sweep: bool) -> None:
         """Do what is to be done every few seconds; ``sweep``: also what is rarer."""

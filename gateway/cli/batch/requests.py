@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from gateway.batches.input_line import LineWrong, input_line, shown
+from gateway.batches.input_line import MARK, LineWrong, input_line, shown
 
 URLS = (
     "/v1/chat/completions",
@@ -106,7 +106,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _request(data: bytes, model: AskedModel | None) -> LineRequest:
     """Return what a line asks for. Raises LineWrong."""
     try:
-        url = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))["url"]
+        url = orjson.loads(data.removeprefix(MARK))["url"]
     except (orjson.JSONDecodeError, TypeError, LookupError):
         url = URLS[0]  # what is wrong is said by input_line
     if isinstance(url, str) and url not in URLS:

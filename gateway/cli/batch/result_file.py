@@ -10,7 +10,6 @@ import os
 import secrets
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import orjson
@@ -56,29 +55,22 @@ class ResultFile:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise BatchRefused(f"can't write {path}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.ids = self._read()
-            """Digests of the ids that have a result here."""
-        except BlockingIOError:
-            os.close(self._file)
-            raise BatchRefused(f"another forge batch writes {path}") from None
-        except OSError as error:
-            os.close(self._file)
-            raise BatchRefused(f"can't use {path}: {error.strerror}") from error
-        except BatchRefused:
-            os.close(self._file)
-            raise
+        with contextlib.ExitStack() as unless_read:
+            unless_read.callback(os.close, self._file)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.ids = self._read()
+                """Digests of the ids that have a result here."""
+            except BlockingIOError:
+                raise BatchRefused(f"another forge batch writes {path}") from None
+            except OSError as error:
+                raise BatchRefused(f"can't use {path}: {error.strerror}") from error
+            unless_read.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             os.fsync(self._file)
         os.close(self._file)

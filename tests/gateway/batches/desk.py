@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import func, select
+
 from gateway.batches.record import BatchRecord, NewBatch
 from gateway.batches.runner import BatchRunner
 from gateway.core.api_key import ANYONE, ApiKey
 from gateway.stored.store import Store
+from gateway.stored.tables import lines as rows
 from tests.support.server import DEADLINE_S
 
 T = TypeVar("T")
@@ -34,9 +37,14 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+REFUSED = Answer(429, {"error": {"code": "rate_limit_exceeded"}}, {"retry-after": "0.5"})
+DEAD = Answer(500, {"error": {"code": "worker_failed", "message": "4 workers died"}})
+WRONG = Answer(400, {"error": {"code": "invalid_request", "message": "no"}}, {"x-request-id": "r"})
+
+
 @dataclass(frozen=True)
 class Call:
-    """What a line asked for."""
+    """The request of a line."""
 
     key: ApiKey
     url: str
@@ -225,6 +233,16 @@ def line(custom_id: str, prompt: str = "", **more: Any) -> bytes:
 
 def lines(count: int, prefix: str = "") -> bytes:
     return b"".join(line(f"{prefix}{number}") for number in range(count))
+
+
+def ids(results: list[dict[str, Any]]) -> list[str]:
+    return [each["custom_id"] for each in results]
+
+
+async def rows_left(desk: Desk) -> int:
+    """Count the lines in the store."""
+    async with desk.store.database.read() as connection:
+        return int((await connection.execute(select(func.count()).select_from(rows))).scalar_one())
 
 
 async def until(check: Callable[[], Awaitable[T | None]], what: str) -> T:

@@ -17,7 +17,7 @@ def line(custom_id: Any = "a", url: Any = CHAT, method: Any = "POST", **body: An
 
 
 def refused(file: Path) -> list[str]:
-    """What is said about a file, the error last."""
+    """Return the lines said about a file, the error last."""
     said: list[str] = []
     with pytest.raises(BatchRefused) as caught:
         check(file, said.append)
