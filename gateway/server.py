@@ -22,7 +22,7 @@ from gateway.pool import Pool, PoolFailed
 from gateway.served.memory_budget import MemoryBudget
 from gateway.system.service_manager import ServiceManager
 
-FAREWELL_S = 5
+LAST_WRITES_S = 5
 """Time that finished responses may take to reach slow clients before the process ends."""
 
 
@@ -97,7 +97,7 @@ def _settings(gateway: Gateway, tls: ssl.SSLContext | None) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # clients are told apart by keys, not by addresses
-        timeout_graceful_shutdown=FAREWELL_S,
+        timeout_graceful_shutdown=LAST_WRITES_S,
         # The files were read and checked before; given their names, uvicorn would read them again.
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )

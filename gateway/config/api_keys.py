@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from gateway.config.config import ConfigError, Secret
+from gateway.config.config import ConfigError
+from gateway.config.option_types import Secret
 from gateway.config.sources import read_toml
 from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.priority import priority_of

@@ -7,23 +7,16 @@ are made from them. Where their values come from is in :mod:`gateway.config.sour
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator
 
 from gateway.config import chat_templates, sampling_defaults
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
+from gateway.config.option_types import DatabaseUrl, KeepAlive, Secret, origins
 from gateway.config.overrides import overridden, tensor_buffers
 from gateway.config.patience import patience
 from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
-from gateway.core import loopback
 from gateway.core.header_priority import HeaderRule, header_rules
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
@@ -43,39 +36,6 @@ class ConfigError(Exception):
 
 class NotNow(ConfigError):
     """The options are right, and the machine lacks what they need; another attempt may find it."""
-
-
-def _sendable(secret: SecretStr) -> SecretStr:
-    """A secret must survive a header; an empty one is a mistake, not an open door."""
-    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
-        raise ValueError("must be visible ASCII characters without spaces, one at least")
-    return secret
-
-
-Secret = Annotated[SecretStr, AfterValidator(_sendable)]
-"""An API key. Its repr does not show it, and no error about it may."""
-
-
-def _postgres(url: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"postgres(ql)?://[^\x00-\x20\x7f]*", url.get_secret_value()):
-        raise ValueError("must be a URL like postgresql://user:password@host:5432/name")
-    return url
-
-
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
-"""A URL that may have a password, so its repr does not show it."""
-
-
-def _duration(value: Any) -> Any:
-    """5m and forever, as people write them; what is no duration is left as it is."""
-    if value == "forever":
-        return -1
-    parts = re.fullmatch(r"(\d{1,9})([smh])", value) if isinstance(value, str) else None
-    return value if parts is None else int(parts[1]) * {"s": 1, "m": 60, "h": 3600}[parts[2]]
-
-
-KeepAlive = Annotated[float, BeforeValidator(_duration), Field(ge=-1, le=1e9, allow_inf_nan=False)]
-"""Seconds; any negative number is for ever."""
 
 
 class Config(EngineOptions):
@@ -298,11 +258,7 @@ class Config(EngineOptions):
     @field_validator("cors_origin", mode="before")
     @classmethod
     def _origins(cls, value: Any) -> Any:
-        """Origins as browsers send them; one string may hold several."""
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-            raise ValueError("expected origins")
-        return tuple(_origin(part.strip()) for part in parts)
+        return origins(value)
 
     @field_validator("header_priority", mode="before")
     @classmethod
@@ -389,19 +345,3 @@ class Config(EngineOptions):
         if self.cache_ram != "auto":
             return self.cache_ram * MIB
         return min((memory or total_memory()) // 8, MOST_CACHE_RAM * MIB)
-
-
-def _origin(text: str) -> str:
-    """``scheme://host[:port]`` in lower case and without the scheme's own port, or a word."""
-    if text in ("*", loopback.NAME):
-        return text
-    host = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
-    parts = re.fullmatch(rf"([a-z][a-z0-9+.-]*)://({host})(?::([0-9]{{1,5}}))?", text.lower())
-    if parts is None:
-        raise ValueError(
-            "expected '*', localhost or origins like https://example.com:8443, without a path"
-        )
-    scheme, name, port = parts.groups()
-    if port is None or {"http": "80", "https": "443"}.get(scheme) == port:
-        return f"{scheme}://{name}"
-    return f"{scheme}://{name}:{port}"

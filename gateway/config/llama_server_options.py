@@ -8,7 +8,8 @@ taken all the same where something here means the same, or where it changes no a
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway.config.llama_server_sampling import LIMIT, SAMPLING, Default, number, whole
+from gateway.config.llama_server_sampling import LIMIT, SAMPLING, Default
+from gateway.config.numbers import number, whole
 
 ALIASES = {
     "model": ("-m", "-mu", "--model-url"),

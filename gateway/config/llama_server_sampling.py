@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from gateway.config.numbers import number, whole
+
 RANDOM = 2**32 - 1
 """llama-server's word for a seed that is drawn."""
 MOST_BIAS = 100.0
@@ -49,25 +51,6 @@ def with_option(defaults: dict[str, Any], default: Default, text: str) -> dict[s
         # An empty list of them clears those before, as `none` does.
         value = [*before, *value] if value else []
     return {**defaults, default.field: value}
-
-
-def number(text: str) -> float:
-    """Return a finite number. Raises ValueError."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
-        raise ValueError("expected a number")
-    return found
-
-
-def whole(text: str) -> int:
-    """Return a whole number of 64 bits at most. Raises ValueError."""
-    found = int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else None
-    if found is None:
-        raise ValueError("expected a whole number")
-    return found
 
 
 def _temperature(text: str) -> float:

@@ -5,11 +5,12 @@ The formats are those of llama.cpp's common/arg.cpp and common/common.cpp.
 """
 
 import csv
-import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+from gateway.config.numbers import number, whole
 from workers.protocol import Value
 
 LONGEST = 127
@@ -69,23 +70,6 @@ def _override(item: str) -> Override:
     return override
 
 
-def _int(text: str) -> int:
-    number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else None
-    if number is None or not -(2**63) <= number < 2**63:
-        raise ValueError("expected a whole number of 64 bits after int:")
-    return number
-
-
-def _float(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError("expected a number after float:")
-    return number
-
-
 def _bool(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError("expected true or false after bool:")
@@ -93,8 +77,8 @@ def _bool(text: str) -> bool:
 
 
 READERS: dict[str, Callable[[str], Value]] = {
-    "int": _int,
-    "float": _float,
+    "int": partial(whole, expected="expected a whole number of 64 bits after int:"),
+    "float": partial(number, expected="expected a number after float:"),
     "bool": _bool,
     "str": str,
 }

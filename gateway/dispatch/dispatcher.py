@@ -2,9 +2,9 @@
 
 A sequence leaves the queue only when a worker holds a free credit (late binding), so its priority
 counts until the last moment. A request of several sequences ends with the last of them, or with the
-first that fails. The dispatcher alone writes sequences and tickets, and finds a sequence's ticket
-by its id; its parts (queue, quarantine, backpressure, deadlines, preemptor) keep what they know by
-id, too.
+first that fails. The dispatcher and its slots alone write sequences and tickets, and find a
+sequence's ticket by its id; the other parts (queue, quarantine, backpressure, deadlines, preemptor)
+keep what they know by id, too.
 
 An example with one slot and a quantum of 1 s: request 1 (priority 1) runs. Request 2 (priority 2)
 comes; after 1 s the preemptor asks 1 to yield. The worker answers Parked: 1 waits again with its
@@ -20,7 +20,6 @@ from collections.abc import Callable
 from collections.abc import Sequence as Row
 from dataclasses import replace
 
-from gateway.core.clock import NANO
 from gateway.core.errors import (
     BodyTooLarge,
     Displaced,
@@ -39,6 +38,7 @@ from gateway.dispatch.quarantine import Quarantine
 from gateway.dispatch.queues import Queues
 from gateway.dispatch.sequence import Move, Sequence, State
 from gateway.dispatch.shared_admission import UNBOUNDED, SharedAdmission
+from gateway.dispatch.slots import Slots
 from gateway.dispatch.stats import DispatcherStats, Parts, Totals
 from gateway.dispatch.ticket import Meter, Ticket
 from gateway.ordering.admission import ServiceRate
@@ -96,10 +96,18 @@ class Dispatcher:
         """Tickets that have not ended, by id."""
         self._ordinary = 0
         """Number of them that are not spare."""
-        self._running: dict[int, Sequence] = {}
-        self._held = False
-        """True if nothing gets a slot for now."""
         self._totals = Totals()
+        self._slots = Slots(
+            pool,
+            self._queue,
+            self._tickets,
+            self._preemptor,
+            self._quarantine,
+            self._rate,
+            observer,
+            clock_ns,
+        )
+        self._running = self._slots.running
         parts = Parts(
             pool,
             self._queue,
@@ -114,14 +122,15 @@ class Dispatcher:
         self.stats = DispatcherStats(parts, self._totals)
         self._idle = asyncio.Event()
         self._idle.set()
-        self._draining = False
+        self._drained_for: str | None = None
+        """Reason that new jobs are told, once there is one."""
 
     # ------------------------------------------------------------------ clients
 
     def submit(self, job: Job) -> Ticket:
         """Queue a job. Raises :class:`Unavailable` while draining, or :class:`QueueFull`."""
-        if self._draining:
-            raise Unavailable("the server is shutting down", retry_after=5)
+        if self._drained_for is not None:
+            raise Unavailable(self._drained_for, retry_after=5)
         if self._pool.trouble is not None:
             raise Unavailable(self._pool.trouble, retry_after=TROUBLE_RETRY_S)
         now = self._clock_ns()
@@ -147,7 +156,7 @@ class Dispatcher:
         waiting = self._queue.ordinary
         if job.spare or not waiting.full(job):
             return
-        self._match()  # slots may be free, and only this turn of the loop not over
+        self._slots.match()  # slots may be free, and only this turn of the loop not over
         retry_after = self._rate.retry_after(len(waiting), now_ns)
         if not waiting.can_displace(job, now_ns):
             raise QueueFull("the queue is full", retry_after=retry_after)
@@ -205,9 +214,9 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ the end of it all
 
-    def drain(self) -> None:
-        """Take no new jobs; those accepted are still served."""
-        self._draining = True
+    def drain(self, reason: str = "the server is shutting down") -> None:
+        """Take no new jobs; those accepted are still served. ``reason`` is told to the others."""
+        self._drained_for = reason
         self._pool.drain()
 
     def abandon(self, reason: str, retry_after: int = 5) -> None:
@@ -217,7 +226,7 @@ class Dispatcher:
 
     @property
     def draining(self) -> bool:
-        return self._draining
+        return self._drained_for is not None
 
     async def idle(self) -> None:
         """Wait until every job has ended, also those that wait for their clients to read."""
@@ -230,13 +239,11 @@ class Dispatcher:
 
         Spare ones leave their slots: what they are held for need not wait for their ends.
         """
-        self._held = True
-        self._preemptor.ask_spare(self._running.values(), len(self._running))
+        self._slots.hold()
 
     def release(self) -> None:
         """Give slots again."""
-        if self._held:
-            self._held = False
+        if self._slots.release():
             self._wake.set()
 
     # ------------------------------------------------------------------ the loop
@@ -246,98 +253,8 @@ class Dispatcher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._match()
-            if not self._held:
-                self._preempt()
-
-    def _match(self) -> None:
-        if self._held:
-            return
-        self._match_suspect()
-        while self._queue.ready and self._pool.free():
-            self._dispatch(self._queue.next(self._clock_ns()))
-        if len(self._queue.spare):
-            self._match_suspect()  # a spare one waits until nothing else does
-
-    def _match_suspect(self) -> None:
-        suspect = self._quarantine.next()
-        if suspect is not None:
-            self._dispatch(suspect, alone=True)
-
-    def _dispatch(self, sequence: Sequence, *, alone: bool = False) -> None:
-        """Give a slot to a sequence that was just taken from the queue."""
-        now = self._clock_ns()
-        if sequence.fresh:
-            sequence.began_ns = now
-            if not sequence.job.spare:
-                self._rate.mark(now)
-        sequence.move(Move.DISPATCH)
-        sequence.attempt += 1
-        sequence.slot_since_ns = now
-        ticket = self._tickets[sequence.ticket_id]
-        if ticket.dispatched_ns is None:
-            ticket.dispatched_ns = now
-        self._unpark(sequence, now)
-        self._running[sequence.id] = sequence
-        request = sequence.generate(self._queue.of(sequence).rank(sequence), now)
-        if alone:
-            self._pool.submit_alone(request)
-        else:
-            self._pool.submit(request, sequence.job.session)
-
-    # ------------------------------------------------------------------ preemption
-
-    def _preempt(self) -> None:
-        """Take slots away for the ordinary sequences that wait; spare ones wait for free slots."""
-        waiting, running = self._queue.ordinary, self._running.values()
-        # A suspect needs the whole of a worker.
-        wanted = len(running) if waiting.suspects else waiting.ready
-        if wanted and self._preemptor.ask_spare(running, wanted):
-            return
-        if waiting.ready:
-            clear = (s for s in running if not self._quarantine.holds(s))
-            self._preemptor.ask(clear, waiting.highest(), self._clock_ns())
-
-    def _on_parked(self, sequence: Sequence) -> None:
-        """Give the slot to the sequence that it was freed for, not to the oldest.
-
-        A spare sequence's slot counts as free: it is given as any other.
-        """
-        del self._running[sequence.id]
-        self._quarantine.leave(sequence)
-        ticket = self._tickets[sequence.ticket_id]
-        if self._backpressure.parked(sequence, ticket):
-            sequence.move(Move.PAUSE)
-            ticket.when_read(self._backpressure.resume)
-            return
-        now = self._clock_ns()
-        sequence.parked_since_ns = now
-        urgent = None if sequence.job.spare else self._queue.ordinary.highest()
-        yields = urgent is not None and urgent > sequence.priority
-        overdue_ns = None
-        if urgent is not None and yields:
-            overdue_ns = self._preemptor.overdue_ns(sequence, urgent, now)
-        self._requeue(sequence, overdue_ns)
-        if yields and not self._held and self._pool.free():
-            self._dispatch(self._queue.ordinary.next_urgent())
-
-    def _unpark(self, sequence: Sequence, now_ns: int) -> None:
-        """A pause is over: the sequence has a slot again, or it ended."""
-        if sequence.parked_since_ns is not None:
-            pause_ns, sequence.parked_since_ns = now_ns - sequence.parked_since_ns, None
-            sequence.parked_ns += pause_ns
-            self._observer.on_unparked(pause_ns / NANO)
-
-    def _requeue(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
-        """Back into the queue with the old key."""
-        sequence.move(Move.REQUEUE)
-        queue = self._queue.of(sequence)
-        if self._quarantine.suspected(sequence):
-            queue.suspect(sequence)
-        else:
-            queue.back(sequence, overdue_ns)
-        self._wake.set()
-        self._changed()
+            self._slots.match()
+            self._slots.preempt()
 
     # ------------------------------------------------------------------ the pool's events
 
@@ -375,6 +292,38 @@ class Dispatcher:
         ticket.deliver(event)
         if not sequence.ended:
             self._backpressure.delivered(sequence, ticket)
+
+    def _on_parked(self, sequence: Sequence) -> None:
+        """Give the slot to the sequence that it was freed for, not to the oldest.
+
+        A spare sequence's slot counts as free: it is given as any other.
+        """
+        del self._running[sequence.id]
+        self._quarantine.leave(sequence)
+        ticket = self._tickets[sequence.ticket_id]
+        if self._backpressure.parked(sequence, ticket):
+            sequence.move(Move.PAUSE)
+            ticket.when_read(self._backpressure.resume)
+            return
+        now = self._clock_ns()
+        sequence.parked_since_ns = now
+        urgent = None if sequence.job.spare else self._queue.ordinary.highest()
+        if urgent is None or urgent <= sequence.priority:
+            self._requeue(sequence)
+            return
+        self._requeue(sequence, self._preemptor.overdue_ns(sequence, urgent, now))
+        self._slots.give_urgent()
+
+    def _requeue(self, sequence: Sequence, overdue_ns: int | None = None) -> None:
+        """Back into the queue with the old key."""
+        sequence.move(Move.REQUEUE)
+        queue = self._queue.of(sequence)
+        if self._quarantine.suspected(sequence):
+            queue.suspect(sequence)
+        else:
+            queue.back(sequence, overdue_ns)
+        self._wake.set()
+        self._changed()
 
     def on_lost(self, ids: Row[int]) -> None:
         """Put the jobs of a dead worker back, with their old keys and the tokens they have."""
@@ -431,7 +380,7 @@ class Dispatcher:
             queue.settle(sequence)
         ticket.open -= 1
         queue.forget(sequence)
-        self._unpark(sequence, self._clock_ns())
+        self._slots.unpark(sequence, self._clock_ns())
 
     def _end(self, ticket: Ticket) -> None:
         """All sequences of the ticket have ended."""

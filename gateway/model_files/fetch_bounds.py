@@ -73,7 +73,7 @@ class FetchBounds:
     """The bounds of one file while it comes."""
 
     def __init__(self, part: Path, size: int | None, *, hashed: bool) -> None:
-        """``size``: bytes of the whole file, as somebody says; None if nobody does.
+        """``size``: bytes of the whole file, as its server says; None if it does not.
 
         ``hashed``: a hash will tell if it is the right file, so that its contents need not.
         """

@@ -71,16 +71,17 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProg
     known = try_to_load_from_cache(repository, name, revision=info.sha)
     if isinstance(known, str):
         return Path(known)
-    theirs = sibling.lfs is None or (blobs(repository) / sibling.lfs.sha256).exists()
-    here = sibling.lfs is not None and sibling.lfs.size <= MOST_OVER_HTTP
-    if sibling.lfs is not None and here:
-        blob = blobs(repository) / sibling.lfs.sha256
+    lfs = sibling.lfs
+    theirs = lfs is None or (blobs(repository) / lfs.sha256).exists()
+    here = lfs is not None and lfs.size <= MOST_OVER_HTTP
+    if lfs is not None and here:
+        blob = blobs(repository) / lfs.sha256
         wanted = FileToFetch(
             hf_hub_url(repository, name, revision=info.sha, endpoint=constants.ENDPOINT),
             blob,
             name.rpartition("/")[2],
-            sibling.lfs.size,
-            sibling.lfs.sha256,
+            lfs.size,
+            lfs.sha256,
             build_hf_headers(),
         )
         with client() as http:

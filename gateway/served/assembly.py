@@ -27,7 +27,7 @@ from gateway.served.loader import ModelLoader
 from gateway.served.memory_budget import MemoryBudget
 from gateway.served.protocols import Loader, LoadObserver
 from gateway.served.registry import ModelRegistry
-from gateway.served.resident import LoadNeed, Resident
+from gateway.served.resident import LoadNeed, Resident, no_more
 from gateway.served.served_model import ServedModel
 from gateway.served.swappable_pool import SwappablePool
 
@@ -128,7 +128,8 @@ class ModelAssembly:
         assert isinstance(self.loader, ModelLoader), "one model alone is always loaded"
         if not self.loader.remove(served.name):
             return False
-        served.dispatcher.drain()  # a request that has it in its hands must not wait there
+        # A request that has it in its hands must not wait there.
+        served.dispatcher.drain(no_more(served.name))
         self.registry.remove(served)
         self._auditors.pop(served.name)
         for task in self._loops.pop(served.name, ()):

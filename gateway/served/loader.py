@@ -21,12 +21,12 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
 from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
 from gateway.served.protocols import LoadObserver
-from gateway.served.resident import KeptModel, LoadNeed, Resident
+from gateway.served.resident import KeptModel, LoadNeed, Resident, no_more
 from gateway.served.worker_notes import tell
 
 log = logging.getLogger("forge.models")
 
-MOST_VISITORS = 64
+MOST_WAITING = 64
 """Most requests that may wait for a model outside of its queue."""
 
 
@@ -71,7 +71,7 @@ class ModelLoader:
     def remove(self, name: str) -> bool:
         """Forget a model; False if it is loaded, or a request waits for it or for its end."""
         kept = self._kept[name]
-        idle = kept.facts() == Facts() and not kept.farewells
+        idle = kept.facts() == Facts() and not kept.unload_waits
         busy = kept.task is not None and not kept.task.done()
         if not idle or busy or self.state(name) not in ("unloaded", "failed"):
             return False
@@ -115,7 +115,7 @@ class ModelLoader:
             else:
                 kept.dispatcher.release()
                 if self.state(name) == "loaded":
-                    kept.let_in()
+                    kept.admit()
         for name, reason in decision.unload:
             kept = self._kept[name]
             pool = kept.pool.detach()
@@ -168,7 +168,7 @@ class ModelLoader:
         log.info("model %s: loaded in %.2f s", name, (now_ns - began_ns) / NANO)
         if not known:
             tell(name, kept.pool.model)
-        kept.let_in()
+        kept.admit()
         self.poke()
 
     def _failed(self, kept: KeptModel, reason: str) -> None:
@@ -184,8 +184,8 @@ class ModelLoader:
             kept.pause.cancel()  # an earlier one must not end this one
         kept.pause = asyncio.get_running_loop().call_later(pause_s, self._forget_failure, kept)
         kept.dispatcher.abandon(reason, retry_after=max(1, math.ceil(pause_s)))
-        kept.turn_away(Unavailable(reason, retry_after=max(1, math.ceil(pause_s))))
-        kept.tell_gone()
+        kept.fail_waiting(Unavailable(reason, retry_after=max(1, math.ceil(pause_s))))
+        kept.tell_unloaded()
         self.poke()
 
     def _pause_s(self, name: str) -> float:
@@ -204,7 +204,7 @@ class ModelLoader:
         self._policy.unloaded(name)
         self._observer.unloaded(name, reason)
         log.info("model %s: unloaded (%s)", name, reason)
-        kept.tell_gone()
+        kept.tell_unloaded()
         self.poke()
 
     # ------------------------------------------------------------------ use of a model
@@ -224,39 +224,39 @@ class ModelLoader:
         the operator's --queue-timeout.
         """
         kept = self._there(name)
-        await self._visit(kept)
+        await self._begin_use(kept)
         try:
             yield
         finally:
-            kept.visits -= 1
+            kept.using -= 1
             self.used(name, client, None)
 
     def _there(self, name: str) -> KeptModel:
         """Return a model. Raises Unavailable if it was removed while a request had it in hand."""
         kept = self._kept.get(name)
         if kept is None:
-            raise Unavailable(f"the model '{name}' is served no more", retry_after=1)
+            raise Unavailable(no_more(name), retry_after=1)
         return kept
 
-    async def _visit(self, kept: KeptModel) -> None:
+    async def _begin_use(self, kept: KeptModel) -> None:
         if self.state(kept.resident.name) == "loaded" and not kept.yields:
-            kept.visits += 1
+            kept.using += 1
             return
         if kept.pool.failure is not None:
             pause_s = self._pause_s(kept.resident.name)
             raise Unavailable(kept.pool.failure, retry_after=max(1, math.ceil(pause_s)))
-        if len(kept.visitors) >= MOST_VISITORS:
+        if len(kept.waiting) >= MOST_WAITING:
             raise QueueFull("too many requests wait for this model to be loaded", retry_after=1)
-        visitor = asyncio.get_running_loop().create_future()
-        kept.visitors[visitor] = kept.dispatcher.stats.key(NORMAL)
+        admitted = asyncio.get_running_loop().create_future()
+        kept.waiting[admitted] = kept.dispatcher.stats.key(NORMAL)
         self.poke()
         try:
             async with asyncio.timeout(self._queue_timeout):
-                await visitor
+                await admitted
         except BaseException as error:  # its time is over, its load failed, or its client hung up
-            kept.visitors.pop(visitor, None)
-            if visitor.done() and not visitor.cancelled() and visitor.exception() is None:
-                kept.visits -= 1  # it was let in just now
+            kept.waiting.pop(admitted, None)
+            if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
+                kept.using -= 1  # it was admitted just now
             self.poke()
             if isinstance(error, TimeoutError):
                 raise DeadlineExceeded("the model was not loaded in time") from None
@@ -292,11 +292,11 @@ class ModelLoader:
             return
         if client is not None:
             self._check_alone(name, client)
-        farewell = asyncio.get_running_loop().create_future()
-        self._kept[name].farewells.append(farewell)
+        unloaded = asyncio.get_running_loop().create_future()
+        self._kept[name].unload_waits.append(unloaded)
         self._policy.leave(name)
         self.poke()
-        await farewell
+        await unloaded
 
     def _check_alone(self, name: str, client: str) -> None:
         """Raises ModelInUse if the model has work, or another client has used it lately."""

@@ -41,6 +41,11 @@ class Resident:
         return self.need.bytes if isinstance(self.need, LoadNeed) else None
 
 
+def no_more(name: str) -> str:
+    """Return the answer to a request that has a model in hand which was removed."""
+    return f"the model '{name}' is served no more"
+
+
 class KeptModel:
     """Tasks and waiting requests of one model."""
 
@@ -48,27 +53,27 @@ class KeptModel:
         self.resident = resident
         self.pool = resident.pool
         self.dispatcher = dispatcher
-        self.visitors: dict[asyncio.Future[None], int] = {}
-        """Waits for it outside of its queue, each with the key of its place among the queued."""
-        self.visits = 0
-        """Number of former visitors that use it now."""
-        self.farewells: list[asyncio.Future[None]] = []
+        self.waiting: dict[asyncio.Future[None], int] = {}
+        """Requests that wait for it outside of its queue, each with the key it would have in it."""
+        self.using = 0
+        """Number of those requests that use it now."""
+        self.unload_waits: list[asyncio.Future[None]] = []
         """Waits for it to be unloaded."""
         self.task: asyncio.Task[None] | None = None
         """Measures, loads or unloads it."""
         self.pause: asyncio.TimerHandle | None = None
         """Ends the pause after the last load that failed."""
         self.yields = False
-        """True: no visitor is let in, so that what runs comes to an end."""
+        """True: none of them is admitted, so that what runs comes to an end."""
 
     def facts(self) -> Facts:
-        keys = [*self.visitors.values()]
+        keys = [*self.waiting.values()]
         first = self.dispatcher.stats.first_key()
         if first is not None:
             keys.append(first)
         stats = self.dispatcher.stats
         spare = stats.spare_running()
-        used = stats.running() > spare or self.visits > 0
+        used = stats.running() > spare or self.using > 0
         # A cancelled request has no slot any more, but its worker may still compute.
         return Facts(
             first=min(keys, default=None),
@@ -78,24 +83,24 @@ class KeptModel:
             spare_runs=spare > 0 and not used,
         )
 
-    def let_in(self) -> None:
+    def admit(self) -> None:
         """Let the requests that wait for this model outside of its queue use it."""
-        for visitor in self.visitors:
-            if not visitor.done():
-                visitor.set_result(None)
-                self.visits += 1
-        self.visitors.clear()
+        for request in self.waiting:
+            if not request.done():
+                request.set_result(None)
+                self.using += 1
+        self.waiting.clear()
 
-    def turn_away(self, error: ForgeError) -> None:
+    def fail_waiting(self, error: ForgeError) -> None:
         """Fail them instead."""
-        for visitor in self.visitors:
-            if not visitor.done():
-                visitor.set_exception(error)
-        self.visitors.clear()
+        for request in self.waiting:
+            if not request.done():
+                request.set_exception(error)
+        self.waiting.clear()
 
-    def tell_gone(self) -> None:
-        """End the waits for the model's end."""
-        for farewell in self.farewells:
-            if not farewell.done():
-                farewell.set_result(None)
-        self.farewells.clear()
+    def tell_unloaded(self) -> None:
+        """End the waits for the model to be unloaded."""
+        for wait in self.unload_waits:
+            if not wait.done():
+                wait.set_result(None)
+        self.unload_waits.clear()

@@ -99,6 +99,11 @@ def test_batches_of_the_pages_key_are_listed_and_cancelled(
         assert page.run(RUN.replace("document,", "'#batches-card',")) == []
         width = page.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1], "no sideways"
+        width = page.run(
+            "const it = document.querySelector('#batches-card .scroll'); "
+            "return [it.scrollWidth, it.clientWidth]"
+        )
+        assert size == PHONE or width[0] <= width[1], "no bar under the table"
     page.look()
     button = f"#batches [data-id='{long}'] button"
     page.click(button)

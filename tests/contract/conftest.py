@@ -1,7 +1,7 @@
 """Fixtures of all contract tests: a client per dialect, and an eye on the workers."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -9,9 +9,11 @@ import pytest
 
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
-from tests.support.dialects import DIALECTS, OPENAI, Dialect
+from tests.support.dialects import DIALECTS, OPENAI, WAYS, Dialect, Way
 from tests.support.front import blocking_front
+from tests.support.played_front import KEYS, Front
 from tests.support.server import ALIAS, DEADLINE_S, ForgeServer, eventually
+from tests.support.ways import FREE, serving
 from tests.tiers import FRONTS
 
 
@@ -94,6 +96,19 @@ def exact_http(exact_server: ForgeServer) -> Iterator[httpx.Client]:
     """For tests that compare texts."""
     with httpx.Client(base_url=exact_server.url, timeout=DEADLINE_S) as client:
         yield client
+
+
+@pytest.fixture(params=WAYS, ids=str)
+def way(request: pytest.FixtureRequest) -> Way:
+    found: Way = request.param
+    return found
+
+
+@pytest.fixture
+async def played() -> AsyncIterator[Front]:
+    """A gateway with two keys, of which the first has no limits."""
+    async with serving(Front([FREE, *KEYS[1:]], max_queue=2)) as front:
+        yield front
 
 
 @pytest.fixture(params=DIALECTS, ids=str)

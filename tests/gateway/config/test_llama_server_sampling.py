@@ -74,6 +74,7 @@ def test_a_default_stands_before_forges_own_words() -> None:
         ("--temp", "nan", "expected a number, not 'nan'"),
         ("--top-k", "1" * 5000, f"expected a whole number, not '{'1' * 59}..."),
         ("-ub", "9" * 5000, f"expected a whole number, not '{'9' * 59}..."),
+        ("--top-k", "9223372036854775808", "expected a whole number, not '9223372036854775808'"),
         ("-ub", "much", "expected a whole number, not 'much'"),
         ("--sse-ping-interval", "9" * 5000, "expected a whole number"),
         ("-n", "-3", "expected a number of tokens, or -1, not '-3'"),

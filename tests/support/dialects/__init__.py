@@ -10,11 +10,11 @@ To add a dialect:
 2. One instance in :data:`DIALECTS`, below.
 
 Every suite that takes ``DIALECTS``, ``WAYS`` or the fixtures ``dialect`` and ``streamed`` then has
-rows for it: ``tests/contract/test_every_dialect.py`` first (priority, deadline, hang-up, 429,
-failover, keys, metrics), the rest of ``tests/contract/``, ``tests/e2e/test_hang_up.py``,
-``tests/e2e/test_scopes.py``, ``tests/chaos/test_kill.py``, and the fuzzing. A difference that is
-meant is an attribute of ``Dialect`` (``streams``, ``open_ended``, ``overflow``), not a condition in
-a test.
+rows for it: ``test_every_dialect.py`` and ``test_every_dialects_ends.py`` first (priority,
+deadline, hang-up, 429, failover, keys, metrics), the rest of ``tests/contract/``,
+``tests/e2e/test_hang_up.py``, ``tests/e2e/test_scopes.py``, ``tests/chaos/test_kill.py``, and the
+fuzzing. A difference that is meant is an attribute of ``Dialect`` (``streams``, ``open_ended``,
+``overflow``), not a condition in a test.
 """
 
 from tests.support.dialects.base import DONE, Answer, Dialect, Failure, Told, Way, data_of

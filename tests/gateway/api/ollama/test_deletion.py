@@ -13,11 +13,12 @@ from gateway.api.ollama.models import management
 from gateway.app import Gateway
 from gateway.config.config import EMBEDDED_MODEL, Config
 from gateway.config.model_entry import ModelEntry
-from gateway.core.errors import InternalError
+from gateway.core.errors import InternalError, Unavailable
 from gateway.model_files import catalog, url_cache
 from gateway.model_files.catalog import CatalogEntry
 from gateway.served.memory_budget import MemoryBudget, MemoryShare
 from tests.support.answering_pool import AnsweringPool
+from tests.support.memory_pool import job
 from tests.support.server import DEADLINE_S
 
 pytestmark = pytest.mark.anyio
@@ -38,16 +39,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def http(cache: None) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(cache: None) -> AsyncIterator[Gateway]:
     """A server of the catalog, whose pools are in this process."""
     config = Config(catalog=True)
     plan = MemoryBudget([MemoryShare(ModelEntry(config), 1)], 10**9)
     gateway = Gateway(config, plan=plan, make=lambda config, first: AnsweringPool(1))
     await gateway.start()
+    yield gateway
+    await gateway.stop()
+
+
+@pytest.fixture
+async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(gateway.app())
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:80") as client:
         yield client
-    await gateway.stop()
 
 
 class Removal:
@@ -96,3 +102,15 @@ async def test_no_request_loads_what_is_being_deleted(
     kept = [name] if error is not None else []
     assert [each.name for each in catalog.everything() if each.where == "web"] == kept
     assert sorted(await listed(http)) == sorted([*kept, "forge-tiny"])
+
+
+async def test_a_request_that_has_a_removed_model_in_hand_is_told_so(gateway: Gateway) -> None:
+    models = gateway._models.catalog
+    assert models is not None
+    (found,) = [each for each in catalog.everything() if each.where == "web"]
+    served = models.find(found.name)
+    assert served is not None
+    assert models.forget(served)
+    with pytest.raises(Unavailable, match=f"the model '{found.name}' is served no more"):
+        served.dispatcher.submit(job())
+    assert not gateway.registry.draining
