@@ -6,6 +6,7 @@ What the endpoint itself would refuse in a body is not looked for here: that is 
 line. Looked for is what makes the whole file wrong.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ class InputLine:
     """A line that may run."""
 
     custom_id: str
+    url: str
     body: dict[str, Any]
 
     @property
@@ -44,8 +46,8 @@ class LineWrong(Exception):
         self.code, self.message, self.param = code, message, param
 
 
-def input_line(data: bytes, endpoint: str) -> InputLine:
-    """Return what a line asks for. Raises LineWrong."""
+def input_line(data: bytes, urls: Sequence[str]) -> InputLine:
+    """Return what a line asks for, at one of the ``urls``. Raises LineWrong."""
     try:
         value = orjson.loads(data.removeprefix(MARK))
     except orjson.JSONDecodeError as error:
@@ -64,11 +66,13 @@ def input_line(data: bytes, endpoint: str) -> InputLine:
     if value["method"] != "POST":
         message = f"'method' must be POST, not {shown(value['method'])}."
         raise LineWrong("invalid_method", message, "method")
-    if value["url"] != endpoint:
-        message = f"'url' must be the batch's endpoint, {endpoint}, not {shown(value['url'])}."
+    url = value["url"]
+    if url not in urls:
+        one = "one of " if len(urls) > 1 else "the batch's endpoint, "
+        message = f"'url' must be {one}{', '.join(urls)}, not {shown(url)}."
         raise LineWrong("invalid_url", message, "url")
     _check_body(body)
-    return InputLine(custom_id, body)
+    return InputLine(custom_id, url, body)
 
 
 def _check_body(body: dict[str, Any]) -> None:

@@ -121,7 +121,7 @@ class InputCheck:
         if raw.data is None:
             message = f"The line has more than the {self._longest} bytes that a request may have."
             raise LineWrong("line_too_large", message)
-        line = input_line(raw.data, self._endpoint)
+        line = input_line(raw.data, (self._endpoint,))
         self._check_id(line, raw.number)
         self._check_model(line)
         self._count_inputs(line)

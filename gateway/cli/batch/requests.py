@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from gateway.batches.input_line import MARK, LineWrong, input_line, shown
+from gateway.batches.input_line import LineWrong, input_line, shown
 
 URLS = (
     "/v1/chat/completions",
@@ -105,19 +105,13 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _request(data: bytes, model: AskedModel | None) -> LineRequest:
     """Return what a line asks for. Raises LineWrong."""
-    try:
-        url = orjson.loads(data.removeprefix(MARK))["url"]
-    except (orjson.JSONDecodeError, TypeError, LookupError):
-        url = URLS[0]  # what is wrong is said by input_line
-    if isinstance(url, str) and url not in URLS:
-        raise LineWrong("invalid_url", f"'url' must be one of {', '.join(URLS)}, not {shown(url)}")
-    line = input_line(data, url if isinstance(url, str) else URLS[0])
+    line = input_line(data, URLS)
     body = line.body
     if model is not None:
         body = {name: value for name, value in body.items() if name != "model"}
         if model.name is not None:
             body["model"] = model.name
     try:
-        return LineRequest(line.custom_id, str(url), orjson.dumps(body))
+        return LineRequest(line.custom_id, line.url, orjson.dumps(body))
     except TypeError as error:  # nested more deeply than is written, though it was read
         raise LineWrong("invalid_json_line", f"'body': {error}") from None
