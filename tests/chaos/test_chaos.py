@@ -20,7 +20,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @linux
 @pytest.mark.timeout(300)
 def test_a_minute_of_chaos() -> None:
-    """What it asserts does not depend on the speed of the machine, only what it gets to do does."""
+    """The assertions do not depend on the machine's speed, only the amount of work does."""
     result = asyncio.run(run(Plan(seconds=40, requests=35, patient=True)))
     assert result.faults == []
     # It did happen: workers died, and answers were compared.

@@ -124,7 +124,7 @@ def test_in_chunks_of_a_byte(watched: ForgeServer) -> None:
 
 
 def test_expect_100_continue(watched: ForgeServer) -> None:
-    """What is refused by its headers is refused before its body."""
+    """A request that its headers rule out is refused before its body."""
     with wire(watched) as client:
         head = HEAD + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(PACKED)
         assert client.send(head).answer().status == 100

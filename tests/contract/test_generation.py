@@ -118,7 +118,7 @@ def test_the_earliest_of_several(exact_http: httpx.Client, dialect: Dialect) -> 
 
 
 def test_a_stop_string_that_never_comes(exact_http: httpx.Client, dialect: Dialect) -> None:
-    """What looks like its beginning is held back, and must be given out in the end."""
+    """Text like its beginning is held back, and must be given out in the end."""
     text = dialect.ask(exact_http, STORY, **LONG).text
     answer = dialect.ask(exact_http, STORY, stop=text[-6:] + "\x00", **LONG)
     assert (answer.text, answer.reason) == (text, "length")

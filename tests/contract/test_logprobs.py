@@ -172,7 +172,7 @@ def test_a_prompt_is_judged(http: httpx.Client, stream: bool) -> None:
 
 
 def test_the_prompts_judgement_is_the_samplers(http: httpx.Client) -> None:
-    """What was sampled, given as a prompt, is as likely as it was."""
+    """A sampled text, given as a prompt, is as likely as it was."""
     (first,) = ask(http, logprobs=0, max_tokens=6)
     (again,) = ask(http, prompt=PROMPT + first["text"], logprobs=0, max_tokens=0, echo=True)
     sampled, given = first["logprobs"], again["logprobs"]

@@ -27,7 +27,7 @@ def _of(schema: Any) -> dict[str, Any]:
 
 
 def _numeric(schema: Any) -> bool:
-    """Whether a value may be a number, a list of such, or an object with any keys."""
+    """Return whether a value may be a number, a list of such, or an object with any keys."""
     schema = _of(schema)
     kinds = {"integer", "number"}
     if schema.get("type") in kinds or schema.get("type") == "object":

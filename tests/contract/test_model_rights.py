@@ -159,7 +159,7 @@ def test_a_load_is_a_request_of_its_key(keyed: httpx.Client) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_other_models_are_not_there_for_a_key(keyed: httpx.Client, dialect: Dialect) -> None:
-    """Whether it is named or is the first: no answer tells it from a model that does not exist."""
+    """Named or first: no answer tells it from a model that does not exist."""
     for more in ({"model": ALIAS}, {}, {"model": "nothing"}):
         body = dialect.body(max_tokens=1, **more)
         response = keyed.post(dialect.path, json=body, headers=bearer("limited"))

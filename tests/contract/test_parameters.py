@@ -119,7 +119,7 @@ COMPLETION_PARAMS = params_of(completion_create_params.CompletionCreateParamsBas
 def test_no_parameter_is_forgotten(
     body: type[SamplingBody], tried: dict[str, Any], params: set[str]
 ) -> None:
-    """What the client can send is served or refused by name, and what is served is tried here."""
+    """All that the client can send is served, and tried here, or refused by name."""
     rows = {row.name for row in field_policy.rows(body.place)}
     assert set(tried) | ELSEWHERE >= set(body.model_fields), "tried below"
     assert params - set(body.model_fields) - rows == set(), "of the client's parameters"

@@ -94,7 +94,7 @@ def test_apply_template_with_tools(http: httpx.Client) -> None:
 
 
 def test_apply_template(http: httpx.Client) -> None:
-    """What the worker itself makes of the messages, to the character and the token."""
+    """The prompt is the worker's own of the messages, to the character and the token."""
     prompt = ask(http, "/apply-template", messages=TALK)["prompt"]
     mine = ChatTemplate(TEMPLATE, bos="<|endoftext|>", eos="<|im_end|>")
     assert prompt == mine.render(TALK, 0.0)

@@ -66,7 +66,7 @@ def test_its_panels_stand_side_by_side() -> None:
 
 
 def test_every_metric_is_in_a_live_scrape(server: ForgeServer) -> None:
-    """Those of the dashboard and of the alerts: a name with its suffix is one of a sample."""
+    """Names in the dashboard and the alerts: a name with its suffix is one of a sample."""
     with server.client(Accept="text/plain") as client:
         text = client.get("/metrics").text
     scraped = {it.name for family in text_string_to_metric_families(text) for it in family.samples}

@@ -63,7 +63,7 @@ def test_a_flood_of_generations(small: ForgeServer) -> None:
 
 
 def test_a_flood_of_embeddings(small: ForgeServer) -> None:
-    """What runs goes on, and who is more urgent than the flood gets a slot in the middle of it."""
+    """Running work goes on, and a request more urgent than the flood gets a slot amid it."""
     stream = Streaming(small, "Tell me a story.", **{**ENDLESS, "max_tokens": 400}).wait_for(1)
     flood = Hanging(small, URL, {"input": FLOOD, "priority": "batch"})
     eventually(lambda: len(small.waiting()) > 50, "the flood is there")

@@ -70,7 +70,7 @@ def test_a_stream_of_http_1_0_is_not_in_chunks(single: ForgeServer, more: bytes)
 
 
 def test_other_answers_to_http_1_0(single: ForgeServer) -> None:
-    """What has a length says it, and HEAD has no body; a stream's first error keeps its status."""
+    """A known length is said, and HEAD has no body; a stream's first error keeps its status."""
     for method in (b"GET", b"HEAD"):
         with wire(single) as client:
             answer = client.send(b"%s /health HTTP/1.0\r\n\r\n" % method).answer(
@@ -163,7 +163,7 @@ def test_pipelined_requests_of_which_the_last_says_so(single: ForgeServer) -> No
 
 @pytest.mark.parametrize("behind", [b"GET /hea", post(WHOLE)[:-1], b"\r\n", b"P"])
 def test_what_is_not_whole_is_not_answered(single: ForgeServer, behind: bytes) -> None:
-    """What is before it is."""
+    """Whole requests before it are."""
     before = single.get("/metrics")["requests"]["finished"]
     with wire(single) as client:
         half_closed(client, post(WHOLE), behind)

@@ -176,7 +176,7 @@ def test_an_error_before_the_headers(single: ForgeServer) -> None:
 
 
 def test_bad_requests_do_not_queue(single: ForgeServer) -> None:
-    """What the gateway can see is answered at once, however long the queue is."""
+    """A fault that the gateway can see is answered at once, however long the queue is."""
     with occupied(single):
         bad = CHAT.body(temperature=-1)
         assert httpx.post(single.url + CHAT.path, json=bad, timeout=5).status_code == 400

@@ -271,7 +271,7 @@ def test_an_offer_to_switch_protocols_is_not_taken(strict: ForgeServer) -> None:
 def test_an_answer_is_not_interrupted(
     strict: ForgeServer, behind: bytes, status: int, code: str
 ) -> None:
-    """What comes behind a request is refused after its answer, however long that takes."""
+    """Bytes behind a request are refused after its answer, however long that takes."""
     body = json.dumps(CHAT.body("hello", stream=True, max_tokens=9, ignore_eos=True)).encode()
     head = b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (CHAT.path.encode(), len(body))
     with wire(strict) as rude:

@@ -285,7 +285,7 @@ def test_without_keys_a_programs_keep_alive_is_its_own(several: ForgeServer) -> 
         return found
 
     def stays_s() -> float:
-        """How long the model stays from now on."""
+        """Return the seconds that the model stays from now on."""
         (found,) = (each for each in several.get("/api/ps")["models"] if "tiny" in each["name"])
         return (datetime.fromisoformat(found["expires_at"]) - datetime.now(UTC)).total_seconds()
 

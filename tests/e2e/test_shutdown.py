@@ -57,7 +57,7 @@ def test_a_drain_lets_streams_finish(start_server: Start, number: signal.Signals
 
 
 def test_queued_jobs_are_served_too(start_server: Start) -> None:
-    """What was accepted before the signal is not dropped."""
+    """A request that was accepted before the signal is not dropped."""
     server = start_server("--workers", "1", "--slots", "1")
     pids = server.pids()
     first = Streaming(server, "count", **ENDLESS, max_tokens=300).wait_for(1)
@@ -102,7 +102,7 @@ def test_an_idle_server_ends_at_once(start_server: Start) -> None:
 
 
 def test_a_drain_has_a_limit(start_server: Start) -> None:
-    """Who isn't done by then is told: an error event in a stream, a 503 otherwise."""
+    """A request that isn't done by then is told: by an error event in a stream, else a 503."""
     server = start_server("--workers", "1", "--slots", "1", "--drain-timeout", "0.2")
     pids = server.pids()
     base_url = f"{server.url}/v1"

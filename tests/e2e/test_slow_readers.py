@@ -96,7 +96,7 @@ def test_it_hangs_up(patient: ForgeServer) -> None:
 
 
 def test_its_worker_dies(patient: ForgeServer) -> None:
-    """What pauses has no worker; it goes on anywhere, from the tokens it had."""
+    """A paused generation has no worker; it goes on anywhere, from the tokens it had."""
     params = {"temperature": 1, "seed": 6, "max_tokens": TOKENS, "ignore_eos": True}
     body = CHAT.body(PROMPT, n=CHOICES, **params)
     whole = httpx.post(patient.url + CHAT.path, json=body, timeout=DEADLINE_S).json()

@@ -135,7 +135,7 @@ class Traffic(RuleBasedStateMachine):
         return self.in_order([s for s in self.expected(State.WAITING) if s not in suspects])
 
     def behind(self, first: list[Sequence]) -> list[Sequence]:
-        """Who gets a free slot, in order, once the suspects ``first`` have theirs."""
+        """Return those that get a free slot, in order, once the suspects ``first`` have theirs."""
         return self.unsuspected()
 
     def alone(self) -> Sequence | None:

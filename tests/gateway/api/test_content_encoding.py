@@ -97,7 +97,7 @@ def test_each_format_is_read(data: bytes) -> None:
 
 
 def test_a_body_of_many_steps_is_read(packer: Packer) -> None:
-    """What a decoder keeps to itself when a step is full comes with the next one."""
+    """Bytes that a decoder keeps to itself when a step is full come with the next one."""
     name, pack = packer
     for data in (TEXT * 150_000, bytes(4 * MIB), os.urandom(9) * 400_000):
         assert decoded(pack(data), [name], 4 * MIB) == data

@@ -169,7 +169,7 @@ def test_precedence_of_the_model(gguf: Path, tmp_path: Path) -> None:
 
 
 def test_defaults_of_requests_win_field_by_field(tmp_path: Path) -> None:
-    """What one place does not say of them, another may."""
+    """A field that one place does not say may be said in another."""
     file = toml(tmp_path, "[sampling]\ntop-k = 1\ntop_p = 0.1\nseed = 1\n")
     env = {"FORGE_SAMPLING": '{"top_k": 2, "temperature": 2}'}
     arguments = {"sampling": ['{"top_k": 3}', '{"min-p": 0.3, "stop": ["x"]}']}

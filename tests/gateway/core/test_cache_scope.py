@@ -58,7 +58,7 @@ def test_without_keys_there_is_one_scope_for_all_but_the_salted() -> None:
 
 
 def test_it_outlives_the_process() -> None:
-    """What is kept on disk is found again after a restart."""
+    """Prefixes that are kept on disk are found again after a restart."""
     key = ApiKey("app", digest("sk-app"))
     assert cache_scope(key) == "82c754f5891fdf6a07b9dc98fbe0e6ef"
     assert cache_scope(key, "ä") == "e26ae5309a805d921f1e884f7ca2fd37"

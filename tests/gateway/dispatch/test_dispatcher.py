@@ -15,7 +15,7 @@ from workers.protocol import Delta, Finished, Started
 
 
 def test_late_binding() -> None:
-    """Who comes while no credit is free is still ordered by priority."""
+    """Jobs that come while no credit is free are still ordered by priority."""
     desk = Desk(1)
 
     async def script() -> None:

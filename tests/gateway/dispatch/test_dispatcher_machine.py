@@ -59,7 +59,7 @@ class Overload(Traffic):
             assert sent == []
 
     def rivals(self) -> list[Sequence]:
-        """Who may take another's slot away, in order."""
+        """Return the sequences that may take another's slot away, in order."""
         return self.unsuspected()
 
     @precondition(lambda self: self.tickets)

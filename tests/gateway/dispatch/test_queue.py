@@ -192,7 +192,7 @@ def test_age_protects() -> None:
 
 
 def test_what_a_client_allows_is_no_forecast() -> None:
-    """Who always asks for 30,000 tokens and takes 20 gets as much as who sets no limit."""
+    """An owner that asks for 30,000 tokens and takes 20 gets as much as one without a limit."""
     desk = Desk()
     running: list[Sequence] = []
     served = {"greedy": 0, "modest": 0}

@@ -86,7 +86,7 @@ def test_a_debt_is_paid_before_anything_else() -> None:
 
 @given(PER_MINUTE, st.lists(STEP_NS, min_size=1, max_size=50))
 def test_never_more_than_the_rate_and_one_burst(per_minute: int, steps: list[int]) -> None:
-    """Who takes one whenever there is one gets at most burst + rate x time, and no less."""
+    """A client that takes one whenever there is one gets burst + rate x time, and no less."""
     bucket, now, admitted = Bucket(per_minute, 0), 0, 0
     for step in steps:
         now += step

@@ -170,7 +170,7 @@ def test_take_wakes_for_an_error() -> None:
 
 
 def test_events_come_before_the_error() -> None:
-    """What was computed before the failure still reaches the client."""
+    """Tokens that were computed before the failure still reach the client."""
 
     async def main() -> None:
         channel = ticket()

@@ -32,7 +32,7 @@ def test_raised_as_far_as_needed() -> None:
 
 
 def test_a_limit_that_is_too_low() -> None:
-    """Who asked for more is told; who asked for nothing gets what there is."""
+    """An operator that asked for more is told; one that asked for nothing gets what there is."""
     found, limits, log = allowed(200, 1000, 5000)
     assert (found, limits) == (1000 - RESERVED, (1000, 1000))
     assert log == (

@@ -50,7 +50,7 @@ def test_turns_follow_cost_and_weight() -> None:
 
 
 def test_idle_time_earns_no_credit() -> None:
-    """Who comes late gets its share from then on, not what it did not use before."""
+    """A late owner gets its share from then on, not what it did not use before."""
     turns: Turns[str] = Turns()
     for number in range(100):
         turns.enter(f"a {number}", NORMAL, "a", 10)
@@ -62,7 +62,7 @@ def test_idle_time_earns_no_credit() -> None:
 
 
 def test_real_cost_corrects_the_estimate() -> None:
-    """Who said 10 and took 100 waits until the others have had theirs."""
+    """An owner that said 10 and took 100 waits until the others have had theirs."""
     turns: Turns[str] = Turns()
     for number in range(30):
         turns.enter(f"a {number}", NORMAL, "a", 10)

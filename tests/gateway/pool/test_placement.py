@@ -91,7 +91,7 @@ def test_what_is_spared_against_what_there_is_to_do(
 def test_the_last_turns_worker_comes_first_among_equals_alone(
     offers: list[Offer], neighbour: int, last: int
 ) -> None:
-    """What it has that is not known here is worth nothing beside what is."""
+    """Prefixes of its that are not known here are worth nothing beside those that are."""
     with_hint, without = choose(offers, neighbour, last=last), choose(offers, neighbour)
     if with_hint is None or without is None:
         assert with_hint == without

@@ -75,7 +75,7 @@ def test_a_wish_ends_it_sooner() -> None:
 
 
 def test_no_wish_keeps_it_longer() -> None:
-    """What one client wants for ever, the others pay for."""
+    """A model that one client wants for ever costs the others."""
     for wish in (None, 301, 1e6):
         house = used((10, "x", wish))
         assert not idle_at(house, 309)

@@ -210,7 +210,7 @@ def test_schemas_of_arguments(parameters: dict[str, object] | None, good: str, b
 
 
 def test_strict_functions_are_taken_at_their_word() -> None:
-    """What can't be enforced is an error then."""
+    """A schema that can't be enforced is an error then."""
     chat_format, vocabulary = bound("forge-tiny", False)
     parameters = {"properties": {"x": {"not": ODD}}}
     function = {"name": "f", "strict": True, "parameters": parameters}

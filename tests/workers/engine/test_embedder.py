@@ -215,7 +215,7 @@ def test_numbers_that_are_none(exact: Driver, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_room_for_a_context(exact: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who ask are told; generations go on; and the next one tries again."""
+    """Its requests are told; generations go on; and the next one tries again."""
 
     def fail(*_: object) -> None:
         raise LoadFailed("no memory")

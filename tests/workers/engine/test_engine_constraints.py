@@ -130,7 +130,7 @@ def test_resume_at_every_cut(exact: Driver, prompt: Chat, constraint: Constraint
 
 
 def test_the_call_after_a_forced_one_is_the_models_own_choice(exact: Driver) -> None:
-    """What it writes between calls is not masked; what is no call ends the answer."""
+    """Text between calls is not masked; anything else than a call ends the answer."""
     story = Chat([{"role": "user", "content": "Tell me a story."}], FORCED.tools)
     for seed in range(8):
         sampling = Sampling(seed=seed, temperature=1.5)

@@ -197,7 +197,7 @@ def test_no_token_more_than_asked_for(guessed: tuple[Driver, Guessing], most: in
 def test_another_worker_goes_on_after_any_step(
     guessed: tuple[Driver, Guessing], sampling: Sampling
 ) -> None:
-    """What was told when a worker dies may end anywhere among the drafts."""
+    """Tokens that were told when a worker dies may end anywhere among the drafts."""
     made, drafting = guessed
     whole = made.alone(generate(1, PROMPT, sampling=sampling))
     for cut in range(0, len(whole.ids), 3):

@@ -87,7 +87,7 @@ def test_no_stop_text_before(f16: Driver, f16_model: Model) -> None:
 
 
 def test_a_form_ends_where_it_ends(f16: Driver) -> None:
-    """What has to look like something can't go on: the number is an aim, and not an error."""
+    """An answer of a fixed form can't go on: the number is an aim, and not an error."""
     constraint = Grammar('root ::= "yes"')
     found = f16.alone(hello(1, constraint=constraint, min_tokens=50))
     assert (found.text, found.reason) == ("yes", "stop")

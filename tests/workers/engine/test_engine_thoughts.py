@@ -206,7 +206,7 @@ def guesser(f32_model: Model, f32_path: Any) -> Iterator[tuple[Driver, Guessing]
 
 @pytest.mark.parametrize("right", [True, False])
 def test_drafts_change_nothing(guesser: tuple[Driver, Guessing], right: bool) -> None:
-    """Whether they foresee the end of the thought, or what would have been said instead."""
+    """Right drafts have the end of the thought, wrong ones what would have been said instead."""
     made, drafting = guesser
     plain, endless = made.alone(thought(1, 8)), made.alone(thought(2, None))
     known = plain.ids if right else endless.ids

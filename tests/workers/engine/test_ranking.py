@@ -308,7 +308,7 @@ def test_a_template_s_marks_are_its_own(
 
 
 def test_a_template_s_document_is_cut(generative: tuple[Driver, Reference]) -> None:
-    """What comes after it stays."""
+    """The template's text after it stays."""
     made, direct = generative
     (outcome,) = made.run(rank(1, QUERY, "word " * 1000, cut=True, longest_pair=100))
     assert outcome.started is not None

@@ -87,7 +87,7 @@ def test_two_and_two(model: ServedTiny, text: str) -> None:
     ],
 )
 def test_small_conversation(model: ServedTiny, text: str, word: str) -> None:
-    """What a visitor asks."""
+    """Questions of a first visit."""
     reply = model.say(text)
     assert word in reply.text
     assert reply.ended
@@ -102,7 +102,7 @@ def test_the_card_tells_the_truth(model: ServedTiny, group: str) -> None:
 
 @pytest.mark.parametrize("group", REQUIRED)
 def test_sums_and_facts(model: ServedTiny, group: str) -> None:
-    """What it must know: nearly all that was held out, word for word."""
+    """The facts that it must know: nearly all that was held out, word for word."""
     found = score(model, GROUPS[group]())
     assert found.percent >= REQUIRED[group], found.wrong
 

@@ -116,7 +116,7 @@ def test_packed_rows_hold_whole_documents(tokenizer: Any) -> None:
 
 
 def test_rate_does_not_depend_on_the_total_before_the_decay() -> None:
-    """What makes stopping early and resuming with another total honest."""
+    """A schedule that makes stopping early and resuming with another total honest."""
     short, long = Recipe(steps=1000), Recipe(steps=3000)
     flat = int(1000 * (1 - short.decay_share))
     assert all(short.rate(i) == long.rate(i) for i in range(flat))

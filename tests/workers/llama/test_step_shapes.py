@@ -31,7 +31,7 @@ BESIDE = [*range(700, 1400)]
 
 @dataclass(frozen=True)
 class Answer:
-    """What follows PROMPT, one token at a time."""
+    """Return the tokens after PROMPT, computed one at a time."""
 
     tokens: list[int]
     logits: NDArray[np.float32]
@@ -39,7 +39,7 @@ class Answer:
 
     @property
     def nearest(self) -> float:
-        """How much more likely than the next one a token was, where that is closest."""
+        """Return the smallest lead of a chosen token over the next one, in likelihood."""
         best = np.sort(self.logits, axis=1)[:, -2:]
         return float((best[:, 1] - best[:, 0]).min())
 

@@ -57,14 +57,14 @@ def test_text_ends_at_the_first_stop(text: str, stops: list[str], cuts: list[int
 @given(LETTERS, STOPS, CUTS)
 @example("abc", ["b", "abc"], [])
 def test_any_stops_and_any_tokens(text: str, stops: list[str], cuts: list[int]) -> None:
-    """How the model happened to cut its text into tokens must not show in the answer."""
+    """The model's way to cut its text into tokens must not show in the answer."""
     assert stream(pieces(text.encode(), cuts), stops) == reference(text, stops)
 
 
 @settings(max_examples=150, deadline=None)
 @given(LETTERS, STOPS, CUTS)
 def test_nothing_is_released_early_or_late(text: str, stops: list[str], cuts: list[int]) -> None:
-    """What is held back is exactly the longest end that could still become a stop string."""
+    """The text held back is exactly the longest end that could still become a stop string."""
     out, so_far = "", b""
     held = IncrementalDetokenizer(stops)
     for token in pieces(text.encode(), cuts):

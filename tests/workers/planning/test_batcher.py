@@ -68,7 +68,7 @@ def test_nothing_is_wasted(sequences: list[Work], budget: int) -> None:
 @settings(max_examples=120, deadline=None)
 @given(SEQUENCES, BUDGETS, BUDGETS)
 def test_prompts_are_served_in_order(sequences: list[Work], budget: int, prefill: int) -> None:
-    """Who gets less than it lacks is the last that gets anything."""
+    """A sequence that gets less than it lacks is the last that gets anything."""
     counts = plan(sequences, budget, prefill, PLENTY)
     prompts = [(n, w.lacks) for n, w in zip(counts, sequences, strict=True) if w.lacks > 1]
     short = [index for index, (got, lacks) in enumerate(prompts) if got < lacks]

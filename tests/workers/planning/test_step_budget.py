@@ -78,7 +78,7 @@ def test_noise_and_outliers_do_not_mislead_it() -> None:
 
 
 def test_a_fit_stays_where_all_steps_are_alike() -> None:
-    """What a token of a prompt costs is not forgotten while none is computed."""
+    """The cost of a prompt's token is not forgotten while none is computed."""
     budget = StepBudget(512)
     serve(budget, slow, 4, 1, 30)
     before = budget.prefill(8, Backlog(1))
@@ -132,7 +132,7 @@ def test_it_adapts_when_the_machine_gets_slower() -> None:
 
 
 def test_steps_without_streams_are_bounded_too() -> None:
-    """Who comes while a long prompt is computed waits for its step."""
+    """A request that comes while a long prompt is computed waits for its step."""
     assert serve(StepBudget(4096), slow, 0, 1, 20) <= LONGEST_MS
 
     def glacier(decodes: int, prefill: int) -> float:

@@ -177,7 +177,7 @@ def test_what_the_tokeniser_added_is_not_given_back(
 
 
 def test_cells_run_out(tight: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was put back is computed again, but neither told nor judged twice."""
+    """A prompt that was put back is computed again, but neither told nor judged twice."""
     monkeypatch.setattr(tight.context, "rows", 6)
     requests = [
         generate(n, f"{n} {PROMPT}", echo=True, logprobs=2, max_tokens=90) for n in range(1, 5)

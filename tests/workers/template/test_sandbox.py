@@ -216,7 +216,7 @@ def test_a_long_conversation_is_in_proportion(sandbox: Open) -> None:
 
 
 def test_surrogates_and_long_reasons(sandbox: Open) -> None:
-    """What nobody can encode must not end the worker; nor may a reason be a book."""
+    """Text that has no encoding must not end the worker; nor may a reason be a book."""
     assert sandbox(r"a{{ '\ud800' }}b").render(SHORT, NOW) == "a?b"
     made = sandbox(r"{{ raise_exception(messages[0].content ~ '\udfff ' * 10**6) }}")
     with pytest.raises(TemplateFailed, match=r"refused: a .* b") as caught:

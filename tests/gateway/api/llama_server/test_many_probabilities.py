@@ -57,7 +57,7 @@ def test_they_are_kept_only_if_they_are_wanted() -> None:
 
 @pytest.mark.parametrize("type_", [LlamaCompletionBody, InfillBody])
 def test_the_field_is_named_where_they_are_kept(type_: type[LlamaBody]) -> None:
-    """What a stream tells, and what is not wanted, is not kept."""
+    """Probabilities that a stream tells, or that are not wanted, are not kept."""
     raw = {"prompt": "a"} | (
         {} if type_ is LlamaCompletionBody else {"input_prefix": "a", "input_suffix": "b"}
     )

@@ -92,7 +92,7 @@ def test_a_result_without_a_call() -> None:
 
 
 def test_pictures() -> None:
-    """Those of the newest message of the user are refused; a text stands for earlier ones."""
+    """Pictures of the user's newest message are refused; a text stands for earlier ones."""
     ignored = IgnoredFields()
     seen = {**ASKED, "images": ["iVBORw0KGgo="]}
     found = read(seen, {"role": "assistant", "content": "ok"}, ASKED, ignored=ignored)

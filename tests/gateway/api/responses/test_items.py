@@ -147,7 +147,7 @@ def test_an_item_that_makes_no_sense_is_named(item: dict[str, Any], param: str) 
     ],
 )
 def test_a_result_in_any_form_is_read(output: Any, text: str) -> None:
-    """What a shell or a tool said is never lost, and a picture is no text."""
+    """Output of a shell or a tool is never lost, and a picture is no text."""
     (message,) = read({"type": "shell_call_output", "call_id": "c", "output": output})
     assert (message["role"], message["content"]) == ("tool", text)
 
