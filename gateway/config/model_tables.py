@@ -26,6 +26,7 @@ OF_THE_SERVER = frozenset({
     "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page",
     "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
     "store_bytes", "store_age", "data_dir", "database", "max_file", "max_stored_bytes",
+    "lora_dir",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)

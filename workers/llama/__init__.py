@@ -4,6 +4,7 @@ The low-level API is used: the wheel's high-level class serves one sequence at a
 object here owns C memory and frees it in ``close``; nothing of ctypes leaves this package.
 """
 
+from workers.llama.adapters import AdapterFailed, Adapters
 from workers.llama.barriers import spin_briefly
 from workers.llama.chain import Sampler
 from workers.llama.context import (
@@ -22,6 +23,8 @@ from workers.llama.sizes import Planner
 __all__ = [
     "NO_CELLS",
     "OK",
+    "AdapterFailed",
+    "Adapters",
     "Context",
     "EmbeddingContext",
     "EmbeddingShape",
