@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from gateway.api.adapters import Adapters
+from gateway.api.adapters import AdapterEndpoints
 from gateway.api.batches.endpoints import BatchEndpoints
 from gateway.api.batches.models import ServedBatchModels
 from gateway.api.docs import Docs
@@ -317,7 +317,7 @@ class Gateway:
             *LlamaEmbedding(service).endpoints(),
             *LlamaState(service).endpoints(),
             *LoraAdapters(service).endpoints(),
-            *Adapters(service, self._models.adapters).endpoints(),
+            *AdapterEndpoints(service, self._models.adapters).endpoints(),
             *Infer(service).endpoints(),
             *BatchEndpoints(service, lambda: self.batches).endpoints(),
             *Models(service).endpoints(),

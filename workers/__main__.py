@@ -202,6 +202,7 @@ def _engine(loaded: LoadedModel, spec: WorkerSpec, link: Link, inbox: Inbox) -> 
         StepBudget(spec.batch, *spec.patience),
         Outbox(),
         Drafting(context.rows) if _drafts(loaded, spec) else None,
+        link.send,
     )
 
 

@@ -36,7 +36,7 @@ class UnloadAdapterBody(BaseModel):
     """vLLM's number of it: it is not used."""
 
 
-class Adapters:
+class AdapterEndpoints:
     """For admins; without keys, for requests from the server's own machine."""
 
     def __init__(self, service: Service, changes: AdapterChanges) -> None:

@@ -1,4 +1,4 @@
-"""Whether a LoRA adapter's file fits a model, told by the headers of both.
+"""LoRA adapters' files compared with their models, by the headers of both.
 
 llama.cpp refuses some files with an error and ends the process over others: it takes the type of a
 value for granted, or that two matrices can be multiplied. What it would do either with is refused

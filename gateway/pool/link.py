@@ -70,7 +70,7 @@ class WorkerLink(asyncio.Protocol):
         """Questions without an answer; one whose asker is gone is cancelled, and still there."""
         self._last_question = 0
         self._adapters: dict[int, AdapterSet] = {}
-        """Those of each generation in flight."""
+        """Adapters of each generation in flight."""
         self._loading: dict[str, asyncio.Future[str]] = {}
         """Problems with adapters that it was told to load, "" for none, by their digests."""
 

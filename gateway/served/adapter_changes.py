@@ -41,8 +41,8 @@ def wanted(config: Config) -> Iterator[WantedAdapter]:
     ):
         name = each.file.stem.encode("utf-8", "replace").decode()
         yield WantedAdapter(option, name, each.file, each.scale if apply else 0.0)
-    for each in config.adapters:
-        yield WantedAdapter("--adapters", each.name, each.file, 0.0)
+    for named in config.adapters:
+        yield WantedAdapter("--adapters", named.name, named.file, 0.0)
 
 
 class AdapterChanges:

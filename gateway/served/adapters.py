@@ -35,7 +35,7 @@ class Adapter:
 
 
 class ModelAdapters:
-    """What there is for one model."""
+    """The adapters of one model, and the requests that have them."""
 
     def __init__(self) -> None:
         self._adapters: dict[str, Adapter] = {}

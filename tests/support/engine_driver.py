@@ -231,6 +231,7 @@ class Driver:
             budget or AllAtOnce(spec.batch),
             Outbox(patience_ms),
             drafting,
+            self._on_adapter,
         )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
@@ -257,10 +258,10 @@ class Driver:
     def _receive(self) -> None:
         """Nothing lies in a socket: the test fills the inbox."""
 
-    def _on_step(self, step: Step | AdapterLoaded) -> None:
-        if isinstance(step, AdapterLoaded):
-            self.loaded[step.digest] = step.problem
-            return
+    def _on_adapter(self, loaded: AdapterLoaded) -> None:
+        self.loaded[loaded.digest] = loaded.problem
+
+    def _on_step(self, step: Step) -> None:
         self.sent.append(step)
         for event in step.events:
             outcome = self.outcomes[event.id]

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from workers.engine.sequence import EngineSequence
 from workers.llama import AdapterFailed, Adapters
-from workers.planning.turns import Turns
+from workers.planning.turns import GroupTurns
 from workers.protocol import AdapterFile, AdapterLoaded, AdapterSet
 
 log = logging.getLogger("forge.engine")
@@ -22,7 +22,7 @@ class AdapterGroups:
 
     def __init__(self, context: Adaptable) -> None:
         self._context = context
-        self._turns: Turns[AdapterSet] = Turns()
+        self._turns: GroupTurns[AdapterSet] = GroupTurns()
         # Step lifetime.
         self._present: dict[AdapterSet, list[float]] = {}
         """The base priorities of the sequences that the step could have computed."""

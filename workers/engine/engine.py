@@ -61,15 +61,16 @@ class Engine:
         embedder: Embedder,
         inbox: Inbox,
         receive: Callable[[], None],
-        send: Callable[[Step | AdapterLoaded], None],
+        send: Callable[[Step], None],
         budget: StepBudget,
         outbox: Outbox,
         drafting: Drafting | None = None,
+        on_adapter: Callable[[AdapterLoaded], None] = lambda loaded: None,
     ) -> None:
         """``budget``: what a step may compute; ``send`` writes a frame to the gateway.
 
         ``outbox``: which steps share a frame. ``drafting``: gives streams drafts to verify, if they
-        are to have some.
+        are to have some. ``on_adapter`` tells the gateway what came of loading an adapter.
 
         ``receive`` brings into the inbox what the gateway has sent so far, without waiting.
         """
@@ -84,6 +85,7 @@ class Engine:
         self._outbox = outbox
         self._drafting = drafting
         self._adapters = context.adapters
+        self._on_adapter = on_adapter
         # Changes with every request.
         self.scheduler = Scheduler(kv)
         self._groups = AdapterGroups(context)
@@ -151,7 +153,7 @@ class Engine:
     def _change_adapters(self, message: LoadAdapter | UnloadAdapter) -> None:
         """Load an adapter, or unload one. The gateway waits for the end of what needs it."""
         if isinstance(message, LoadAdapter):
-            self._send(load_adapter(self._adapters, message.file))
+            self._on_adapter(load_adapter(self._adapters, message.file))
             return
         for sequence in self.scheduler.using(message.digest):
             self._fail(sequence, protocol.COMPUTE_FAILED, NOT_THERE)

@@ -9,7 +9,7 @@ import ctypes
 import os
 import stat
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import llama_cpp
 
@@ -85,9 +85,9 @@ class Adapters:
     def apply(self, context: "llama_cpp.llama_context_p", adapters: AdapterSet) -> None:
         """Have a context compute with these adapters from now on."""
         count = len(adapters)
-        handles = (llama_cpp.llama_adapter_lora_p_ctypes * count)(
-            *(self._handles[digest] for digest, _ in adapters)
-        )
+        # The bindings' stub and their own type for an array of these differ.
+        array: Any = llama_cpp.llama_adapter_lora_p_ctypes * count
+        handles = array(*(self._handles[digest] for digest, _ in adapters))
         scales = (ctypes.c_float * count)(*(scale for _, scale in adapters))
         llama_cpp.llama_set_adapters_lora(context, handles, count, scales)
 

@@ -40,7 +40,7 @@ FIRST_CHANGE_MS = 10.0
 
 def weight(priority: float) -> float:
     """Return the weight of a sequence with a base priority."""
-    return STEEPNESS ** min(max(priority, LOWEST), HIGHEST)
+    return float(STEEPNESS ** min(max(priority, LOWEST), HIGHEST))
 
 
 class _Group(NamedTuple):
@@ -48,7 +48,7 @@ class _Group(NamedTuple):
     urgency: float
 
 
-class Turns(Generic[K]):
+class GroupTurns(Generic[K]):
     """Choose the group that the next step computes; learns what steps and changes take."""
 
     def __init__(self) -> None:

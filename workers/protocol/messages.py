@@ -116,7 +116,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     adapters: list[str] = []
     """Digests of the adapters that it has."""
     refused: list[AdapterLoaded] = []
-    """Those of its spec that it can't have."""
+    """Adapters of its spec that it can't have."""
 
 
 class StartupFailed(msgspec.Struct, frozen=True, tag="startup_failed"):

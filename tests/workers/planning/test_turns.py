@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.planning.step_budget import UNNOTICED_MS
-from workers.planning.turns import FIRST_CHANGE_MS, MOST_GONE, OVERHEAD, Turns, weight
+from workers.planning.turns import FIRST_CHANGE_MS, MOST_GONE, OVERHEAD, GroupTurns, weight
 
 NORMAL, URGENT, BATCH = 1.0, 2.0, 0.0
 
@@ -16,7 +16,7 @@ NORMAL, URGENT, BATCH = 1.0, 2.0, 0.0
 class Machine:
     """Groups by name, what a step of each takes, and what a change takes."""
 
-    turns: Turns[str]
+    turns: GroupTurns[str]
     groups: dict[str, list[float]]
     step_ms: dict[str, float]
     change_ms: float = 10.0
@@ -53,7 +53,7 @@ PRIORITIES = st.lists(st.sampled_from([BATCH, NORMAL, URGENT, 7.0, -3.0]), min_s
 MACHINES = st.integers(1, 5).flatmap(
     lambda count: st.builds(
         Machine,
-        st.builds(Turns),
+        st.builds(GroupTurns),
         st.fixed_dictionaries(dict.fromkeys("abcde"[:count], PRIORITIES)),
         st.fixed_dictionaries({name: st.floats(10, 300) for name in "abcde"[:count]}),
         st.floats(0, 50),
@@ -115,7 +115,7 @@ def test_groups_come_and_go(machine: Machine, changes: list[tuple[int, str]]) ->
 @given(st.lists(st.floats(0.1, 100), min_size=2, max_size=90))
 def test_names_that_never_come_back_are_forgotten(steps: list[float]) -> None:
     """Clients choose scales, so there may be any number of groups in the course of time."""
-    turns: Turns[int] = Turns()
+    turns: GroupTurns[int] = GroupTurns()
     for name, ms in enumerate(steps):
         groups = {name: [NORMAL], name + 1: [NORMAL]}
         turns.spent(turns.choose(groups), ms, groups)
@@ -138,7 +138,7 @@ def test_an_urgent_group_that_comes_is_next(machine: Machine, steps: int) -> Non
 
 
 def test_an_urgent_sequence_that_joins_a_group_brings_it_its_turn() -> None:
-    turns: Turns[str] = Turns()
+    turns: GroupTurns[str] = GroupTurns()
     machine = Machine(turns, {"a": [NORMAL] * 4, "b": [NORMAL]}, {"a": 20.0, "b": 20.0})
     machine.run(3000)
     while machine.step() != "a":
@@ -153,7 +153,7 @@ def test_an_urgent_sequence_that_joins_a_group_brings_it_its_turn() -> None:
 
 def test_who_leaves_while_ahead_is_ahead_when_it_comes_back() -> None:
     """Requests of a token each, one after the other, are not more than one long one."""
-    turns: Turns[str] = Turns()
+    turns: GroupTurns[str] = GroupTurns()
     had = {"steady": 0.0, "coming": 0.0}
     for round_ in range(2000):
         groups = {"steady": [NORMAL]} | ({"coming": [NORMAL]} if round_ % 2 else {})
@@ -164,7 +164,7 @@ def test_who_leaves_while_ahead_is_ahead_when_it_comes_back() -> None:
 
 
 def test_changes_take_a_tenth_where_streams_do_not_notice() -> None:
-    machine = Machine(Turns(), {"a": [NORMAL], "b": [NORMAL]}, {"a": 5.0, "b": 5.0}, 8.0)
+    machine = Machine(GroupTurns(), {"a": [NORMAL], "b": [NORMAL]}, {"a": 5.0, "b": 5.0}, 8.0)
     machine.run(1000)
     changes, began = machine.changes, machine.clock
     machine.run(10_000)
@@ -174,7 +174,7 @@ def test_changes_take_a_tenth_where_streams_do_not_notice() -> None:
 
 def test_costly_changes_leave_no_longer_gaps() -> None:
     """Streams stand still for no longer than they would notice, and for the changes."""
-    machine = Machine(Turns(), {"a": [NORMAL], "b": [NORMAL]}, {"a": 5.0, "b": 5.0}, 60.0)
+    machine = Machine(GroupTurns(), {"a": [NORMAL], "b": [NORMAL]}, {"a": 5.0, "b": 5.0}, 60.0)
     machine.run(2000)
     last = dict.fromkeys("ab", machine.clock)
     for _ in range(500):
@@ -184,7 +184,7 @@ def test_costly_changes_leave_no_longer_gaps() -> None:
 
 
 def test_before_a_change_was_measured_there_are_steps_without_one() -> None:
-    turns: Turns[str] = Turns()
+    turns: GroupTurns[str] = GroupTurns()
     groups = {"a": [NORMAL], "b": [NORMAL]}
     chosen = []
     for _ in range(6):
@@ -194,7 +194,7 @@ def test_before_a_change_was_measured_there_are_steps_without_one() -> None:
 
 
 def test_a_group_alone_is_never_weighed() -> None:
-    turns: Turns[str] = Turns()
+    turns: GroupTurns[str] = GroupTurns()
     for _ in range(10):
         assert turns.choose({"": [NORMAL]}) == ""
         turns.spent("", 10.0, {"": [NORMAL]})

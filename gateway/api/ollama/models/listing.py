@@ -51,11 +51,12 @@ async def tag(
     if state is None:
         return None
     shown = names.shown(name)
-    whole = state
+    whole: FileState = state
     if listed.served is not None and listed.parent is not None:
         # An adapter's file says little of what answers.
         base = of_served(listed.served.base)
-        whole = await asyncio.to_thread(state_of, base.files) or state
+        found = await asyncio.to_thread(state_of, base.files)
+        whole = state if found is None else found
     return {
         "name": shown,
         "model": shown,
