@@ -9,9 +9,9 @@ Beside one other busy program on two cores this is a third; alone it is a hundre
 """
 
 CROWDED = 0.15
-"""Of the time that threads want on cores: if they wait for more than this, spinning harms."""
+"""Share of the time that threads want on cores: above it, waiting for one, spinning harms."""
 CALM = 0.08
-"""If they wait for less than this, other programs leave them the cores."""
+"""Share below which other programs leave them the cores."""
 SMOOTH = 0.5
 """Seconds over which shares are averaged: a core is taken for a moment now and then."""
 IDLE = 0.1
