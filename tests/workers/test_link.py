@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.engine_driver import Driver, generate
 from tests.support.server import DEADLINE_S
-from workers.engine.embedder import Input
 from workers.engine.engine import Inbox, Message
 from workers.engine.sequence import EngineSequence
 from workers.input_processor import InputProcessor, LateInputProcessor
