@@ -103,8 +103,14 @@ class AdapterChanges:
         async with self._change:
             self._check_new(base, name)
             model, workers = base.config.model, base.config.shape().workers
+            opening = asyncio.ensure_future(
+                asyncio.to_thread(opened_below, self._folder, path, model, workers)
+            )
             try:
-                found = await asyncio.to_thread(opened_below, self._folder, path, model, workers)
+                found = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close)
+                raise
             except Unfit as error:
                 raise BadRequest(f"'lora_path': {error}", param="lora_path") from error
             try:
@@ -161,6 +167,12 @@ class AdapterChanges:
     async def _forget_later(self, base: ServedModel) -> None:
         async with self._change:
             await self._forget(base)
+
+
+def _close(opening: asyncio.Future[OpenedAdapter]) -> None:
+    """Let go of a file that was opened for an admin who hung up."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 class AdapterUses:
