@@ -19,6 +19,10 @@ MOST_WAIT_S = 60.0
 FIRST_WAIT_S = 0.5
 
 
+Body = dict[str, Any] | list[Any]
+"""Of an answer; an array is that of a dialect of rankers."""
+
+
 class EndpointAnswer(Protocol):
     """An endpoint's answer to a line."""
 
@@ -30,7 +34,7 @@ class EndpointAnswer(Protocol):
         ...
 
     @property
-    def body(self) -> dict[str, Any]: ...
+    def body(self) -> Body: ...
 
 
 class TokenCounts(NamedTuple):
@@ -68,11 +72,9 @@ def verdict(answer: EndpointAnswer, tries: int, timeout: bool) -> Verdict:
     return Verdict("broken" if passing and tries < MOST_TRIES else "failed")
 
 
-def tokens(body: Mapping[str, Any]) -> TokenCounts:
+def tokens(body: Body) -> TokenCounts:
     """Return the token counts of an answer, in any of the dialects' shapes."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return TokenCounts()
+    usage = _usage(body)
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
     thought = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
     cached = details.get("cached_tokens", usage.get("cache_read_input_tokens"))
@@ -115,9 +117,17 @@ def _line(
     return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _code(body: Mapping[str, Any]) -> str | None:
+def _usage(body: Body) -> Mapping[str, Any]:
+    """Return what an answer says of its tokens; Cohere's says it in another place."""
+    found = body.get("usage") if isinstance(body, dict) else None
+    if found is None and isinstance(body, dict) and isinstance(body.get("meta"), dict):
+        found = body["meta"].get("tokens")
+    return found if isinstance(found, dict) else {}
+
+
+def _code(body: Body) -> str | None:
     """Return the code of an error; Anthropic's dialect has none of ours."""
-    error = body.get("error")
+    error = body.get("error") if isinstance(body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, str) else None
 

@@ -7,6 +7,7 @@ import pytest
 from gateway.batches.answers import (
     MOST_TRIES,
     MOST_WAIT_S,
+    Body,
     TokenCounts,
     Verdict,
     never_run,
@@ -20,7 +21,7 @@ from gateway.batches.answers import (
 class Answer:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
-    body: dict[str, Any] = field(default_factory=dict)
+    body: Body = field(default_factory=dict)
 
 
 FAILED = {"error": {"code": "worker_failed", "message": "4 workers died while computing this"}}
@@ -92,6 +93,12 @@ USAGES: list[tuple[Any, TokenCounts]] = [
 def test_tokens(usage: Any, expected: TokenCounts) -> None:
     assert tokens({"usage": usage}) == expected
     assert tokens({}) == TokenCounts()
+
+
+def test_tokens_of_rankers() -> None:
+    assert tokens({"results": [], "meta": {"tokens": {"input_tokens": 7}}}) == TokenCounts(7)
+    assert tokens([{"index": 0, "score": 1.0}]) == TokenCounts()
+    assert tokens({"meta": "text"}) == TokenCounts()
 
 
 def test_lines_of_the_files() -> None:
