@@ -36,6 +36,8 @@ class LineFeed:
         self.flights = Flights(endpoints, _time, self._on_landing)
         self.batches: dict[str, BatchRecord] = {}
         """All that have not ended, as of the last look."""
+        self._asked: set[str] = set()
+        """The models of all of them."""
         self.hurried: set[str] = set()
         """Batches that may expire before they are done."""
         self.full: dict[str, list[BatchProblem]] = {}
@@ -50,6 +52,7 @@ class LineFeed:
     def look(self, batches: Iterable[BatchRecord]) -> None:
         """Take the present state of all open batches."""
         self.batches = {batch.id: batch for batch in batches}
+        self._asked = {each.model for each in self.batches.values() if each.model is not None}
         self._exhausted.clear()
         self.hurried &= self.batches.keys()
         for gone in self.full.keys() - self.batches.keys():
@@ -160,8 +163,7 @@ class LineFeed:
 
     def _on_landing(self) -> None:
         """Have results flushed when half of the slots have given one, or soon."""
-        models = {batch.model for batch in self.batches.values() if batch.model is not None}
-        places = sum(window(self._models.slots(each)) for each in models)
+        places = sum(window(self._models.slots(each)) for each in self._asked)
         if self.flights.landed >= max(1, places // 4):
             self._wake()
         elif self.flights.landed == 1:

@@ -176,6 +176,7 @@ class Desk:
                     "metadata": None,
                     "created_at": int(self.now),
                     "expires_at": int(self.now) + DAY,
+                    "room": 1 << 40,
                     **fields,
                 }
             )
