@@ -92,6 +92,8 @@ EXPOSED = [
     "request-id",
     "x-should-retry",
     "Warning",
+    "Content-Range",
+    "ETag",
 ]
 """Headers that a web page may read; without CORS's consent browsers hide them."""
 PAGES = ("/openapi.json", "/docs", "/dashboard")

@@ -18,6 +18,7 @@ from gateway.core.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    RangeNotSatisfiable,
     UnsupportedEncoding,
 )
 from gateway.dispatch.ticket import request_name
@@ -67,6 +68,8 @@ class Failures:
             response.headers["Connection"] = "close"
         if isinstance(error, UnsupportedEncoding):
             response.headers["Accept-Encoding"] = ACCEPTED
+        if isinstance(error, RangeNotSatisfiable):
+            response.headers["Content-Range"] = f"bytes */{error.size}"
         return response
 
     async def _forge_error(self, request: Request, error: Exception) -> Response:

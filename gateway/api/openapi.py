@@ -283,6 +283,10 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
             },
         }
     }
+    if endpoint.parts:
+        part = "The part of it that the header Range asks for."
+        headers = {**answer["200"]["headers"], "Content-Range": _text()}
+        answer["206"] = {**answer["200"], "description": part, "headers": headers}
     found = answer if endpoint.offered else {}
     for status, kinds in endpoint.errors().items():
         if status == 401 and not keyed:

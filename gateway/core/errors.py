@@ -164,6 +164,17 @@ class QuotaExceeded(ForgeError):
     status, code, type = 403, "quota_exceeded", "invalid_request_error"
 
 
+class RangeNotSatisfiable(ForgeError):
+    """The header Range asks for bytes behind the end of the file."""
+
+    status, code, type = 416, "range_not_satisfiable", "invalid_request_error"
+
+    def __init__(self, message: str, size: int) -> None:
+        """``size``: the file's bytes, which a header tells."""
+        super().__init__(message)
+        self.size = size
+
+
 class NotFound(ForgeError):
     """There is nothing of this name."""
 
