@@ -37,6 +37,13 @@ def test_what_passes_is_waited_for_however_often(status: int) -> None:
     assert verdict(Answer(status, {"retry-after": "-1"}), 1, False).wait_s > 0
 
 
+def test_a_model_that_is_gone_may_come_back() -> None:
+    body: Body = {"error": {"code": "model_not_found", "message": "no"}}
+    assert verdict(Answer(404, {}, body), 1000, timeout=False).kind == "refused"
+    other: Body = {"error": {"code": "not_found", "message": "no"}}
+    assert verdict(Answer(404, {}, other), 1, timeout=False).kind == "failed"
+
+
 def test_a_line_that_workers_die_of_has_one_more_chance() -> None:
     assert verdict(Answer(500, {}, FAILED), 1, False).kind == "broken"
     assert verdict(Answer(500, {}, FAILED), MOST_TRIES, False).kind == "failed"
