@@ -70,8 +70,9 @@ class Uploads:
 
     def __init__(self, database: Database, blobs: Blobs, files: Files, clock: Clock) -> None:
         self._database, self._blobs, self._files, self._clock = database, blobs, files, clock
-        self._joining = set[str]()
-        """Uploads whose parts are being joined: each takes its bytes once more meanwhile."""
+        self._joining = set[tuple[str, str]]()
+        """Owners and ids of uploads whose parts are being joined: each takes its bytes once more
+        meanwhile."""
 
     async def create(
         self,
@@ -136,17 +137,21 @@ class Uploads:
         Raises NotFound, UploadEnded, or BadRequest if the parts are not what was announced; then
         the upload is still there.
         """
+        if (owner, id_) in self._joining:
+            raise UploadEnded("the upload is being completed", param="upload_id")
+        self._joining.add((owner, id_))
+        try:
+            return await self._complete(owner, id_, part_ids, md5)
+        finally:
+            self._joining.remove((owner, id_))
+
+    async def _complete(
+        self, owner: str, id_: str, part_ids: Sequence[str], md5: str | None
+    ) -> tuple[StoredUpload, StoredFile]:
         async with self._database.read() as connection:
             upload = _open(await self._find(connection, owner, id_))
             found = await self._parts(connection, id_)
-        chosen = _chosen(found, part_ids)
-        if id_ in self._joining:
-            raise UploadEnded("the upload is being completed", param="upload_id")
-        self._joining.add(id_)
-        try:
-            blob = await self._joined(upload, chosen, md5)
-        finally:
-            self._joining.remove(id_)
+        blob = await self._joined(upload, _chosen(found, part_ids), md5)
         expires_at = None if upload.file_age is None else int(self._clock()) + upload.file_age
         try:
             async with self._database.begin() as connection:

@@ -15,7 +15,7 @@ from tests.support.shared_servers import SharedServers
 from tests.support.traffic import Streaming
 
 SLOTS = 4
-COUNT = 6000
+COUNT = 3000
 MIB = 1024
 LONG = {"max_tokens": 64, "ignore_eos": True}
 
