@@ -1,0 +1,1 @@
+"""What captures cost."""
