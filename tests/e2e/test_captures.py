@@ -252,8 +252,8 @@ def test_many_at_once_are_all_kept(server: ForgeServer) -> None:
 
 
 def test_kill_9_loses_nothing_that_was_written(start_server: Start, tmp_path: Path) -> None:
-    options = ("--workers", "1", "--slots", "4", "--capture", "always")
-    options = (*options, "--data-dir", str(tmp_path / "data"))
+    shape = ("--workers", "1", "--slots", "4", "--capture", "always")
+    options = (*shape, "--data-dir", str(tmp_path / "data"))
     server = start_server(*options)
     written = [asked(server, way, **FIXED)[1] for way in WAYS]
     before = {id_: capture(server, id_) for id_ in written}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import orjson
 from pydantic import BaseModel, Field
@@ -154,15 +154,16 @@ class CaptureEndpoints:
 
 def capture_head(row: "StoredCapture") -> CaptureHead:
     """Return a capture as lists have it."""
-    return {
+    head = {
         "id": row.id,
         "object": "capture",
         "key": row.owner,
         "model": row.model,
         "status": row.status,
-        "outcome": row.outcome,  # type: ignore[typeddict-item]  # as it was written
+        "outcome": row.outcome,
         **orjson.loads(row.facts),
     }
+    return cast("CaptureHead", head)  # as it was written
 
 
 def capture_object(row: "StoredCapture") -> CaptureObject:

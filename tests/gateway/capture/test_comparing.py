@@ -56,13 +56,13 @@ def test_a_fixed_request_has_other_reasons(path: str, request_: dict[str, Any]) 
 def test_further_reasons() -> None:
     assert reasons({}, answer("a"), answer("a", status=500)) == "the status was 200, and is 500"
     assert "it broke off" in reasons({"seed": 1}, answer("ab"), answer("abc"))
-    models = answer("a", model="m"), answer("b", model="n")
-    assert "the model was 'm', and is 'n'" in reasons({"seed": 1}, *models)
+    before, now = answer("a", model="m"), answer("b", model="n")
+    assert "the model was 'm', and is 'n'" in reasons({"seed": 1}, before, now)
     vectors = [
         Answer(200, JSON, json.dumps({"data": [{"embedding": [0.5, each]}]}).encode())
         for each in (0.25, 0.5)
     ]
-    assert reasons({}, *vectors) == "the numbers differ by 0.25 at most"
+    assert reasons({}, vectors[0], vectors[1]) == "the numbers differ by 0.25 at most"
     assert compared("/v1/embeddings", b"{}", vectors[0], vectors[0]).equal
 
 
