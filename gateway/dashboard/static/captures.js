@@ -75,7 +75,7 @@ function row(capture) {
   node.append(
     first,
     element("td", "wide text", capture.key || "–"),
-    element("td", "wide text", capture.model || "–"),
+    element("td", "wide text", visible(capture.model) || "–"),
     element("td", "text", capture.path),
     element("td", `text ${capture.outcome}`, `${capture.status || "–"} ${capture.outcome}`),
     element("td", "wide", whole(capture.generation_tokens)),
@@ -93,11 +93,11 @@ async function show(id) {
     return;
   }
   write(parts.title, open.id);
-  parts.facts.replaceChildren(...facts(open).flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+  parts.facts.replaceChildren(...facts(open).flatMap(([name, value]) => [element("dt", "", name), element("dd", "", visible(value))]));
   parts.notes.replaceChildren(...open.notes.map((each) => element("li", "", each)));
   parts.notes.hidden = open.notes.length === 0;
   parts.request.textContent = indented(open.request);
-  parts.texts.textContent = open.texts.map(({ name, text }) => (open.texts.length > 1 ? `${name}: ${text}` : text)).join("\n\n");
+  parts.texts.textContent = visible(open.texts.map(({ name, text }) => (open.texts.length > 1 ? `${name}: ${text}` : text)).join("\n\n"));
   parts.answer.textContent = indented(open.answer);
   parts.answer.parentElement.open = open.texts.length === 0;
   dialog.showModal();
@@ -121,10 +121,15 @@ function facts(capture) {
 /** JSON as people read it; anything else as it is. */
 function indented(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return visible(JSON.stringify(JSON.parse(text), null, 2));
   } catch {
-    return text;
+    return visible(text);
   }
+}
+
+/** Signs that would turn the direction of what follows, written out: a text must not look like another one. */
+function visible(text) {
+  return text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 async function remove(path, done) {
