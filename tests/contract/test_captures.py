@@ -340,7 +340,7 @@ async def test_what_is_captured_is_no_more_than_requests_to_models(house: Front)
     for path in ("/v1/models", "/metrics", "/captures", "/queue"):
         response = await house.client.get(path, headers=of("watched"))
         assert "x-capture" not in response.headers
-    upload = {"files": {"file": ("a", b"secret")}, "data": {"purpose": "batch"}}
+    upload: dict[str, Any] = {"files": {"file": ("a", b"secret")}, "data": {"purpose": "batch"}}
     response = await house.client.post("/v1/files", headers=of("watched"), **upload)
     assert response.status_code == 200
     assert await captured(house, 0) == []
