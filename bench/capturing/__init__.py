@@ -1,1 +1,1 @@
-"""What captures cost."""
+"""The cost of captures."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import orjson
 
-from gateway.capture.pieces import Text, numbers, texts
+from gateway.capture.pieces import AnswerText, numbers, texts
 
 OLLAMA = "/api/"
 """Paths of a dialect whose sampling stands in a field of its own."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ComparedAnswer:
     """An answer as it came."""
 
     status: int
@@ -29,12 +29,12 @@ class Answer:
     model: str = ""
 
     @property
-    def texts(self) -> list[Text]:
+    def texts(self) -> list[AnswerText]:
         return texts(self.body, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AnswerComparison:
     """The result. ``reasons`` are in words, the most telling first; none if both are the same."""
 
     equal: bool
@@ -63,7 +63,9 @@ def sampling(path: str, body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def compared(path: str, request: bytes, before: Answer, now: Answer, notes: Any = ()) -> Comparison:
+def compared(
+    path: str, request: bytes, before: ComparedAnswer, now: ComparedAnswer, notes: Any = ()
+) -> AnswerComparison:
     """Compare the answers of a request, whose body as it was sent again is ``request``.
 
     ``notes``: what is known to be missing in the answer before.
@@ -74,7 +76,7 @@ def compared(path: str, request: bytes, before: Answer, now: Answer, notes: Any 
     said = [each.texts for each in (before, now)]
     counted = [numbers(each.body, each.kind) for each in (before, now)]
     if not reasons and said[0] == said[1] and counted[0] == counted[1]:
-        return Comparison(True)
+        return AnswerComparison(True)
     reasons += [f"of what was captured: {each}" for each in notes]
     if before.model and now.model and before.model != now.model:
         reasons.append(f"the model was '{before.model}', and is '{now.model}'")
@@ -90,10 +92,12 @@ def compared(path: str, request: bytes, before: Answer, now: Answer, notes: Any 
             "the same request, model and seed: the model's file or the server's options have "
             "changed, or quantised weights were summed up in steps of other sizes"
         )
-    return Comparison(False, tuple(reasons))
+    return AnswerComparison(False, tuple(reasons))
 
 
-def _of_sampling(path: str, request: bytes, before: Answer, now: Answer) -> list[str]:
+def _of_sampling(
+    path: str, request: bytes, before: ComparedAnswer, now: ComparedAnswer
+) -> list[str]:
     fields = sampling(path, request)
     if before.seed is None or before.seed == now.seed:
         return []
@@ -107,7 +111,7 @@ def _of_sampling(path: str, request: bytes, before: Answer, now: Answer) -> list
     return [f"the seed was {before.seed}, and is {now.seed}"]
 
 
-def _begins(before: list[Text], now: list[Text]) -> bool:
+def _begins(before: list[AnswerText], now: list[AnswerText]) -> bool:
     """Return whether all texts before are beginnings of those now, and not all are the same."""
     if len(before) > len(now) or before == now:
         return False

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from starlette.types import Scope
 
-from gateway.capture.making import Ended
+from gateway.capture.making import EndedRecording
 from gateway.capture.recording import FIXED, Budget, Recording
 from gateway.core.errors import ForgeError
 from gateway.dispatch.figures import figures
@@ -42,7 +42,7 @@ class Rows(Protocol):
 class Makes(Protocol):
     """Makes a row."""
 
-    def row(self, ended: Ended) -> StoredCapture: ...
+    def row(self, ended: EndedRecording) -> StoredCapture: ...
 
 
 class Keeper:
@@ -55,7 +55,7 @@ class Keeper:
         """``most``: bytes of a body."""
         self._rows, self._makes, self._budget = rows, makes, budget
         self._most, self._clock = most, clock
-        self._waiting: deque[Ended] = deque()
+        self._waiting: deque[EndedRecording] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -113,15 +113,15 @@ class Keeper:
             if not self._stopping:
                 self._wake.clear()
 
-    def _some(self) -> list[Ended]:
+    def _some(self) -> list[EndedRecording]:
         """Take what is written next: what is made of it is in memory at the same time."""
-        some, size = list[Ended](), 0
+        some, size = list[EndedRecording](), 0
         while self._waiting and len(some) < AT_ONCE and size < AT_ONCE_BYTES:
             some.append(self._waiting.popleft())
             size += some[-1].recording.charged
         return some
 
-    async def _write(self, some: Sequence[Ended]) -> None:
+    async def _write(self, some: Sequence[EndedRecording]) -> None:
         rows: Sequence[StoredCapture] = ()
         try:
             rows = await asyncio.to_thread(self._made, some)
@@ -137,7 +137,7 @@ class Keeper:
         finally:
             self._budget.give(sum(each.recording.charged for each in some))
 
-    def _made(self, some: Sequence[Ended]) -> list[StoredCapture]:
+    def _made(self, some: Sequence[EndedRecording]) -> list[StoredCapture]:
         rows = []
         for each in some:
             try:
@@ -159,14 +159,14 @@ def _kind(error: Exception) -> str:
     return str(getattr(cause, "sqlite_errorname", type(cause).__name__))
 
 
-def ended(recording: Recording, state: Mapping[str, Any], now_s: float) -> Ended:
+def ended(recording: Recording, state: Mapping[str, Any], now_s: float) -> EndedRecording:
     """Return a recording with what its request has left in the state."""
     ticket: Ticket | None = state.get("ticket")
     error: tuple[str, str] | None = state.get("failed")
     if ticket is not None and ticket.error is not None:
         error = ticket.error.code, ticket.error.message
     generates = ticket is not None and ticket.job.params.generates
-    return Ended(
+    return EndedRecording(
         recording,
         owner=state["key"].name,
         request_id=request_name({**state}),

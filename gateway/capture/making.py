@@ -1,4 +1,4 @@
-"""A recording becomes what is stored: decoded, without long pictures, redacted. Pure.
+"""A recording becomes what is stored: decoded, without long pictures, redacted.
 
 It takes milliseconds for a large body, so it belongs in a thread.
 """
@@ -39,7 +39,7 @@ Decode = Callable[[bytes, Sequence[str], int], bytes | bytearray]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedRecording:
     """A recording, and what is known of its request beside the bytes."""
 
     recording: Recording
@@ -64,7 +64,7 @@ class Maker:
         """``most``: bytes of a body."""
         self._redactor, self._decode, self._most = redactor, decode, most
 
-    def row(self, ended: Ended) -> StoredCapture:
+    def row(self, ended: EndedRecording) -> StoredCapture:
         """Return what is stored of a request."""
         recording = ended.recording
         notes = list[str]()

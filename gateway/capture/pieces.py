@@ -131,7 +131,7 @@ def leaves(
                 yield leaf
 
 
-class Text(NamedTuple):
+class AnswerText(NamedTuple):
     """A text of an answer."""
 
     name: str
@@ -139,7 +139,7 @@ class Text(NamedTuple):
     text: str
 
 
-def texts(body: bytes, kind: str) -> list[Text]:
+def texts(body: bytes, kind: str) -> list[AnswerText]:
     """Return the texts that an answer tells, each whole, in the order in which they begin.
 
     Empty for an answer without any, such as vectors, an error, or bytes that are no JSON.
@@ -153,7 +153,7 @@ def texts(body: bytes, kind: str) -> list[Text]:
         if isinstance(text, str) and leaf.name in TOLD:
             told.setdefault(leaf.place, []).append(text)
             names[leaf.place] = leaf.name
-    whole = [Text(names[place], "".join(each)) for place, each in told.items()]
+    whole = [AnswerText(names[place], "".join(each)) for place, each in told.items()]
     return [each for each in whole if each.text]
 
 

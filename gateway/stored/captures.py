@@ -58,7 +58,7 @@ class StoredCapture:
 
 @dataclass(frozen=True, slots=True)
 class CaptureFilter:
-    """What a list is about; None: all."""
+    """The captures of a list; None: all."""
 
     key: str | None = None
     model: str | None = None

@@ -42,7 +42,7 @@ class CaptureChoice(BaseModel):
     status: Annotated[str, Field(pattern=r"^(0|[1-5][0-9][0-9]|[1-5]xx)$")] | None = None
     """A status of HTTP, or a class of them such as 5xx."""
     outcome: Outcome | None = None
-    """How the request ended."""
+    """The end of the request: only captures of those that ended so."""
 
     def filter(self) -> "CaptureFilter":
         """Return it as the store reads it."""

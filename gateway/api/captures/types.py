@@ -43,14 +43,14 @@ class CaptureHead(TypedDict):
     seed: int | None
     """The seed that its sampling began with."""
     headers: dict[str, str]
-    """Those of the request that say how it was meant; keys and cookies are never kept."""
+    """Headers of the request that say how it was meant; keys and cookies are never kept."""
     content_type: str
     """Of the answer."""
     request_bytes: int
     answer_bytes: int
     """Bytes that there were, those that are not kept included."""
     notes: list[str]
-    """What is not as it was: cut, redacted, left out."""
+    """Sentences about what is cut, redacted or left out."""
     replayable: bool
     """True: its body is whole, so that `forge replay` can send it again."""
     sequences: NotRequired[int]
@@ -73,7 +73,7 @@ class CaptureObject(CaptureHead):
     answer: str
     """The answer's body; of a stream all its events."""
     texts: list[CaptureText]
-    """What the answer says, without its form."""
+    """The texts that the answer has, without its form."""
 
 
 class CaptureList(TypedDict):

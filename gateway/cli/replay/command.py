@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.capture.comparing import Answer, Comparison, compared, seeded
+from gateway.capture.comparing import AnswerComparison, ComparedAnswer, compared, seeded
 from gateway.cli import console
 from gateway.cli.chat.client import Client, RequestFailed
 from gateway.cli.console import Exit
@@ -26,7 +26,7 @@ class Captured:
     path: str
     request: bytes
     headers: Mapping[str, str]
-    answer: Answer
+    answer: ComparedAnswer
     notes: tuple[str, ...]
 
     @classmethod
@@ -35,7 +35,7 @@ class Captured:
         try:
             if not raw["replayable"]:
                 raise RequestFailed(f"it can't be replayed: {'; '.join(raw['notes'])}")
-            answer = Answer(
+            answer = ComparedAnswer(
                 raw["status"],
                 raw["content_type"],
                 raw["answer"].encode(),
@@ -78,17 +78,17 @@ def _run(given: dict[str, Any]) -> Exit:
     return Exit.OK if found.equal else Exit.FAILED
 
 
-def _asked(client: Client, captured: Captured, request: bytes) -> Answer:
+def _asked(client: Client, captured: Captured, request: bytes) -> ComparedAnswer:
     """Send the request, and return the answer."""
     headers = {name: value for name, value in captured.headers.items() if name in SENT}
     response = client.post(captured.path, request, headers)
     seed = response.headers.get("x-seed", "")
     kind = response.headers.get("content-type", "")
     number = int(seed) if seed.removeprefix("-").isdecimal() else None
-    return Answer(response.status_code, kind, response.content, number)
+    return ComparedAnswer(response.status_code, kind, response.content, number)
 
 
-def _told(before: Answer, now: Answer, found: Comparison) -> dict[str, Any]:
+def _told(before: ComparedAnswer, now: ComparedAnswer, found: AnswerComparison) -> dict[str, Any]:
     sides = {
         name: {
             "status": each.status,

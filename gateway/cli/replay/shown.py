@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.capture.comparing import Answer, Comparison
+from gateway.capture.comparing import AnswerComparison, ComparedAnswer
 from gateway.cli.chat.terminal import harmless
 
 
-def show(before: Answer, now: Answer, found: Comparison) -> None:
+def show(before: ComparedAnswer, now: ComparedAnswer, found: AnswerComparison) -> None:
     """Print both answers, or the one if they say the same, and why they differ."""
     console = Console(highlight=False, soft_wrap=False)
     if found.equal:
@@ -25,7 +25,7 @@ def show(before: Answer, now: Answer, found: Comparison) -> None:
         console.print(Text(f"- {harmless(reason)}"))
 
 
-def _said(answer: Answer) -> Text:
+def _said(answer: ComparedAnswer) -> Text:
     """Return an answer as text alone: nothing in it is a sign for the terminal."""
     texts = answer.texts
     if not texts:

@@ -5,18 +5,20 @@ from typing import Any
 
 import pytest
 
-from gateway.capture.comparing import Answer, compared, seeded
+from gateway.capture.comparing import ComparedAnswer, compared, seeded
 
 JSON = "application/json"
 CHAT = "/v1/chat/completions"
 
 
-def answer(text: str, seed: int | None = 1, status: int = 200, **more: Any) -> Answer:
+def answer(text: str, seed: int | None = 1, status: int = 200, **more: Any) -> ComparedAnswer:
     body = {"id": text * 2, "created": 5, "choices": [{"message": {"content": text}}]}
-    return Answer(status, JSON, json.dumps(body).encode(), seed, **more)
+    return ComparedAnswer(status, JSON, json.dumps(body).encode(), seed, **more)
 
 
-def reasons(request: dict[str, Any], before: Answer, now: Answer, path: str = CHAT) -> str:
+def reasons(
+    request: dict[str, Any], before: ComparedAnswer, now: ComparedAnswer, path: str = CHAT
+) -> str:
     found = compared(path, json.dumps(request).encode(), before, now)
     assert not found.equal
     return "; ".join(found.reasons)
@@ -24,13 +26,15 @@ def reasons(request: dict[str, Any], before: Answer, now: Answer, path: str = CH
 
 def test_names_and_times_and_seeds_do_not_count() -> None:
     body = json.dumps({"choices": [{"message": {"content": "a"}}], "created": 9}).encode()
-    assert compared(CHAT, b"{}", answer("a"), Answer(200, JSON, body, 7)).equal
+    assert compared(CHAT, b"{}", answer("a"), ComparedAnswer(200, JSON, body, 7)).equal
 
 
 def test_a_stream_may_say_what_a_whole_answer_says() -> None:
     stream = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\ndata: [DONE]\n\n'
-    before = Answer(200, "text/event-stream", stream)
-    now = Answer(200, "text/event-stream", stream.replace(b"\n\ndata: [DONE]", b"\n\n: x\n"))
+    before = ComparedAnswer(200, "text/event-stream", stream)
+    now = ComparedAnswer(
+        200, "text/event-stream", stream.replace(b"\n\ndata: [DONE]", b"\n\n: x\n")
+    )
     assert compared(CHAT, b"{}", before, now).equal
 
 
@@ -59,7 +63,7 @@ def test_further_reasons() -> None:
     before, now = answer("a", model="m"), answer("b", model="n")
     assert "the model was 'm', and is 'n'" in reasons({"seed": 1}, before, now)
     vectors = [
-        Answer(200, JSON, json.dumps({"data": [{"embedding": [0.5, each]}]}).encode())
+        ComparedAnswer(200, JSON, json.dumps({"data": [{"embedding": [0.5, each]}]}).encode())
         for each in (0.25, 0.5)
     ]
     assert reasons({}, vectors[0], vectors[1]) == "the numbers differ by 0.25 at most"

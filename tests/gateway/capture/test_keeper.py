@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Scope
 
 from gateway.capture.keeper import AT_ONCE, Keeper
-from gateway.capture.making import Ended, Maker
+from gateway.capture.making import EndedRecording, Maker
 from gateway.capture.recording import FIXED, PIECE, Budget
 from gateway.capture.redaction import Redactor
 from gateway.core.api_key import ANYONE
@@ -108,7 +108,7 @@ async def test_a_failed_write_drops_and_goes_on(
 
 async def test_a_capture_that_cant_be_made_takes_no_other_with_it() -> None:
     class Makes:
-        def row(self, ended: Ended) -> StoredCapture:
+        def row(self, ended: EndedRecording) -> StoredCapture:
             if ended.recording.request.size == 3:
                 raise ZeroDivisionError
             return StoredCapture(ended.recording.id, "", "", 200, "finished", 5, b"")

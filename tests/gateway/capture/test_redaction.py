@@ -173,8 +173,8 @@ def test_a_pattern_that_cant_be_used_is_an_error(pattern: str) -> None:
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)+b", "(.*a){20}b", "(?s)a.*b|a"])
 def test_no_pattern_takes_long(pattern: str) -> None:
     """Python's own engine needs years for these: the suite's time limit would end it."""
-    found = Redactor([pattern]).body(json.dumps({"a": "a" * 100_000}).encode(), JSON)
-    assert json.loads(found)["a"] in (MARK, "a" * 100_000)
+    found = Redactor([pattern]).body(json.dumps({"text": "a" * 100_000}).encode(), JSON)
+    assert json.loads(found)["text"] in (MARK, "a" * 100_000)
 
 
 def test_a_text_with_too_many_matches_goes_whole() -> None:
