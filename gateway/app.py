@@ -79,7 +79,7 @@ from gateway.telemetry.request_log import RequestLog
 
 if TYPE_CHECKING:
     from gateway.batches.runner import BatchRunner
-    from gateway.capture.keeper import Keeper
+    from gateway.capture.keeper import CaptureKeeper
     from gateway.stored.captures import StoredCaptures
     from gateway.stored.store import Store
 
@@ -280,11 +280,11 @@ class Gateway:
         return StoredCaptures(self.store.database, self.store.clock, bounds)
 
     @cached_property
-    def _keeper(self) -> "Keeper":
+    def _keeper(self) -> "CaptureKeeper":
         """Keeps captures. Raises ConfigError for a pattern that is none."""
-        from gateway.capture.keeper import Keeper
-        from gateway.capture.making import Maker
-        from gateway.capture.recording import Budget
+        from gateway.capture.keeper import CaptureKeeper
+        from gateway.capture.making import CaptureMaker
+        from gateway.capture.recording import HeldBytes
         from gateway.capture.redaction import BadPattern, Redactor
 
         assert self.store is not None, "there is one"
@@ -293,11 +293,11 @@ class Gateway:
         except BadPattern as error:
             raise ConfigError(f"--redact: {error}") from None
         size = self.config.capture_size
-        maker = Maker(
+        maker = CaptureMaker(
             redactor, lambda data, names, most: decoded(data, encodings(names), most), size
         )
-        return Keeper(
-            self._captures, maker, Budget(self.config.capture_bytes), size, self.store.clock
+        return CaptureKeeper(
+            self._captures, maker, HeldBytes(self.config.capture_bytes), size, self.store.clock
         )
 
     def _capture_counts(self) -> Counter[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.capture.pieces import AnswerText, numbers, texts
+from gateway.capture.pieces import NamedText, numbers, texts
 
 OLLAMA = "/api/"
 """Paths of a dialect whose sampling stands in a field of its own."""
@@ -29,7 +29,7 @@ class ComparedAnswer:
     model: str = ""
 
     @property
-    def texts(self) -> list[AnswerText]:
+    def texts(self) -> list[NamedText]:
         return texts(self.body, self.kind)
 
 
@@ -111,7 +111,7 @@ def _of_sampling(
     return [f"the seed was {before.seed}, and is {now.seed}"]
 
 
-def _begins(before: list[AnswerText], now: list[AnswerText]) -> bool:
+def _begins(before: list[NamedText], now: list[NamedText]) -> bool:
     """Return whether all texts before are beginnings of those now, and not all are the same."""
     if len(before) > len(now) or before == now:
         return False

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.capture.keeper import Keeper
+from gateway.capture.keeper import CaptureKeeper
 from gateway.core.api_key import ApiKey, CaptureMode
 from gateway.core.errors import BadRequest, CaptureNotAllowed, ForgeError
 
@@ -26,7 +26,7 @@ class Capturing:
     def __init__(
         self,
         app: ASGIApp,
-        keeper: Keeper,
+        keeper: CaptureKeeper,
         groups: Mapping[str, str],
         usual: CaptureMode,
         respond: Callable[[Request, ForgeError], Response],

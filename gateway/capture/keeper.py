@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from starlette.types import Scope
 
 from gateway.capture.making import EndedRecording
-from gateway.capture.recording import FIXED, Budget, Recording
+from gateway.capture.recording import FIXED, HeldBytes, Recording
 from gateway.core.errors import ForgeError
 from gateway.dispatch.figures import figures
 from gateway.dispatch.outcome import Outcome, of_ticket
@@ -45,13 +45,15 @@ class Makes(Protocol):
     def row(self, ended: EndedRecording) -> StoredCapture: ...
 
 
-class Keeper:
+class CaptureKeeper:
     """Begins recordings, and keeps those that have ended.
 
     Lifetimes: made with the gateway, works from :meth:`start` to :meth:`stop`.
     """
 
-    def __init__(self, rows: Rows, makes: Makes, budget: Budget, most: int, clock: Clock) -> None:
+    def __init__(
+        self, rows: Rows, makes: Makes, budget: HeldBytes, most: int, clock: Clock
+    ) -> None:
         """``most``: bytes of a body."""
         self._rows, self._makes, self._budget = rows, makes, budget
         self._most, self._clock = most, clock

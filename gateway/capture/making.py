@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from gateway.capture.pieces import joined, leaves, lines
-from gateway.capture.recording import Recording, Side
+from gateway.capture.recording import RecordedBody, Recording
 from gateway.capture.redaction import SPELT, Redactor
 from gateway.core.errors import ForgeError
 from gateway.stored.captures import StoredCapture
@@ -57,7 +57,7 @@ class EndedRecording:
     seed: int | None
 
 
-class Maker:
+class CaptureMaker:
     """Makes rows."""
 
     def __init__(self, redactor: Redactor, decode: Decode, most: int) -> None:
@@ -109,7 +109,7 @@ class Maker:
             except ForgeError as error:
                 notes.append(f"the request is not kept: {error.message}")
                 return b"", False
-            side = Side([plain], len(plain), len(plain))
+            side = RecordedBody([plain], len(plain), len(plain))
         before = b"".join(side.pieces)
         body = self._body("request", side, JSON, notes)
         whole = not side.cut and isinstance(lines(body, JSON)[0].value, dict)
@@ -125,7 +125,7 @@ class Maker:
             notes.append("it can't be replayed")
         return body, whole and not blobs
 
-    def _body(self, what: str, side: Side, kind: str, notes: list[str]) -> bytes:
+    def _body(self, what: str, side: RecordedBody, kind: str, notes: list[str]) -> bytes:
         if side.cut and self._redactor:
             notes.append(
                 f"the {what} is not kept: it has {side.size} bytes, and of a part of it patterns "

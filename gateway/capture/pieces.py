@@ -35,7 +35,7 @@ ABOUT = frozenset(
 
 
 @dataclass(slots=True)
-class Line:
+class BodyLine:
     """A line of a stream, or a whole body: its value, if it is JSON, between what surrounds it."""
 
     before: bytes
@@ -58,7 +58,7 @@ class Leaf(NamedTuple):
     value: Any
 
 
-def lines(body: bytes, kind: str) -> list[Line]:
+def lines(body: bytes, kind: str) -> list[BodyLine]:
     """Divide a body of a media type; joined again the lines are the same bytes."""
     media = kind.partition(";")[0].strip().lower()
     if media == "text/event-stream":
@@ -68,21 +68,25 @@ def lines(body: bytes, kind: str) -> list[Line]:
     return [_line(b"", body)]
 
 
-def _event_line(line: bytes) -> Line:
-    return _line(DATA, line[len(DATA) :]) if line.startswith(DATA) else Line(line, None, b"", False)
+def _event_line(line: bytes) -> BodyLine:
+    return (
+        _line(DATA, line[len(DATA) :])
+        if line.startswith(DATA)
+        else BodyLine(line, None, b"", False)
+    )
 
 
-def _line(before: bytes, rest: bytes) -> Line:
+def _line(before: bytes, rest: bytes) -> BodyLine:
     text = rest.strip()
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return Line(before + rest, None, b"", False)
+        return BodyLine(before + rest, None, b"", False)
     begin = rest.index(text)
-    return Line(before + rest[:begin], value, rest[begin + len(text) :], True)
+    return BodyLine(before + rest[:begin], value, rest[begin + len(text) :], True)
 
 
-def joined(found: Sequence[Line]) -> bytes:
+def joined(found: Sequence[BodyLine]) -> bytes:
     """Return the body of lines whose values were changed."""
     return b"".join(
         each.before + (orjson.dumps(each.value) if each.json else b"") + each.after
@@ -91,7 +95,7 @@ def joined(found: Sequence[Line]) -> bytes:
 
 
 def leaves(
-    found: Sequence[Line], *, whole: Collection[str] = (), without: Collection[str] = ()
+    found: Sequence[BodyLine], *, whole: Collection[str] = (), without: Collection[str] = ()
 ) -> Iterator[Leaf]:
     """Yield all values that hold no other ones, in their order, names of fields not included.
 
@@ -131,7 +135,7 @@ def leaves(
                 yield leaf
 
 
-class AnswerText(NamedTuple):
+class NamedText(NamedTuple):
     """A text of an answer."""
 
     name: str
@@ -139,7 +143,7 @@ class AnswerText(NamedTuple):
     text: str
 
 
-def texts(body: bytes, kind: str) -> list[AnswerText]:
+def texts(body: bytes, kind: str) -> list[NamedText]:
     """Return the texts that an answer tells, each whole, in the order in which they begin.
 
     Empty for an answer without any, such as vectors, an error, or bytes that are no JSON.
@@ -153,7 +157,7 @@ def texts(body: bytes, kind: str) -> list[AnswerText]:
         if isinstance(text, str) and leaf.name in TOLD:
             told.setdefault(leaf.place, []).append(text)
             names[leaf.place] = leaf.name
-    whole = [AnswerText(names[place], "".join(each)) for place, each in told.items()]
+    whole = [NamedText(names[place], "".join(each)) for place, each in told.items()]
     return [each for each in whole if each.text]
 
 
@@ -165,12 +169,12 @@ def numbers(body: bytes, kind: str) -> list[float]:
     ]
 
 
-def _said(body: bytes, kind: str) -> list[Line]:
+def _said(body: bytes, kind: str) -> list[BodyLine]:
     """Return the lines that tell the answer. OpenAI's Responses tell the whole in their last."""
     found = [each for each in lines(body, kind) if each.json]
     last = found[-1].value if found else None
     if isinstance(last, dict):
         last = last["response"] if isinstance(last.get("response"), dict) else last
         if "output" in last:
-            return [Line(b"", last["output"], b"", True)]
+            return [BodyLine(b"", last["output"], b"", True)]
     return found

@@ -15,7 +15,7 @@ PIECE = 64
 """Bytes that a piece costs beside its own: a stream has one for each token."""
 
 
-class Budget:
+class HeldBytes:
     """Bytes that all recordings of a process hold."""
 
     def __init__(self, most: int) -> None:
@@ -35,7 +35,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Side:
+class RecordedBody:
     """The body of a request, or of its answer."""
 
     pieces: list[bytes] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Recording:
     """One request. Written by its own task, until it is handed over."""
 
     def __init__(
-        self, id_: str, group: str, scope: Scope, began_s: float, budget: Budget, most: int
+        self, id_: str, group: str, scope: Scope, began_s: float, budget: HeldBytes, most: int
     ) -> None:
         """``began_s``: Unix seconds. ``most``: bytes of either side."""
         self.id = id_
@@ -60,7 +60,7 @@ class Recording:
         self.path: str = scope["path"]
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.began_s = began_s
-        self.request, self.answer = Side(), Side()
+        self.request, self.answer = RecordedBody(), RecordedBody()
         self.status = 0
         self.answer_headers: list[tuple[bytes, bytes]] = []
         self.complete = False
@@ -86,7 +86,7 @@ class Recording:
         elif message["type"] == "http.response.start":
             self.status, self.answer_headers = message["status"], [*message["headers"]]
 
-    def _keep(self, side: Side, piece: bytes) -> None:
+    def _keep(self, side: RecordedBody, piece: bytes) -> None:
         whole = len(piece)
         if not whole:
             return

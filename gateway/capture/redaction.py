@@ -15,13 +15,14 @@ is not kept at all then: what is left of it might end in half of a match.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
 import orjson
 
-from gateway.capture.pieces import Leaf, Line, joined, leaves, lines
+from gateway.capture.pieces import BodyLine, Leaf, joined, leaves, lines
 
 MARK = "[redacted]"
 SPELT = "[not kept: it spells a text that patterns can't see]"
@@ -33,6 +34,7 @@ MOST_MATCHES = 2000
 """In one text. After each of them the search may go to the text's end before it finds the next."""
 MEMORY = 8 << 20
 """Bytes that RE2 may take for one pattern."""
+_MARKS = re.compile("|".join(map(re.escape, (MARK, SPELT))))
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)", re.DOTALL)
 _PLAIN = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
@@ -103,7 +105,7 @@ class Redactor:
         after = self.text(text)
         return body if after == text else after.encode("utf-8", "replace")
 
-    def _values(self, found: Sequence[Line]) -> bool:
+    def _values(self, found: Sequence[BodyLine]) -> bool:
         """Change the values of lines; return whether anything had to be."""
         groups: dict[int, list[Leaf]] = {}
         known: dict[str, str] = {}
@@ -141,12 +143,29 @@ class Redactor:
             spans = [match.span() for match in found]
             if len(spans) > MOST_MATCHES:
                 spans = [(0, len(whole))]
+            spans = [each for each in spans if each[0] < each[1]]
+            if spans and (MARK in whole or SPELT in whole):
+                marks = [match.span() for match in _MARKS.finditer(whole)]
+                spans = _outside(spans, marks)
             if spans:
-                parts = _without(parts, [each for each in spans if each[0] < each[1]])
+                parts = _without(parts, spans)
         return parts
 
 
-def _shaped(line: Line, text_of: Callable[[str], str]) -> bool:
+def _outside(
+    spans: Sequence[tuple[int, int]], marks: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the spans that are not within a mark, where something was taken out before."""
+    begins = [begin for begin, _ in marks]
+    found = []
+    for first, last in spans:
+        at = bisect_right(begins, first) - 1
+        if at < 0 or marks[at][1] < last:
+            found.append((first, last))
+    return found
+
+
+def _shaped(line: BodyLine, text_of: Callable[[str], str]) -> bool:
     """Change names of fields, and take out what spells texts; return whether any was there."""
     changed = False
     todo: list[tuple[Any, Any, Any]] = [(line, "value", line.value)]
@@ -181,7 +200,7 @@ def _set(leaf: Leaf, value: str) -> bool:
 
 
 def _put(home: Any, at: Any, value: str) -> bool:
-    if isinstance(home, Line):
+    if isinstance(home, BodyLine):
         home.value = value
     else:
         home[at] = value

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.types import Scope
 
-from gateway.capture.keeper import AT_ONCE, Keeper
-from gateway.capture.making import EndedRecording, Maker
-from gateway.capture.recording import FIXED, PIECE, Budget
+from gateway.capture.keeper import AT_ONCE, CaptureKeeper
+from gateway.capture.making import CaptureMaker, EndedRecording
+from gateway.capture.recording import FIXED, PIECE, HeldBytes
 from gateway.capture.redaction import Redactor
 from gateway.core.api_key import ANYONE
 from gateway.core.errors import StorageFull
@@ -40,13 +40,13 @@ class Rows:
         self.rows += rows
 
 
-def keeper_of(rows: Any, room: int = 1 << 20, makes: Any = None) -> tuple[Keeper, Budget]:
-    budget = Budget(room)
-    maker = makes or Maker(Redactor([]), lambda data, *_: data, 1000)
-    return Keeper(rows, maker, budget, 1000, lambda: 5.0), budget
+def keeper_of(rows: Any, room: int = 1 << 20, makes: Any = None) -> tuple[CaptureKeeper, HeldBytes]:
+    budget = HeldBytes(room)
+    maker = makes or CaptureMaker(Redactor([]), lambda data, *_: data, 1000)
+    return CaptureKeeper(rows, maker, budget, 1000, lambda: 5.0), budget
 
 
-def capture(keeper: Keeper, body: bytes = b"{}") -> bool:
+def capture(keeper: CaptureKeeper, body: bytes = b"{}") -> bool:
     """Record a request that ends at once; False: there was no room."""
     recording = keeper.begin("Infer", SCOPE)
     if recording is None:

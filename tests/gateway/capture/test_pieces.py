@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.capture.pieces import AnswerText, joined, leaves, lines, numbers, texts
+from gateway.capture.pieces import NamedText, joined, leaves, lines, numbers, texts
 
 JSON, EVENTS, LINES = "application/json", "text/event-stream", "application/x-ndjson"
 CALL = {"index": 0, "function": {"name": "f", "arguments": '{"a"'}}
@@ -44,7 +44,7 @@ def events(*values: Any) -> bytes:
     ],
 )
 def test_texts_of_whole_answers(answer: Any, found: list[tuple[str, str]]) -> None:
-    assert texts(json.dumps(answer).encode(), JSON) == [AnswerText(*each) for each in found]
+    assert texts(json.dumps(answer).encode(), JSON) == [NamedText(*each) for each in found]
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_texts_of_whole_answers(answer: Any, found: list[tuple[str, str]]) -> No
 )
 def test_texts_of_streams(chunks: list[Any], found: list[tuple[str, str]]) -> None:
     body = b": queue-wait 1\n\n" + events(*chunks) + b"data: [DONE]\n\n"
-    assert texts(body, EVENTS + "; charset=utf-8") == [AnswerText(*each) for each in found]
+    assert texts(body, EVENTS + "; charset=utf-8") == [NamedText(*each) for each in found]
 
 
 def test_texts_of_lines() -> None:
     body = b'{"response":"a"}\n{"response":"b"}\n{"response":"","done":true,"context":[1]}\n'
-    assert texts(body, LINES) == [AnswerText("response", "ab")]
+    assert texts(body, LINES) == [NamedText("response", "ab")]
 
 
 def test_numbers() -> None:

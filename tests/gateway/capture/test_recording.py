@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Scope
 
-from gateway.capture.recording import FIXED, PIECE, Budget, Recording
+from gateway.capture.recording import FIXED, PIECE, HeldBytes, Recording
 
 SCOPE: Scope = {"path": "/infer", "headers": []}
 
 
-def recording(budget: Budget, most: int = 100) -> Recording:
+def recording(budget: HeldBytes, most: int = 100) -> Recording:
     assert budget.take(FIXED)
     return Recording("cap_1", "Infer", SCOPE, 0.0, budget, most)
 
@@ -20,7 +20,7 @@ def body(data: bytes, more: bool = True) -> dict[str, object]:
 
 @given(st.lists(st.binary(max_size=60)), st.integers(0, 2000))
 def test_what_is_kept_is_a_beginning_within_the_bounds(pieces: list[bytes], room: int) -> None:
-    budget = Budget(FIXED + room)
+    budget = HeldBytes(FIXED + room)
     one = recording(budget)
     for piece in pieces:
         one.sent(body(piece))
@@ -36,7 +36,7 @@ def test_what_is_kept_is_a_beginning_within_the_bounds(pieces: list[bytes], room
 
 
 def test_a_pinch_of_room_later_leaves_no_gap() -> None:
-    budget = Budget(FIXED + 2 * (PIECE + 10))
+    budget = HeldBytes(FIXED + 2 * (PIECE + 10))
     one = recording(budget)
     one.sent(body(b"a" * 10))
     assert budget.take(PIECE + 10)
@@ -48,7 +48,7 @@ def test_a_pinch_of_room_later_leaves_no_gap() -> None:
 
 
 def test_an_end_and_a_hang_up_are_told_apart() -> None:
-    one, two = recording(Budget(10**6)), recording(Budget(10**6))
+    one, two = recording(HeldBytes(10**6)), recording(HeldBytes(10**6))
     for each in (one, two):
         each.received({"type": "http.request", "body": b"{}", "more_body": False})
         each.sent({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})

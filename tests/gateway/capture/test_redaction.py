@@ -177,6 +177,15 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     assert json.loads(found)["text"] in (MARK, "a" * 100_000)
 
 
+def test_what_was_taken_out_is_not_looked_at_again() -> None:
+    redactor = Redactor(["secret", "red", "a", "not kept", r'"b":".*?"'])
+    body = json.dumps({"x": "my secret is red", "logprobs": [{"b": 1}], "b": "c"}).encode()
+    found = redactor.body(body, JSON)
+    assert (
+        found == b'{"x":"my [redacted] is [redacted]","logprobs":"%s",[redacted]}' % SPELT.encode()
+    )
+
+
 def test_a_text_with_too_many_matches_goes_whole() -> None:
     redactor = Redactor(["a"])
     assert redactor.text("ab" * MOST_MATCHES) == f"{MARK}b" * MOST_MATCHES
