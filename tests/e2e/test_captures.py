@@ -137,6 +137,23 @@ def test_a_replay_is_shown_side_by_side(server: ForgeServer) -> None:
     assert (same.returncode, same.stdout.decode().splitlines()[-1]) == (0, "equal")
 
 
+def test_a_replay_goes_to_another_server_with_a_key_of_its_own(
+    server: ForgeServer, exact: tuple[Path, tuple[str, ...]], start_server: Start
+) -> None:
+    """The key of the first is not told to the second."""
+    model, options = exact
+    key = {"FORGE_API_KEY": "sk-other", "FORGE_CAPTURE": "off"}
+    other = start_server("--workers", "1", *options, model=model, env=key, key="sk-other")
+    _, id_ = asked(server, Way(CHAT, True), **FIXED)
+    capture(server, id_)
+    arguments = ("replay", id_, "--url", server.url, "--to", other.url, "--json")
+    done = forge(*arguments, env={"FORGE_TO_API_KEY": "sk-other"})
+    assert (done.returncode, json.loads(done.stdout)["reasons"]) == (0, [])
+    refused = forge(*arguments, env={"FORGE_API_KEY": "sk-other"})
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["reasons"] == ["the status was 200, and is 401"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
