@@ -67,6 +67,7 @@ WORK: tuple[type[ForgeError], ...] = (
     errors.InvalidPrompt,
     errors.ContextOverflow,
     errors.PriorityNotAllowed,
+    errors.CaptureNotAllowed,
     errors.QueueFull,
     errors.Displaced,
     errors.RateLimited,
