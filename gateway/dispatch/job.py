@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.core.prompt_size import BYTES_PER_TOKEN
+from gateway.core.trace import Trace
 from workers.protocol import GenerationParams, Prompt
 
 
@@ -43,6 +44,9 @@ class Job:
     """True: it takes only slots that nothing else wants; see `gateway.dispatch.queues`."""
     request_id: str = ""
     """The name that clients see; "": a new one."""
+
+    trace: Trace | None = None
+    """The trace that it belongs to, if any."""
 
     @property
     def choices(self) -> int:
