@@ -74,6 +74,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.batches import BatchLines
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
+from gateway.telemetry.metrics.spans import SpanCounts
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
 from gateway.tracing import tracer
@@ -133,6 +134,7 @@ class Gateway:
         self.tracer = tracer(os.environ, names[0], __version__)
         if self.tracer is not None:
             observers.append(self.tracer)
+            self.metrics.registry.add(SpanCounts(self.tracer.counts))
         self._observer = Observers(*observers)
         meter = self.metrics.meter if config.metrics else None
         self._models = ModelAssembly(

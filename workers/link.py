@@ -169,8 +169,8 @@ class Link:
         """Prepare a prompt; if it can't be served, tell the gateway and return None."""
         if request.trace is not None:
             # As gateway.system.log_setup.fields() has it, which the gateway gives the process.
-            _, trace_id, span_id, flags = request.trace.traceparent.split("-")
-            ids = {"trace_id": trace_id, "span_id": span_id, "trace_flags": flags}
+            parent = request.trace.traceparent
+            ids = {"trace_id": parent[3:35], "span_id": parent[36:52], "trace_flags": parent[53:]}
             named = {"generation": request.id, "attempt": request.attempt}
             log.info("takes a traced generation", extra={"fields": {**named, **ids}})
         try:

@@ -103,7 +103,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "forge.draft.tokens": Attribute(_WORK, "Forge", "Tokens computed ahead"),
     "forge.draft.accepted_tokens": Attribute(_WORK, "Forge", "Those of them that were sampled"),
-    "forge.trace.dropped": Attribute(_WORK, "Forge", "Spans and events beyond the bounds"),
+    "forge.trace.truncated": Attribute(_WORK, "Forge", "True if it has more parts or events"),
     "forge.worker.id": Attribute(
         "work, parts, events", "Forge", "Worker, as in `/workers`; of the work the last one"
     ),

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from gateway.core.errors import ForgeError
@@ -21,6 +21,10 @@ class Sink(Protocol):
         ...
 
     def emit(self, span: Span) -> None: ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of spans so far, by what became of them."""
+        ...
 
     def flush(self) -> None:
         """Send what waits, and return when that is done; for measurements."""
@@ -64,6 +68,10 @@ class Tracer:
         ticket = self._open.pop(span.trace.request_span)
         if ticket is not None:
             self._emit_work(ticket, span.trace)
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of spans so far, by what became of them."""
+        return self._sink.counts()
 
     def flush(self) -> None:
         """Send what waits, and return when that is done; for measurements."""

@@ -12,6 +12,7 @@ slot waits again, with another span; the moments are events of the span above.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 from gateway.core.trace import Trace
 from gateway.dispatch import outcome
@@ -37,20 +38,15 @@ def work_spans(ticket: Ticket, trace: Trace, usual_model: str) -> Iterator[Span]
     """Yield the spans of a ticket that has ended. ``usual_model``: that of one which names none."""
     assert ticket.ended_ns is not None, "it has ended"
     model = ticket.job.model or usual_model
-    parts = [part for each in ticket.sequences for part in _parts(each, trace, ticket)]
-    events = sorted(
-        (
-            event
-            for each in ticket.sequences
-            for event in _events(each, trace, several=len(ticket.sequences) > 1)
-        ),
-        key=lambda event: event.at_ns,
-    )
+    parts = (part for each in ticket.sequences for part in _parts(each, trace, ticket))
+    kept_parts = list(islice(parts, MOST_PARTS))
+    several = len(ticket.sequences) > 1
+    events = (each for s in ticket.sequences for each in _events(s, trace, several=several))
+    kept_events = sorted(islice(events, MOST_EVENTS), key=lambda event: event.at_ns)
     attributes = work_attributes(ticket, model)
-    dropped = len(parts[MOST_PARTS:]) + len(events[MOST_EVENTS:])
-    dropped += sum(each.course.dropped for each in ticket.sequences if each.course is not None)
-    if dropped:
-        attributes["forge.trace.dropped"] = dropped
+    more = next(parts, None) is not None or next(events, None) is not None
+    if more or any(each.course is not None and each.course.dropped for each in ticket.sequences):
+        attributes["forge.trace.truncated"] = True
     failed = outcome.of_ticket(ticket) not in ("finished", "cancelled")
     yield Span(
         trace=trace,
@@ -60,10 +56,10 @@ def work_spans(ticket: Ticket, trace: Trace, usual_model: str) -> Iterator[Span]
         start_ns=trace.epoch_ns + ticket.arrived_ns,
         end_ns=trace.epoch_ns + ticket.ended_ns,
         attributes=attributes,
-        events=events[:MOST_EVENTS],
+        events=kept_events,
         error=ticket.error.code if failed and ticket.error is not None else None,
     )
-    yield from parts[:MOST_PARTS]
+    yield from kept_parts
 
 
 def _parts(sequence: Sequence, trace: Trace, ticket: Ticket) -> Iterator[Span]:

@@ -12,6 +12,7 @@ from gateway.tracing.span import Attributes
 from workers.protocol import Chat, JsonSchema
 
 PROVIDER = "forge"
+MOST_REASONS = 128
 
 
 def operation(job: Job) -> str:
@@ -80,7 +81,7 @@ def _answered(ticket: Ticket, model: str) -> Attributes:
     }
     reasons = [each.reason for each in ticket.sequences if each.reason is not None]
     if reasons and ticket.job.params.generates:
-        found["gen_ai.response.finish_reasons"] = reasons
+        found["gen_ai.response.finish_reasons"] = reasons[:MOST_REASONS]
     if ticket.error is not None and outcome.of_ticket(ticket) != "cancelled":
         found["error.type"] = ticket.error.code
     if usage.drafts.steps:

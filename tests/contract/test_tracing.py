@@ -1,5 +1,6 @@
 """Spans of every dialect, as a collector gets them: times and numbers, and no text of clients."""
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -235,3 +236,31 @@ async def test_several_choices(traced: Front, receiver: Collector, trace_id: str
     assert work.attributes["gen_ai.response.finish_reasons"] == ["stop", "stop"]
     parts = [each for each in spans if each.parent == work.span_id]
     assert sorted(each.attributes["forge.choice"] for each in parts) == [0, 0, 0, 1, 1, 1]
+
+
+async def test_a_line_of_a_batch(traced: Front, receiver: Collector) -> None:
+    """A trace of its own, which came by no connection."""
+    seen = len(receiver.spans)
+    body = CHAT.body(SECRET)
+    asking = asyncio.create_task(traced.gateway.lines.call(FREE, CHAT.path, body, 0.0, True))
+    answer(traced, await traced.running())
+    assert (await asking).status == 200
+    spans = {each.name: each for each in receiver.after(seen, 5)}
+    line = spans[f"batch line {CHAT.path}"]
+    assert (line.kind, line.parent) == ("internal", "")
+    assert line.attributes["forge.batch.line"] is True
+    assert "client.address" not in line.attributes
+    assert spans["chat tiny"].parent == line.span_id
+    assert spans["chat tiny"].attributes["forge.spare"] is True
+
+
+async def test_work_behind_its_request(traced: Front, receiver: Collector, trace_id: str) -> None:
+    """Of a response in the background the HTTP span ends first."""
+    body = {"input": SECRET, "background": True}
+    posted = await traced.client.post("/v1/responses", json=body, headers=parent(trace_id))
+    assert posted.status_code == 200
+    (above,) = receiver.trace(1, trace_id).values()
+    answer(traced, await traced.running())
+    spans = receiver.trace(5, trace_id)
+    assert spans["chat tiny"].parent == above.span_id
+    assert spans["chat tiny"].end_ns > above.end_ns

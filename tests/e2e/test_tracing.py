@@ -20,6 +20,7 @@ from tests.support.traffic import Streaming
 
 SMALL = ("--workers", "1", "--slots", "2", "--log-format", "json", "--alias", "tiny")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SENT = 'forge_trace_spans_total{fate="sent"} 5.0'
 PARENT = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": "vendor=1"}
 
 
@@ -42,6 +43,13 @@ def post(server: ForgeServer, path: str, body: dict[str, Any], **headers: str) -
         return answer
 
 
+def scraped(server: ForgeServer) -> str:
+    """Return the metrics as Prometheus asks for them."""
+    with server.client() as client:
+        accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        return client.get("/metrics", headers=accept).text
+
+
 def test_one_trace_through_all(start_server: Start, receiver: Collector) -> None:
     """Client, gateway, worker: the spans, both logs and the exemplars name one trace."""
     server = start_server(*SMALL, env=receiver.environ())
@@ -59,9 +67,8 @@ def test_one_trace_through_all(start_server: Start, receiver: Collector) -> None
     (theirs,) = records(server, "forge.worker")
     assert ids.items() <= theirs.items()
     assert theirs["process"] in server.pids()
-    with server.client() as client:
-        accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
-        text = client.get("/metrics", headers=accept).text
+    eventually(lambda: SENT in scraped(server), "the collector has answered")
+    text = scraped(server)
     found = [
         sample
         for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]

@@ -86,7 +86,7 @@ def test_the_end_delivers_what_is_left(
     (span,) = receiver.spans
     assert (span.name, span.trace_id, span.span_id, span.parent) == ("a", "ab" * 16, "cd" * 8, "")
     assert (span.start_ns, span.end_ns) == (1, 2)
-    assert (exporter.delivery.sent, exporter.delivery.lost) == (1, 0)
+    assert exporter.counts() == {"made": 1, "sent": 1, "lost": 0}
 
 
 def test_the_resource(receiver: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

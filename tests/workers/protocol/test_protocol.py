@@ -70,6 +70,7 @@ from workers.protocol import (
     Tokens,
     ToolUse,
     ToWorker,
+    TraceParent,
     Where,
     WorkerSpec,
     encode,
@@ -155,6 +156,7 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.build
     now=NUMBERS,
     resume=TOKENS,
     cache_scope=TEXTS,
+    trace=st.none() | st.builds(TraceParent, TEXTS, TEXTS),
 )
 RESULTS = st.builds(Extra, vector=st.binary(), score=st.none() | st.floats(allow_nan=False))
 DRAFTS = st.none() | st.builds(Drafts, SMALL, SMALL, st.booleans())
@@ -296,6 +298,7 @@ def test_every_message_type_is_tried() -> None:
         CallDelta,
         Logprob,
         TokenChance,
+        TraceParent,
     }
     defined = {
         value
