@@ -1,6 +1,7 @@
 """The composition root: the one place that wires objects together."""
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from gateway import __version__
 from gateway.api.adapters import AdapterEndpoints
 from gateway.api.batches.endpoints import BatchEndpoints
 from gateway.api.batches.models import ServedBatchModels
@@ -37,6 +39,7 @@ from gateway.api.ollama.presence import root
 from gateway.api.ollama.vectors import OllamaVectors
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
+from gateway.api.ops import GROUP as OPERATORS
 from gateway.api.ops import Ops
 from gateway.api.ranking import RankingEndpoints
 from gateway.api.responses import (
@@ -77,8 +80,11 @@ from gateway.telemetry.metrics.batches import BatchLines
 from gateway.telemetry.metrics.captures import CaptureFates
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
+from gateway.telemetry.metrics.spans import SpanCounts
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
+from gateway.tracing import tracer
+from gateway.tracing.requests import TracedRequests
 
 if TYPE_CHECKING:
     from gateway.batches.runner import BatchRunner
@@ -136,6 +142,10 @@ class Gateway:
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
         if config.metrics:
             observers.append(self.metrics)
+        self.tracer = tracer(os.environ, names[0], __version__)
+        if self.tracer is not None:
+            observers.append(self.tracer)
+            self.metrics.registry.add(SpanCounts(self.tracer.counts))
         self._observer = Observers(*observers)
         meter = self.metrics.meter if config.metrics else None
         self._models = ModelAssembly(
@@ -238,6 +248,8 @@ class Gateway:
         if self.store is not None:
             await self._keeper.stop()
             await self.store.close()
+        if self.tracer is not None:
+            await self.tracer.close()
 
     async def _drain_batches(self) -> None:
         if self.store is not None:
@@ -260,8 +272,8 @@ class Gateway:
             exception_handlers=failures.handlers(),
         )
         app.router.redirect_slashes = False  # the path table knows better, without a detour
-        # These three around everything, the answer to a bug included.
-        headed = TicketHeaders(self._with_cors(app), time.monotonic_ns)
+        # These around everything, the answer to a bug included.
+        headed = self._traced(TicketHeaders(self._with_cors(app), time.monotonic_ns))
         return NormalisedPaths(headed, self._paths)
 
     def _capturing(self) -> list[Middleware]:
@@ -309,6 +321,14 @@ class Gateway:
     def _capture_counts(self) -> Counter[str]:
         return Counter[str]() if self.store is None else self._keeper.counts()
 
+    def _traced(self, app: ASGIApp, *, lines: bool = False) -> ASGIApp:
+        """Put spans around the API's requests; not around those of pages and of operators."""
+        if self.tracer is None:
+            return app
+        told = {each.path for each in self._api if each.group != OPERATORS}
+        quiet = [each.path for each in self._endpoints if each.path not in told]
+        return TracedRequests(app, self.tracer, quiet, lines=lines)
+
     @cached_property
     def batches(self) -> "BatchRunner":
         """Runs the batches of the store, which there is."""
@@ -329,7 +349,7 @@ class Gateway:
             routes=routes(each for each in self._api if each.path in LINE_PATHS),
             exception_handlers=self._failures.handlers(),
         )
-        headed = TicketHeaders(app, time.monotonic_ns)
+        headed = self._traced(TicketHeaders(app, time.monotonic_ns), lines=True)
         return LineCaller(headed, self._failures.answer, self._service.promote)
 
     def respond(self, path: str, error: ForgeError) -> Response:

@@ -30,6 +30,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "model_files": BASE | {"config", "system"},
         "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
+        "tracing": BASE | {"dispatch"},
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
         "capture": BASE | {"dispatch", "stored"},
@@ -39,7 +40,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
         | {"api", "batches", "capture", "config", "dashboard", "dispatch", "http", "model_files"}
-        | {"pool", "served", "stored", "telemetry"},
+        | {"pool", "served", "stored", "telemetry", "tracing"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.core.errors import BadRequest, ForgeError
 from gateway.core.priority import class_of
+from gateway.core.trace import Trace
 from gateway.dispatch import outcome
 from gateway.dispatch.figures import figures
 from gateway.dispatch.job import Job
@@ -54,6 +55,7 @@ class RequestLog:
             "class": class_of(job.priority),
             "priority": job.priority,
             **({"ignored": job.ignored} if job.ignored else {}),
+            **({} if job.trace is None else _trace(job.trace)),
         }
 
     def _error(self, error: ForgeError | None) -> dict[str, Any]:
@@ -65,3 +67,10 @@ class RequestLog:
 
     def _asked(self, job: Job) -> dict[str, Any]:
         return {"prompts": msgspec.to_builtins(job.prompts)} if self._prompts else {}
+
+
+def _trace(trace: Trace) -> dict[str, str]:
+    """Return the fields that OpenTelemetry names for logs in JSON, with the span that is kept."""
+    if not trace.sampled:
+        return {"trace_id": trace.trace_id, "trace_flags": "00"}
+    return {"trace_id": trace.trace_id, "span_id": trace.work_span, "trace_flags": "01"}
