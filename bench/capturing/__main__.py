@@ -52,7 +52,7 @@ WAYS = (
 def streaming(bench: Bench) -> None:
     """Let the pool answer streams token by token, one in each turn of the loop."""
 
-    def submit(request: Generate, session: str = "") -> None:
+    def submit(request: Generate, session: str = "") -> int:
         loop, left = asyncio.get_running_loop(), TOKENS
         tell = bench.pool.tell
         tell(Started(request.id, request.attempt, PROMPT_TOKENS, 0))
@@ -67,6 +67,7 @@ def streaming(bench: Bench) -> None:
                 tell(Finished(request.id, request.attempt, "length", [TOKEN], PIECE))
 
         loop.call_soon(step)
+        return 0
 
     bench.pool.submit = submit  # type: ignore[method-assign]
 
