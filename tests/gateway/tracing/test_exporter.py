@@ -102,7 +102,6 @@ def test_the_resource(receiver: Collector, monkeypatch: pytest.MonkeyPatch) -> N
         resource = receiver.spans[-1].resource
         assert (resource["service.name"], resource["service.version"]) == (name, version)
     assert resource["zone"] == "b"
-    assert receiver.headers[-1]["User-Agent"].startswith("OTel-OTLP-Exporter-Python/")
 
 
 def test_headers_go_along(receiver: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
