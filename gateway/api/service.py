@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,10 @@ from gateway.api import body, kept_probabilities, token_ids
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
+from gateway.config.live_config import LiveConfig
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
+    SHUTTING_DOWN,
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
@@ -24,11 +26,13 @@ from gateway.core.errors import (
 )
 from gateway.core.header_priority import first_met
 from gateway.core.prompt_size import least_bytes
+from gateway.core.trace import Trace, from_headers
 from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
 from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Ticket
+from gateway.reloading.reloader import Reloader
 from gateway.served.catalog_models import CatalogModels
 from gateway.served.listing import ListedModel, listed
 from gateway.served.registry import ModelRegistry
@@ -45,7 +49,7 @@ log = logging.getLogger("forge.api")
 class Service:
     """Shared by all endpoints of one process."""
 
-    config: Config
+    live_config: LiveConfig
     registry: ModelRegistry
     limits: RateLimiter
     observer: Observer
@@ -55,8 +59,15 @@ class Service:
     """The models of the caches, if those are served."""
     store: "Store | None" = None
     """Files, batches and what else survives a restart, if there is a place for them."""
+    reloader: Reloader | None = None
+    """Reads the server's options again, when an operator asks for it."""
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
+
+    @property
+    def config(self) -> Config:
+        """Return the server's options as they are now."""
+        return self.live_config.now
 
     def stored(self) -> "Store":
         """Return the store, which is open. Raises StoreOff."""
@@ -72,7 +83,7 @@ class Service:
         self.check_open()
         if served.pool.trouble is not None:
             raise Unavailable(served.pool.trouble, retry_after=TROUBLE_RETRY_S)
-        if not served.on_demand and not served.pool.ready():
+        if not served.on_demand and not served.pool.ready() and served.settled.is_set():
             raise Unavailable("no worker is ready yet", retry_after=1)
 
     def check_healthy(self) -> None:
@@ -85,13 +96,17 @@ class Service:
         if all(pool.trouble is not None for pool in pools):
             message = "no worker can be started; requests and the log tell why"
             raise Unavailable(message, retry_after=TROUBLE_RETRY_S)
-        if all(not each.on_demand and not each.pool.ready() for each in self.registry.models):
+        waits = (
+            not each.on_demand and not each.pool.ready() and each.settled.is_set()
+            for each in self.registry.models
+        )
+        if all(waits):
             raise Unavailable("no worker is ready yet", retry_after=1)
 
     def check_open(self) -> None:
         """Raises :class:`Unavailable` if the server is about to end."""
         if self.registry.draining:
-            raise Unavailable("the server is shutting down", retry_after=5)
+            raise Unavailable(SHUTTING_DOWN, retry_after=5)
 
     def models(self, request: Request) -> list[ServedModel]:
         """Return the models that a request's key may use."""
@@ -215,6 +230,7 @@ class Service:
             served.adapted(served.limited(job), key.may_use),
             None if model is None else model.n_ctx_seq,
         )
+        job = _traced(job, request)
         try:
             return self._submit(request, job, served)
         except ForgeError as error:
@@ -237,6 +253,18 @@ class Service:
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
+
+
+def _traced(job: Job, request: Request) -> Job:
+    """Return a job as part of its request's trace, if it has one.
+
+    Where no spans are kept, the client's trace is still worth a place in the log.
+    """
+    state = request.scope["state"]
+    trace: Trace | None = (
+        state["trace"] if "trace" in state else from_headers(request.scope["headers"])
+    )
+    return job if trace is None else replace(job, trace=trace)
 
 
 def _check_size(job: Job, model: ModelInfo) -> None:

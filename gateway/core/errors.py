@@ -7,6 +7,9 @@ name; the dialects only format it. Any other exception is a bug and answered as 
 from gateway.core.usage import Usage
 from workers import protocol
 
+SHUTTING_DOWN = "the server is shutting down"
+"""The answer to what comes while the server ends. A model that is gone has words of its own."""
+
 
 class ForgeError(Exception):
     """The base of the tree; only its subclasses are raised."""
@@ -146,6 +149,30 @@ class AdminOnly(ForgeError):
     status, code, type = 403, "admin_only", "invalid_request_error"
 
 
+class CaptureNotAllowed(ForgeError):
+    """The request asks to be captured, and its API key may not ask for that."""
+
+    status, code, type = 403, "capture_not_allowed", "invalid_request_error"
+
+
+class ReloadBusy(ForgeError):
+    """Another reload is running, and one runs at a time."""
+
+    status, code, type = 409, "reload_busy", "invalid_request_error"
+
+
+class ReloadRefused(ForgeError):
+    """The options, tables or keys that were read again have an error; nothing was changed."""
+
+    status, code, type = 422, "reload_refused", "invalid_request_error"
+
+
+class ReloadFailed(ForgeError):
+    """New workers of some model could not be started; its old ones go on."""
+
+    status, code = 503, "reload_failed"
+
+
 class FilesNotOwned(ForgeError):
     """The model's files were not brought by Forge, which therefore does not delete them."""
 
@@ -162,6 +189,17 @@ class QuotaExceeded(ForgeError):
     """The key keeps as many bytes as it may; what it deletes makes room."""
 
     status, code, type = 403, "quota_exceeded", "invalid_request_error"
+
+
+class RangeNotSatisfiable(ForgeError):
+    """The header Range asks for bytes behind the end of the file."""
+
+    status, code, type = 416, "range_not_satisfiable", "invalid_request_error"
+
+    def __init__(self, message: str, size: int) -> None:
+        """``size``: the file's bytes, which a header tells."""
+        super().__init__(message)
+        self.size = size
 
 
 class NotFound(ForgeError):

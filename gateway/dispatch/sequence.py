@@ -9,9 +9,20 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
+from gateway.core.trace import Trace
 from gateway.core.usage import NO_DRAFTS, DraftCounts
+from gateway.dispatch.course import Course, What
 from gateway.dispatch.job import Job
-from workers.protocol import Delta, Drafts, Finished, Generate, GenerationParams, Sampling, Started
+from workers.protocol import (
+    Delta,
+    Drafts,
+    Finished,
+    Generate,
+    GenerationParams,
+    Sampling,
+    Started,
+    TraceParent,
+)
 
 
 class State(Enum):
@@ -77,10 +88,14 @@ class Sequence:
         # Per attempt on a worker.
         self.state = State.WAITING
         self.attempt = 0
+        self._first_attempt = 0
+        """The last attempt before it began anew."""
         self.slot_since_ns = 0
         self.parked_since_ns: int | None = None
         self.parked_ns = 0
         """Time that it was parked, in total, without a park that goes on."""
+        self.course = Course() if job.trace is not None and job.trace.sampled else None
+        """Its moments, where they become a span."""
         # What came so far.
         self.began_ns: int | None = None
         """Time of its first slot."""
@@ -93,6 +108,10 @@ class Sequence:
         self.echoed = False
         """True if the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
+        self.reason: str | None = None
+        """The reason of its end, if it finished."""
+        self.told = False
+        """True if the client was told of a start."""
         self.drafts = NO_DRAFTS
         self.predicted = NO_DRAFTS
         """Drafts that were of the request's prediction."""
@@ -108,8 +127,18 @@ class Sequence:
 
     @property
     def fresh(self) -> bool:
-        """Return whether no worker ever had it."""
-        return self.attempt == 0
+        """Return whether no worker ever had it, or none since it began anew."""
+        return self.attempt == self._first_attempt
+
+    def begin_anew(self) -> None:
+        """Forget what workers told of it, which was no token: others will compute all of it.
+
+        Attempts are counted on, so that no late frame is taken for one of theirs.
+        """
+        assert not self.ids, "an answer is of one model"
+        self._first_attempt = self.attempt
+        self.began_ns = None
+        self.started = None
 
     def move(self, move: Move) -> None:
         """Raises :class:`IllegalMove` unless the table allows it."""
@@ -118,6 +147,11 @@ class Sequence:
         except KeyError:
             message = f"{move.name} of sequence {self.id} in {self.state.name}"
             raise IllegalMove(message) from None
+
+    def note(self, what: What, now_ns: int, worker: int | None = None) -> None:
+        """Keep what happened, if that is to become a span."""
+        if self.course is not None:
+            self.course.note(what, now_ns, worker)
 
     def count(self, event: Delta | Finished, now_ns: int) -> None:
         """Add the tokens that an event brings."""
@@ -155,6 +189,7 @@ class Sequence:
             rank=math.inf if job.spare else rank,
             cache_scope=job.cache_scope,
             spent_ms=self._spent_ms(now_ns),
+            trace=None if self.course is None else _trace_parent(job.trace),
         )
 
     def _spent_ms(self, now_ns: int) -> float:
@@ -170,6 +205,11 @@ class Sequence:
         if self.echoed:
             params = replace(params, echo=False)
         return params
+
+
+def _trace_parent(trace: Trace | None) -> TraceParent | None:
+    """Return what a worker is told of a trace whose spans are kept."""
+    return None if trace is None else TraceParent(trace.traceparent, trace.state)
 
 
 def _varied(sampling: Sampling, index: int) -> Sampling:
