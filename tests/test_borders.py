@@ -27,22 +27,24 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "config": BASE | {"system"},
         "pool": BASE | {"system"},
         "dispatch": BASE | {"config", "ordering", "pool"},
+        "accounting": BASE | {"config", "dispatch", "stored"},
         "model_files": BASE | {"config", "system"},
         "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
         "api": BASE
-        | {"batches", "config", "conversation", "dispatch", "model_files", "pool", "served"}
-        | {"stored", "system", "telemetry"},
+        | {"accounting", "batches", "config", "conversation", "dispatch", "model_files", "pool"}
+        | {"served", "stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
-        | {"api", "batches", "config", "dashboard", "dispatch", "http", "model_files", "pool"}
-        | {"served", "stored", "telemetry"},
+        | {"accounting", "api", "batches", "config", "dashboard", "dispatch", "http"}
+        | {"model_files", "pool", "served", "stored", "telemetry"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE
-        | {"api", "batches", "config", "http", "model_files", "served", "server", "system"},
+        | {"accounting", "api", "batches", "config", "http", "model_files", "served", "server"}
+        | {"stored", "system"},
     },
     "workers": {
         "protocol": set(),

@@ -18,8 +18,8 @@ from . import null_worker
 
 HOST = "127.0.0.1"
 NAME = "null"
-OBSERVE = ("nothing", "metrics", "log")
-"""No metrics; metrics; and a line of log for each request too."""
+OBSERVE = ("nothing", "metrics", "usage", "log")
+"""No metrics and no usage; metrics; and usage, or a line of log for each request too."""
 
 
 async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) -> None:
@@ -34,6 +34,7 @@ async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) ->
     config = Config(
         workers=1, alias=NAME, max_queue=queue, max_queue_bytes=queue * 1024,
         metrics=observe != "nothing", log_level="info" if observe == "log" else "warning",
+        usage_days=400 if observe == "usage" else 0,
     )  # fmt: skip
     log_setup.configure(config.log_level, "json", "%(name)s")
     worker = partial(null_worker.main, slots=slots, pace_s=pace_s)

@@ -118,6 +118,7 @@ WAYS = (
     Way("metrics", "metrics"),
     Way("metrics, scraped each second", "metrics", scraping),
     Way("metrics, and the live page is open", "metrics", viewing),
+    Way("metrics, and usage by key and model", "usage"),
     Way("metrics, and a line of log for each request", "log"),
 )
 """The first is what the others are compared with."""

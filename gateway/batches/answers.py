@@ -1,10 +1,11 @@
 """Judgement of a line's answer: its result, or a reason to run the line once more. Pure.
 
-Too many requests (429) and a server that can't serve now (503) pass: the line waits and runs again,
-as often as it takes until the batch expires. A worker's death passes, too: the gateway itself goes
-on with what died. A line whose workers died again and again (500, ``worker_failed``) gets one more
-chance and then its error, for it may be what kills them. 504 is the line's own doing only if it has
-a `timeout`.
+Too many requests or a budget that is used up (429), and a server that can't serve now (503) pass:
+the line waits and runs again, as often as it takes until the batch expires. So does a line whose
+key was revoked as it was asked: lines without a key wait. A worker's death passes, too: the gateway
+itself goes on with what died. A line whose workers died again and again (500, ``worker_failed``)
+gets one more chance and then its error, for it may be what kills them. 504 is the line's own doing
+only if it has a `timeout`.
 """
 
 from collections.abc import Mapping
@@ -61,9 +62,9 @@ def verdict(answer: EndpointAnswer, tries: int, timeout: bool) -> Verdict:
     """Judge an answer after ``tries`` of the line; ``timeout``: the line sets one."""
     if 200 <= answer.status < 300:
         return Verdict("done")
-    if answer.status in (429, 503):
-        return Verdict("refused", _retry_after(answer.headers))
     code = _code(answer.body)
+    if answer.status in (429, 503) or code == "invalid_api_key":
+        return Verdict("refused", _retry_after(answer.headers))
     passing = code == "worker_failed" or (answer.status == 504 and not timeout)
     return Verdict("broken" if passing and tries < MOST_TRIES else "failed")
 

@@ -9,10 +9,27 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, insert, inspect, select, update
 
 from gateway.stored.errors import StoreUnusable
-from gateway.stored.tables import METADATA, schema
+from gateway.stored.tables import (
+    METADATA,
+    keys,
+    revisions,
+    schema,
+    usage_hours,
+    usage_spent,
+    usage_writers,
+)
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: Sequence[Migration] = ()
+
+
+def keys_and_usage(connection: Connection) -> None:
+    """Make the tables of API keys and of usage."""
+    METADATA.create_all(
+        connection, tables=[keys, revisions, usage_hours, usage_spent, usage_writers]
+    )
+
+
+MIGRATIONS: Sequence[Migration] = (keys_and_usage,)
 """The first makes version 2 of version 1, and so on."""
 
 

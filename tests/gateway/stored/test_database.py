@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, text
 from gateway.core.errors import StorageFull, Unavailable
 from gateway.stored.database import Database
 from gateway.stored.errors import StoreUnusable
+from gateway.stored.migrations import MIGRATIONS
 from gateway.stored.tables import METADATA, gateways, schema
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +24,7 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def database(path: str) -> AsyncIterator[Database]:
-    database = Database(path)
+    database = Database(path, [])
     await database.open()
     yield database
     await database.close()
@@ -151,7 +152,31 @@ async def test_a_newer_schema_is_an_error(database: Database, path: str) -> None
     await newer.open()
     await newer.close()
     with pytest.raises(StoreUnusable, match="a newer Forge made the database: its schema is 2"):
-        await Database(path).open()
+        await Database(path, []).open()
+
+
+async def test_the_first_release_becomes_this_one(path: str) -> None:
+    newest = Database(path)
+    await newest.open()
+    await newest.close()
+    made = tables(path)
+    for each in ("keys", "revisions", "usage_hours", "usage_spent", "usage_writers"):
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"DROP TABLE {each}")
+            connection.execute("UPDATE schema SET version = 1")
+        connection.close()
+    assert tables(path) != made
+    again = Database(path)
+    await again.open()
+    await again.close()
+    assert tables(path) == made
+    assert version(path) == len(MIGRATIONS) + 1
+
+
+def tables(path: str) -> set[tuple[str, ...]]:
+    """Return the statements that made all tables and indexes."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {*connection.execute("SELECT name, sql FROM sqlite_schema")}
 
 
 def test_every_reference_to_a_blob_is_named_so() -> None:
