@@ -4,7 +4,7 @@ The low-level API is used: the wheel's high-level class serves one sequence at a
 object here owns C memory and frees it in ``close``; nothing of ctypes leaves this package.
 """
 
-from workers.llama.barriers import spin_briefly
+import workers.llama.barriers  # noqa: F401 - first: it sets what llama.cpp's OpenMP reads
 from workers.llama.chain import Sampler
 from workers.llama.context import (
     NO_CELLS,
@@ -35,5 +35,4 @@ __all__ = [
     "initialise",
     "readable",
     "shrink",
-    "spin_briefly",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.kv.state import HEAD, SequenceState
+from workers.llama import barriers
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.model import Model
 from workers.llama.pooling import Pooling, Rows, Scale
@@ -103,6 +104,7 @@ class Context:
 
     def _open(self, model: Model, spec: WorkerSpec, params: llama_cpp.llama_context_params) -> None:
         params.n_threads = params.n_threads_batch = spec.threads
+        barriers.govern(spec.threads)
         params.type_k, params.type_v = CACHE_TYPES[spec.type_k], CACHE_TYPES[spec.type_v]
         params.flash_attn_type = FLASH_ATTN[spec.flash_attn]
         params.offload_kqv = spec.kv_offload
@@ -185,6 +187,7 @@ class Context:
 
     def _compute(self, count: int) -> int:
         self._batch.n_tokens = count
+        barriers.computing()
         return int(llama_cpp.llama_decode(self.handle, self._batch))
 
     def logits(self, row: int) -> NDArray[np.float32]:
