@@ -36,7 +36,7 @@ class Ledger:
         at = UsageKey(owner, model, hour)
         before = self._new.get(at)
         if before is None:
-            at, before = self._place(at), NOTHING
+            at = self._place(at)
             before = self._new.get(at, NOTHING)
             self._newest[owner, model] = at.hour
         self._new[at] = before.plus(counts)

@@ -95,16 +95,16 @@ class KeyRights(BaseModel):
         return ApiKey(
             name,
             digest,
-            math.inf if most is None else priority_of(most),
-            self.weight,
-            self.requests_per_minute,
-            self.tokens_per_minute,
-            self.max_stored_bytes,
-            self.cache_group,
-            self.admin,
-            None if self.models is None else tuple(self.models),
-            self.tokens_per_day,
-            self.tokens_per_month,
+            max_priority=math.inf if most is None else priority_of(most),
+            weight=self.weight,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            max_stored_bytes=self.max_stored_bytes,
+            cache_group=self.cache_group,
+            admin=self.admin,
+            models=None if self.models is None else tuple(self.models),
+            tokens_per_day=self.tokens_per_day,
+            tokens_per_month=self.tokens_per_month,
         )
 
 

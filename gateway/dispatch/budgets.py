@@ -100,11 +100,8 @@ class Budgets:
 
     def _computed(self, owner: str) -> int:
         """Return the tokens of the requests that run, so far."""
-        total = 0
-        for ticket in self._running.get(owner, {}).values():
-            usage = ticket.usage
-            total += usage.prompt + usage.completion
-        return total
+        running = self._running.get(owner)
+        return sum(ticket.tokens for ticket in running.values()) if running else 0
 
     def began(self, ticket: Ticket) -> None:
         """Note that a request was let in."""
@@ -121,8 +118,9 @@ class Budgets:
             if not running:
                 del self._running[owner]
         if tokens:
-            for period in self.now():
-                self._here[owner, period.name] += tokens
+            day, month = self.now()
+            self._here[owner, day.name] += tokens
+            self._here[owner, month.name] += tokens
 
     def unstored(self) -> dict[Spent, int]:
         """Return a copy of what the store has not heard of."""
