@@ -39,7 +39,7 @@ MIDNIGHT = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
 """The last day of a month."""
 HOUR = 3600
 ADMIN = "sk-root"
-BUDGET = 600
+BUDGET = 2500
 Book = Counter[tuple[str, int]]
 """Tokens and requests by key and hour; the requests under the key's name with a dot."""
 
