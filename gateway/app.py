@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gateway.accounting.accounts import Accounts
+from gateway.api.adapters import AdapterEndpoints
 from gateway.api.batches.endpoints import BatchEndpoints
 from gateway.api.batches.models import ServedBatchModels
 from gateway.api.docs import Docs
@@ -24,6 +25,7 @@ from gateway.api.infer import Infer
 from gateway.api.keys import KeyEndpoints
 from gateway.api.line_caller import PATHS as LINE_PATHS
 from gateway.api.line_caller import LineCaller
+from gateway.api.llama_server.adapters import LoraAdapters
 from gateway.api.llama_server.embedding import LlamaEmbedding
 from gateway.api.llama_server.endpoints import LlamaServer
 from gateway.api.llama_server.state import LlamaState
@@ -66,6 +68,7 @@ from gateway.http.paths import NormalisedPaths, PathTable
 from gateway.http.response_headers import TicketHeaders
 from gateway.model_files.pulls import Pulls
 from gateway.pool import Pool
+from gateway.served.adapter_changes import AdapterUses
 from gateway.served.assembly import ModelAssembly
 from gateway.served.catalog_models import LABEL
 from gateway.served.memory_budget import MemoryBudget
@@ -143,6 +146,7 @@ class Gateway:
         )
         self.registry = self._models.registry
         self._observer.add(UseObserver(self._models.loader.used, names[0]))
+        self._observer.add(AdapterUses(self._models.adapters))
         self.metrics.registry.add(QueueGauges(self.registry))
         self.metrics.registry.add(States(self.metrics.labels, self.registry.states))
         self.metrics.registry.add(FileStates(self.metrics.labels, self.registry.file_states))
@@ -329,6 +333,8 @@ class Gateway:
             *LlamaServer(service).endpoints(),
             *LlamaEmbedding(service).endpoints(),
             *LlamaState(service).endpoints(),
+            *LoraAdapters(service).endpoints(),
+            *AdapterEndpoints(service, self._models.adapters).endpoints(),
             *Infer(service).endpoints(),
             *BatchEndpoints(service, lambda: self.batches).endpoints(),
             *Models(service).endpoints(),

@@ -15,6 +15,7 @@ import msgspec
 
 from workers import llama
 from workers.chat_format import ChatFormat, detect
+from workers.engine.adapter_groups import load_adapter
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
@@ -28,7 +29,7 @@ from workers.parent import die_with_parent
 from workers.planning.geometry import Geometries
 from workers.planning.step_budget import StepBudget
 from workers.prompter import Prompter
-from workers.protocol import ModelInfo, Ready, StartupFailed, Violated, WorkerSpec
+from workers.protocol import AdapterLoaded, ModelInfo, Ready, StartupFailed, Violated, WorkerSpec
 from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed, TemplateSandbox
 from workers.token_service import TokenService
@@ -56,6 +57,8 @@ class LoadedModel(NamedTuple):
     geometries: Geometries
     context: llama.Context
     shape: llama.EmbeddingShape
+    refused: list[AdapterLoaded]
+    """Adapters that can't be loaded."""
 
 
 def main(sock: socket.socket, spec: WorkerSpec) -> None:
@@ -104,7 +107,8 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
     engine = _engine(loaded, spec, link, inbox)
     info = _info(loaded, spec)
     _start_readers(loaded, spec, link, info)
-    link.send(Ready(os.getpid(), spec.slots, info))
+    ready = Ready(os.getpid(), spec.slots, info, [*loaded.model.adapters], loaded.refused)
+    link.send(ready)
     try:
         engine.run()
     except LedgerMismatch as violation:
@@ -117,6 +121,7 @@ def _load(spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> LoadedMo
     model = llama.Model(spec)
     template = compiled(sandbox, model, spec)
     geometries = llama.geometries(model, spec)
+    adapters = [load_adapter(model.adapters, file) for file in spec.adapters]
     context = llama.Context(model, spec, geometries.base)
     return LoadedModel(
         model=model,
@@ -125,6 +130,7 @@ def _load(spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> LoadedMo
         geometries=geometries,
         context=context,
         shape=context.embeddings(model, spec),
+        refused=[each for each in adapters if each.problem],
     )
 
 
@@ -196,6 +202,7 @@ def _engine(loaded: LoadedModel, spec: WorkerSpec, link: Link, inbox: Inbox) -> 
         StepBudget(spec.batch, *spec.patience),
         Outbox(),
         Drafting(context.rows) if _drafts(loaded, spec) else None,
+        link.send,
     )
 
 

@@ -27,10 +27,12 @@ from workers.protocol import (
     FrameDecoder,
     Generate,
     Heartbeat,
+    LoadAdapter,
     Park,
     ProtocolError,
     Step,
     ToWorker,
+    UnloadAdapter,
     encode,
 )
 from workers.refused import InputRefused
@@ -130,6 +132,8 @@ class Link:
         """Queue a message; those without preparation overtake prompts that wait for theirs."""
         if isinstance(message, Ask):
             self._questions.of(long=long).put(message)
+        elif isinstance(message, LoadAdapter | UnloadAdapter):
+            self._inbox.put(message)
         elif isinstance(message, Generate) or message.id in self._behind:
             self._behind[message.id] += 1
             self._lane.setdefault(message.id, self._unprepared.of(long=long)).put(message)

@@ -21,6 +21,7 @@ from workers.protocol import (
     Generate,
     Heartbeat,
     Load,
+    LoadAdapter,
     ModelInfo,
     Park,
     Parked,
@@ -28,6 +29,7 @@ from workers.protocol import (
     Started,
     Step,
     ToWorker,
+    UnloadAdapter,
     WorkerSpec,
     encode,
 )
@@ -88,8 +90,8 @@ class NullWorker:
             self._step(time.monotonic())
 
     def _take(self, message: ToWorker) -> None:
-        if isinstance(message, Ask):
-            raise NotImplementedError("a worker without tokens was asked about them")
+        if isinstance(message, Ask | LoadAdapter | UnloadAdapter):
+            raise NotImplementedError("a worker without tokens or weights was asked about them")
         if isinstance(message, Generate):
             self._begin(message)
         elif (found := self._running.pop(message.id, None)) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.pool import Listener, WorkerStatus
 from workers.protocol import (
+    AdapterFile,
     Delta,
     Event,
     Finished,
@@ -105,6 +106,9 @@ class InstantPool:
         return None
 
     def park(self, id_: int) -> None:
+        return None
+
+    async def adapt(self, adapters: Sequence[AdapterFile]) -> None:
         return None
 
     async def ask(self, question: Question) -> bytes:

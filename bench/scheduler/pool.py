@@ -8,7 +8,16 @@ from bench.scheduler.traces import Arrival
 from bench.scheduler.virtual import at_ns, now_ns
 from gateway.core.clock import NANO
 from gateway.pool import Listener, WorkerStatus
-from workers.protocol import Finished, Generate, Load, ModelInfo, Parked, Question, Text
+from workers.protocol import (
+    AdapterFile,
+    Finished,
+    Generate,
+    Load,
+    ModelInfo,
+    Parked,
+    Question,
+    Text,
+)
 
 
 def prompt(index: int) -> Text:
@@ -110,6 +119,9 @@ class SimulatedPool:
 
     def cancel(self, id_: int) -> None:
         raise AssertionError("nobody gives up here")
+
+    async def adapt(self, adapters: Sequence[AdapterFile]) -> None:
+        return None
 
     async def ask(self, question: Question) -> bytes:
         raise AssertionError("nobody asks here")

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    RootModel,
     ValidationError,
     WithJsonSchema,
 )
@@ -25,6 +26,7 @@ from gateway.api.content_encoding import decoded, encodings
 from gateway.api.field_policy import IgnoredFields, fields, sort
 from gateway.api.field_table import DEFAULTS
 from gateway.api.lenient import corrected
+from gateway.api.lora import LoraScales, scales
 from gateway.api.other_names import MAX_TOKENS, Names, SamplingNames, ours
 from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
@@ -50,6 +52,7 @@ MAX_LAST_WORDS = 1024
 ENCODING = b"content-encoding"
 
 Body = TypeVar("Body", bound=BaseModel)
+Listed = TypeVar("Listed", bound=RootModel[Any])
 
 
 def _stops(value: Any) -> Any:
@@ -110,6 +113,9 @@ class SamplingBody(SamplersBody):
     """The answer must be JSON of this schema: llama-server's short form."""
     grammar: GrammarSource | None = None
     """The answer must follow this grammar, in GBNF or Lark."""
+    lora: LoraScales | None = None
+    """The LoRA adapters of this request, each with a scale, as llama-server has them. Default, and
+    for an empty list: those of its model, or the one that it names as its model."""
     cache_prompt: bool | None = None
     """False: compute the whole prompt, even if a part of it was computed before."""
     cache_salt: str | None = Field(None, max_length=MAX_SALT)
@@ -236,6 +242,7 @@ def job(
         session=session_of(request.headers, given.prompt_cache_key, scope),
         model=model,
         keep_alive=keep_alive,
+        lora=scales(given.lora),
         keeps="" if logprobs is None else kept,
         ignored=request.scope["state"].get("ignored", ""),
         **line_fields(request),
@@ -254,7 +261,15 @@ def line_fields(request: Request) -> dict[str, Any]:
 
 
 async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, Any], int]:
-    """The JSON object in the body, and the body's bytes, decoded.
+    """The JSON object in the body, and the body's bytes, decoded. As :func:`read_value`."""
+    value, size = await read_value(request, limit, timeout)
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object")
+    return value, size
+
+
+async def read_value(request: Request, limit: int, timeout: float) -> tuple[Any, int]:
+    """The JSON value in the body, and the body's bytes, decoded.
 
     ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
     BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
@@ -264,10 +279,17 @@ async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, 
     data: bytes | bytearray = await receive(request, limit, timeout)
     if names:
         data = await asyncio.to_thread(decoded, data, names, limit)
-    value = json_text.load(data)
-    if not isinstance(value, dict):
-        raise BadRequest("the body must be a JSON object")
-    return value, len(data)
+    return json_text.load(data), len(data)
+
+
+def parse_list(type_: type[Listed], value: Any) -> Listed:
+    """Validate the list in a body. Raises a BadRequest that names the item."""
+    if not isinstance(value, list):
+        raise BadRequest("the body must be a JSON array")
+    try:
+        return type_.model_validate(value)
+    except ValidationError as error:
+        raise _refusal(explain(error, value)) from None
 
 
 def parse(

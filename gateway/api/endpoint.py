@@ -5,7 +5,7 @@ code is checked against, and what may go wrong the classes that are raised.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import cleandoc
 from typing import Any, Literal
@@ -92,7 +92,7 @@ class Body:
     """The JSON object that an endpoint takes, or a form."""
 
     type: type[BaseModel]
-    example: Mapping[str, Any]
+    example: Mapping[str, Any] | Sequence[Any]
     """A request that is answered with 200, by a server that has what it names."""
     media: str = JSON
 

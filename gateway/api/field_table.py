@@ -225,7 +225,6 @@ ROWS: tuple[Row, ...] = (
     *_rows("backend_sampling n_cache_reuse", "harmless", LLAMA, "llama-server", "a way, no answer"),
     *_rows("sse_ping_interval", "told", LLAMA, "llama-server", "`--keepalive` sets the server's"),
     Row("time", "harmless", ("input_extra",), "llama.vim", "a note of the editor's"),
-    *_rows("lora", "refused", GENERATING, "llama-server", "adapters are not served", []),
     *_rows("n_keep n_discard", "harmless", GENERATING, "llama-server", "contexts are not shifted"),
     *_rows(
         "provider transforms route models plugins",

@@ -186,6 +186,8 @@ def _others(body: Body) -> type[Names] | None:
 
 def _tell_policy(schema: Object, body: Body, names: Mapping[str, Object]) -> None:
     """Add the fields that are not served under their names; ``names`` are those of others."""
+    if "properties" not in schema:
+        return  # an array
     for row in rows(fields(body.type)[1]):
         schema["properties"].setdefault(row.name, _policy(row, names))
 

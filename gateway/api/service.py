@@ -124,7 +124,10 @@ class Service:
 
     def unknown(self, request: Request, name: object) -> UnknownModel:
         """Return the error for a name that no model has which the request's key may use."""
-        return self.registry.unknown(name, [served.name for served in self.models(request)])
+        key: ApiKey = request.state.key
+        adapted = [each.name for each in self.registry.adapted if key.may_use(each.name)]
+        there = [*(served.name for served in self.models(request)), *adapted]
+        return self.registry.unknown(name, there)
 
     async def read(self, request: Request) -> tuple[dict[str, Any], int]:
         """Return the JSON object in a body, and the body's bytes. Raises as :func:`body.read`."""
@@ -210,9 +213,10 @@ class Service:
         prompt can't fit. Before a worker has told about the model, it is left to the workers. Only
         a job that is accepted counts against its owner's limits.
         """
-        model = served.pool.model
+        model, key = served.pool.model, request.state.key
         job = kept_probabilities.bounded(
-            served.limited(job), None if model is None else model.n_ctx_seq
+            served.adapted(served.limited(job), key.may_use),
+            None if model is None else model.n_ctx_seq,
         )
         try:
             return self._submit(request, job, served)
@@ -232,6 +236,7 @@ class Service:
             token_ids.check(job.params.stop_token_ids, model.n_vocab, "stop_token_ids")
         allowance.check()
         ticket = served.dispatcher.submit(job)
+        served.adapters.use(job.params.adapters)
         self.limits.began(ticket)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket

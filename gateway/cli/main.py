@@ -249,7 +249,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
         return
     # Strings: pydantic converts them, by the same rules as those from the environment.
     shared["metavar"] = name.rsplit("_")[-1].upper()
-    if name in ("override_kv", "override_tensor"):
+    if name in JOINED:
         shared["action"] = _Joined
     elif name == "sampling":
         shared["action"] = "append"
@@ -268,6 +268,8 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
         parser.add_argument(*HUB, **hidden)
 
 
+JOINED = ("adapters", "lora", "lora_scaled", "override_kv", "override_tensor")
+"""Options that may be said several times, each with commas."""
 LONG = re.compile(r"(\S{60})\S{140,}")
 """A word of which the beginning will do."""
 

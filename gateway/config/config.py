@@ -63,6 +63,11 @@ class Config(EngineOptions):
         description="keep a process ready, without the model, for the death of the only worker of "
         "a server with one model; it takes some 56 MiB",
     )
+    lora_dir: Path | None = Field(
+        None,
+        description="folder of LoRA adapters that admins may load while the server runs, with "
+        "POST /v1/load_lora_adapter; none: they may load none",
+    )
     sampling: Mapping[str, Any] = Field(
         {},
         description="defaults of requests, in any dialect, as a JSON object of a request's fields "
@@ -256,7 +261,7 @@ class Config(EngineOptions):
             raise ValueError("true and false are no values for this option")
         return value
 
-    @field_validator("data_dir", "database", mode="before")
+    @field_validator("data_dir", "database", "lora_dir", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         """An empty variable switches off what a unit or an image has set; it is no folder."""

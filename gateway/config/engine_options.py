@@ -19,7 +19,8 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.config import chat_templates
+from gateway.config import adapter_options, chat_templates
+from gateway.config.adapter_options import NamedAdapter, ScaledAdapter
 from gateway.config.overrides import buffers, parse, proportions
 from gateway.config.patience import classes
 
@@ -67,6 +68,22 @@ class EngineOptions(BaseModel):
     model: Path = Field(
         EMBEDDED_MODEL,
         description="model to serve: a GGUF file, hf:ORG/REPO[:QUANT|:FILE] or an https address",
+    )
+    adapters: tuple[NamedAdapter, ...] = Field(
+        (),
+        description="LoRA adapters, each a model by a name of its own that shares the model's "
+        "weights, workers and queue: NAME=FILE, separated by commas, or a table of the config file",
+    )
+    lora: tuple[ScaledAdapter, ...] = Field(
+        (),
+        description="LoRA adapters that are applied to every request for the model, files "
+        "separated by commas; each is also a model by its file's name",
+    )
+    lora_scaled: tuple[ScaledAdapter, ...] = Field(
+        (), description="likewise, each with a scale: FILE:SCALE, separated by commas"
+    )
+    lora_init_without_apply: bool = Field(
+        False, description="apply those to no request that does not ask for them"
     )
     alias: str | None = Field(
         None, min_length=1, description="name of the model in the API; none: the file's name"
@@ -228,6 +245,21 @@ class EngineOptions(BaseModel):
     chat_template_file: Path | None = Field(
         None, description="file of the chat template, in place of --chat-template"
     )
+
+    @field_validator("adapters", mode="before")
+    @classmethod
+    def _adapters(cls, value: Any) -> Any:
+        return adapter_options.named(value)
+
+    @field_validator("lora", mode="before")
+    @classmethod
+    def _lora(cls, value: Any) -> Any:
+        return adapter_options.applied(value)
+
+    @field_validator("lora_scaled", mode="before")
+    @classmethod
+    def _lora_scaled(cls, value: Any) -> Any:
+        return adapter_options.scaled(value)
 
     @field_validator("rope_freq_scale")
     @classmethod

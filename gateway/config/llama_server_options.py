@@ -51,7 +51,8 @@ SAME = (
     "rope_scale", "rope_freq_base", "rope_freq_scale", "yarn_orig_ctx", "yarn_ext_factor",
     "yarn_attn_factor", "yarn_beta_slow", "yarn_beta_fast", "chat_template", "chat_template_file",
     "keep_alive", "api_key", "api_key_file", "ssl_keyfile", "ssl_certfile", "cors_origin",
-    "metrics", "reasoning_budget", "reasoning_budget_message",
+    "metrics", "reasoning_budget", "reasoning_budget_message", "lora", "lora_scaled",
+    "lora_init_without_apply",
 )  # fmt: skip
 """Options of both."""
 OURS_ALONE = frozenset({
@@ -70,6 +71,9 @@ NOTES = {
     "mmap": "and --load-mode mmap or none",
     "mlock": "and --load-mode mmap+mlock, without --no-mmap",
     "n_gpu_layers": "0 unless it is set, where llama-server fits them to the memory; all is all",
+    "lora": "each is also a model by its file's name",
+    "lora_scaled": "likewise",
+    "lora_init_without_apply": "requests that ask for nothing have none of them, as it says",
     "override_kv": "may also be said several times",
     "override_tensor": "may also be said several times",
     "chat_template": "Jinja, or one of many names such as chatml",
@@ -253,7 +257,7 @@ ELSEWHERE = (
                "--agent", "--ui-mcp-proxy", "--webui-mcp-proxy"),
               "nothing: a server runs no programs for its clients"),
     Elsewhere(("-dev", "--device"), "--main-gpu with --split-mode none, or --tensor-split"),
-    Elsewhere(("--lora", "--lora-scaled", "--control-vector", "-mm", "--mmproj", "-mmu",
+    Elsewhere(("--control-vector", "-mm", "--mmproj", "-mmu",
                "--mmproj-url", "--rpc", "--spm-infill", "--skip-chat-parsing"),
               "nothing: this is not there"),
 )  # fmt: skip

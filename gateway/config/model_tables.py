@@ -26,10 +26,13 @@ OF_THE_SERVER = frozenset({
     "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page",
     "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
     "store_bytes", "store_age", "data_dir", "database", "max_file", "max_stored_bytes",
+    "lora_dir",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
 
+OF_ONE = ("model", "alias", "adapters", "lora", "lora_scaled")
+"""Options of one model that are not for all, if they are said beside tables."""
 OWN = ("aliases", "preload", "system")
 """The keys that a table may have beside options."""
 
@@ -110,6 +113,9 @@ def _beside(values: dict[str, Any], origin: dict[str, str], config: Config) -> l
         return [_Draft(values, origin, validated(values, origin), _Own(preload=True))]
     if "alias" in values:
         raise ConfigError(f"{origin['alias']}: models are called what their tables are called")
+    for name in OF_ONE:
+        if name in values:
+            raise ConfigError(f"{origin[name]}: an adapter is one model's: say it in its table")
     return []
 
 
@@ -123,7 +129,7 @@ def _drafts(
     whole = isinstance(tables, dict) and all(isinstance(each, dict) for each in tables.values())
     if not whole or not tables:
         raise ConfigError(f"models in {file}: expected tables such as [models.NAME]")
-    shared = {name: value for name, value in values.items() if name not in ("model", "alias")}
+    shared = {name: value for name, value in values.items() if name not in OF_ONE}
     return [
         _draft(name, table, shared, origin, file, check_sampling) for name, table in tables.items()
     ]

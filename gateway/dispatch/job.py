@@ -43,6 +43,10 @@ class Job:
     """True: it takes only slots that nothing else wants; see `gateway.dispatch.queues`."""
     request_id: str = ""
     """The name that clients see; "": a new one."""
+    lora: tuple[tuple[int, float], ...] = ()
+    """Numbers and scales of the LoRA adapters that it asks for; none: it says nothing of them."""
+    asked: str = ""
+    """The name of the adapter that it asks for in the place of a model; "": it is of ``model``."""
 
     @property
     def choices(self) -> int:

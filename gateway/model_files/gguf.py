@@ -85,6 +85,21 @@ def read(path: Path) -> Gguf:
     return Gguf(metadata, tuple(tensors), sum(file.stat().st_size for file in files), tuple(files))
 
 
+class OneFile(NamedTuple):
+    """The header of one file, with the types of its values."""
+
+    metadata: Mapping[str, Any]
+    tensors: tuple[Tensor, ...]
+    kinds: Mapping[str, int]
+    """GGUF's numbers of the values' types."""
+
+
+def read_one(path: Path) -> OneFile:
+    """Read the header of this one file. Raises :class:`Unreadable`."""
+    metadata, tensors = _read_one(path)
+    return OneFile(metadata, tuple(tensors), _read(path, _Reader.kinds))
+
+
 def contents(path: Path) -> list[Tensor]:
     """The tensors of this one file, which may be a part. Raises :class:`Unreadable`."""
     return _read_one(path)[1]
@@ -177,6 +192,15 @@ class _Reader:
         if tensors and len(self._data) < begin + end:
             raise _Wrong(f"cut off: it has {len(self._data):,} of {begin + end:,} bytes")
         return metadata, [each._replace(offset=begin + each.offset) for each in tensors]
+
+    def kinds(self) -> dict[str, int]:
+        """Types of values by their keys."""
+        found = dict[str, int]()
+        for _ in range(self._keys):
+            key, kind = self._string(), self._number("I")
+            found[key] = kind
+            self._pass_over(kind)
+        return found
 
     def length(self) -> int | None:
         alignment: Any = 32

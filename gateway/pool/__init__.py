@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from gateway.pool.held_files import FileState
-from workers.protocol import Event, Generate, Load, ModelInfo, Question
+from workers.protocol import AdapterFile, Event, Generate, Load, ModelInfo, Question
 
 WorkerState = Literal["starting", "ready", "draining", "dead"]
 
@@ -113,6 +113,14 @@ class Pool(Protocol):
         """
         ...
 
+    async def adapt(self, adapters: Sequence[AdapterFile]) -> None:
+        """Have these LoRA adapters and no others, also in workers that start later.
+
+        Those that are there stay as they are; no generation may need one that goes. Raises
+        :class:`AdapterRefused` if a worker can't have one of them: then all is as before.
+        """
+        ...
+
     async def ask(self, question: Question) -> bytes:
         """The answer of any worker as JSON; it waits behind no generation and needs no credit.
 
@@ -137,6 +145,10 @@ class Pool(Protocol):
     async def stop(self) -> None:
         """End all workers, whatever they do."""
         ...
+
+
+class AdapterRefused(Exception):
+    """A worker can't load an adapter; the text is one line for the operator."""
 
 
 class PoolFailed(Exception):

@@ -9,6 +9,10 @@ from gateway.pool.placement import Offer
 from gateway.pool.prefixes import UNKNOWN, Chain, Holdings
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
+    NO_ADAPTERS,
+    AdapterFile,
+    AdapterLoaded,
+    AdapterSet,
     Answer,
     Answered,
     Ask,
@@ -21,6 +25,7 @@ from workers.protocol import (
     Generate,
     Heartbeat,
     Load,
+    LoadAdapter,
     Park,
     Parked,
     ProtocolError,
@@ -29,6 +34,7 @@ from workers.protocol import (
     Ready,
     Report,
     Step,
+    UnloadAdapter,
     encode,
 )
 
@@ -63,19 +69,30 @@ class WorkerLink(asyncio.Protocol):
         self._asked: dict[int, asyncio.Future[Answer | None]] = {}
         """Questions without an answer; one whose asker is gone is cancelled, and still there."""
         self._last_question = 0
+        self._adapters: dict[int, AdapterSet] = {}
+        """Adapters of each generation in flight."""
+        self._loading: dict[str, asyncio.Future[str]] = {}
+        """Problems with adapters that it was told to load, "" for none, by their digests."""
 
     @property
     def credits(self) -> int:
         """Generations this worker could take now."""
         return self.ready.slots - len(self.in_flight) if self.ready else 0
 
-    def offer(self, worker: int, prompt: Chain) -> Offer:
+    def offer(self, worker: int, prompt: Chain, adapters: AdapterSet = NO_ADAPTERS) -> Offer:
         """Return its offer for a prompt, under the name ``worker``."""
-        return Offer(worker, self.credits, *self._holdings.appraise(prompt))
+        return Offer(
+            worker, self.credits, *self._holdings.appraise(prompt), self._strangers(adapters)
+        )
+
+    def _strangers(self, adapters: AdapterSet) -> int:
+        """Return how many generations in flight have other adapters."""
+        return sum(each != adapters for each in self._adapters.values())
 
     def generate(self, request: Generate, prompt: Chain = UNKNOWN) -> None:
         """Send a generation with this prompt; takes a credit."""
         self.in_flight[request.id] = request.attempt
+        self._adapters[request.id] = request.params.adapters
         self._holdings.begin(request.id, prompt)
         self.parked.pop(request.id, None)
         self._write(encode(request))
@@ -122,6 +139,23 @@ class WorkerLink(asyncio.Protocol):
         if not asked.done():
             asked.set_result(answer)
 
+    def load_adapter(self, file: AdapterFile) -> asyncio.Future[str]:
+        """Have it load an adapter; the problem with that, "" for none."""
+        found = self._loading.get(file.digest)
+        if found is None:
+            found = self._loading[file.digest] = asyncio.get_running_loop().create_future()
+            self._write(encode(LoadAdapter(file)))
+        return found
+
+    def unload_adapter(self, digest: str) -> None:
+        """Have it forget an adapter that no generation needs any more."""
+        self._write(encode(UnloadAdapter(digest)))
+
+    def _loaded_adapter(self, message: AdapterLoaded) -> None:
+        loading = self._loading.pop(message.digest, None)
+        if loading is not None and not loading.done():
+            loading.set_result(message.problem)
+
     def close(self) -> None:
         """Hang up; the worker ends when it sees that."""
         if self._transport is not None:
@@ -158,11 +192,15 @@ class WorkerLink(asyncio.Protocol):
         self._on_closed(self)
         for id_ in list(self._asked):
             self._answer(id_, None)
+        for digest in list(self._loading):
+            self._loaded_adapter(AdapterLoaded(digest, "a worker ended while it loaded it"))
 
     def _account(self, message: Report) -> None:
         if isinstance(message, Ready):
             self.ready = message
             self._holdings = Holdings(_capacity(message.model.n_ctx))
+        elif isinstance(message, AdapterLoaded):
+            self._loaded_adapter(message)
         elif isinstance(message, Step):
             if message.load is not None:
                 self._loaded(message.load)
@@ -184,6 +222,7 @@ class WorkerLink(asyncio.Protocol):
         for held in (self.in_flight, self.parked):
             if held.get(event.id) == event.attempt:
                 del held[event.id]
+                self._adapters.pop(event.id, None)
                 self._cancelled.pop(event.id, None)
                 self._holdings.end(event.id)
         if isinstance(event, Parked):

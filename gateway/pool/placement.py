@@ -12,6 +12,11 @@ compute: 6,000 - 5,000 + 400 * 1 = 1,400. Worker 1 has nothing of it, no backlog
 elsewhere, but computing 6,000 bytes anew is faster than waiting. With a backlog of 4,000 bytes
 worker 0 would have 2,400, and the reason would be "prefix". A parked job goes home to its state.
 
+Generations with other LoRA adapters share no step with the job: while one is computed, the other
+waits. Each costs another ``neighbour``, beside its slot. So adapters gather on workers as long as
+there is room: of two workers with 2 of 4 slots free, one busy with the job's own adapter has
+400 * 2 = 800 and the other 400 * (2 - 2) = 0.
+
 A conversation may have a name. Among workers of the same sum, the one that had its last turn gets
 the next: the gateway compares bytes and may not see that the prompts begin alike for the model.
 """
@@ -47,6 +52,8 @@ class Offer:
     """Worth of that, in bytes to compute."""
     backlog: int = 0
     """Bytes of other prompts that are still to be computed there."""
+    strangers: int = 0
+    """Generations there that have other adapters, and share no step with the job."""
 
 
 def neighbour(request: Generate) -> int:
@@ -81,7 +88,7 @@ def choose(
         return home, "home"
 
     def order(offer: Offer) -> tuple[float, bool, int, int]:
-        total = offer.worth - offer.backlog + neighbour * offer.credits
+        total = offer.worth - offer.backlog + neighbour * (offer.credits - offer.strangers)
         return total, offer.worker == last, offer.credits, -offer.worker
 
     best = max(open_, key=order)

@@ -210,7 +210,7 @@ class Chains:
         params = request.params
         judged = params.echo and params.logprobs is not None  # every token of it is computed
         shares = params.cache_prompt and params.generates and not judged
-        prompt, scope, last = request.prompt, request.cache_scope, self._last
+        prompt, scope, last = request.prompt, request.scope, self._last
         if last is None or last[0] is not prompt or last[1:3] != (scope, shares):
             last = self._last = prompt, scope, shares, chain(prompt, scope, shares=shares)
         return last[3]

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
 
 from gateway.pool import (
     Listener,
@@ -14,6 +16,7 @@ from gateway.pool import (
     disk_prefixes,
     questions,
 )
+from gateway.pool.adapters import PoolAdapters
 from gateway.pool.held_files import HeldFiles
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import REASONS, choose, neighbour
@@ -23,12 +26,14 @@ from gateway.pool.sessions import Sessions
 from gateway.pool.spare import Spare
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
+    AdapterFile,
     Generate,
     Load,
     ModelInfo,
     Question,
     Ready,
     Report,
+    StartupFailed,
     Step,
     Violated,
     WorkerSpec,
@@ -116,6 +121,7 @@ class LocalPool:
         self._files = HeldFiles()
         self._reserved: Worker | None = None
         """The worker that takes no new work but one generation that must run alone."""
+        self._adapters = PoolAdapters(spec.adapters, self._ready_links)
         self._chains = Chains()
         self._sessions = Sessions()
         self._placements = Counter[str](dict.fromkeys(REASONS, 0))
@@ -154,7 +160,9 @@ class LocalPool:
     def submit(self, request: Generate, session: str = "") -> None:
         home = self._home(request.id)
         prompt = self._prompt(request)
-        offers = [w.link.offer(w.id, prompt) for w in self._shared() if w.link is not None]
+        adapters = request.params.adapters
+        links = [(w.id, w.link) for w in self._shared() if w.link is not None]
+        offers = [link.offer(id_, prompt, adapters) for id_, link in links]
         last = self._sessions.last(session)
         choice = choose(offers, neighbour(request), home.id if home is not None else None, last)
         if choice is None:
@@ -202,6 +210,12 @@ class LocalPool:
         for worker in self._workers:
             if worker.link is not None and id_ in worker.link.in_flight:
                 worker.link.park(id_)
+
+    async def adapt(self, adapters: Sequence[AdapterFile]) -> None:
+        await self._adapters.change(adapters)
+
+    def _ready_links(self) -> list[WorkerLink]:
+        return [w.link for w in self._workers if w.ready and w.link is not None]
 
     async def ask(self, question: Question) -> bytes:
         return await questions.ask(self._askable, question)
@@ -329,7 +343,7 @@ class LocalPool:
         return WorkerProcess(
             f"forge-worker-{worker.id}",
             main,
-            self._spec,
+            msgspec.structs.replace(self._spec, adapters=self._adapters.files),
             Watchdog(self._tick_s, self._silence_s, self._step_s),
             lambda link, message: self._on_message(worker, link, message),
             self._on_closed,
@@ -365,14 +379,17 @@ class LocalPool:
             if ended:
                 self._listener.on_credit()
         elif isinstance(message, Ready):
+            if message.refused and self._fail_start(message.refused[0].problem):
+                return
             log.info("worker %d (pid %d) is ready", worker.id, message.pid)
+            self._adapters.greet(link, message)
             self.model, self.trouble, self._failures = message.model, None, 0
             if self._first_ready is not None and not self._first_ready.done():
                 self._first_ready.set_result(None)
             self._listener.on_credit()
         elif isinstance(message, Violated):
             self._listener.on_violation(message.message)
-        elif not self._fail_start(message.message):
+        elif isinstance(message, StartupFailed) and not self._fail_start(message.message):
             log.error("worker %d can't serve: %s", worker.id, message.message)
 
     def _on_closed(self, link: WorkerLink) -> None:

@@ -19,6 +19,7 @@ from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
 from gateway.pool.process import spare_engine
 from gateway.pool.supervisor import LocalPool
+from gateway.served.adapter_changes import AdapterChanges
 from gateway.served.always_loaded import AlwaysLoaded
 from gateway.served.catalog_models import CatalogModels
 from gateway.served.copied_names import CopiedNames, usual_file
@@ -74,6 +75,7 @@ class ModelAssembly:
             CopiedNames(usual_file()),
             (lambda name: None) if self.catalog is None else self.catalog.find,
         )
+        self.adapters = AdapterChanges(self.registry, config.lora_dir)
         self.loader.begin({each.name: each.dispatcher for each in configured})
         self._auditors = {each.name: InvariantChecker(each.dispatcher) for each in configured}
         self._loops: dict[str, list[asyncio.Task[None]]] = {}
@@ -154,6 +156,7 @@ class ModelAssembly:
         self._loops[""] = [self._watched(self.loader.run())]
         for served in self.registry.models:
             self._begin(served)
+        await self.adapters.start()
         await self.loader.start([each.name for each in self.registry.models if each.preload])
 
     def _begin(self, served: ServedModel) -> None:
@@ -200,6 +203,7 @@ class ModelAssembly:
             task.cancel()  # a loader would load another model now
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.loader.stop()
+        self.adapters.close()
 
 
 def _residents(plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> Sequence[Resident]:

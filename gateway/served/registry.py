@@ -9,6 +9,8 @@ from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence as Generation
 from gateway.pool import WorkerStatus
 from gateway.pool.held_files import FileState
+from gateway.served.adapted_model import AdaptedModel
+from gateway.served.adapters import Adapter
 from gateway.served.aliases import Aliases
 from gateway.served.copied_names import CopiedNames
 from gateway.served.load_policy import State
@@ -39,6 +41,7 @@ class ModelRegistry:
         self._further = further
         self._by_name = {model.name: model for model in models}
         self._aliases = Aliases({model.name: model.aliases for model in models})
+        self._adapted: dict[str, AdaptedModel] = {}
 
     def add(self, model: ServedModel) -> None:
         """Take a model that is not configured."""
@@ -47,6 +50,25 @@ class ModelRegistry:
     def remove(self, model: ServedModel) -> None:
         """Forget one that was added."""
         self.models.remove(model)
+
+    # ------------------------------------------------------------------ LoRA adapters
+
+    @property
+    def adapted(self) -> list[AdaptedModel]:
+        """Return the models' adapters, each of which is a model for clients."""
+        return list(self._adapted.values())
+
+    def adapt(self, base: ServedModel, adapter: Adapter) -> None:
+        """Serve a model with an adapter, under the adapter's name, which :meth:`taken` is not."""
+        self._adapted[adapter.name] = AdaptedModel(base, adapter)
+
+    def forget_adapter(self, name: str) -> None:
+        """Serve it no more."""
+        del self._adapted[name]
+
+    def taken(self, name: str) -> bool:
+        """Return whether a model or an adapter is called so, by itself or in its table."""
+        return name in self._adapted or self.named(name) is not None
 
     @property
     def first(self) -> ServedModel:
@@ -64,8 +86,10 @@ class ModelRegistry:
         found = self.named(name)
         if found is not None:
             return found
+        if name in self._adapted:
+            return self._adapted[name]
         own = self.copies.find(name) or name
-        found = self._by_name.get(own) or self._further(own)
+        found = self._by_name.get(own) or self._adapted.get(own) or self._further(own)
         return found if found or own != name else self._by_name.get(self._aliases.find(name) or "")
 
     def named(self, name: str) -> ServedModel | None:
@@ -103,7 +127,7 @@ class ModelRegistry:
 
     def file_states(self) -> list[tuple[str, FileState]]:
         """Return the name of each model, and what became of its file since it was loaded."""
-        states: dict[str, FileState] = dict.fromkeys(self.names, "same")
+        states: dict[str, FileState] = dict.fromkeys((each.name for each in self.models), "same")
         states |= {model.name: status.model_file for model, status in self.workers()}
         return list(states.items())
 
@@ -118,8 +142,8 @@ class ModelRegistry:
 
     @property
     def names(self) -> list[str]:
-        """Names by which clients ask for the models."""
-        return [model.name for model in self.models]
+        """Names by which clients ask for the models, and for their adapters."""
+        return [model.name for model in (*self.models, *self._adapted.values())]
 
     # ------------------------------------------------------------------ sequences
 

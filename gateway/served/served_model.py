@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,11 @@ from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.job import Job
 from gateway.pool import Pool, WorkerStatus
+from gateway.served.adapters import ModelAdapters
 from gateway.served.load_policy import State
 from gateway.served.protocols import Loader
 from gateway.served.swappable_pool import SwappablePool
-from workers.protocol import Chat, Prompt, Question
+from workers.protocol import AdapterSet, Chat, Prompt, Question
 
 INSTRUCTING = ("system", "developer")
 """Roles of messages in whose presence the model's own system prompt is not wanted."""
@@ -36,34 +37,57 @@ class ServedModel:
         self, entry: ModelEntry, dispatcher: Dispatcher, pool: Pool, loader: Loader
     ) -> None:
         self.name = entry.name
+        self.entry = entry
+        self.adapters = ModelAdapters()
         self.config = entry.config
         self.dispatcher = dispatcher
         self.pool = pool
-        self._loader = loader
+        self.loader = loader
         self.preload = entry.preload
         self.system = entry.system
         self.sampling = entry.sampling
         self.aliases = entry.aliases
 
     @property
+    def base(self) -> ServedModel:
+        """Return the model whose workers, weights and queue it has: itself, unless adapted."""
+        return self
+
+    @property
+    def usual_adapters(self) -> AdapterSet:
+        """Return the LoRA adapters of requests that say nothing of adapters."""
+        return self.adapters.usual()
+
+    def adapted(self, job: Job, may_use: Callable[[str], bool]) -> Job:
+        """Return a job with its adapters. Raises BadRequest.
+
+        ``may_use`` tells of which adapters the job's client may know, by their names.
+        """
+        asked = self.adapters.asked(job.lora, may_use) if job.lora else None
+        adapters = self.usual_adapters if asked is None else asked
+        if adapters:
+            job = replace(job, params=msgspec.structs.replace(job.params, adapters=adapters))
+        return job if self.base is self else replace(job, model=self.base.name, asked=self.name)
+
+    @property
     def state(self) -> State:
         """Return whether it is loaded."""
-        return self._loader.state(self.name)
+        return self.loader.state(self.base.name)
 
     @property
     def on_demand(self) -> bool:
         """Return whether a request may wait for it to be loaded."""
-        return self._loader.on_demand
+        return self.loader.on_demand
 
     @property
     def expires_s(self) -> float | None:
         """Seconds until it is unloaded if no work comes; None: never."""
-        return self._loader.expires_s(self.name)
+        return self.loader.expires_s(self.base.name)
 
     @property
     def need(self) -> int | None:
         """Bytes of memory that it takes while it is loaded, where they are known."""
-        return self._loader.need(self.name)
+        return self.loader.need(self.base.name)
 
     @property
     def restarts(self) -> int:
@@ -82,20 +106,20 @@ class ServedModel:
 
     async def ask(self, question: Question, client: str) -> bytes:
         """Ask as :meth:`gateway.pool.Pool.ask` does; a model that is not there is loaded first."""
-        async with self._loader.needed(self.name, client):
+        async with self.loader.needed(self.base.name, client):
             return await self.pool.ask(question)
 
     def used(self, client: str, keep_alive_s: float | None) -> None:
         """Note the end of a request of ``client``, as :class:`gateway.served.protocols.Loader`."""
-        self._loader.used(self.name, client, keep_alive_s)
+        self.loader.used(self.base.name, client, keep_alive_s)
 
     async def load(self, client: str, *, again: bool = False) -> None:
         """Return when it is loaded, as :class:`gateway.served.protocols.Loader`."""
-        await self._loader.load(self.name, client, again=again)
+        await self.loader.load(self.base.name, client, again=again)
 
     async def unload(self, client: str | None) -> None:
         """Return when it is unloaded, as :class:`gateway.served.protocols.Loader`."""
-        await self._loader.unload(self.name, client)
+        await self.loader.unload(self.base.name, client)
 
     def completed(self, raw: dict[str, Any]) -> dict[str, Any]:
         """A request's body with this model's defaults for what it does not say."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.core.errors import Unavailable
 from gateway.pool import Listener, Pool, WorkerStatus
 from gateway.pool.placement import REASONS
-from workers.protocol import Generate, ModelInfo, Question
+from workers.protocol import AdapterFile, Generate, ModelInfo, Question
 
 
 class SwappablePool:
@@ -22,6 +22,7 @@ class SwappablePool:
         self._make = make
         self._listener: Listener | None = None
         self._draining = False
+        self._adapters: Sequence[AdapterFile] = ()
         self._placements = Counter[str](dict.fromkeys(REASONS, 0))
         """Of pools that are gone."""
         self.restarts = 0
@@ -48,6 +49,7 @@ class SwappablePool:
         pool = self._pool = self._make()
         if self._draining:
             pool.drain()
+        await pool.adapt(self._adapters)
         try:
             await pool.start(self._listener)
         except BaseException:  # a cancelled load, too, must leave no process behind
@@ -105,6 +107,11 @@ class SwappablePool:
     def park(self, id_: int) -> None:
         if self._pool is not None:
             self._pool.park(id_)
+
+    async def adapt(self, adapters: Sequence[AdapterFile]) -> None:
+        if self._pool is not None:
+            await self._pool.adapt(adapters)
+        self._adapters = tuple(adapters)
 
     async def ask(self, question: Question) -> bytes:
         if self._pool is None:

@@ -49,7 +49,7 @@ class RequestLog:
 
     def _who(self, job: Job) -> dict[str, Any]:
         return {
-            "model": job.model or self._model,
+            "model": job.asked or job.model or self._model,
             "owner": job.owner or None,
             "class": class_of(job.priority),
             "priority": job.priority,

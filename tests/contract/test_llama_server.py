@@ -180,7 +180,7 @@ def test_several_answers(exact_http: httpx.Client) -> None:
         ({"logit_bias": [["a", "b"]]}, "logit_bias"),
         ({"logit_bias": [["", 1]]}, "logit_bias"),
         ({"logit_bias": [[["a"], 1]]}, "logit_bias"),
-        ({"lora": [{"id": 0, "scale": 1}]}, "lora"),
+        ({"lora": [{"id": 0, "scale": 1}]}, "lora.0.id"),
         ({"mirostat": 2}, "mirostat"),
         ({"n": 0}, "n"),
     ],
@@ -337,7 +337,6 @@ def test_slots(http: httpx.Client) -> None:
         ("/slots/0?action=save", "--cache-disk"),
         ("/slots/0?action=erase", "--cache-disk"),
         ("/props", "options"),
-        ("/lora-adapters", "adapters"),
     ],
 )
 def test_not_offered(http: httpx.Client, path: str, words: str) -> None:

@@ -27,6 +27,8 @@ from workers.llama import Context, EmbeddingContext, Model
 from workers.planning.geometry import Unified
 from workers.planning.step_budget import Backlog, StepBudget
 from workers.protocol import (
+    AdapterLoaded,
+    AdapterSet,
     Cancel,
     Delta,
     Embedding,
@@ -99,6 +101,7 @@ def generate(
     cache_prompt: bool = True,
     logprobs: int | None = None,
     echo: bool = False,
+    adapters: AdapterSet = (),
 ) -> Generate:
     """A request; by default greedy, and of a length that does not depend on the model."""
     return Generate(
@@ -113,6 +116,7 @@ def generate(
             logprobs=logprobs,
             echo=echo,
             cache_prompt=cache_prompt,
+            adapters=adapters,
         ),
         now=0.0,
         resume=list(resume),
@@ -212,6 +216,8 @@ class Driver:
         self.kv = KVCache(context, geometries, self.store, cuts=model.can_cut)
         self.inbox: Inbox = Inbox()
         self.sent: list[Step] = []
+        self.loaded: dict[str, str] = {}
+        """What was said of adapters that were to be loaded."""
         self.outcomes: dict[int, Outcome] = {}
         self.shape = context.embeddings(model, spec)
         self.embedder = Embedder(partial(EmbeddingContext, model, spec), self.shape, spec.slots)
@@ -225,6 +231,7 @@ class Driver:
             budget or AllAtOnce(spec.batch),
             Outbox(patience_ms),
             drafting,
+            self._on_adapter,
         )
         template = DirectSandbox(
             model.chat_template or FALLBACK,
@@ -250,6 +257,9 @@ class Driver:
 
     def _receive(self) -> None:
         """Nothing lies in a socket: the test fills the inbox."""
+
+    def _on_adapter(self, loaded: AdapterLoaded) -> None:
+        self.loaded[loaded.digest] = loaded.problem
 
     def _on_step(self, step: Step) -> None:
         self.sent.append(step)

@@ -7,16 +7,18 @@ and lets them die. Credits are counted as the real pool counts them, per worker.
 import asyncio
 import itertools
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Row
 from typing import Any
 
 from gateway.core.errors import ForgeError
 from gateway.dispatch.job import Job
 from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.ticket import Ticket
-from gateway.pool import Listener, WorkerStatus
+from gateway.pool import AdapterRefused, Listener, WorkerStatus
 from gateway.pool.placement import Offer, choose
 from workers.protocol import (
     COMPUTE_FAILED,
+    AdapterFile,
     Chat,
     Delta,
     Failed,
@@ -54,6 +56,9 @@ class MemoryPool:
         """Worker that keeps the cells of each parked generation."""
         self.asked: list[tuple[Question, asyncio.Future[bytes]]] = []
         """Every question, and where the test may put the answer."""
+        self.adapters: tuple[AdapterFile, ...] = ()
+        self.refusal: str | None = None
+        """The reason why no worker takes an adapter."""
         self.draining = False
         self._listener: Listener | None = None
         self._tokens = itertools.count(1000)
@@ -102,6 +107,11 @@ class MemoryPool:
         # A worker answers once, however often it is asked, and not for what has ended.
         if id_ in self.running() and id_ not in self.asked_to_park:
             self.asked_to_park.append(id_)
+
+    async def adapt(self, adapters: Row[AdapterFile]) -> None:
+        if self.refusal is not None:
+            raise AdapterRefused(self.refusal)
+        self.adapters = tuple(adapters)
 
     async def ask(self, question: Question) -> bytes:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()

@@ -9,8 +9,7 @@ import pytest
 
 from tests.support.engine_driver import Driver, generate
 from tests.support.server import DEADLINE_S
-from workers.engine.embedder import Input
-from workers.engine.engine import Inbox
+from workers.engine.engine import Inbox, Message
 from workers.engine.sequence import EngineSequence
 from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.link import LONG_BYTES, Link
@@ -59,7 +58,7 @@ class Wire:
         while not unprepared.empty():
             self.link._prepare(unprepared.get(), made.input_processor)
 
-    def came(self) -> list[EngineSequence | Input | Cancel | Park]:
+    def came(self) -> list[Message]:
         """Return what lies in the inbox."""
         return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 

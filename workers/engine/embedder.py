@@ -17,6 +17,7 @@ from workers.planning.batcher import share
 from workers.planning.geometry import Geometries
 from workers.protocol import (
     COMPUTE_FAILED,
+    AdapterSet,
     Cancel,
     Event,
     Extra,
@@ -42,6 +43,7 @@ class Input:
     def __init__(self, request: Generate, tokens: list[int]) -> None:
         assert not request.params.generates
         self.request = request
+        self.adapters = request.params.adapters
         self.tokens = tokens
         self.suspect = False
         """True if it took part in a batch that failed, and must be computed alone."""
@@ -78,6 +80,8 @@ class Computer(Memory, Protocol):
 
     @property
     def n_ctx(self) -> int: ...
+
+    def adapt(self, adapters: AdapterSet) -> bool: ...
 
     def embed(
         self, chunks: Sequence[tuple[int, int, Sequence[int], range]]
@@ -137,6 +141,14 @@ class Embedder:
             return [Parked(id_, attempt)]
         return [Finished(id_, attempt, "cancelled", [], "")]
 
+    def fail_using(self, adapter: str, message: str) -> list[Event]:
+        """Fail the inputs that need an adapter; what there is to tell."""
+        for known in self._all():
+            if any(digest == adapter for digest, _ in known.adapters):
+                self._fail(known, message)
+        events, self._events = self._events, []
+        return events
+
     def check(self) -> None:
         """Raise :class:`workers.kv.kv.LedgerMismatch` on a leak; for idle moments and tests."""
         if self._kv is not None:
@@ -190,6 +202,8 @@ class Embedder:
         assert self._shape is not None
         self._admit(self._kv)
         chunks = self._plan(budget)
+        if chunks:
+            self._context.adapt(chunks[0][0].adapters)
         batch = []
         for known, count in chunks:
             assert known.resident is not None
@@ -240,6 +254,8 @@ class Embedder:
         assert self._shape is not None
         budget = min(budget, self._shape.batch)
         candidates = next(([i] for i in self._running if i.suspect), self._running)
+        # Inputs are short: those of the oldest one's adapters go first.
+        candidates = [i for i in candidates if i.adapters == candidates[0].adapters]
         if not self._shape.whole:
             counts = share(budget, [known.lacking for known in candidates])
             return [(i, n) for i, n in zip(candidates, counts, strict=True) if n]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from workers import protocol
+from workers.engine.adapter_groups import AdapterGroups, load_adapter
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder, Input
 from workers.engine.outbox import Outbox
@@ -24,6 +25,7 @@ from workers.output.constraint import BiasedAway, ConstraintFailed
 from workers.planning.batcher import plan, rows_of, turn
 from workers.planning.step_budget import Backlog, StepBudget
 from workers.protocol import (
+    AdapterLoaded,
     Cancel,
     Delta,
     Drafts,
@@ -32,15 +34,19 @@ from workers.protocol import (
     Failed,
     Finished,
     Load,
+    LoadAdapter,
     Park,
     Parked,
     Started,
     Step,
+    UnloadAdapter,
 )
 
 log = logging.getLogger("forge.engine")
 
-Inbox = queue.SimpleQueue[EngineSequence | Input | Cancel | Park]
+Message = EngineSequence | Input | Cancel | Park | LoadAdapter | UnloadAdapter
+Inbox = queue.SimpleQueue[Message]
+NOT_THERE = "the adapter of this request is not loaded"
 EMBEDDING_SHARE = 4
 """Beside generations, inputs to embed get one part in so many of a step's budget."""
 
@@ -59,11 +65,12 @@ class Engine:
         budget: StepBudget,
         outbox: Outbox,
         drafting: Drafting | None = None,
+        on_adapter: Callable[[AdapterLoaded], None] = lambda loaded: None,
     ) -> None:
         """``budget``: what a step may compute; ``send`` writes a frame to the gateway.
 
         ``outbox``: which steps share a frame. ``drafting``: gives streams drafts to verify, if they
-        are to have some.
+        are to have some. ``on_adapter`` tells the gateway what came of loading an adapter.
 
         ``receive`` brings into the inbox what the gateway has sent so far, without waiting.
         """
@@ -77,8 +84,11 @@ class Engine:
         self._budget = budget
         self._outbox = outbox
         self._drafting = drafting
+        self._adapters = context.adapters
+        self._on_adapter = on_adapter
         # Changes with every request.
         self.scheduler = Scheduler(kv)
+        self._groups = AdapterGroups(context)
         # Step lifetime.
         self._events: list[Event] = []
         # Counters.
@@ -113,12 +123,12 @@ class Engine:
         except queue.Empty:
             return
 
-    def _take(self, message: EngineSequence | Input | Cancel | Park) -> None:
-        if isinstance(message, EngineSequence):
-            self.scheduler.arrive(message)
+    def _take(self, message: Message) -> None:
+        if isinstance(message, EngineSequence | Input):
+            self._arrive(message)
             return
-        if isinstance(message, Input):
-            self._embedder.arrive(message)
+        if isinstance(message, LoadAdapter | UnloadAdapter):
+            self._change_adapters(message)
             return
         self._events += self._embedder.withdraw(message)
         sequence = self.scheduler.of(message.id)
@@ -128,6 +138,27 @@ class Engine:
             self._finish(sequence, "cancelled", [], "")
         elif self.scheduler.park(sequence):
             self._events.append(Parked(sequence.request.id, sequence.request.attempt))
+
+    def _arrive(self, new: EngineSequence | Input) -> None:
+        if self._adapters.missing(new.adapters):
+            request = new.request
+            self._events.append(
+                Failed(request.id, request.attempt, protocol.COMPUTE_FAILED, NOT_THERE)
+            )
+        elif isinstance(new, EngineSequence):
+            self.scheduler.arrive(new)
+        else:
+            self._embedder.arrive(new)
+
+    def _change_adapters(self, message: LoadAdapter | UnloadAdapter) -> None:
+        """Load an adapter, or unload one. The gateway waits for the end of what needs it."""
+        if isinstance(message, LoadAdapter):
+            self._on_adapter(load_adapter(self._adapters, message.file))
+            return
+        for sequence in self.scheduler.using(message.digest):
+            self._fail(sequence, protocol.COMPUTE_FAILED, NOT_THERE)
+        self._events += self._embedder.fail_using(message.digest, NOT_THERE)
+        self._adapters.unload(message.digest)
 
     def _admit(self) -> None:
         for sequence in self.scheduler.admit():
@@ -208,6 +239,10 @@ class Engine:
             drafts, before = len(chunks[0][0].drafts), self._decoded
             self._sample(chunks)
             took_ms = (time.perf_counter() - started) * 1000
+            usual_ms = None if drafts else self._budget.expected_ms(decodes, prefill, reads)
+            self._groups.spent(took_ms, usual_ms)
+            if self._groups.changed:
+                return left  # of a change the others have nothing to learn
             if not drafts:
                 self._budget.learn(decodes, prefill, took_ms, reads)
             if self._drafting is not None and not prefill:
@@ -223,7 +258,7 @@ class Engine:
     def _plan(self) -> tuple[list[Chunk], int]:
         """The next batch, after making room for it, and tokens to embed beside it."""
         while True:
-            candidates = self.scheduler.next
+            candidates = self._groups.pick(self.scheduler.next)
             streams = [s for s in candidates if s.lacks == 1]
             prompts = [s for s in candidates if s.lacks > 1]
             if len(prompts) > 1:
@@ -250,14 +285,16 @@ class Engine:
             return [], 0, self._budget.batch
         if not prompts and not self._embedder.load:
             return streams, 0, 0
-        urgency = max((s.request.priority for s in streams), default=math.inf)
+        # Those of other adapters wait for all of this step, too.
+        patient = [s for s in self.scheduler.running if s.lacks == 1]
+        urgency = max((s.request.priority for s in patient), default=math.inf)
 
         def eager(priority: float) -> int:
             return sum(s.lacks for s in prompts if s.request.priority >= priority)
 
         begun = sum(prompt.known - prompt.begun for prompt in prompts)
         backlog = Backlog(len(prompts), prompts[0].computed if prompts else 0, begun)
-        allowed = self._budget.prefill(len(streams), backlog, urgency, eager)
+        allowed = self._budget.prefill(len(patient), backlog, urgency, eager)
         inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
         return streams + prompts, max(1, allowed - inputs), inputs
 
@@ -269,6 +306,7 @@ class Engine:
             rows, drafts = rows_of(sequence, count), sequence.drafts
             tokens = sequence.tokens[first:end] + drafts
             batch.append((sequence.resident.number, first, tokens, rows + len(drafts)))
+        self._groups.adapt()
         status = self._context.decode(batch)
         if status == OK:
             self._steps += 1

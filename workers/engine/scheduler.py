@@ -60,6 +60,11 @@ class Scheduler:
         everywhere = (*self.running, *self.waiting, *self.parked.values())
         return next((s for s in everywhere if s.request.id == request), None)
 
+    def using(self, adapter: str) -> list[EngineSequence]:
+        """Return the sequences that need an adapter."""
+        everywhere = (*self.running, *self.waiting, *self.parked.values())
+        return [s for s in everywhere if any(digest == adapter for digest, _ in s.adapters)]
+
     # ------------------------------------------------------------------ requests come and go
 
     def arrive(self, sequence: EngineSequence) -> None:
@@ -155,7 +160,7 @@ class Scheduler:
         saved, sequence.saved = sequence.saved, None
         sequence.resident = self._kv.attach(
             sequence.tokens,
-            sequence.request.cache_scope,
+            sequence.scope,
             share=sequence.shares,
             saved=saved,
             borders=sequence.borders,
@@ -173,7 +178,7 @@ class Scheduler:
             return 0
         trusted = (s for s in self.running if s not in self.suspects and not s.scoring)
         computing = (s.resident for s in trusted if s.resident is not None)
-        return self._kv.coming(sequence.tokens, sequence.request.cache_scope, computing)
+        return self._kv.coming(sequence.tokens, sequence.scope, computing)
 
     def _divide(self) -> None:
         """Divide the cells in another way, if that must be or has been better for long."""

@@ -55,6 +55,9 @@ class EngineSequence:
         that is to be told.
         """
         self.request = request
+        self.adapters = request.params.adapters
+        self.scope = request.scope
+        """The name under which it shares what is computed."""
         self.prompt_tokens = len(prompt)
         self.tokens = prompt + request.resume
         self.borders = borders

@@ -5,6 +5,7 @@ object here owns C memory and frees it in ``close``; nothing of ctypes leaves th
 """
 
 import workers.llama.barriers  # noqa: F401 - first: it sets what llama.cpp's OpenMP reads
+from workers.llama.adapters import AdapterFailed, Adapters
 from workers.llama.chain import Sampler
 from workers.llama.context import (
     NO_CELLS,
@@ -22,6 +23,8 @@ from workers.llama.sizes import Planner
 __all__ = [
     "NO_CELLS",
     "OK",
+    "AdapterFailed",
+    "Adapters",
     "Context",
     "EmbeddingContext",
     "EmbeddingShape",

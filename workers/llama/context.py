@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from workers.kv.state import HEAD, SequenceState
 from workers.llama import barriers
+from workers.llama.adapters import Adapters
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.model import Model
 from workers.llama.pooling import Pooling, Rows, Scale
 from workers.planning.geometry import CELLS, Geometries, Geometry
-from workers.protocol import WorkerSpec
+from workers.protocol import NO_ADAPTERS, AdapterSet, WorkerSpec
 from workers.sampling.logprobs import LogprobReader
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -115,6 +116,8 @@ class Context:
             if handle is None:
                 raise LoadFailed(f"llama.cpp can't make a context of {params.n_ctx} tokens")
         self.handle = handle
+        self._adapters: AdapterSet = NO_ADAPTERS
+        self._model.adapters.join(self)
         self.n_ctx = llama_cpp.llama_n_ctx(handle)
         self._memory = llama_cpp.llama_get_memory(handle)
         self._row = ctypes.c_float * model.n_vocab
@@ -139,7 +142,25 @@ class Context:
         return EmbeddingShape(pooling, whole, longest, batch, model.scale)
 
     def close(self) -> None:
+        self._model.adapters.leave(self)
         llama_cpp.llama_free(self.handle)
+
+    @property
+    def adapters(self) -> Adapters:
+        """Return the model's adapters."""
+        return self._model.adapters
+
+    def adapt(self, adapters: AdapterSet) -> bool:
+        """Compute with these adapters, which must be loaded, from now on; whether that is a change.
+
+        After one llama.cpp plans its memory anew with the next batch, which takes the time of a
+        step of a small model.
+        """
+        if adapters == self._adapters:
+            return False
+        self._model.adapters.apply(self.handle, adapters)
+        self._adapters = adapters
+        return True
 
     def _fill_batch(self, capacity: int) -> None:
         """A batch over our own arrays: llama_cpp's helpers only write sequence 0."""
@@ -334,6 +355,7 @@ class EmbeddingContext(Context):
 
     def __init__(self, model: Model, spec: WorkerSpec, shape: EmbeddingShape, n_seq: int) -> None:
         """Raises :class:`LoadFailed`."""
+        self._model = model
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = max(shape.longest, shape.batch)
         params.n_batch = params.n_ubatch = params.n_outputs_max = shape.batch

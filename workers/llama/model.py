@@ -8,6 +8,7 @@ from typing import NamedTuple
 import llama_cpp
 from llguidance import LLTokenizer, TokenizerWrapper
 
+from workers.llama.adapters import Adapters
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
 from workers.llama.pooling import Scale
@@ -54,6 +55,8 @@ class Model:
             if handle is None:
                 raise LoadFailed("llama.cpp can't load this model")
         self.handle = handle
+        self.adapters = Adapters(handle)
+        """LoRA adapters, which end with the model."""
         vocab = llama_cpp.llama_model_get_vocab(handle)
         if (
             vocab is None

@@ -136,6 +136,11 @@ class StepTimes:
         self._unfitted = 0
         """Steps that the costs do not know of."""
 
+    @property
+    def known(self) -> bool:
+        """Return whether there was any step."""
+        return bool(self._steps)
+
     def add(self, decodes: int, prefill: int, ms: float, reads: float = 0.0) -> None:
         """A step of so many streams and prompt tokens, which attend to ``reads`` cells."""
         self._steps.append((1 / ms, decodes / ms, prefill / ms, reads / ms))
@@ -170,6 +175,13 @@ class StepBudget:
         """
         self._times.add(decodes, prefill, ms, reads)
         self._knows_prefill |= prefill > 0
+
+    def expected_ms(self, decodes: int, prefill: int, reads: float = 0.0) -> float | None:
+        """Return what such a step takes, as far as others tell; None: nothing is known."""
+        if not self._times.known or (prefill and not self._knows_prefill):
+            return None
+        costs = self._times.fit()
+        return costs.alone(decodes) + costs.token * prefill + costs.read * reads
 
     def prefill(
         self,

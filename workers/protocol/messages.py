@@ -8,6 +8,7 @@ import math
 
 import msgspec
 
+from workers.protocol.adapters import AdapterLoaded, LoadAdapter, UnloadAdapter, scope_of
 from workers.protocol.params import GenerationParams
 from workers.protocol.prompts import Prompt
 from workers.protocol.questions import Answer, Ask
@@ -44,6 +45,11 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
         """Return whether it takes only what nothing else wants."""
         return self.priority == -math.inf
 
+    @property
+    def scope(self) -> str:
+        """Return the name under which it shares what is computed: of its scope and adapters."""
+        return scope_of(self.cache_scope, self.params.adapters)
+
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     """Stop a generation. It is answered by ``Finished(reason="cancelled")``, unless it ended."""
@@ -61,7 +67,7 @@ class Park(msgspec.Struct, frozen=True, tag="park"):
     id: int
 
 
-ToWorker = Generate | Cancel | Park | Ask
+ToWorker = Generate | Cancel | Park | Ask | LoadAdapter | UnloadAdapter
 
 # --------------------------------------------------------------------------- worker -> gateway
 
@@ -107,6 +113,10 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     pid: int
     slots: int
     model: ModelInfo
+    adapters: list[str] = []
+    """Digests of the adapters that it has."""
+    refused: list[AdapterLoaded] = []
+    """Adapters of its spec that it can't have."""
 
 
 class StartupFailed(msgspec.Struct, frozen=True, tag="startup_failed"):
@@ -289,5 +299,5 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
     load: Load | None
 
 
-Report = Ready | StartupFailed | Violated | Step
+Report = Ready | StartupFailed | Violated | Step | AdapterLoaded
 FromWorker = Report | Heartbeat | Answer

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from workers.protocol.adapters import NO_ADAPTERS, AdapterSet
+
 STRICT_SCHEMA = ("json_schema", "schema")
 """The steps to the only schemas of answers that state their own strictness."""
 
@@ -168,6 +170,8 @@ class GenerationParams(msgspec.Struct, frozen=True):
     """Tokens after which a thought is closed; None: it has no limit of its own."""
     thought_end: str = ""
     """Text before the tag that closes it then, as a part of the thought."""
+    adapters: AdapterSet = NO_ADAPTERS
+    """LoRA adapters with which all of it is computed, prompt and answer."""
 
     @property
     def generates(self) -> bool:

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from workers.protocol.adapters import AdapterFile
+
 Value = bool | int | float | str
 """Of a key in a model's file; its type is the type there."""
 
@@ -81,3 +83,5 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = ()
     """The paths by which the files of ``model_path`` are opened, in their order, if it is not one
     of them: descriptors that were open before another file took its name."""
+    adapters: tuple[AdapterFile, ...] = ()
+    """Adapters to load at the start."""

@@ -50,7 +50,6 @@ RANDOM = 2**32 - 1
 """llama-server's word for a seed that is drawn."""
 KIND = re.compile(r"\S+ (?:\d\S* )?(.+)")
 """The description of a model: architecture, size, and the type of its weights."""
-ADAPTERS = list[dict[str, Any]]
 
 
 class PropsQuery(BaseModel):
@@ -97,14 +96,6 @@ class LlamaState:
                 fails=(NotOffered,),
                 parameters={"id": "A slot's number."},
             ),
-            _endpoint("/lora-adapters", self.adapters, ADAPTERS),
-            _endpoint(
-                "/lora-adapters",
-                self.change_adapters,
-                ADAPTERS,
-                method="POST",
-                fails=(NotOffered,),
-            ),
         ]
 
     async def health_again(self, request: Request) -> Response:
@@ -134,10 +125,6 @@ class LlamaState:
             raise Unavailable("no slot is free", retry_after=1)
         return json_response(found)
 
-    async def adapters(self, request: Request) -> Response:
-        """Return the adapters that are loaded: none."""
-        return json_response([])
-
     async def change_props(self, request: Request) -> NoReturn:
         """Refuse to change properties."""
         raise NotOffered("properties are set by options, when the server starts")
@@ -151,10 +138,6 @@ class LlamaState:
             "slots are not saved, restored or erased by hand: prompts that begin like earlier ones "
             "find what was computed, on any worker, and --cache-disk keeps it on disk"
         )
-
-    async def change_adapters(self, request: Request) -> NoReturn:
-        """Refuse to change the scales of adapters."""
-        raise NotOffered("adapters are not served")
 
     def _served(self, request: Request, name: str | None) -> ServedModel:
         served = self._service.find(request, name)

@@ -20,6 +20,8 @@ def model_card(listed: ListedModel, created: int, alias: str | None = None) -> M
         "owned_by": "forge",
         "state": listed.state,
         "meta": None if model is None else _meta(model),
+        "root": listed.files[0].name,
+        "parent": listed.parent,
         "type": "model",
         "display_name": name,
         "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

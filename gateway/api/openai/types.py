@@ -175,6 +175,10 @@ class ModelCard(TypedDict):
     state: State
     meta: ModelMeta | None
     """Null until it was loaded for the first time."""
+    root: str
+    """The name of its file."""
+    parent: str | None
+    """The model that it is a LoRA adapter of, if it is one."""
     type: Literal["model"]
     """This and what follows is for clients of Anthropic's."""
     display_name: str

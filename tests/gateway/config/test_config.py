@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from gateway.config.adapter_options import NamedAdapter, ScaledAdapter
 from gateway.config.config import Config, ConfigError
 from gateway.config.sources import check_model, load
 from gateway.core.header_priority import HeaderRule
@@ -28,6 +29,21 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "cache_disk": (1024, 0, "512", 512),
     "catalog": (False, "false", True, True),
     "batch": (129, "130", "131", 131),
+    "adapters": (
+        "a=1",
+        "a=2",
+        "a=3,b=4",
+        (NamedAdapter("a", Path("3")), NamedAdapter("b", Path("4"))),
+    ),
+    "lora": ("1", "2", "3,4", (ScaledAdapter(Path("3"), 1.0), ScaledAdapter(Path("4"), 1.0))),
+    "lora_scaled": (
+        "1:1",
+        "2:1",
+        "3:0.5,c:d:-2",
+        (ScaledAdapter(Path("3"), 0.5), ScaledAdapter(Path("c:d"), -2.0)),
+    ),
+    "lora_init_without_apply": (False, "false", True, True),
+    "lora_dir": ("a", "b", "c", Path("c")),
     "target_itl_ms": (30, "auto", "60.5", 60.5),
     "speculative": ("auto", "auto", "off", "off"),
     "cache_type_k": ("f32", "bf16", "q8_0", "q8_0"),

@@ -1,5 +1,7 @@
 """The choice of the worker that takes the next job."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,26 @@ def test_a_neighbour_counts_like_the_answer_that_waits_for_it(
 ) -> None:
     request = Generate(1, 1, Text("x"), GenerationParams(Sampling(1), max_tokens), 0.0)
     assert neighbour(request) == 4 * tokens
+
+
+def test_adapters_gather_while_there_is_room() -> None:
+    """A generation with other adapters costs as much again as its slot."""
+    mates, strangers = Offer(0, 2), Offer(1, 2, strangers=2)
+    assert choose([strangers, mates], 100) == (0, "load")
+    assert choose([Offer(0, 1), Offer(1, 3, strangers=1)], 100) == (1, "load")
+    assert choose([Offer(0, 0), Offer(1, 1, strangers=7)], 100) == (1, "load")
+    near = Offer(1, 2, 900, 900.0, strangers=2)
+    assert choose([mates, near], 100) == (1, "prefix"), "a long prefix is worth strangers"
+
+
+@given(OFFERS, st.integers(1, 1000), st.integers(1, 9))
+def test_strangers_never_attract(offers: list[Offer], neighbour: int, strangers: int) -> None:
+    choice = choose(offers, neighbour)
+    if choice is None:
+        return
+    others = [
+        each if each.worker == choice[0] else replace(each, strangers=strangers) for each in offers
+    ]
+    again = choose(others, neighbour)
+    assert again is not None
+    assert again[0] == choice[0]

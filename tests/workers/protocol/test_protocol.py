@@ -12,6 +12,8 @@ from workers import protocol
 from workers.protocol import (
     FAILURES,
     MAX_FRAME,
+    AdapterFile,
+    AdapterLoaded,
     Answered,
     ApplyTemplate,
     Ask,
@@ -40,6 +42,7 @@ from workers.protocol import (
     Job,
     JsonSchema,
     Load,
+    LoadAdapter,
     Loaded,
     Logprob,
     Measure,
@@ -70,6 +73,7 @@ from workers.protocol import (
     Tokens,
     ToolUse,
     ToWorker,
+    UnloadAdapter,
     Where,
     WorkerSpec,
     encode,
@@ -146,7 +150,9 @@ QUESTIONS = (
     | st.builds(Detokenize, TOKENS)
     | st.builds(ApplyTemplate, CHATS, NUMBERS)
 )
-TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS)) | st.builds(
+ADAPTERS = st.builds(AdapterFile, TEXTS, st.tuples(TEXTS), TEXTS, SMALL, SMALL)
+CHANGES = st.builds(LoadAdapter, ADAPTERS) | st.builds(UnloadAdapter, TEXTS)
+TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS) | CHANGES) | st.builds(
     Generate,
     id=IDS,
     attempt=SMALL,
@@ -168,7 +174,8 @@ EVENTS = (
 INFOS = st.builds(ModelInfo, TEXTS, TEXTS, IDS, IDS, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL)
 LOADS = st.builds(Load, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, NUMBERS)
 FROM_WORKER = (
-    st.builds(Ready, SMALL, SMALL, INFOS)
+    st.builds(Ready, SMALL, SMALL, INFOS, st.lists(TEXTS, max_size=2))
+    | st.builds(AdapterLoaded, TEXTS, TEXTS)
     | st.builds(StartupFailed, TEXTS)
     | st.builds(Step, st.lists(EVENTS, max_size=4), st.none() | LOADS)
     | st.builds(Answered, IDS, st.binary(max_size=20))
@@ -284,6 +291,7 @@ def test_every_message_type_is_tried() -> None:
     kinds |= {*get_args(Job), *get_args(FromJob), Pair, Where}
     kinds |= {PlanContext, *get_args(FromMemoryProbe)}
     kinds |= {
+        AdapterFile,
         ModelInfo,
         Load,
         Patience,

@@ -135,7 +135,7 @@ class OllamaModels:
         served = self._service.find(request, names.own_name(asked, registry))
         if served is None:
             raise self._service.unknown(request, asked)
-        state = state_of(of_served(served).files)
+        state = state_of(of_served(served.base).files)
         if state is None:
             raise Unavailable(f"the files of '{served.name}' are gone", retry_after=1)
         try:

@@ -51,20 +51,26 @@ async def tag(
     if state is None:
         return None
     shown = names.shown(name)
+    whole: FileState = state
+    if listed.served is not None and listed.parent is not None:
+        # An adapter's file says little of what answers.
+        base = of_served(listed.served.base)
+        found = await asyncio.to_thread(state_of, base.files)
+        whole = state if found is None else found
     return {
         "name": shown,
         "model": shown,
         "modified_at": state.modified_at,
         "size": state.size,
         "digest": state.digest,
-        "details": details(await facts.brief(state), listed, server),
+        "details": details(await facts.brief(whole), listed, server),
     }
 
 
 def details(brief: Brief, listed: ListedModel, server: Config) -> OllamaDetails:
     """Return a model in a few words."""
     found: OllamaDetails = {
-        "parent_model": "",
+        "parent_model": "" if listed.parent is None else names.shown(listed.parent),
         "format": "gguf",
         "family": brief.family,
         "families": [brief.family] if brief.family else [],
@@ -130,7 +136,7 @@ async def shown(
     parameters = _parameters(context, served.sampling)
     jinja = (told["chat_template"] or "") + (SUFFIX if told["supports"]["infill"] else "")
     answer: OllamaShown = {
-        "modelfile": _modelfile(name, parameters, served.system),
+        "modelfile": _modelfile(name, parameters, served.system, listed),
         "parameters": parameters,
         "template": jinja,
         "license": str(told["license"] or ""),
@@ -178,8 +184,9 @@ def _parameters(context: int, sampling: Mapping[str, Any]) -> str:
     return "\n".join(f"{name:<30} {orjson.dumps(value).decode()}" for name, value in lines)
 
 
-def _modelfile(name: str, parameters: str, system: str | None) -> str:
-    lines = ["# Made by Forge, which reads no such files.", f"FROM {name}"]
+def _modelfile(name: str, parameters: str, system: str | None, listed: ListedModel) -> str:
+    lines = ["# Made by Forge, which reads no such files.", f"FROM {listed.parent or name}"]
+    lines += [] if listed.parent is None else [f"ADAPTER {listed.files[0].name}"]
     lines += [f"PARAMETER {line}" for line in parameters.splitlines()]
     lines += [] if system is None else [f"SYSTEM {orjson.dumps(system).decode()}"]
     return "\n".join(lines)

@@ -10,7 +10,8 @@ Capability = Literal["completion", "tools", "insert", "embedding", "thinking"]
 class OllamaDetails(TypedDict):
     """A model in a few words, from the head of its file."""
 
-    parent_model: Literal[""]
+    parent_model: str
+    """The model that it is a LoRA adapter of, if it is one."""
     format: Literal["gguf"]
     family: str
     families: list[str]
