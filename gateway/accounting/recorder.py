@@ -21,7 +21,9 @@ class UsageRecorder:
     def __init__(
         self, model: str, ledger: Ledger | None, budgets: Budgets, clock: Callable[[], float]
     ) -> None:
-        """``model``: the model of requests that name none. ``ledger`` None: only budgets count.
+        """``model``: the model of requests that name none; an adapter counts as one by itself.
+
+        ``ledger`` None: only budgets count.
 
         ``clock``: Unix seconds.
         """
@@ -32,7 +34,7 @@ class UsageRecorder:
         self._budgets.ended(ticket, usage.prompt + usage.completion)
         if self._ledger is not None:
             counts = UsageCounts(1, usage.prompt, usage.cached, usage.completion)
-            model = job.model or self._model
+            model = job.adapter or job.model or self._model
             self._ledger.add(job.owner, model, hour_of(self._clock()), counts)
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
