@@ -30,21 +30,22 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "accounting": BASE | {"config", "dispatch", "stored"},
         "model_files": BASE | {"config", "system"},
         "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
+        "reloading": BASE | {"config", "pool", "served"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
         "api": BASE
         | {"accounting", "batches", "config", "conversation", "dispatch", "model_files", "pool"}
-        | {"served", "stored", "system", "telemetry"},
+        | {"reloading", "served", "stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
         | {"accounting", "api", "batches", "config", "dashboard", "dispatch", "http"}
-        | {"model_files", "pool", "served", "stored", "telemetry"},
+        | {"model_files", "pool", "reloading", "served", "stored", "telemetry"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE
         | {"accounting", "api", "batches", "config", "http", "model_files", "served", "server"}
-        | {"stored", "system"},
+        | {"reloading", "stored", "system"},
     },
     "workers": {
         "protocol": set(),

@@ -76,7 +76,7 @@ class Keyring:
             raise ConfigError(f"{OPTION}: {problem}")
         if self.open and given:
             raise ConfigError(f"{OPTION}: the server is open to all; a restart gives it keys")
-        if not self.open and not given and not self._stored:
+        if self._given and not given and not self._stored:
             raise ConfigError(f"{OPTION}: without keys the server would be open to all")
         self._given = given
         self._join()
