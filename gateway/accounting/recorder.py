@@ -34,7 +34,7 @@ class UsageRecorder:
         self._budgets.ended(ticket, usage.prompt + usage.completion)
         if self._ledger is not None:
             counts = UsageCounts(1, usage.prompt, usage.cached, usage.completion)
-            model = job.adapter or job.model or self._model
+            model = job.asked or job.model or self._model
             self._ledger.add(job.owner, model, hour_of(self._clock()), counts)
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
