@@ -1,4 +1,4 @@
-"""The test that a request may change which models or keys there are, and see all usage."""
+"""The test that a request may do what is for admins: manage models and keys, see all usage."""
 
 from starlette.requests import Request
 
@@ -13,13 +13,13 @@ def is_admin(request: Request) -> bool:
     return from_here(request) if key is ANYONE else key.admin
 
 
-def check_admin(request: Request, deed: str = "manage models") -> None:
-    """Raises :class:`AdminOnly`; ``deed``: what only an admin may."""
+def check_admin(request: Request, what: str = "manage models") -> None:
+    """Raises :class:`AdminOnly`; ``what`` the request would do."""
     if is_admin(request):
         return
     if request.state.key is ANYONE:
         raise AdminOnly(
-            f"without API keys clients {deed} from the server's own machine alone, and from no "
-            "web page of another origin; --api-key opens this to others"
+            f"without API keys only programs on the server's own machine may {what}, and web pages "
+            "of no other origin; --api-key opens this to others"
         )
-    raise AdminOnly(f"this API key may not {deed}: it needs 'admin = true'")
+    raise AdminOnly(f"this API key may not {what}: its table needs 'admin = true'")

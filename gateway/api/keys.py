@@ -17,7 +17,7 @@ from gateway.api.query import read_query
 from gateway.api.reply import json_response
 from gateway.api.service import Service
 from gateway.config.key_file import KeyRights
-from gateway.core.api_key import ApiKey
+from gateway.core.api_key import ApiKey, CaptureMode
 from gateway.core.errors import (
     AdminOnly,
     InvalidKey,
@@ -82,6 +82,8 @@ class KeyObject(TypedDict):
     max_stored_bytes: int | None
     cache_group: str | None
     models: list[str] | None
+    capture: CaptureMode | None
+    """Null: as the server's `--capture` says."""
 
 
 class NewKey(KeyObject):
@@ -251,4 +253,5 @@ class KeyEndpoints:
             "max_stored_bytes": key.max_stored_bytes,
             "cache_group": key.cache_group,
             "models": None if key.models is None else list(key.models),
+            "capture": key.capture,
         }

@@ -1,11 +1,13 @@
 """Judgement of a line's answer: its result, or a reason to run the line once more. Pure.
 
 Too many requests or a budget that is used up (429), and a server that can't serve now (503) pass:
-the line waits and runs again, as often as it takes until the batch expires. So does a line whose
-key was revoked as it was asked: lines without a key wait. A worker's death passes, too: the gateway
-itself goes on with what died. A line whose workers died again and again (500, ``worker_failed``)
-gets one more chance and then its error, for it may be what kills them. 504 is the line's own doing
-only if it has a `timeout`.
+the line waits and runs again, as often as it takes until the batch expires. So does one whose model
+is gone (404, ``model_not_found``): it was there when the file was checked, and an operator who
+started the server with another one may bring it back; and one whose key was revoked as it was asked
+(401): lines without a key wait. A worker's death passes, too: the gateway itself goes on with what
+died. A line whose workers died again and again (500, ``worker_failed``) gets one more chance and
+then its error, for it may be what kills them. 504 is the line's own doing only if it has a
+`timeout`.
 """
 
 from collections.abc import Mapping
@@ -20,6 +22,10 @@ MOST_WAIT_S = 60.0
 FIRST_WAIT_S = 0.5
 
 
+Body = dict[str, Any] | list[Any]
+"""Of an answer; an array is that of a dialect of rankers."""
+
+
 class EndpointAnswer(Protocol):
     """An endpoint's answer to a line."""
 
@@ -31,7 +37,7 @@ class EndpointAnswer(Protocol):
         ...
 
     @property
-    def body(self) -> dict[str, Any]: ...
+    def body(self) -> Body: ...
 
 
 class TokenCounts(NamedTuple):
@@ -63,17 +69,15 @@ def verdict(answer: EndpointAnswer, tries: int, timeout: bool) -> Verdict:
     if 200 <= answer.status < 300:
         return Verdict("done")
     code = _code(answer.body)
-    if answer.status in (429, 503) or code == "invalid_api_key":
+    if answer.status in (429, 503) or code in ("invalid_api_key", "model_not_found"):
         return Verdict("refused", _retry_after(answer.headers))
     passing = code == "worker_failed" or (answer.status == 504 and not timeout)
     return Verdict("broken" if passing and tries < MOST_TRIES else "failed")
 
 
-def tokens(body: Mapping[str, Any]) -> TokenCounts:
+def tokens(body: Body) -> TokenCounts:
     """Return the token counts of an answer, in any of the dialects' shapes."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return TokenCounts()
+    usage = _usage(body)
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
     thought = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
     cached = details.get("cached_tokens", usage.get("cache_read_input_tokens"))
@@ -116,9 +120,17 @@ def _line(
     return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _code(body: Mapping[str, Any]) -> str | None:
+def _usage(body: Body) -> Mapping[str, Any]:
+    """Return what an answer says of its tokens; Cohere's says it in another place."""
+    found = body.get("usage") if isinstance(body, dict) else None
+    if found is None and isinstance(body, dict) and isinstance(body.get("meta"), dict):
+        found = body["meta"].get("tokens")
+    return found if isinstance(found, dict) else {}
+
+
+def _code(body: Body) -> str | None:
     """Return the code of an error; Anthropic's dialect has none of ours."""
-    error = body.get("error")
+    error = body.get("error") if isinstance(body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, str) else None
 

@@ -26,6 +26,7 @@ from gateway.cli.models import command as model_commands
 from gateway.cli.models import options as model_options
 from gateway.cli.quantize import options as quantize_options
 from gateway.cli.reload import options as reload_options
+from gateway.cli.replay import options as replay_options
 from gateway.cli.tune import options
 from gateway.config import llama_server_compat
 from gateway.config.api_keys import Keyring
@@ -90,6 +91,10 @@ def _main(arguments: list[str]) -> int:
         from gateway.cli.admin import command as admin
 
         return admin.run(command, given)
+    if command == replay_options.NAME:
+        from gateway.cli.replay import command as replay
+
+        return replay.run(given)
     if command in talk_options.NAMES:
         from gateway.cli.chat import command as talk  # late: it brings an HTTP client
 
@@ -223,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
     talk_options.add_to(commands)
     batch_options.add_to(commands)
     admin_options.add_to(commands)
+    replay_options.add_to(commands)
     reload_options.add_to(commands)
     completion.add_to(commands)
     return parser
@@ -264,7 +270,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     shared["metavar"] = name.rsplit("_")[-1].upper()
     if name in JOINED:
         shared["action"] = _Joined
-    elif name == "sampling":
+    elif name in ("sampling", "redact"):
         shared["action"] = "append"
     others = ALIASES.get(name, ())
     first = [other for other in others if not other.startswith("--")]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from gateway.config.config import ConfigError
 from gateway.config.option_types import Secret
 from gateway.config.sources import read_toml
-from gateway.core.api_key import ApiKey
+from gateway.core.api_key import ApiKey, CaptureMode
 from gateway.core.priority import priority_of
 from gateway.core.validation import ValidationProblem, explain, shown
 
@@ -89,6 +89,9 @@ class KeyRights(BaseModel):
     models: Annotated[list[ModelName], Field(min_length=1, max_length=256)] | None = None
     """The only models that it may use, by their names or patterns of those. Default: all."""
 
+    capture: CaptureMode | None = None
+    """Its requests that are kept for debugging. Default: as the server's --capture says."""
+
     def to_key(self, name: str, digest: bytes) -> ApiKey:
         """Return the key of this name and secret. Raises ValueError for a wrong priority."""
         most = self.max_priority
@@ -103,6 +106,7 @@ class KeyRights(BaseModel):
             cache_group=self.cache_group,
             admin=self.admin,
             models=None if self.models is None else tuple(self.models),
+            capture=self.capture,
             tokens_per_day=self.tokens_per_day,
             tokens_per_month=self.tokens_per_month,
         )

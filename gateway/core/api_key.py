@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Literal
+
+CaptureMode = Literal["off", "header", "always"]
+"""Requests that are kept with their answers: none, those that ask for it in a header, all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ class ApiKey:
     tokens_per_day: int | None = None
     tokens_per_month: int | None = None
     """Budgets of a day and of a calendar month in UTC; None: none."""
+
+    capture: CaptureMode | None = None
+    """None: as the server's --capture says."""
 
     def may_use(self, model: str) -> bool:
         """Tell if the model of this name is there for the key."""

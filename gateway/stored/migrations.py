@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, inspect, select, update
 from gateway.stored.errors import StoreUnusable
 from gateway.stored.tables import (
     METADATA,
+    captures,
     keys,
     revisions,
     schema,
@@ -22,14 +23,17 @@ from gateway.stored.tables import (
 Migration = Callable[[Connection], None]
 
 
-def keys_and_usage(connection: Connection) -> None:
-    """Make the tables of API keys and of usage."""
+def _add_captures(connection: Connection) -> None:
+    captures.create(connection, checkfirst=True)
+
+
+def _add_keys_and_usage(connection: Connection) -> None:
     METADATA.create_all(
         connection, tables=[keys, revisions, usage_hours, usage_spent, usage_writers]
     )
 
 
-MIGRATIONS: Sequence[Migration] = (keys_and_usage,)
+MIGRATIONS: Sequence[Migration] = (_add_captures, _add_keys_and_usage)
 """The first makes version 2 of version 1, and so on."""
 
 

@@ -12,8 +12,8 @@ from gateway.cli.chat.target_server import USUAL, secret
 from gateway.cli.console import Exit
 from gateway.config.config import ConfigError
 
-RIGHTS = (*NUMBERS, "max_priority", "weight", "cache_group", "models", "admin")
-REMOVABLE = (*NUMBERS, "max_priority", "cache_group", "models")
+RIGHTS = (*NUMBERS, "max_priority", "weight", "cache_group", "models", "capture", "admin")
+REMOVABLE = (*NUMBERS, "max_priority", "cache_group", "models", "capture")
 """Rights that can be taken away, by the word "none"."""
 
 
@@ -138,7 +138,13 @@ def _row(key: dict[str, Any]) -> list[str]:
     day = _of(key.get("used_today"), key["tokens_per_day"])
     month = _of(key.get("used_this_month"), key["tokens_per_month"])
     rights = ["admin"] if key["admin"] else []
-    for name in ("requests_per_minute", "tokens_per_minute", "max_priority", "cache_group"):
+    for name in (
+        "requests_per_minute",
+        "tokens_per_minute",
+        "max_priority",
+        "cache_group",
+        "capture",
+    ):
         if key[name] is not None:
             rights.append(f"{name.replace('_', '-')} {key[name]}")
     if key["weight"] != 1:

@@ -47,6 +47,7 @@ def add_to(commands: Any) -> None:
     rights.add_argument(
         "--models", metavar="NAMES", help="the only models that it may use, separated by commas"
     )
+    rights.add_argument("--capture", metavar="MODE", help="off, header or always: see --capture")
     rights.add_argument(
         "--admin",
         action=argparse.BooleanOptionalAction,

@@ -1,6 +1,7 @@
 // Wires the parts: what comes from the stream goes into the store, and from there to who shows it.
 
 import * as batches from "./batches.js";
+import * as captures from "./captures.js";
 import * as chat from "./chat/chat.js";
 import * as charts from "./charts.js";
 import * as flood from "./flood.js";
@@ -19,7 +20,7 @@ const SHOWS = [
   [
     ["hello"],
     () => {
-      for (const part of [chat, batches, usage]) part.offer(store.hello);
+      for (const part of [chat, batches, captures, usage]) part.offer(store.hello);
       summary.greet(store.hello);
     },
   ],

@@ -4,6 +4,7 @@ A subclass has a fixture ``place``, which makes stores of one place that is empt
 """
 
 from tests.support.store_laws.blobs import BlobLaws
+from tests.support.store_laws.captures import CaptureLaws
 from tests.support.store_laws.files import FileLaws
 from tests.support.store_laws.keys import KeyLaws
 from tests.support.store_laws.quotas import QuotaLaws
@@ -12,5 +13,7 @@ from tests.support.store_laws.uploads import UploadLaws
 from tests.support.store_laws.usage import UsageLaws
 
 
-class StoreLaws(BlobLaws, FileLaws, KeyLaws, QuotaLaws, UploadLaws, TransactionLaws, UsageLaws):
+class StoreLaws(
+    BlobLaws, CaptureLaws, FileLaws, KeyLaws, QuotaLaws, UploadLaws, TransactionLaws, UsageLaws
+):
     """To be inherited."""
