@@ -34,18 +34,19 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "tracing": BASE | {"dispatch"},
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
+        "capture": BASE | {"dispatch", "stored"},
         "api": BASE
-        | {"batches", "config", "conversation", "dispatch", "model_files", "pool", "reloading"}
-        | {"served", "stored", "system", "telemetry"},
+        | {"batches", "capture", "config", "conversation", "dispatch", "model_files", "pool"}
+        | {"reloading", "served", "stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
-        | {"api", "batches", "config", "dashboard", "dispatch", "http", "model_files", "pool"}
-        | {"reloading", "served", "stored", "telemetry", "tracing"},
+        | {"api", "batches", "capture", "config", "dashboard", "dispatch", "http", "model_files"}
+        | {"pool", "reloading", "served", "stored", "telemetry", "tracing"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE
-        | {"api", "batches", "config", "http", "model_files", "reloading", "served", "server"}
-        | {"system"},
+        | {"api", "batches", "capture", "config", "http", "model_files", "reloading", "served"}
+        | {"server", "system"},
     },
     "workers": {
         "protocol": set(),

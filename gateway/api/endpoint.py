@@ -69,6 +69,7 @@ WORK: tuple[type[ForgeError], ...] = (
     errors.InvalidPrompt,
     errors.ContextOverflow,
     errors.PriorityNotAllowed,
+    errors.CaptureNotAllowed,
     errors.QueueFull,
     errors.Displaced,
     errors.RateLimited,
@@ -118,6 +119,8 @@ class Endpoint:
     """Its use of a slot: if it waits for one, and if its work there depends on a seed."""
     typed_events: bool = False
     """True: each event of a stream has its type in a line of its own, and no text ends them."""
+    parts: bool = False
+    """True: the header Range is heeded."""
     ends: bool = True
     """True: a text tells that a stream has ended, unless its events have types."""
     parameters: Mapping[str, str] = field(default_factory=dict)

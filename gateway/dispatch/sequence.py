@@ -108,10 +108,10 @@ class Sequence:
         self.echoed = False
         """True if the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
-        self.told = False
-        """True if the client was told of a start."""
         self.reason: str | None = None
         """The reason of its end, if it finished."""
+        self.told = False
+        """True if the client was told of a start."""
         self.drafts = NO_DRAFTS
         self.predicted = NO_DRAFTS
         """Drafts that were of the request's prediction."""
