@@ -22,6 +22,7 @@ SLOW: Final = (
     "e2e/test_embeddings.py",
     "e2e/test_fair_share.py",
     "e2e/test_fuzz.py",
+    "e2e/test_large_batch.py",
     "e2e/test_overload.py",
     "e2e/test_poison.py",
     "e2e/test_ranking.py",

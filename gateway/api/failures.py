@@ -18,6 +18,7 @@ from gateway.core.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    RangeNotSatisfiable,
     UnsupportedEncoding,
 )
 from gateway.dispatch.ticket import request_name
@@ -61,12 +62,16 @@ class Failures:
     def answer(self, request: Request, error: ForgeError) -> Response:
         """Count an error, and return its response."""
         self._count(error)
-        response = respond(request.scope["path"], error, request_name(request.scope["state"]))
+        state = request.scope["state"]
+        state["failed"] = error.code, error.message  # for a capture
+        response = respond(request.scope["path"], error, request_name(state))
         if isinstance(error, BodyTimeout):
             # What still comes would be taken for a request.
             response.headers["Connection"] = "close"
         if isinstance(error, UnsupportedEncoding):
             response.headers["Accept-Encoding"] = ACCEPTED
+        if isinstance(error, RangeNotSatisfiable):
+            response.headers["Content-Range"] = f"bytes */{error.size}"
         return response
 
     async def _forge_error(self, request: Request, error: Exception) -> Response:

@@ -28,8 +28,17 @@ from gateway.dispatch.ticket import Ticket, new_name, request_name
 log = logging.getLogger("forge.lines")
 
 RESPONSES = "/v1/responses"
-PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", RESPONSES, "/v1/messages")
-"""Endpoints that answer lines, each with one JSON object."""
+PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    RESPONSES,
+    "/v1/messages",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/v1/score",
+)
+"""Endpoints that answer lines, each with one JSON object, or with one array of `texts`."""
 MOST_ANSWER = 32 << 20
 """Bytes of an answer that is kept; vectors of thousands of texts have more."""
 
@@ -41,7 +50,8 @@ class LineAnswer:
     status: int
     headers: Mapping[str, str]
     """By their names in small letters."""
-    body: dict[str, Any]
+    body: Any
+    """A JSON object, or an array as rankers answer `texts`."""
 
     @property
     def request_id(self) -> str:
@@ -80,10 +90,10 @@ class _Collected:
         return self.size > self.most
 
     def answer(self) -> LineAnswer:
-        """Return the whole. Raises ValueError if it is no JSON object."""
+        """Return the whole. Raises ValueError if it is no JSON object or array."""
         value = orjson.loads(b"".join(self.chunks))
-        if not isinstance(value, dict):
-            raise ValueError("the answer is no JSON object")
+        if not isinstance(value, dict | list):
+            raise ValueError("the answer is no JSON object or array")
         return LineAnswer(self.status, self.headers, value)
 
 

@@ -1,10 +1,12 @@
 """Judgement of a line's answer: its result, or a reason to run the line once more. Pure.
 
 Too many requests (429) and a server that can't serve now (503) pass: the line waits and runs again,
-as often as it takes until the batch expires. A worker's death passes, too: the gateway itself goes
-on with what died. A line whose workers died again and again (500, ``worker_failed``) gets one more
-chance and then its error, for it may be what kills them. 504 is the line's own doing only if it has
-a `timeout`.
+as often as it takes until the batch expires. So does one whose model is gone (404,
+``model_not_found``): it was there when the file was checked, and an operator who started the server
+with another one may bring it back. A worker's death passes, too: the gateway itself goes on with
+what died. A line whose workers died again and again (500, ``worker_failed``) gets one more chance
+and then its error, for it may be what kills them. 504 is the line's own doing only if it has a
+`timeout`.
 """
 
 from collections.abc import Mapping
@@ -19,6 +21,10 @@ MOST_WAIT_S = 60.0
 FIRST_WAIT_S = 0.5
 
 
+Body = dict[str, Any] | list[Any]
+"""Of an answer; an array is that of a dialect of rankers."""
+
+
 class EndpointAnswer(Protocol):
     """An endpoint's answer to a line."""
 
@@ -30,7 +36,7 @@ class EndpointAnswer(Protocol):
         ...
 
     @property
-    def body(self) -> dict[str, Any]: ...
+    def body(self) -> Body: ...
 
 
 class TokenCounts(NamedTuple):
@@ -61,18 +67,16 @@ def verdict(answer: EndpointAnswer, tries: int, timeout: bool) -> Verdict:
     """Judge an answer after ``tries`` of the line; ``timeout``: the line sets one."""
     if 200 <= answer.status < 300:
         return Verdict("done")
-    if answer.status in (429, 503):
-        return Verdict("refused", _retry_after(answer.headers))
     code = _code(answer.body)
+    if answer.status in (429, 503) or code == "model_not_found":
+        return Verdict("refused", _retry_after(answer.headers))
     passing = code == "worker_failed" or (answer.status == 504 and not timeout)
     return Verdict("broken" if passing and tries < MOST_TRIES else "failed")
 
 
-def tokens(body: Mapping[str, Any]) -> TokenCounts:
+def tokens(body: Body) -> TokenCounts:
     """Return the token counts of an answer, in any of the dialects' shapes."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return TokenCounts()
+    usage = _usage(body)
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
     thought = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
     cached = details.get("cached_tokens", usage.get("cache_read_input_tokens"))
@@ -115,9 +119,17 @@ def _line(
     return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _code(body: Mapping[str, Any]) -> str | None:
+def _usage(body: Body) -> Mapping[str, Any]:
+    """Return what an answer says of its tokens; Cohere's says it in another place."""
+    found = body.get("usage") if isinstance(body, dict) else None
+    if found is None and isinstance(body, dict) and isinstance(body.get("meta"), dict):
+        found = body["meta"].get("tokens")
+    return found if isinstance(found, dict) else {}
+
+
+def _code(body: Body) -> str | None:
     """Return the code of an error; Anthropic's dialect has none of ours."""
-    error = body.get("error")
+    error = body.get("error") if isinstance(body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, str) else None
 

@@ -18,10 +18,13 @@ from gateway.batches.validation import BatchProblem
 from gateway.core.errors import BatchEnded, NotFound, QueueFull
 from gateway.stored.database import Database
 from gateway.stored.ids import may_be_id
+from gateway.stored.quota import check, used
 from gateway.stored.tables import batches, lines
 
 MOST_OPEN = 64
 """Batches of a key that have not ended: each may have its input once more on the disk."""
+MOST_KEPT = 5000
+"""Batches of a key that are remembered; some have long lists of errors."""
 OPEN = batches.c.status.not_in(ENDED)
 
 
@@ -34,7 +37,11 @@ class BatchStore:
     # ------------------------------------------------------------------ for clients
 
     async def create(self, new: NewBatch) -> BatchRecord:
-        """Add a batch that is to be validated. Raises QueueFull if its owner has too many."""
+        """Add a batch that is to be validated.
+
+        Raises QueueFull if its owner has too many, or QuotaExceeded if it keeps too much already:
+        output is stored whatever its size, so that no work is lost, but not without end.
+        """
         values = {
             "id": new.id,
             "owner": new.owner,
@@ -51,12 +58,22 @@ class BatchStore:
             **{f"{name}_tokens": 0 for name in TokenCounts._fields},
         }
         async with self.database.begin() as connection:
+            check(await used(connection, new.owner), new.room)  # this also lets owners take turns
             mine = select(func.count()).where(batches.c.owner == new.owner, OPEN)
             if (await connection.execute(mine)).scalar_one() >= MOST_OPEN:
                 message = f"{MOST_OPEN} batches of this key have not ended, the most there may be"
                 raise QueueFull(message, retry_after=60)
+            await self._forget_oldest(connection, new.owner)
             await connection.execute(insert(batches).values(values))
             return await _one(connection, new.owner, new.id)
+
+    async def _forget_oldest(self, connection: AsyncConnection, owner: str) -> None:
+        """Delete what has ended beyond the newest of an owner: rows count in no quota."""
+        mine = select(batches.c.seq).where(batches.c.owner == owner)
+        last = mine.order_by(batches.c.seq.desc()).offset(MOST_KEPT - 1).limit(1)
+        beyond = batches.c.seq <= last.scalar_subquery()
+        old = delete(batches).where(batches.c.owner == owner, beyond, batches.c.status.in_(ENDED))
+        await connection.execute(old)
 
     async def find(self, owner: str, id_: str) -> BatchRecord:
         """Return one of an owner's batches. Raises NotFound."""

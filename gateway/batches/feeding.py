@@ -36,7 +36,7 @@ def rank(batch: BatchRecord, key: ApiKey, hurried: bool) -> Rank:
 
 
 def window(slots: int) -> int:
-    """Return how many lines of a model may be in flight. A model that is gone answers at once."""
+    """Return how many lines of a model may be in flight."""
     return 2 * max(1, slots)
 
 

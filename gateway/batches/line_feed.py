@@ -36,12 +36,16 @@ class LineFeed:
         self.flights = Flights(endpoints, _time, self._on_landing)
         self.batches: dict[str, BatchRecord] = {}
         """All that have not ended, as of the last look."""
+        self._asked: set[str] = set()
+        """The models of all of them."""
         self.hurried: set[str] = set()
         """Batches that may expire before they are done."""
         self.full: dict[str, list[BatchProblem]] = {}
         """Batches that a full disk has ended, with the errors that are still to be noted."""
         self._exhausted: set[str] = set()
         """Batches that had fewer lines left than were asked for, since the last look."""
+        self._gone: set[str] = set()
+        """Batches whose model is not there."""
         self._doubtful = False
         """True: an exchange has failed, and may have taken lines all the same."""
         self.ended = Counter[str]()
@@ -50,8 +54,10 @@ class LineFeed:
     def look(self, batches: Iterable[BatchRecord]) -> None:
         """Take the present state of all open batches."""
         self.batches = {batch.id: batch for batch in batches}
+        self._asked = {each.model for each in self.batches.values() if each.model is not None}
         self._exhausted.clear()
         self.hurried &= self.batches.keys()
+        self._gone &= self.batches.keys()
         for gone in self.full.keys() - self.batches.keys():
             del self.full[gone]
         for gone in self.flights.by_batch().keys() - self.batches.keys():
@@ -122,9 +128,19 @@ class LineFeed:
         runnable = []
         for batch in self.batches.values():
             key = self.key(batch) if self._may_run(batch) else None
-            if key is not None:
+            if key is not None and self._served(batch, key):
                 runnable.append(Runnable(batch, key, self._rank(batch, key)))
         return wanted(runnable, self.flights.by_batch(), self._models.slots, allowed)
+
+    def _served(self, batch: BatchRecord, key: ApiKey) -> bool:
+        """Return whether a batch's model is there for its key; if it is gone, its lines wait."""
+        there = self._models.find(key, batch.model) is not None
+        if there:
+            self._gone.discard(batch.id)
+        elif batch.id not in self._gone:
+            self._gone.add(batch.id)
+            log.warning("%s waits: its key has no model %r now", batch.id, batch.model)
+        return there
 
     def _may_run(self, batch: BatchRecord) -> bool:
         runs = batch.status == "in_progress" and batch.ending is None
@@ -160,8 +176,7 @@ class LineFeed:
 
     def _on_landing(self) -> None:
         """Have results flushed when half of the slots have given one, or soon."""
-        models = {batch.model for batch in self.batches.values() if batch.model is not None}
-        places = sum(window(self._models.slots(each)) for each in models)
+        places = sum(window(self._models.slots(each)) for each in self._asked)
         if self.flights.landed >= max(1, places // 4):
             self._wake()
         elif self.flights.landed == 1:

@@ -83,6 +83,8 @@ class NewBatch:
     metadata: dict[str, str] | None
     created_at: int
     expires_at: int
+    room: int
+    """Bytes that the owner may keep in all."""
 
 
 class TakenLine(NamedTuple):

@@ -162,7 +162,7 @@ class BatchRunner:
     async def _look(self) -> None:
         """Look after each open batch."""
         self.feed.look(await self.rows.open())
-        for batch in [*self.feed.batches.values()]:
+        for batch in self._chores.in_turn([*self.feed.batches.values()]):
             await self._look_after(batch)
         if _time() >= self._next_forgetting:
             self._next_forgetting = _time() + FORGET_S
@@ -222,7 +222,7 @@ class BatchRunner:
         if not (
             self._chores.busy(kind) or self._draining or batch.gateway not in (None, self._gateway)
         ):
-            self._chores.begin(kind, self._chore(batch, work))
+            self._chores.begin(kind, batch.owner, self._chore(batch, work))
 
     async def _chore(
         self, batch: BatchRecord, work: Callable[[BatchRecord], Awaitable[None]]

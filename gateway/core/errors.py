@@ -149,6 +149,12 @@ class AdminOnly(ForgeError):
     status, code, type = 403, "admin_only", "invalid_request_error"
 
 
+class CaptureNotAllowed(ForgeError):
+    """The request asks to be captured, and its API key may not ask for that."""
+
+    status, code, type = 403, "capture_not_allowed", "invalid_request_error"
+
+
 class ReloadBusy(ForgeError):
     """Another reload is running, and one runs at a time."""
 
@@ -183,6 +189,17 @@ class QuotaExceeded(ForgeError):
     """The key keeps as many bytes as it may; what it deletes makes room."""
 
     status, code, type = 403, "quota_exceeded", "invalid_request_error"
+
+
+class RangeNotSatisfiable(ForgeError):
+    """The header Range asks for bytes behind the end of the file."""
+
+    status, code, type = 416, "range_not_satisfiable", "invalid_request_error"
+
+    def __init__(self, message: str, size: int) -> None:
+        """``size``: the file's bytes, which a header tells."""
+        super().__init__(message)
+        self.size = size
 
 
 class NotFound(ForgeError):

@@ -17,6 +17,7 @@ import os
 import stat
 from pathlib import Path
 
+from gateway.stored.durable import make_folder
 from gateway.stored.errors import StoreTaken, StoreUnusable
 
 log = logging.getLogger("forge.store")
@@ -47,11 +48,11 @@ class DataFolder:
             raise StoreUnusable(f"can't use {self.path}: {reason}") from error
 
     def _make(self) -> None:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path)
         if self.path.stat().st_mode & stat.S_IWOTH:
             log.warning("%s can be written by every user of this machine", self.path)
         for folder in (self.blobs, self.unfinished):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            make_folder(folder)
 
     def _take(self) -> None:
         self._lock = _private_file(self.path / "lock")

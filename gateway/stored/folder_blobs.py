@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from gateway.core.errors import StorageFull
 from gateway.stored.blobs import ID, Blob, BlobMissing, new_id
+from gateway.stored.durable import flush, flush_names
 
 THREADS = 4
 GATHERED = 256 * 1024
@@ -154,13 +155,9 @@ class FolderBlobWriter:
     def _finish(self) -> None:
         with self._one, _told():
             assert self._file is not None, "an empty one was made, too"
-            os.fsync(self._file)
+            flush(self._file)
             self._scratch.rename(self._place)
-            folder = os.open(self._place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush_names(self._place.parent)
             self._close()
 
     def _drop(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.core.errors import (
@@ -33,7 +33,8 @@ AGE_S = 86400
 """Seconds that an upload may take: a night, after which the rest can still be sent."""
 KEPT_S = 30 * 86400
 """Seconds that one is remembered."""
-MOST_PARTS = 10_000
+MOST_KEPT = 10_000
+"""Uploads of an owner that are remembered after their end: their rows count in no quota."""
 COLUMNS = tuple(each for each in uploads.c if each.name != "owner")
 
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
@@ -69,6 +70,9 @@ class Uploads:
 
     def __init__(self, database: Database, blobs: Blobs, files: Files, clock: Clock) -> None:
         self._database, self._blobs, self._files, self._clock = database, blobs, files, clock
+        self._joining = set[tuple[str, str]]()
+        """Owners and ids of uploads whose parts are being joined: each takes its bytes once more
+        meanwhile."""
 
     async def create(
         self,
@@ -133,6 +137,17 @@ class Uploads:
         Raises NotFound, UploadEnded, or BadRequest if the parts are not what was announced; then
         the upload is still there.
         """
+        if (owner, id_) in self._joining:
+            raise UploadEnded("the upload is being completed", param="upload_id")
+        self._joining.add((owner, id_))
+        try:
+            return await self._complete(owner, id_, part_ids, md5)
+        finally:
+            self._joining.remove((owner, id_))
+
+    async def _complete(
+        self, owner: str, id_: str, part_ids: Sequence[str], md5: str | None
+    ) -> tuple[StoredUpload, StoredFile]:
         async with self._database.read() as connection:
             upload = _open(await self._find(connection, owner, id_))
             found = await self._parts(connection, id_)
@@ -167,7 +182,8 @@ class Uploads:
             for id_ in (await connection.execute(select(uploads.c.id).where(late))).scalars().all():
                 spare += await self._end(connection, id_, "expired")
             old = (uploads.c.status != "pending") & (uploads.c.expires_at <= now - KEPT_S)
-            await connection.execute(delete(uploads).where(old))
+            forgotten = old | uploads.c.id.in_(_too_many())
+            await connection.execute(delete(uploads).where(forgotten))
         await self._drop(spare)
 
     async def _joined(
@@ -234,6 +250,16 @@ class Uploads:
     async def _drop(self, blobs: Sequence[str]) -> None:
         for blob in blobs:
             await self._blobs.delete(blob)
+
+
+def _too_many() -> Select[tuple[str]]:
+    """Return the query for those that have ended beyond the newest of each owner."""
+    place = func.row_number().over(
+        partition_by=uploads.c.owner, order_by=uploads.c.created_at.desc()
+    )
+    ended = select(uploads.c.id, place.label("place")).where(uploads.c.status != "pending")
+    numbered = ended.subquery()
+    return select(numbered.c.id).where(numbered.c.place > MOST_KEPT)
 
 
 def _chosen(found: Sequence[Row[Any]], wanted: Sequence[str]) -> list[Row[Any]]:

@@ -262,3 +262,29 @@ def test_output_is_json_lines(server: ForgeServer, client: openai.OpenAI) -> Non
     batch = ended(client, send(client, [chat("a", "x"), chat("b", "y")]))
     response = httpx.get(f"{server.url}/v1/files/{batch.output_file_id}/content")
     assert [json.loads(each)["custom_id"] for each in response.text.splitlines()] == ["a", "b"]
+
+
+def test_the_calls_of_litellm(server: ForgeServer, client: openai.OpenAI) -> None:
+    """It asks for the list of files before it uses batches: 404 lets it run all lines itself.
+
+    Its other calls are made by the `openai` package, with None for what is not given.
+    """
+    probe = httpx.get(f"{server.url}/v1/files", headers={"Authorization": "Bearer any"})
+    assert probe.status_code == 200
+    none: Any = None
+    more: Any = {"extra_headers": None, "extra_body": None}
+    file = client.files.create(file=("in.jsonl", jsonl([chat("a", "x")])), purpose="batch", **more)
+    batch = client.batches.create(
+        completion_window="24h", endpoint=CHAT, input_file_id=file.id, metadata=none, **more
+    )
+    batch = ended(client, batch)
+    assert batch.id in [each.id for each in client.batches.list(after=none, limit=none).data]
+    assert file.id in [each.id for each in client.files.list().data]
+    assert batch.output_file_id is not None
+    assert client.files.content(file_id=batch.output_file_id, **more).content
+    assert client.files.delete(file_id=file.id).deleted
+
+
+def test_litellm_runs_lines_itself_where_no_files_are_kept(shared_servers: SharedServers) -> None:
+    server = shared_servers("--workers", "2", "--slots", "4")
+    assert httpx.get(f"{server.url}/v1/files").status_code == 404

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.batches import membership, runner
+from gateway.batches import batch_store, membership, runner
+from gateway.core.errors import QueueFull
 from tests.gateway.batches.desk import Call, Desk, true, until
 from tests.support.postgres import PostgresServer, needs_postgres
 
@@ -49,6 +50,23 @@ async def test_each_line_is_taken_by_one_of_them(desks: tuple[Desk, Desk]) -> No
     assert batch.tokens.input == 60 * 7
     results = await second.read(batch.output_file)
     assert [each["custom_id"] for each in results] == [str(number) for number in range(60)]
+
+
+async def test_a_key_s_bounds_hold_for_both_together(
+    desks: tuple[Desk, Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_store, "MOST_OPEN", 3)
+    for desk in desks:
+        desk.endpoints.gate.clear()
+    made = await asyncio.gather(
+        *(desk.batch(1) for _ in range(6) for desk in desks), return_exceptions=True
+    )
+    assert Counter(type(each) for each in made) == {str: 3, QueueFull: 9}
+    for desk in desks:
+        desk.endpoints.gate.set()
+    for each in made:
+        if isinstance(each, str):
+            assert (await desks[0].ended(each)).completed == 1
 
 
 async def test_one_dies_and_the_other_goes_on(desks: tuple[Desk, Desk]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
-from tests.support.batch_requests import check_batch, client_of, ended, sampled_chats, send, texts
+from tests.support.batch_requests import (
+    ENDED,
+    check_batch,
+    client_of,
+    ended,
+    sampled_chats,
+    send,
+    texts,
+)
 from tests.support.postgres import PostgresServer, needs_postgres
 from tests.support.server import ForgeServer
 
@@ -28,24 +37,49 @@ def kill(server: ForgeServer) -> None:
     server.process.wait()
 
 
-@pytest.mark.timeout(600)
-def test_one_gateway_dies_and_the_other_goes_on(
+def answered(server: ForgeServer) -> int:
+    """Return the requests that a gateway has answered with success."""
+    with server.client(Accept="text/plain") as http:
+        text = http.get("/metrics").text
+    found = re.findall(r'^forge_requests_total\{.*outcome="finished".*\} (\S+)$', text, re.M)
+    return int(sum(map(float, found)))
+
+
+def over(server: ForgeServer, id_: str) -> bool:
+    with client_of(server) as client:
+        return client.batches.retrieve(id_).status in ENDED
+
+
+@pytest.mark.timeout(900)
+def test_gateways_and_workers_die_and_each_line_has_one_answer(
     postgres: PostgresServer, start_server: Start, exact: tuple[Path, tuple[str, ...]]
 ) -> None:
     model, options = exact
     chance = random.Random(25)
     options = ("--workers", "1", "--slots", "4", *options, "--database", postgres.database())
-    first, second = (start_server(*options, model=model) for _ in range(2))
-    with client_of(first) as client:
+
+    def start() -> ForgeServer:
+        return start_server(*options, model=model)
+
+    servers = [start(), start()]
+    with client_of(servers[0]) as client:
         expected = texts(client, ended(client, send(client, sampled_chats(COUNT)), 300))
+        shares = [answered(server) for server in servers]
+        assert min(shares) > 0, "both work"
+        assert sum(shares) == len(expected) == COUNT, "and no line is computed twice"
         batch = send(client, sampled_chats(COUNT))
+    deaths = 0
+    for victim in (0, 1, 0):
         for _ in range(3):
-            time.sleep(1)
-            kill_a_worker(chance.choice([first, second]), chance)
-    kill(first)
-    first = start_server(*options, model=model)
-    time.sleep(2)
-    kill(second)
-    with client_of(first) as client:
+            time.sleep(0.5)
+            kill_a_worker(chance.choice(servers), chance)
+        if over(servers[0], batch.id):
+            break
+        kill(servers[victim])
+        deaths += 1
+        servers[victim] = start()
+    assert deaths > 1, "the batch was done before"
+    kill(servers[1])  # for good
+    with client_of(servers[0]) as client:
         check_batch(client, ended(client, batch, 300), expected)
-    first.stop()
+    servers[0].stop()

@@ -12,6 +12,7 @@ from gateway.api import body
 from gateway.api.batches.body import BatchBody, seconds
 from gateway.api.batches.types import BatchList, BatchObject
 from gateway.api.endpoint import JSON, Body, Endpoint
+from gateway.api.files.endpoints import room_of
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
@@ -23,6 +24,7 @@ from gateway.core.errors import (
     NotFound,
     PriorityNotAllowed,
     QueueFull,
+    QuotaExceeded,
     StorageFull,
     StoreOff,
     Unavailable,
@@ -73,7 +75,7 @@ class BatchEndpoints:
             )
 
         asked = Body(type=BatchBody, example=EXAMPLE)
-        making = (NotFound, PriorityNotAllowed, QueueFull, StorageFull)
+        making = (NotFound, PriorityNotAllowed, QueueFull, QuotaExceeded, StorageFull)
         return [
             endpoint(ROOT, self.create_batch, BatchObject, *making, method="POST", body=asked),
             endpoint(ROOT, self.batches, BatchList, NotFound, query=BatchPage),
@@ -117,6 +119,7 @@ class BatchEndpoints:
             metadata=given.metadata,
             created_at=now,
             expires_at=now + seconds(given.completion_window),
+            room=room_of(self._service, key),
         )
         runner = self._runner()
         made = await runner.rows.create(new)

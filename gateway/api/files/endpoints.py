@@ -13,6 +13,7 @@ from gateway.api.endpoint import BYTES, FORM, JSON, Body, Endpoint, Handler
 from gateway.api.files.bodies import FileForm, check_purpose, file_age
 from gateway.api.files.filename import attachment
 from gateway.api.files.form import FormReader
+from gateway.api.files.ranges import content_range, wanted
 from gateway.api.files.types import DeletedFile, FileList, FileObject, file_object
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
@@ -26,6 +27,7 @@ from gateway.core.errors import (
     NotFound,
     QueueFull,
     QuotaExceeded,
+    RangeNotSatisfiable,
     StorageFull,
     StoreOff,
     Unavailable,
@@ -89,7 +91,8 @@ class FileEndpoints:
                 answers={BYTES: bytes},
                 failure=ErrorBody,
                 parameters=WHICH,
-                fails=(*STORED, NotFound, QueueFull),
+                fails=(*STORED, NotFound, QueueFull, RangeNotSatisfiable),
+                parts=True,
             ),
         ]
 
@@ -147,22 +150,34 @@ class FileEndpoints:
         return json_response(deleted)
 
     async def file_content(self, request: Request) -> Response:
-        """The bytes of a file, as an attachment."""
+        """The bytes of a file, as an attachment.
+
+        With the header Range a part of them, so that a download that broke off can go on: the file
+        of an id never changes.
+        """
         store, file = await self._find(request)
-        disposition = attachment(file.filename)
+        tag = f'"{file.id}"'
         headers = {
             **HEADERS,
-            "Content-Disposition": disposition,
-            "Content-Length": str(file.bytes),
+            "Content-Disposition": attachment(file.filename),
+            "Accept-Ranges": "bytes",
+            "ETag": tag,
         }
         if request.method == "HEAD":
-            return Response(headers=headers, media_type=BYTES)
+            return Response(headers=headers | _length(file.bytes), media_type=BYTES)
+        given = request.headers
+        part = wanted(given.get("range"), given.get("if-range"), tag, file.bytes)
         name, leaving = owner(request).name, store.files.leaving
         with contextlib.ExitStack() as counted:
             leaving.begin(name)
             counted.callback(leaving.end, name)
-            content = await _begun(store, file)
-            return FileContent(content, headers, counted.pop_all().close)
+            bounds = range(file.bytes) if part is None else part
+            content = await _begun(store, file, bounds)
+            headers |= _length(len(bounds))
+            if part is not None:
+                headers["Content-Range"] = content_range(part, file.bytes)
+            status = 200 if part is None else 206
+            return FileContent(content, status, headers, counted.pop_all().close)
 
     async def _find(self, request: Request) -> "tuple[Store, StoredFile]":
         store = self._service.stored()
@@ -213,9 +228,13 @@ def _check(name: str, value: str) -> None:
         check_purpose(value)
 
 
-async def _begun(store: "Store", file: "StoredFile") -> AsyncIterator[bytes]:
-    """Return the content, of which the first piece is here. Raises NotFound if it is lost."""
-    pieces = store.blobs.read(file.blob)
+def _length(size: int) -> dict[str, str]:
+    return {"Content-Length": str(size)}
+
+
+async def _begun(store: "Store", file: "StoredFile", part: range) -> AsyncIterator[bytes]:
+    """Return some content, of which the first piece is here. Raises NotFound if it is lost."""
+    pieces = store.blobs.read(file.blob, part.start, len(part))
     try:
         first = await anext(pieces, b"")
     except BlobMissing:
@@ -233,10 +252,14 @@ class FileContent(StreamingResponse):
     """A content on its way."""
 
     def __init__(
-        self, content: AsyncIterator[bytes], headers: dict[str, str], done: Callable[[], None]
+        self,
+        content: AsyncIterator[bytes],
+        status: int,
+        headers: dict[str, str],
+        done: Callable[[], None],
     ) -> None:
         """``done`` is called at the end, whatever it is."""
-        super().__init__(content, headers=headers, media_type=BYTES)
+        super().__init__(content, status, headers, media_type=BYTES)
         self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from gateway.api import body
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.mentioned_files import MENTIONING, with_files
 from gateway.api.messages.answer import MessageWriter
 from gateway.api.messages.body import CountTokensBody, MessagesBody
 from gateway.api.messages.errors import PATH, MessagesError, named
@@ -46,7 +47,7 @@ class Messages:
                 body=Body(type=MessagesBody, example={"messages": ASKED, "max_tokens": 64}),
                 answers={JSON: MessageObject, EVENTS: MessageEvent},
                 failure=MessagesError,
-                fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
+                fails=(*GENERATION, *CONVERSATION, *MENTIONING, ModelNotSupported, UnknownModel),
                 queued="seeded",
                 typed_events=True,
             ),
@@ -59,14 +60,21 @@ class Messages:
                 answers={JSON: TokenCount},
                 failure=MessagesError,
                 fails=(
-                    *CONVERSATION, InvalidPrompt, UnknownModel, QueueFull, Unavailable, WorkerFailed
+                    *CONVERSATION,
+                    *MENTIONING,
+                    InvalidPrompt,
+                    UnknownModel,
+                    QueueFull,
+                    Unavailable,
+                    WorkerFailed,
                 ),
             ),
-        ]  # fmt: skip
+        ]
 
     async def create_message(self, request: Request) -> Response:
         """The next message of a conversation, in Anthropic's dialect."""
         raw, size = await self._service.read(request)
+        size += await with_files(self._service, request, raw)
         served, given = self._service.parse(request, MessagesBody, raw)
         job = body.job(
             request,
@@ -94,6 +102,7 @@ class Messages:
     async def count_message_tokens(self, request: Request) -> Response:
         """The tokens of a conversation, as a request with it would have them in its prompt."""
         raw, _ = await self._service.read(request)
+        await with_files(self._service, request, raw)
         served, given = self._service.parse(request, CountTokensBody, raw)
         self._service.check_serving(served)
         question = CountTokens(served.with_system(given.chat()), time.time())

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from gateway.api import body
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.mentioned_files import MENTIONING, with_files
 from gateway.api.openai.asides import Asides
 from gateway.api.openai.cards import model_card
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
@@ -46,7 +47,7 @@ class OpenAI:
                 body=Body(type=ChatBody, example=CHAT_EXAMPLE),
                 answers={JSON: ChatCompletion, EVENTS: ChatChunk},
                 failure=ErrorBody,
-                fails=(*GENERATION, *CONVERSATION, ModelNotSupported, UnknownModel),
+                fails=(*GENERATION, *CONVERSATION, *MENTIONING, ModelNotSupported, UnknownModel),
                 queued="seeded",
             ),
             Endpoint(
@@ -81,6 +82,7 @@ class OpenAI:
     async def chat(self, request: Request) -> Response:
         """The next message of a conversation."""
         raw, size = await self._service.read(request)
+        size += await with_files(self._service, request, raw)
         served, given = self._service.parse(request, ChatBody, raw)
         return await self._generate(request, served, given, size, ChatEnvelope)
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from gateway.api import body, urgency
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.mentioned_files import MENTIONING, with_files
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import COLLECTED, json_response, serve_ticket, unless_hung_up
 from gateway.api.responses.archive import Archive, MadeResponse
@@ -82,6 +83,7 @@ class Responses:
                 fails=(
                     *GENERATION,
                     *CONVERSATION,
+                    *MENTIONING,
                     *KEPT,
                     *STORING,
                     ModelNotSupported,
@@ -97,7 +99,7 @@ class Responses:
                 body=Body(type=InputBody, example={"input": "What is aging?"}),
                 answers={JSON: InputTokens},
                 failure=ErrorBody,
-                fails=(*CONVERSATION, *KEPT, *COUNTING),
+                fails=(*CONVERSATION, *MENTIONING, *KEPT, *COUNTING),
             ),
         ]
 
@@ -109,6 +111,7 @@ class Responses:
         What is not served is ignored and named in `X-Ignored-Parameters`, tools included.
         """
         raw, size = await read_body(request, self._service.config)
+        size += await with_files(self._service, request, raw)
         served, given = self._service.parse(request, ResponseBody, raw)
         given.check()
         if given.background and not self._archive.on:
@@ -138,6 +141,7 @@ class Responses:
     async def count_input_tokens(self, request: Request) -> Response:
         """The tokens of an input, as a response to it would tell them."""
         raw, _ = await read_body(request, self._service.config)
+        await with_files(self._service, request, raw)
         served, given = self._service.parse(request, InputBody, raw)
         given.check()
         # It needs neither, but says what makes no sense.

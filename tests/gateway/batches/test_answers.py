@@ -7,6 +7,7 @@ import pytest
 from gateway.batches.answers import (
     MOST_TRIES,
     MOST_WAIT_S,
+    Body,
     TokenCounts,
     Verdict,
     never_run,
@@ -20,7 +21,7 @@ from gateway.batches.answers import (
 class Answer:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
-    body: dict[str, Any] = field(default_factory=dict)
+    body: Body = field(default_factory=dict)
 
 
 FAILED = {"error": {"code": "worker_failed", "message": "4 workers died while computing this"}}
@@ -34,6 +35,13 @@ def test_what_passes_is_waited_for_however_often(status: int) -> None:
     assert verdict(Answer(status, {"retry-after": "9999"}), 1, False).wait_s == MOST_WAIT_S
     assert verdict(Answer(status, {"retry-after": "soon"}), 1, False).wait_s > 0
     assert verdict(Answer(status, {"retry-after": "-1"}), 1, False).wait_s > 0
+
+
+def test_a_model_that_is_gone_may_come_back() -> None:
+    body: Body = {"error": {"code": "model_not_found", "message": "no"}}
+    assert verdict(Answer(404, {}, body), 1000, timeout=False).kind == "refused"
+    other: Body = {"error": {"code": "not_found", "message": "no"}}
+    assert verdict(Answer(404, {}, other), 1, timeout=False).kind == "failed"
 
 
 def test_a_line_that_workers_die_of_has_one_more_chance() -> None:
@@ -92,6 +100,12 @@ USAGES: list[tuple[Any, TokenCounts]] = [
 def test_tokens(usage: Any, expected: TokenCounts) -> None:
     assert tokens({"usage": usage}) == expected
     assert tokens({}) == TokenCounts()
+
+
+def test_tokens_of_rankers() -> None:
+    assert tokens({"results": [], "meta": {"tokens": {"input_tokens": 7}}}) == TokenCounts(7)
+    assert tokens([{"index": 0, "score": 1.0}]) == TokenCounts()
+    assert tokens({"meta": "text"}) == TokenCounts()
 
 
 def test_lines_of_the_files() -> None:

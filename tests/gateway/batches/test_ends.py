@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway.batches import batch_store
 from gateway.batches.runner import GRACE_S
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import BatchEnded, NotFound
@@ -129,3 +130,23 @@ async def test_old_batches_are_forgotten(desk: Desk) -> None:
         return [each.id for each in await desk.runner.rows.page("", None, 9)] == [new]
 
     await until(forgotten, "the old one is forgotten")
+
+
+async def test_the_oldest_of_too_many_are_forgotten(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rows count in no quota."""
+    monkeypatch.setattr(batch_store, "MOST_KEPT", 3)
+    desk.keys["b"] = ApiKey("b", b"1")
+    other = await desk.batch(1, "b")
+    made = []
+    for _ in range(5):
+        made.append(await desk.batch(1))
+        await desk.ended(made[-1])
+    page = await desk.runner.rows.page("", None, 10)
+    assert [each.id for each in page] == [made[4], made[3], made[2]]
+    assert [each.id for each in await desk.runner.rows.page("b", None, 10)] == [other]
+    desk.endpoints.gate.clear()
+    still = [await desk.batch(1) for _ in range(6)]
+    page = await desk.runner.rows.page("", None, 10)
+    assert [each.id for each in page] == still[::-1], "none that is open is forgotten"

@@ -9,8 +9,19 @@ import pytest
 from gateway.batches import batch_store
 from gateway.batches.answers import TokenCounts
 from gateway.core.api_key import ApiKey
-from gateway.core.errors import QueueFull
-from tests.gateway.batches.desk import WRONG, Desk, ids, line, lines, rows_left, said, true
+from gateway.core.errors import QueueFull, QuotaExceeded
+from gateway.stored.quota import LEAST
+from tests.gateway.batches.desk import (
+    WRONG,
+    Desk,
+    PlayedModels,
+    ids,
+    line,
+    lines,
+    rows_left,
+    said,
+    true,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +148,26 @@ async def test_owners_share_the_window_whatever_they_send(desk: Desk) -> None:
     assert abs(owners["many"] - owners["one"]) <= 16
 
 
+async def test_files_are_checked_in_turns_of_their_owners(desk: Desk) -> None:
+    names = ("many", "one", "two")
+    made = [await desk.batch(1, "many") for _ in range(5)]
+    made += [await desk.batch(1, name) for name in names[1:]]
+    checked = list[str]()
+
+    class Models(PlayedModels):
+        def find(self, key: ApiKey, name: str | None) -> str | None:
+            checked.append(key.name)
+            return "tiny"
+
+    desk.runner._models = Models()
+    desk.keys |= {name: ApiKey(name, name.encode()) for name in names}  # they waited for these
+    owners = ["many"] * 5 + [*names[1:]]
+    for id_, owner in zip(made, owners, strict=True):
+        await desk.ended(id_, owner)
+    assert sorted(checked[:3]) == sorted(names)
+    assert checked[3:] == ["many"] * 4
+
+
 async def test_lines_are_spare_at_batch_priority(desk: Desk) -> None:
     desk.keys |= {"low": ApiKey("low", b"1", max_priority=-2.0)}
     await desk.ended(await desk.batch(2))
@@ -188,3 +219,17 @@ async def test_a_key_has_so_many_open_batches(desk: Desk, monkeypatch: pytest.Mo
     with pytest.raises(QueueFull):
         await desk.batch(1)
     await desk.batch(1, "other")
+
+
+async def test_a_key_that_keeps_too_much_begins_no_batch(desk: Desk) -> None:
+    """Output is stored without regard to the quota: nothing is lost, and it is bounded all the
+    same."""
+    room = 2 * LEAST
+    first = await desk.ended(await desk.batch(5, room=room))
+    assert first.completed == 5
+    with pytest.raises(QuotaExceeded):
+        await desk.batch(5, room=room)
+    files, _ = await desk.store.files.list("")
+    for each in files:
+        await desk.store.files.delete("", each.id)
+    assert (await desk.ended(await desk.batch(5, room=room))).completed == 5

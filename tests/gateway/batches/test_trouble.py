@@ -11,7 +11,7 @@ from gateway.batches.answers import TokenCounts, result_line
 from gateway.batches.line_store import LineStore
 from gateway.batches.record import DoneLine, Exchange
 from gateway.core.api_key import ApiKey
-from tests.gateway.batches.desk import DEAD, REFUSED, Answer, Call, Desk, ids, said, true
+from tests.gateway.batches.desk import DEAD, GONE, REFUSED, Answer, Call, Desk, ids, said, true
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +87,25 @@ async def test_a_key_that_is_revoked_while_its_lines_are_taken(
     desk.keys[""] = key
     batch = await desk.ended(id_)
     assert (batch.status, batch.completed) == ("completed", 20)
+
+
+async def test_a_model_that_is_gone_for_a_while(desk: Desk) -> None:
+    """The server was started with another one: nothing fails, and the batch goes on later."""
+    desk.endpoints.gate.clear()
+    id_ = await desk.batch(20)
+    await true(lambda: desk.endpoints.open == 4, "it runs")
+    desk.models.name = "another"
+    desk.endpoints.answer = lambda call, tries: GONE if desk.models.name != "tiny" else said(call)
+    desk.endpoints.gate.set()
+    await true(lambda: desk.runner.feed.counts()["running"] == 0, "its lines wait")
+    for _ in range(10):
+        desk.runner.poke()
+        await asyncio.sleep(0.01)
+    assert len(desk.endpoints.calls) == 4
+    assert (await desk.find(id_)).failed == 0
+    desk.models.name = "tiny"
+    batch = await desk.ended(id_)
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 20, 0)
 
 
 async def test_a_full_disk_fails_the_batch_with_the_reason(desk: Desk) -> None:

@@ -56,6 +56,7 @@ def test_status_and_type_agree(error: type[ForgeError]) -> None:
         413,
         414,
         415,
+        416,
         429,
         431,
         500,

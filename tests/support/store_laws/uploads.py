@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from gateway.core.errors import BadRequest, NotFound, UploadEnded
-from gateway.stored import quota
-from gateway.stored.blobs import BlobMissing
+from gateway.stored import quota, uploads
+from gateway.stored.blobs import BlobMissing, BlobWriter
 from gateway.stored.store import Store
 from gateway.stored.uploads import AGE_S, KEPT_S
 from tests.support.store_laws.one_store import (
@@ -77,6 +77,45 @@ class UploadLaws(OneStore):
         found, _ = await store.files.list("a")
         assert [await content(store, file.blob) for file in found] == [pattern(MIB)]
         assert await used(store, "a") == quota.LEAST + MIB
+
+    async def test_its_parts_are_joined_once_at_a_time(self, store: Store) -> None:
+        """Each time takes their bytes once more, which no quota counts."""
+        upload = await self.upload(store, MIB)
+        part = await self.part(store, upload, pattern(MIB))
+        made = 0
+        writer = store.blobs.writer
+
+        def counted() -> BlobWriter:
+            nonlocal made
+            made += 1
+            return writer()
+
+        store.blobs.writer = counted  # type: ignore[method-assign]
+        work = [
+            asyncio.create_task(store.uploads.complete("a", upload.id, [part])) for _ in range(4)
+        ]
+        assert len(await refusals([*work])) == 3
+        assert made == 1
+        wrong = await self.upload(store, 5)
+        for _ in range(2):  # one that failed may be tried again
+            with pytest.raises(BadRequest):
+                await store.uploads.complete("a", wrong.id, [])
+
+    async def test_the_oldest_that_ended_are_forgotten(
+        self, place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(uploads, "MOST_KEPT", 2)
+        made = []
+        for _ in range(4):
+            made.append((await self.upload(store, 5)).id)
+            place.clock.now += 1
+        for id_ in made[:3]:
+            await store.uploads.cancel("a", id_)
+        await store.sweep()
+        with pytest.raises(NotFound):
+            await store.uploads.get("a", made[0])
+        statuses = [(await store.uploads.get("a", id_)).status for id_ in made[1:]]
+        assert statuses == ["cancelled", "cancelled", "pending"]
 
     async def test_cancelled_it_takes_nothing_more(self, store: Store) -> None:
         upload = await self.upload(store, 5)

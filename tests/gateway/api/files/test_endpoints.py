@@ -109,6 +109,33 @@ def test_a_file_comes_and_goes(front: httpx.Client, clock: SetClock) -> None:
     assert front.get(f"{path}/content").status_code == 404
 
 
+def test_a_download_goes_on_where_it_broke_off(front: httpx.Client) -> None:
+    made = upload(front, bytes(range(250)) * 4)
+    path = f"/v1/files/{made['id']}/content"
+    whole = front.get(path)
+    assert whole.headers["accept-ranges"] == "bytes"
+    tag = whole.headers["etag"]
+    rest = front.get(path, headers={"Range": "bytes=300-", "If-Range": tag})
+    assert (rest.status_code, rest.content) == (206, whole.content[300:])
+    assert rest.headers["content-range"] == "bytes 300-999/1000"
+    assert rest.headers["content-length"] == "700"
+    assert rest.headers["x-content-type-options"] == "nosniff"
+    last = front.get(path, headers={"Range": "bytes=-1"})
+    assert (last.status_code, last.content) == (206, whole.content[-1:])
+    changed = front.get(path, headers={"Range": "bytes=300-", "If-Range": '"another"'})
+    assert (changed.status_code, changed.content) == (200, whole.content)
+    several = front.get(path, headers={"Range": "bytes=0-1,5-6"})
+    assert (several.status_code, several.content) == (200, whole.content)
+    head = front.head(path, headers={"Range": "bytes=300-"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "1000")
+    beyond = front.get(path, headers={"Range": "bytes=1000-"})
+    error = check("/v1/files/{file_id}/content", beyond, 416)["error"]
+    assert error["code"] == "range_not_satisfiable"
+    assert beyond.headers["content-range"] == "bytes */1000"
+    foreign = front.get(path, headers={"Range": "bytes=5000-", **as_("other")})
+    assert foreign.status_code == 404
+
+
 def test_a_page_is_no_page_here(front: httpx.Client) -> None:
     """A content is whatever a client sent: no browser may run it in this server's name."""
     made = upload(front, b"<script>alert(1)</script>", "a.html", purpose="user_data")
