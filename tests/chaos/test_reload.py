@@ -55,6 +55,7 @@ def test_two_thousand_requests(
         assert completed(server, PROMPTS[0], key=f"secret-{rounds}")
         house.write("ctx = -7")
         assert reload(server).status_code == 422
+        house.write()
         load.more(20)
     load.end()
     assert load.failures == []
