@@ -27,6 +27,7 @@ EXACT = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("budget", [(), ("memory-budget = 200",)], ids=["beside", "by worker"])
 def test_two_thousand_requests(
     start_server: Start, tmp_path: Path, budget: tuple[str, ...]
