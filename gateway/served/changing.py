@@ -60,6 +60,7 @@ def workers_of(config: Config) -> Mapping[str, Any]:
     found = {name: getattr(spec, name) for name in spec.__struct_fields__ if name != "name"}
     return found | {
         "workers": config.shape().workers,
+        "cache_bytes": config.cache_bytes(),  # of all; a worker's share differs with their number
         "stuck_timeout": config.stuck_timeout,
         "step_timeout": config.step_timeout,
         "max_workers": config.max_workers,

@@ -27,6 +27,7 @@ EXACT = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("budget", [(), ("memory-budget = 200",)], ids=["beside", "by worker"])
 def test_two_thousand_requests(
     start_server: Start, tmp_path: Path, budget: tuple[str, ...]
@@ -55,6 +56,7 @@ def test_two_thousand_requests(
         assert completed(server, PROMPTS[0], key=f"secret-{rounds}")
         house.write("ctx = -7")
         assert reload(server).status_code == 422
+        house.write()
         load.more(20)
     load.end()
     assert load.failures == []

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def test_what_is_told_arrives(ear: socket.socket) -> None:
     assert ear.recv(4096) == rb"STATUS=loads\nREADY=1"  # a line break in a text is no new line
     assert ear.recv(4096) == b"READY=1\nSTATUS=serves"
     assert ear.recv(4096) == b"STOPPING=1\nSTATUS=ends"
+
+
+def test_a_reload_has_a_begin_with_its_time_and_an_end(ear: socket.socket) -> None:
+    """A manager of Type=notify-reload takes no READY=1 from before that time for its end."""
+    before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    ServiceManager(ear.getsockname()).reloading("reads options")
+    begun, at, status = ear.recv(4096).split(b"\n")
+    assert (begun, status) == (b"RELOADING=1", b"STATUS=reads options")
+    assert int(at.removeprefix(b"MONOTONIC_USEC=")) >= before_us
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract addresses are Linux's")
