@@ -37,6 +37,7 @@ from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
 from gateway.api.ops import Ops
 from gateway.api.ranking import RankingEndpoints
+from gateway.api.reload import ReloadEndpoints
 from gateway.api.responses import (
     Archive,
     Conversations,
@@ -48,6 +49,7 @@ from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config, ConfigError, NotNow
+from gateway.config.live_config import LiveConfig
 from gateway.config.model_entry import ModelEntry
 from gateway.core.errors import ForgeError
 from gateway.dashboard.endpoint import Dashboard
@@ -64,10 +66,12 @@ from gateway.http.paths import NormalisedPaths, PathTable
 from gateway.http.response_headers import TicketHeaders
 from gateway.model_files.pulls import Pulls
 from gateway.pool import Pool
+from gateway.reloading.reloader import Reloader
 from gateway.served.adapter_changes import AdapterUses
 from gateway.served.assembly import ModelAssembly
 from gateway.served.catalog_models import LABEL
 from gateway.served.memory_budget import MemoryBudget
+from gateway.served.setup import Setup
 from gateway.served.use_observer import UseObserver
 from gateway.stored.errors import StoreUnreachable, StoreUnusable
 from gateway.telemetry.metrics import Metrics
@@ -114,8 +118,11 @@ class Gateway:
         plan: MemoryBudget | None = None,
         make: Callable[[Config, int], Pool] | None = None,
         clock: Callable[[], float] = time.time,
+        read: Callable[[], Setup] | None = None,
     ) -> None:
         """``keyring`` None: no key is needed. ``plan``: several models, instead of the one.
+
+        ``read`` reads anew what the server is made of, for a reload.
 
         ``pool`` replaces the local pool of processes, ``make`` those of several models, ``clock``
         (Unix seconds) that by which files and batches expire.
@@ -126,14 +133,23 @@ class Gateway:
         self.keyring = keyring or Keyring()
         self.store = _store(config, clock)
         self.limits = RateLimiter(self.keyring, time.monotonic_ns)
+        self.keyring.on_change(lambda: self.limits.update(self.keyring))
         self.metrics = Metrics(*names, others=LABEL if config.catalog else None)
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
         if config.metrics:
             observers.append(self.metrics)
         self._observer = Observers(*observers)
         meter = self.metrics.meter if config.metrics else None
+        self.live_config = LiveConfig(config)
         self._models = ModelAssembly(
-            config, self._observer, self.metrics.loads, meter, pool, plan, make
+            config, self._observer, self.metrics.loads, meter, pool, plan, make, self.live_config
+        )
+        self.reloader = Reloader(
+            read,
+            self.live_config,
+            self.keyring,
+            self._models.changer,
+            lambda: self.registry.draining,
         )
         self.registry = self._models.registry
         self._observer.add(UseObserver(self._models.loader.used, names[0]))
@@ -187,6 +203,7 @@ class Gateway:
         await self._models.start()
         if self.store is not None and self.store.is_open:
             self.batches.start()
+        self.reloader.ready()
 
     async def broken(self) -> None:
         """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
@@ -213,6 +230,7 @@ class Gateway:
             self._lag.cancel()
         if self.store is not None:
             await self.batches.stop()
+        await self.reloader.stop()
         await self._models.stop()
         await self._archive.stop()
         if self.store is not None:
@@ -277,13 +295,14 @@ class Gateway:
     @cached_property
     def _service(self) -> Service:
         return Service(
-            self.config,
+            self.live_config,
             self.registry,
             self.limits,
             self._observer,
             self.metrics.on_ignored,
             catalog=self._models.catalog,
             store=self.store,
+            reloader=self.reloader,
         )
 
     @cached_property
@@ -323,6 +342,7 @@ class Gateway:
             *Infer(service).endpoints(),
             *BatchEndpoints(service, lambda: self.batches).endpoints(),
             *Models(service).endpoints(),
+            *ReloadEndpoints(service).endpoints(),
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
             *Ops(service, self.metrics).endpoints(),
         ]

@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import uvicorn
 
@@ -20,6 +20,8 @@ from gateway.http.open_files import connections_allowed
 from gateway.http.terms import LINGER_S, Terms
 from gateway.pool import Pool, PoolFailed
 from gateway.served.memory_budget import MemoryBudget
+from gateway.served.setup import Setup
+from gateway.system.hangup import Hangup
 from gateway.system.service_manager import ServiceManager
 
 LAST_WRITES_S = 5
@@ -30,11 +32,17 @@ class Server(uvicorn.Server):
     """uvicorn closes its listeners at the first signal; this one first drains the gateway."""
 
     def __init__(
-        self, config: uvicorn.Config, gateway: Gateway, terms: Terms, manager: ServiceManager
+        self,
+        config: uvicorn.Config,
+        gateway: Gateway,
+        terms: Terms,
+        manager: ServiceManager,
+        hangup: Hangup,
     ) -> None:
         super().__init__(config)
         self._gateway = gateway
         self._manager = manager
+        self._hangup = hangup
         self._terms = terms
         self._drain: asyncio.Task[None] | None = None
         connections = self.server_state.connections
@@ -65,13 +73,27 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Without uvicorn's replay of the signal at the end: a drained server exits with 0."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal)
+        handlers = {
+            signal.SIGINT: self._on_signal,
+            signal.SIGTERM: self._on_signal,
+            signal.SIGHUP: self._on_hangup,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in handlers:
                 loop.remove_signal_handler(number)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end has begun: there is no other one
+
+    def _on_hangup(self) -> None:
+        """Reload; or end, if the terminal that the server was started in is gone."""
+        match self._hangup.meaning():
+            case "reload":
+                self._gateway.reloader.signalled()
+            case "end" if self._drain is None:
+                self._on_signal()
 
     def _on_signal(self) -> None:
         """The first signal drains, the second ends at once."""
@@ -83,7 +105,7 @@ class Server(uvicorn.Server):
 
     async def _drain_and_exit(self) -> None:
         self._manager.stopping("finishes what runs, takes nothing new")
-        await self._gateway.drain(self._gateway.config.drain_timeout)
+        await self._gateway.drain(self._gateway.live_config.now.drain_timeout)
         self.should_exit = True
 
 
@@ -111,16 +133,19 @@ async def serve(
     pool: Pool | None = None,
     plan: MemoryBudget | None = None,
     manager: ServiceManager | None = None,
+    read: Callable[[], Setup] | None = None,
+    hangup: Hangup | None = None,
 ) -> str | None:
     """Serve on bound sockets until a signal. Returns None, or why no worker could start.
 
     Raises ConfigError if there is no place for what the server should store.
 
     ``pool`` replaces the local pool of processes; ``plan``: several models, instead of the one;
-    ``manager``: hears when the server is ready, lives and ends.
+    ``manager``: hears when the server is ready, lives and ends. ``read``: the sources of all this,
+    for a reload; ``hangup``: what SIGHUP means.
     """
     manager = manager or ServiceManager()
-    gateway = Gateway(config, keyring, pool, plan)
+    gateway = Gateway(config, keyring, pool, plan, read=read)
     await gateway.open()
     terms = Terms(
         config.header_timeout,
@@ -128,7 +153,7 @@ async def serve(
         connections_allowed(config.max_connections),
         gateway.respond,
     )
-    server = Server(_settings(gateway, tls), gateway, terms, manager)
+    server = Server(_settings(gateway, tls), gateway, terms, manager, hangup or Hangup())
     serving = asyncio.create_task(server.serve(sockets=list(socks)))
     starting = asyncio.create_task(gateway.start())
     alive = asyncio.create_task(manager.keep_alive())
@@ -143,7 +168,12 @@ async def serve(
                 await serving
                 manager.status(f"could not start: {failure}")
                 return None if gateway.registry.draining else str(failure)
-            _announce(gateway, url(socks[0], tls is not None), manager)
+            address = url(socks[0], tls is not None)
+            _announce(gateway, address, manager)
+            gateway.reloader.tells(
+                lambda: manager.reloading("reloads"),
+                lambda how: manager.ready(f"serves at {address}; last reload: {how}"),
+            )
             await _until_broken(gateway, serving)
         await serving
         return None

@@ -29,20 +29,22 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "dispatch": BASE | {"config", "ordering", "pool"},
         "model_files": BASE | {"config", "system"},
         "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
+        "reloading": BASE | {"config", "pool", "served"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
         "api": BASE
-        | {"batches", "config", "conversation", "dispatch", "model_files", "pool", "served"}
-        | {"stored", "system", "telemetry"},
+        | {"batches", "config", "conversation", "dispatch", "model_files", "pool", "reloading"}
+        | {"served", "stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
         | {"api", "batches", "config", "dashboard", "dispatch", "http", "model_files", "pool"}
-        | {"served", "stored", "telemetry"},
+        | {"reloading", "served", "stored", "telemetry"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE
-        | {"api", "batches", "config", "http", "model_files", "served", "server", "system"},
+        | {"api", "batches", "config", "http", "model_files", "reloading", "served", "server"}
+        | {"system"},
     },
     "workers": {
         "protocol": set(),

@@ -87,7 +87,7 @@ def _settle() -> None:
     die_with_parent()
     # Ctrl-C and service managers signal the whole group; it is the gateway that drains, and when
     # it is done it hangs up.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
 

@@ -17,11 +17,10 @@ from gateway.core.api_key import ApiKey
 from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, NotOffered, Unavailable
 from gateway.core.priority import priority_text
-from gateway.dispatch.queue import Entry
-from gateway.dispatch.sequence import Sequence
+from gateway.dispatch.stats import DispatcherStats
 from gateway.pool import WorkerState, WorkerStatus
 from gateway.pool.held_files import FileState
-from gateway.served.served_model import ServedModel
+from gateway.served.registry import Standing
 from gateway.telemetry.metrics import Metrics, Summary
 from gateway.telemetry.metrics.registry import wants_exposition
 
@@ -200,7 +199,7 @@ class Ops:
         by_owner = Counter(sequence.job.owner or ANONYMOUS for sequence in waiting)
         oldest = max((now - sequence.arrived_ns for sequence in waiting), default=0)
         seen = self._service.models(request)
-        first = (found for found in _placed(registry.order()) if found[2] in seen)
+        first = (found for found in _placed(registry.order()) if found[2].model in seen)
         answer: QueueStatus = {
             "depth": registry.depth(),
             "by_priority": {
@@ -208,7 +207,10 @@ class Ops:
                 for priority in sorted(by_priority, reverse=True)
             },
             "by_owner": dict(by_owner.most_common()),
-            "by_model": {served.name: served.dispatcher.stats.depth() for served in seen},
+            "by_model": {
+                served.name: sum(each.stats.depth() for each in served.dispatchers)
+                for served in seen
+            },
             "oldest_wait_s": round(oldest / NANO, 3),
             "estimated_wait_s": _seconds(registry.wait_estimate_s()),
             "waiting": [_standing(*found, now) for found in islice(first, QUEUE_SHOWN)],
@@ -224,40 +226,37 @@ class Ops:
         name, now = request.path_params["name"], registry.now_ns()
         seen = self._service.models(request)
         for found in _placed(registry.order()):
-            if found[2].dispatcher.stats.request_id(found[4]) == name and found[2] in seen:
+            standing = found[2]
+            if standing.stats.request_id(standing.sequence) == name and standing.model in seen:
                 return json_response(_standing(*found, now))
         raise NotFound(f"no request {name} is waiting")
 
 
-def _placed(
-    order: Iterable[tuple[ServedModel, Entry, Sequence]],
-) -> Iterator[tuple[int, int, ServedModel, Entry, Sequence]]:
-    """With each, how many are before it: of all, and of those for the same model."""
-    before = Counter[str]()
-    for ahead, (served, place, sequence) in enumerate(order):
-        yield ahead, before[served.name], served, place, sequence
-        before[served.name] += 1
+def _placed(order: Iterable[Standing]) -> Iterator[tuple[int, int, Standing]]:
+    """With each, how many are before it: of all, and of those at the same dispatcher."""
+    before = Counter[DispatcherStats]()
+    for ahead, standing in enumerate(order):
+        yield ahead, before[standing.stats], standing
+        before[standing.stats] += 1
 
 
-def _standing(
-    ahead: int, ahead_there: int, served: ServedModel, place: Entry, sequence: Sequence, now_ns: int
-) -> QueueItem:
-    dispatcher = served.dispatcher
+def _standing(ahead: int, ahead_there: int, standing: Standing, now_ns: int) -> QueueItem:
+    stats, place, sequence = standing.stats, standing.entry, standing.sequence
     return {
-        "id": dispatcher.stats.request_id(sequence),
+        "id": stats.request_id(sequence),
         "choice": sequence.index,
         "position": ahead + 1,
-        "model": served.name,
+        "model": standing.model.name,
         "owner": sequence.job.owner or ANONYMOUS,
         "priority": place.priority,
-        "effective_priority": round(dispatcher.stats.effective(place, now_ns), 6),
+        "effective_priority": round(stats.effective(place, now_ns), 6),
         "waited_s": round((now_ns - sequence.arrived_ns) / NANO, 3),
         "parked": sequence.parked_since_ns is not None,
         "spare": sequence.job.spare,
-        "deaths": dispatcher.stats.deaths(sequence),
+        "deaths": stats.deaths(sequence),
         "estimated_wait_s": None
         if sequence.job.spare
-        else _seconds(dispatcher.stats.wait_estimate_s(ahead_there)),
+        else _seconds(stats.wait_estimate_s(ahead_there)),
     }
 
 

@@ -13,8 +13,10 @@ from gateway.api import body, kept_probabilities, token_ids
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
+from gateway.config.live_config import LiveConfig
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
+    SHUTTING_DOWN,
     ContextOverflow,
     ForgeError,
     ModelNotSupported,
@@ -29,6 +31,7 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Ticket
+from gateway.reloading.reloader import Reloader
 from gateway.served.catalog_models import CatalogModels
 from gateway.served.listing import ListedModel, listed
 from gateway.served.registry import ModelRegistry
@@ -45,7 +48,7 @@ log = logging.getLogger("forge.api")
 class Service:
     """Shared by all endpoints of one process."""
 
-    config: Config
+    live_config: LiveConfig
     registry: ModelRegistry
     limits: RateLimiter
     observer: Observer
@@ -55,8 +58,15 @@ class Service:
     """The models of the caches, if those are served."""
     store: "Store | None" = None
     """Files, batches and what else survives a restart, if there is a place for them."""
+    reloader: Reloader | None = None
+    """Reads the server's options again, when an operator asks for it."""
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
+
+    @property
+    def config(self) -> Config:
+        """Return the server's options as they are now."""
+        return self.live_config.now
 
     def stored(self) -> "Store":
         """Return the store, which is open. Raises StoreOff."""
@@ -72,7 +82,7 @@ class Service:
         self.check_open()
         if served.pool.trouble is not None:
             raise Unavailable(served.pool.trouble, retry_after=TROUBLE_RETRY_S)
-        if not served.on_demand and not served.pool.ready():
+        if not served.on_demand and not served.pool.ready() and served.settled.is_set():
             raise Unavailable("no worker is ready yet", retry_after=1)
 
     def check_healthy(self) -> None:
@@ -85,13 +95,17 @@ class Service:
         if all(pool.trouble is not None for pool in pools):
             message = "no worker can be started; requests and the log tell why"
             raise Unavailable(message, retry_after=TROUBLE_RETRY_S)
-        if all(not each.on_demand and not each.pool.ready() for each in self.registry.models):
+        waits = (
+            not each.on_demand and not each.pool.ready() and each.settled.is_set()
+            for each in self.registry.models
+        )
+        if all(waits):
             raise Unavailable("no worker is ready yet", retry_after=1)
 
     def check_open(self) -> None:
         """Raises :class:`Unavailable` if the server is about to end."""
         if self.registry.draining:
-            raise Unavailable("the server is shutting down", retry_after=5)
+            raise Unavailable(SHUTTING_DOWN, retry_after=5)
 
     def models(self, request: Request) -> list[ServedModel]:
         """Return the models that a request's key may use."""

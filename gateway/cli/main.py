@@ -24,8 +24,9 @@ from gateway.cli.doctor import options as doctor_options
 from gateway.cli.models import command as model_commands
 from gateway.cli.models import options as model_options
 from gateway.cli.quantize import options as quantize_options
+from gateway.cli.reload import options as reload_options
 from gateway.cli.tune import options
-from gateway.config import llama_server_compat, model_tables, tuning_profile
+from gateway.config import llama_server_compat
 from gateway.config.api_keys import Keyring
 from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError, NotNow
 from gateway.config.llama_server_compat import NotTaken
@@ -33,8 +34,11 @@ from gateway.config.llama_server_options import ALIASES, HUB, SWITCHES
 from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
-from gateway.served import catalog_models, memory_budget
+from gateway.model_files.resolve import quietly
+from gateway.served import memory_budget
+from gateway.served.setup import Sources
 from gateway.system import log_setup
+from gateway.system.hangup import Hangup
 from gateway.system.log_setup import escaped
 from gateway.system.service_manager import ServiceManager
 
@@ -73,6 +77,10 @@ def _main(arguments: list[str]) -> int:
         from gateway.cli.quantize import command as quantize
 
         return quantize.run(given)
+    if command == reload_options.NAME:
+        from gateway.cli.reload import command as reload
+
+        return reload.run(given)
     if command == batch_options.NAME:
         from gateway.cli.batch import command as batch
 
@@ -111,27 +119,20 @@ def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> 
     """Raises :class:`ConfigError`."""
     manager = ServiceManager.taken_from()  # before any child could take it for its own
     manager.status("looks for the model, and downloads it if need be")
-    config, entries = model_tables.load(given, os.environ, file, _check_sampling, console.obtain)
+    sources = Sources(given, file, _check_sampling, console.obtain, dict(os.environ))
+    setup = sources.read()
+    config, notes = setup.config, list[str | None](setup.notes)
     log_setup.configure(config.log_level, config.log_format, "%(name)s")
     for remark in remarks:
         _tell(remark, config.log_format)
-    keyring = Keyring.load(config.api_key, config.api_key_file)
     tls = server_context(config.ssl_certfile, config.ssl_keyfile)
-    if config.catalog and not entries:
-        entries = catalog_models.without_tables(config)
-        notes, plan = [], memory_budget.plan(config, entries)
-    elif entries:
-        tunings = [(entry, *tuning_profile.apply(entry.config, os.environ)) for entry in entries]
-        entries = [replace(entry, config=found) for entry, found, _ in tunings]
-        notes = [None if note is None else f"{each.name}: {note}" for each, _, note in tunings]
-        notes += catalog_models.clashes(entries) if config.catalog else ()
-        plan = memory_budget.plan(config, entries)
-    else:
-        config, note = tuning_profile.apply(config, os.environ)
-        notes, plan = [note, memory_check.check(config)], None
+    plan = memory_budget.plan(config, setup.entries) if setup.entries else None
+    if plan is None:
+        notes.append(memory_check.check(config))
     socks = inherited(manager.descriptors) or bind(config.host, config.port)
     for note in filter(None, notes):
         _tell(note, config.log_format)
+    hangup = Hangup()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(Exit.OK))  # until the server has its own
     # Late, so that --help and wrong arguments answer at once.
@@ -143,7 +144,18 @@ def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> 
         for sock in socks:
             stack.enter_context(sock)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        failure = runner.run(serve(config, socks, keyring, tls, plan=plan, manager=manager))
+        again = replace(sources, obtain=quietly)
+        work = serve(
+            config,
+            socks,
+            Keyring(setup.keys),
+            tls,
+            plan=plan,
+            manager=manager,
+            read=again.read,
+            hangup=hangup,
+        )
+        failure = runner.run(work)
     return Exit.OK if failure is None else console.fail("serve", failure, Exit.FAILED)
 
 
@@ -205,6 +217,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor_options.add_to(doctor)
     talk_options.add_to(commands)
     batch_options.add_to(commands)
+    reload_options.add_to(commands)
     completion.add_to(commands)
     return parser
 

@@ -9,7 +9,7 @@ import hmac
 import logging
 import math
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +34,11 @@ class Keyring:
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._keys = tuple(keys)
+        self._listeners = list[Callable[[], None]]()
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Have it called after each change, before the next request is looked at."""
+        self._listeners.append(call)
 
     @classmethod
     def load(cls, secret: SecretStr | None, file: Path | None) -> "Keyring":
@@ -56,6 +61,25 @@ class Keyring:
 
     def __iter__(self) -> Iterator[ApiKey]:
         return iter(self._keys)
+
+    @property
+    def given(self) -> tuple[ApiKey, ...]:
+        """The operator's keys."""
+        return self._keys
+
+    def replace(self, keys: Iterable[ApiKey]) -> None:
+        """Take these keys instead. Raises ConfigError, and nothing has changed.
+
+        No change opens a server that needs a key, and none closes an open one.
+        """
+        given = tuple(keys)
+        if self.open and given:
+            raise ConfigError(f"{OPTION}: the server is open to all; a restart gives it keys")
+        if not self.open and not given:
+            raise ConfigError(f"{OPTION}: without keys the server would be open to all")
+        self._keys = given
+        for call in self._listeners:
+            call()
 
     @property
     def open(self) -> bool:

@@ -78,7 +78,8 @@ class Config(EngineOptions):
         "auto",
         description="MiB of memory for the whole server when it serves several models: idle ones "
         "are unloaded for the one that is requested; auto: memory free at the start, less "
-        "--cache-ram",
+        "--cache-ram; with one model it only bounds a reload, whose new workers come up beside "
+        "the old ones if there is room for both",
     )
     keep_alive: KeepAlive = Field(
         300.0,
@@ -200,6 +201,14 @@ class Config(EngineOptions):
     )
     drain_timeout: float = Field(
         30.0, ge=0, le=86400, description="seconds to finish running requests after SIGTERM"
+    )
+    retire_timeout: float = Field(
+        1800.0,
+        ge=0,
+        le=86400,
+        allow_inf_nan=False,
+        description="seconds that requests have to end on workers which a reload replaces; then "
+        "they fail",
     )
     header_priority: tuple[HeaderRule, ...] = Field(
         (),

@@ -22,7 +22,8 @@ from gateway.core.validation import explain, shown
 OF_THE_SERVER = frozenset({
     "alias", "host", "port", "memory_budget", "aging_rate", "max_queue", "max_queue_bytes",
     "queue_timeout", "preempt", "quantum", "max_body", "max_connections", "header_timeout",
-    "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "api_key", "api_key_file",
+    "body_timeout", "idle_timeout", "keepalive", "drain_timeout", "retire_timeout",
+    "api_key", "api_key_file",
     "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page",
     "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
     "store_bytes", "store_age", "data_dir", "database", "max_file", "max_stored_bytes",

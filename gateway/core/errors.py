@@ -7,6 +7,9 @@ name; the dialects only format it. Any other exception is a bug and answered as 
 from gateway.core.usage import Usage
 from workers import protocol
 
+SHUTTING_DOWN = "the server is shutting down"
+"""The answer to what comes while the server ends. A model that is gone has words of its own."""
+
 
 class ForgeError(Exception):
     """The base of the tree; only its subclasses are raised."""
@@ -144,6 +147,24 @@ class AdminOnly(ForgeError):
     """For keys with `admin = true`; without keys, for programs on the server's own machine."""
 
     status, code, type = 403, "admin_only", "invalid_request_error"
+
+
+class ReloadBusy(ForgeError):
+    """Another reload is running, and one runs at a time."""
+
+    status, code, type = 409, "reload_busy", "invalid_request_error"
+
+
+class ReloadRefused(ForgeError):
+    """The options, tables or keys that were read again have an error; nothing was changed."""
+
+    status, code, type = 422, "reload_refused", "invalid_request_error"
+
+
+class ReloadFailed(ForgeError):
+    """New workers of some model could not be started; its old ones go on."""
+
+    status, code = 503, "reload_failed"
 
 
 class FilesNotOwned(ForgeError):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from gateway.core.api_key import ANYONE, ApiKey
-from gateway.core.errors import Unavailable
+from gateway.core.errors import SHUTTING_DOWN, Unavailable
 from gateway.dashboard.deltas import Broadcast, Snapshot
 
 VIEWERS = 32
@@ -81,7 +81,7 @@ class Live:
         ``key``: the viewer's, which may be limited to some models.
         """
         if self._closed:
-            raise Unavailable("the server is shutting down", retry_after=5)
+            raise Unavailable(SHUTTING_DOWN, retry_after=5)
         if self.viewers >= self._most:
             raise Unavailable(f"{self._most} others watch already", retry_after=10)
         audience = self._audiences.get(key.models) or _Audience(key)

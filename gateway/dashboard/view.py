@@ -11,11 +11,9 @@ from gateway.core.priority import CLASSES, class_of
 from gateway.dashboard.deltas import Row, Snapshot
 from gateway.dashboard.history import Gaps, Recorder, row
 from gateway.dispatch.job import Job
-from gateway.dispatch.queue import Entry
-from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.ticket import Ticket
 from gateway.pool import WorkerStatus
-from gateway.served.registry import ModelRegistry
+from gateway.served.registry import ModelRegistry, Standing
 from gateway.served.served_model import ServedModel
 
 LISTED = 60
@@ -53,7 +51,7 @@ class View:
         recent = list(islice(reversed(self._recorder.requests), RECENT))
         kinds = {each.id: class_of(each.priority) for each in self._registry.served()}
         tables: dict[str, list[Row]] = {
-            "jobs": [self._job(*found) for found in listed],
+            "jobs": [self._job(found) for found in listed],
             "workers": [_worker(served, worker, kinds) for served, worker in workers],
             "requests": [row(request, self._origin_ns) for request in reversed(recent)],
             "points": list(self._recorder.points),
@@ -74,13 +72,14 @@ class View:
             "draining": registry.draining,
         }
 
-    def _job(self, served: ServedModel, place: Entry, sequence: Sequence) -> Row:
+    def _job(self, found: Standing) -> Row:
         """A sequence that waits. Between two looks it ages by the rate, unless it is spare; the
         page does that."""
+        place, sequence = found.entry, found.sequence
         return {
             "id": sequence.id,
-            "name": served.dispatcher.stats.request_id(sequence),
-            "model": served.name,
+            "name": found.stats.request_id(sequence),
+            "model": found.model.name,
             "class": class_of(place.priority),
             "priority": place.priority,
             "placed": self._s(place.arrived_ns),

@@ -19,10 +19,11 @@ class Deadlines:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         """By the ids of the tickets."""
 
-    def set(self, ticket: Ticket) -> None:
+    def set(self, ticket: Ticket, waited_s: float = 0.0) -> None:
         """The request's own limit covers everything, the operator's only the wait for a start.
 
-        A spare request may wait for ever, unless it says otherwise itself.
+        A spare request may wait for ever, unless it says otherwise itself. ``waited_s``: time that
+        is over already.
         """
         if ticket.job.timeout is not None:
             limit, then = ticket.job.timeout, self.expire
@@ -30,7 +31,8 @@ class Deadlines:
             limit, then = self._queue_timeout, self.expire_waiting
         else:
             return
-        self._timers[ticket.id] = asyncio.get_running_loop().call_later(limit, then, ticket)
+        rest = max(0.0, limit - waited_s)
+        self._timers[ticket.id] = asyncio.get_running_loop().call_later(rest, then, ticket)
 
     def stop(self, ticket: Ticket) -> None:
         """Forget the timer of a ticket that has ended, if it had one."""

@@ -21,6 +21,7 @@ from collections.abc import Sequence as Row
 from dataclasses import replace
 
 from gateway.core.errors import (
+    SHUTTING_DOWN,
     BodyTooLarge,
     Displaced,
     ForgeError,
@@ -31,6 +32,7 @@ from gateway.core.errors import (
 )
 from gateway.dispatch.backpressure import UNREAD, Backpressure
 from gateway.dispatch.deadlines import Deadlines
+from gateway.dispatch.handover import Handover
 from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.preemptor import Preemptor
@@ -68,13 +70,14 @@ class Dispatcher:
         unread: int = UNREAD,
         meter: Callable[[Job], Meter] | None = None,
         changed: Callable[[], None] = lambda: None,
+        totals: Totals | None = None,
     ) -> None:
         """``shared_admission``: shared with dispatchers of other pools; None: no bounds.
 
         ``queue_timeout``: seconds a job may wait for its first start, unless it says itself.
         ``preemption``: None lets every job run to its end. ``unread``: events that may lie in a
         ticket before its generations pause. ``meter``: makes what counts a job's tokens.
-        ``changed`` is called when there is more or less to do.
+        ``changed`` is called when there is more or less to do. ``totals``: counters to go on with.
         """
         # Process lifetime.
         self._pool = pool
@@ -96,7 +99,7 @@ class Dispatcher:
         """Tickets that have not ended, by id."""
         self._ordinary = 0
         """Number of them that are not spare."""
-        self._totals = Totals()
+        self.totals = totals or Totals()
         self._slots = Slots(
             pool,
             self._queue,
@@ -119,7 +122,8 @@ class Dispatcher:
             self._rate,
             clock_ns,
         )
-        self.stats = DispatcherStats(parts, self._totals)
+        self.stats = DispatcherStats(parts, self.totals)
+        self._handover = Handover(parts, self._slots, self.deadlines)
         self._idle = asyncio.Event()
         self._idle.set()
         self._drained_for: str | None = None
@@ -140,8 +144,9 @@ class Dispatcher:
         meter = None if self._meter is None else self._meter(job)
         ticket = Ticket(self._shared_admission.next_id, job, now, meter)
         self._shared_admission.number(len(ticket.sequences))
-        self._totals.accepted += len(ticket.sequences)
+        self.totals.accepted += len(ticket.sequences)
         self._tickets[ticket.id] = ticket
+        ticket.home = self
         self._queue.of(ticket.sequences[0]).enter(ticket.sequences)
         self.deadlines.set(ticket)
         self._idle.clear()
@@ -175,6 +180,9 @@ class Dispatcher:
         """
         if ticket.ended or not ticket.job.spare:
             return
+        if ticket.home is not None and ticket.home is not self:
+            ticket.home.promote(ticket, priority)
+            return
         now = self._clock_ns()
         self._count_ordinary(now)
         ticket.job = replace(ticket.job, spare=False, priority=max(priority, ticket.job.priority))
@@ -186,7 +194,9 @@ class Dispatcher:
 
     def cancel(self, ticket: Ticket) -> None:
         """The client is gone. Does nothing to a ticket that has ended."""
-        if not ticket.ended:
+        if ticket.home is not None and ticket.home is not self:
+            ticket.home.cancel(ticket)
+        elif not ticket.ended:
             self._withdraw(ticket, Move.CANCEL)
             self._end(ticket)
 
@@ -214,7 +224,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ the end of it all
 
-    def drain(self, reason: str = "the server is shutting down") -> None:
+    def drain(self, reason: str = SHUTTING_DOWN) -> None:
         """Take no new jobs; those accepted are still served. ``reason`` is told to the others."""
         self._drained_for = reason
         self._pool.drain()
@@ -228,9 +238,44 @@ class Dispatcher:
     def draining(self) -> bool:
         return self._drained_for is not None
 
+    @property
+    def is_idle(self) -> bool:
+        """Return whether every job has ended."""
+        return self._idle.is_set()
+
     async def idle(self) -> None:
         """Wait until every job has ended, also those that wait for their clients to read."""
         await self._idle.wait()
+
+    # ------------------------------------------------------------------ other workers
+
+    def hand_over(self, to: "Dispatcher") -> None:
+        """Give another dispatcher all requests of which nothing was said and nothing is computed.
+
+        The others are finished here. See :mod:`gateway.dispatch.handover`.
+        """
+        for ticket in self._handover.movable():
+            self._handover.out(ticket)
+            del self._tickets[ticket.id]
+            to._take_over(ticket)
+            self._count_end(ticket, self._clock_ns())
+        self._wake.set()
+
+    def _take_over(self, ticket: Ticket) -> None:
+        """Serve a request of another dispatcher."""
+        if not ticket.job.spare:
+            self._count_ordinary(self._clock_ns())
+        self._tickets[ticket.id] = ticket
+        ticket.home = self
+        self._handover.into(ticket)
+        self._idle.clear()
+        self._wake.set()
+        self._changed()
+
+    def close(self) -> None:
+        """Leave the bounds that are shared with others: there are no requests any more."""
+        assert not self._tickets, "they would be lost"
+        self._shared_admission.leave(self._queue.ordinary)
 
     # ------------------------------------------------------------------ a pool that comes and goes
 
@@ -266,7 +311,7 @@ class Dispatcher:
         if sequence is None or event.attempt != sequence.attempt:
             return  # cancelled meanwhile, or the echo of an earlier attempt
         if isinstance(event, Parked):
-            self._totals.preemptions += asked
+            self.totals.preemptions += asked
             self._on_parked(sequence)
         elif isinstance(event, Failed):
             which = self._tickets[sequence.ticket_id].prompt_index(sequence)
@@ -278,8 +323,11 @@ class Dispatcher:
         ticket = self._tickets[sequence.ticket_id]
         if isinstance(event, Started):
             if sequence.started is not None:
-                return  # a later attempt: the client has been told
+                return  # a later attempt
             sequence.started = event
+            if sequence.told:
+                return  # it began anew with other workers
+            sequence.told = True
         else:
             if event.ids:
                 self._quarantine.clear(sequence)
@@ -341,7 +389,7 @@ class Dispatcher:
                 continue
             del self._running[id_]
             self._backpressure.leave(sequence)
-            self._totals.failovers += 1
+            self.totals.failovers += 1
             self._requeue(sequence)
         self._wake.set()
 
@@ -389,10 +437,14 @@ class Dispatcher:
         ticket.ended_ns = self._clock_ns()
         self._observer.on_end(ticket)
         ticket.when_read(None)
+        self._count_end(ticket, ticket.ended_ns)
+
+    def _count_end(self, ticket: Ticket, now_ns: int) -> None:
+        """Count a ticket less."""
         if not ticket.job.spare:
             self._ordinary -= 1
             if not self._ordinary:
-                self._rate.pause(ticket.ended_ns)
+                self._rate.pause(now_ns)
         if not self._tickets:
             self._idle.set()
         elif len(self._queue.spare):

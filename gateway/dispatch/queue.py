@@ -110,9 +110,13 @@ class Queue:
         """Return whether its request was never started: work that has begun is not thrown away."""
         return sequence.ticket_id in self.admission
 
-    def enter(self, sequences: Row[Sequence]) -> None:
-        """All sequences of a new ticket wait."""
-        self.admission.enter(sequences[0].ticket_id, sequences[0].job.size)
+    def enter(self, sequences: Row[Sequence], *, started: bool = False) -> None:
+        """All sequences of a new ticket wait.
+
+        ``started``: a worker had it before, so it does not count for the bounds of admission.
+        """
+        if not started:
+            self.admission.enter(sequences[0].ticket_id, sequences[0].job.size)
         for sequence in sequences:
             self._enter(sequence, sequence.arrived_ns)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.clock import NANO
-from gateway.core.errors import ForgeError, RateLimited
+from gateway.core.errors import ForgeError, InvalidKey, RateLimited
 from gateway.core.prompt_size import BYTES_PER_TOKEN, usual_bytes
 from gateway.dispatch.job import Job
 
@@ -115,14 +115,33 @@ class RateLimiter:
     """The allowances of all keys. Implements :class:`gateway.dispatch.observer.Observer`."""
 
     def __init__(self, keys: Iterable[ApiKey], clock_ns: Callable[[], int]) -> None:
-        self._allowances = {key.name: KeyQuota(key, clock_ns) for key in (ANYONE, *keys)}
+        self._clock_ns = clock_ns
+        self._keys: dict[str, ApiKey] = {}
+        self._allowances: dict[str, KeyQuota] = {}
+        self.update(keys)
+
+    def update(self, keys: Iterable[ApiKey]) -> None:
+        """Take these keys instead of those before; one that stays as it is keeps what it used."""
+        before, quotas = self._keys, self._allowances
+        self._keys = {key.name: key for key in (ANYONE, *keys)}
+        self._allowances = {
+            name: quotas[name] if before.get(name) == key else KeyQuota(key, self._clock_ns)
+            for name, key in self._keys.items()
+        }
 
     def of(self, owner: str) -> KeyQuota:
-        """The quota of the key with this name; "" is a server without keys."""
-        return self._allowances[owner]
+        """The quota of the key with this name; "" is a server without keys.
+
+        Raises :class:`InvalidKey` for a key that was revoked while its request came.
+        """
+        quota = self._allowances.get(owner)
+        if quota is None:
+            raise InvalidKey("this API key was revoked")
+        return quota
 
     def on_end(self, ticket: Ticket) -> None:
-        self.of(ticket.job.owner).settle(ticket)
+        if ticket.job.owner in self._allowances:
+            self._allowances[ticket.job.owner].settle(ticket)
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
         """Nothing was taken."""

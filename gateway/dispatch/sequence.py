@@ -77,6 +77,8 @@ class Sequence:
         # Per attempt on a worker.
         self.state = State.WAITING
         self.attempt = 0
+        self._first_attempt = 0
+        """The last attempt before it began anew."""
         self.slot_since_ns = 0
         self.parked_since_ns: int | None = None
         self.parked_ns = 0
@@ -93,6 +95,8 @@ class Sequence:
         self.echoed = False
         """True if the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
+        self.told = False
+        """True if the client was told of a start."""
         self.drafts = NO_DRAFTS
         self.predicted = NO_DRAFTS
         """Drafts that were of the request's prediction."""
@@ -108,8 +112,18 @@ class Sequence:
 
     @property
     def fresh(self) -> bool:
-        """Return whether no worker ever had it."""
-        return self.attempt == 0
+        """Return whether no worker ever had it, or none since it began anew."""
+        return self.attempt == self._first_attempt
+
+    def begin_anew(self) -> None:
+        """Forget what workers told of it, which was no token: others will compute all of it.
+
+        Attempts are counted on, so that no late frame is taken for one of theirs.
+        """
+        assert not self.ids, "an answer is of one model"
+        self._first_attempt = self.attempt
+        self.began_ns = None
+        self.started = None
 
     def move(self, move: Move) -> None:
         """Raises :class:`IllegalMove` unless the table allows it."""

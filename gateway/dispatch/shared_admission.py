@@ -50,6 +50,10 @@ class SharedAdmission:
         """Count a further queue; ``end`` ends one of its tickets, wherever its sequences are."""
         self._ends[queue] = end
 
+    def leave(self, queue: AdmissionQueue) -> None:
+        """Count a queue no more: nothing waits there, and nothing will."""
+        del self._ends[queue]
+
     @property
     def next_id(self) -> int:
         """The number of the next sequence."""

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError
@@ -20,6 +20,18 @@ ClientEvent = Started | Delta | Finished
 
 Meter = Callable[[int, int | None], None]
 """Told how many tokens a sequence just got, and how many nanoseconds after those before, if any."""
+
+
+class TicketHome(Protocol):
+    """The dispatcher that has a ticket in its books."""
+
+    def cancel(self, ticket: Ticket) -> None:
+        """End a ticket whose client is gone."""
+        ...
+
+    def promote(self, ticket: Ticket, priority: float) -> None:
+        """Make a spare ticket an ordinary one."""
+        ...
 
 
 def new_name() -> str:
@@ -63,6 +75,8 @@ class Ticket:
         self.first_token_ns: int | None = None
         self.ended_ns: int | None = None
         self.error: ForgeError | None = None
+        self.home: TicketHome | None = None
+        """The dispatcher that has it, which changes when its model's workers are replaced."""
         # The channel.
         self._on_read: Callable[[Ticket], None] | None = None
         """Called once, when the client next takes what there is."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.core.errors import PullFailed, QueueFull, Unavailable
+from gateway.core.errors import SHUTTING_DOWN, PullFailed, QueueFull, Unavailable
 from gateway.model_files.fetching import FetchLine
 from workers.protocol import children
 
@@ -70,7 +70,7 @@ class Pulls:
 
     def _begin(self, source: str) -> "_Pull":
         if self._closed:
-            raise Unavailable("the server is shutting down", retry_after=5)
+            raise Unavailable(SHUTTING_DOWN, retry_after=5)
         if len(self._running) >= MOST:
             raise QueueFull(f"{MOST} models are being downloaded already", retry_after=60)
         pull = self._running[source] = _Pull(source)

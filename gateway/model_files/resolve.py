@@ -1,12 +1,24 @@
 """From what a person writes for a model to a file."""
 
+import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from gateway.config.config import EMBEDDED_MODEL, ConfigError, NotNow
 from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import BadSource, Hub, parse
+
+log = logging.getLogger("forge.models")
+
+
+def quietly(text: str) -> Path:
+    """Do as :func:`obtain` does, for a server that runs: a download is told in the log."""
+
+    def nothing(name: str, done: int, total: int | None, *, sha256: str | None = None) -> None:
+        pass  # no terminal is there to show it
+
+    return obtain(text, lambda: nullcontext(nothing), lambda line: log.info("%s", line))
 
 
 def obtain(

@@ -5,7 +5,7 @@ Nothing outside this package may assume that a worker is a process of this machi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from gateway.pool.held_files import FileState
 from workers.protocol import AdapterFile, Event, Generate, Load, ModelInfo, Question
@@ -144,6 +144,33 @@ class Pool(Protocol):
 
     async def stop(self) -> None:
         """End all workers, whatever they do."""
+        ...
+
+
+@runtime_checkable
+class ResizablePool(Protocol):
+    """A pool whose workers can be ended and started one by one, once it was started."""
+
+    @property
+    def size(self) -> int:
+        """The number of workers that are there and stay."""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """The number of workers that the pool was made for."""
+        ...
+
+    def begin_with(self, count: int) -> None:
+        """Let ``start`` begin with ``count`` workers only."""
+        ...
+
+    async def shrink(self) -> None:
+        """Give one worker no new work, and end it when it has none; return when it is gone."""
+        ...
+
+    def grow(self) -> None:
+        """Start one worker more, up to the number that the pool was made for."""
         ...
 
 

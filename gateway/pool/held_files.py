@@ -36,7 +36,7 @@ TOLD: dict[FileState, str] = {
     "overwritten": "was overwritten in place: its workers may compute rubbish, and none is started",
 }
 """Continues "the model's file ..."."""
-UNTIL = ", until the model is unloaded and loaded, or the server restarts"
+UNTIL = ", until the model is reloaded, or the server restarts"
 
 
 class Inherited:
@@ -133,6 +133,22 @@ class HeldFiles:
         for held in self._held:
             os.close(held.descriptor)
         self._held.clear()
+
+
+def content(paths: Sequence[Path]) -> bytes | None:
+    """Return a digest of files' contents, as far as they are compared; None if one can't be read.
+
+    It blocks.
+    """
+    found = hashlib.blake2b()
+    try:
+        held = _opened(paths)
+    except OSError:
+        return None
+    for each in held:
+        found.update(each.print)
+        os.close(each.descriptor)
+    return found.digest()
 
 
 def _opened(paths: Sequence[Path]) -> list[_Held]:

@@ -51,7 +51,9 @@ def _enter(
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
     """A child inherits this, so that Ctrl-C can't end it before it ignores the signal itself."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    )
     try:
         yield
     finally:

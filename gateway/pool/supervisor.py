@@ -46,6 +46,8 @@ MAX_FAILURES = 5
 """Starts that may fail in a row before waiting requests are told."""
 MAX_TICK_S = 1.0
 """Between two looks at the workers' watchdogs."""
+LOOK_S = 0.05
+"""Between two looks at a worker that is to end when it has no work."""
 FILES_S = 2.0
 """Between two looks at the model's files."""
 
@@ -57,6 +59,15 @@ class Worker:
         # Pool lifetime.
         self.id = id_
         self.restarts = 0
+        # From its start, or from :meth:`LocalPool.grow`, to its end.
+        self.task: asyncio.Task[None] | None = None
+        """Keeps a process running."""
+        self.absent = False
+        """True: the place is empty, until the pool grows."""
+        self.leaving = False
+        """True: it gets no new work, and its place will be empty."""
+        self.ending = asyncio.Event()
+        """Set when no further process is to be started."""
         # Process lifetime.
         self.process: WorkerProcess | None = None
 
@@ -77,6 +88,11 @@ class Worker:
     @property
     def ready(self) -> bool:
         return self.link is not None and self.link.ready is not None
+
+    @property
+    def occupied(self) -> bool:
+        """Return whether it computes or answers something."""
+        return self.link is not None and bool(self.link.in_flight or self.link.questions)
 
 
 class LocalPool:
@@ -138,7 +154,8 @@ class LocalPool:
         if self._settle is not None:
             self._spec = await self._settle(self._spec)
         self._spec = await disk_prefixes.with_folder(self._spec, self._files.print)
-        self._tasks = [asyncio.create_task(self._supervise(w)) for w in self._workers]
+        for worker in self._present():
+            self._begin_place(worker)
         self._tasks += [
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._watch_files()),
@@ -146,6 +163,14 @@ class LocalPool:
         if self._spare is not None:
             self._tasks.append(asyncio.create_task(self._spare.keep(self._stopping)))
         await self._first_ready
+
+    def _present(self) -> list[Worker]:
+        return [worker for worker in self._workers if not worker.absent]
+
+    def _begin_place(self, worker: Worker) -> None:
+        worker.absent, worker.leaving, worker.ending = False, False, asyncio.Event()
+        worker.task = asyncio.create_task(self._supervise(worker))
+        self._tasks.append(worker.task)
 
     def ready(self) -> bool:
         return any(worker.ready for worker in self._workers)
@@ -155,7 +180,7 @@ class LocalPool:
 
     def _shared(self) -> list[Worker]:
         """The workers that any job may use."""
-        return [worker for worker in self._workers if worker is not self._reserved]
+        return [w for w in self._present() if w is not self._reserved and not w.leaving]
 
     def submit(self, request: Generate, session: str = "") -> None:
         home = self._home(request.id)
@@ -190,7 +215,8 @@ class LocalPool:
     def reserve(self) -> bool:
         # Chosen anew each time: it may have died, and another be empty first. One that starts comes
         # before one that would have to end long generations, and after one that is empty.
-        self._reserved = min(self._workers, key=lambda w: (w.link is None, w.busy, not w.ready))
+        staying = [w for w in self._present() if not w.leaving] or self._workers
+        self._reserved = min(staying, key=lambda w: (w.link is None, w.busy, not w.ready))
         return self._reserved.ready and not self._reserved.busy
 
     def submit_alone(self, request: Generate) -> None:
@@ -222,14 +248,15 @@ class LocalPool:
 
     def _askable(self) -> list[WorkerLink]:
         """All that are ready, but for one whose job runs alone: a question might be to blame."""
-        ready = [w for w in self._shared() if w.ready] or [w for w in self._workers if w.ready]
+        staying = [w for w in self._workers if w.ready and not w.leaving]
+        ready = [w for w in self._shared() if w.ready] or staying
         return [w.link for w in ready if w.link is not None]
 
     def drain(self) -> None:
         self._draining = True
 
     def workers(self) -> list[WorkerStatus]:
-        return [self._status(worker) for worker in self._workers]
+        return [self._status(worker) for worker in self._present()]
 
     def placements(self) -> Mapping[str, int]:
         return self._placements
@@ -249,12 +276,55 @@ class LocalPool:
     async def stop(self) -> None:
         self._stopping.set()
         for worker in self._workers:
-            if worker.process is not None and not worker.ready:
-                worker.process.kill()  # it may be deaf yet: its libraries are being read
-            if worker.link is not None:
-                worker.link.close()
+            self._end(worker)
         await asyncio.gather(*self._tasks)
         self._files.close()
+
+    @staticmethod
+    def _end(worker: Worker) -> None:
+        """End the process of a worker; no other one follows it."""
+        worker.ending.set()
+        if worker.process is not None and not worker.ready:
+            worker.process.kill()  # it may be deaf yet: its libraries are being read
+        if worker.link is not None:
+            worker.link.close()
+
+    # ------------------------------------------------------------------ fewer and more workers
+
+    @property
+    def size(self) -> int:
+        """The number of workers that are there and stay."""
+        return sum(not worker.leaving for worker in self._present())
+
+    @property
+    def capacity(self) -> int:
+        """The number of workers that the pool was made for."""
+        return len(self._workers)
+
+    def begin_with(self, count: int) -> None:
+        """Let :meth:`start` begin with ``count`` workers; :meth:`grow` brings the others."""
+        for worker in self._workers[count:]:
+            worker.absent = True
+
+    async def shrink(self) -> None:
+        """Give one worker no new work, and end it when it has none; returns when it is gone."""
+        staying = [worker for worker in self._present() if not worker.leaving]
+        worker = min(staying, key=lambda w: (w.ready, w.busy))
+        worker.leaving = True
+        if self._reserved is worker:
+            self._reserved = None
+        while worker.occupied and not self._stopping.is_set():
+            await self._pause(LOOK_S, worker.ending)
+        self._end(worker)
+        assert worker.task is not None, "it was started"
+        await asyncio.gather(worker.task, return_exceptions=True)
+        worker.absent = True
+
+    def grow(self) -> None:
+        """Start one worker more, of those that the pool was made for."""
+        empty = next((worker for worker in self._workers if worker.absent), None)
+        if empty is not None and not self._stopping.is_set():
+            self._begin_place(empty)
 
     def _status(self, worker: Worker) -> WorkerStatus:
         link, process = worker.link, worker.process
@@ -264,7 +334,7 @@ class LocalPool:
         elif link.ready is None:
             state = "starting"
         else:
-            state = "draining" if self._draining else "ready"
+            state = "draining" if self._draining or worker.leaving else "ready"
         return WorkerStatus(
             id=worker.id,
             pid=process.pid if process else None,
@@ -285,15 +355,15 @@ class LocalPool:
         pause = 0.0
         while True:
             link, reason = await self._live(worker)
-            if self._stopping.is_set() or self._fail_start(reason):
+            if worker.ending.is_set() or worker.leaving or self._fail_start(reason):
                 return
             if link is None or link.ready is None:
                 self._count_failure(reason)
             elif link.load.steps:
                 pause = 0.0  # a client waits for the rest of an answer
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
-            await self._pause(pause)
-            if self._stopping.is_set():
+            await self._pause(pause, worker.ending)
+            if worker.ending.is_set() or worker.leaving:
                 return
             pause = min(max(BACKOFF_FIRST_S, 2 * pause), BACKOFF_MAX_S)
             worker.restarts += 1
@@ -306,11 +376,11 @@ class LocalPool:
             assert self._listener is not None
             self._listener.on_trouble(self.trouble)
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but not when the pool is to stop."""
+    async def _pause(self, seconds: float, ending: asyncio.Event | None = None) -> None:
+        """Sleep, but not when the pool is to stop, or ``ending`` is set."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await (ending or self._stopping).wait()
 
     async def _live(self, worker: Worker) -> tuple[WorkerLink | None, str]:
         """One process from its start to its end: its link, if it had one, and how it ended."""
@@ -323,8 +393,8 @@ class LocalPool:
             worker.process = None
             return None, f"a worker can't be started: {error}"
         link = process.link
-        if self._stopping.is_set():
-            link.close()  # stop() came before there was anything to close
+        if worker.ending.is_set():
+            link.close()  # it was ended before there was anything to close
         code = await process.end()
         worker.process = None
         doing = "" if link.ready is not None else " while loading the model"

@@ -1,5 +1,6 @@
 """A model with a LoRA adapter: a name of its own, and everything else its base's."""
 
+from gateway.config.model_entry import ModelEntry
 from gateway.served.adapters import Adapter
 from gateway.served.served_model import ServedModel
 from workers.protocol import AdapterSet
@@ -9,13 +10,17 @@ class AdaptedModel(ServedModel):
     """Shares queue, workers, weights and options with its base."""
 
     def __init__(self, base: ServedModel, adapter: Adapter) -> None:
-        super().__init__(base.entry, base.dispatcher, base.pool, base.loader)
-        self.name = adapter.name
+        self._base = base
         self.adapter = adapter
+        super().__init__(base.entry, base.dispatcher, base.pool, base.loader)
         self.adapters = base.adapters
+
+    def take(self, entry: ModelEntry) -> None:
+        """Have the settings of the base, which a reload may change."""
+        super().take(entry)
+        self.name = self.adapter.name
         self.preload = False
         self.aliases = ()
-        self._base = base
 
     @property
     def base(self) -> ServedModel:

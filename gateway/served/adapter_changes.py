@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from gateway.core.errors import BadRequest, ForgeError, NotFound, NotOffered
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.model_files.lora import Unfit
-from gateway.pool import AdapterRefused
+from gateway.pool import AdapterRefused, Pool
 from gateway.served.adapter_files import OpenedAdapter, opened, opened_below
 from gateway.served.registry import ModelRegistry
 from gateway.served.served_model import ServedModel
@@ -82,6 +83,35 @@ class AdapterChanges:
         for base in self._registry.models:
             if base.adapters:
                 await base.pool.adapt(base.adapters.files)
+
+    # ------------------------------------------------------------------ a reload
+
+    @asynccontextmanager
+    async def handed_on(self, base: ServedModel, pool: Pool) -> AsyncIterator[None]:
+        """Let other workers of a model have its adapters; none comes or goes meanwhile."""
+        async with self._change:
+            if base.adapters:
+                await pool.adapt(base.adapters.files)
+            yield
+
+    async def begin(self, base: ServedModel) -> None:
+        """Open the adapters of a model that a reload has brought. Raises ConfigError."""
+        async with self._change:
+            try:
+                for each in wanted(base.config):
+                    self._open(base, each)
+            except BaseException:
+                self.end(base)
+                raise
+            if base.adapters:
+                await base.pool.adapt(base.adapters.files)
+
+    def end(self, base: ServedModel) -> None:
+        """Serve the adapters of a model no more; it has no requests."""
+        for adapted in self._registry.adapted:
+            if adapted.base is base:
+                self._registry.forget_adapter(adapted.name)
+        base.adapters.close()
 
     def close(self) -> None:
         """Let go of all files."""

@@ -4,12 +4,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from gateway.config.config import MIB, Config, NotNow
 from gateway.core.errors import ModelStays, Unavailable
 from gateway.dispatch.dispatcher import Dispatcher
+from gateway.model_files import memory_check
+from gateway.model_files.memory_estimate import GATEWAY
 from gateway.pool import Pool
+from gateway.served import memory_budget
 from gateway.served.load_policy import State
-from gateway.served.protocols import LoadObserver
+from gateway.served.protocols import LoadObserver, Room
+from gateway.served.resident import LoadNeed
+from gateway.served.revision import Revision, can_shrink, no_room
 from gateway.served.worker_notes import tell
+from gateway.system import host
 
 
 class AlwaysLoaded:
@@ -18,9 +25,19 @@ class AlwaysLoaded:
     on_demand = False
 
     def __init__(
-        self, name: str, pool: Pool, clock_ns: Callable[[], int], observer: LoadObserver
+        self,
+        name: str,
+        pool: Pool,
+        clock_ns: Callable[[], int],
+        observer: LoadObserver,
+        config: Config,
     ) -> None:
         self._name = name
+        self._config = config
+        self._need = 0
+        """Bytes that the workers take; 0 while that is not known."""
+        self._taken = 0
+        """Bytes of other workers: those that come, and those that go."""
         self._pool = pool
         self._clock_ns = clock_ns
         self._observer = observer
@@ -67,6 +84,44 @@ class AlwaysLoaded:
     async def unload(self, name: str, client: str | None = None) -> None:
         """Raises ModelStays."""
         raise ModelStays("the only model of a server stays loaded")
+
+    # ------------------------------------------------------------------ other workers
+
+    async def make_room(self, name: str, config: Config, need: LoadNeed) -> Room | None:
+        free = await asyncio.to_thread(self._free)
+        unknown = free is None or config.force or memory_check.on_gpu(config)
+        if unknown or need.bytes <= (free or 0):
+            room = Room(True, need.bytes)
+        else:
+            freed = self._need if can_shrink(self._pool) else 0
+            if need.bytes > (free or 0) + freed:
+                raise NotNow(no_room(need.bytes, (free or 0) + freed))
+            room = Room(False, 0)
+        self._taken += room.size
+        return room
+
+    def _free(self) -> int | None:
+        """Return the bytes that other workers may take; None: it is not known."""
+        if self._need == 0:
+            self._need = memory_budget.need_of(self._config)
+        if self._config.memory_budget == "auto":
+            return host.memory_available()
+        budget = self._config.memory_budget * MIB - GATEWAY
+        return max(0, budget - self._need - self._taken)
+
+    def replaced(self, name: str, revision: Revision, need: LoadNeed, room: Room) -> None:
+        old = self._need
+        self._name, self._config = revision.entry.name, revision.entry.config
+        self._pool, self._dispatcher, self._need = revision.pool, revision.dispatcher, need.bytes
+        if room.beside:
+            self._taken += old - room.size
+            room.size = old
+
+    def unpin(self, name: str) -> None:
+        pass  # nothing unloads it
+
+    def give_back(self, name: str, room: Room) -> None:
+        self._taken -= room.size
 
     async def stop(self) -> None:
         await self._pool.stop()

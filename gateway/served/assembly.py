@@ -3,16 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from gateway.config.config import Config
+from gateway.config.live_config import LiveConfig
 from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.invariants import InvariantChecker
 from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.shared_admission import SharedAdmission
+from gateway.dispatch.stats import Totals
 from gateway.dispatch.ticket import Meter
 from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
@@ -22,7 +23,9 @@ from gateway.pool.supervisor import LocalPool
 from gateway.served.adapter_changes import AdapterChanges
 from gateway.served.always_loaded import AlwaysLoaded
 from gateway.served.catalog_models import CatalogModels
+from gateway.served.changing import ModelChanger
 from gateway.served.copied_names import CopiedNames, usual_file
+from gateway.served.dispatchers import Dispatchers
 from gateway.served.first_look import FirstLook
 from gateway.served.loader import ModelLoader
 from gateway.served.memory_budget import MemoryBudget
@@ -45,22 +48,26 @@ class ModelAssembly:
         pool: Pool | None = None,
         plan: MemoryBudget | None = None,
         make: Callable[[Config, int], Pool] | None = None,
+        live: LiveConfig | None = None,
     ) -> None:
         """``plan``: several models, instead of the one.
 
-        ``pool`` replaces the local pool of processes, ``make`` those of several models.
+        ``pool`` replaces the local pool of processes, ``make`` those of several models, and those
+        that a reload brings.
         """
         self._config = config
         self._observer = observer
         self._meter = meter
+        self.live = live or LiveConfig(config)
         self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
         look = FirstLook(os.environ, self._busy)
         self._make = make or partial(local_pool, look=look)
+        self._dispatchers = Dispatchers(self._dispatcher)
         self.loader: Loader
         if plan is None:
             entries, pools = [ModelEntry(config)], [pool or local_pool(config, look=look)]
             clock = time.monotonic_ns
-            self.loader = AlwaysLoaded(entries[0].name, pools[0], clock, loads)
+            self.loader = AlwaysLoaded(entries[0].name, pools[0], clock, loads, config)
         else:
             residents = _residents(plan, self._make)
             entries = [share.entry for share in plan.shares]
@@ -77,10 +84,17 @@ class ModelAssembly:
         )
         self.adapters = AdapterChanges(self.registry, config.lora_dir)
         self.loader.begin({each.name: each.dispatcher for each in configured})
-        self._auditors = {each.name: InvariantChecker(each.dispatcher) for each in configured}
-        self._loops: dict[str, list[asyncio.Task[None]]] = {}
-        """Of each model its dispatch loop and its auditor; under "" the loader's."""
-        self._ended = asyncio.Event()
+        self.changer = ModelChanger(
+            self.live,
+            self.registry,
+            self.loader,
+            self._dispatchers,
+            self._shared_admission,
+            self._numbered,
+            self._added,
+            loads,
+            self.adapters,
+        )
 
     def _busy(self) -> bool:
         """Return whether any model computes something."""
@@ -88,8 +102,11 @@ class ModelAssembly:
 
     def _served(self, entry: ModelEntry, pool: Pool) -> ServedModel:
         """A model with a dispatcher of its own."""
+        return ServedModel(entry, self._dispatchers.add(pool), pool, self.loader)
+
+    def _dispatcher(self, pool: Pool, totals: Totals | None) -> Dispatcher:
         config = self._config
-        dispatcher = Dispatcher(
+        return Dispatcher(
             pool,
             config.aging_rate,
             time.monotonic_ns,
@@ -101,8 +118,8 @@ class ModelAssembly:
             else None,
             meter=self._meter,
             changed=self.loader.poke,
+            totals=totals,
         )
-        return ServedModel(entry, dispatcher, pool, self.loader)
 
     # ------------------------------------------------------------------ models of the catalog
 
@@ -113,29 +130,26 @@ class ModelAssembly:
 
     def _adopt(self, entry: ModelEntry, measure: Callable[[], LoadNeed]) -> ServedModel:
         """Begin to serve one model more, which is loaded when a request waits for it."""
+        served = self._added(entry, measure)
+        self.registry.add(served)
+        return served
+
+    def _added(self, entry: ModelEntry, need: LoadNeed | Callable[[], LoadNeed]) -> ServedModel:
         assert isinstance(self.loader, ModelLoader), "one model alone is always loaded"
         pool = SwappablePool(partial(self._numbered, entry.config), ())
         served = self._served(entry, pool)
-        self.loader.add(Resident(entry.name, measure, entry.keep_alive, pool), served.dispatcher)
-        self._auditors[entry.name] = InvariantChecker(served.dispatcher)
-        if self.registry.draining:
-            served.dispatcher.drain()
-        self.registry.add(served)
-        if self._loops:
-            self._begin(served)
+        self.loader.add(Resident(entry.name, need, entry.keep_alive, pool), served.dispatcher)
         return served
 
     def _retire(self, served: ServedModel) -> bool:
         """End that; False if it is loaded, or has work."""
         assert isinstance(self.loader, ModelLoader), "one model alone is always loaded"
-        if not self.loader.remove(served.name):
+        if served.outgoing or not self.loader.remove(served.name):
             return False
         # A request that has it in its hands must not wait there.
         served.dispatcher.drain(no_more(served.name))
         self.registry.remove(served)
-        self._auditors.pop(served.name)
-        for task in self._loops.pop(served.name, ()):
-            task.cancel()
+        self._dispatchers.remove(served.dispatcher)
         return True
 
     def _numbered(self, config: Config) -> Pool:
@@ -153,56 +167,33 @@ class ModelAssembly:
 
         Raises PoolFailed if the server can't go on without one: see the two loaders.
         """
-        self._loops[""] = [self._watched(self.loader.run())]
-        for served in self.registry.models:
-            self._begin(served)
+        await self.changer.look()
+        self._dispatchers.start(self.loader.run())
         await self.adapters.start()
         await self.loader.start([each.name for each in self.registry.models if each.preload])
-
-    def _begin(self, served: ServedModel) -> None:
-        auditor = asyncio.create_task(self._auditors[served.name].run())
-        self._loops[served.name] = [self._watched(served.dispatcher.run()), auditor]
-
-    def _watched(self, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(loop)
-        task.add_done_callback(lambda task: None if task.cancelled() else self._ended.set())
-        return task
 
     async def broken(self) -> None:
         """Wait for a bug to end a dispatch loop, and raise it: some would be served no more.
 
         To be called after :meth:`start`.
         """
-        await self._ended.wait()
-        for loop, *_ in self._loops.values():
-            if loop.done():
-                loop.result()
+        await self._dispatchers.broken()
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new and finish the rest; after ``timeout`` seconds give it up."""
-        for served in self.registry.models:
-            served.dispatcher.drain()
-        try:
-            async with asyncio.timeout(timeout):
-                for served in list(self.registry.models):
-                    await served.dispatcher.idle()
-        except TimeoutError:
-            self.abandon()
-        for auditor in self._auditors.values():
-            await auditor.last_look()
+        await self._dispatchers.drain(timeout)
 
     def abandon(self) -> None:
         """Fail all requests that are still served or wait: the server ends now."""
-        for served in self.registry.models:
-            served.dispatcher.abandon("the server is shutting down")
+        self._dispatchers.abandon()
 
     async def stop(self) -> None:
         """End the loops, then the workers."""
-        tasks = [task for loops in self._loops.values() for task in loops]
-        for task in tasks:
-            task.cancel()  # a loader would load another model now
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._dispatchers.stop()  # a loader would load another model now
+        await self.changer.stop()
         await self.loader.stop()
+        for served in self.registry.models:  # a replacement may have been given up
+            await asyncio.gather(*(each.pool.stop() for each in served.revisions))
         self.adapters.close()
 
 

@@ -30,12 +30,18 @@ again.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from gateway.core.clock import NANO
+from gateway.served.model_record import (
+    FOREVER_NS,
+    MOST_LEASES,
+    Facts,
+    ModelRecord,
+    Reason,
+    State,
+)
 
-State = Literal["unloaded", "loading", "loaded", "unloading", "failed"]
-Reason = Literal["idle", "memory", "yielded", "asked"]
+__all__ = ["FOREVER_NS", "MOST_LEASES", "Decision", "Facts", "LoadPolicy", "Reason", "State"]
 
 STAY = 3
 """A loaded model stays for so many times as long as it took to load, before it must yield."""
@@ -43,36 +49,6 @@ QUIET_NS = 300 * NANO
 """A model without a keep_alive that was not used for so long may be evicted for spare work."""
 RETRY_FIRST_NS, RETRY_MAX_NS = NANO, 60 * NANO
 """Pause before a failed load is tried again; it doubles with each failure in a row."""
-FOREVER_NS = 1 << 62
-"""The keep_alive of a model that is unloaded only for others."""
-MOST_LEASES = 1024
-"""Clients of a model that are told apart; of those before them only the longest time counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Work of one model."""
-
-    first: int | None = None
-    """The key of the first request that waits for it; None: none waits."""
-    running: bool = False
-    """True if anything is computed."""
-    held: bool = False
-    """True if a paused request counts on it: its keep_alive does not run then."""
-    spare_waits: bool = False
-    """True if spare work waits for it."""
-    spare_runs: bool = False
-    """True if all that is computed is spare."""
-
-    @property
-    def used(self) -> bool:
-        """Return whether it has work that is not spare."""
-        return self.first is not None or self.held or (self.running and not self.spare_runs)
-
-    @property
-    def spare(self) -> bool:
-        """Return whether it has spare work."""
-        return self.spare_waits or self.spare_runs
 
 
 @dataclass(slots=True)
@@ -93,65 +69,6 @@ class Decision:
         self.wake_ns = at_ns if self.wake_ns is None else min(self.wake_ns, at_ns)
 
 
-class _Model:
-    """State of one model."""
-
-    def __init__(self, need: int | None, keep_alive_ns: int | None) -> None:
-        self.need = need or 0
-        self.measured: bool | None = need is not None
-        """None: it is being measured."""
-        self.keep_alive_ns = keep_alive_ns
-        self.state: State = "unloaded"
-        self.leaves = False
-        """True if its unloading was asked for."""
-        self.began_ns = 0
-        """Time at which its loading began."""
-        self.took_ns = 0
-        """Time that its loading took."""
-        self.stays_until_ns = 0
-        self.worked = False
-        """True if it had work at the last look, spare work apart."""
-        self.used_ns = 0
-        """Time at which it last had such work."""
-        self.for_spare = False
-        """True if it was loaded for spare work, which is no use."""
-        self.spare_ns: int | None = None
-        """Time at which it last had spare work since it was loaded."""
-        self.leases: dict[str, int] = {}
-        """End of the time for which each client's last request keeps it, the oldest use first."""
-        self.earlier_ns = 0
-        """End of the time of clients that are not told apart any more."""
-        self.retry_ns = 0
-        self.failures = 0
-        """Loads that failed in a row."""
-
-    @property
-    def due_ns(self) -> int | None:
-        """The time at which it is unloaded, if it has no work until then; None: none."""
-        if self.keep_alive_ns is None:
-            return None
-        if not self.leases:
-            return self.used_ns + self.keep_alive_ns
-        return max(self.earlier_ns, *self.leases.values())
-
-    @property
-    def takes(self) -> int:
-        """Bytes that it takes now, or may take."""
-        return self.need if self.state in ("loading", "loaded", "unloading") else 0
-
-    def lease(self, client: str, until_ns: int) -> None:
-        """Keep it for a client until then, in the place of that client's last word."""
-        self.leases.pop(client, None)
-        self.leases[client] = until_ns
-        if len(self.leases) > MOST_LEASES:
-            self.earlier_ns = max(self.earlier_ns, self.leases.pop(next(iter(self.leases))))
-
-    def end_leases(self) -> None:
-        """Forget what clients wanted: it is not loaded any more."""
-        self.leases.clear()
-        self.earlier_ns = 0
-
-
 class LoadPolicy:
     """Decide on loads and unloads, and remember how they ended."""
 
@@ -161,14 +78,83 @@ class LoadPolicy:
         One that needs more than the ``budget`` is loaded alone.
         """
         self._budget = budget
-        self._models = dict[str, _Model]()
+        self._reserved = 0
+        """Bytes of workers that are no model's now: those that come, and those that go."""
+        self._models = dict[str, ModelRecord]()
         for name, (need, keep) in models.items():
             self.add(name, need, keep)
 
     def add(self, name: str, need: int | None, keep_alive_ns: int | None) -> None:
         """Take one model more; ``need`` None: unknown until :meth:`measured`."""
         known = None if need is None else min(need, self._budget)
-        self._models[name] = _Model(known, keep_alive_ns)
+        self._models[name] = ModelRecord(known, keep_alive_ns)
+
+    def change(self, name: str, need: int | None, keep_alive_ns: int | None) -> None:
+        """Take other figures of a model that is not loaded; it may be tried again at once."""
+        model = self._models[name]
+        assert model.takes == 0, "it takes memory"
+        model.need = min(need or 0, self._budget)
+        model.measured, model.keep_alive_ns = need is not None, keep_alive_ns
+        model.state = "unloaded"
+        model.retry_ns = model.failures = 0
+
+    def keep(self, name: str, keep_alive_ns: int | None) -> None:
+        """Keep a model for so long without work."""
+        self._models[name].keep_alive_ns = keep_alive_ns
+
+    def reserve(self, size: int) -> bool:
+        """Take ``size`` bytes of the budget for workers beside those of models, if it has them."""
+        free = self._budget - self._reserved - sum(m.takes for m in self._models.values())
+        if size > free:
+            return False
+        self._reserved += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Give back bytes that were reserved."""
+        self._reserved -= size
+        assert self._reserved >= 0, "more than was taken"
+
+    def pin(self, name: str) -> None:
+        """Keep a model loaded whatever comes, until :meth:`unpin`."""
+        self._models[name].pinned = True
+
+    def unpin(self, name: str) -> None:
+        """End that."""
+        self._models[name].pinned = False
+
+    def takes(self, name: str) -> int:
+        """Return the bytes that a model takes now, or may take."""
+        return self._models[name].takes
+
+    def replaced(self, name: str, need: int, before: int, after: int) -> None:
+        """Record that a model has other workers, of ``need`` bytes.
+
+        ``before`` bytes were reserved for them, and ``after`` are for those that go.
+        """
+        model = self._models[name]
+        model.need, model.pinned = min(need, self._budget), False
+        self._reserved += after - before
+
+    def evictable(self, name: str, short: int) -> list[str]:
+        """Return models without work that free ``short`` bytes, or none; ``name`` stays."""
+        idle = [
+            (model.used_ns, each, model.need)
+            for each, model in self._models.items()
+            if each != name and model.state == "loaded" and not model.worked and not model.pinned
+        ]
+        chosen = list[str]()
+        for _, each, need in sorted(idle):
+            if short <= 0:
+                break
+            chosen.append(each)
+            short -= need
+        return chosen if short <= 0 else []
+
+    def short_of(self, size: int) -> int:
+        """Return the bytes that :meth:`reserve` would lack."""
+        taken = self._reserved + sum(model.takes for model in self._models.values())
+        return max(0, size + taken - self._budget)
 
     def remove(self, name: str) -> None:
         """Forget a model that is not loaded."""
@@ -261,7 +247,7 @@ class LoadPolicy:
         self._make_room(now_ns, facts, decision)
         return decision
 
-    def _note_use(self, model: _Model, facts: Facts, now_ns: int) -> None:
+    def _note_use(self, model: ModelRecord, facts: Facts, now_ns: int) -> None:
         if facts.used or model.worked:
             model.used_ns = max(model.used_ns, now_ns)
         model.worked = facts.used
@@ -271,7 +257,7 @@ class LoadPolicy:
     def _keep_alive(self, name: str, facts: Facts, now_ns: int, decision: Decision) -> None:
         """Unload a model that was idle for too long, or whose unloading was asked for."""
         model = self._models[name]
-        if model.state != "loaded":
+        if model.state != "loaded" or model.pinned:
             return
         if model.leaves:
             if facts.running:
@@ -291,7 +277,7 @@ class LoadPolicy:
 
     def _make_room(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> None:
         """Load wanted models in the order of their first requests; evict others for them."""
-        free = self._budget - sum(model.takes for model in self._models.values())
+        free = self._budget - self._reserved - sum(m.takes for m in self._models.values())
         coming = sum(m.need for m in self._models.values() if m.state == "unloading" or m.leaves)
         for name in self._wanted(now_ns, facts, decision):
             model = self._models[name]
@@ -330,7 +316,7 @@ class LoadPolicy:
         """Evict models of ``short`` bytes together, or none; return how many bytes they free."""
         idle, busy = list[tuple[int, str]](), list[tuple[float, str]]()
         for name, model in self._models.items():
-            if model.state != "loaded" or model.leaves or name in decision.yields:
+            if model.state != "loaded" or model.leaves or model.pinned or name in decision.yields:
                 continue
             theirs = facts[name].first
             if not model.worked:
@@ -349,7 +335,9 @@ class LoadPolicy:
         """Likewise for spare work, and only models without work that had none for a while."""
         quiet = list[tuple[int, str]]()
         for name, model in self._models.items():
-            if model.state != "loaded" or model.leaves or model.worked or facts[name].spare:
+            if model.state != "loaded" or model.leaves or model.pinned:
+                continue
+            if model.worked or facts[name].spare:
                 continue
             due_ns = model.due_ns
             free_ns = model.used_ns + QUIET_NS if due_ns is None else due_ns

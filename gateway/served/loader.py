@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 
-from gateway.config.config import ConfigError
+from gateway.config.config import Config, ConfigError, NotNow
 from gateway.core.clock import NANO
 from gateway.core.errors import (
     DeadlineExceeded,
@@ -20,8 +20,10 @@ from gateway.core.priority import NORMAL
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
 from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
-from gateway.served.protocols import LoadObserver
+from gateway.served.protocols import LoadObserver, Room
 from gateway.served.resident import KeptModel, LoadNeed, Resident, no_more
+from gateway.served.revision import Revision, can_shrink, no_room
+from gateway.served.swappable_pool import SwappablePool
 from gateway.served.worker_notes import tell
 
 log = logging.getLogger("forge.models")
@@ -67,6 +69,77 @@ class ModelLoader:
         self._policy.add(resident.name, resident.known_need, resident.keep_alive_ns)
         resident.pool.listen(dispatcher)
         self._kept[resident.name] = KeptModel(resident, dispatcher)
+
+    # ------------------------------------------------------------------ other workers
+
+    async def make_room(self, name: str, config: Config, need: LoadNeed) -> Room | None:
+        """Implement the protocol; models without work make room, as they would for another."""
+        kept = self._there(name)
+        while kept.task is not None and not kept.task.done():
+            await asyncio.wait({kept.task})
+        if self.state(name) != "loaded":
+            return None
+        self._policy.pin(name)
+        try:
+            return await self._reserve(name, config, need)
+        except BaseException:
+            self._policy.unpin(name)
+            raise
+
+    async def _reserve(self, name: str, config: Config, need: LoadNeed) -> Room:
+        size, old = min(need.bytes, self.budget), self._policy.takes(name)
+        await self._evict(name, size)
+        if self._policy.reserve(size):
+            return Room(True, size)
+        more = max(0, size - old)
+        await self._evict(name, more)
+        if not can_shrink(self._kept[name].pool) or not self._policy.reserve(more):
+            raise NotNow(no_room(size, size - self._policy.short_of(more)))
+        return Room(False, more)
+
+    async def _evict(self, name: str, size: int) -> None:
+        """Unload models without work, if these are enough for ``size`` bytes beside ``name``."""
+        for each in self._policy.evictable(name, self._policy.short_of(size)):
+            await self.unload(each)
+
+    def replaced(self, name: str, revision: Revision, need: LoadNeed, room: Room) -> None:
+        """Note that a model has other workers now."""
+        kept = self._kept[name]
+        assert isinstance(revision.pool, SwappablePool), "they come and go"
+        resident = Resident(name, need, revision.entry.keep_alive, revision.pool)
+        kept.take(resident, revision.dispatcher)
+        self._policy.keep(name, resident.keep_alive_ns)
+        after = self._policy.takes(name) if room.beside else 0
+        self._policy.replaced(name, need.bytes, room.size, after)
+        room.size = after
+        kept.admit()
+        self.poke()
+
+    def give_back(self, name: str, room: Room) -> None:
+        """End the use of memory that was kept."""
+        self._policy.give_back(room.size)
+        room.size = 0
+        self.poke()
+
+    def unpin(self, name: str) -> None:
+        """Let the model be unloaded again: its workers are not replaced any more."""
+        self._policy.unpin(name)
+        self.poke()
+
+    def change(self, resident: Resident) -> None:
+        """Take other settings of a model that is not loaded: the next load is with these."""
+        kept = self._kept[resident.name]
+        kept.resident = resident
+        kept.pool.failure = None
+        self._policy.change(resident.name, resident.known_need, resident.keep_alive_ns)
+        self.poke()
+
+    def keep(self, name: str, keep_alive_s: float | None) -> None:
+        """Keep a model for so long without work, from now on."""
+        kept = self._kept[name]
+        kept.resident = replace(kept.resident, keep_alive_s=keep_alive_s)
+        self._policy.keep(name, kept.resident.keep_alive_ns)
+        self.poke()
 
     def remove(self, name: str) -> bool:
         """Forget a model; False if it is loaded, or a request waits for it or for its end."""

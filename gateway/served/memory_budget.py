@@ -73,6 +73,16 @@ def share(server: Config, entry: ModelEntry, budget: int) -> MemoryShare:
         return _share(server, entry, budget + GATEWAY, probe)
 
 
+def need_of(config: Config) -> int:
+    """Return the bytes that a model's workers take, without the gateway; 0 where it is unknown."""
+    with MemoryProbe() as probe:
+        try:
+            wanted = memory_check.wanted_by(config, gguf.read(config.model), probe)
+            return wanted.need().total - GATEWAY
+        except (gguf.Unreadable, NotPlanned):
+            return 0
+
+
 def _budget(server: Config, entries: Sequence[ModelEntry]) -> int:
     """Bytes for all of the server."""
     if server.memory_budget != "auto":

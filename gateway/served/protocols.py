@@ -2,16 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.config.config import Config
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.served.load_policy import Reason, State
+from gateway.served.resident import LoadNeed
+from gateway.served.revision import Revision
+
+
+@dataclass(slots=True)
+class Room:
+    """Memory that is kept for workers beside those that a model has."""
+
+    beside: bool
+    """True: for all of them at once; else each comes when one of the old has ended."""
+    size: int
+    """Bytes."""
 
 
 class LoadObserver(Protocol):
     """Hears of every load and unload of a model."""
 
     def loaded(self, name: str, took_ns: int) -> None: ...
+
+    def known(self, name: str) -> None:
+        """There is a model of this name from now on."""
+        ...
 
     def failed(self, name: str) -> None:
         """A model could not be loaded."""
@@ -79,6 +97,25 @@ class Loader(Protocol):
 
         ``client`` None: whatever uses it. For another one only if no others count on it.
         """
+        ...
+
+    async def make_room(self, name: str, config: Config, need: LoadNeed) -> Room | None:
+        """Keep memory for other workers of a model, which are to replace those that it has.
+
+        None: it has none, so that nothing is to be replaced. Raises NotNow without any room.
+        """
+        ...
+
+    def replaced(self, name: str, revision: Revision, need: LoadNeed, room: Room) -> None:
+        """Note that a model has other workers now. The old ones go, and have memory until then."""
+        ...
+
+    def unpin(self, name: str) -> None:
+        """Note that the workers of a model were not replaced."""
+        ...
+
+    def give_back(self, name: str, room: Room) -> None:
+        """End the use of memory that was kept: the workers in it have ended, or did not come."""
         ...
 
     async def stop(self) -> None:

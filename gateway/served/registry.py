@@ -3,10 +3,13 @@
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from gateway.core.errors import UnknownModel
+from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence as Generation
+from gateway.dispatch.stats import DispatcherStats
 from gateway.pool import WorkerStatus
 from gateway.pool.held_files import FileState
 from gateway.served.adapted_model import AdaptedModel
@@ -22,6 +25,16 @@ MOST_TOLD = 200
 """Characters of an unknown name that an error repeats."""
 
 
+class Standing(NamedTuple):
+    """A sequence that waits, and where."""
+
+    model: ServedModel
+    stats: DispatcherStats
+    """Of the dispatcher that has it: a model has several while its workers are replaced."""
+    entry: Entry
+    sequence: Generation
+
+
 class ModelRegistry:
     """Hold one model at least; the first serves requests that name none."""
 
@@ -35,13 +48,24 @@ class ModelRegistry:
 
         ``further`` finds others by their names, which are :meth:`added <add>` once they are served.
         """
-        self.configured = tuple(models)
-        self.models = list(models)
+        self.models: list[ServedModel] = []
         self.copies = CopiedNames(None) if copies is None else copies
         self._further = further
+        self._adapted: dict[str, AdaptedModel] = {}
+        self.configure(models)
+
+    def configure(self, models: Sequence[ServedModel]) -> None:
+        """Serve these under their names of now.
+
+        Models that were configured and are not among them stay until :meth:`remove`, nameless.
+        """
+        others = [each for each in self.models if each not in models]
+        self.configured = tuple(models)
+        self.models = [*models, *others]
         self._by_name = {model.name: model for model in models}
         self._aliases = Aliases({model.name: model.aliases for model in models})
-        self._adapted: dict[str, AdaptedModel] = {}
+        for adapted in self._adapted.values():
+            adapted.take(adapted.base.entry)
 
     def add(self, model: ServedModel) -> None:
         """Take a model that is not configured."""
@@ -149,23 +173,23 @@ class ModelRegistry:
 
     def depth(self) -> int:
         """Sequences waiting."""
-        return sum(model.dispatcher.stats.depth() for model in self.models)
+        return sum(each.stats.depth() for each in self._dispatchers())
 
     def spare_depth(self) -> int:
         """Spare ones among them."""
-        return sum(model.dispatcher.stats.spare_depth() for model in self.models)
+        return sum(each.stats.spare_depth() for each in self._dispatchers())
 
     def spare_running(self) -> int:
         """Spare sequences with a worker."""
-        return sum(model.dispatcher.stats.spare_running() for model in self.models)
+        return sum(each.stats.spare_running() for each in self._dispatchers())
 
     def running(self) -> int:
         """Sequences with a worker."""
-        return sum(model.dispatcher.stats.running() for model in self.models)
+        return sum(each.stats.running() for each in self._dispatchers())
 
     def paused(self) -> int:
         """Sequences that wait for their clients to read."""
-        return sum(model.dispatcher.stats.paused() for model in self.models)
+        return sum(each.stats.paused() for each in self._dispatchers())
 
     def preemptions(self) -> int:
         """Sequences parked for more urgent ones, since the start."""
@@ -177,21 +201,26 @@ class ModelRegistry:
 
     def waiting(self) -> list[Generation]:
         """All sequences that wait, in no order."""
-        return [each for model in self.models for each in model.dispatcher.stats.waiting()]
+        return [each for one in self._dispatchers() for each in one.stats.waiting()]
 
     def served(self) -> list[Generation]:
         """All sequences with a worker."""
-        return [each for served in self.models for each in served.dispatcher.stats.served()]
+        return [each for one in self._dispatchers() for each in one.stats.served()]
 
-    def order(self) -> Iterator[tuple[ServedModel, Entry, Generation]]:
+    def order(self) -> Iterator[Standing]:
         """Yield waiting sequences in the order of service, were all slots free; O(n log n)."""
 
-        def of(model: ServedModel) -> Iterator[tuple[ServedModel, Entry, Generation]]:
-            return ((model, place, sequence) for place, sequence in model.dispatcher.stats.order())
+        def of(model: ServedModel, stats: DispatcherStats) -> Iterator[Standing]:
+            return (Standing(model, stats, *found) for found in stats.order())
 
         return heapq.merge(
-            *map(of, self.models), key=lambda found: (found[2].job.spare, found[1].key)
+            *(of(model, each.stats) for model in self.models for each in model.dispatchers),
+            key=lambda found: (found.sequence.job.spare, found.entry.key),
         )
+
+    def _dispatchers(self) -> Iterator[Dispatcher]:
+        """Yield all of them, those included that finish requests of before a reload."""
+        return (each for model in self.models for each in model.dispatchers)
 
     def wait_estimate_s(self) -> float | None:
         """Estimate seconds until a new request for the busiest model would start."""
@@ -216,5 +245,5 @@ class ModelRegistry:
         """Count generations given to workers since the start, by reason of the placement."""
         total = Counter[str]()
         for model in self.models:
-            total.update(model.pool.placements())
+            total.update(model.placements())
         return total

@@ -66,6 +66,10 @@ class KeptModel:
         self.yields = False
         """True: none of them is admitted, so that what runs comes to an end."""
 
+    def take(self, resident: Resident, dispatcher: Dispatcher) -> None:
+        """Go on with other workers and another queue."""
+        self.resident, self.pool, self.dispatcher = resident, resident.pool, dispatcher
+
     def facts(self) -> Facts:
         keys = [*self.waiting.values()]
         first = self.dispatcher.stats.first_key()

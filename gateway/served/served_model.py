@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +14,11 @@ from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.job import Job
 from gateway.pool import Pool, WorkerStatus
+from gateway.pool.placement import REASONS
 from gateway.served.adapters import ModelAdapters
 from gateway.served.load_policy import State
 from gateway.served.protocols import Loader
+from gateway.served.revision import Revision
 from gateway.served.swappable_pool import SwappablePool
 from workers.protocol import AdapterSet, Chat, Prompt, Question
 
@@ -31,22 +35,72 @@ SAME = {
 
 
 class ServedModel:
-    """A model with its own queue, dispatcher and pool: models share no slots."""
+    """A model with its own queue, dispatcher and pool: models share no slots.
+
+    A reload may replace these. Until their last request has ended, there are others beside them.
+    """
 
     def __init__(
         self, entry: ModelEntry, dispatcher: Dispatcher, pool: Pool, loader: Loader
     ) -> None:
+        self.loader = loader
+        self.adapters = ModelAdapters()
+        self.current = Revision(entry, dispatcher, pool)
+        """The one that new requests go to."""
+        self.outgoing: list[Revision] = []
+        """Replaced ones that finish what they began; the oldest first."""
+        self.settled = asyncio.Event()
+        """Not set while no worker is there only because another one comes in its place."""
+        self.settled.set()
+        self._gone_restarts = 0
+        """Of revisions that are gone, as all that follows."""
+        self._gone_placements = Counter[str](dict.fromkeys(REASONS, 0))
+        self.take(entry)
+
+    def take(self, entry: ModelEntry) -> None:
+        """Serve requests that come from now on with these settings."""
         self.name = entry.name
         self.entry = entry
-        self.adapters = ModelAdapters()
         self.config = entry.config
-        self.dispatcher = dispatcher
-        self.pool = pool
-        self.loader = loader
         self.preload = entry.preload
         self.system = entry.system
         self.sampling = entry.sampling
         self.aliases = entry.aliases
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Return the one that takes new requests."""
+        return self.base.current.dispatcher
+
+    @property
+    def pool(self) -> Pool:
+        """Return the pool that takes new requests."""
+        return self.base.current.pool
+
+    @property
+    def revisions(self) -> list[Revision]:
+        """Return the current one, and those that go."""
+        return [self.base.current, *self.base.outgoing]
+
+    @property
+    def dispatchers(self) -> list[Dispatcher]:
+        """Return those of all revisions, the current one's first."""
+        return [each.dispatcher for each in self.revisions]
+
+    def switch(self, new: Revision) -> None:
+        """Serve all requests with another revision, but for those that the old one has begun."""
+        old, self.current = self.current, new
+        self.outgoing.append(old)
+        if new in self.outgoing:  # it comes back
+            self.outgoing.remove(new)
+        self.take(new.entry)
+        old.dispatcher.hand_over(new.dispatcher)
+
+    def forget(self, gone: Revision) -> None:
+        """Forget a revision whose workers have ended; what was counted of it stays."""
+        self.outgoing.remove(gone)
+        self._gone_restarts += gone.restarts
+        self._gone_placements.update(gone.pool.placements())
 
     @property
     def base(self) -> ServedModel:
@@ -92,8 +146,14 @@ class ServedModel:
     @property
     def restarts(self) -> int:
         """Worker processes started in the place of others, since the server's start."""
-        gone = self.pool.restarts if isinstance(self.pool, SwappablePool) else 0
-        return gone + sum(status.restarts for status in self.pool.workers())
+        return self._gone_restarts + sum(each.restarts for each in self.revisions)
+
+    def placements(self) -> Mapping[str, int]:
+        """Count generations given to workers since the start, by reason of the placement."""
+        total = self._gone_placements.copy()
+        for each in self.revisions:
+            total.update(each.pool.placements())
+        return total
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -101,12 +161,15 @@ class ServedModel:
         return self.pool.numbers if isinstance(self.pool, SwappablePool) else ()
 
     def workers(self) -> list[WorkerStatus]:
-        """Its processes."""
-        return self.pool.workers()
+        """Its processes, those included that finish requests of before a reload."""
+        return [status for each in self.revisions for status in each.pool.workers()]
 
     async def ask(self, question: Question, client: str) -> bytes:
         """Ask as :meth:`gateway.pool.Pool.ask` does; a model that is not there is loaded first."""
         async with self.loader.needed(self.base.name, client):
+            settled = self.base.settled
+            while not self.pool.ready() and not settled.is_set():
+                await settled.wait()
             return await self.pool.ask(question)
 
     def used(self, client: str, keep_alive_s: float | None) -> None:

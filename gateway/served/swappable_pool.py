@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.errors import Unavailable
-from gateway.pool import Listener, Pool, WorkerStatus
+from gateway.pool import Listener, Pool, ResizablePool, WorkerStatus
 from gateway.pool.placement import REASONS
 from workers.protocol import AdapterFile, Generate, ModelInfo, Question
 
@@ -21,6 +21,8 @@ class SwappablePool:
         self.numbers = numbers
         self._make = make
         self._listener: Listener | None = None
+        self._first_workers: int | None = None
+        """Workers that the next load begins with; None: all."""
         self._draining = False
         self._adapters: Sequence[AdapterFile] = ()
         self._placements = Counter[str](dict.fromkeys(REASONS, 0))
@@ -49,6 +51,9 @@ class SwappablePool:
         pool = self._pool = self._make()
         if self._draining:
             pool.drain()
+        if self._first_workers is not None and isinstance(pool, ResizablePool):
+            pool.begin_with(self._first_workers)
+        self._first_workers = None
         await pool.adapt(self._adapters)
         try:
             await pool.start(self._listener)
@@ -66,6 +71,10 @@ class SwappablePool:
             self._placements.update(pool.placements())
         return pool
 
+    def remake(self, make: Callable[[], Pool]) -> None:
+        """Make the pool of the next load another way; the one that is there stays."""
+        self._make = make
+
     @property
     def loaded(self) -> bool:
         """Return whether there are, or may be, processes."""
@@ -75,6 +84,32 @@ class SwappablePool:
     def busy(self) -> bool:
         """Return whether a worker still holds a slot for anything, or is asked something."""
         return any(status.busy or status.questions for status in self.workers())
+
+    # ------------------------------------------------------------------ gateway.pool.ResizablePool
+
+    @property
+    def resizable(self) -> bool:
+        """Return whether the workers that are there may be ended one by one."""
+        return isinstance(self._pool, ResizablePool)
+
+    @property
+    def size(self) -> int:
+        return self._pool.size if isinstance(self._pool, ResizablePool) else 0
+
+    @property
+    def capacity(self) -> int:
+        return self._pool.capacity if isinstance(self._pool, ResizablePool) else 0
+
+    def begin_with(self, count: int) -> None:
+        self._first_workers = count
+
+    async def shrink(self) -> None:
+        assert isinstance(self._pool, ResizablePool), "it has a size"
+        await self._pool.shrink()
+
+    def grow(self) -> None:
+        if isinstance(self._pool, ResizablePool):
+            self._pool.grow()
 
     # ------------------------------------------------------------------ gateway.pool.Pool
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import MutableMapping
 
 from gateway.system.log_setup import escaped
@@ -54,6 +55,16 @@ class ServiceManager:
     def ready(self, status: str) -> None:
         """Tell that requests are served from now on."""
         self._tell("READY=1", f"STATUS={escaped(status)}", patience_s=PATIENCE_S)
+
+    def reloading(self, status: str) -> None:
+        """Tell that a reload has begun; :meth:`ready` tells its end."""
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._tell(
+            "RELOADING=1",
+            f"MONOTONIC_USEC={now_us}",
+            f"STATUS={escaped(status)}",
+            patience_s=PATIENCE_S,
+        )
 
     def status(self, status: str) -> None:
         """Tell what the server does, for people."""

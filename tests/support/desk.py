@@ -30,7 +30,7 @@ class Desk:
         )
         self.pool.attach(self.dispatcher)
         loads = Loads(MetricRegistry(), ModelLabels(["m"]))
-        self.loader = AlwaysLoaded("m", self.pool, self.clock, loads)
+        self.loader = AlwaysLoaded("m", self.pool, self.clock, loads, Config(alias="m"))
         entry = ModelEntry(Config(alias="m"))
         self.registry = ModelRegistry([ServedModel(entry, self.dispatcher, self.pool, self.loader)])
 

@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -129,21 +129,29 @@ class Queued:
 class StreamOf:
     """A stream of any dialect that a thread reads; what came so far can be looked at."""
 
-    def __init__(self, dialect: Dialect, server: ForgeServer, body: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        server: ForgeServer,
+        body: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.pieces: list[str] = []
         self.status = 0
         self.error: Failure | None = None
         self.done = False
         self.broken: httpx.HTTPError | None = None
         """The connection's failure, if there was one."""
-        self._dialect = dialect
+        self._dialect, self._headers = dialect, headers
         self._thread = threading.Thread(target=self._run, args=(server.url, body), daemon=True)
         self._thread.start()
 
     def _run(self, url: str, body: dict[str, Any]) -> None:
         try:
             path = url + self._dialect.path
-            with httpx.stream("POST", path, json=body, timeout=DEADLINE_S) as response:
+            with httpx.stream(
+                "POST", path, json=body, timeout=DEADLINE_S, headers=self._headers
+            ) as response:
                 self.status = response.status_code
                 for line in response.iter_lines():
                     self._take(line)

@@ -192,7 +192,7 @@ def _file_type(description: str) -> str:
 def slots(served: ServedModel) -> list[Slot]:
     """Return the slots of all workers of a model, numbered from 0."""
     model = served.pool.model
-    running = {sequence.id: sequence for sequence in served.dispatcher.stats.served()}
+    running = {each.id: each for one in served.dispatchers for each in one.stats.served()}
     found: list[Slot] = []
     for worker in served.workers():
         held = [running.get(id_) for id_ in worker.held]

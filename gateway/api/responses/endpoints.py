@@ -204,7 +204,9 @@ class Responses:
         id_ = f"resp_{ticket.request_id}"
         response = created(id_, given, job, served.name, store=store)
         writer = EventWriter(response, ticket.request_id, read.tools.called, given.wishes())
-        places = self._places.setdefault(served.name, QueuePlaces(served.dispatcher.stats))
+        places = self._places.get(served.name)
+        if places is None or places.served is not served:  # it went and came back, under its name
+            places = self._places[served.name] = QueuePlaces(served)
         return Generation(ticket, writer, places, self._service.config.keepalive, read.tools.paths)
 
     async def _behind(

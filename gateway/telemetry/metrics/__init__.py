@@ -65,6 +65,7 @@ class Metrics:
         self.labels = ModelLabels(models, others)
         self._requests = Requests(self.registry, self.labels)
         self.loads = Loads(self.registry, self.labels)
+        self.labels.on_new = self._grow
         self._violations = self.registry.counter(
             "invariant_violations", "Bugs noticed by self-checks", {}
         )
@@ -78,6 +79,11 @@ class Metrics:
         text = "The longest lag of the last minute"
         self.registry.gauge("event_loop_lag_max_seconds", text, lambda: self.lag.worst_s)
         self.registry.add(Process())
+
+    def _grow(self, model: str) -> None:
+        """Have all series for one model more."""
+        self.registry.grow("model", model)
+        self._requests.grow(model)
 
     # ------------------------------------------------------------------ what happens
 

@@ -2,7 +2,7 @@
 
 prometheus_client's own take a lock for each change, a histogram two of them, and look at one bucket
 after the other. Here only the event loop writes, so there is nothing to lock. Each has all its
-series from the start: their number never changes. Pure.
+series from the start: their number changes only when an operator adds a model. Pure.
 """
 
 from bisect import bisect_left
@@ -18,9 +18,21 @@ class Counter:
 
     def __init__(self, name: str, text: str, labels: Labels) -> None:
         self._name, self._text = name, text
-        chosen = list(combinations(labels))
-        self._lines = [series(f"{name}_total", each) for each in chosen]
-        self._counts = {tuple(each.values()): 0 for each in chosen}
+        self._labels = labels
+        self._lines: list[str] = []
+        self._counts: dict[tuple[str, ...], int] = {}
+        self._extend(labels)
+
+    def _extend(self, labels: Labels) -> None:
+        for each in combinations(labels):
+            if tuple(each.values()) not in self._counts:
+                self._lines.append(series(f"{self._name}_total", each))
+                self._counts[tuple(each.values())] = 0
+
+    def grow(self, label: str, value: str) -> None:
+        """Have the series of one more value of a label, if there is this label."""
+        if label in self._labels:
+            self._extend({**self._labels, label: [value]})
 
     def add(self, values: tuple[str, ...], by: int = 1) -> None:
         """Count for these values of the labels, in their order. Raises KeyError."""
@@ -68,11 +80,23 @@ class Histogram:
     ) -> None:
         """Observed values are ``scale`` times those of bounds and scrapes: NANO for seconds."""
         self._name, self._text, self._scale = name, text, scale
-        fine = tuple(round(bound * scale) for bound in bounds)
-        chosen = list(combinations(labels))
-        self._children = {tuple(each.values()): Buckets(fine) for each in chosen}
-        ends = [*(str(float(bound)) for bound in bounds), "+Inf"]
-        self._lines = [line for each in chosen for line in _lines(name, each, ends)]
+        self._fine = tuple(round(bound * scale) for bound in bounds)
+        self._ends = [*(str(float(bound)) for bound in bounds), "+Inf"]
+        self._labels = labels
+        self._children: dict[tuple[str, ...], Buckets] = {}
+        self._lines: list[str] = []
+        self._extend(labels)
+
+    def _extend(self, labels: Labels) -> None:
+        for each in combinations(labels):
+            if tuple(each.values()) not in self._children:
+                self._children[tuple(each.values())] = Buckets(self._fine)
+                self._lines += _lines(self._name, each, self._ends)
+
+    def grow(self, label: str, value: str) -> None:
+        """Have the series of one more value of a label, if there is this label."""
+        if label in self._labels:
+            self._extend({**self._labels, label: [value]})
 
     def of(self, *values: str) -> Buckets:
         """Return the buckets for these values of the labels, in their order. Raises KeyError."""

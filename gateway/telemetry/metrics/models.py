@@ -20,15 +20,24 @@ class ModelLabels:
 
     def __init__(self, names: Sequence[str], others: str | None = None) -> None:
         """``others``: the label of models that are not known at the start, if there may be any."""
-        self.names = tuple(names)
-        """Labels of models that are known at the start."""
+        self.names = list(names)
+        """Labels of models that are known: at the start, or since a reload."""
         self.all = [*names, *([] if others is None or others in names else [others])]
-        self._known = frozenset(self.all)
         self._others = others
+        self.on_new: Callable[[str], None] = lambda name: None
+        """Called with the name of a model that is known from now on."""
 
     def of(self, model: str) -> str:
         """Return the label of a model by its name."""
-        return model if self._others is None or model in self._known else self._others
+        return model if self._others is None or model in self.names else self._others
+
+    def add(self, model: str) -> None:
+        """Know one model more, which an operator has configured."""
+        if model not in self.names:
+            self.names.append(model)
+            if model not in self.all:
+                self.all.append(model)
+                self.on_new(model)
 
 
 class Loads:
@@ -49,6 +58,10 @@ class Loads:
         self._unloads = registry.counter("model_unloads", text, by_reason)
         text = "Time that it took to load a model"
         self._seconds = registry.seconds("model_load", text, SECONDS, of_model)
+
+    def known(self, name: str) -> None:
+        """Have series for one model more."""
+        self._labels.add(name)
 
     def loaded(self, name: str, took_ns: int) -> None:
         """Count a model that was loaded."""

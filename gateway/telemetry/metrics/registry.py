@@ -32,6 +32,12 @@ class Registry:
         self._collectors.append(collector)
         return collector
 
+    def grow(self, label: str, value: str) -> None:
+        """Have the series of one more value of a label in all instruments that have the label."""
+        for each in self._collectors:
+            if isinstance(each, Counter | Histogram):
+                each.grow(label, value)
+
     def counter(self, name: str, text: str, labels: Labels) -> Counter:
         """Add a counter; its name is without _total."""
         return self.add(Counter(f"forge_{name}", text, labels))

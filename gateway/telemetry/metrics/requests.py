@@ -10,7 +10,7 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.outcome import OUTCOMES, Outcome, of_error, of_ticket
 from gateway.dispatch.ticket import Ticket
 from gateway.telemetry.metrics.exposition import Family, Labels, series
-from gateway.telemetry.metrics.instruments import TokenMeter
+from gateway.telemetry.metrics.instruments import Buckets, TokenMeter
 from gateway.telemetry.metrics.models import ModelLabels
 from gateway.telemetry.metrics.registry import Registry
 
@@ -37,10 +37,18 @@ class Requests:
         self._tokens = _Tokens(registry, of_model)
         self._waits = _Waits(registry, by_class)
         text = "Time between two tokens of a sequence"
-        gaps = registry.seconds("inter_token_latency", text, GAPS, by_class)
-        self._gaps = {kind: gaps.of(*kind) for kind in product(CLASSES, models)}
-        self._meters = {kind: TokenMeter(of_kind) for kind, of_kind in self._gaps.items()}
+        self._latency = registry.seconds("inter_token_latency", text, GAPS, by_class)
+        self._gaps: dict[tuple[str, str], Buckets] = {}
+        self._meters: dict[tuple[str, str], TokenMeter] = {}
+        for model in models:
+            self.grow(model)
         registry.add(self)
+
+    def grow(self, model: str) -> None:
+        """Count the tokens of one model more, whose series there are."""
+        for kind in product(CLASSES, (model,)):
+            self._gaps[kind] = self._latency.of(*kind)
+            self._meters[kind] = TokenMeter(self._gaps[kind])
 
     def meter(self, job: Job) -> TokenMeter:
         """Return the meter that counts a job's tokens."""

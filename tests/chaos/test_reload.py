@@ -1,0 +1,63 @@
+"""Two thousand requests while the model, an option and the keys change again and again."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Start
+from tests.support.reloading import (
+    PROMPTS,
+    House,
+    Load,
+    changes,
+    completed,
+    reload,
+    settled,
+    two_models,
+)
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
+REQUESTS = 2000
+EXACT = (
+    "threads = 1", "cache-type-k = 'f32'", "cache-type-v = 'f32'", "flash-attn = 'off'",
+    "cache-ram = 64", "workers = 2", "slots = 4",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("budget", [(), ("memory-budget = 200",)], ids=["beside", "by worker"])
+def test_two_thousand_requests(
+    start_server: Start, tmp_path: Path, budget: tuple[str, ...]
+) -> None:
+    """None fails, no text is of two models, and a broken config in between changes nothing.
+
+    Workers are killed, too, some of them old ones that finish what they began.
+    """
+    models = two_models(tmp_path)
+    house = House(tmp_path, *EXACT, *budget, model=models[0])
+    server = house.start(start_server)
+    texts = {(prompt, completed(server, prompt)) for prompt in PROMPTS}
+    load, draw, rounds = Load(server, 10), random.Random(7), 0
+    while load.done < REQUESTS:
+        rounds += 1
+        house.put(models[rounds % 2])
+        assert changes(reload(server).json()) == {"served": "replaced"}
+        if rounds <= 1:
+            texts |= {(prompt, completed(server, prompt)) for prompt in PROMPTS}
+        os.kill(draw.choice(server.pids()), signal.SIGKILL)
+        load.more(20)
+        house.key(f"key-{rounds}", f"secret-{rounds}")
+        house.write(f"ctx = {1024 * (1 + rounds % 3)}")
+        told = reload(server).json()
+        assert (told["keys"], changes(told)) == (True, {"served": "replaced"})
+        assert completed(server, PROMPTS[0], key=f"secret-{rounds}")
+        house.write("ctx = -7")
+        assert reload(server).status_code == 422
+        load.more(20)
+    load.end()
+    assert load.failures == []
+    assert load.texts.keys() <= texts
+    assert rounds >= 5
+    settled(server, 2)
