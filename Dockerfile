@@ -28,7 +28,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY gateway gateway
 COPY workers workers
-RUN pip install -c constraints.txt ".[postgres]"
+RUN pip install -c constraints.txt ".[otel,postgres,redact]"
 
 # --- Locust, for the profile `load` of docker-compose.yml -------------------------------------------------------
 FROM ${PYTHON} AS load

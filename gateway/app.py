@@ -1,6 +1,7 @@
 """The composition root: the one place that wires objects together."""
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,9 +13,12 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from gateway import __version__
 from gateway.api.adapters import AdapterEndpoints
 from gateway.api.batches.endpoints import BatchEndpoints
 from gateway.api.batches.models import ServedBatchModels
+from gateway.api.captures.endpoints import CaptureEndpoints
+from gateway.api.content_encoding import decoded, encodings
 from gateway.api.docs import Docs
 from gateway.api.embeddings import Embeddings
 from gateway.api.endpoint import Endpoint, routes
@@ -35,6 +39,7 @@ from gateway.api.ollama.presence import root
 from gateway.api.ollama.vectors import OllamaVectors
 from gateway.api.openai import OpenAI
 from gateway.api.openapi import document
+from gateway.api.ops import GROUP as OPERATORS
 from gateway.api.ops import Ops
 from gateway.api.ranking import RankingEndpoints
 from gateway.api.reload import ReloadEndpoints
@@ -76,13 +81,19 @@ from gateway.served.use_observer import UseObserver
 from gateway.stored.errors import StoreUnreachable, StoreUnusable
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.metrics.batches import BatchLines
+from gateway.telemetry.metrics.captures import CaptureFates
 from gateway.telemetry.metrics.llama_server import LlamaServerMetrics
 from gateway.telemetry.metrics.models import FileStates, States
+from gateway.telemetry.metrics.spans import SpanCounts
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
+from gateway.tracing import tracer
+from gateway.tracing.requests import TracedRequests
 
 if TYPE_CHECKING:
     from gateway.batches.runner import BatchRunner
+    from gateway.capture.keeper import CaptureKeeper
+    from gateway.stored.captures import StoredCaptures
     from gateway.stored.store import Store
 
 EXPOSED = [
@@ -91,6 +102,7 @@ EXPOSED = [
     "X-Priority",
     "X-Seed",
     "X-Ignored-Parameters",
+    "X-Capture",
     "Retry-After",
     "X-RateLimit-Limit-Requests",
     "X-RateLimit-Remaining-Requests",
@@ -138,6 +150,10 @@ class Gateway:
         observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
         if config.metrics:
             observers.append(self.metrics)
+        self.tracer = tracer(os.environ, names[0], __version__)
+        if self.tracer is not None:
+            observers.append(self.tracer)
+            self.metrics.registry.add(SpanCounts(self.tracer.counts))
         self._observer = Observers(*observers)
         meter = self.metrics.meter if config.metrics else None
         self.live_config = LiveConfig(config)
@@ -158,6 +174,7 @@ class Gateway:
         self.metrics.registry.add(States(self.metrics.labels, self.registry.states))
         self.metrics.registry.add(FileStates(self.metrics.labels, self.registry.file_states))
         self.metrics.registry.add(BatchLines(self._batch_counts))
+        self.metrics.registry.add(CaptureFates(self._capture_counts))
         if config.metrics and config.llamacpp_metrics:
             self._observer.add(self.metrics.registry.add(LlamaServerMetrics(self.registry)))
         self._view = View(self.registry, self._gaps if config.metrics else None)
@@ -183,6 +200,7 @@ class Gateway:
         Raises ConfigError. A second call does nothing.
         """
         if self.store is None:
+            self._check_no_captures()
             return
         option = "--data-dir" if self.config.database is None else "--database"
         try:
@@ -190,7 +208,19 @@ class Gateway:
         except StoreUnusable as error:
             kind = NotNow if isinstance(error, StoreUnreachable) else ConfigError
             raise kind(f"{option}: {error}") from error
+        if self.store.is_open and not self._keeper.working:
+            self.store.sweeps.append(self._captures.sweep)
+            self._keeper.start()
         await self._archive.start()
+
+    def _check_no_captures(self) -> None:
+        """Raises ConfigError if something is to be captured, without a place for it."""
+        place = "captures need a place: --data-dir or --database"
+        if self.config.capture != "off":
+            raise ConfigError(f"--capture: {place}")
+        for key in self.keyring:
+            if key.capture not in (None, "off"):
+                raise ConfigError(f"--api-key-file: key {key.name!r}: capture: {place}")
 
     async def start(self) -> None:
         """Return when the first models are loaded; requests may queue before.
@@ -234,7 +264,10 @@ class Gateway:
         await self._models.stop()
         await self._archive.stop()
         if self.store is not None:
+            await self._keeper.stop()
             await self.store.close()
+        if self.tracer is not None:
+            await self.tracer.close()
 
     async def _drain_batches(self) -> None:
         if self.store is not None:
@@ -253,13 +286,66 @@ class Gateway:
         )
         app = Starlette(
             routes=routes(endpoints),
-            middleware=[authentication],
+            middleware=[authentication, *self._capturing()],
             exception_handlers=failures.handlers(),
         )
         app.router.redirect_slashes = False  # the path table knows better, without a detour
-        # These three around everything, the answer to a bug included.
-        headed = TicketHeaders(self._with_cors(app), time.monotonic_ns)
+        # These around everything, the answer to a bug included.
+        headed = self._traced(TicketHeaders(self._with_cors(app), time.monotonic_ns))
         return NormalisedPaths(headed, self._paths)
+
+    def _capturing(self) -> list[Middleware]:
+        """Return the layer that captures: behind the keys, around all dialects. Without a store
+        there is none."""
+        if self.store is None:
+            return []
+        from gateway.capture.intercepting import Capturing  # late, as the store
+
+        groups = {each.path: each.group for each in self._api if each.queued != "no"}
+        usual, respond = self.config.capture, self._failures.answer
+        return [Middleware(Capturing, self._keeper, groups, usual, respond)]
+
+    @cached_property
+    def _captures(self) -> "StoredCaptures":
+        """The captures of the store, which there is."""
+        from gateway.stored.captures import CaptureBounds, StoredCaptures
+
+        assert self.store is not None, "there is one"
+        config = self.config
+        bounds = CaptureBounds(config.capture_number, config.capture_bytes, config.capture_age)
+        return StoredCaptures(self.store.database, self.store.clock, bounds)
+
+    @cached_property
+    def _keeper(self) -> "CaptureKeeper":
+        """Keeps captures. Raises ConfigError for a pattern that is none."""
+        from gateway.capture.keeper import CaptureKeeper
+        from gateway.capture.making import CaptureMaker
+        from gateway.capture.recording import HeldBytes
+        from gateway.capture.redaction import BadPattern, Redactor
+
+        assert self.store is not None, "there is one"
+        try:
+            redactor = Redactor(self.config.redact)
+        except BadPattern as error:
+            raise ConfigError(f"--redact: {error}") from None
+        size = self.config.capture_size
+        maker = CaptureMaker(
+            redactor, lambda data, names, most: decoded(data, encodings(names), most), size
+        )
+        return CaptureKeeper(
+            self._captures, maker, HeldBytes(self.config.capture_bytes), size, self.store.clock
+        )
+
+    def _capture_counts(self) -> Counter[str]:
+        return Counter[str]() if self.store is None else self._keeper.counts()
+
+    def _traced(self, app: ASGIApp, *, lines: bool = False) -> ASGIApp:
+        """Put spans around the API's requests; not around those of pages and of operators."""
+        if self.tracer is None:
+            return app
+        told = {each.path for each in self._api if each.group != OPERATORS}
+        quiet = [each.path for each in self._endpoints if each.path not in told]
+        return TracedRequests(app, self.tracer, quiet, lines=lines)
 
     @cached_property
     def batches(self) -> "BatchRunner":
@@ -283,7 +369,7 @@ class Gateway:
             routes=routes(each for each in self._api if each.path in LINE_PATHS),
             exception_handlers=self._failures.handlers(),
         )
-        headed = TicketHeaders(app, time.monotonic_ns)
+        headed = self._traced(TicketHeaders(app, time.monotonic_ns), lines=True)
         return LineCaller(headed, self._failures.answer, self._service.promote)
 
     def respond(self, path: str, error: ForgeError) -> Response:
@@ -343,6 +429,7 @@ class Gateway:
             *AdapterEndpoints(service, self._models.adapters).endpoints(),
             *Infer(service).endpoints(),
             *BatchEndpoints(service, lambda: self.batches).endpoints(),
+            *CaptureEndpoints(service, lambda: self._captures).endpoints(),
             *Models(service).endpoints(),
             *ReloadEndpoints(service).endpoints(),
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),

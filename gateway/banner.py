@@ -7,6 +7,8 @@ from gateway.served.served_model import ServedModel
 
 REAL_MODEL = "  real     forge-tiny shows that it works; forge pull offers real models that fit"
 """Line for servers whose only model is the embedded one."""
+MOST_NAMED = 10
+"""Adapters of a model that are named."""
 CATALOG = "  catalog  every model that forge list shows, by its name"
 """Line for servers of the models in the caches."""
 
@@ -31,8 +33,9 @@ def banner(config: Config, served: Sequence[ServedModel], address: str, needs_ke
     )
 
 
-def _one(served: ServedModel) -> tuple[str, str]:
-    return f"  model    {served.name}: {_described(served)}", f"  workers  {_shape(served)}"
+def _one(served: ServedModel) -> Sequence[str]:
+    model = f"  model    {served.name}: {_described(served)}"
+    return model, *_adapters(served), f"  workers  {_shape(served)}"
 
 
 def _several(models: Sequence[ServedModel]) -> list[str]:
@@ -42,7 +45,14 @@ def _several(models: Sequence[ServedModel]) -> list[str]:
     for served in models:
         known = f"{_described(served)}; " if served.pool.model is not None else ""
         lines.append(f"  model    {served.name:<{widest}}  {served.state}: {known}{_shape(served)}")
+        lines += _adapters(served)
     return lines
+
+
+def _adapters(served: ServedModel) -> Sequence[str]:
+    names = [each.name for each in served.adapters]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return [f"  adapters {', '.join(names[:MOST_NAMED])}{more}"] if names else []
 
 
 def _described(served: ServedModel) -> str:

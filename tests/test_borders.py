@@ -31,20 +31,22 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
         "reloading": BASE | {"config", "pool", "served"},
         "telemetry": BASE | {"dispatch", "pool", "served", "system"},
+        "tracing": BASE | {"dispatch"},
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
+        "capture": BASE | {"dispatch", "stored"},
         "api": BASE
-        | {"batches", "config", "conversation", "dispatch", "model_files", "pool", "reloading"}
-        | {"served", "stored", "system", "telemetry"},
+        | {"batches", "capture", "config", "conversation", "dispatch", "model_files", "pool"}
+        | {"reloading", "served", "stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
-        | {"api", "batches", "config", "dashboard", "dispatch", "http", "model_files", "pool"}
-        | {"reloading", "served", "stored", "telemetry"},
+        | {"api", "batches", "capture", "config", "dashboard", "dispatch", "http", "model_files"}
+        | {"pool", "reloading", "served", "stored", "telemetry", "tracing"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE
-        | {"api", "batches", "config", "http", "model_files", "reloading", "served", "server"}
-        | {"system"},
+        | {"api", "batches", "capture", "config", "http", "model_files", "reloading", "served"}
+        | {"server", "system"},
     },
     "workers": {
         "protocol": set(),

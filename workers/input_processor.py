@@ -17,6 +17,7 @@ from workers.output.echo import Echo
 from workers.output.thought_budget import ThoughtBudget
 from workers.pairs import PairWriter
 from workers.planning.borders import borders
+from workers.planning.invocation import last_of
 from workers.planning.prompt_lookup import PromptLookup
 from workers.prompt_tokens import PromptTokens, check_token_ids
 from workers.prompter import Prompter, Sandbox
@@ -134,8 +135,13 @@ class InputProcessor:
         shown = self._shown(tokens) if tells else None
         return EngineSequence(
             request, self._model, tokens, limit, guide, voice, echo, ends, marks, lookup,
-            budget, shown,
+            budget, shown, self._activates(request, tokens),
         )  # fmt: skip
+
+    def _activates(self, request: Generate, tokens: list[int]) -> int | None:
+        """Return the token from which on the request's adapters count; None: they don't."""
+        wanted = self._model.adapters.invocation(request.params.adapters)
+        return last_of(wanted, tokens) if wanted else 0
 
     def _budget(self, request: Generate, thoughts: Thoughts | None) -> ThoughtBudget | None:
         """Return the limit of the answer's thought, if it has one and the model can think."""

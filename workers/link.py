@@ -6,6 +6,7 @@ two answer questions, of which one each takes what is long: a prompt of a megaby
 and the short ones of others don't wait for it.
 """
 
+import logging
 import os
 import queue
 import select
@@ -37,6 +38,8 @@ from workers.protocol import (
 )
 from workers.refused import InputRefused
 from workers.token_service import TokenService
+
+log = logging.getLogger("forge.worker")
 
 READ_BYTES = 1 << 18
 """The usual capacity of a socketpair."""
@@ -168,6 +171,12 @@ class Link:
 
     def _sequence(self, request: Generate, preparer: Preparer) -> EngineSequence | Input | None:
         """Prepare a prompt; if it can't be served, tell the gateway and return None."""
+        if request.trace is not None:
+            # As gateway.system.log_setup.fields() has it, which the gateway gives the process.
+            parent = request.trace.traceparent
+            ids = {"trace_id": parent[3:35], "span_id": parent[36:52], "trace_flags": parent[53:]}
+            named = {"generation": request.id, "attempt": request.attempt}
+            log.info("takes a traced generation", extra={"fields": {**named, **ids}})
         try:
             return preparer.prepare(request)
         except InputRefused as refused:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import socket
 from functools import partial
@@ -18,8 +19,14 @@ from . import null_worker
 
 HOST = "127.0.0.1"
 NAME = "null"
-OBSERVE = ("nothing", "metrics", "log")
-"""No metrics; metrics; and a line of log for each request too."""
+OBSERVE = ("nothing", "metrics", "log", "traces")
+"""No metrics; metrics; and a line of log, or spans, for each request too."""
+
+
+def tracing(collector: str, ratio: float) -> dict[str, str]:
+    """Return the variables that switch traces on."""
+    sampler = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": str(ratio)}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector, **sampler}
 
 
 async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) -> None:
@@ -74,8 +81,12 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=1024)
     parser.add_argument("--pace", type=float, default=0.0)
     parser.add_argument("--observe", choices=OBSERVE, default="metrics")
+    parser.add_argument("--collector", default="", help="URL for --observe traces")
+    parser.add_argument("--ratio", type=float, default=1.0, help="traces that are kept")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
+    if args.observe == "traces":
+        os.environ |= tracing(args.collector, args.ratio)
     (sock,) = bind(HOST, 0)
     serving = (
         echo(sock) if args.what == "echo" else forge(sock, args.slots, args.pace, args.observe)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from . import report, stages
+from . import report, stages, traces
 from .measure import Results, costs, scrapes
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -52,6 +52,7 @@ def run(plan: Plan, out: Path, console: Console) -> None:
 
         costs(results, plan.rounds, plan.tokens, plan.seconds, tick)
         results.stages = stages.measure(plan.repeats)
+        results.traces = traces.measure(plan.repeats // 5, max(plan.rounds, 2))
         scrapes(results, plan.scrapes, plan.clients)
         tick()
     text = report.markdown(results)

@@ -19,6 +19,7 @@ from bench.gateway.measure import CHAT, HOST, INFER, ONE, PACE_S, STREAMS, TALK,
 from bench.processes import cpu_us
 from bench.server import Server, running
 
+from .collecting import collecting
 from .stages import Added
 
 PAGE = "/dashboard/events"
@@ -44,6 +45,14 @@ class Way:
     """The server's own work, see `bench.gateway.host`."""
     watch: Watch = lambda server: contextlib.nullcontext()
     """Somebody who looks while it is measured."""
+    ratio: float | None = None
+    """The share of requests whose traces are kept, if there are traces."""
+
+    def options(self, collector: str) -> tuple[str, ...]:
+        """Return the options of a server that is watched so; ``collector``: its URL."""
+        if self.ratio is None:
+            return ()
+        return ("--collector", collector, "--ratio", str(self.ratio))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,8 @@ class Results:
     """By what the server does meanwhile."""
     stages: dict[str, Added] = field(default_factory=dict)
     """By who counts."""
+    traces: dict[str, list[float]] = field(default_factory=dict)
+    """CPU time in microseconds of a request in one process, by which traces are kept."""
 
 
 @contextlib.contextmanager
@@ -119,6 +130,8 @@ WAYS = (
     Way("metrics, scraped each second", "metrics", scraping),
     Way("metrics, and the live page is open", "metrics", viewing),
     Way("metrics, and a line of log for each request", "log"),
+    Way("metrics, and traces of 1 % of the requests", "traces", ratio=0.01),
+    Way("metrics, and traces of all requests", "traces", ratio=1.0),
 )
 """The first is what the others are compared with."""
 
@@ -142,8 +155,8 @@ def _ask(server: Server, seconds: float) -> int:
     return found.answered
 
 
-def _host(pace_s: float, observe: str) -> AbstractContextManager[Server]:
-    return running("forge", "--pace", str(pace_s), "--observe", observe, command=HOST)
+def _host(pace_s: float, observe: str, *more: str) -> AbstractContextManager[Server]:
+    return running("forge", "--pace", str(pace_s), "--observe", observe, *more, command=HOST)
 
 
 def costs(
@@ -155,17 +168,20 @@ def costs(
     slow = f"token, {STREAMS} streams with one each {1000 * PACE_S:.0f} ms"
     fast, request = f"token, {STREAMS} streams as fast as they go", "request"
     with ExitStack() as stack:
+        url = stack.enter_context(collecting())
         servers = {
-            (pace, kind): stack.enter_context(_host(pace, kind))
+            (pace, way.observe, way.ratio): stack.enter_context(
+                _host(pace, way.observe, *way.options(url))
+            )
             for pace in (0.0, PACE_S)
-            for kind in dict.fromkeys(way.observe for way in WAYS)
+            for way in {(way.observe, way.ratio): way for way in WAYS}.values()
         }
-        page = has_page(servers[0.0, "metrics"])
+        page = has_page(servers[0.0, "metrics", None])
         ways = [way for way in WAYS if page or way.watch is not viewing]
         for number in range(-1, rounds):
             for at in range(len(ways)):
                 way = ways[(at + number) % len(ways)]
-                paced, free = servers[PACE_S, way.observe], servers[0.0, way.observe]
+                paced, free = (servers[pace, way.observe, way.ratio] for pace in (PACE_S, 0.0))
                 for unit, server, work in (
                     (slow, paced, partial(_stream, paced, tokens)),
                     (fast, free, partial(_stream, free, 10 * tokens)),

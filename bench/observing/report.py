@@ -55,6 +55,16 @@ def stages(results: Results) -> list[str]:
     return rows
 
 
+def traces(results: Results) -> list[str]:
+    """Return the table of the cost of traces in one process."""
+    rows = ["| traces | CPU µs a request | added µs |", "|---|---:|---:|"]
+    (_, base), *_ = results.traces.items()
+    for name, found in results.traces.items():
+        added = median(a - b for a, b in zip(found, base, strict=True))
+        rows.append(f"| {name} | {median(found):.1f} | {'' if found is base else f'{added:.1f}'} |")
+    return rows
+
+
 def markdown(results: Results) -> str:
     """The report."""
     rounds, found = len(next(iter(results.costs.values()))), machine()
@@ -69,6 +79,9 @@ def markdown(results: Results) -> str:
         *costs(results),
         "In the dispatcher alone, in one process and without sockets, where nothing else varies "
         "(the log goes nowhere):", "", *stages(results), "",
+        "A chat of one token through all of the application, in one process and without sockets, "
+        "with the CPU time of the thread that sends spans, and without the collector's:", "",
+        *traces(results), "",
         "## How long a scrape takes", "",
         "As OpenMetrics, which Prometheus asks for, on one connection; the embedded model on two "
         "workers of one thread, clients on the same cores. Between the scrapes `/health` is asked "

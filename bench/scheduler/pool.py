@@ -92,7 +92,7 @@ class SimulatedPool:
     def free(self) -> int:
         return self.slots - len(self._running)
 
-    def submit(self, request: Generate, session: str = "") -> None:
+    def submit(self, request: Generate, session: str = "") -> int:
         assert self.free() > 0, "submitted without a free credit"
         assert request.id not in self._running, "submitted twice"
         job, now = self.jobs[index(request)], now_ns()
@@ -103,11 +103,12 @@ class SimulatedPool:
         end = at_ns(now + job.arrival.service_ns - job.ran_ns)
         timer = asyncio.get_running_loop().call_at(end, self._finish, request.id)
         self._running[request.id] = _Run(request, job, now, timer)
+        return 0
 
     def reserve(self) -> bool:
         raise AssertionError("no worker dies here")
 
-    def submit_alone(self, request: Generate) -> None:
+    def submit_alone(self, request: Generate) -> int:
         raise AssertionError("no worker dies here")
 
     def release(self) -> bool:

@@ -1,4 +1,4 @@
-"""The test that a request may change what models there are on this machine."""
+"""The test that a request may do what is for admins: manage models, read captures."""
 
 from starlette.requests import Request
 
@@ -13,13 +13,13 @@ def is_admin(request: Request) -> bool:
     return from_here(request) if key is ANYONE else key.admin
 
 
-def check_admin(request: Request) -> None:
-    """Raises :class:`AdminOnly`."""
+def check_admin(request: Request, what: str = "manage models") -> None:
+    """Raises :class:`AdminOnly`; ``what`` the request would do."""
     if is_admin(request):
         return
     if request.state.key is ANYONE:
         raise AdminOnly(
-            "without API keys models are managed from the server's own machine alone, and from no "
-            "web page of another origin; --api-key opens this to others"
+            f"without API keys only programs on the server's own machine may {what}, and web pages "
+            "of no other origin; --api-key opens this to others"
         )
-    raise AdminOnly("this API key may not manage models: its table needs 'admin = true'")
+    raise AdminOnly(f"this API key may not {what}: its table needs 'admin = true'")

@@ -40,6 +40,8 @@ class _Application:
 
     handlers: Mapping[str, Handler]
     """By their methods."""
+    template: str
+    """The path in OpenAPI's notation, for those that look at a request from outside."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -67,6 +69,7 @@ WORK: tuple[type[ForgeError], ...] = (
     errors.InvalidPrompt,
     errors.ContextOverflow,
     errors.PriorityNotAllowed,
+    errors.CaptureNotAllowed,
     errors.QueueFull,
     errors.Displaced,
     errors.RateLimited,
@@ -159,6 +162,11 @@ class Endpoint:
 def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
     """Return a route for each path: a method that it lacks is a 405 that lists all it has."""
     handlers: dict[str, dict[str, Handler]] = {}
+    templates = {}
     for endpoint in endpoints:
         handlers.setdefault(endpoint.path, {})[endpoint.method] = endpoint.handler
-    return [Route(path, _Application(each), methods=[*each]) for path, each in handlers.items()]
+        templates[endpoint.path] = endpoint.template
+    return [
+        Route(path, _Application(each, templates[path]), methods=[*each])
+        for path, each in handlers.items()
+    ]

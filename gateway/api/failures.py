@@ -62,7 +62,9 @@ class Failures:
     def answer(self, request: Request, error: ForgeError) -> Response:
         """Count an error, and return its response."""
         self._count(error)
-        response = respond(request.scope["path"], error, request_name(request.scope["state"]))
+        state = request.scope["state"]
+        state["failed"] = error.code, error.message  # for a capture
+        response = respond(request.scope["path"], error, request_name(state))
         if isinstance(error, BodyTimeout):
             # What still comes would be taken for a request.
             response.headers["Connection"] = "close"

@@ -51,6 +51,12 @@ PARAMETERS: Object = {
         "description": "Seconds that the request may take, unless the body says it.",
         "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
     },
+    "X-Capture": {
+        "name": "X-Capture",
+        "in": "header",
+        "description": "1: keep the request with its answer for debugging, if the key may.",
+        "schema": {"enum": ["1", "0"]},
+    },
 }
 """Headers that requests which wait for a slot may have."""
 
@@ -70,6 +76,9 @@ HEADERS: Object = {
         "Fields of the body that were ignored: 20 names and 1 KiB at most, separated by commas, "
         "non-ASCII characters as `\\uXXXX`, and `...` for the rest.",
         {"type": "string"},
+    ),
+    "X-Capture": _header(
+        "The id under which the request and its answer are kept, if they are.", {"type": "string"}
     ),
     "Retry-After": _header(
         "Seconds after which it is worth another try.", {"type": "integer", "minimum": 0}
@@ -343,6 +352,8 @@ def _headers(endpoint: Endpoint, status: int) -> Object:
         names.append("X-Seed")
     if endpoint.queued != "no" and status in (200, 429):
         names += LIMITS
+    if endpoint.queued != "no":
+        names.append("X-Capture")
     if status == UnsupportedEncoding.status:
         names.append("Accept-Encoding")
     if endpoint.body is not None and status == 200:

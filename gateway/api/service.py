@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from gateway.core.errors import (
 )
 from gateway.core.header_priority import first_met
 from gateway.core.prompt_size import least_bytes
+from gateway.core.trace import Trace, from_headers
 from gateway.dispatch.dispatcher import TROUBLE_RETRY_S
 from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
@@ -229,6 +230,7 @@ class Service:
             served.adapted(served.limited(job), key.may_use),
             None if model is None else model.n_ctx_seq,
         )
+        job = _traced(job, request)
         try:
             return self._submit(request, job, served)
         except ForgeError as error:
@@ -251,6 +253,18 @@ class Service:
         allowance.take(job)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
+
+
+def _traced(job: Job, request: Request) -> Job:
+    """Return a job as part of its request's trace, if it has one.
+
+    Where no spans are kept, the client's trace is still worth a place in the log.
+    """
+    state = request.scope["state"]
+    trace: Trace | None = (
+        state["trace"] if "trace" in state else from_headers(request.scope["headers"])
+    )
+    return job if trace is None else replace(job, trace=trace)
 
 
 def _check_size(job: Job, model: ModelInfo) -> None:

@@ -25,6 +25,7 @@ from gateway.cli.models import command as model_commands
 from gateway.cli.models import options as model_options
 from gateway.cli.quantize import options as quantize_options
 from gateway.cli.reload import options as reload_options
+from gateway.cli.replay import options as replay_options
 from gateway.cli.tune import options
 from gateway.config import llama_server_compat
 from gateway.config.api_keys import Keyring
@@ -85,6 +86,10 @@ def _main(arguments: list[str]) -> int:
         from gateway.cli.batch import command as batch
 
         return batch.run(given)
+    if command == replay_options.NAME:
+        from gateway.cli.replay import command as replay
+
+        return replay.run(given)
     if command in talk_options.NAMES:
         from gateway.cli.chat import command as talk  # late: it brings an HTTP client
 
@@ -217,6 +222,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor_options.add_to(doctor)
     talk_options.add_to(commands)
     batch_options.add_to(commands)
+    replay_options.add_to(commands)
     reload_options.add_to(commands)
     completion.add_to(commands)
     return parser
@@ -258,7 +264,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     shared["metavar"] = name.rsplit("_")[-1].upper()
     if name in JOINED:
         shared["action"] = _Joined
-    elif name == "sampling":
+    elif name in ("sampling", "redact"):
         shared["action"] = "append"
     others = ALIASES.get(name, ())
     first = [other for other in others if not other.startswith("--")]

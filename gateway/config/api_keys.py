@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from gateway.config.config import ConfigError
 from gateway.config.option_types import Secret
 from gateway.config.sources import read_toml
-from gateway.core.api_key import ANYONE, ApiKey
+from gateway.core.api_key import ANYONE, ApiKey, CaptureMode
 from gateway.core.priority import priority_of
 from gateway.core.validation import ValidationProblem, explain, shown
 
@@ -126,6 +126,7 @@ class _Table(BaseModel):
     cache_group: Name | None = None
     admin: bool = False
     models: Annotated[list[ModelName], Field(min_length=1, max_length=256)] | None = None
+    capture: CaptureMode | None = None
 
 
 def _read(file: Path) -> list[ApiKey]:
@@ -164,6 +165,7 @@ def _key(table: dict[str, Any], where: str) -> ApiKey:
         given.cache_group,
         given.admin,
         None if given.models is None else tuple(given.models),
+        given.capture,
     )
 
 

@@ -13,10 +13,11 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gateway.config import chat_templates, sampling_defaults
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
-from gateway.config.option_types import DatabaseUrl, KeepAlive, Secret, origins
+from gateway.config.option_types import DatabaseUrl, KeepAlive, Secret, origins, patterns
 from gateway.config.overrides import overridden, tensor_buffers
 from gateway.config.patience import patience
 from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
+from gateway.core.api_key import CaptureMode
 from gateway.core.header_priority import HeaderRule, header_rules
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import WorkerSpec
@@ -158,6 +159,42 @@ class Config(EngineOptions):
         description="seconds that a stored response is kept at most, and a conversation after its "
         "last change",
     )
+    capture: CaptureMode = Field(
+        "off",
+        description="keep requests with their answers for debugging, in --data-dir or --database: "
+        "of those that say X-Capture: 1, or of all; it counts for clients without API keys, and "
+        "for keys whose table does not say `capture`",
+    )
+    capture_number: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="most captures; the oldest of the key with the most go first",
+    )
+    capture_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="most bytes of all captures, and in memory of those that are not written yet",
+    )
+    capture_age: float = Field(
+        604800.0,
+        gt=0,
+        le=31536000,
+        allow_inf_nan=False,
+        description="seconds that a capture is kept at most",
+    )
+    capture_size: int = Field(
+        1024 * 1024,
+        ge=1024,
+        le=128 * 1024 * 1024,
+        description="most bytes of a captured body, and of its answer; what is longer is cut",
+    )
+    redact: tuple[str, ...] = Field(
+        (),
+        description="pattern (a regular expression of RE2) of what captures must not keep, in "
+        "requests and answers; may be said several times, as a list in the config file; in the "
+        "environment each pattern is a line",
+    )
     data_dir: Path | None = Field(
         None,
         description="folder for uploaded files, batches and stored responses, for one server at a "
@@ -273,6 +310,11 @@ class Config(EngineOptions):
     @classmethod
     def _origins(cls, value: Any) -> Any:
         return origins(value)
+
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        return patterns(value)
 
     @field_validator("header_priority", mode="before")
     @classmethod

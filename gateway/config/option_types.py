@@ -7,6 +7,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from gateway.core import loopback
 
+MOST_PATTERNS = 64
+"""Of --redact; each is searched for in each body."""
+
 
 def _sendable(secret: SecretStr) -> SecretStr:
     """A secret must survive a header; an empty one is a mistake, not an open door."""
@@ -39,6 +42,17 @@ def _duration(value: Any) -> Any:
 
 KeepAlive = Annotated[float, BeforeValidator(_duration), Field(ge=-1, le=1e9, allow_inf_nan=False)]
 """Seconds; any negative number is for ever."""
+
+
+def patterns(value: Any) -> tuple[str, ...]:
+    """Return regular expressions, of which a text has one in each line. Raises ValueError."""
+    parts = value.splitlines() if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("expected patterns")
+    found = tuple(part for part in parts if part)
+    if len(found) > MOST_PATTERNS:
+        raise ValueError(f"expected {MOST_PATTERNS} patterns at most")
+    return found
 
 
 def origins(value: Any) -> tuple[str, ...]:

@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Literal
+
+CaptureMode = Literal["off", "header", "always"]
+"""Requests that are kept with their answers: none, those that ask for it in a header, all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,9 @@ class ApiKey:
     """True: it may download and delete models, too."""
     models: tuple[str, ...] | None = None
     """The only models that it may use, by their own names or patterns of those; None: all."""
+
+    capture: CaptureMode | None = None
+    """None: as the server's --capture says."""
 
     def may_use(self, model: str) -> bool:
         """Tell if the model of this name is there for the key."""

@@ -149,6 +149,12 @@ class AdminOnly(ForgeError):
     status, code, type = 403, "admin_only", "invalid_request_error"
 
 
+class CaptureNotAllowed(ForgeError):
+    """The request asks to be captured, and its API key may not ask for that."""
+
+    status, code, type = 403, "capture_not_allowed", "invalid_request_error"
+
+
 class ReloadBusy(ForgeError):
     """Another reload is running, and one runs at a time."""
 

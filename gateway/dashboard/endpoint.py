@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.api import body
+from gateway.api.admin import is_admin
 from gateway.api.endpoint import EVENTS, JSON, Endpoint
 from gateway.api.local import from_here
 from gateway.api.ollama.presence import root
@@ -28,14 +29,14 @@ from gateway.served.served_model import ServedModel
 
 PAGE = ("index.html", "text/html")
 PROGRAMS = (
-    *("batches", "charts", "copy", "flood", "format", "heap", "key", "main", "requests", "sse"),
-    *("store", "stream", "summary", "twice", "uplot", "workers"),
+    *("batches", "captures", "charts", "copy", "flood", "format", "heap", "key", "main"),
+    *("requests", "sse", "store", "stream", "summary", "twice", "uplot", "workers"),
     *(f"chat/{name}" for name in ("answering", "archive", "calls", "chat", "conversation")),
     *(f"chat/{name}" for name in ("export", "list", "message", "pictures", "settings")),
     *(f"chat/{name}" for name in ("shortcuts", "transcript")),
     *(f"markdown/{name}" for name in ("blocks", "code", "colours", "inline", "markdown")),
 )
-STYLES = ("charts", "chat", "markdown", "page", "parts", "uplot")
+STYLES = ("captures", "charts", "chat", "markdown", "page", "parts", "uplot")
 FILES = {
     "/dashboard": PAGE,
     **{f"/dashboard/{name}.js": (f"{name}.js", "text/javascript") for name in PROGRAMS},
@@ -88,6 +89,7 @@ class Dashboard:
         config, key = self._service.config, request.state.key
         self._live.join(key)
         models = self._service.models(request)
+        stored = self._service.store is not None and self._service.store.is_open
         hello = {
             "model": models[0].name if models else "",
             "models": [each.name for each in models],
@@ -96,7 +98,8 @@ class Dashboard:
             "listed": LISTED,
             "flood": from_here(request),
             "counted": config.metrics,
-            "batches": self._service.store is not None and self._service.store.is_open,
+            "batches": stored,
+            "captures": stored and is_admin(request),
         }
         return Stream(self._live, key, event("hello", hello))
 

@@ -31,6 +31,7 @@ from gateway.core.errors import (
     from_worker,
 )
 from gateway.dispatch.backpressure import UNREAD, Backpressure
+from gateway.dispatch.course import What
 from gateway.dispatch.deadlines import Deadlines
 from gateway.dispatch.handover import Handover
 from gateway.dispatch.job import Job
@@ -312,7 +313,7 @@ class Dispatcher:
             return  # cancelled meanwhile, or the echo of an earlier attempt
         if isinstance(event, Parked):
             self.totals.preemptions += asked
-            self._on_parked(sequence)
+            self._on_parked(sequence, "preempted" if asked else "parked")
         elif isinstance(event, Failed):
             which = self._tickets[sequence.ticket_id].prompt_index(sequence)
             self._fail(sequence, from_worker(event, which))
@@ -333,6 +334,7 @@ class Dispatcher:
                 self._quarantine.clear(sequence)
             ticket.count(sequence, event, self._clock_ns())
         if isinstance(event, Finished):
+            sequence.reason = event.reason
             sequence.move(Move.FINISH)
             self._leave_slot(sequence, ticket)
             if not ticket.open:
@@ -341,19 +343,21 @@ class Dispatcher:
         if not sequence.ended:
             self._backpressure.delivered(sequence, ticket)
 
-    def _on_parked(self, sequence: Sequence) -> None:
+    def _on_parked(self, sequence: Sequence, what: What) -> None:
         """Give the slot to the sequence that it was freed for, not to the oldest.
 
         A spare sequence's slot counts as free: it is given as any other.
         """
+        now = self._clock_ns()
         del self._running[sequence.id]
         self._quarantine.leave(sequence)
         ticket = self._tickets[sequence.ticket_id]
         if self._backpressure.parked(sequence, ticket):
+            sequence.note("paused", now)
             sequence.move(Move.PAUSE)
             ticket.when_read(self._backpressure.resume)
             return
-        now = self._clock_ns()
+        sequence.note(what, now)
         sequence.parked_since_ns = now
         urgent = None if sequence.job.spare else self._queue.ordinary.highest()
         if urgent is None or urgent <= sequence.priority:
@@ -382,6 +386,7 @@ class Dispatcher:
             sequence = self._running.get(id_)
             if sequence is None:
                 continue
+            sequence.note("lost", now)
             if self._quarantine.lost(sequence, now):
                 deaths = self._quarantine.deaths(sequence)
                 error = WorkerFailed(f"{deaths} workers died while computing this")
@@ -428,7 +433,9 @@ class Dispatcher:
             queue.settle(sequence)
         ticket.open -= 1
         queue.forget(sequence)
-        self._slots.unpark(sequence, self._clock_ns())
+        now = self._clock_ns()
+        sequence.note("ended", now)
+        self._slots.unpark(sequence, now)
 
     def _end(self, ticket: Ticket) -> None:
         """All sequences of the ticket have ended."""

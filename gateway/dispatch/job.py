@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.core.prompt_size import BYTES_PER_TOKEN
+from gateway.core.trace import Trace
 from workers.protocol import GenerationParams, Prompt
 
 
@@ -47,6 +48,9 @@ class Job:
     """Numbers and scales of the LoRA adapters that it asks for; none: it says nothing of them."""
     asked: str = ""
     """The name of the adapter that it asks for in the place of a model; "": it is of ``model``."""
+
+    trace: Trace | None = None
+    """The trace that it belongs to, if any."""
 
     @property
     def choices(self) -> int:

@@ -9,9 +9,20 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
+from gateway.core.trace import Trace
 from gateway.core.usage import NO_DRAFTS, DraftCounts
+from gateway.dispatch.course import Course, What
 from gateway.dispatch.job import Job
-from workers.protocol import Delta, Drafts, Finished, Generate, GenerationParams, Sampling, Started
+from workers.protocol import (
+    Delta,
+    Drafts,
+    Finished,
+    Generate,
+    GenerationParams,
+    Sampling,
+    Started,
+    TraceParent,
+)
 
 
 class State(Enum):
@@ -83,6 +94,8 @@ class Sequence:
         self.parked_since_ns: int | None = None
         self.parked_ns = 0
         """Time that it was parked, in total, without a park that goes on."""
+        self.course = Course() if job.trace is not None and job.trace.sampled else None
+        """Its moments, where they become a span."""
         # What came so far.
         self.began_ns: int | None = None
         """Time of its first slot."""
@@ -95,6 +108,8 @@ class Sequence:
         self.echoed = False
         """True if the client was given the prompt's text, if it asked for that."""
         self.started: Started | None = None
+        self.reason: str | None = None
+        """The reason of its end, if it finished."""
         self.told = False
         """True if the client was told of a start."""
         self.drafts = NO_DRAFTS
@@ -133,6 +148,11 @@ class Sequence:
             message = f"{move.name} of sequence {self.id} in {self.state.name}"
             raise IllegalMove(message) from None
 
+    def note(self, what: What, now_ns: int, worker: int | None = None) -> None:
+        """Keep what happened, if that is to become a span."""
+        if self.course is not None:
+            self.course.note(what, now_ns, worker)
+
     def count(self, event: Delta | Finished, now_ns: int) -> None:
         """Add the tokens that an event brings."""
         self.echoed |= event.extra is not None and event.extra.echo
@@ -169,6 +189,7 @@ class Sequence:
             rank=math.inf if job.spare else rank,
             cache_scope=job.cache_scope,
             spent_ms=self._spent_ms(now_ns),
+            trace=None if self.course is None else _trace_parent(job.trace),
         )
 
     def _spent_ms(self, now_ns: int) -> float:
@@ -184,6 +205,11 @@ class Sequence:
         if self.echoed:
             params = replace(params, echo=False)
         return params
+
+
+def _trace_parent(trace: Trace | None) -> TraceParent | None:
+    """Return what a worker is told of a trace whose spans are kept."""
+    return None if trace is None else TraceParent(trace.traceparent, trace.state)
 
 
 def _varied(sampling: Sampling, index: int) -> Sampling:

@@ -97,9 +97,10 @@ class Slots:
         self.running[sequence.id] = sequence
         request = sequence.generate(self._queue.of(sequence).rank(sequence), now)
         if alone:
-            self._pool.submit_alone(request)
+            worker = self._pool.submit_alone(request)
         else:
-            self._pool.submit(request, sequence.job.session)
+            worker = self._pool.submit(request, sequence.job.session)
+        sequence.note("dispatched", now, worker)
 
     def unpark(self, sequence: Sequence, now_ns: int) -> None:
         """End the pause of a sequence, if it has one: it has a slot again, or it ended."""

@@ -79,8 +79,8 @@ class Pool(Protocol):
         """Generations that could be taken right now."""
         ...
 
-    def submit(self, request: Generate, session: str = "") -> None:
-        """Give a generation to a worker. Needs a free credit.
+    def submit(self, request: Generate, session: str = "") -> int:
+        """Give a generation to a worker, and return its id. Needs a free credit.
 
         To one that has computed what its prompt begins with, unless that is clearly busier; among
         equals to the one that had the last generation of the same ``session``, if it has a name.
@@ -94,8 +94,11 @@ class Pool(Protocol):
         """
         ...
 
-    def submit_alone(self, request: Generate) -> None:
-        """Give a generation to the reserved worker. Needs :meth:`reserve` to have said yes."""
+    def submit_alone(self, request: Generate) -> int:
+        """Give a generation to the reserved worker, and return its id.
+
+        Needs :meth:`reserve` to have said yes.
+        """
         ...
 
     def release(self) -> bool:

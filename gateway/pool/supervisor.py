@@ -182,7 +182,7 @@ class LocalPool:
         """The workers that any job may use."""
         return [w for w in self._present() if w is not self._reserved and not w.leaving]
 
-    def submit(self, request: Generate, session: str = "") -> None:
+    def submit(self, request: Generate, session: str = "") -> int:
         home = self._home(request.id)
         prompt = self._prompt(request)
         adapters = request.params.adapters
@@ -195,7 +195,7 @@ class LocalPool:
         target, reason = choice
         self._sessions.note(session, target)
         self._placements[reason] += 1
-        self._give(request, self._workers[target - self._first], home)
+        return self._give(request, self._workers[target - self._first], home)
 
     def _home(self, id_: int) -> Worker | None:
         """The worker that keeps the state of a parked generation."""
@@ -206,11 +206,12 @@ class LocalPool:
         """The beginning of its prompt, where there is a choice."""
         return self._chains.of(request) if len(self._workers) > 1 else UNKNOWN
 
-    def _give(self, request: Generate, worker: Worker, home: Worker | None) -> None:
+    def _give(self, request: Generate, worker: Worker, home: Worker | None) -> int:
         if home is not None and home is not worker and home.link is not None:
             home.link.cancel(request.id)  # it goes on elsewhere, from its tokens
         assert worker.link is not None, "a worker with a free credit has a link"
         worker.link.generate(request, self._prompt(request))
+        return worker.id
 
     def reserve(self) -> bool:
         # Chosen anew each time: it may have died, and another be empty first. One that starts comes
@@ -219,9 +220,9 @@ class LocalPool:
         self._reserved = min(staying, key=lambda w: (w.link is None, w.busy, not w.ready))
         return self._reserved.ready and not self._reserved.busy
 
-    def submit_alone(self, request: Generate) -> None:
+    def submit_alone(self, request: Generate) -> int:
         assert self._reserved is not None, "reserve() comes first"
-        self._give(request, self._reserved, self._home(request.id))
+        return self._give(request, self._reserved, self._home(request.id))
 
     def release(self) -> bool:
         reserved, self._reserved = self._reserved, None

@@ -1,6 +1,10 @@
 """A model with a LoRA adapter: a name of its own, and everything else its base's."""
 
+from collections.abc import Callable
+
 from gateway.config.model_entry import ModelEntry
+from gateway.core.errors import UnknownModel
+from gateway.dispatch.job import Job
 from gateway.served.adapters import Adapter
 from gateway.served.served_model import ServedModel
 from workers.protocol import AdapterSet
@@ -25,6 +29,14 @@ class AdaptedModel(ServedModel):
     @property
     def base(self) -> ServedModel:
         return self._base
+
+    def adapted(self, job: Job, may_use: Callable[[str], bool]) -> Job:
+        """Raises UnknownModel, too: an admin may have unloaded it since it was looked up."""
+        there = self.adapters.get(self.name)
+        if there is None or there.id != self.adapter.id:
+            message = f"the adapter '{self.name}' was unloaded meanwhile"
+            raise UnknownModel(message, param="model")
+        return super().adapted(job, may_use)
 
     @property
     def usual_adapters(self) -> AdapterSet:

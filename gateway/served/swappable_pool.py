@@ -123,14 +123,14 @@ class SwappablePool:
     def free(self) -> int:
         return 0 if self._pool is None else self._pool.free()
 
-    def submit(self, request: Generate, session: str = "") -> None:
-        self._there().submit(request, session)
+    def submit(self, request: Generate, session: str = "") -> int:
+        return self._there().submit(request, session)
 
     def reserve(self) -> bool:
         return self._pool is not None and self._pool.reserve()
 
-    def submit_alone(self, request: Generate) -> None:
-        self._there().submit_alone(request)
+    def submit_alone(self, request: Generate) -> int:
+        return self._there().submit_alone(request)
 
     def release(self) -> bool:
         return self._pool is not None and self._pool.release()

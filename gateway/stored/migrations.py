@@ -9,10 +9,16 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, insert, inspect, select, update
 
 from gateway.stored.errors import StoreUnusable
-from gateway.stored.tables import METADATA, schema
+from gateway.stored.tables import METADATA, captures, schema
 
 Migration = Callable[[Connection], None]
-MIGRATIONS: Sequence[Migration] = ()
+
+
+def _add_captures(connection: Connection) -> None:
+    captures.create(connection, checkfirst=True)
+
+
+MIGRATIONS: Sequence[Migration] = (_add_captures,)
 """The first makes version 2 of version 1, and so on."""
 
 

@@ -209,3 +209,23 @@ object_owners = Table(
     Column("bytes", BigInteger, nullable=False),
 )
 """Bytes of ``objects`` that each owner has."""
+
+captures = Table(
+    "captures",
+    METADATA,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("id", ID, nullable=False, unique=True),
+    Column("owner", OWNER, nullable=False),
+    Column("model", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Index("captures_owner", "owner", "seq", "size"),
+    Index("captures_age", "created_at"),
+)
+"""Requests with their answers, for debugging; ``facts`` is JSON, with all that is told of them
+beside the two bodies."""

@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.clock import NANO
 from gateway.core.errors import BadRequest, ForgeError
 from gateway.core.priority import class_of
+from gateway.core.trace import Trace
 from gateway.dispatch import outcome
+from gateway.dispatch.figures import figures
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.system.log_setup import fields
@@ -32,7 +33,7 @@ class RequestLog:
 
     def on_end(self, ticket: Ticket) -> None:
         if log.isEnabledFor(logging.INFO):
-            values = {"id": ticket.request_id, **self._who(ticket.job), **_course(ticket)}
+            values = {"id": ticket.request_id, **self._who(ticket.job), **figures(ticket)}
             values |= self._error(ticket.error) | self._asked(ticket.job)
             log.info(outcome.of_ticket(ticket), extra=fields(**values))
 
@@ -54,6 +55,7 @@ class RequestLog:
             "class": class_of(job.priority),
             "priority": job.priority,
             **({"ignored": job.ignored} if job.ignored else {}),
+            **({} if job.trace is None else _trace(job.trace)),
         }
 
     def _error(self, error: ForgeError | None) -> dict[str, Any]:
@@ -67,27 +69,8 @@ class RequestLog:
         return {"prompts": msgspec.to_builtins(job.prompts)} if self._prompts else {}
 
 
-def _course(ticket: Ticket) -> dict[str, Any]:
-    """Return the times, counts and speeds of a ticket that has ended. Times are in seconds."""
-    usage, arrived = ticket.usage, ticket.arrived_ns
-    started, first, ended = ticket.dispatched_ns, ticket.first_token_ns, ticket.ended_ns
-    prefill = None
-    if started is not None and first is not None and first > started:
-        prefill = (usage.prompt - usage.cached) * NANO / (first - started)
-    parked = sum(sequence.parked_ns for sequence in ticket.sequences)
-    return {
-        "sequences": len(ticket.sequences),
-        "queue_wait_s": _rounded(None if started is None else (started - arrived) / NANO),
-        "ttft_s": _rounded(None if first is None else (first - arrived) / NANO),
-        "e2e_s": _rounded(None if ended is None else (ended - arrived) / NANO),
-        "parked_s": _rounded(parked / NANO),
-        "prompt_tokens": usage.prompt,
-        "cached_tokens": usage.cached,
-        "generation_tokens": usage.completion,
-        "prompt_tokens_per_second": _rounded(prefill),
-        "generation_tokens_per_second": _rounded(ticket.tokens_per_second),
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6 if value < 1 else 3)
+def _trace(trace: Trace) -> dict[str, str]:
+    """Return the fields that OpenTelemetry names for logs in JSON, with the span that is kept."""
+    if not trace.sampled:
+        return {"trace_id": trace.trace_id, "trace_flags": "00"}
+    return {"trace_id": trace.trace_id, "span_id": trace.work_span, "trace_flags": "01"}

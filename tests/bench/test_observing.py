@@ -17,6 +17,7 @@ from rich.console import Console
 from bench.observing.__main__ import Plan, run
 from bench.observing.measure import PAGE, WAYS, Results, has_page, viewing
 from bench.observing.report import costs
+from bench.observing.traces import KEPT
 from bench.server import Server
 
 pytestmark = [
@@ -34,14 +35,15 @@ def test_a_small_run(tmp_path: Path) -> None:
         for part in text.split("\n\n")
         if part.startswith("|")
     ]
-    assert len(tables) == 5
+    assert len(tables) == 6
     for table in tables[:3]:
         ways = [row[0] for row in table[2:]]
         assert ways == [way.name for way in WAYS if way.name in ways]
         assert {"nothing", "metrics"} <= set(ways)
         assert all(float(row[1]) > 0 for row in table[2:])
     assert [row[0] for row in tables[3][2:]] == ["metrics", "metrics, and the log"]
-    waiting = [row[1] for row in tables[4][2:] if row[1]]
+    assert [row[0] for row in tables[4][2:]] == list(KEPT)
+    waiting = [row[1] for row in tables[5][2:] if row[1]]
     assert waiting[0] == "0"
     assert int(waiting[1]) > 10
 

@@ -39,6 +39,7 @@ from gateway.config.llama_server_options import (
     SWITCHES,
 )
 from gateway.core.errors import ForgeError
+from gateway.tracing.attributes import ATTRIBUTES
 from tests.docs.api_page import api_page
 from tests.docs.pages import DOCS
 from tests.support.server import ForgeServer
@@ -119,6 +120,14 @@ def _let_through(row: Row) -> str:
         for each in row.neutral
     ]
     return f"; {', '.join(values)} asks for nothing" if values else ""
+
+
+def attributes_table() -> str:
+    """Return the attributes of spans, from their only declaration."""
+    rows = ["| Attribute | Of | Name of | Meaning |", "|---|---|---|---|"]
+    for name, attribute in ATTRIBUTES.items():
+        rows.append(f"| `{name}` | {attribute.of} | {attribute.source} | {attribute.text} |")
+    return "\n".join(rows)
 
 
 def errors_table() -> str:
@@ -204,6 +213,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "errors": ("reference/errors.md", errors_table),
     "commands": ("reference/commands.md", commands_page),
     "options": ("reference/configuration.md", options_table),
+    "attributes": ("guides/tracing.md", attributes_table),
     "llama-server": ("guides/from-llama-server.md", llama_server_table),
 }
 """The page of each part, and the function that makes it."""

@@ -25,9 +25,10 @@ class AnsweringPool(MemoryPool):
         super().__init__(*slots)
         self.model = MODEL
 
-    def submit(self, request: Generate, session: str = "") -> None:
-        super().submit(request, session)
+    def submit(self, request: Generate, session: str = "") -> int:
+        worker = super().submit(request, session)
         asyncio.get_running_loop().call_soon(self._answer, request)
+        return worker
 
     async def ask(self, question: Question) -> bytes:
         """Refuse: the answer is the model's. Raises NotImplementedError."""

@@ -74,7 +74,7 @@ class MemoryPool:
     def free(self) -> int:
         return sum(self._free().values())
 
-    def submit(self, request: Generate, session: str = "") -> None:
+    def submit(self, request: Generate, session: str = "") -> int:
         offers = [Offer(*offer) for offer in self._free().items()]
         choice = choose(offers, home=self.homes.pop(request.id, None))
         assert choice is not None, "submitted without a free credit"
@@ -83,18 +83,20 @@ class MemoryPool:
         self.in_flight[worker][request.id] = request
         self.submitted.append(request)
         self.sessions.append(session)
+        return worker
 
     def reserve(self) -> bool:
         self.reserved = min(range(len(self.slots)), key=lambda w: len(self.in_flight[w]))
         return not self.in_flight[self.reserved]
 
-    def submit_alone(self, request: Generate) -> None:
+    def submit_alone(self, request: Generate) -> int:
         assert self.reserved is not None
         assert not self.in_flight[self.reserved], "not alone"
         self.homes.pop(request.id, None)
         self.in_flight[self.reserved][request.id] = request
         self.submitted.append(request)
         self.alone = request
+        return self.reserved
 
     def release(self) -> bool:
         reserved, self.reserved = self.reserved, None

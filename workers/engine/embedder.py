@@ -43,7 +43,7 @@ class Input:
     def __init__(self, request: Generate, tokens: list[int]) -> None:
         assert not request.params.generates
         self.request = request
-        self.adapters = request.params.adapters
+        self.adapted = request.params.adapters
         self.tokens = tokens
         self.suspect = False
         """True if it took part in a batch that failed, and must be computed alone."""
@@ -144,7 +144,7 @@ class Embedder:
     def fail_using(self, adapter: str, message: str) -> list[Event]:
         """Fail the inputs that need an adapter; what there is to tell."""
         for known in self._all():
-            if any(digest == adapter for digest, _ in known.adapters):
+            if any(digest == adapter for digest, _ in known.adapted):
                 self._fail(known, message)
         events, self._events = self._events, []
         return events
@@ -203,7 +203,7 @@ class Embedder:
         self._admit(self._kv)
         chunks = self._plan(budget)
         if chunks:
-            self._context.adapt(chunks[0][0].adapters)
+            self._context.adapt(chunks[0][0].adapted)
         batch = []
         for known, count in chunks:
             assert known.resident is not None
@@ -255,7 +255,7 @@ class Embedder:
         budget = min(budget, self._shape.batch)
         candidates = next(([i] for i in self._running if i.suspect), self._running)
         # Inputs are short: those of the oldest one's adapters go first.
-        candidates = [i for i in candidates if i.adapters == candidates[0].adapters]
+        candidates = [i for i in candidates if i.adapted == candidates[0].adapted]
         if not self._shape.whole:
             counts = share(budget, [known.lacking for known in candidates])
             return [(i, n) for i, n in zip(candidates, counts, strict=True) if n]

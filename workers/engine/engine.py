@@ -140,7 +140,7 @@ class Engine:
             self._events.append(Parked(sequence.request.id, sequence.request.attempt))
 
     def _arrive(self, new: EngineSequence | Input) -> None:
-        if self._adapters.missing(new.adapters):
+        if self._adapters.missing(new.adapted):
             request = new.request
             self._events.append(
                 Failed(request.id, request.attempt, protocol.COMPUTE_FAILED, NOT_THERE)
@@ -334,6 +334,8 @@ class Engine:
         """
         assert sequence.resident is not None
         self._kv.extend(sequence.resident, count)
+        if sequence.shift is not None and sequence.computed == sequence.activates:
+            self._kv.rescope(sequence.resident, sequence.scope)
         if sequence.computed in sequence.borders:
             self._kv.mark(sequence.resident)
         if sequence.scoring:

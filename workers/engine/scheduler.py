@@ -63,7 +63,7 @@ class Scheduler:
     def using(self, adapter: str) -> list[EngineSequence]:
         """Return the sequences that need an adapter."""
         everywhere = (*self.running, *self.waiting, *self.parked.values())
-        return [s for s in everywhere if any(digest == adapter for digest, _ in s.adapters)]
+        return [s for s in everywhere if any(digest == adapter for digest, _ in s.adapted)]
 
     # ------------------------------------------------------------------ requests come and go
 
@@ -164,6 +164,7 @@ class Scheduler:
             share=sequence.shares,
             saved=saved,
             borders=sequence.borders,
+            shift=sequence.shift,
         )
         sequence.begun = sequence.computed
 
@@ -178,7 +179,7 @@ class Scheduler:
             return 0
         trusted = (s for s in self.running if s not in self.suspects and not s.scoring)
         computing = (s.resident for s in trusted if s.resident is not None)
-        return self._kv.coming(sequence.tokens, sequence.scope, computing)
+        return self._kv.coming(sequence.tokens, sequence.scope, computing, sequence.shift)
 
     def _divide(self) -> None:
         """Divide the cells in another way, if that must be or has been better for long."""

@@ -9,7 +9,7 @@ import msgspec
 from workers.chat_format import ParsedOutput, together
 from workers.engine.answer_text import NOTHING, AnswerText, Voice
 from workers.engine.new_tokens import NO_TOKENS, NewTokens
-from workers.kv.kv import ResidentSequence
+from workers.kv.kv import ResidentSequence, ScopeShift
 from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
 from workers.output.constraint import BiasedAway, ConstraintFailed, Guide, allows, without
@@ -17,7 +17,17 @@ from workers.output.echo import Echo
 from workers.output.line_limits import LineLimits
 from workers.output.thought_budget import ThoughtBudget
 from workers.planning.prompt_lookup import PromptLookup
-from workers.protocol import Drafts, Extra, Generate, GenerationParams, Logprob, TokenChance
+from workers.protocol import (
+    NO_ADAPTERS,
+    AdapterSet,
+    Drafts,
+    Extra,
+    Generate,
+    GenerationParams,
+    Logprob,
+    TokenChance,
+    scope_of,
+)
 from workers.sampling.logprobs import LogprobReader
 
 FORESEEN = 256
@@ -45,6 +55,7 @@ class EngineSequence:
         lookup: PromptLookup | None = None,
         budget: ThoughtBudget | None = None,
         shown: str | None = None,
+        activates: int | None = 0,
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
@@ -52,12 +63,16 @@ class EngineSequence:
         model's template ends a turn, where no token does. ``borders``: after how many tokens of
         the prompt other prompts are likely to part from it. ``lookup``: knows the prompt, and what
         an earlier attempt wrote. ``budget``: closes its thought. ``shown``: the prompt's text, if
-        that is to be told.
+        that is to be told. ``activates``: the token from which on its adapters count; None: none.
         """
         self.request = request
-        self.adapters = request.params.adapters
-        self.scope = request.scope
-        """The name under which it shares what is computed."""
+        self.adapted = NO_ADAPTERS if activates is None else request.params.adapters
+        """Adapters of its tokens from ``activates`` on."""
+        self.activates = activates or 0
+        self.base_scope = request.cache_scope if self.activates else None
+        """The name under which it shares what is computed without them, if anything is."""
+        self.scope = scope_of(request.cache_scope, self.adapted, self.activates)
+        """The name under which it shares the rest."""
         self.prompt_tokens = len(prompt)
         self.tokens = prompt + request.resume
         self.borders = borders
@@ -112,6 +127,16 @@ class EngineSequence:
         return 0 if self.resident is None else self.resident.length
 
     @property
+    def shift(self) -> ScopeShift | None:
+        """Return the beginning that it shares in another scope, if there is one."""
+        return None if self.base_scope is None else ScopeShift(self.base_scope, self.activates)
+
+    @property
+    def adapters(self) -> AdapterSet:
+        """Return the adapters with which its next tokens are computed."""
+        return self.adapted if self.computed >= self.activates else NO_ADAPTERS
+
+    @property
     def needs(self) -> int:
         """Cells that it takes before long: some of its answer's are foreseen."""
         return self.known + min(self.max_tokens - self.sampled, FORESEEN)
@@ -123,7 +148,8 @@ class EngineSequence:
 
     def until_border(self, count: int) -> int:
         """Return how many of the next ``count`` tokens come before the next border."""
-        ends = (border - self.computed for border in self.borders if border > self.computed)
+        borders = (*self.borders, self.activates)
+        ends = (border - self.computed for border in borders if border > self.computed)
         return min(count, *ends, count)
 
     @property

@@ -14,7 +14,7 @@ new sequence takes the lowest free number, and the last one is moved into a hole
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from workers.kv.radix import common
 from workers.kv.snapshots import Mark, PrefixSnapshot, SnapshotStore, usable, worth
@@ -43,6 +43,14 @@ class Memory(Protocol):
     def restore(self, number: int, state: SequenceState) -> bool: ...
     def mark(self, number: int) -> SequenceState: ...
     def rewind(self, number: int, state: SequenceState, end: int) -> bool: ...
+
+
+class ScopeShift(NamedTuple):
+    """A text whose beginning is shared in another scope than the rest."""
+
+    scope: str
+    """Scope of its first ``end`` tokens."""
+    end: int
 
 
 class ResidentSequence:
@@ -116,14 +124,16 @@ class KVCache:
         share: bool = True,
         saved: PrefixSnapshot | None = None,
         borders: Sequence[int] = (),
+        shift: ScopeShift | None = None,
     ) -> ResidentSequence:
         """Give ``tokens`` (a live list) a number, and cells for what is known of them already.
 
         ``share``: what other sequences computed may be used. ``saved``: what it computed itself,
         and :meth:`pause` returned. ``borders``: positions at which the engine will :meth:`mark`.
+        ``shift``: its first tokens are of another scope, until :meth:`rescope`.
         """
         number = next(n for n in range(self.geometry.sequences) if n not in self._residents)
-        source, count = self._source(tokens, scope) if share else (None, 0)
+        source, count = self._best(tokens, scope, shift) if share else (None, 0)
         if saved is not None and (own := saved.usable(len(tokens) - 1)) >= count:
             source, count = saved, own
         resident = ResidentSequence(number, tokens, scope, () if self._cuts else borders)
@@ -134,12 +144,24 @@ class KVCache:
             self._store.put(copy)
         elif source is not None:
             self._restore(resident, source, count)
+        if shift is not None and resident.length < shift.end:
+            resident.scope = shift.scope
         if resident.length and source is not saved:
             self.mark(resident)  # where it went on itself is of no interest to others
         if saved is not None:
             # Its tokens are in the sequence again, which others can copy.
             self._store.discard(saved)
         return resident
+
+    def _best(
+        self, tokens: Sequence[int], scope: str, shift: ScopeShift | None
+    ) -> tuple[PrefixSnapshot | ResidentSequence | None, int]:
+        """Find what gives the most first ``tokens``, and how many, in either scope."""
+        found = self._source(tokens, scope)
+        if shift is None:
+            return found
+        before = self._source(tokens[: shift.end + 1], shift.scope)
+        return before if before[1] > found[1] else found
 
     def _source(
         self, tokens: Sequence[int], scope: str
@@ -189,6 +211,13 @@ class KVCache:
         resident.marks = marks
         self.restored += count
 
+    def rescope(self, resident: ResidentSequence, scope: str) -> None:
+        """The next tokens of a sequence are of another scope; those that it has stay shared."""
+        tokens = resident.tokens[: resident.length]
+        if self._store.keeps and not self._store.covers(resident.scope, tokens):
+            self._store.put(self._copied(resident))
+        resident.scope = scope
+
     def extend(self, resident: ResidentSequence, count: int) -> None:
         """``count`` more of its tokens were computed."""
         resident.length += count
@@ -233,13 +262,19 @@ class KVCache:
         del self._residents[resident.number]
 
     def coming(
-        self, tokens: Sequence[int], scope: str, computing: Iterable[ResidentSequence]
+        self,
+        tokens: Sequence[int],
+        scope: str,
+        computing: Iterable[ResidentSequence],
+        shift: ScopeShift | None = None,
     ) -> int:
         """Return how many first ``tokens`` to await and copy, rather than compute twice.
 
         ``computing`` are the sequences that will be computed in the next steps. It pays if one of
         them will have :data:`WORTH` more of the tokens than there are now.
         """
+        if shift is not None:
+            tokens, scope = tokens[: shift.end + 1], shift.scope
         size, limit = 0, len(tokens) - 1
         reading = self._reading(tokens, scope)
         if reading:

@@ -35,6 +35,8 @@ class Adapters:
     def __init__(self, model: "llama_cpp.llama_model_p") -> None:
         self._model = model
         self._handles: dict[str, llama_cpp.llama_adapter_lora_p] = {}
+        self._invocations: dict[str, tuple[int, ...]] = {}
+        """Tokens of activated adapters, from whose last occurrence on they count."""
         self._contexts: list[Applying] = []
 
     def __contains__(self, digest: str) -> bool:
@@ -67,10 +69,22 @@ class Adapters:
         finally:
             os.close(descriptor)
         self._handles[file.digest] = handle
+        count = llama_cpp.llama_adapter_get_alora_n_invocation_tokens(handle)
+        if count:
+            tokens = llama_cpp.llama_adapter_get_alora_invocation_tokens(handle)
+            self._invocations[file.digest] = tuple(tokens[:count])
+
+    def invocation(self, adapters: AdapterSet) -> tuple[int, ...]:
+        """Return the tokens from whose last occurrence on a set counts; none: it counts all along.
+
+        Only one adapter alone can wait for its invocation. May be called by any thread.
+        """
+        return self._invocations.get(adapters[0][0], ()) if len(adapters) == 1 else ()
 
     def unload(self, digest: str) -> None:
         """Free an adapter, if it is there."""
         handle = self._handles.pop(digest, None)
+        self._invocations.pop(digest, None)
         if handle is None:
             return
         for context in self._contexts:

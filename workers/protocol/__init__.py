@@ -71,6 +71,7 @@ from workers.protocol.messages import StartupFailed as StartupFailed
 from workers.protocol.messages import Step as Step
 from workers.protocol.messages import TokenChance as TokenChance
 from workers.protocol.messages import ToWorker as ToWorker
+from workers.protocol.messages import TraceParent as TraceParent
 from workers.protocol.messages import Violated as Violated
 from workers.protocol.overflow import longest_prompt as longest_prompt
 from workers.protocol.overflow import overflow_message as overflow_message

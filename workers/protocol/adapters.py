@@ -37,18 +37,18 @@ def adapter_set(scaled: Iterable[tuple[str, float]]) -> AdapterSet:
     return tuple(sorted((digest, scale) for digest, scale in sums.items() if scale))
 
 
-def scope_of(cache_scope: str, adapters: AdapterSet) -> str:
+def scope_of(cache_scope: str, adapters: AdapterSet, start: int = 0) -> str:
     """Return the name under which requests with these adapters share what is computed.
 
     Without adapters it is ``cache_scope``, which is empty or hexadecimal; so no name of one kind is
-    one of the other.
+    one of the other. ``start``: the token from which on they count.
     """
     if not adapters:
         return cache_scope
     hash_ = blake2b(digest_size=16, person=b"forge adapters")
     for part in (cache_scope, *(digest for digest, _ in adapters)):
         hash_.update(len(part.encode()).to_bytes(8) + part.encode())
-    hash_.update(struct.pack(f"<{len(adapters)}d", *(scale for _, scale in adapters)))
+    hash_.update(struct.pack(f"<{len(adapters)}dQ", *(scale for _, scale in adapters), start))
     return f"lora {hash_.hexdigest()}"
 
 

@@ -16,6 +16,13 @@ from workers.protocol.questions import Answer, Ask
 # --------------------------------------------------------------------------- gateway -> worker
 
 
+class TraceParent(msgspec.Struct, frozen=True, array_like=True):
+    """The span under which a generation is computed, as W3C Trace Context writes it."""
+
+    traceparent: str
+    tracestate: str = ""
+
+
 class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """One generation, embedding or score. ``(id, attempt)`` names it; a retried job keeps its id.
 
@@ -39,6 +46,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """Only requests of the same one may use what was computed for it."""
     spent_ms: float = 0.0
     """Of a job with a limit of time that goes on: since its first token, in whichever attempt."""
+    trace: TraceParent | None = None
+    """Of a request whose spans are kept."""
 
     @property
     def spare(self) -> bool:

@@ -46,6 +46,7 @@ def completed(ticket: Ticket, index: int, asked: Asked, answer: AnswerSoFar) -> 
     started, predicted = sequence.started, len(sequence.ids)
     prompt = 0 if started is None else started.prompt_tokens
     told = settings.whole(ticket.job.params, stream=asked.stream, per_token=asked.per_token)
+    told["lora"] = [{"id": id_, "scale": scale} for id_, scale in ticket.job.lora]
     told["seed"] += index  # of each answer the next
     full = 0 < asked.context <= prompt + predicted
     found: Completed = {

@@ -108,6 +108,27 @@ class Client:
         except (ValueError, LookupError, TypeError, AttributeError):
             raise RequestFailed(f"{self.url} does not speak OpenAI's API") from None
 
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path. Raises :class:`RequestFailed`."""
+        try:
+            response = self._http.get(path)
+        except httpx2.HTTPError as error:
+            raise RequestFailed(f"{self.url} does not answer: {_said(error)}") from error
+        if response.status_code != 200:
+            raise RequestFailed(_refusal(response))
+        try:
+            return response.json()
+        except ValueError:
+            raise RequestFailed(f"{self.url} sent what is not JSON") from None
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+        """Send JSON, and return the whole answer, an error too. Raises :class:`RequestFailed`."""
+        try:
+            sent = {**headers, "Content-Type": "application/json"}
+            return self._http.post(path, content=body, headers=sent)
+        except httpx2.HTTPError as error:
+            raise RequestFailed(f"{self.url} does not answer: {_said(error)}") from error
+
     def slots(self, model: str | None) -> int | None:
         """Return how many requests the server computes at once; None if it does not tell."""
         query = {} if model is None else {"model": model}

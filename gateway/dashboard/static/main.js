@@ -1,6 +1,7 @@
 // Wires the parts: what comes from the stream goes into the store, and from there to who shows it.
 
 import * as batches from "./batches.js";
+import * as captures from "./captures.js";
 import * as chat from "./chat/chat.js";
 import * as charts from "./charts.js";
 import * as flood from "./flood.js";
@@ -15,7 +16,7 @@ const store = new Store();
 
 /** Who shows what, called when that changed. */
 const SHOWS = [
-  [["hello"], () => (summary.greet(store.hello), chat.offer(store.hello), batches.offer(store.hello))],
+  [["hello"], () => (summary.greet(store.hello), chat.offer(store.hello), batches.offer(store.hello), captures.offer(store.hello))],
   [["facts", "points"], () => summary.summarise(store)],
   [["jobs", "facts"], () => heap.arrange(store)],
   [["workers", "facts"], () => workers.show(store)],

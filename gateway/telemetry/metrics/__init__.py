@@ -63,7 +63,7 @@ class Metrics:
         self._latency_ms = Sketch(0.01, _MAX_BINS)
         self._outcomes: Tally[Outcome] = Tally()
         self.labels = ModelLabels(models, others)
-        self._requests = Requests(self.registry, self.labels)
+        self._requests = Requests(self.registry, self.labels, time.time)
         self.loads = Loads(self.registry, self.labels)
         self.labels.on_new = self._grow
         self._violations = self.registry.counter(

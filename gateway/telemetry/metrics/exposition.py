@@ -7,13 +7,23 @@ https://prometheus.io/docs/instrumenting/exposition_formats/ and OpenMetrics 1.0
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Labels = Mapping[str, Iterable[str]]
 """The values that each label may have, by the label's name."""
 Kind = Literal["counter", "gauge", "histogram"]
+
+
+class Exemplar(NamedTuple):
+    """A value of a bucket, and the trace that shows how it came about."""
+
+    trace_id: str
+    span_id: str
+    value: float
+    at_s: float
+    """Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,8 @@ class Family:
     """The help text."""
     samples: Iterable[tuple[str, float]]
     """A series, as :func:`series` writes it, and its value."""
+    exemplars: Mapping[str, Exemplar] = field(default_factory=dict)
+    """By the series of buckets."""
 
 
 def series(name: str, labels: Mapping[str, str]) -> str:
@@ -63,7 +75,21 @@ def render(families: Iterable[Family], *, openmetrics: bool) -> bytes:
         total = family.kind == "counter" and not openmetrics
         name = f"{family.name}_total" if total else family.name
         parts.append(f"# HELP {name} {family.text}\n# TYPE {name} {family.kind}\n")
-        parts += [f"{line} {float(value)}\n" for line, value in family.samples]
+        if openmetrics and family.exemplars:
+            parts += _with_exemplars(family)
+        else:
+            parts += [f"{line} {float(value)}\n" for line, value in family.samples]
     if openmetrics:
         parts.append("# EOF\n")
     return "".join(parts).encode()
+
+
+def _with_exemplars(family: Family) -> Iterator[str]:
+    """Yield the lines of a family; the older text has no place for exemplars."""
+    for line, value in family.samples:
+        found = family.exemplars.get(line)
+        if found is None:
+            yield f"{line} {float(value)}\n"
+            continue
+        labels = series("", {"trace_id": found.trace_id, "span_id": found.span_id})
+        yield f"{line} {float(value)} # {labels} {float(found.value)} {found.at_s:.3f}\n"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate, chain
 
 from gateway.core.clock import NANO
-from gateway.telemetry.metrics.exposition import Family, Labels, combinations, series
+from gateway.core.trace import Trace
+from gateway.telemetry.metrics.exposition import Exemplar, Family, Labels, combinations, series
 
 
 class Counter:
@@ -58,18 +59,25 @@ class Gauge:
 class Buckets:
     """Counts of values per bucket (at most each bound, and above the last), and their sum."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[int, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         """Values in each bucket alone, without those below it."""
         self.sum = 0
+        self.exemplars: dict[int, Exemplar] = {}
+        """The last traced value of each bucket that has had one."""
 
     def observe(self, value: int) -> None:
         """Count a value, in the unit of the bounds."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def keep(self, value: int, trace: Trace, at_s: float) -> None:
+        """Keep a value that was observed as its bucket's example; ``at_s`` in Unix seconds."""
+        bucket = bisect_left(self.bounds, value)
+        self.exemplars[bucket] = Exemplar(trace.trace_id, trace.work_span, value, at_s)
 
 
 class Histogram:
@@ -108,7 +116,15 @@ class Histogram:
             (*accumulate(child.counts), sum(child.counts), child.sum / self._scale)
             for child in self._children.values()
         )
-        yield Family(self._name, "histogram", self._text, zip(self._lines, values, strict=True))
+        samples = zip(self._lines, values, strict=True)
+        yield Family(self._name, "histogram", self._text, samples, dict(self._exemplars()))
+
+    def _exemplars(self) -> Iterator[tuple[str, Exemplar]]:
+        """Yield the exemplars of all children by the lines of their buckets."""
+        for place, child in enumerate(self._children.values()):
+            first = place * (len(child.counts) + len(("count", "sum")))
+            for bucket, each in child.exemplars.items():
+                yield self._lines[first + bucket], each._replace(value=each.value / self._scale)
 
 
 def _lines(name: str, labels: dict[str, str], ends: list[str]) -> Iterator[str]:
@@ -117,6 +133,26 @@ def _lines(name: str, labels: dict[str, str], ends: list[str]) -> Iterator[str]:
         yield series(f"{name}_bucket", {**labels, "le": end})
     yield series(f"{name}_count", labels)
     yield series(f"{name}_sum", labels)
+
+
+class TracedMeter:
+    """Counts as another meter does, and keeps examples: of a request whose spans are kept."""
+
+    __slots__ = ("_count", "_gaps", "_now_s", "_trace")
+
+    def __init__(
+        self, count: "TokenMeter", gaps: Buckets, trace: Trace, now_s: Callable[[], float]
+    ) -> None:
+        """``now_s``: Unix seconds."""
+        self._count = count
+        self._gaps = gaps
+        self._trace = trace
+        self._now_s = now_s
+
+    def __call__(self, tokens: int, gap_ns: int | None) -> None:
+        self._count(tokens, gap_ns)
+        if gap_ns is not None:
+            self._gaps.keep(gap_ns, self._trace, self._now_s())
 
 
 class TokenMeter:

@@ -1,6 +1,6 @@
 """Counts and times of requests, by their class."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 from gateway.core.errors import ForgeError, codes
@@ -8,9 +8,9 @@ from gateway.core.priority import CLASSES, class_of
 from gateway.core.usage import Usage
 from gateway.dispatch.job import Job
 from gateway.dispatch.outcome import OUTCOMES, Outcome, of_error, of_ticket
-from gateway.dispatch.ticket import Ticket
+from gateway.dispatch.ticket import Meter, Ticket
 from gateway.telemetry.metrics.exposition import Family, Labels, series
-from gateway.telemetry.metrics.instruments import Buckets, TokenMeter
+from gateway.telemetry.metrics.instruments import Buckets, Histogram, TokenMeter, TracedMeter
 from gateway.telemetry.metrics.models import ModelLabels
 from gateway.telemetry.metrics.registry import Registry
 
@@ -22,9 +22,10 @@ TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50
 class Requests:
     """Requests, counted when they are refused, when they end, and when a token comes."""
 
-    def __init__(self, registry: Registry, labels: ModelLabels) -> None:
-        """``labels`` of models; the first is the default."""
+    def __init__(self, registry: Registry, labels: ModelLabels, now_s: Callable[[], float]) -> None:
+        """``labels`` of models; the first is the default. ``now_s``: Unix seconds."""
         self._labels = labels
+        self._now_s = now_s
         models = self._models = labels.all
         of_model: Labels = {"model": models}
         by_class: Labels = {"class": CLASSES, **of_model}
@@ -35,7 +36,7 @@ class Requests:
             "error_responses", "Errors answered, by code", {"code": codes()}
         )
         self._tokens = _Tokens(registry, of_model)
-        self._waits = _Waits(registry, by_class)
+        self._waits = _Waits(registry, by_class, now_s)
         text = "Time between two tokens of a sequence"
         self._latency = registry.seconds("inter_token_latency", text, GAPS, by_class)
         self._gaps: dict[tuple[str, str], Buckets] = {}
@@ -50,9 +51,13 @@ class Requests:
             self._gaps[kind] = self._latency.of(*kind)
             self._meters[kind] = TokenMeter(self._gaps[kind])
 
-    def meter(self, job: Job) -> TokenMeter:
+    def meter(self, job: Job) -> Meter:
         """Return the meter that counts a job's tokens."""
-        return self._meters[self._kind(job)]
+        kind, trace = self._kind(job), job.trace
+        meter = self._meters[kind]
+        if trace is None or not trace.sampled:
+            return meter
+        return TracedMeter(meter, self._gaps[kind], trace, self._now_s)
 
     def _kind(self, job: Job) -> tuple[str, str]:
         """Return the labels of a request: its class and its model."""
@@ -128,7 +133,8 @@ class _Tokens:
 class _Waits:
     """Durations of a request's parts, and its size in tokens."""
 
-    def __init__(self, registry: Registry, labels: Labels) -> None:
+    def __init__(self, registry: Registry, labels: Labels, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
         text = "Time from arrival to a worker"
         self._queue = registry.seconds("queue_wait", text, SECONDS, labels)
         text = "Time from arrival to the first token"
@@ -143,12 +149,21 @@ class _Waits:
     def ended(self, ticket: Ticket, kind: tuple[str, str]) -> None:
         arrived = ticket.arrived_ns
         if ticket.dispatched_ns is not None:
-            self._queue.of(*kind).observe(ticket.dispatched_ns - arrived)
+            self._observe(self._queue, ticket, kind, ticket.dispatched_ns - arrived)
         if ticket.first_token_ns is not None:
-            self._first.of(*kind).observe(ticket.first_token_ns - arrived)
+            self._observe(self._first, ticket, kind, ticket.first_token_ns - arrived)
 
     def finished(self, ticket: Ticket, usage: Usage, kind: tuple[str, str]) -> None:
         assert ticket.ended_ns is not None
-        self._whole.of(*kind).observe(ticket.ended_ns - ticket.arrived_ns)
+        self._observe(self._whole, ticket, kind, ticket.ended_ns - ticket.arrived_ns)
         self._prompt.of(*kind).observe(usage.prompt)
         self._answer.of(*kind).observe(usage.completion)
+
+    def _observe(
+        self, histogram: Histogram, ticket: Ticket, kind: tuple[str, str], value_ns: int
+    ) -> None:
+        """Count a duration; that of a request whose spans are kept is its bucket's example, too."""
+        buckets, trace = histogram.of(*kind), ticket.job.trace
+        buckets.observe(value_ns)
+        if trace is not None and trace.sampled:
+            buckets.keep(value_ns, trace, self._now_s())

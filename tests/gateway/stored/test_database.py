@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select, text
 from gateway.core.errors import StorageFull, Unavailable
 from gateway.stored.database import Database
 from gateway.stored.errors import StoreUnusable
-from gateway.stored.tables import METADATA, gateways, schema
+from gateway.stored.migrations import MIGRATIONS
+from gateway.stored.tables import METADATA, captures, gateways, schema
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +24,7 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def database(path: str) -> AsyncIterator[Database]:
-    database = Database(path)
+    database = Database(path, ())  # of version 1: what is new comes in the tests
     await database.open()
     yield database
     await database.close()
@@ -151,7 +152,24 @@ async def test_a_newer_schema_is_an_error(database: Database, path: str) -> None
     await newer.open()
     await newer.close()
     with pytest.raises(StoreUnusable, match="a newer Forge made the database: its schema is 2"):
-        await Database(path).open()
+        await Database(path, ()).open()
+
+
+async def test_the_first_release_with_captures_adds_their_table(path: str) -> None:
+    """A database of version 1 had all tables but that one."""
+    first = Database(path, ())
+    await first.open()
+    async with first.begin() as connection:
+        await connection.execute(text("DROP TABLE captures"))
+        await connection.execute(gateways.insert().values(id="g", started_at=1, beat_at=1))
+    await first.close()
+    now = Database(path)
+    await now.open()
+    async with now.read() as connection:
+        assert (await connection.execute(select(captures))).all() == []
+        assert len((await connection.execute(select(gateways))).all()) == 1
+    await now.close()
+    assert version(path) == len(MIGRATIONS) + 1
 
 
 def test_every_reference_to_a_blob_is_named_so() -> None:

@@ -4,11 +4,12 @@ A subclass has a fixture ``place``, which makes stores of one place that is empt
 """
 
 from tests.support.store_laws.blobs import BlobLaws
+from tests.support.store_laws.captures import CaptureLaws
 from tests.support.store_laws.files import FileLaws
 from tests.support.store_laws.quotas import QuotaLaws
 from tests.support.store_laws.transactions import TransactionLaws
 from tests.support.store_laws.uploads import UploadLaws
 
 
-class StoreLaws(BlobLaws, FileLaws, QuotaLaws, UploadLaws, TransactionLaws):
+class StoreLaws(BlobLaws, CaptureLaws, FileLaws, QuotaLaws, UploadLaws, TransactionLaws):
     """To be inherited."""

@@ -73,6 +73,7 @@ from workers.protocol import (
     Tokens,
     ToolUse,
     ToWorker,
+    TraceParent,
     UnloadAdapter,
     Where,
     WorkerSpec,
@@ -161,6 +162,7 @@ TO_WORKER = (st.builds(Cancel, IDS) | st.builds(Ask, IDS, QUESTIONS) | CHANGES) 
     now=NUMBERS,
     resume=TOKENS,
     cache_scope=TEXTS,
+    trace=st.none() | st.builds(TraceParent, TEXTS, TEXTS),
 )
 RESULTS = st.builds(Extra, vector=st.binary(), score=st.none() | st.floats(allow_nan=False))
 DRAFTS = st.none() | st.builds(Drafts, SMALL, SMALL, st.booleans())
@@ -304,6 +306,7 @@ def test_every_message_type_is_tried() -> None:
         CallDelta,
         Logprob,
         TokenChance,
+        TraceParent,
     }
     defined = {
         value

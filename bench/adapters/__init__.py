@@ -1,0 +1,1 @@
+"""The cost of streams with different LoRA adapters beside each other."""

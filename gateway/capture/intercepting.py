@@ -1,0 +1,100 @@
+"""The ASGI layer that captures: behind the keys, around all dialects.
+
+Everything that a dialect reads and sends passes here as bytes, so there is no code for any of them.
+A request that is not captured passes without a layer of its own: the application's own coroutine is
+handed on.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.capture.keeper import CaptureKeeper
+from gateway.core.api_key import ApiKey, CaptureMode
+from gateway.core.errors import BadRequest, CaptureNotAllowed, ForgeError
+
+HEADER = "X-Capture"
+ON, OFF = (b"1", b"true", b"on", b"yes"), (b"0", b"false", b"off", b"no")
+_NAME = HEADER.lower().encode()
+
+
+class Capturing:
+    """Captures the requests for which their key, or the server, says so."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keeper: CaptureKeeper,
+        groups: Mapping[str, str],
+        usual: CaptureMode,
+        respond: Callable[[Request, ForgeError], Response],
+    ) -> None:
+        """``groups``: the paths that are captured, each with the name of its dialect.
+
+        ``usual``: what counts for keys whose table says nothing. ``respond`` makes an error's
+        response in the shape of the dialect.
+        """
+        self._app, self._keeper, self._groups = app, keeper, groups
+        self._usual: CaptureMode = usual
+        self._respond = respond
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope.get("path") not in self._groups or scope.get("method") != "POST":
+            return self._app(scope, receive, send)
+        key: ApiKey = scope["state"]["key"]
+        mode = key.capture or self._usual
+        if mode == "always":
+            return self._captured(scope, receive, send)
+        asked = next((value for name, value in scope["headers"] if name == _NAME), None)
+        if asked is None:
+            return self._app(scope, receive, send)
+        try:
+            wanted = wants(asked, mode)
+        except ForgeError as error:
+            return self._respond(Request(scope), error)(scope, receive, send)
+        return (self._captured if wanted else self._app)(scope, receive, send)
+
+    async def _captured(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and have the request kept afterwards."""
+        recording = self._keeper.begin(self._groups[scope["path"]], scope)
+        if recording is None:
+            await self._app(scope, receive, send)
+            return
+        told = _NAME, recording.id.encode()
+
+        async def received() -> Message:
+            message = await receive()
+            recording.received(message)
+            return message
+
+        async def sent(message: Message) -> None:
+            recording.sent(message)
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], told]}
+            await send(message)
+
+        try:
+            await self._app(scope, received, sent)
+        except Exception:  # a bug; its answer is made further out
+            recording.status = recording.status or 500
+            raise
+        finally:
+            self._keeper.end(recording, scope["state"])
+
+
+def wants(value: bytes, mode: CaptureMode) -> bool:
+    """Tell if a header asks for a capture. Raises BadRequest, or CaptureNotAllowed."""
+    said = value.strip().lower()
+    if said in OFF:
+        return False
+    if said not in ON:
+        raise BadRequest(f"'{HEADER}': expected 1 or 0", param=HEADER)
+    if mode == "off":
+        raise CaptureNotAllowed(
+            f"'{HEADER}': captures are not allowed for this API key: its table needs "
+            'capture = "header", or the server --capture header',
+            param=HEADER,
+        )
+    return True
