@@ -5,7 +5,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gateway import __version__
+from gateway.accounting.accounts import Accounts
 from gateway.api.adapters import AdapterEndpoints
 from gateway.api.batches.endpoints import BatchEndpoints
 from gateway.api.batches.models import ServedBatchModels
@@ -25,6 +26,7 @@ from gateway.api.endpoint import Endpoint, routes
 from gateway.api.failures import Failures, respond
 from gateway.api.files import FileEndpoints, UploadEndpoints
 from gateway.api.infer import Infer
+from gateway.api.keys import KeyEndpoints
 from gateway.api.line_caller import PATHS as LINE_PATHS
 from gateway.api.line_caller import LineCaller
 from gateway.api.llama_server.adapters import LoraAdapters
@@ -52,15 +54,17 @@ from gateway.api.responses import (
 )
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
+from gateway.api.usage import UsageEndpoints
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config, ConfigError, NotNow
 from gateway.config.live_config import LiveConfig
 from gateway.config.model_entry import ModelEntry
-from gateway.core.errors import ForgeError
+from gateway.core.errors import ForgeError, Unavailable
 from gateway.dashboard.endpoint import Dashboard
 from gateway.dashboard.history import Gaps
 from gateway.dashboard.live import Live
 from gateway.dashboard.view import View
+from gateway.dispatch.budgets import Budgets
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.observer import Observer, Observers
 from gateway.dispatch.rate_limits import RateLimiter
@@ -144,10 +148,16 @@ class Gateway:
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
         self.store = _store(config, clock)
-        self.limits = RateLimiter(self.keyring, time.monotonic_ns)
+        budgets = Budgets(self.keyring, clock)
+        self.limits = RateLimiter(self.keyring, time.monotonic_ns, budgets)
         self.keyring.on_change(lambda: self.limits.update(self.keyring))
         self.metrics = Metrics(*names, others=LABEL if config.catalog else None)
-        observers: list[Observer] = [self.limits, RequestLog(names[0], config.log_prompts)]
+        self.accounts = Accounts(
+            self.keyring, budgets, names[0], self.store, config.usage_days, clock, new_name()
+        )
+        recorder = self.accounts.recorder
+        log = RequestLog(names[0], config.log_prompts)
+        observers: list[Observer] = [self.limits, recorder, log]
         if config.metrics:
             observers.append(self.metrics)
         self.tracer = tracer(os.environ, names[0], __version__)
@@ -205,6 +215,9 @@ class Gateway:
         option = "--data-dir" if self.config.database is None else "--database"
         try:
             await self.store.open()
+            await self.accounts.open()
+        except Unavailable as error:
+            raise NotNow(f"{option}: {error.message}") from error
         except StoreUnusable as error:
             kind = NotNow if isinstance(error, StoreUnreachable) else ConfigError
             raise kind(f"{option}: {error}") from error
@@ -230,6 +243,7 @@ class Gateway:
         await self.open()
         if self.config.metrics:
             self._lag = asyncio.create_task(self.metrics.lag.run())
+        self.accounts.start()
         await self._models.start()
         if self.store is not None and self.store.is_open:
             self.batches.start()
@@ -263,6 +277,7 @@ class Gateway:
         await self.reloader.stop()
         await self._models.stop()
         await self._archive.stop()
+        await self.accounts.stop()
         if self.store is not None:
             await self._keeper.stop()
             await self.store.close()
@@ -387,6 +402,7 @@ class Gateway:
             self.registry,
             self.limits,
             self._observer,
+            self.accounts,
             self.metrics.on_ignored,
             catalog=self._models.catalog,
             store=self.store,
@@ -434,13 +450,17 @@ class Gateway:
             *ReloadEndpoints(service).endpoints(),
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
             *Ops(service, self.metrics).endpoints(),
+            *UsageEndpoints(service).endpoints(),
+            *KeyEndpoints(service).endpoints(),
         ]
 
     @cached_property
     def _endpoints(self) -> list[Endpoint]:
-        service, described, keyed = self._service, self._api, not self.keyring.open
+        service, described = self._service, self._api
         page = Dashboard(service, self.live).endpoints() if self.config.page else [root(None)]
-        docs = Docs(partial(document, described, keyed=keyed)).endpoints()
+        docs = Docs(
+            lambda keyed: document(described, keyed=keyed), lambda: not self.keyring.open
+        ).endpoints()
         return [*described, *docs, *page]
 
     @cached_property

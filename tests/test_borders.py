@@ -27,6 +27,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "config": BASE | {"system"},
         "pool": BASE | {"system"},
         "dispatch": BASE | {"config", "ordering", "pool"},
+        "accounting": BASE | {"config", "dispatch", "stored"},
         "model_files": BASE | {"config", "system"},
         "served": BASE | {"config", "dispatch", "model_files", "ordering", "pool", "system"},
         "reloading": BASE | {"config", "pool", "served"},
@@ -36,17 +37,17 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "batches": BASE | {"stored"},
         "capture": BASE | {"dispatch", "stored"},
         "api": BASE
-        | {"batches", "capture", "config", "conversation", "dispatch", "model_files", "pool"}
-        | {"reloading", "served", "stored", "system", "telemetry"},
+        | {"accounting", "batches", "capture", "config", "conversation", "dispatch"}
+        | {"model_files", "pool", "reloading", "served", "stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "app": BASE
-        | {"api", "batches", "capture", "config", "dashboard", "dispatch", "http", "model_files"}
-        | {"pool", "reloading", "served", "stored", "telemetry", "tracing"},
+        | {"accounting", "api", "batches", "capture", "config", "dashboard", "dispatch", "http"}
+        | {"model_files", "pool", "reloading", "served", "stored", "telemetry", "tracing"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE
-        | {"api", "batches", "capture", "config", "http", "model_files", "reloading", "served"}
-        | {"server", "system"},
+        | {"accounting", "api", "batches", "capture", "config", "http", "model_files"}
+        | {"reloading", "served", "server", "stored", "system"},
     },
     "workers": {
         "protocol": set(),

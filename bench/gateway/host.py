@@ -19,8 +19,8 @@ from . import null_worker
 
 HOST = "127.0.0.1"
 NAME = "null"
-OBSERVE = ("nothing", "metrics", "log", "traces")
-"""No metrics; metrics; and a line of log, or spans, for each request too."""
+OBSERVE = ("nothing", "metrics", "usage", "log", "traces")
+"""No metrics and no usage; metrics; and usage, a line of log, or spans, for each request too."""
 
 
 def tracing(collector: str, ratio: float) -> dict[str, str]:
@@ -41,6 +41,7 @@ async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) ->
     config = Config(
         workers=1, alias=NAME, max_queue=queue, max_queue_bytes=queue * 1024,
         metrics=observe != "nothing", log_level="info" if observe == "log" else "warning",
+        usage_days=400 if observe == "usage" else 0,
     )  # fmt: skip
     log_setup.configure(config.log_level, "json", "%(name)s")
     worker = partial(null_worker.main, slots=slots, pace_s=pace_s)

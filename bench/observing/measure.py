@@ -129,6 +129,7 @@ WAYS = (
     Way("metrics", "metrics"),
     Way("metrics, scraped each second", "metrics", scraping),
     Way("metrics, and the live page is open", "metrics", viewing),
+    Way("metrics, and usage by key and model", "usage"),
     Way("metrics, and a line of log for each request", "log"),
     Way("metrics, and traces of 1 % of the requests", "traces", ratio=0.01),
     Way("metrics, and traces of all requests", "traces", ratio=1.0),

@@ -1,4 +1,4 @@
-"""The test that a request may do what is for admins: manage models, read captures."""
+"""The test that a request may do what is for admins: manage models and keys, see all usage."""
 
 from starlette.requests import Request
 

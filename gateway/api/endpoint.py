@@ -27,7 +27,7 @@ BYTES = "application/octet-stream"
 NDJSON = "application/x-ndjson"
 
 Handler = Callable[[Request], Awaitable[Response]]
-Method = Literal["GET", "POST", "DELETE"]
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ WORK: tuple[type[ForgeError], ...] = (
     errors.QueueFull,
     errors.Displaced,
     errors.RateLimited,
+    errors.BudgetUsedUp,
     errors.DeadlineExceeded,
     errors.Unavailable,
     errors.WorkerFailed,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
+from gateway.accounting.accounts import Accounts
 from gateway.api import body, kept_probabilities, token_ids
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
@@ -53,6 +54,8 @@ class Service:
     registry: ModelRegistry
     limits: RateLimiter
     observer: Observer
+    accounts: Accounts
+    """Usage and keys."""
     on_ignored: Callable[[], None] = lambda: None
     """To be called when parameters of a request are ignored that it might want to know of."""
     catalog: CatalogModels | None = None
@@ -250,7 +253,7 @@ class Service:
         allowance.check()
         ticket = served.dispatcher.submit(job)
         served.adapters.use(job.params.adapters)
-        allowance.take(job)
+        self.limits.began(ticket)
         request.state.ticket = ticket  # for the response's headers, too
         return ticket
 

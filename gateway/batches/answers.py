@@ -1,11 +1,12 @@
 """Judgement of a line's answer: its result, or a reason to run the line once more. Pure.
 
-Too many requests (429) and a server that can't serve now (503) pass: the line waits and runs again,
-as often as it takes until the batch expires. So does one whose model is gone (404,
-``model_not_found``): it was there when the file was checked, and an operator who started the server
-with another one may bring it back. A worker's death passes, too: the gateway itself goes on with
-what died. A line whose workers died again and again (500, ``worker_failed``) gets one more chance
-and then its error, for it may be what kills them. 504 is the line's own doing only if it has a
+Too many requests or a budget that is used up (429), and a server that can't serve now (503) pass:
+the line waits and runs again, as often as it takes until the batch expires. So does one whose model
+is gone (404, ``model_not_found``): it was there when the file was checked, and an operator who
+started the server with another one may bring it back; and one whose key was revoked as it was asked
+(401): lines without a key wait. A worker's death passes, too: the gateway itself goes on with what
+died. A line whose workers died again and again (500, ``worker_failed``) gets one more chance and
+then its error, for it may be what kills them. 504 is the line's own doing only if it has a
 `timeout`.
 """
 
@@ -68,7 +69,7 @@ def verdict(answer: EndpointAnswer, tries: int, timeout: bool) -> Verdict:
     if 200 <= answer.status < 300:
         return Verdict("done")
     code = _code(answer.body)
-    if answer.status in (429, 503) or code == "model_not_found":
+    if answer.status in (429, 503) or code in ("invalid_api_key", "model_not_found"):
         return Verdict("refused", _retry_after(answer.headers))
     passing = code == "worker_failed" or (answer.status == 504 and not timeout)
     return Verdict("broken" if passing and tries < MOST_TRIES else "failed")

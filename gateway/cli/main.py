@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from gateway import __version__
 from gateway.cli import completion, console
+from gateway.cli.admin import options as admin_options
 from gateway.cli.batch import options as batch_options
 from gateway.cli.chat import options as talk_options
 from gateway.cli.console import Exit
@@ -86,6 +87,10 @@ def _main(arguments: list[str]) -> int:
         from gateway.cli.batch import command as batch
 
         return batch.run(given)
+    if command in admin_options.NAMES:
+        from gateway.cli.admin import command as admin
+
+        return admin.run(command, given)
     if command == replay_options.NAME:
         from gateway.cli.replay import command as replay
 
@@ -222,6 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor_options.add_to(doctor)
     talk_options.add_to(commands)
     batch_options.add_to(commands)
+    admin_options.add_to(commands)
     replay_options.add_to(commands)
     reload_options.add_to(commands)
     completion.add_to(commands)

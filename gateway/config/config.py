@@ -205,6 +205,13 @@ class Config(EngineOptions):
         description="postgresql://... for all of that instead of --data-dir, for one server or "
         "several that share it; in the environment no other user of the machine sees its password",
     )
+    usage_days: int = Field(
+        400,
+        ge=0,
+        le=36500,
+        description="days that the usage of keys and models is kept, by the hour; without "
+        "--data-dir or --database since the start, in memory; 0: no usage, budgets alone",
+    )
     max_file: int = Field(
         512 * 1024 * 1024, ge=1024, le=2**40, description="largest uploaded file in bytes"
     )

@@ -27,9 +27,12 @@ class ApiKey:
     cache_group: str | None = None
     """Keys of one group share what is computed of their prompts; None: this key shares nothing."""
     admin: bool = False
-    """True: it may download and delete models, too."""
+    """True: it may manage models and keys, and see the usage of all."""
     models: tuple[str, ...] | None = None
     """The only models that it may use, by their own names or patterns of those; None: all."""
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    """Budgets of a day and of a calendar month in UTC; None: none."""
 
     capture: CaptureMode | None = None
     """None: as the server's --capture says."""

@@ -238,6 +238,30 @@ class NameTaken(ForgeError):
     status, code, type = 409, "name_taken", "invalid_request_error"
 
 
+class KeyExists(ForgeError):
+    """There is a key of this name."""
+
+    status, code, type = 409, "key_exists", "invalid_request_error"
+
+
+class KeyOfOperator(ForgeError):
+    """The key is one of the operator's options, which alone can change it."""
+
+    status, code, type = 409, "key_of_operator", "invalid_request_error"
+
+
+class LastAdmin(ForgeError):
+    """Without the key no client could manage keys any more."""
+
+    status, code, type = 409, "last_admin", "invalid_request_error"
+
+
+class ServerIsOpen(ForgeError):
+    """The server needs no keys; the first one would shut out its clients."""
+
+    status, code, type = 409, "server_is_open", "invalid_request_error"
+
+
 class UploadEnded(ForgeError):
     """The upload is completed or cancelled, and takes nothing more."""
 
@@ -319,6 +343,15 @@ class RateLimited(ForgeError):
         """``kind`` is what was used up, "requests" or "tokens": OpenAI's type of this error."""
         super().__init__(message, retry_after=retry_after)
         self.type = kind
+
+
+class BudgetUsedUp(ForgeError):
+    """The API key has used up its tokens of the day or of the month.
+
+    The code is OpenAI's, whose clients tell by it that no other try helps for now.
+    """
+
+    status, code, type = 429, "insufficient_quota", "insufficient_quota"
 
 
 class NotOffered(ForgeError):

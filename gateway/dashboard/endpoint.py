@@ -1,6 +1,7 @@
 """The live page at / and /dashboard, the stream that feeds it, and its flood."""
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,7 +31,7 @@ from gateway.served.served_model import ServedModel
 PAGE = ("index.html", "text/html")
 PROGRAMS = (
     *("batches", "captures", "charts", "copy", "flood", "format", "heap", "key", "main"),
-    *("requests", "sse", "store", "stream", "summary", "twice", "uplot", "workers"),
+    *("requests", "sse", "store", "stream", "summary", "twice", "uplot", "usage", "workers"),
     *(f"chat/{name}" for name in ("answering", "archive", "calls", "chat", "conversation")),
     *(f"chat/{name}" for name in ("export", "list", "message", "pictures", "settings")),
     *(f"chat/{name}" for name in ("shortcuts", "transcript")),
@@ -98,10 +99,12 @@ class Dashboard:
             "listed": LISTED,
             "flood": from_here(request),
             "counted": config.metrics,
+            "usage": is_admin(request) and bool(self._service.accounts.days),
             "batches": stored,
             "captures": stored and is_admin(request),
         }
-        return Stream(self._live, key, event("hello", hello))
+        ring = self._service.accounts.keyring
+        return Stream(self._live, key, event("hello", hello), lambda: ring.holds(key))
 
     async def flood(self, request: Request) -> Response:
         """A burst of requests, asked for from this machine."""
@@ -128,13 +131,17 @@ class Stream(Response):
 
     media_type = EVENTS
 
-    def __init__(self, live: Live, key: ApiKey, hello: bytes) -> None:
-        """``hello`` comes first, for this viewer alone."""
+    def __init__(self, live: Live, key: ApiKey, hello: bytes, holds: Callable[[], bool]) -> None:
+        """``hello`` comes first, for this viewer alone; ``holds``: the key is still good.
+
+        The stream has no end of its own: a key that was revoked would see for ever.
+        """
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._live = live
         self._key = key
         self._hello = hello
+        self._holds = holds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["endless"] = True  # a connection that half closes has no answer to wait for
@@ -150,5 +157,7 @@ class Stream(Response):
         await send({"type": start, "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._hello, "more_body": True})
         async for chunk in self._live.follow(self._key):
+            if not self._holds():
+                break
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

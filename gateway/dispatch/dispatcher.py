@@ -235,6 +235,13 @@ class Dispatcher:
         for ticket in list(self._tickets.values()):
             self._abort(ticket, Unavailable(reason, retry_after=retry_after))
 
+    def end_owner(self, owner: str, error: ForgeError) -> int:
+        """End the tickets of an owner, with an error for their clients; return their number."""
+        theirs = [ticket for ticket in self._tickets.values() if ticket.job.owner == owner]
+        for ticket in theirs:
+            self._abort(ticket, error)
+        return len(theirs)
+
     @property
     def draining(self) -> bool:
         return self._drained_for is not None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from gateway.core.errors import (
     BadRequest,
+    BudgetUsedUp,
     DeadlineExceeded,
     ForgeError,
     QueueFull,
@@ -30,7 +31,7 @@ def of_error(error: ForgeError, *, started: bool) -> Outcome:
         return "expired"
     if isinstance(error, BadRequest):
         return "invalid"
-    if isinstance(error, QueueFull | RateLimited | Unavailable) and not started:
+    if isinstance(error, BudgetUsedUp | QueueFull | RateLimited | Unavailable) and not started:
         return "rejected"
     return "failed"
 

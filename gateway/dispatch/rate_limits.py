@@ -17,6 +17,7 @@ from gateway.core.api_key import ANYONE, ApiKey
 from gateway.core.clock import NANO
 from gateway.core.errors import ForgeError, InvalidKey, RateLimited
 from gateway.core.prompt_size import BYTES_PER_TOKEN, usual_bytes
+from gateway.dispatch.budgets import Budgets
 from gateway.dispatch.job import Job
 
 if TYPE_CHECKING:
@@ -64,15 +65,43 @@ class Bucket:
 class KeyQuota:
     """The remaining quota of one key. Without limits nothing is refused and nothing is counted."""
 
-    def __init__(self, key: ApiKey, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        key: ApiKey,
+        clock_ns: Callable[[], int],
+        check_budget: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """``check_budget`` raises BudgetUsedUp for a key's name."""
         self._clock_ns = clock_ns
+        self._name, self._check_budget = key.name, check_budget
+        self._buckets: dict[str, Bucket] = {}
+        self.limit(key)
+
+    def limit(self, key: ApiKey) -> None:
+        """Take the limits of ``key``, which may be others than before.
+
+        What was used counts under the new ones, too: a key gets no full bucket by being changed.
+        """
+        now = self._clock_ns()
         limits = {REQUESTS: key.requests_per_minute, TOKENS: key.tokens_per_minute}
         self._buckets = {
-            kind: Bucket(limit, clock_ns()) for kind, limit in limits.items() if limit is not None
+            kind: self._bucket(kind, limit, now)
+            for kind, limit in limits.items()
+            if limit is not None
         }
 
+    def _bucket(self, kind: str, limit: int, now: int) -> Bucket:
+        old = self._buckets.get(kind)
+        if old is not None and old.per_minute == limit:
+            return old
+        bucket = Bucket(limit, now)
+        if old is not None:
+            bucket.take(old.per_minute - old.level(now), now)
+        return bucket
+
     def check(self) -> None:
-        """Raises :class:`RateLimited` while a bucket is empty; takes nothing."""
+        """Raises :class:`RateLimited` while a bucket is empty, or BudgetUsedUp; takes nothing."""
+        self._check_budget(self._name)
         now = self._clock_ns()
         waits = {kind: bucket.wait_ns(now) for kind, bucket in self._buckets.items()}
         kind = max(waits, key=waits.__getitem__, default=None)
@@ -114,34 +143,50 @@ class KeyQuota:
 class RateLimiter:
     """The allowances of all keys. Implements :class:`gateway.dispatch.observer.Observer`."""
 
-    def __init__(self, keys: Iterable[ApiKey], clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, keys: Iterable[ApiKey], clock_ns: Callable[[], int], budgets: Budgets | None = None
+    ) -> None:
+        """``budgets``: of a day and a month, which refuse by :meth:`KeyQuota.check`, too."""
         self._clock_ns = clock_ns
-        self._keys: dict[str, ApiKey] = {}
-        self._allowances: dict[str, KeyQuota] = {}
+        self._budgets = budgets or Budgets((), lambda: clock_ns() / NANO)
+        self._quotas: dict[str, KeyQuota] = {}
         self.update(keys)
 
     def update(self, keys: Iterable[ApiKey]) -> None:
-        """Take these keys instead of those before; one that stays as it is keeps what it used."""
-        before, quotas = self._keys, self._allowances
-        self._keys = {key.name: key for key in (ANYONE, *keys)}
-        self._allowances = {
-            name: quotas[name] if before.get(name) == key else KeyQuota(key, self._clock_ns)
-            for name, key in self._keys.items()
-        }
+        """Take these keys instead of those before; one whose name stays keeps what it used."""
+        keys = tuple(keys)
+        self._budgets.update(keys)
+        before = self._quotas
+        self._quotas = {}
+        for key in (ANYONE, *keys):
+            quota = before.get(key.name)
+            if quota is None:
+                quota = KeyQuota(key, self._clock_ns, self._budgets.check)
+            else:
+                quota.limit(key)
+            self._quotas[key.name] = quota
 
     def of(self, owner: str) -> KeyQuota:
         """The quota of the key with this name; "" is a server without keys.
 
         Raises :class:`InvalidKey` for a key that was revoked while its request came.
         """
-        quota = self._allowances.get(owner)
+        quota = self._quotas.get(owner)
         if quota is None:
             raise InvalidKey("this API key was revoked")
         return quota
 
+    def began(self, ticket: Ticket) -> None:
+        """A request was let in."""
+        quota = self._quotas.get(ticket.job.owner)
+        if quota is not None:
+            quota.take(ticket.job)
+        self._budgets.began(ticket)
+
     def on_end(self, ticket: Ticket) -> None:
-        if ticket.job.owner in self._allowances:
-            self._allowances[ticket.job.owner].settle(ticket)
+        quota = self._quotas.get(ticket.job.owner)
+        if quota is not None:  # else the key was revoked while this ran
+            quota.settle(ticket)
 
     def on_refused(self, job: Job, error: ForgeError) -> None:
         """Nothing was taken."""

@@ -16,7 +16,7 @@ class Cors(CORSMiddleware):
             app,
             allow_origins=[each for each in origins if each != loopback.NAME],
             allow_origin_regex=loopback.ORIGIN if loopback.NAME in origins else None,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
             expose_headers=exposed,
             # A page in the world that calls into a private network: if it was meant by its name.

@@ -80,6 +80,11 @@ class Database:
             kind = StoreUnreachable if _temporary(error) else StoreUnusable
             raise kind(f"the database can't be used: {_line(error)}") from error
 
+    async def open_beside(self) -> None:
+        """Connect to a database that another server uses and looks after, only to read of it."""
+        if self._engine is None:
+            self._engine = _sqlite(self._url)
+
     async def close(self) -> None:
         """Give back all connections."""
         if self._engine is not None:

@@ -9,7 +9,16 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, insert, inspect, select, update
 
 from gateway.stored.errors import StoreUnusable
-from gateway.stored.tables import METADATA, captures, schema
+from gateway.stored.tables import (
+    METADATA,
+    captures,
+    keys,
+    revisions,
+    schema,
+    usage_hours,
+    usage_spent,
+    usage_writers,
+)
 
 Migration = Callable[[Connection], None]
 
@@ -18,7 +27,13 @@ def _add_captures(connection: Connection) -> None:
     captures.create(connection, checkfirst=True)
 
 
-MIGRATIONS: Sequence[Migration] = (_add_captures,)
+def _add_keys_and_usage(connection: Connection) -> None:
+    METADATA.create_all(
+        connection, tables=[keys, revisions, usage_hours, usage_spent, usage_writers]
+    )
+
+
+MIGRATIONS: Sequence[Migration] = (_add_captures, _add_keys_and_usage)
 """The first makes version 2 of version 1, and so on."""
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from sqlalchemy import CTE, delete, func, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.stored.tables import object_items, object_owners, objects
+from gateway.stored.upsert import insert_or_update
 
 RESPONSE, CONVERSATION, LINK = "response", "conversation", "link"
 OVERHEAD, ITEM = 1536, 256
@@ -30,8 +30,7 @@ async def lock(run: AsyncConnection, owner: str) -> None:
 
 async def charge(run: AsyncConnection, owner: str, more: int) -> None:
     """Count bytes of an owner; negative: they are free."""
-    made = postgresql.insert if run.dialect.name == "postgresql" else sqlite.insert
-    row = made(object_owners).values(owner=owner, bytes=more)
+    row = insert_or_update(run, object_owners).values(owner=owner, bytes=more)
     total = {"bytes": object_owners.c.bytes + more}
     await run.execute(row.on_conflict_do_update(index_elements=["owner"], set_=total))
 

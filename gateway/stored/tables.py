@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
 )
 
 METADATA = MetaData()
@@ -229,3 +230,56 @@ captures = Table(
 )
 """Requests with their answers, for debugging; ``facts`` is JSON, with all that is told of them
 beside the two bodies."""
+
+keys = Table(
+    "keys",
+    METADATA,
+    Column("name", OWNER, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("rights", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+"""API keys that are not the operator's. ``digest`` is the secret's SHA-256, ``rights`` are JSON."""
+
+revisions = Table(
+    "revisions",
+    METADATA,
+    Column("topic", String(16), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""Counts the changes of what other gateways have in memory: they look here every few seconds. A
+number of keys that is not 0 says that there was a key: such a server does not become open."""
+
+usage_hours = Table(
+    "usage_hours",
+    METADATA,
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("owner", OWNER, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt", BigInteger, nullable=False),
+    Column("cached", BigInteger, nullable=False),
+    Column("output", BigInteger, nullable=False),
+)
+"""Hours since the beginning of 1970, in UTC."""
+
+usage_spent = Table(
+    "usage_spent",
+    METADATA,
+    Column("owner", OWNER, primary_key=True),
+    Column("period", String(10), primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
+)
+"""Tokens of each key in a day (``2026-11-30``) and a month (``2026-11``), for budgets: sums of
+``usage_hours`` would take as long as there are hours and models."""
+
+usage_writers = Table(
+    "usage_writers",
+    METADATA,
+    Column("id", ID, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""The last sums that each gateway has added, so that none are added twice: an answer of the
+database may be lost after its commit."""

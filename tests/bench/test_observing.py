@@ -41,7 +41,7 @@ def test_a_small_run(tmp_path: Path) -> None:
         assert ways == [way.name for way in WAYS if way.name in ways]
         assert {"nothing", "metrics"} <= set(ways)
         assert all(float(row[1]) > 0 for row in table[2:])
-    assert [row[0] for row in tables[3][2:]] == ["metrics", "metrics, and the log"]
+    assert [row[0] for row in tables[3][2:]] == ["usage", "metrics", "metrics, and the log"]
     assert [row[0] for row in tables[4][2:]] == list(KEPT)
     waiting = [row[1] for row in tables[5][2:] if row[1]]
     assert waiting[0] == "0"

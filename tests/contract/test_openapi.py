@@ -177,7 +177,7 @@ EXAMPLES = [
 
 
 RANKING = ("/v1/rerank", "/v1/reranking", "/v2/rerank", "/v1/score")
-STORED = ("/v1/files", "/v1/uploads", "/v1/batches")
+STORED = ("/v1/files", "/v1/uploads", "/v1/batches", "/keys")
 OTHERWISE = {
     "/models/unload": 409,
     "/api/delete": 404,
@@ -187,7 +187,7 @@ OTHERWISE = {
     **dict.fromkeys(("/infill", *RANKING), 400),
 }
 """Statuses of examples on a server that has one model, which stays, neither fills in nor ranks,
-no place for files and batches, and no adapters."""
+no place for files, batches and keys, and no adapters."""
 
 
 @pytest.mark.parametrize(("method", "path", "media", "content"), EXAMPLES)

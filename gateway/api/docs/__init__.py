@@ -26,10 +26,15 @@ FILES = {
 class Docs:
     """The document's and the page's endpoints. Nothing there is secret: they need no key."""
 
-    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
-        """``describe`` makes the document. It takes a while, and most servers are never asked."""
-        self._describe = describe
-        self._document: File | None = None
+    def __init__(
+        self, describe: Callable[[bool], dict[str, Any]], keyed: Callable[[], bool]
+    ) -> None:
+        """``describe`` makes the document of a server that needs keys, or of one that does not.
+
+        It takes a while, and most servers are never asked. ``keyed``: whether it needs one now.
+        """
+        self._describe, self._keyed = describe, keyed
+        self._documents: dict[bool, File] = {}
         self._lock = asyncio.Lock()
 
     def endpoints(self) -> list[Endpoint]:
@@ -39,7 +44,8 @@ class Docs:
     async def document(self, request: Request) -> Response:
         """The description of the API."""
         async with self._lock:
-            if self._document is None:
-                found = await asyncio.to_thread(self._describe)
-                self._document = File(orjson.dumps(found), JSON)
-        return self._document.response(request)
+            keyed = self._keyed()
+            if keyed not in self._documents:
+                found = await asyncio.to_thread(self._describe, keyed)
+                self._documents[keyed] = File(orjson.dumps(found), JSON)
+        return self._documents[keyed].response(request)

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api.reply import json_response
-from gateway.core.errors import ContextOverflow, ForgeError, UnsupportedParameter
+from gateway.core.errors import BudgetUsedUp, ContextOverflow, ForgeError, UnsupportedParameter
 
 PATH = "/v1/messages"
 THREAD = "thread"
@@ -79,7 +79,8 @@ def error_body(error: ForgeError, request_id: str) -> MessagesError:
 def error_response(error: ForgeError, request_id: str) -> Response:
     response = json_response(error_body(error, request_id), error.status, error.retry_after)
     response.headers["request-id"] = named(request_id)
-    response.headers["x-should-retry"] = "true" if error.status in RETRIED else "false"
+    again = error.status in RETRIED and not isinstance(error, BudgetUsedUp)
+    response.headers["x-should-retry"] = "true" if again else "false"
     return response
 
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from gateway.api.reply import json_response
-from gateway.core.errors import ContextOverflow, ForgeError, StorageFull
+from gateway.core.errors import BudgetUsedUp, ContextOverflow, ForgeError, StorageFull
 from gateway.core.usage import OpenAIUsage
 
 
@@ -46,7 +46,7 @@ def error_body(error: ForgeError) -> ErrorBody:
 
 def error_response(error: ForgeError) -> Response:
     response = json_response(error_body(error), error.status, error.retry_after)
-    if isinstance(error, StorageFull):
-        # OpenAI's clients try again what is 5xx: here the whole file, at once, for nothing.
+    if isinstance(error, BudgetUsedUp | StorageFull):
+        # OpenAI's clients try again what is 429 or 5xx: here at once, for nothing.
         response.headers["x-should-retry"] = "false"
     return response

@@ -138,6 +138,31 @@ class Client:
             return None
         return found if isinstance(found, int) and found > 0 else None
 
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the JSON object that one of Forge's own endpoints answers with.
+
+        Raises :class:`RequestFailed`.
+        """
+        try:
+            response = self._http.request(method, path, params=query, json=body)
+        except httpx2.HTTPError as error:
+            raise RequestFailed(f"{self.url} does not answer: {_said(error)}") from error
+        if response.status_code != 200:
+            raise RequestFailed(_refusal(response))
+        try:
+            found = response.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise RequestFailed(f"{self.url} does not speak Forge's API")
+        return found
+
     def asynchronous(self, connections: int) -> httpx2.AsyncClient:
         """Return a client of the same server, with so many connections, that waits for answers.
 

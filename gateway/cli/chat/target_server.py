@@ -25,6 +25,14 @@ ENDING_S = 10.0
 """Seconds that our server may take to end its workers."""
 
 
+def secret(key: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the key of the command line, or of the environment. Raises ConfigError."""
+    key = key or environment.get("FORGE_API_KEY")
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise ConfigError("--api-key, or FORGE_API_KEY: only visible ASCII characters can be sent")
+    return key
+
+
 @contextlib.contextmanager
 def server(
     url: str | None, key: str | None, model: str | None, environment: Mapping[str, str] = os.environ
@@ -34,9 +42,7 @@ def server(
     Raises :class:`gateway.cli.chat.client.RequestFailed` or
     :class:`gateway.config.config.ConfigError`.
     """
-    key = key or environment.get("FORGE_API_KEY")
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise ConfigError("--api-key, or FORGE_API_KEY: only visible ASCII characters can be sent")
+    key = secret(key, environment)
     with contextlib.ExitStack() as stack:
         if url is not None:
             client = stack.enter_context(Client(url, key))

@@ -10,13 +10,20 @@ import * as requests from "./requests.js";
 import { Store } from "./store.js";
 import { follow } from "./stream.js";
 import * as summary from "./summary.js";
+import * as usage from "./usage.js";
 import * as workers from "./workers.js";
 
 const store = new Store();
 
 /** Who shows what, called when that changed. */
 const SHOWS = [
-  [["hello"], () => (summary.greet(store.hello), chat.offer(store.hello), batches.offer(store.hello), captures.offer(store.hello))],
+  [
+    ["hello"],
+    () => {
+      for (const part of [chat, batches, captures, usage]) part.offer(store.hello);
+      summary.greet(store.hello);
+    },
+  ],
   [["facts", "points"], () => summary.summarise(store)],
   [["jobs", "facts"], () => heap.arrange(store)],
   [["workers", "facts"], () => workers.show(store)],

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.api_key import ApiKey
 from gateway.core.clock import NANO
-from gateway.core.errors import RateLimited
+from gateway.core.errors import InvalidKey, RateLimited
 from gateway.dispatch.job import Job
 from gateway.dispatch.rate_limits import MINUTE_NS, Bucket, KeyQuota, RateLimiter, estimate
 from gateway.dispatch.ticket import Ticket
@@ -270,6 +270,26 @@ def test_limits_hear_of_the_end() -> None:
     limits.on_end(ended(job(owner="")))
     limits.on_end(ended(of, prompt=30, completion=70))
     assert limits.of("a").headers()["x-ratelimit-remaining-tokens"] == "900"
+
+
+def test_limits_of_keys_that_change() -> None:
+    clock = Clock()
+    limits = RateLimiter([ApiKey("a", b"", requests_per_minute=10), ApiKey("b", b"")], clock)
+    for _ in range(4):
+        limits.of("a").take_one()
+    running = job(owner="b")
+    limits.update([ApiKey("a", b"new", requests_per_minute=5, tokens_per_minute=100)])
+    assert limits.of("a").headers() == {
+        "x-ratelimit-limit-requests": "5",
+        "x-ratelimit-remaining-requests": "1",
+        "x-ratelimit-limit-tokens": "100",
+        "x-ratelimit-remaining-tokens": "100",
+    }
+    with pytest.raises(InvalidKey):
+        limits.of("b")
+    limits.on_end(ended(running, prompt=30))
+    limits.update([ApiKey("a", b"new")])
+    assert limits.of("a").headers() == {}
 
 
 def test_an_estimate_alone_locks_out_for_a_minute_at_most() -> None:

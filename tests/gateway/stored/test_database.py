@@ -172,6 +172,30 @@ async def test_the_first_release_with_captures_adds_their_table(path: str) -> No
     assert version(path) == len(MIGRATIONS) + 1
 
 
+async def test_the_first_release_becomes_this_one(path: str) -> None:
+    newest = Database(path)
+    await newest.open()
+    await newest.close()
+    made = tables(path)
+    for each in ("captures", "keys", "revisions", "usage_hours", "usage_spent", "usage_writers"):
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"DROP TABLE {each}")
+            connection.execute("UPDATE schema SET version = 1")
+        connection.close()
+    assert tables(path) != made
+    again = Database(path)
+    await again.open()
+    await again.close()
+    assert tables(path) == made
+    assert version(path) == len(MIGRATIONS) + 1
+
+
+def tables(path: str) -> set[tuple[str, ...]]:
+    """Return the statements that made all tables and indexes."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {*connection.execute("SELECT name, sql FROM sqlite_schema")}
+
+
 def test_every_reference_to_a_blob_is_named_so() -> None:
     """The sweep of orphans finds them by the name of the column."""
     named = {table.name for table in METADATA.tables.values() if "blob" in table.c}

@@ -42,7 +42,8 @@ class Messages(Dialect):
         body, headers = response.json(), response.headers
         assert headers["content-type"] == "application/json"
         assert body["request_id"] == headers["request-id"] == f"req_{headers['x-request-id']}"
-        retries = response.status_code in (408, 429, 503)
+        used_up = body["error"]["code"] == "insufficient_quota"  # for hours or days
+        retries = response.status_code in (408, 429, 503) and not used_up
         assert headers["x-should-retry"] == ("true" if retries else "false")
         return _failure(response.status_code, body)
 

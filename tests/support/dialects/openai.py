@@ -8,7 +8,7 @@ from tests.support.dialects.base import DONE, OVERFLOW, Answer, Dialect, Failure
 
 KINDS = {
     408: ("timeout_error",),
-    429: ("requests", "tokens", "rate_limit_exceeded"),
+    429: ("requests", "tokens", "rate_limit_exceeded", "insufficient_quota"),
     504: ("timeout_error",),
 }
 

@@ -1,0 +1,1 @@
+"""``forge keys`` and ``forge usage``: an admin's view of a running server."""

@@ -1,0 +1,372 @@
+"""A day in fast motion: 24 hours of requests, and all that may happen to keys, disk and server.
+
+The clock is the test's. Each hour some keys ask in all dialects; in between keys are rotated,
+limited and revoked, by the store and by the operator's file, a budget runs out while streams run,
+the disk fills and has room again, and the server is killed and started anew. A second book is kept
+here, of what each answer told. At midnight both must agree, but for what the docs name: what a
+server that is killed had not written.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import event
+
+from gateway.accounting import accounts
+from gateway.app import Gateway
+from gateway.config.api_keys import Keyring, digest
+from gateway.config.config import Config
+from gateway.core.api_key import ApiKey
+from gateway.core.errors import StorageFull
+from gateway.core.usage_counts import NOTHING
+from tests.support.answering_pool import AnsweringPool
+from tests.support.dialects import CHAT, DIALECTS, Dialect
+from tests.support.memory_pool import MemoryPool
+from tests.support.server import ALIAS
+from tests.support.stored_files import SetClock
+
+pytestmark = pytest.mark.anyio
+
+MIDNIGHT = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
+"""The last day of a month."""
+HOUR = 3600
+ADMIN = "sk-root"
+BUDGET = 2500
+Book = Counter[tuple[str, int]]
+"""Tokens and requests by key and hour; the requests under the key's name with a dot."""
+
+
+def operators(app: str = "sk-app") -> list[ApiKey]:
+    """Return the keys of the file; ``app``: the secret of one of them."""
+    return [ApiKey("root", digest(ADMIN), admin=True), ApiKey("app", digest(app))]
+
+
+class Day:
+    """A server on one folder, its clients, and the book."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = SetClock(MIDNIGHT)
+        self.random = Random(7)
+        self.book = Book()
+        self.unwritten = Book()
+        """The part of the book that no flush has followed."""
+        self.secrets = {"app": "sk-app"}
+        self.pages = 0
+        """Bound of the database; 0: none."""
+        self._config = Config(alias=ALIAS, data_dir=folder, database=None)
+        self.gateway: Gateway
+        self.client: httpx.AsyncClient
+
+    # ------------------------------------------------------------------ the server
+
+    async def start(self, pool: MemoryPool | None = None) -> None:
+        keyring = Keyring(operators(self.secrets["app"]))
+        self.gateway = Gateway(self._config, keyring, pool or AnsweringPool(4), clock=self.clock)
+        await self.gateway.start()
+        self._bound()
+        transport = httpx.ASGITransport(self.gateway.app())
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://forge")
+
+    async def stop(self) -> None:
+        await self.client.aclose()
+        await self.gateway.stop()
+        self.unwritten.clear()
+
+    async def kill(self) -> None:
+        """End without a last word: what was not written is lost, and the book hears of it."""
+        loop = self.gateway.accounts._loop
+        assert loop is not None
+        loop.cancel()
+        self.gateway.accounts._loop = None
+        self.book.subtract(self.unwritten)
+        self.unwritten.clear()
+        await self.client.aclose()
+        await self.gateway.stop()
+
+    async def flush(self) -> None:
+        await self.gateway.accounts.flush()
+        await self.gateway.accounts.flush()  # what came while the disk was full is next
+        self.unwritten.clear()
+
+    def _bound(self) -> None:
+        """SQLite's bound on its pages is met as a disk's end is: with the same code."""
+        assert self.gateway.store is not None
+        engine = self.gateway.store.database._engine
+        assert engine is not None
+
+        @event.listens_for(engine.sync_engine, "begin", insert=True)
+        def bounded(connection: Any) -> None:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {self.pages or 2**30}")
+
+    @asynccontextmanager
+    async def full_disk(self) -> AsyncIterator[None]:
+        assert self.gateway.store is not None
+        async with self.gateway.store.database.read() as connection:
+            found = await connection.exec_driver_sql("PRAGMA page_count")
+            self.pages = int(found.scalar_one())
+        yield
+        self.pages = 0
+
+    # ------------------------------------------------------------------ its clients
+
+    async def admin(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {ADMIN}"}
+        answer = await self.client.request(method, path, json=body or None, headers=headers)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def post(self, name: str, dialect: Dialect, secret: str | None = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {secret or self.secrets[name]}"}
+        body = dialect.body("hello", max_tokens=self.random.randint(1, 9))
+        return await self.client.post(dialect.path, json=body, headers=headers)
+
+    async def ask(self, name: str, dialect: Dialect | None = None) -> int:
+        """Ask, and write down what is told; return the status."""
+        dialect = dialect or self.random.choice(DIALECTS)
+        response = await self.post(name, dialect)
+        if response.status_code == 200:
+            usage = dialect.answer(response).usage
+            self.note(name, usage["prompt_tokens"] + usage["completion_tokens"])
+        else:
+            assert dialect.refusal(response).status == response.status_code
+        return response.status_code
+
+    def note(self, name: str, tokens: int) -> None:
+        hour = int(self.clock() // HOUR)
+        for book in (self.book, self.unwritten):
+            book[name, hour] += tokens
+            book[f"{name}.", hour] += 1
+
+    async def told(self) -> Book:
+        """Return the book as GET /usage has it."""
+        found = Book()
+        rows = await self.admin(
+            "GET", "/usage?by=hour&since=2026-11-30&until=2026-12-02&limit=5000"
+        )
+        for row in rows["data"]:
+            hour = row["start"] // HOUR
+            found[row["key"], hour] += row["prompt_tokens"] + row["output_tokens"]
+            found[f"{row['key']}.", hour] += row["requests"]
+        return found
+
+    async def agree(self) -> None:
+        """Both books must be the same, and what budgets have used is their sum."""
+        told = await self.told()
+        assert +told == +self.book
+        today = datetime.fromtimestamp(self.clock(), UTC).date()
+        for key in (await self.admin("GET", "/keys"))["data"]:
+            if key["used_today"] is None:
+                continue
+            mine = {hour: n for (name, hour), n in self.book.items() if name == key["name"]}
+            days = {hour: datetime.fromtimestamp(hour * HOUR, UTC).date() for hour in mine}
+            assert key["used_today"] == sum(n for hour, n in mine.items() if days[hour] == today)
+
+
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be written but when the test says so."""
+    monkeypatch.setattr(accounts, "PERIOD_S", 1e6)
+
+
+@pytest.fixture
+async def day(tmp_path: Path) -> AsyncIterator[Day]:
+    day = Day(tmp_path / "data")
+    await day.start()
+    yield day
+    await day.stop()
+
+
+async def quiet_hour(day: Day) -> None:
+    """Nothing happens beside the requests."""
+
+
+async def a_key_comes(day: Day) -> None:
+    made = await day.admin("POST", "/keys", name="tool", tokens_per_day=10**6)
+    day.secrets["tool"] = made["key"]
+    assert await day.ask("tool") == 200
+
+
+async def a_key_is_rotated(day: Day) -> None:
+    """Under load: each request is answered, or told that its secret is no more."""
+    old = day.secrets["tool"]
+    asked = [asyncio.create_task(day.post("tool", CHAT, old)) for _ in range(8)]
+    day.secrets["tool"] = (await day.admin("POST", "/keys/tool/rotate"))["key"]
+    for answer in await asyncio.gather(*asked):
+        assert answer.status_code in (200, 401)
+        if answer.status_code == 200:
+            usage = CHAT.answer(answer).usage
+            day.note("tool", usage["prompt_tokens"] + usage["completion_tokens"])
+    assert (await day.post("tool", CHAT, old)).status_code == 401
+    assert await day.ask("tool") == 200
+
+
+async def the_file_is_rotated(day: Day) -> None:
+    day.secrets["app"] = "sk-app-2"
+    day.gateway.keyring.replace(operators("sk-app-2"))
+    assert (await day.post("app", CHAT, "sk-app")).status_code == 401
+    assert await day.ask("app") == 200
+
+
+async def a_budget_comes(day: Day) -> None:
+    """It counts what was used since midnight."""
+    change = await day.admin("PATCH", "/keys/tool", tokens_per_day=BUDGET)
+    assert change["used_today"] > 0
+
+
+async def a_budget_is_used_up(day: Day) -> None:
+    for _ in range(1000):
+        if await day.ask("tool") != 200:
+            break
+    answer = await day.post("tool", CHAT)
+    assert CHAT.refusal(answer).code == "insufficient_quota"
+    left = MIDNIGHT + 24 * HOUR - day.clock()
+    assert answer.headers["retry-after"] == str(round(left))
+
+
+async def it_is_still_used_up(day: Day) -> None:
+    assert await day.ask("tool") == 429
+    assert await day.ask("app") == 200
+
+
+async def the_disk_is_full(day: Day) -> None:
+    """Requests go on, and their tokens are counted; changes of keys are refused."""
+    async with day.full_disk():
+        for name in ("app", "tool", "app"):
+            await day.ask(name)
+        with pytest.raises(StorageFull):
+            await fill(day)
+        assert await day.ask("app") == 200
+        await day.agree()
+    await day.flush()
+
+
+async def fill(day: Day) -> None:
+    """Write until a page is needed that is not there."""
+    for number in range(2000):
+        name = f"filler {day.clock()} {number}"
+        day.gateway.accounts._ledger.add(name, "m" * 200, 1, NOTHING)
+        if number % 200 == 199:
+            await day.gateway.accounts.flush()
+
+
+async def it_is_killed(day: Day) -> None:
+    """What was written stays; what was not is lost, as the docs say."""
+    await day.flush()
+    await day.ask("app")
+    await day.kill()
+    await day.start()
+    assert await day.ask("app") == 200
+
+
+async def it_is_restarted(day: Day) -> None:
+    """An orderly end loses nothing."""
+    await day.ask("app")
+    await day.stop()
+    await day.start()
+
+
+async def a_key_goes(day: Day) -> None:
+    await day.admin("DELETE", "/keys/tool")
+    assert (await day.post("tool", CHAT)).status_code == 401
+
+
+async def it_comes_again(day: Day) -> None:
+    """Under its name, with what it had used."""
+    made = await day.admin("POST", "/keys", name="tool", tokens_per_day=BUDGET)
+    day.secrets["tool"] = made["key"]
+    assert made["used_today"] >= BUDGET
+    assert await day.ask("tool") == 429
+
+
+HAPPENS: dict[int, Callable[[Day], Awaitable[None]]] = {
+    1: a_key_comes,
+    3: a_key_is_rotated,
+    4: it_is_restarted,
+    6: a_budget_comes,
+    8: the_file_is_rotated,
+    9: the_disk_is_full,
+    11: a_key_is_rotated,
+    12: it_is_killed,
+    14: a_budget_is_used_up,
+    15: it_is_still_used_up,
+    16: it_is_restarted,
+    17: it_is_still_used_up,
+    19: a_key_goes,
+    20: the_disk_is_full,
+    22: it_comes_again,
+    23: it_is_killed,
+}
+
+
+async def test_a_day(day: Day) -> None:
+    for hour in range(24):
+        day.clock.now = MIDNIGHT + hour * HOUR
+        for part in range(4):
+            day.clock.now += HOUR / 5
+            for name in day.secrets:
+                if name != "tool" or 1 < hour < 19:
+                    assert await day.ask(name) in (200, 429)
+            if day.random.random() < 0.5:
+                await day.flush()
+            if part == 1:
+                await HAPPENS.get(hour, quiet_hour)(day)
+        await day.agree()
+    day.clock.now = MIDNIGHT + 24 * HOUR
+    assert await day.ask("tool") == 200, "a new day, and a new month"
+    await day.agree()
+
+
+async def test_a_budget_runs_out_while_streams_run(tmp_path: Path) -> None:
+    """They end well, each with all of its tokens, and midnight does not touch them."""
+    day, pool = Day(tmp_path / "data"), MemoryPool(3)
+    day.clock.now = MIDNIGHT + 23 * HOUR + 3240
+    await day.start(pool)
+    made = await day.admin("POST", "/keys", name="tool", tokens_per_day=30)
+    day.secrets["tool"] = made["key"]
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    body = CHAT.body("hello", stream=True, stream_options={"include_usage": True})
+    asked = [
+        asyncio.create_task(day.client.post(CHAT.path, json=body, headers=headers))
+        for _ in range(3)
+    ]
+    await true(lambda: len(pool.running()) == 3)
+    ids = list(pool.running())
+    for id_ in ids:
+        pool.begin(id_)
+    assert (await day.admin("GET", "/keys"))["data"][-1]["used_today"] < 30
+    for id_ in ids:
+        pool.progress(id_, 30)
+    refused = await day.client.post(CHAT.path, json=body, headers=headers)
+    assert CHAT.refusal(refused).code == "insufficient_quota"
+    assert refused.headers["retry-after"] == "360"
+    day.clock.now = MIDNIGHT + 24 * HOUR + 5
+    for id_ in ids:
+        pool.progress(id_, 10)
+        pool.finish(id_)
+    for each in asked:
+        answer = await each
+        assert answer.status_code == 200
+        assert answer.text.rstrip().endswith("[DONE]")
+        assert '"finish_reason":"stop"' in answer.text.replace(" ", "")
+    told = await day.told()
+    assert {name for name, _ in told} == {"tool", "tool."}
+    assert sum(n for (name, _), n in told.items() if name == "tool.") == 3
+    (hour,) = {hour for _, hour in told}
+    assert hour == (MIDNIGHT + 24 * HOUR) // HOUR, "a request counts when it ends"
+    await day.stop()
+
+
+async def true(check: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(60):
+        while not check():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
