@@ -28,6 +28,8 @@ log = logging.getLogger("forge.capture")
 
 AT_ONCE, AT_ONCE_BYTES = 32, 4 << 20
 """Rows of one transaction, and bytes after which no more are taken into it."""
+GATHER_S = 0.05
+"""Seconds in which captures gather before they are written: a commit costs more than a row."""
 LAST_S = 5.0
 """Seconds at the server's end in which what waits may be written."""
 KEPT, DROPPED = "kept", "dropped"
@@ -59,7 +61,7 @@ class CaptureKeeper:
         self._most, self._clock = most, clock
         self._waiting: deque[EndedRecording] = deque()
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._counts = Counter[str]()
         self._told = False
@@ -82,7 +84,7 @@ class CaptureKeeper:
         task, self._task = self._task, None
         if task is None:
             return
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         await asyncio.wait({task}, timeout=LAST_S)
         task.cancel()
@@ -108,11 +110,14 @@ class CaptureKeeper:
         self._wake.set()
 
     async def _work(self) -> None:
-        while not self._stopping or self._waiting:
+        while not self._stopping.is_set() or self._waiting:
             await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await self._stopping.wait()
             while self._waiting:
                 await self._write(self._some())
-            if not self._stopping:
+            if not self._stopping.is_set():
                 self._wake.clear()
 
     def _some(self) -> list[EndedRecording]:

@@ -142,7 +142,7 @@ def test_a_replay_goes_to_another_server_with_a_key_of_its_own(
 ) -> None:
     """The key of the first is not told to the second."""
     model, options = exact
-    key = {"FORGE_API_KEY": "sk-other", "FORGE_CAPTURE": "off"}
+    key = {"FORGE_API_KEY": "sk-other"}
     other = start_server("--workers", "1", *options, model=model, env=key, key="sk-other")
     _, id_ = asked(server, Way(CHAT, True), **FIXED)
     capture(server, id_)
