@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,6 @@ from gateway.served.served_model import ServedModel
 
 log = logging.getLogger("forge.models")
 
-TWICE = "names two of the models and adapters"
 MOST = 256
 """Adapters of one model, at most: each takes memory in each worker."""
 
@@ -47,14 +46,6 @@ def wanted(config: Config) -> Iterator[WantedAdapter]:
         yield WantedAdapter("--adapters", named.name, named.file, 0.0)
 
 
-def _opened(base: ServedModel, each: WantedAdapter) -> OpenedAdapter:
-    """Raises ConfigError. It blocks."""
-    try:
-        return opened(each.file, base.config.model, base.config.shape().workers)
-    except Unfit as error:
-        raise ConfigError(f"{each.option}: {error}") from error
-
-
 class AdapterChanges:
     """All adapters of a server. Its methods are called in the event loop."""
 
@@ -66,8 +57,6 @@ class AdapterChanges:
         self._registry = registry
         self._folder = folder
         self._change = asyncio.Lock()
-        self._configured: dict[str, set[str]] = {}
-        """Names of adapters that the configuration gives each model, by its name."""
         self._forgetting: set[asyncio.Task[None]] = set()
         try:
             for base in registry.models:
@@ -79,10 +68,12 @@ class AdapterChanges:
 
     def _open(self, base: ServedModel, each: WantedAdapter) -> None:
         if self._registry.taken(each.name):
-            raise ConfigError(f"{each.option}: '{each.name}' {TWICE}")
-        found = _opened(base, each)
+            raise ConfigError(f"{each.option}: '{each.name}' names two of the models and adapters")
+        try:
+            found = opened(each.file, base.config.model, base.config.shape().workers)
+        except Unfit as error:
+            raise ConfigError(f"{each.option}: {error}") from error
         self._take(base, each.name, found, each.usual)
-        self._configured.setdefault(base.name, set()).add(each.name)
 
     def _take(self, base: ServedModel, name: str, found: OpenedAdapter, usual: float) -> None:
         self._registry.adapt(base, base.adapters.add(name, found, usual))
@@ -126,44 +117,6 @@ class AdapterChanges:
         """Let go of all files."""
         for base in self._registry.models:
             base.adapters.close()
-
-    async def reconfigure(self, base: ServedModel, config: Config) -> None:
-        """Give a model the adapters of another configuration; those that admins loaded stay.
-
-        Raises ConfigError, and changes nothing then. Requests that were accepted go on with what
-        they have, also where a name gets another file.
-        """
-        async with self._change:
-            before = self._configured.get(base.name, set())
-            asked = list(wanted(config))
-            new = list[tuple[WantedAdapter, OpenedAdapter]]()
-            try:
-                for each in asked:
-                    self._check_free(each, asked, before)
-                    new.append((each, await asyncio.to_thread(_opened, base, each)))
-                files = [found.file for _, found in new]
-                await base.pool.adapt([*base.adapters.files, *files])
-            except BaseException as error:
-                for _, found in new:
-                    found.close()
-                if isinstance(error, AdapterRefused):
-                    raise ConfigError(f"{asked[0].option}: {error}") from error
-                raise
-            for name in before:
-                self._registry.forget_adapter(name)
-                base.adapters.remove(name)
-            for each, found in new:
-                self._take(base, each.name, found, each.usual)
-            self._configured[base.name] = {each.name for each in asked}
-            await self._forget(base)
-
-    def _check_free(
-        self, wanted: WantedAdapter, asked: Sequence[WantedAdapter], before: set[str]
-    ) -> None:
-        """Raises ConfigError for a name that another model or adapter has."""
-        twice = sum(each.name == wanted.name for each in asked) > 1
-        if twice or (wanted.name not in before and self._registry.taken(wanted.name)):
-            raise ConfigError(f"{wanted.option}: '{wanted.name}' {TWICE}")
 
     # ------------------------------------------------------------------ by admins
 
@@ -219,7 +172,6 @@ class AdapterChanges:
                 raise NotFound(f"there is no adapter '{name}'")
             self._registry.forget_adapter(name)
             served.adapters.remove(name)
-            self._configured.get(served.base.name, set()).discard(name)
             await self._forget(served.base)
         log.info("the adapter %r of %s is unloaded", name, served.base.name)
 

@@ -63,6 +63,10 @@ def workers_of(config: Config) -> Mapping[str, Any]:
         "cache_bytes": config.cache_bytes(),  # of all; a worker's share differs with their number
         "stuck_timeout": config.stuck_timeout,
         "step_timeout": config.step_timeout,
+        "max_workers": config.max_workers,
+        "node_resources": config.node_resources,
+        "node_labels": config.node_labels,
+        "node_placement": config.node_placement,
     }
 
 
@@ -86,7 +90,7 @@ def _without_adapters(old: ModelEntry, new: ModelEntry) -> tuple[ModelEntry, str
     if all(getattr(new.config, name) == value for name, value in kept.items()):
         return new, None
     entry = replace(new, config=new.config.model_copy(update=kept))
-    return entry, "its adapters need another reload, for they are of another file of the model"
+    return entry, "its adapters need a restart, or /v1/load_lora_adapter"
 
 
 def _settings(entry: ModelEntry) -> list[Any]:
@@ -96,7 +100,7 @@ def _settings(entry: ModelEntry) -> list[Any]:
 
 
 ADAPTERS = ("adapters", "lora", "lora_scaled", "lora_init_without_apply")
-"""Options of adapters, which come and go without new workers."""
+"""Options of adapters, which a reload does not read again."""
 
 
 class ModelChanger:
@@ -156,27 +160,9 @@ class ModelChanger:
         automatic --cache-ram; that alone is no reason for new workers.
         """
         served = next(each for each in self._registry.configured if each.name == name)
-        adapted, later = await self._adapt(served, entry)
-        if later is not None:
-            entry, _ = _without_adapters(served.entry, entry)
+        entry, later = _without_adapters(served.entry, entry)
         change, reason = await self._changed(served, entry, shares=shares)
-        if adapted and change == "unchanged":
-            change = "settings"
         return change, "; ".join(filter(None, (reason, later))) or None
-
-    async def _adapt(self, served: ServedModel, entry: ModelEntry) -> tuple[bool, str | None]:
-        """Give a model its other adapters, if it has others; a word if they need a restart.
-
-        Raises ConfigError, and changes nothing then.
-        """
-        _, later = _without_adapters(served.entry, entry)
-        if later is None or entry.config.model != served.config.model:
-            return False, later
-        await self._adapters.reconfigure(served, entry.config)
-        options = {name: getattr(entry.config, name) for name in ADAPTERS}
-        config = served.entry.config.model_copy(update=options)
-        self._take(served, replace(served.entry, config=config))
-        return True, None
 
     async def _changed(
         self, served: ServedModel, entry: ModelEntry, *, shares: bool
@@ -192,6 +178,8 @@ class ModelChanger:
             self._take(served, entry)
             self._note(name, entry, workers)
             return "settings", None
+        if served.config.cluster is not None:
+            raise ConfigError("workers on the nodes of a cluster are replaced by a restart alone")
         need = await asyncio.to_thread(self._need, entry)
         await self._few_outgoing(name)
         room = await self._loader.make_room(name, entry.config, need)

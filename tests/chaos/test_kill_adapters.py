@@ -80,7 +80,11 @@ def test_in_mid_stream(begin: Begin, workers: int) -> None:
     for victim in server.workers():
         kill(victim["pid"])
     assert [whole(stream) for stream in streams] == expected
-    healthy(server, workers)
+    try:
+        healthy(server, workers)
+    except AssertionError:
+        print(server.workers(), server.stderr[-6000:])
+        raise
 
 
 def test_every_dialect(begin: Begin) -> None:

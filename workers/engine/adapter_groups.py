@@ -46,18 +46,11 @@ class AdapterGroups:
         """Have the context compute with the adapters of those that were picked."""
         self.changed = self._context.adapt(self._chosen)
 
-    def spent(self, ms: float, expected_ms: float | None) -> tuple[float, bool]:
-        """The step took ``ms``; ``expected_ms``: what it would have taken without a change.
-
-        Returns what it took without one, and whether that was the most of it.
-        """
-        self._turns.spent(self._chosen, ms, self._present)
-        if not self.changed:
-            return ms, True
-        if expected_ms is not None:
+    def spent(self, ms: float, expected_ms: float | None) -> None:
+        """The step took ``ms``; ``expected_ms``: what it would have taken without a change."""
+        if self.changed and expected_ms is not None:
             self._turns.changed(max(0.0, ms - expected_ms))
-        rest = ms - self._turns.change_ms
-        return rest, rest > ms / 2
+        self._turns.spent(self._chosen, ms, self._present)
 
 
 def load_adapter(adapters: Adapters, file: AdapterFile) -> AdapterLoaded:

@@ -240,9 +240,9 @@ class Engine:
             self._sample(chunks)
             took_ms = (time.perf_counter() - started) * 1000
             usual_ms = None if drafts else self._budget.expected_ms(decodes, prefill, reads)
-            took_ms, whole = self._groups.spent(took_ms, usual_ms)
-            if not whole:
-                return left  # mostly a change, from which the others have nothing to learn
+            self._groups.spent(took_ms, usual_ms)
+            if self._groups.changed:
+                return left  # of a change the others have nothing to learn
             if not drafts:
                 self._budget.learn(decodes, prefill, took_ms, reads)
             if self._drafting is not None and not prefill:

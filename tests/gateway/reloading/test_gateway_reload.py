@@ -4,22 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from gateway.app import Gateway
-from gateway.config.adapter_options import NamedAdapter
-from gateway.config.config import EMBEDDED_MODEL, Config
+from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.ticket import Ticket
 from gateway.pool import Listener, PoolFailed
 from gateway.reloading.report import ReloadReport
 from gateway.served.memory_budget import MemoryBudget, MemoryShare
 from gateway.served.setup import Setup
-from tests.support.adapters import random_lora
 from tests.support.answering_pool import MODEL
 from tests.support.memory_pool import MemoryPool, job
 
@@ -348,29 +345,3 @@ async def test_over_http() -> None:
         answer = await house.client.post("/models/reload")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "reload_failed")
         assert "m: the file is damaged" in answer.json()["error"]["message"]
-
-
-async def test_adapters_come_and_go_without_new_workers(tmp_path: Path) -> None:
-    """Those that an admin loaded stay; a file that does not fit changes nothing."""
-    legal = random_lora(EMBEDDED_MODEL, 1).write(tmp_path / "legal.gguf")
-    start = one(adapters=f"legal={legal}", lora_dir=tmp_path)
-    async with House(start).serving() as house:
-        given = {"lora_name": "late", "lora_path": "legal.gguf"}
-        assert (await house.client.post("/v1/load_lora_adapter", json=given)).status_code == 200
-
-        async def names() -> set[str]:
-            found = (await house.client.get("/v1/models")).json()["data"]
-            return {each["id"] for each in found}
-
-        assert await names() == {"m", "legal", "late"}
-        house.say(adapters=(NamedAdapter("law", legal),))
-        assert [each["change"] for each in (await house.reload())["models"]] == ["settings"]
-        assert await names() == {"m", "law", "late"}
-        assert [each["change"] for each in (await house.reload())["models"]] == ["unchanged"]
-        house.say(adapters=(NamedAdapter("no", EMBEDDED_MODEL),))
-        report = await house.reload()
-        assert report["models"][0]["change"] == "failed"
-        assert "is no adapter" in str(report["models"][0]["reason"])
-        assert await names() == {"m", "law", "late"}
-        (pool,) = house.pools
-        assert len(pool.adapters) == 1, "all three are one file"

@@ -99,37 +99,3 @@ def test_tables(folder: Path) -> None:
     wrong = text.replace('"{}/legal.gguf"', "3")
     with pytest.raises(ConfigError, match=r"models\.one\.adapters in .*NAME=FILE"):
         tables(folder, wrong)
-
-
-@pytest.mark.anyio
-async def test_another_configuration(folder: Path) -> None:
-    """Names come, go and get other files; what is wrong changes nothing."""
-    legal, medical = folder / "legal.gguf", folder / "medical.gguf"
-    pool = MemoryPool(1)
-    made = Gateway(Config(alias="chat", adapters=f"a={legal},b={legal}"), pool=pool)
-    await made.start()
-    base, changes = made.registry.first, made._models.adapters
-    before = {each.name: each.digest for each in base.adapters}
-
-    async def change(**options: Any) -> dict[str, str]:
-        await changes.reconfigure(base, Config(alias="chat", **options))
-        found = {each.name: each.digest for each in base.adapters}
-        assert {each.name for each in made.registry.adapted} == found.keys()
-        assert {each.digest for each in pool.adapters} == set(found.values())
-        return found
-
-    for wrong in (f"a={legal},chat={legal}", f"a={folder}/broken.gguf", f"c={folder}/no"):
-        with pytest.raises(ConfigError):
-            await change(adapters=wrong)
-        assert {each.name: each.digest for each in base.adapters} == before
-    pool.refusal = "no room"
-    with pytest.raises(ConfigError, match="--adapters: no room"):
-        await change(adapters=f"a={medical}")
-    pool.refusal = None
-    assert await change(adapters=f"a={legal},b={legal}") == before
-    after = await change(adapters=f"a={medical},c={legal}")
-    assert after.keys() == {"a", "c"}
-    assert after["a"] != before["a"]
-    assert after["c"] == before["a"]
-    assert await change() == {}
-    await made.stop()
