@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# What the tests need; all of them need more: EXTRAS=test,train,clients,load,browser,docs.
+# What the tests need; all of them need more: EXTRAS=test,train,clients,load,browser,docs,ray.
 EXTRAS ?= test
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -49,8 +49,8 @@ test-slow: $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
 	$(RUN) $(PYTEST) -m slow $(ARGS)
 
 test-all:
-	$(MAKE) --no-print-directory test COVER=1 EXTRAS=test,train,clients,load,browser,docs
-	$(MAKE) --no-print-directory test-slow COVER=1 EXTRAS=test,train,clients,load,browser,docs
+	$(MAKE) --no-print-directory test COVER=1 EXTRAS=test,train,clients,load,browser,docs,ray
+	$(MAKE) --no-print-directory test-slow COVER=1 EXTRAS=test,train,clients,load,browser,docs,ray
 	$(MAKE) --no-print-directory coverage
 
 # Of make test-all. `make test` measures nothing: it is what a change must pass, and has to be quick.

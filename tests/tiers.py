@@ -15,6 +15,7 @@ SLOW: Final = (
     "browser",
     "chaos",
     "clients",
+    "cluster",
     "contract/test_generated_schemas.py",
     "contract/test_schemathesis.py",
     "docs/test_site.py",

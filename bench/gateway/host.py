@@ -33,7 +33,7 @@ async def forge(sock: socket.socket, slots: int, pace_s: float, observe: str) ->
     """The gateway; it says itself that it is ready. ``observe``: one of OBSERVE."""
     from gateway.config.api_keys import Keyring
     from gateway.config.config import Config
-    from gateway.pool.supervisor import LocalPool
+    from gateway.pool.local import LocalPool
     from gateway.server import serve
     from gateway.system import log_setup
 

@@ -77,6 +77,10 @@ class WorkerItem(TypedDict):
     model_file: FileState
     """Its model's file: unless it is the same as when the model was loaded, the old one is served
     until the model is unloaded and loaded."""
+    node: str | None
+    """The machine of a cluster that it runs on; null: the server's own, or none yet."""
+    address: str | None
+    """The address of that machine."""
 
 
 class QueueItem(TypedDict):
@@ -294,4 +298,6 @@ def _worker(model: str, status: WorkerStatus) -> WorkerItem:
         "restored_tokens": load.restored_tokens,
         "step_sequences": load.step_sequences,
         "model_file": status.model_file,
+        "node": status.node,
+        "address": status.address,
     }

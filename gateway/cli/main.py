@@ -37,7 +37,7 @@ from gateway.http.listening import bind, inherited
 from gateway.http.tls import server_context
 from gateway.model_files import memory_check
 from gateway.model_files.resolve import quietly
-from gateway.served import memory_budget
+from gateway.served import cluster_pools, memory_budget
 from gateway.served.setup import Sources
 from gateway.system import log_setup
 from gateway.system.hangup import Hangup
@@ -136,8 +136,9 @@ def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> 
     for remark in remarks:
         _tell(remark, config.log_format)
     tls = server_context(config.ssl_certfile, config.ssl_keyfile)
+    cluster_pools.check(config, several=bool(setup.entries))
     plan = memory_budget.plan(config, setup.entries) if setup.entries else None
-    if plan is None:
+    if plan is None and config.cluster is None:
         notes.append(memory_check.check(config))
     socks = inherited(manager.descriptors) or bind(config.host, config.port)
     for note in filter(None, notes):

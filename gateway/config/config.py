@@ -13,7 +13,15 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gateway.config import chat_templates, sampling_defaults
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
-from gateway.config.option_types import DatabaseUrl, KeepAlive, Secret, origins, patterns
+from gateway.config.node_needs import divided
+from gateway.config.option_types import (
+    ClusterAddress,
+    DatabaseUrl,
+    KeepAlive,
+    Secret,
+    origins,
+    patterns,
+)
 from gateway.config.overrides import overridden, tensor_buffers
 from gateway.config.patience import patience
 from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
@@ -27,6 +35,8 @@ __all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "NotNow"]
 MIB = 1024 * 1024
 MOST_CACHE_RAM = 8192
 """MiB that an automatic --cache-ram takes at most: what llama-server takes."""
+NODE_THREADS = 4
+"""Threads of a worker on a node, whose cores are not known here."""
 MIN_UPLOAD_RATE = 1024
 """Bytes a second that an upload must average, once the body timeout is over."""
 
@@ -48,6 +58,11 @@ class Config(EngineOptions):
         description="address to listen on; localhost is 127.0.0.1 and ::1",
     )
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    cluster: ClusterAddress | None = Field(
+        None,
+        description="run the workers on the nodes of a Ray cluster: auto, if this machine is one "
+        "of them, or HOST:PORT of its control service; it needs the extra [ray]",
+    )
     force: bool = Field(False, description="load the model even if memory is too small")
     tuned: Literal["auto", "off"] = Field(
         "auto",
@@ -307,7 +322,7 @@ class Config(EngineOptions):
             raise ValueError("true and false are no values for this option")
         return value
 
-    @field_validator("data_dir", "database", "lora_dir", mode="before")
+    @field_validator("data_dir", "database", "lora_dir", "cluster", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         """An empty variable switches off what a unit or an image has set; it is no folder."""
@@ -341,11 +356,20 @@ class Config(EngineOptions):
 
     def shape(self, cores: int | None = None) -> PoolShape:
         """Workers, slots and threads for a machine with ``cores``."""
-        said = (
+        workers, slots, threads = (
             None if value == "auto" else value for value in (self.workers, self.slots, self.threads)
         )
+        if self.cluster is not None:
+            cores = NODE_THREADS
+            workers = workers or 1
+            threads = threads or self._reserved_cpus() or (1 if self.small() else NODE_THREADS)
+        said = workers, slots, threads
         gpu = self.n_gpu_layers != 0
         return divide(cores or available_cores(), Wanted(*said), small=self.small(), gpu=gpu)
+
+    def _reserved_cpus(self) -> int:
+        """Return the whole CPUs that a worker on a node reserves; 0: that is not said."""
+        return int(float(divided(self.node_resources).get("CPU", 0)))
 
     def small(self) -> bool:
         """Return whether the model is so small that threads don't pay; it may not be here yet."""

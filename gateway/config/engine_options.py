@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from gateway.config import adapter_options, chat_templates
+from gateway.config import adapter_options, chat_templates, node_needs
 from gateway.config.adapter_options import NamedAdapter, ScaledAdapter
 from gateway.config.overrides import buffers, parse, proportions
 from gateway.config.patience import classes
@@ -102,6 +102,27 @@ class EngineOptions(BaseModel):
         "auto",
         description="compute threads per worker; auto shares the cores among the workers, or one "
         "for models under 64 MiB if --workers is auto, too",
+    )
+    max_workers: Count | None = Field(
+        None,
+        description="most workers with --cluster: more than --workers are started while requests "
+        "wait for 2 seconds or fill a worker, and ended after a minute without need; none: as many "
+        "as --workers",
+    )
+    node_resources: tuple[str, ...] = Field(
+        (),
+        description="what each worker reserves on its node with --cluster: NAME=NUMBER, separated "
+        "by commas, or a table of the config file; CPU is as many as --threads unless it is said",
+    )
+    node_labels: tuple[str, ...] = Field(
+        (),
+        description="labels that a node must have for a worker with --cluster: LABEL=VALUE, or "
+        "LABEL=!VALUE, separated by commas, or a table of the config file",
+    )
+    node_placement: Literal["spread", "pack"] = Field(
+        "spread",
+        description="how workers go to the nodes with --cluster: one to each in turn, or to a few "
+        "nodes that are filled",
     )
     ctx: Annotated[int, Field(ge=32)] | Auto = Field(
         "auto",
@@ -279,6 +300,16 @@ class EngineOptions(BaseModel):
     def _overrides(cls, value: Any) -> Any:
         """Checked here, taken apart where they are used."""
         return tuple(override.said for override in parse(value))
+
+    @field_validator("node_resources", mode="before")
+    @classmethod
+    def _node_resources(cls, value: Any) -> Any:
+        return node_needs.resources(value)
+
+    @field_validator("node_labels", mode="before")
+    @classmethod
+    def _node_labels(cls, value: Any) -> Any:
+        return node_needs.labels(value)
 
     @field_validator("override_tensor", mode="before")
     @classmethod

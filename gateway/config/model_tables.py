@@ -26,6 +26,7 @@ OF_THE_SERVER = frozenset({
     "api_key", "api_key_file",
     "ssl_keyfile", "ssl_certfile", "cors_origin", "metrics", "llamacpp_metrics", "page",
     "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
+    "cluster",
     "store_bytes", "store_age", "data_dir", "database", "max_file", "max_stored_bytes",
     "lora_dir",
 })  # fmt: skip

@@ -32,6 +32,21 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 """A URL that may have a password, so its repr does not show it."""
 
 
+def _cluster(address: str) -> str:
+    if address.startswith("ray://"):
+        raise ValueError(
+            "must be auto or HOST:PORT: a server that is outside the cluster and comes in by "
+            "ray:// would lose all workers with that connection"
+        )
+    if not re.fullmatch(r"auto|(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", address):
+        raise ValueError("must be auto or HOST:PORT")
+    return address
+
+
+ClusterAddress = Annotated[str, AfterValidator(_cluster)]
+"""Of a Ray cluster's control service."""
+
+
 def _duration(value: Any) -> Any:
     """5m and forever, as people write them; what is no duration is left as it is."""
     if value == "forever":

@@ -117,6 +117,7 @@ def _worker(served: ServedModel, status: WorkerStatus, kinds: dict[int, str]) ->
         "model": served.name,
         "cells": 0 if model is None else model.n_ctx,
         "pid": status.pid,
+        "node": status.node,
         "state": status.state,
         "slots": status.slots,
         "held": [[id_, kinds.get(id_, "")] for id_ in status.held],

@@ -30,6 +30,10 @@ class WorkerStatus:
     """Ids of the generations in its slots."""
     model_file: FileState = "same"
     """The file of its model, beside what its name leads to now."""
+    node: str | None = None
+    """The name of the machine of a cluster that it runs on."""
+    address: str | None = None
+    """The machine's address."""
 
 
 class Listener(Protocol):

@@ -90,6 +90,13 @@ class HeldFiles:
             found.update(held.print + held.written_ns.to_bytes(8, signed=True))
         return found.digest()
 
+    @property
+    def contents(self) -> bytes:
+        """Return a digest of the contents alone, the same on every machine; empty if unknown."""
+        if not self._held:
+            return b""
+        return hashlib.blake2b(b"".join(held.print for held in self._held)).digest()
+
     async def look(self) -> None:
         """Compare the files with what their names lead to now; a change is told in the log."""
         state = await asyncio.to_thread(self._look)

@@ -142,6 +142,8 @@ class Holdings:
         """The prompt of each generation in flight."""
         self._computing: dict[int, int] = {}
         """From which byte on each of those computes its prompt that has no token yet."""
+        self._backlog = 0
+        """Bytes that they compute in all."""
 
     def resize(self, capacity: int) -> None:
         """Believe that the worker can hold so many bytes of prompts from now on."""
@@ -151,6 +153,8 @@ class Holdings:
     def spared(self, prompt: Chain) -> int:
         """Bytes of a prompt that need not be computed here."""
         marks = prompt.marks
+        if not marks or marks[0] not in self._marks:  # of most workers nothing more is asked
+            return 0
         return prompt.until(lambda at: marks[at] not in self._marks, len(marks))
 
     def appraise(self, prompt: Chain) -> tuple[int, float, int]:
@@ -161,9 +165,9 @@ class Holdings:
         spare them to many. Last the bytes of others' prompts that are yet to be computed here,
         without those that this one shares.
         """
-        if not prompt.marks:
-            return 0, 0.0, sum(self._running[i].size - at for i, at in self._computing.items())
         spared, worth, at = self.spared(prompt), 0.0, 0
+        if not spared:
+            return 0, 0.0, self._backlog
         common = {id_: min(spared, prompt.common(run)) for id_, run in self._running.items()}
         backlog = sum(
             self._running[id_].size - max(start, common[id_])
@@ -177,8 +181,10 @@ class Holdings:
 
     def begin(self, id_: int, prompt: Chain) -> None:
         """A generation was sent to the worker."""
+        self.end(id_)  # it may be here already, as its earlier attempt
         self._running[id_] = prompt
         self._computing[id_] = self.spared(prompt)
+        self._backlog += prompt.size - self._computing[id_]
         starts = (0, *prompt.ends)
         for mark, start, end in reversed([*zip(prompt.marks, starts, prompt.ends, strict=False)]):
             self._size += end - start - self._marks.pop(mark, 0)
@@ -191,11 +197,13 @@ class Holdings:
 
     def computed(self, id_: int) -> None:
         """A generation has a token, so its prompt is computed."""
-        self._computing.pop(id_, None)
+        start = self._computing.pop(id_, None)
+        if start is not None:
+            self._backlog -= self._running[id_].size - start
 
     def end(self, id_: int) -> None:
         """A generation left its slot; its prompt stays."""
-        self._computing.pop(id_, None)
+        self.computed(id_)
         self._running.pop(id_, None)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from gateway.pool.held_files import Inherited, paths_of
+from gateway.pool.hosting import Node
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
 from gateway.system import log_setup
@@ -111,6 +112,14 @@ class WorkerProcess:
     @property
     def pid(self) -> int | None:
         return self._process.pid
+
+    @property
+    def node(self) -> Node | None:
+        return None
+
+    @property
+    def waiting(self) -> bool:
+        return False
 
     @property
     def alive(self) -> bool:

@@ -1,10 +1,10 @@
-"""The local pool: worker processes, spawned, watched and restarted."""
+"""A pool of worker processes that are started, watched and replaced, wherever they run."""
 
 import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 
 import msgspec
 
@@ -13,17 +13,14 @@ from gateway.pool import (
     PoolFailed,
     WorkerState,
     WorkerStatus,
-    disk_prefixes,
     questions,
 )
 from gateway.pool.adapters import PoolAdapters
-from gateway.pool.held_files import HeldFiles
+from gateway.pool.hosting import Host, HostedProcess, WorkerPlace
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import REASONS, choose, neighbour
 from gateway.pool.prefixes import UNKNOWN, Chain, Chains
-from gateway.pool.process import Main, WorkerProcess, engine
 from gateway.pool.sessions import Sessions
-from gateway.pool.spare import Spare
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     AdapterFile,
@@ -59,7 +56,11 @@ class Worker:
         # Pool lifetime.
         self.id = id_
         self.restarts = 0
-        # From its start, or from :meth:`LocalPool.grow`, to its end.
+        self.counted = 0
+        """Its credits, as they are in the pool's sum."""
+        self.moving = False
+        """True if its machine goes away: it gets no new work, and will start on another."""
+        # From its start, or from :meth:`SupervisedPool.grow`, to its end.
         self.task: asyncio.Task[None] | None = None
         """Keeps a process running."""
         self.absent = False
@@ -69,7 +70,7 @@ class Worker:
         self.ending = asyncio.Event()
         """Set when no further process is to be started."""
         # Process lifetime.
-        self.process: WorkerProcess | None = None
+        self.process: HostedProcess | None = None
 
     @property
     def link(self) -> WorkerLink | None:
@@ -78,7 +79,8 @@ class Worker:
 
     @property
     def credits(self) -> int:
-        return self.link.credits if self.link else 0
+        given_up = self.leaving or self.moving
+        return self.link.credits if self.link is not None and not given_up else 0
 
     @property
     def busy(self) -> int:
@@ -95,46 +97,36 @@ class Worker:
         return self.link is not None and bool(self.link.in_flight or self.link.questions)
 
 
-class LocalPool:
-    """Implements :class:`gateway.pool.Pool` with processes of this machine."""
+class SupervisedPool:
+    """Implements :class:`gateway.pool.Pool` with processes of a host."""
 
     def __init__(
         self,
         spec: WorkerSpec,
         count: int,
+        host: Host,
         *,
         silence_s: float,
         step_s: float,
-        main: Main = engine,
-        spare: Main | None = None,
         first: int = 0,
-        settle: Callable[[WorkerSpec], Awaitable[WorkerSpec]] | None = None,
     ) -> None:
-        """``silence_s`` and ``step_s``: see :class:`Watchdog`. ``main``: what each process does.
+        """``silence_s`` and ``step_s``: see :class:`Watchdog`.
 
-        ``spare``: what one does that waits for the death of an only worker; None: there is none.
-        ``first``: the first worker's number; other pools have other ones. ``settle``: decides what
-        the spec leaves open, before the first worker starts.
+        ``first``: the first worker's number; other pools have other ones.
         """
         self._first = first
         self._spec = spec
-        self._settle = settle
-        self._main = main
+        self._host = host
         self._silence_s, self._step_s = silence_s, step_s
         self._tick_s = min(MAX_TICK_S, silence_s / 5)
         self._workers = [Worker(id_) for id_ in range(first, first + count)]
-        only = self._workers[0]
-        self._spare = (
-            Spare(lambda: self._process(only, spare), lambda: only.ready)
-            if spare is not None and count == 1
-            else None
-        )
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: Listener | None = None
         self._first_ready: asyncio.Future[None] | None = None
         self._draining = False
         self._stopping = asyncio.Event()
-        self._files = HeldFiles()
+        self._credits = 0
+        """The sum of all workers'."""
         self._reserved: Worker | None = None
         """The worker that takes no new work but one generation that must run alone."""
         self._adapters = PoolAdapters(spec.adapters, self._ready_links)
@@ -150,19 +142,15 @@ class LocalPool:
         """Returns when the first worker is ready. Raises :class:`PoolFailed`."""
         self._listener = listener
         self._first_ready = asyncio.get_running_loop().create_future()
-        await self._files.open(self._spec.model_path)
-        if self._settle is not None:
-            self._spec = await self._settle(self._spec)
-        self._spec = await disk_prefixes.with_folder(self._spec, self._files.print)
+        self._spec = await self._host.open(self._spec)
         for worker in self._present():
             self._begin_place(worker)
-        self._tasks += [
-            asyncio.create_task(self._watch()),
-            asyncio.create_task(self._watch_files()),
-        ]
-        if self._spare is not None:
-            self._tasks.append(asyncio.create_task(self._spare.keep(self._stopping)))
+        self._tasks += [asyncio.create_task(each) for each in self._background()]
         await self._first_ready
+
+    def _background(self) -> list[Coroutine[None, None, None]]:
+        """Return what goes on beside the workers, until the pool stops."""
+        return [self._watch(), self._watch_files()]
 
     def _present(self) -> list[Worker]:
         return [worker for worker in self._workers if not worker.absent]
@@ -176,18 +164,27 @@ class LocalPool:
         return any(worker.ready for worker in self._workers)
 
     def free(self) -> int:
-        return sum(worker.credits for worker in self._shared())
+        reserved = 0 if self._reserved is None else self._reserved.counted
+        return self._credits - reserved
+
+    def _recount(self, worker: Worker) -> None:
+        """Keep the sum of the credits, so that :meth:`free` need not ask a thousand workers."""
+        credits = worker.credits
+        self._credits += credits - worker.counted
+        worker.counted = credits
 
     def _shared(self) -> list[Worker]:
         """The workers that any job may use."""
-        return [w for w in self._present() if w is not self._reserved and not w.leaving]
+        return [
+            w for w in self._present() if w is not self._reserved and not (w.leaving or w.moving)
+        ]
 
     def submit(self, request: Generate, session: str = "") -> int:
-        home = self._home(request.id)
+        home = self._home(request)
         prompt = self._prompt(request)
         adapters = request.params.adapters
-        links = [(w.id, w.link) for w in self._shared() if w.link is not None]
-        offers = [link.offer(id_, prompt, adapters) for id_, link in links]
+        linked = [(each.id, each.link) for each in self._shared()]
+        offers = [link.offer(id_, prompt, adapters) for id_, link in linked if link is not None]
         last = self._sessions.last(session)
         choice = choose(offers, neighbour(request), home.id if home is not None else None, last)
         if choice is None:
@@ -197,10 +194,12 @@ class LocalPool:
         self._placements[reason] += 1
         return self._give(request, self._workers[target - self._first], home)
 
-    def _home(self, id_: int) -> Worker | None:
+    def _home(self, request: Generate) -> Worker | None:
         """The worker that keeps the state of a parked generation."""
+        if request.attempt <= 1:
+            return None  # it was nowhere
         linked = (worker for worker in self._workers if worker.link is not None)
-        return next((w for w in linked if w.link is not None and id_ in w.link.parked), None)
+        return next((w for w in linked if w.link is not None and request.id in w.link.parked), None)
 
     def _prompt(self, request: Generate) -> Chain:
         """The beginning of its prompt, where there is a choice."""
@@ -211,6 +210,7 @@ class LocalPool:
             home.link.cancel(request.id)  # it goes on elsewhere, from its tokens
         assert worker.link is not None, "a worker with a free credit has a link"
         worker.link.generate(request, self._prompt(request))
+        self._recount(worker)
         return worker.id
 
     def reserve(self) -> bool:
@@ -222,7 +222,7 @@ class LocalPool:
 
     def submit_alone(self, request: Generate) -> int:
         assert self._reserved is not None, "reserve() comes first"
-        return self._give(request, self._reserved, self._home(request.id))
+        return self._give(request, self._reserved, self._home(request))
 
     def release(self) -> bool:
         reserved, self._reserved = self._reserved, None
@@ -279,7 +279,7 @@ class LocalPool:
         for worker in self._workers:
             self._end(worker)
         await asyncio.gather(*self._tasks)
-        self._files.close()
+        await self._host.close()
 
     @staticmethod
     def _end(worker: Worker) -> None:
@@ -312,6 +312,7 @@ class LocalPool:
         staying = [worker for worker in self._present() if not worker.leaving]
         worker = min(staying, key=lambda w: (w.ready, w.busy))
         worker.leaving = True
+        self._recount(worker)
         if self._reserved is worker:
             self._reserved = None
         while worker.occupied and not self._stopping.is_set():
@@ -319,6 +320,7 @@ class LocalPool:
         self._end(worker)
         assert worker.task is not None, "it was started"
         await asyncio.gather(worker.task, return_exceptions=True)
+        await self._host.leave(worker.id)
         worker.absent = True
 
     def grow(self) -> None:
@@ -330,12 +332,15 @@ class LocalPool:
     def _status(self, worker: Worker) -> WorkerStatus:
         link, process = worker.link, worker.process
         state: WorkerState
-        if link is None or process is None:
+        if process is not None and process.waiting:
+            state = "starting"
+        elif link is None or process is None:
             state = "dead"
         elif link.ready is None:
             state = "starting"
         else:
-            state = "draining" if self._draining or worker.leaving else "ready"
+            state = "draining" if self._draining or worker.leaving or worker.moving else "ready"
+        node = process.node if process is not None else None
         return WorkerStatus(
             id=worker.id,
             pid=process.pid if process else None,
@@ -346,7 +351,9 @@ class LocalPool:
             load=link.load if link else Load(),
             questions=link.questions if link else 0,
             held=tuple(link.in_flight) if link else (),
-            model_file=self._files.state,
+            model_file=self._host.file_state,
+            node=node.name if node is not None else None,
+            address=node.address if node is not None else None,
         )
 
     # ------------------------------------------------------------------ one worker's life
@@ -385,9 +392,11 @@ class LocalPool:
 
     async def _live(self, worker: Worker) -> tuple[WorkerLink | None, str]:
         """One process from its start to its end: its link, if it had one, and how it ended."""
-        await self._files.look()
-        if self._files.refusal is not None:
-            return None, self._files.refusal
+        await self._host.look()
+        if self._host.refusal is not None:
+            return None, self._host.refusal
+        if worker.ending.is_set():
+            return None, "the pool stops"
         try:
             process = await self._begin(worker)
         except OSError as error:
@@ -399,26 +408,25 @@ class LocalPool:
         code = await process.end()
         worker.process = None
         doing = "" if link.ready is not None else " while loading the model"
-        return link, f"a worker ended with exit code {code}{doing}"
+        how = "was lost" if code is None else f"ended with exit code {code}"
+        return link, f"a worker {how}{doing}"
 
-    async def _begin(self, worker: Worker) -> WorkerProcess:
-        """Wake the spare process, or start one. Raises OSError."""
-        process = worker.process = await self._spare.take() if self._spare is not None else None
-        if process is None:
-            process = worker.process = self._process(worker, self._main)
-            await process.start()
+    async def _begin(self, worker: Worker) -> HostedProcess:
+        """Start a process. Raises OSError."""
+        process = worker.process = self._host.process(self._place(worker), self._worker_spec())
+        await process.start()
         return process
 
-    def _process(self, worker: Worker, main: Main) -> WorkerProcess:
-        """Make a process for the place of ``worker``, and don't start it yet."""
-        return WorkerProcess(
-            f"forge-worker-{worker.id}",
-            main,
-            msgspec.structs.replace(self._spec, adapters=self._adapters.files),
+    def _worker_spec(self) -> WorkerSpec:
+        """Return the spec of a worker that starts now."""
+        return msgspec.structs.replace(self._spec, adapters=self._adapters.files)
+
+    def _place(self, worker: Worker) -> WorkerPlace:
+        return WorkerPlace(
+            worker.id,
             Watchdog(self._tick_s, self._silence_s, self._step_s),
             lambda link, message: self._on_message(worker, link, message),
-            self._on_closed,
-            self._files.inherited(),
+            lambda link: self._on_closed(worker, link),
         )
 
     async def _watch(self) -> None:
@@ -436,12 +444,13 @@ class LocalPool:
     async def _watch_files(self) -> None:
         while not self._stopping.is_set():
             await self._pause(FILES_S)
-            await self._files.look()
+            await self._host.look()
 
     # ------------------------------------------------------------------ what a worker says
 
     def _on_message(self, worker: Worker, link: WorkerLink, message: Report) -> None:
         assert self._listener is not None
+        self._recount(worker)
         if isinstance(message, Step):
             ended = False
             for event in message.events:
@@ -463,8 +472,9 @@ class LocalPool:
         elif isinstance(message, StartupFailed) and not self._fail_start(message.message):
             log.error("worker %d can't serve: %s", worker.id, message.message)
 
-    def _on_closed(self, link: WorkerLink) -> None:
+    def _on_closed(self, worker: Worker, link: WorkerLink) -> None:
         """EOF: everything the worker said has been heard, so its death may take effect."""
+        self._recount(worker)
         if link.ready is not None and not self._stopping.is_set():
             self._failures = 0  # it had been able to; another that is not says nothing about it
             assert self._listener is not None

@@ -18,8 +18,9 @@ from gateway.dispatch.ticket import Meter
 from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
+from gateway.pool.local import LocalPool
 from gateway.pool.process import spare_engine
-from gateway.pool.supervisor import LocalPool
+from gateway.served import cluster_pools
 from gateway.served.adapter_changes import AdapterChanges
 from gateway.served.always_loaded import AlwaysLoaded
 from gateway.served.catalog_models import CatalogModels
@@ -64,8 +65,9 @@ class ModelAssembly:
         self._make = make or partial(local_pool, look=look)
         self._dispatchers = Dispatchers(self._dispatcher)
         self.loader: Loader
+        self._cluster = cluster_pools.membership(config)
         if plan is None:
-            entries, pools = [ModelEntry(config)], [pool or local_pool(config, look=look)]
+            entries, pools = [ModelEntry(config)], [pool or self._only_pool(look)]
             clock = time.monotonic_ns
             self.loader = AlwaysLoaded(entries[0].name, pools[0], clock, loads, config)
         else:
@@ -95,6 +97,15 @@ class ModelAssembly:
             loads,
             self.adapters,
         )
+
+    def _only_pool(self, look: FirstLook) -> Pool:
+        """Make the pool of a server with one model."""
+        if self._cluster is not None:
+            # The dispatcher is made after its pool.
+            return cluster_pools.cluster_pool(
+                self._config, self._cluster, lambda: self.registry.first.dispatcher
+            )
+        return local_pool(self._config, look=look)
 
     def _busy(self) -> bool:
         """Return whether any model computes something."""
@@ -195,6 +206,8 @@ class ModelAssembly:
         for served in self.registry.models:  # a replacement may have been given up
             await asyncio.gather(*(each.pool.stop() for each in served.revisions))
         self.adapters.close()
+        if self._cluster is not None:
+            await self._cluster.stop()
 
 
 def _residents(plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> Sequence[Resident]:

@@ -62,6 +62,10 @@ def workers_of(config: Config) -> Mapping[str, Any]:
         "workers": config.shape().workers,
         "stuck_timeout": config.stuck_timeout,
         "step_timeout": config.step_timeout,
+        "max_workers": config.max_workers,
+        "node_resources": config.node_resources,
+        "node_labels": config.node_labels,
+        "node_placement": config.node_placement,
     }
 
 
@@ -173,6 +177,8 @@ class ModelChanger:
             self._take(served, entry)
             self._note(name, entry, workers)
             return "settings", None
+        if served.config.cluster is not None:
+            raise ConfigError("workers on the nodes of a cluster are replaced by a restart alone")
         need = await asyncio.to_thread(self._need, entry)
         await self._few_outgoing(name)
         room = await self._loader.make_room(name, entry.config, need)

@@ -22,7 +22,8 @@ export function show(store) {
     const row = shown.get(worker.id) ?? made(worker, store.hello.models.length > 1);
     write(row.state, STATES[worker.state]);
     row.state.className = `state ${worker.state}`;
-    write(row.pid, worker.pid === null ? "no process" : `pid ${worker.pid}`);
+    const where = worker.node === null ? "" : ` on ${worker.node}`;
+    write(row.pid, worker.pid === null ? "no process" : `pid ${worker.pid}${where}`);
     write(row.restarts, count(worker.restarts, "restart"));
     row.restarts.classList.toggle("some", worker.restarts > 0);
     fill(row, worker);

@@ -3,6 +3,7 @@
 import contextlib
 import mmap
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
@@ -127,6 +128,11 @@ def _workers(workers: list[WorkerStatus], registry: ModelRegistry) -> Iterator[F
     yield _gauge("workers_ready", text, states["ready"] + states["draining"])
     text = "Worker processes started to replace others"
     yield _counter("worker_restarts", text, registry.restarts())
+    text = "Workers that can serve on each node of a cluster; none without --cluster"
+    nodes = Counter(worker.node for worker in workers if worker.node and worker.state in UP)
+    yield _labelled(
+        "gauge", "node_workers", text, "node", {f"{name}": nodes[name] for name in nodes}
+    )
     text = "Duration of each worker's last decode step"
     steps = {str(number): 0.0 for number in registry.worker_numbers()}
     steps |= {str(worker.id): worker.load.step_ms / 1000 for worker in workers}

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.core.errors import ForgeError, InvalidPrompt, QueueFull, Unavailable, WorkerFailed
 from gateway.pool.link import WorkerLink
+from gateway.pool.local import LocalPool
 from gateway.pool.process import WorkerProcess
 from gateway.pool.questions import ATTEMPTS, OPEN, ask
-from gateway.pool.supervisor import LocalPool
 from tests.gateway.pool.test_link import READY, Line
 from workers.protocol import BAD_PROMPT, Answered, Detokenize, QuestionFailed, WorkerSpec, encode
 

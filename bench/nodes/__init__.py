@@ -1,0 +1,1 @@
+"""Measure a worker on a node against a local one: ``python -m bench.nodes``."""

@@ -1,0 +1,139 @@
+"""The messages between the gateway and the driver of its cluster, and those of an actor. Pure.
+
+They tell what becomes of channels: a channel is one start of one worker, and has a socket of its
+own for the frames, whose other end comes to the driver with :class:`Open`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+CHUNK_BYTES = 64 * 1024
+"""Bytes that a call of an actor carries at most. Ray puts 100 KB and more into its object store, so
+a larger frame goes in several calls, one after the other."""
+
+Spread = Literal["spread", "pack"]
+
+
+class Need(msgspec.Struct, frozen=True):
+    """The needs of a worker on its node."""
+
+    cpus: float
+    gpus: float = 0.0
+    resources: dict[str, float] = {}
+    """Of other names, as nodes were started with."""
+    labels: dict[str, str] = {}
+    """Labels of the node, and what they must be."""
+    placement: Spread = "spread"
+
+
+class Open(msgspec.Struct, frozen=True, tag="open"):
+    """Start a worker; the descriptor of its channel comes with the message.
+
+    The channel's first frame is the worker's specification.
+    """
+
+    channel: int
+    worker: int
+    """Its number: the actor of an earlier start is used again."""
+    need: Need
+
+
+class Kill(msgspec.Struct, frozen=True, tag="kill"):
+    """End the worker of a channel, whatever it does."""
+
+    channel: int
+
+
+class Leave(msgspec.Struct, frozen=True, tag="leave"):
+    """Give up a worker's place on its node: it is not wanted any more."""
+
+    worker: int
+
+
+ToDriver = Open | Kill | Leave
+
+
+class Joined(msgspec.Struct, frozen=True, tag="joined"):
+    """The driver is in the cluster."""
+
+    nodes: int
+    ray: str
+
+
+class NotJoined(msgspec.Struct, frozen=True, tag="unusable"):
+    """The driver can't join the cluster; it ends."""
+
+    message: str
+
+
+class WorkerRunning(msgspec.Struct, frozen=True, tag="running"):
+    """A channel's worker process runs; its frames follow on the channel."""
+
+    channel: int
+    pid: int
+    node: str
+    address: str
+    contents: bytes
+    """A digest of the model's files, as far as they are compared; empty if they can't be read."""
+
+
+class WorkerRefused(msgspec.Struct, frozen=True, tag="refused"):
+    """A channel's worker could not be started."""
+
+    channel: int
+    message: str
+
+
+class WorkerWaiting(msgspec.Struct, frozen=True, tag="waiting"):
+    """A channel's worker has no place yet: no node has what it needs."""
+
+    channel: int
+
+
+class WorkerEnded(msgspec.Struct, frozen=True, tag="ended"):
+    """A channel's worker is gone; ``code`` None: with its actor or its node."""
+
+    channel: int
+    code: int | None
+
+
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """The driver's loop turns."""
+
+
+class WorkerLeaving(msgspec.Struct, frozen=True, tag="leaving"):
+    """The node of a channel's worker was told to go."""
+
+    channel: int
+    left_s: float
+    """Seconds until it does; negative if that was not said."""
+
+
+FromDriver = (
+    Joined
+    | NotJoined
+    | WorkerRunning
+    | WorkerRefused
+    | WorkerWaiting
+    | WorkerLeaving
+    | WorkerEnded
+    | Alive
+)
+OfChannel = WorkerRunning | WorkerRefused | WorkerWaiting | WorkerLeaving | WorkerEnded
+
+
+class ActorStarted(msgspec.Struct, frozen=True, tag="started"):
+    """The answer of an actor that started a worker; ``contents`` as in :class:`WorkerRunning`."""
+
+    pid: int
+    contents: bytes
+
+
+class ActorRefused(msgspec.Struct, frozen=True, tag="not_started"):
+    """The answer of an actor that can't start one."""
+
+    message: str
+
+
+Launched = ActorStarted | ActorRefused

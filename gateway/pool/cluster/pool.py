@@ -1,0 +1,280 @@
+"""A pool whose workers run on the nodes of a cluster."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+
+from gateway.pool.cluster.control import (
+    Need,
+    OfChannel,
+    WorkerEnded,
+    WorkerLeaving,
+    WorkerRefused,
+    WorkerRunning,
+    WorkerWaiting,
+)
+from gateway.pool.cluster.membership import Cluster
+from gateway.pool.held_files import FileState
+from gateway.pool.hosting import HostedProcess, Node, WorkerPlace
+from gateway.pool.link import WorkerLink
+from gateway.pool.scaling import Demand, PoolLoad, Scaler
+from gateway.pool.supervisor import SupervisedPool, Worker
+from workers.protocol import WorkerSpec, encode
+
+log = logging.getLogger("forge.pool")
+
+STOP_S = 10.0
+"""Time that a worker's end may take to be told after its link was closed, before it is forced."""
+LEAVING_S = 30.0
+"""Seconds that a node is believed to have left if it is not told."""
+MOVE_S = 5.0
+"""Seconds before a node's end at which what still runs there goes on elsewhere."""
+SCALE_S = 1.0
+"""Between two looks at what waits."""
+EOF_S = 1.0
+"""Time after which the link of a killed worker is closed: its node may not answer."""
+
+
+class RemoteProcess:
+    """A worker on a node. Implements :class:`gateway.pool.hosting.HostedProcess`."""
+
+    def __init__(self, host: "ClusterHost", place: WorkerPlace, spec: WorkerSpec) -> None:
+        self.link = WorkerLink(place.on_message, self._on_eof, place.watchdog)
+        self.killed = False
+        self._host = host
+        self._number = place.number
+        self._spec = spec
+        self._on_closed = place.on_closed
+        self._starting: asyncio.Task[socket.socket] | None = None
+        self._channel: int | None = None
+        loop = asyncio.get_running_loop()
+        self._launched: asyncio.Future[WorkerRunning | str] = loop.create_future()
+        """Its process and node, or the reason why it does not run."""
+        self._ended: asyncio.Future[int | None] = loop.create_future()
+        """Its exit code, if that is known."""
+        self.leaves_at: float | None = None
+        """The loop's time at which its node goes away, once that was told."""
+        self._connected = False
+        self._closed = asyncio.Event()
+
+    @property
+    def linked(self) -> bool:
+        return self._connected and not self._closed.is_set()
+
+    @property
+    def waiting(self) -> bool:
+        return not self._connected and not self.killed
+
+    @property
+    def _running(self) -> WorkerRunning | None:
+        told = self._launched.result() if self._launched.done() else None
+        return told if isinstance(told, WorkerRunning) else None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._running is None else self._running.pid
+
+    @property
+    def node(self) -> Node | None:
+        running = self._running
+        return None if running is None else Node(running.node, running.address)
+
+    async def start(self) -> None:
+        """Return when it runs, which may take until a node joins that has room for it."""
+        self._starting = asyncio.create_task(self._start())
+        try:
+            sock = await self._starting
+        except asyncio.CancelledError:
+            if self.killed:
+                raise OSError("it was given up before it ran") from None
+            raise
+        loop = asyncio.get_running_loop()
+        self._connected = True
+        await loop.create_unix_connection(lambda: self.link, sock=sock)
+
+    async def _start(self) -> socket.socket:
+        """Return our end of its link. Raises OSError."""
+        await self._host.cluster.joined()
+        self._channel, sock = self._host.cluster.open(self._number, self._host.need, self)
+        try:
+            await asyncio.get_running_loop().sock_sendall(sock, encode(self._spec))
+            told = await asyncio.shield(self._launched)  # what is heard later is heard all the same
+            if isinstance(told, str):
+                raise OSError(told)
+            self._host.compare(told)
+        except BaseException:
+            self._host.cluster.kill(self._channel)
+            sock.close()
+            raise
+        return sock
+
+    def on_control(self, message: OfChannel) -> None:
+        """Hear what becomes of it: see :class:`gateway.pool.cluster.membership.Channel`."""
+        if isinstance(message, WorkerWaiting):
+            log.warning("worker %d waits for a node with %s", self._number, self._host.needed)
+        elif isinstance(message, WorkerLeaving):
+            left_s = message.left_s if message.left_s >= 0 else LEAVING_S
+            self.leaves_at = asyncio.get_running_loop().time() + left_s
+        elif isinstance(message, WorkerRunning):
+            self._launched.set_result(message)
+        else:
+            if not self._launched.done():
+                lost = "its node was lost before it ran"
+                self._launched.set_result(
+                    message.message if isinstance(message, WorkerRefused) else lost
+                )
+            if not self._ended.done():
+                self._ended.set_result(message.code if isinstance(message, WorkerEnded) else None)
+
+    def kill(self) -> None:
+        self.killed = True
+        if not self._connected:
+            if self._starting is not None:
+                self._starting.cancel()
+            return
+        if self._channel is not None:
+            self._host.cluster.kill(self._channel)
+        asyncio.get_running_loop().call_later(EOF_S, self.link.close)
+
+    async def end(self) -> int | None:
+        await self._closed.wait()
+        if not await self._ends() and self._channel is not None:
+            self._host.cluster.kill(self._channel)
+            await self._ends()
+        return self._ended.result() if self._ended.done() else None
+
+    async def _ends(self) -> bool:
+        """Return whether its end is told within STOP_S."""
+        await asyncio.wait({self._ended}, timeout=STOP_S)
+        return self._ended.done()
+
+    def _on_eof(self, link: WorkerLink) -> None:
+        self._closed.set()
+        self._on_closed(link)
+
+
+class ClusterHost:
+    """The nodes of a cluster. Implements :class:`gateway.pool.hosting.Host`."""
+
+    file_state: FileState = "same"
+    """Not known here: an actor looks at its node's file, and starts no worker on another."""
+    refusal = None
+
+    def __init__(self, cluster: Cluster, need: Need) -> None:
+        self.cluster = cluster
+        self.need = need
+        self._contents: tuple[bytes, str] | None = None
+        """The digest of the model's files where the first worker runs, and the node's name."""
+        self._numbers = set[int]()
+        """Workers that may have places on nodes."""
+
+    @property
+    def needed(self) -> str:
+        """Return what a worker needs of a node, in words."""
+        need = self.need
+        found = [f"{need.cpus:g} CPU"]
+        found += [f"{need.gpus:g} GPU"] if need.gpus else []
+        found += [f"{count:g} {name}" for name, count in need.resources.items()]
+        found += [f"{name}={value}" for name, value in need.labels.items()]
+        return ", ".join(found)
+
+    async def open(self, spec: WorkerSpec) -> WorkerSpec:
+        await self.cluster.join()
+        return spec
+
+    async def look(self) -> None:
+        pass
+
+    def process(self, place: WorkerPlace, spec: WorkerSpec) -> RemoteProcess:
+        self._numbers.add(place.number)
+        return RemoteProcess(self, place, spec)
+
+    def compare(self, running: WorkerRunning) -> None:
+        """Raises OSError for a worker whose model is another than the first one's."""
+        if not running.contents:
+            return  # the files could not be opened: the worker explains that
+        if self._contents is None:
+            self._contents = running.contents, running.node
+        contents, first = self._contents
+        if running.contents != contents:
+            raise OSError(f"the model's file on {running.node} is another than on {first}")
+
+    async def leave(self, number: int) -> None:
+        self._numbers.discard(number)
+        self.cluster.leave(number)
+
+    async def close(self) -> None:
+        for number in self._numbers:
+            self.cluster.leave(number)
+
+
+class ClusterPool(SupervisedPool):
+    """Implements :class:`gateway.pool.Pool` with workers on the nodes of a cluster."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        count: int,
+        cluster: Cluster,
+        need: Need,
+        *,
+        silence_s: float,
+        step_s: float,
+        most: int | None = None,
+        demand: Callable[[], Demand] | None = None,
+    ) -> None:
+        """``need``: of each worker. ``most``: the workers that there may be while the ``demand``
+        is high; None: ``count``. The rest is as for any pool."""
+        host = ClusterHost(cluster, need)
+        self._cluster = cluster
+        places = max(count, most or count)
+        super().__init__(spec, places, host, silence_s=silence_s, step_s=step_s)
+        self.begin_with(count)
+        self._demand = demand
+        self._scaler = Scaler(count, places, SCALE_S)
+        self._shrinking: asyncio.Task[None] | None = None
+
+    def _background(self) -> list[Coroutine[None, None, None]]:
+        return [*super()._background(), self._tend()]
+
+    async def _begin(self, worker: Worker) -> HostedProcess:
+        worker.moving = False
+        return await super()._begin(worker)
+
+    async def _tend(self) -> None:
+        """Empty nodes that go away, and have as many workers as the demand needs."""
+        while not self._stopping.is_set():
+            await self._pause(SCALE_S)
+            if self.model is None or self._stopping.is_set():
+                continue
+            self._empty(asyncio.get_running_loop().time())
+            if self._demand is not None and (self._shrinking is None or self._shrinking.done()):
+                self._scale(self._scaler.decide(self._demand(), self._load()))
+
+    def _empty(self, now: float) -> None:
+        """Move workers whose nodes go away: each finishes what it has, if there is time for it."""
+        for worker in self._present():
+            process, link = worker.process, worker.link
+            if not isinstance(process, RemoteProcess) or process.leaves_at is None or link is None:
+                continue
+            if not worker.moving:
+                log.warning("worker %d: its node goes away", worker.id)
+                worker.moving = True
+                self._recount(worker)
+            if not link.in_flight or now >= process.leaves_at - MOVE_S:
+                self._cluster.leave(worker.id)  # the next start has another node
+
+    def _load(self) -> PoolLoad:
+        workers = [worker for worker in self._present() if not worker.leaving]
+        starting = sum(not worker.ready for worker in workers)
+        return PoolLoad(len(workers), starting, self._spec.slots, sum(w.busy for w in workers))
+
+    def _scale(self, change: int) -> None:
+        if change > 0:
+            log.info("requests wait: a worker more is started")
+            self.grow()
+        elif change < 0:
+            log.info("a worker is not needed any more")
+            self._shrinking = asyncio.create_task(self.shrink())
+            self._tasks.append(self._shrinking)

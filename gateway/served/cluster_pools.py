@@ -1,0 +1,75 @@
+"""The pool of a model whose workers run on the nodes of a cluster."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from gateway.config.config import Config, ConfigError
+from gateway.config.node_needs import divided
+from gateway.core.clock import NANO
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.pool.cluster.control import Need
+from gateway.pool.cluster.membership import Cluster
+from gateway.pool.cluster.pool import ClusterPool
+from gateway.pool.scaling import Demand
+
+EXTRA = "pip install 'forge-inference-gateway[ray]'"
+
+
+def check(config: Config, *, several: bool) -> None:
+    """Raises :class:`ConfigError` for what a cluster can't do."""
+    if config.cluster is None:
+        if config.max_workers is not None:
+            raise ConfigError("--max-workers: expected none without --cluster")
+        return
+    if config.max_workers is not None and config.max_workers < config.shape().workers:
+        raise ConfigError("--max-workers: expected as many as --workers, at least")
+    if several:
+        raise ConfigError("--cluster: expected one model; tables of models and --catalog are local")
+    if config.adapters or config.lora or config.lora_scaled or config.lora_dir is not None:
+        raise ConfigError("--cluster: expected no adapters (--adapters, --lora, --lora-dir)")
+    if find_spec("ray") is None:
+        raise ConfigError(f"--cluster: Ray is not installed: {EXTRA}")
+
+
+def membership(config: Config) -> Cluster | None:
+    """Return what joins the cluster when a pool starts, if the options name one."""
+    if config.cluster is None:
+        return None
+    return Cluster(config.cluster, config.log_level, config.log_format)
+
+
+def need(config: Config) -> Need:
+    """Return what each worker needs of its node."""
+    amounts = {name: float(said) for name, said in divided(config.node_resources).items()}
+    return Need(
+        cpus=amounts.pop("CPU", float(config.shape().threads)),
+        gpus=amounts.pop("GPU", 0.0),
+        resources=amounts,
+        labels=divided(config.node_labels),
+        placement=config.node_placement,
+    )
+
+
+def demand(dispatcher: Dispatcher) -> Demand:
+    """Return what waits at a dispatcher for slots, but for what is spare."""
+    stats = dispatcher.stats
+    waiting = [each for each in stats.waiting() if not each.job.spare]
+    now = stats.now_ns()
+    oldest_ns = max((now - each.arrived_ns for each in waiting), default=0)
+    return Demand(len(waiting), oldest_ns / NANO)
+
+
+def cluster_pool(
+    config: Config, cluster: Cluster, dispatcher: Callable[[], Dispatcher]
+) -> ClusterPool:
+    """Workers on nodes, as many as what waits at ``dispatcher`` needs."""
+    return ClusterPool(
+        config.worker_spec(),
+        config.shape().workers,
+        cluster,
+        need(config),
+        silence_s=config.stuck_timeout,
+        step_s=config.step_timeout,
+        most=config.max_workers,
+        demand=lambda: demand(dispatcher()),
+    )

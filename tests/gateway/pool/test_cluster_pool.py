@@ -1,0 +1,228 @@
+"""A pool in a cluster whose driver starts the workers beside itself: real workers, no Ray."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from gateway.config.config import Config
+from gateway.pool import PoolFailed, scaling
+from gateway.pool.cluster import pool as cluster_pool
+from gateway.pool.cluster.control import Need, WorkerLeaving
+from gateway.pool.cluster.membership import Cluster
+from gateway.pool.cluster.pool import ClusterPool
+from gateway.pool.scaling import Demand
+from tests.support.server import DEADLINE_S
+from workers.protocol import (
+    Delta,
+    Event,
+    Finished,
+    Generate,
+    GenerationParams,
+    Sampling,
+    Text,
+)
+
+DRIVER = "tests.support.fake_driver"
+
+
+class Heard:
+    """Implements :class:`gateway.pool.Listener`."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.lost: list[int] = []
+        self.trouble = ""
+        self._happened = asyncio.Event()
+
+    async def until(self, check: Callable[[], object]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not check():
+                self._happened.clear()
+                await self._happened.wait()
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+        self._happened.set()
+
+    def on_lost(self, ids: Sequence[int]) -> None:
+        self.lost += ids
+        self._happened.set()
+
+    def on_credit(self) -> None:
+        self._happened.set()
+
+    def on_violation(self, what: str) -> None:
+        raise AssertionError(what)
+
+    def on_trouble(self, reason: str) -> None:
+        self.trouble = reason
+        self._happened.set()
+
+
+def with_pool(
+    address: str,
+    workers: int,
+    script: Callable[[ClusterPool, Heard, Cluster], Awaitable[None]],
+    **more: Any,
+) -> None:
+    """Run ``script`` on a pool that is not started yet."""
+
+    async def main() -> None:
+        cluster = Cluster(address, "warning", "console", DRIVER)
+        spec = Config(slots=2, threads=1, workers=workers).worker_spec()
+        need = Need(cpus=1, labels={"region": "a"})
+        pool = ClusterPool(spec, workers, cluster, need, silence_s=30, step_s=60, **more)
+        try:
+            await script(pool, Heard(), cluster)
+        finally:
+            await pool.stop()
+            await cluster.stop()
+
+    asyncio.run(main())
+
+
+def request(id_: int, tokens: int, *resume: int, attempt: int = 1) -> Generate:
+    params = GenerationParams(Sampling(temperature=0.0, seed=1), max_tokens=tokens, ignore_eos=True)
+    return Generate(id_, attempt, Text("hello"), params, 0.0, resume=list(resume))
+
+
+def tokens_of(heard: Heard, id_: int) -> list[int]:
+    events = (each for each in heard.events if isinstance(each, Delta | Finished))
+    return [token for each in events if each.id == id_ for token in each.ids]
+
+
+def test_generations_and_the_drivers_death() -> None:
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        assert pool.model is not None
+        pool.submit(request(1, 40))
+        await heard.until(lambda: any(isinstance(each, Finished) for each in heard.events))
+        whole = tokens_of(heard, 1)
+        assert len(whole) == 40
+
+        pool.submit(request(2, 2000))
+        await heard.until(lambda: len(tokens_of(heard, 2)) >= 10)
+        (status,) = pool.workers()
+        assert status.node is not None
+        assert (status.state, status.address) == ("ready", "10.0.0.1")
+        assert status.pid is not None
+        os.kill(_parent(status.pid), signal.SIGKILL)
+        await heard.until(lambda: heard.lost == [2])
+        await heard.until(pool.ready)
+        assert pool.workers()[0].restarts == 1
+        pool.submit(request(3, 40, *whole[:20], attempt=2))
+        await heard.until(lambda: len(tokens_of(heard, 3)) == 20)
+        assert tokens_of(heard, 3) == whole[20:]
+
+    with_pool("here:1", 1, script)
+
+
+def test_a_worker_that_is_killed() -> None:
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        (status,) = pool.workers()
+        assert status.pid is not None
+        os.kill(status.pid, signal.SIGKILL)
+        await heard.until(lambda: not pool.ready())
+        await heard.until(pool.ready)
+        assert pool.workers()[0].restarts == 1
+
+    with_pool("here:1", 1, script)
+
+
+def test_a_cluster_that_cant_be_joined() -> None:
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        with pytest.raises(PoolFailed, match="the cluster can't be joined: no such host"):
+            await pool.start(heard)
+
+    with_pool("nowhere:1", 1, script)
+
+
+def test_no_room(caplog: pytest.LogCaptureFixture) -> None:
+    """The pool can be stopped while its workers wait for a node."""
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        starting = asyncio.create_task(pool.start(heard))
+        await told(caplog, "waits for a node with 1 CPU, region=a")
+        assert [each.state for each in pool.workers()] == ["starting"]
+        starting.cancel()
+
+    with caplog.at_level(logging.WARNING, "forge.pool"):
+        with_pool("full:1", 1, script)
+
+
+def test_another_file_on_another_node(caplog: pytest.LogCaptureFixture) -> None:
+    """No worker of another model is taken for a part of the pool.
+
+    Before one was ready the server does not start, as with any wrong setting; later it is logged.
+    """
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        (failed,) = await asyncio.gather(pool.start(heard), return_exceptions=True)
+        if failed is None:
+            await told(caplog, "is another than on node-")
+        else:
+            assert isinstance(failed, PoolFailed)
+            assert "is another than on node-" in str(failed)
+        assert sum(each.state == "ready" for each in pool.workers()) <= 1
+
+    with caplog.at_level(logging.ERROR, "forge.pool"):
+        with_pool("differs:1", 2, script)
+
+
+def test_it_grows_and_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_pool, "SCALE_S", 0.05)
+    monkeypatch.setattr(scaling, "IDLE_S", 0.5)
+    waiting = Demand(1, scaling.GROW_S)
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        nonlocal waiting
+        await pool.start(heard)
+        await heard.until(lambda: pool.free() == 3 * 2)
+        assert [each.id for each in pool.workers()] == [0, 1, 2], "no more than three"
+        waiting = Demand(0, 0.0)
+        await until(lambda: len(pool.workers()) == 1)
+        assert pool.free() == 2
+        assert heard.lost == []
+
+    with_pool("here:1", 1, script, most=3, demand=lambda: waiting)
+
+
+@pytest.mark.parametrize("left_s", [3600.0, 0.0])
+def test_a_node_that_goes_away_is_emptied(left_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its work ends there if there is time, or goes on elsewhere; nothing new comes."""
+    monkeypatch.setattr(cluster_pool, "SCALE_S", 0.05)
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        pool.submit(request(1, 400))
+        await heard.until(lambda: tokens_of(heard, 1))
+        process = pool._workers[0].process
+        assert isinstance(process, cluster_pool.RemoteProcess)
+        process.on_control(WorkerLeaving(1, left_s))
+        await heard.until(lambda: pool.workers()[0].restarts == 1 and pool.free() == 2)
+        assert heard.lost == ([] if left_s else [1])
+        assert len(tokens_of(heard, 1)) == 400 or not left_s
+
+    with_pool("here:1", 1, script)
+
+
+async def until(check: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not check():  # noqa: ASYNC110 (a status has no event to wait for)
+            await asyncio.sleep(0.01)
+
+
+async def told(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """Wait until the log has it."""
+    await until(lambda: text in caplog.text)
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
