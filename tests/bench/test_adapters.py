@@ -10,7 +10,6 @@ from gateway.config.config import EMBEDDED_MODEL
 from tests.support.adapters import random_lora
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
-RESULTS = Path(__file__).parent.parent.parent / "bench" / "results" / "adapters.md"
 
 
 def test_a_small_run(tmp_path: Path) -> None:
@@ -25,6 +24,5 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert set(found) == set(WAYS)
     assert all(each.rate > 0 and each.cpu_ms > 0 for rounds in found.values() for each in rounds)
     text = report(found, "a model", 8)
-    headings = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
-    committed = RESULTS.read_text("utf-8").splitlines()
-    assert headings == [line.split("|")[1] for line in committed if line.startswith("|")]
+    headings = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
+    assert headings[2:] == list(WAYS)

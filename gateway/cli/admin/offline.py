@@ -1,6 +1,7 @@
 """Keys of a store that no server has: the first one, before there is an admin to ask for it."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from gateway.stored.key_rows import KeyRows
 from gateway.stored.store import Store
 
 T = TypeVar("T")
+log = logging.getLogger("forge")
 
 
 class StoresKeys:
@@ -23,6 +25,7 @@ class StoresKeys:
 
     def __init__(self, folder: Path | None, url: str | None) -> None:
         self._folder, self._url = folder, url
+        log.addHandler(logging.NullHandler())  # errors say it all; a server's log is not for here
 
     def all(self) -> list[dict[str, Any]]:
         return self._do(self._listed)

@@ -98,7 +98,8 @@ class Ring(RuleBasedStateMachine):
 
     @rule(keys=keys)
     def replace(self, keys: dict[str, bytes]) -> None:
-        good = len({*keys.values()}) == len(keys) and (keys or self.stored)
+        stays_closed = keys or self.stored or not self.given
+        good = len({*keys.values()}) == len(keys) and stays_closed
         try:
             self.ring.replace(ApiKey(*item) for item in keys.items())
         except ConfigError:
