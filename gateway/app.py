@@ -369,8 +369,10 @@ class Gateway:
 
         assert self.store is not None, "there is one"
         models = ServedBatchModels(self._service)
-        longest = self.config.max_body
-        return BatchRunner(self.store, self.lines, self.keyring.named, models, longest)
+        live = self.live_config
+        return BatchRunner(
+            self.store, self.lines, self.keyring.named, models, lambda: live.now.max_body
+        )
 
     def _batch_counts(self) -> Counter[str]:
         return Counter[str]() if self.store is None else self.batches.feed.counts()

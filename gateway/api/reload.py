@@ -99,6 +99,8 @@ class ReloadEndpoints:
             return json_response(report, 202)
         if report["state"] == "refused":
             raise ReloadRefused(f"nothing was changed: {report['error']}")
+        if report["state"] == "failed":
+            raise ReloadFailed(f"it broke off: {report['error']}")
         if failures(report):
             raise ReloadFailed(f"{failures(report)}; GET /models/reload has the rest")
         return json_response(report)

@@ -23,6 +23,8 @@ from gateway.stored.tables import batches, lines
 
 PAGE = 32
 """Results that are in memory at once; some have megabytes."""
+NAMED_PAGE = 500
+"""Lines without a result likewise, of which there is a name alone."""
 WHY = {
     "expired": (
         "batch_expired",
@@ -86,7 +88,7 @@ class OutputWriter:
             return
         code, message = WHY[batch.ending]
         after = 0
-        while page := await self._lines.never_run(batch.id, after, PAGE):
+        while page := await self._lines.never_run(batch.id, after, NAMED_PAGE):
             yield b"".join(
                 never_run(batch.id, number, custom_id, code, message) for number, custom_id in page
             )

@@ -54,9 +54,14 @@ class BatchRunner:
     """Runs batches. Lifetimes: ``start``, then ``drain``, or ``stop`` at once."""
 
     def __init__(
-        self, store: Store, endpoints: Endpoints, keys: FindKey, models: BatchModels, longest: int
+        self,
+        store: Store,
+        endpoints: Endpoints,
+        keys: FindKey,
+        models: BatchModels,
+        longest: Callable[[], int],
     ) -> None:
-        """``longest``: bytes of a line."""
+        """``longest`` returns the bytes that a line may have, which a reload may change."""
         self._store, self._models, self._longest = store, models, longest
         self._clock = store.clock
         self.rows = BatchStore(store.database)
@@ -248,7 +253,7 @@ class BatchRunner:
             key = self.feed.key(batch)
             return None if key is None else self._models.find(key, name)
 
-        reader = InputReader(self._store, self.rows, self._lines, self._longest)
+        reader = InputReader(self._store, self.rows, self._lines, self._longest())
         found = await reader.check(batch, find, MOST_ENQUEUED)
         now = int(self._clock())
         if isinstance(found, list):

@@ -14,6 +14,8 @@ Unit = Literal["bytes", "steps", "lines", "seconds"]
 EVERY_S = 10.0
 """Between two lines about steps, where there is no terminal."""
 MINUTE_S = 60
+NARROW = 60
+"""Columns of a terminal below which figures are worth more than a bar."""
 
 
 class _SecondsLeft(bars.ProgressColumn):
@@ -26,7 +28,7 @@ class _SecondsLeft(bars.ProgressColumn):
         return Text(f"{left:.0f} s left", style="cyan")
 
 
-def _columns(unit: Unit) -> tuple[bars.ProgressColumn, ...]:
+def _columns(unit: Unit, width: int) -> tuple[bars.ProgressColumn, ...]:
     name = bars.TextColumn("{task.description}", markup=False)
     detail = bars.TextColumn("{task.fields[detail]}", markup=False)
     bar = bars.BarColumn(bar_width=20)
@@ -36,7 +38,8 @@ def _columns(unit: Unit) -> tuple[bars.ProgressColumn, ...]:
         return name, bar, size, speed, left, bars.TextColumn("left")
     if unit in ("steps", "lines"):
         dim = bars.TextColumn("{task.fields[detail]}", style="dim", markup=False)
-        return name, bars.BarColumn(), bars.MofNCompleteColumn(), left, dim
+        figures = bars.MofNCompleteColumn(), left, dim
+        return figures if width < NARROW else (name, bars.BarColumn(), *figures)
     return detail, bar, bars.TimeElapsedColumn(), _SecondsLeft()
 
 
@@ -53,7 +56,7 @@ class Progress:
         console = Console(stderr=True, highlight=False)
         self._seen = console.is_terminal
         self._bars = bars.Progress(
-            *_columns(unit),
+            *_columns(unit, console.width),
             console=console,
             transient=unit in ("steps", "lines"),
             disable=not self._seen,

@@ -176,6 +176,9 @@ class Reloader:
                 self._report["state"] = "done"
             except ConfigError as error:
                 self._report |= {"state": "refused", "error": str(error)}
+            except Exception:  # a bug: the next reload may still do better
+                log.exception("reload: a bug")
+                self._report |= {"state": "failed", "error": "an internal error, which the log has"}
             self._report["seconds"] = self._seconds()
             bad = self._report["error"] is not None or report.failures(self._report)
             told = report.summary(self._report)

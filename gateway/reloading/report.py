@@ -21,8 +21,9 @@ class ModelChange(TypedDict):
 class ReloadReport(TypedDict):
     """A reload that runs, or the last one."""
 
-    state: Literal["none", "running", "done", "refused"]
-    """`refused`: the sources have an error, and nothing has changed."""
+    state: Literal["none", "running", "done", "refused", "failed"]
+    """`refused`: the sources have an error, and nothing has changed; `failed`: it broke off, and
+    what is told here has changed."""
     error: str | None
     """The error: the option, where it was said, and why it is wrong."""
     models: list[ModelChange]
@@ -57,7 +58,7 @@ def failures(report: ReloadReport) -> str:
 
 def summary(report: ReloadReport) -> str:
     """Return what happened, in one line."""
-    if report["error"] is not None:
+    if report["state"] == "refused":
         return f"nothing was changed: {report['error']}"
     parts = [
         f"{each['model']} {each['change']}" + (f" ({each['reason']})" if each["reason"] else "")
@@ -68,4 +69,6 @@ def summary(report: ReloadReport) -> str:
     parts += [f"{name} changed" for name in report["options"]]
     if report["restart"]:
         parts.append(f"a restart is needed for {', '.join(report['restart'])}")
+    if report["error"] is not None:
+        parts.append(f"it broke off: {report['error']}")
     return "; ".join(parts) or "nothing is different"

@@ -77,7 +77,7 @@ class RequestRunner:
         """The first of the failures to connect since the last answer."""
 
     async def run(self, requests: Iterator[LineRequest], at_once: int) -> None:
-        """Run all. Raises RequestFailed if the server is gone, or wants another key."""
+        """Run all. Raises RequestFailed if the server is gone, or takes no more with this key."""
 
         async def run_some() -> None:
             for request in requests:
@@ -106,6 +106,9 @@ class RequestRunner:
             self._gone_since = None
             if response.status_code == REFUSED:
                 raise RequestFailed("the server wants another key (--api-key, or FORGE_API_KEY)")
+            if response.status_code in BUSY and _quota(response):
+                text = "what this key may use is used up; the same command goes on from here"
+                raise RequestFailed(text)
             if await self._later(attempts, response):
                 continue
             self._end(request, response)
@@ -131,7 +134,7 @@ class RequestRunner:
     async def _later(self, attempts: _Attempts, response: httpx2.Response) -> bool:
         """Wait where another attempt may help, and return whether it may."""
         now = time.monotonic()
-        if response.status_code in BUSY and not _quota(response):
+        if response.status_code in BUSY:
             attempts.busy_since = now if attempts.busy_since is None else attempts.busy_since
             if now - attempts.busy_since > BUSY_S:
                 return False

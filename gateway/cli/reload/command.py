@@ -59,7 +59,7 @@ def _run(url: str, key: str | None, model: str | None) -> Exit:
             raise NotAll(f"{base} does not answer: {error}") from error
     if report["state"] == "refused":
         raise NoReload(summary(report))
-    if any(each["change"] == "failed" for each in report["models"]):
+    if report["state"] == "failed" or any(each["change"] == "failed" for each in report["models"]):
         raise NotAll(summary(report))
     console.say(NAME, f"{summary(report)} ({report['seconds']:.1f} s)")
     return Exit.OK

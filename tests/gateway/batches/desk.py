@@ -121,6 +121,7 @@ class Desk:
     def __init__(self, folder: Path | None, url: str | None = None) -> None:
         """The store's place."""
         self.now = 1_000_000.0
+        self.longest = 10_000
         self.folder, self.url = folder, url
         self.endpoints = PlayedEndpoints()
         self.models = PlayedModels()
@@ -131,7 +132,9 @@ class Desk:
     async def open(self) -> None:
         self.store = Store(self.folder, self.url, 1 << 30, lambda: self.now)
         await self.store.open()
-        self.runner = BatchRunner(self.store, self.endpoints, self.keys.get, self.models, 10_000)
+        self.runner = BatchRunner(
+            self.store, self.endpoints, self.keys.get, self.models, lambda: self.longest
+        )
 
     async def start(self) -> None:
         """Open all, and run."""

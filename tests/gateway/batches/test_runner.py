@@ -86,6 +86,15 @@ async def test_one_wrong_line_and_none_runs(desk: Desk) -> None:
     assert await rows_left(desk) == 0
 
 
+async def test_a_line_s_bound_is_that_of_now(desk: Desk) -> None:
+    """A reload may change it."""
+    content = line("a", "x" * 20_000)
+    batch = await desk.ended(await desk.batch(content))
+    assert [each["code"] for each in batch.errors] == ["line_too_large"]
+    desk.longest = 30_000
+    assert (await desk.ended(await desk.batch(content))).completed == 1
+
+
 async def test_a_file_that_is_gone(desk: Desk) -> None:
     desk.keys.clear()  # so that it waits
     id_ = await desk.batch(3)

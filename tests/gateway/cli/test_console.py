@@ -1,6 +1,7 @@
 """Error lines, exit codes and progress of all commands."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -124,3 +125,16 @@ def test_a_terminal_shows_a_bar(
     shown = capsys.readouterr().err
     assert ("detail" if unit == "seconds" else "[name]") in shown
     assert "━" in shown
+
+
+def test_a_narrow_terminal_has_the_figures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    with Progress("lines") as progress:
+        progress("lines", 99, 900, "9.4/s, 3 failed")
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert "━" not in shown
+    assert " 99/900" in shown
+    assert "9.4/s, 3 failed" in shown

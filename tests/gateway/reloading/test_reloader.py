@@ -135,6 +135,21 @@ async def test_a_model_that_fails_leaves_the_others() -> None:
     }
 
 
+async def test_a_bug_ends_one_reload_and_not_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    """It would seem to run for ever, to clients and to the service manager."""
+    desk, told = Desk(RuntimeError("a secret"), Models(["a"])), list[str]()
+    desk.reloader.tells(lambda: told.append("begun"), told.append)
+    desk.reloader.begin()
+    report = await desk.reloader.wait()
+    assert (report["state"], desk.reloader.running) == ("failed", False)
+    assert "secret" not in str(report["error"])
+    assert told == ["begun", "it broke off: an internal error, which the log has"]
+    assert "a secret" in caplog.text
+    desk.found = setup("a")
+    desk.reloader.begin()
+    assert (await desk.reloader.wait())["state"] == "done"
+
+
 async def test_one_model_alone_changes_nothing_else() -> None:
     desk = Desk(setup("a", "b", keys=(OTHER,), max_queue=7), Models(["a", "b"]))
     desk.reloader.begin("b")

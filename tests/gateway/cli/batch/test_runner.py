@@ -102,11 +102,18 @@ def test_a_server_that_stays_busy_is_given_up_after_an_hour(
     assert failed[0]["response"]["body"] == error
 
 
-def test_an_empty_account_is_not_waited_for(tmp_path: Path, no_pauses: list[float]) -> None:
+def test_an_empty_account_ends_the_run(tmp_path: Path, no_pauses: list[float]) -> None:
+    """Waiting does not help, and each other line would fail likewise: they are left for later."""
     error = {"error": {"code": "insufficient_quota"}}
-    _, failed = ran(tmp_path, lambda *_: httpx2.Response(429, json=error), lines(1))
-    assert failed[0]["response"]["body"] == error
+
+    def answer(request: httpx2.Request, before: int) -> httpx2.Response:
+        empty = json.loads(request.content)["n"] > 1
+        return httpx2.Response(429, json=error) if empty else ok(request)
+
+    with pytest.raises(RequestFailed, match="used up"):
+        ran(tmp_path, answer, lines(50))
     assert no_pauses == []
+    assert (tmp_path / "errors.jsonl").read_bytes() == b""
 
 
 @pytest.mark.parametrize("status", runner.BROKEN)
