@@ -57,7 +57,7 @@ BLOWS = [at_worker, at_actor, at_raylet, at_node, at_standing_node, at_driver]
 
 @pytest.mark.parametrize("blow", BLOWS)
 def test_streams_survive(start_on_nodes: StartOnNodes, nodes: RayNodes, blow: Blow) -> None:
-    server = start_on_nodes(3, 6, "--stuck-timeout", "5")
+    server = start_on_nodes(3, 6, "--stuck-timeout", "25")
     expected = [alone(server, prompt, **SAMPLED) for prompt in PROMPTS]
     streams = [Streaming(server, prompt, **SAMPLED) for prompt in PROMPTS]
     for stream in streams:

@@ -2,12 +2,16 @@
 
 import re
 
+import pytest
+
 from tests.cluster.conftest import NODES, StartOnNodes
 from tests.e2e.test_same_text import GREEDY, PROMPTS, alone
 from tests.support.killing import whole
 from tests.support.ray_nodes import RayNodes
 from tests.support.server import ForgeServer, eventually
 from tests.support.traffic import Streaming
+
+pytestmark = pytest.mark.timeout(300)
 
 LONG_TEXT = "what is 2+2? " * 40_000
 """Half a megabyte: eight calls of an actor on the way there, and its tokens as many back."""

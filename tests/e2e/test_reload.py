@@ -215,28 +215,6 @@ def test_workers_are_killed_meanwhile(
     assert not set(server.pids()) & set(old)
 
 
-def test_what_the_old_file_computed_is_not_read(
-    start_server: Start, tmp_path: Path, models: tuple[Path, Path]
-) -> None:
-    """Neither from memory nor from the disk; the old file finds its own again."""
-    house = House(tmp_path, *EXACT, *SHAPE, "cache-disk = 64", model=models[0])
-    server = house.start(start_server)
-    prompt = " ".join(PROMPTS * 10)
-
-    def cached() -> int:
-        body = {"prompt": prompt, "max_tokens": 1, "temperature": 0}
-        with server.client() as client:
-            usage = client.post("/v1/completions", json=body).json()["usage"]
-        found: int = usage["prompt_tokens_details"]["cached_tokens"]
-        return found
-
-    assert cached() == 0
-    eventually(cached, "its prefix is kept")
-    house.put(models[1])
-    assert changes(reload(server).json()) == {"served": "replaced"}
-    assert cached() == 0
-
-
 def test_signals(start_server: Start, tmp_path: Path, models: tuple[Path, Path]) -> None:
     """Two in a row are two reloads at most, and one that comes meanwhile is not lost."""
     house = House(tmp_path, *EXACT, *SHAPE, model=models[0])

@@ -18,6 +18,8 @@ from tests.support.dialects import CHAT, DONE
 from tests.support.server import DEADLINE_S, ForgeServer, eventually
 from tests.support.terminal import forge
 
+pytestmark = pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
+
 ONE = ("--workers", "1", "--slots", "4")
 LIMITED = sys.platform == "linux"
 """Only there may one process limit another."""

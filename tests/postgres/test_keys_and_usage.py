@@ -4,13 +4,17 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.conftest import Start
 from tests.e2e.test_usage import ask, bearer, keys, usage
 from tests.support.postgres import PostgresServer, needs_postgres
 from tests.support.server import ForgeServer, eventually
 
-pytestmark = needs_postgres
+pytestmark = [
+    needs_postgres,
+    pytest.mark.timeout(300),  # seconds on an idle machine, minutes beside other work
+]
 
 ONE = ("--workers", "1", "--slots", "2")
 
