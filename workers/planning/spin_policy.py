@@ -9,7 +9,8 @@ Beside one other busy program on two cores this is a third; alone it is a hundre
 """
 
 CROWDED = 0.15
-"""Share of the time that threads want on cores: above it, waiting for one, spinning harms."""
+"""Share, of the time that threads want on cores, in which they wait for one: above it spinning
+harms."""
 CALM = 0.08
 """Share below which other programs leave them the cores."""
 SMOOTH = 0.5
