@@ -96,8 +96,9 @@ OF_THE_MODEL = {
     "tool_choice", "tools", "top_logprobs", "stop",
 }  # fmt: skip
 """Parameters that change the form of an answer: only a model shows that it fits."""
-ELSEWHERE = {"messages", "prompt", "stream", "stream_options", "suffix", "others"}
-"""In every request here, or, like a suffix, refused by this model: see test_other_models."""
+ELSEWHERE = {"messages", "prompt", "stream", "stream_options", "suffix", "lora", "others"}
+"""In every request here, or, like a suffix, refused by this model: see test_other_models.py, and
+test_adapters.py."""
 
 
 def params_of(type_: Any) -> set[str]:

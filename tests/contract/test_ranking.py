@@ -68,9 +68,9 @@ def refusal(client: httpx.Client, path: str, body: dict[str, Any]) -> Failure:
     return CHAT.refusal(client.post(path, json=body))
 
 
-def close(found: list[float], expected: list[float]) -> bool:
+def close(found: list[float], expected: list[float], near: float = NEAR) -> bool:
     pairs = zip(found, expected, strict=True)
-    return all(abs(one - other) < NEAR for one, other in pairs)
+    return all(abs(one - other) < near for one, other in pairs)
 
 
 # ------------------------------------------------------------------ shapes
@@ -192,7 +192,8 @@ def test_many_documents(ranks: httpx.Client, direct: Reference) -> None:
     results = post(ranks, "/rerank", {"query": "x", "documents": documents, "normalize": False})
     kinds = logits(direct, "x", documents[:50])
     scores = [(item["relevance_score"], item["index"]) for item in results["results"]]
-    assert close([score for score, _ in scores], [kinds[at % 50] for _, at in scores])
+    # Of so many some meet the next entry of GGML's table of GELU in a batch of another width.
+    assert close([score for score, _ in scores], [kinds[at % 50] for _, at in scores], 2e-3)
     assert [score for score, _ in scores] == sorted((s for s, _ in scores), reverse=True)
 
 

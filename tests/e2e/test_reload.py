@@ -73,10 +73,12 @@ def test_a_model_an_option_and_a_key_under_load(
     told = reload(server).json()
     assert (told["keys"], changes(told)) == (True, {"served": "unchanged"})
     assert completed(server, PROMPTS[0], key=LATER) == texts[1][PROMPTS[0]]
-    house.write("ctx = 2048", "max-body = 100000", "port = 1", "sampling = {temperature = 0.5}")
+    house.write(
+        "ctx = 2048", "max-body = 100000", "max-connections = 99", "sampling = {temperature = 0.5}"
+    )
     told = reload(server).json()
     assert told["models"][0] == {"model": "served", "change": "replaced", "reason": "new ctx"}
-    assert (told["options"], told["restart"]) == (["max-body"], ["port"])
+    assert (told["options"], told["restart"]) == (["max-body"], ["max-connections"])
     load.more(8)
     load.end()
     assert load.failures == []
