@@ -98,6 +98,10 @@ class Accounts:
     async def open(self) -> None:
         """Read keys and what is spent. Raises Unavailable, or StoreUnusable."""
         store = self._store
+        if store is not None and not store.is_open:
+            # Another server has the folder, and its keys count here, too. Each try to open the
+            # store closes this again.
+            await store.database.open_beside()
         if store is not None and self._keys is None:
             from gateway.accounting.stored_keys import StoredKeys  # late, as the store
             from gateway.stored.key_rows import KeyRows
@@ -105,8 +109,6 @@ class Accounts:
 
             if store.is_open:
                 self._usage = UsageRows(store.database, self._clock)
-            else:  # another server has the folder, and its keys count here, too
-                await store.database.open_beside()
             rows = KeyRows(store.database, self._clock, beside=not store.is_open)
             self._keys = StoredKeys(self.keyring, rows)
             await self._keys.look()
