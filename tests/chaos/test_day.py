@@ -33,7 +33,7 @@ from tests.support.memory_pool import MemoryPool
 from tests.support.server import ALIAS
 from tests.support.stored_files import SetClock
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 MIDNIGHT = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
 """The last day of a month."""

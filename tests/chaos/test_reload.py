@@ -28,7 +28,7 @@ EXACT = (
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("budget", [(), ("memory-budget = 200",)], ids=["beside", "by worker"])
+@pytest.mark.parametrize("budget", [(), ("memory-budget = 400",)], ids=["beside", "by worker"])
 def test_two_thousand_requests(
     start_server: Start, tmp_path: Path, budget: tuple[str, ...]
 ) -> None:
