@@ -7,7 +7,8 @@ from gateway.pool.held_files import FileState, HeldFiles
 from gateway.pool.hosting import HostedProcess, WorkerPlace
 from gateway.pool.process import Main, WorkerProcess, engine
 from gateway.pool.spare import Spare
-from gateway.pool.supervisor import SupervisedPool, Worker
+from gateway.pool.supervisor import SupervisedPool
+from gateway.pool.worker import Worker
 from workers.protocol import WorkerSpec
 
 

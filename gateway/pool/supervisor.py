@@ -11,7 +11,6 @@ import msgspec
 from gateway.pool import (
     Listener,
     PoolFailed,
-    WorkerState,
     WorkerStatus,
     questions,
 )
@@ -22,10 +21,10 @@ from gateway.pool.placement import REASONS, choose, neighbour
 from gateway.pool.prefixes import UNKNOWN, Chain, Chains
 from gateway.pool.sessions import Sessions
 from gateway.pool.watchdog import Watchdog
+from gateway.pool.worker import Worker
 from workers.protocol import (
     AdapterFile,
     Generate,
-    Load,
     ModelInfo,
     Question,
     Ready,
@@ -47,54 +46,6 @@ LOOK_S = 0.05
 """Between two looks at a worker that is to end when it has no work."""
 FILES_S = 2.0
 """Between two looks at the model's files."""
-
-
-class Worker:
-    """One place in the pool: a process at a time, and a new one when it dies."""
-
-    def __init__(self, id_: int) -> None:
-        # Pool lifetime.
-        self.id = id_
-        self.restarts = 0
-        self.counted = 0
-        """Its credits, as they are in the pool's sum."""
-        self.moving = False
-        """True if its machine goes away: it gets no new work, and will start on another."""
-        # From its start, or from :meth:`SupervisedPool.grow`, to its end.
-        self.task: asyncio.Task[None] | None = None
-        """Keeps a process running."""
-        self.absent = False
-        """True: the place is empty, until the pool grows."""
-        self.leaving = False
-        """True: it gets no new work, and its place will be empty."""
-        self.ending = asyncio.Event()
-        """Set when no further process is to be started."""
-        # Process lifetime.
-        self.process: HostedProcess | None = None
-
-    @property
-    def link(self) -> WorkerLink | None:
-        """None from the moment when nothing more can come."""
-        return self.process.link if self.process is not None and self.process.linked else None
-
-    @property
-    def credits(self) -> int:
-        given_up = self.leaving or self.moving
-        return self.link.credits if self.link is not None and not given_up else 0
-
-    @property
-    def busy(self) -> int:
-        """Generations that hold its slots."""
-        return len(self.link.in_flight) if self.link else 0
-
-    @property
-    def ready(self) -> bool:
-        return self.link is not None and self.link.ready is not None
-
-    @property
-    def occupied(self) -> bool:
-        """Return whether it computes or answers something."""
-        return self.link is not None and bool(self.link.in_flight or self.link.questions)
 
 
 class SupervisedPool:
@@ -257,7 +208,8 @@ class SupervisedPool:
         self._draining = True
 
     def workers(self) -> list[WorkerStatus]:
-        return [self._status(worker) for worker in self._present()]
+        slots, file = self._spec.slots, self._host.file_state
+        return [each.status(slots, file, draining=self._draining) for each in self._present()]
 
     def placements(self) -> Mapping[str, int]:
         return self._placements
@@ -328,33 +280,6 @@ class SupervisedPool:
         empty = next((worker for worker in self._workers if worker.absent), None)
         if empty is not None and not self._stopping.is_set():
             self._begin_place(empty)
-
-    def _status(self, worker: Worker) -> WorkerStatus:
-        link, process = worker.link, worker.process
-        state: WorkerState
-        if process is not None and process.waiting:
-            state = "starting"
-        elif link is None or process is None:
-            state = "dead"
-        elif link.ready is None:
-            state = "starting"
-        else:
-            state = "draining" if self._draining or worker.leaving or worker.moving else "ready"
-        node = process.node if process is not None else None
-        return WorkerStatus(
-            id=worker.id,
-            pid=process.pid if process else None,
-            state=state,
-            slots=self._spec.slots,
-            busy=worker.busy,
-            restarts=worker.restarts,
-            load=link.load if link else Load(),
-            questions=link.questions if link else 0,
-            held=tuple(link.in_flight) if link else (),
-            model_file=self._host.file_state,
-            node=node.name if node is not None else None,
-            address=node.address if node is not None else None,
-        )
 
     # ------------------------------------------------------------------ one worker's life
 

@@ -19,7 +19,8 @@ from gateway.pool.held_files import FileState
 from gateway.pool.hosting import HostedProcess, Node, WorkerPlace
 from gateway.pool.link import WorkerLink
 from gateway.pool.scaling import Demand, PoolLoad, Scaler
-from gateway.pool.supervisor import SupervisedPool, Worker
+from gateway.pool.supervisor import SupervisedPool
+from gateway.pool.worker import Worker
 from workers.protocol import WorkerSpec, encode
 
 log = logging.getLogger("forge.pool")
