@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -96,8 +96,7 @@ from gateway.tracing.requests import TracedRequests
 
 if TYPE_CHECKING:
     from gateway.batches.runner import BatchRunner
-    from gateway.capture.keeper import CaptureKeeper
-    from gateway.stored.captures import StoredCaptures
+    from gateway.capture.assembly import CaptureParts
     from gateway.stored.store import Store
 
 EXPOSED = [
@@ -221,9 +220,9 @@ class Gateway:
         except StoreUnusable as error:
             kind = NotNow if isinstance(error, StoreUnreachable) else ConfigError
             raise kind(f"{option}: {error}") from error
-        if self.store.is_open and not self._keeper.working:
-            self.store.sweeps.append(self._captures.sweep)
-            self._keeper.start()
+        if self.store.is_open and not self.captures.keeper.working:
+            self.store.sweeps.append(self.captures.rows.sweep)
+            self.captures.keeper.start()
         await self._archive.start()
 
     def _check_no_captures(self) -> None:
@@ -279,7 +278,7 @@ class Gateway:
         await self._archive.stop()
         await self.accounts.stop()
         if self.store is not None:
-            await self._keeper.stop()
+            await self.captures.keeper.stop()
             await self.store.close()
         if self.tracer is not None:
             await self.tracer.close()
@@ -314,45 +313,19 @@ class Gateway:
         there is none."""
         if self.store is None:
             return []
-        from gateway.capture.intercepting import Capturing  # late, as the store
-
         groups = {each.path: each.group for each in self._api if each.queued != "no"}
-        usual, respond = self.config.capture, self._failures.answer
-        return [Middleware(Capturing, self._keeper, groups, usual, respond)]
+        return [self.captures.layer(groups, self._failures.answer)]
 
     @cached_property
-    def _captures(self) -> "StoredCaptures":
-        """The captures of the store, which there is."""
-        from gateway.stored.captures import CaptureBounds, StoredCaptures
+    def captures(self) -> "CaptureParts":
+        """Captures into the store, which there is. Raises ConfigError for a bad pattern."""
+        from gateway.capture.assembly import CaptureParts  # late, as the store
 
         assert self.store is not None, "there is one"
-        config = self.config
-        bounds = CaptureBounds(config.capture_number, config.capture_bytes, config.capture_age)
-        return StoredCaptures(self.store.database, self.store.clock, bounds)
-
-    @cached_property
-    def _keeper(self) -> "CaptureKeeper":
-        """Keeps captures. Raises ConfigError for a pattern that is none."""
-        from gateway.capture.keeper import CaptureKeeper
-        from gateway.capture.making import CaptureMaker
-        from gateway.capture.recording import HeldBytes
-        from gateway.capture.redaction import BadPattern, Redactor
-
-        assert self.store is not None, "there is one"
-        try:
-            redactor = Redactor(self.config.redact)
-        except BadPattern as error:
-            raise ConfigError(f"--redact: {error}") from None
-        size = self.config.capture_size
-        maker = CaptureMaker(
-            redactor, lambda data, names, most: decoded(data, encodings(names), most), size
-        )
-        return CaptureKeeper(
-            self._captures, maker, HeldBytes(self.config.capture_bytes), size, self.store.clock
-        )
+        return CaptureParts(self.config, self.store.database, self.store.clock, _plain)
 
     def _capture_counts(self) -> Counter[str]:
-        return Counter[str]() if self.store is None else self._keeper.counts()
+        return Counter[str]() if self.store is None else self.captures.keeper.counts()
 
     def _traced(self, app: ASGIApp, *, lines: bool = False) -> ASGIApp:
         """Put spans around the API's requests; not around those of pages and of operators."""
@@ -445,7 +418,7 @@ class Gateway:
             *AdapterEndpoints(service, self._models.adapters).endpoints(),
             *Infer(service).endpoints(),
             *BatchEndpoints(service, lambda: self.batches).endpoints(),
-            *CaptureEndpoints(service, lambda: self._captures).endpoints(),
+            *CaptureEndpoints(service, lambda: self.captures.rows).endpoints(),
             *Models(service).endpoints(),
             *ReloadEndpoints(service).endpoints(),
             *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
@@ -483,6 +456,11 @@ class Gateway:
     def _with_cors(self, app: ASGIApp) -> ASGIApp:
         origins = self.config.cors_origin
         return Cors(app, origins, EXPOSED) if origins else app
+
+
+def _plain(body: bytes, names: Sequence[str], most: int) -> bytes | bytearray:
+    """Decode a body with these values of Content-Encoding."""
+    return decoded(body, encodings(names), most)
 
 
 def _store(config: Config, clock: Callable[[], float]) -> "Store | None":

@@ -35,7 +35,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "tracing": BASE | {"dispatch"},
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
-        "capture": BASE | {"dispatch", "stored"},
+        "capture": BASE | {"config", "dispatch", "stored"},
         "api": BASE
         | {"accounting", "batches", "capture", "config", "conversation", "dispatch"}
         | {"model_files", "pool", "reloading", "served", "stored", "system", "telemetry"},

@@ -78,7 +78,7 @@ async def cost(bench: Bench, work: Callable[[], Awaitable[None]], number: int) -
     for _ in range(number):
         await work()
     if bench.gateway.store is not None:
-        while bench.gateway._keeper._budget.held:  # noqa: ASYNC110 (the writer tells nobody)
+        while bench.gateway.captures.keeper._budget.held:  # noqa: ASYNC110 (the writer tells nobody)
             await asyncio.sleep(0.001)
     return 1e6 * (time.process_time() - start) / number
 

@@ -171,3 +171,30 @@ def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
         Route(path, _Application(each, templates[path]), methods=[*each])
         for path, each in handlers.items()
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointGroup:
+    """Declarations that endpoints of one kind of object share: a list at ``root``, one below it."""
+
+    group: str
+    root: str
+    failure: Any
+    fails: tuple[type[ForgeError], ...]
+    which: Mapping[str, str]
+    """The meaning of the parameter in the paths below ``root``."""
+
+    def endpoint(
+        self, path: str, handler: Handler, answer: Any, *fails: type[ForgeError], **more: Any
+    ) -> Endpoint:
+        """Return one of them, which may fail as all and with ``fails``."""
+        return Endpoint(
+            path=path,
+            handler=handler,
+            group=self.group,
+            answers={JSON: answer},
+            failure=self.failure,
+            fails=(*self.fails, *fails),
+            parameters={} if path == self.root else self.which,
+            **more,
+        )

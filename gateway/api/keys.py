@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from gateway.api import body
 from gateway.api.admin import check_admin
-from gateway.api.endpoint import JSON, Body, Endpoint
+from gateway.api.endpoint import Body, Endpoint, EndpointGroup
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
@@ -39,6 +39,9 @@ GROUP = "Keys"
 ROOT = "/keys"
 ONE = f"{ROOT}/{{name}}"
 WHICH = {"name": "The key's name."}
+OF_ALL = EndpointGroup(
+    group=GROUP, root=ROOT, failure=ErrorBody, fails=(AdminOnly, Unavailable), which=WHICH
+)
 DEED = "manage keys"
 NEW_NAME = r"^[A-Za-z0-9]([A-Za-z0-9 ._@+-]{0,62}[A-Za-z0-9._@+-])?$"
 """A name that stands in an address as it is."""
@@ -113,19 +116,7 @@ class KeyEndpoints:
         self._service = service
 
     def endpoints(self) -> list[Endpoint]:
-        def endpoint(path: str, handler: Any, answer: Any, *fails: Any, **more: Any) -> Endpoint:
-            if path != ROOT:
-                more["parameters"] = WHICH
-            return Endpoint(
-                path=path,
-                handler=handler,
-                group=GROUP,
-                answers={JSON: answer},
-                failure=ErrorBody,
-                fails=(AdminOnly, Unavailable, *fails),
-                **more,
-            )
-
+        endpoint = OF_ALL.endpoint
         new = Body(type=NewKeyBody, example={"name": "app", "tokens_per_day": 1_000_000})
         changes = Body(type=KeyChanges, example={"tokens_per_day": 2_000_000})
         writing = (StoreOff, StorageFull, NotFound, KeyOfOperator)

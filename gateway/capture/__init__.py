@@ -9,4 +9,5 @@
     redaction      patterns, on all texts of a body, those in pieces included
     pieces         an answer as JSON values, and the texts in them
     comparing      two answers: are they the same, and if not, why
+    assembly       all of these, for a server with a store
 """

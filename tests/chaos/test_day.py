@@ -259,7 +259,7 @@ async def fill(day: Day) -> None:
 
 
 async def it_is_killed(day: Day) -> None:
-    """What was written stays; what was not is lost, as the docs say."""
+    """Written usage stays; the rest is lost, as the docs say."""
     await day.flush()
     await day.ask("app")
     await day.kill()

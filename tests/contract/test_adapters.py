@@ -66,7 +66,7 @@ def digest_of(house: Front, name: str) -> str:
 
 
 async def params_of(house: Front, way: Way, **asked: Any) -> GenerationParams:
-    """What a worker is told of a request."""
+    """Return the parameters that a worker gets with a request."""
     asking = ask(house, way, **asked)
     id_ = await house.running()
     params = house.pool.running()[id_].params
@@ -120,7 +120,7 @@ async def test_bad_scales_are_named(house: Front, dialect: Dialect, given: Any, 
 
 
 async def test_a_key_has_the_adapters_that_it_may_use(house: Front, dialect: Dialect) -> None:
-    """What it may not use is not there for it, by name or by number."""
+    """An adapter that a key may not use is not there for it, by name or by number."""
     for body in (dialect.body(model="medical"), dialect.body(lora=[{"id": 2, "scale": 1}])):
         response = await house.client.post(dialect.path, json=body, headers=OTHER)
         assert dialect.refusal(response).status in (400, 404)
@@ -165,7 +165,7 @@ async def test_the_lists(house: Front) -> None:
 
 
 async def test_scales_of_all_requests(house: Front) -> None:
-    """Those that are not named have none from then on."""
+    """Adapters that are not named have no scale from then on."""
     way = Way(CHAT, False)
     before = house.pool.adapters
     answered = await house.client.post("/lora-adapters", json=[{"id": 1, "scale": 0.25}])

@@ -50,7 +50,7 @@ async def house(tmp_path: Path) -> AsyncIterator[Front]:
 
 async def captured(front: Front, number: int = 1) -> list[dict[str, Any]]:
     """Return all captures, the newest first, once the writer has nothing left."""
-    keeper = front.gateway._keeper
+    keeper = front.gateway.captures.keeper
     async with asyncio.timeout(DEADLINE_S):
         while keeper.counts().total() < number:  # noqa: ASYNC110 (the writer tells nobody)
             await asyncio.sleep(0.001)
@@ -350,7 +350,7 @@ async def test_what_is_captured_is_no_more_than_requests_to_models(house: Front)
 
 
 async def test_a_disk_that_is_full_drops_captures_and_no_request(house: Front, way: Way) -> None:
-    house.gateway._keeper._rows = FullRows()
+    house.gateway.captures.keeper._rows = FullRows()
     asking = ask(house, way, CAPTURE)
     answer(house, await house.running(), 3)
     response = await asking

@@ -46,7 +46,7 @@ class Received:
 
 @dataclass
 class Collector:
-    """What came so far."""
+    """Spans that came so far."""
 
     url: str
     spans: list[Received] = field(default_factory=list)

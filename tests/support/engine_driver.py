@@ -217,7 +217,7 @@ class Driver:
         self.inbox: Inbox = Inbox()
         self.sent: list[Step] = []
         self.loaded: dict[str, str] = {}
-        """What was said of adapters that were to be loaded."""
+        """Answers about adapters that were to be loaded."""
         self.outcomes: dict[int, Outcome] = {}
         self.shape = context.embeddings(model, spec)
         self.embedder = Embedder(partial(EmbeddingContext, model, spec), self.shape, spec.slots)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway.api import body
 from gateway.api.batches.body import BatchBody, seconds
 from gateway.api.batches.types import BatchList, BatchObject
-from gateway.api.endpoint import JSON, Body, Endpoint
+from gateway.api.endpoint import Body, Endpoint, EndpointGroup
 from gateway.api.files.endpoints import room_of
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
@@ -36,6 +36,9 @@ if TYPE_CHECKING:  # it brings SQLAlchemy, and most servers have no store
 GROUP = "Batches"
 ROOT = "/v1/batches"
 WHICH = {"batch_id": "A batch's id."}
+OF_ALL = EndpointGroup(
+    group=GROUP, root=ROOT, failure=ErrorBody, fails=(StoreOff, Unavailable), which=WHICH
+)
 PURPOSE = "batch"
 EXAMPLE = {
     "input_file_id": "file-0123456789abcdef",
@@ -61,19 +64,7 @@ class BatchEndpoints:
     def endpoints(self) -> list[Endpoint]:
         one = f"{ROOT}/{{batch_id}}"
 
-        def endpoint(path: str, handler: Any, answer: Any, *fails: Any, **more: Any) -> Endpoint:
-            if path != ROOT:
-                more["parameters"] = WHICH
-            return Endpoint(
-                path=path,
-                handler=handler,
-                group=GROUP,
-                answers={JSON: answer},
-                failure=ErrorBody,
-                fails=(StoreOff, Unavailable, *fails),
-                **more,
-            )
-
+        endpoint = OF_ALL.endpoint
         asked = Body(type=BatchBody, example=EXAMPLE)
         making = (NotFound, PriorityNotAllowed, QueueFull, QuotaExceeded, StorageFull)
         return [

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import orjson
 from pydantic import BaseModel, Field
@@ -17,7 +17,7 @@ from gateway.api.captures.types import (
     DeletedCapture,
     DeletedCaptures,
 )
-from gateway.api.endpoint import JSON, Endpoint
+from gateway.api.endpoint import Endpoint, EndpointGroup
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # they bring SQLAlchemy, and most servers have no store
 GROUP = "Captures"
 ROOT = "/captures"
 WHICH = {"capture_id": "A capture's id."}
+OF_ALL = EndpointGroup(
+    group=GROUP, root=ROOT, failure=ErrorBody, fails=(AdminOnly, StoreOff, Unavailable), which=WHICH
+)
 WHAT = "read or delete captures"
 
 
@@ -72,19 +75,7 @@ class CaptureEndpoints:
     def endpoints(self) -> list[Endpoint]:
         one = f"{ROOT}/{{capture_id}}"
 
-        def endpoint(path: str, handler: Any, answer: Any, *fails: Any, **more: Any) -> Endpoint:
-            if path != ROOT:
-                more["parameters"] = WHICH
-            return Endpoint(
-                path=path,
-                handler=handler,
-                group=GROUP,
-                answers={JSON: answer},
-                failure=ErrorBody,
-                fails=(AdminOnly, StoreOff, Unavailable, *fails),
-                **more,
-            )
-
+        endpoint = OF_ALL.endpoint
         deleted = (DeletedCaptures, StorageFull)
         return [
             endpoint(ROOT, self.captures, CaptureList, NotFound, query=CapturePage),

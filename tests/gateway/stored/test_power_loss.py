@@ -34,7 +34,7 @@ class LosingDisk:
         self._names: dict[int, dict[str, int]] = {}
         self._flush = os.fsync
         self.moments: list[Path] = []
-        """What a failure right before and after each flush leaves."""
+        """States that a failure right before and after each flush leaves."""
         monkeypatch.setattr(durable, "_FULL", None)
         monkeypatch.setattr(os, "fsync", self.flushed)
         self._note(root)

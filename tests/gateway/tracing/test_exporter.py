@@ -112,7 +112,7 @@ def test_headers_go_along(receiver: Collector, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_full_queue_drops_spans(receiver: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those beyond the bound are lost; the one that emits them never waits."""
+    """Spans beyond the bound are lost; the request that emits them never waits."""
     receiver.hung.clear()
     exporter = made(
         receiver, monkeypatch, OTEL_BSP_MAX_QUEUE_SIZE="8", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="4"

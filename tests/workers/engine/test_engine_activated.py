@@ -115,7 +115,7 @@ def test_it_shares_what_stands_before_with_its_base(made: Driver) -> None:
 
 
 def test_a_later_invocation_computes_the_earlier_one_without_it(made: Driver) -> None:
-    """What the adapter computed after an earlier invocation is none of the later one's."""
+    """Cells that the adapter computed after an earlier invocation are none of the later one's."""
     made.run(asking(1, PROMPT))
     longer = [*PROMPT, *BEFORE[:40], *INVOCATION, 615]
     (found,) = made.run(asking(2, longer))

@@ -293,7 +293,7 @@ def test_embeddings(house: House, made: Driver, tmp_path: Path) -> None:
 
 
 def test_loaded_and_unloaded_while_others_run(house: House, tmp_path: Path) -> None:
-    """What needs one that goes is failed; the next may lie where it lay, and is another."""
+    """Sequences whose adapter goes fail; the next may lie where it lay, and is another."""
     path = tmp_path / "own.gguf"
     path.symlink_to(house.path)
     with loaded(path) as model, driver(model, path, n_ctx=2048, exact=True) as made:
