@@ -1,16 +1,20 @@
 """Batches with OpenAI's client, as in its guides, on a server with a place for them."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import openai
 import pytest
 
+from gateway.config.config import Config
 from tests.contract.test_openai_client import extras
 from tests.support.batch_requests import CHAT, ended, jsonl, line, results, send, text_of
+from tests.support.front import blocking_front
 from tests.support.server import ALIAS, ForgeServer, eventually
 from tests.support.shared_servers import SharedServers
 
@@ -145,6 +149,45 @@ def test_cancel(client: openai.OpenAI) -> None:
     with pytest.raises(openai.ConflictError) as caught:
         client.batches.cancel(ended(client, send(client, [chat("a", "x")])).id)
     assert caught.value.code == "batch_ended"
+
+
+class InProcess(httpx2.BaseTransport):
+    """Hands the requests of OpenAI's client to a gateway in this process."""
+
+    def __init__(self, front: httpx.Client) -> None:
+        self._front = front
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the whole answer."""
+        answer = self._front.request(
+            request.method, str(request.url), headers=request.headers.raw, content=request.read()
+        )
+        return httpx2.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+def test_expiry(tmp_path: Path) -> None:
+    """A day passes while most of the lines wait."""
+    passed = 0.0
+    config = Config(alias=ALIAS, data_dir=tmp_path)
+    with blocking_front(config, answers=True, clock=lambda: time.time() + passed) as front:
+        http = httpx2.Client(transport=InProcess(front))
+        client = openai.OpenAI(base_url="http://forge/v1", api_key="any", http_client=http)
+        lines = [chat(str(number), "hello", max_tokens=1) for number in range(10_000)]
+        batch = send(client, lines)
+        eventually(
+            lambda: client.batches.retrieve(batch.id).status == "in_progress", "its lines run"
+        )
+        passed = 86400.0
+        batch = ended(client, batch)
+        assert list(extras(batch)) == []
+        assert batch.status == "expired"
+        assert batch.expired_at is not None
+        assert batch.expires_at is not None
+        assert batch.expired_at >= batch.expires_at
+        errors = results(client, batch.error_file_id)
+        assert {each["error"]["code"] for each in errors.values()} == {"batch_expired"}
+        done = {} if batch.output_file_id is None else results(client, batch.output_file_id)
+        assert sorted([*done, *errors]) == sorted(each["custom_id"] for each in lines)
 
 
 def test_lists_are_pages(client: openai.OpenAI) -> None:

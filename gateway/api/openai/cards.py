@@ -20,7 +20,7 @@ def model_card(listed: ListedModel, created: int, alias: str | None = None) -> M
         "owned_by": "forge",
         "state": listed.state,
         "meta": None if model is None else _meta(model),
-        "root": listed.files[0].name,
+        "root": listed.files[0].name.encode("utf-8", "replace").decode(),
         "parent": listed.parent,
         "type": "model",
         "display_name": name,

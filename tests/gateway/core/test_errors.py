@@ -57,6 +57,7 @@ def test_status_and_type_agree(error: type[ForgeError]) -> None:
         414,
         415,
         416,
+        422,
         429,
         431,
         500,
@@ -69,6 +70,8 @@ def test_status_and_type_agree(error: type[ForgeError]) -> None:
     special = {408: "timeout_error", 429: "rate_limit_exceeded", 504: "timeout_error"}
     special[501] = "invalid_request_error"
     usual = "invalid_request_error" if error.status < 500 else "server_error"
+    if error is errors.BudgetUsedUp:  # OpenAI's type beside that of its limits
+        special[429] = "insufficient_quota"
     assert error.type == special.get(error.status, usual)
 
 
