@@ -48,6 +48,22 @@ class UsageStore(Protocol):
     async def sweep(self, days: int) -> None: ...
 
 
+class _Chore(NamedTuple):
+    """Something that is done again and again: the log hears when it begins to fail, and when it
+    works again."""
+
+    fails: str
+    works: str
+
+
+WRITE = _Chore("usage is counted in memory for now", "usage is written again")
+READ_KEYS = _Chore("keys are not read for now", "keys are read again")
+READ_SPENT = _Chore(
+    "budgets count without other servers' requests for now", "all that counts for budgets is read"
+)
+SWEEP = _Chore("old usage is not deleted for now", "old usage is deleted again")
+
+
 class _Batch(NamedTuple):
     """Sums for one transaction of the store."""
 
@@ -85,7 +101,7 @@ class Accounts:
         self._batch: _Batch | None = None
         """On its way to the store, and given again until it is there."""
         self._turn = asyncio.Lock()
-        self._trouble = ""
+        self._failing = set[_Chore]()
         self._loop: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         keyring.on_change(self._on_change)
@@ -126,7 +142,7 @@ class Accounts:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop
             self._loop = None
-            await self._try(self.flush)
+            await self._try(WRITE, self.flush)
 
     def keys(self) -> "StoredKeys":
         """Return the keys that may be changed. Raises StoreOff."""
@@ -188,7 +204,7 @@ class Accounts:
     def _on_change(self) -> None:
         """Read what is spent of budgets that are new. Until then they count from here."""
         if self._loop is not None:
-            self._looking = asyncio.create_task(self._try(self.look))
+            self._looking = asyncio.create_task(self._try(READ_SPENT, self.look))
 
     # ------------------------------------------------------------------ the loop
 
@@ -196,11 +212,11 @@ class Accounts:
         turn = 0
         while True:
             await asyncio.sleep(PERIOD_S)
-            await self._try(self.flush)
+            await self._try(WRITE, self.flush)
             if self._shared and self._keys is not None:
-                await self._try(self._keys.look)
+                await self._try(READ_KEYS, self._keys.look)
             if turn % SWEEP_EVERY == 0:
-                await self._try(self._sweep)
+                await self._try(SWEEP, self._sweep)
             turn += 1
 
     @property
@@ -212,17 +228,17 @@ class Accounts:
     async def _sweep(self) -> None:
         await self._usage.sweep(max(1, self.days))
 
-    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, chore: _Chore, work: Callable[[], Awaitable[None]]) -> None:
         """Do it, and say once that it does not work, and once that it does again."""
         try:
             await work()
         except (StorageFull, Unavailable) as error:
-            if not self._trouble:
-                log.warning("usage is counted in memory for now: %s", error.message)
-            self._trouble = error.message
+            if chore not in self._failing:
+                log.warning("%s: %s", chore.fails, error.message)
+            self._failing.add(chore)
         except Exception:  # a bug: it must not end the counting
-            log.exception("usage could not be written")
+            log.exception("%s", chore.fails)
         else:
-            if self._trouble and work == self.flush:
-                log.info("usage is written again")
-                self._trouble = ""
+            if chore in self._failing:
+                log.info("%s", chore.works)
+            self._failing.discard(chore)

@@ -21,6 +21,7 @@ from gateway.dispatch.figures import figures
 from gateway.dispatch.outcome import Outcome, of_ticket
 from gateway.dispatch.ticket import Ticket, request_name
 from gateway.stored.captures import StoredCapture
+from gateway.stored.errors import StatementFailed
 from gateway.stored.ids import new_id
 from gateway.stored.incoming import Clock
 
@@ -161,9 +162,8 @@ class CaptureKeeper:
 
 
 def _kind(error: Exception) -> str:
-    """Name an error of the database: its text may have the row in it, which is not for the log."""
-    cause = getattr(error, "orig", None) or error
-    return str(getattr(cause, "sqlite_errorname", type(cause).__name__))
+    """Name an error: its text may have what clients wrote in it, which is not for the log."""
+    return error.kind if isinstance(error, StatementFailed) else type(error).__name__
 
 
 def ended(recording: Recording, state: Mapping[str, Any], now_s: float) -> EndedRecording:

@@ -93,7 +93,7 @@ class StoredCaptures:
     async def insert(self, rows: Sequence[StoredCapture]) -> None:
         """Add some, and delete those that are too many then.
 
-        Raises StorageFull or Unavailable, or the driver's error if the database is locked.
+        Raises StorageFull or Unavailable, or StatementFailed if the database is locked.
         """
         values = [
             {

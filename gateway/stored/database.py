@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from sqlalchemy import URL, Connection, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.core.errors import ForgeError, StorageFull, Unavailable
-from gateway.stored.errors import StoreUnreachable, StoreUnusable
+from gateway.stored.errors import StatementFailed, StoreUnreachable, StoreUnusable
 from gateway.stored.migrations import MIGRATIONS, Migration, migrate
 
 BUSY_S, CONNECT_S, COMMAND_S = 10, 10, 60
@@ -95,8 +95,8 @@ class Database:
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """Return a transaction that may write; it is committed at the end, or undone by an error.
 
-        Raises StorageFull, or Unavailable if the database does not answer. Keep it short: on
-        SQLite all others wait, so no other I/O belongs into it.
+        Raises StorageFull, Unavailable if the database does not answer, or StatementFailed. Keep it
+        short: on SQLite all others wait, so no other I/O belongs into it.
         """
         turn = contextlib.nullcontext() if self.postgres else self._turn
         async with turn, self._transaction(reads=False) as connection:
@@ -117,16 +117,16 @@ class Database:
         try:
             async with engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
-            told = _told(error)
+        except StatementError as error:
+            told = _told(error) if isinstance(error, DBAPIError) else None
             if told is None:
-                raise
+                raise _failed(error) from None
             raise told from error
         except (OSError, TimeoutError) as error:  # from connecting
             raise _no_answer() from error
         except self._driver_errors as error:
             if not _temporary(error):
-                raise
+                raise _failed(error) from None
             raise _no_answer() from error
 
 
@@ -137,7 +137,13 @@ def is_postgres(url: str) -> bool:
 
 def _sqlite(path: str) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=path)
-    engine = create_async_engine(url, pool_size=POOL, max_overflow=POOL, pool_timeout=COMMAND_S)
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_size=POOL,
+        max_overflow=POOL,
+        pool_timeout=COMMAND_S,
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
@@ -175,6 +181,7 @@ def _postgres(url: str) -> tuple[AsyncEngine, tuple[type[Exception], ...]]:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
+        hide_parameters=True,
         pool_size=POOL,
         max_overflow=POOL,
         pool_timeout=COMMAND_S,
@@ -195,6 +202,19 @@ def _told(error: DBAPIError) -> ForgeError | None:
     if error.connection_invalidated or (code is None and isinstance(error, OperationalError)):
         return _no_answer()
     return None
+
+
+def _failed(error: Exception) -> StatementFailed:
+    """Return what stands for an error that may have clients' texts in it, with its traceback.
+
+    SQLite's own words name tables and columns alone; PostgreSQL's may have a row in them.
+    """
+    origin: Any = getattr(error, "orig", None) or error
+    name = getattr(origin, "sqlite_errorname", None)
+    cause = origin.__cause__ or origin  # asyncpg's own, below SQLAlchemy's for it
+    kind = type(cause).__name__ if name is None else f"{name} ({_line(origin)})"
+    failed = StatementFailed(kind, getattr(error, "statement", None))
+    return failed.with_traceback(error.__traceback__)
 
 
 def _no_answer() -> ForgeError:

@@ -11,3 +11,21 @@ class StoreUnreachable(StoreUnusable):
 
 class StoreTaken(Exception):
     """Another server uses the folder."""
+
+
+MOST_STATEMENT = 400
+"""Characters of a statement that an error repeats."""
+
+
+class StatementFailed(Exception):
+    """A statement failed, and neither the disk nor the connection is the reason: a bug, as a rule.
+
+    Drivers and SQLAlchemy tell the values of a statement with its errors, and these are clients'
+    texts, which do not belong into a log. So this stands for theirs, and has none of them.
+    """
+
+    def __init__(self, kind: str, statement: str | None) -> None:
+        """``kind``: the driver's name for the error; ``statement`` has places for its values."""
+        told = " ".join((statement or "no statement").split())
+        super().__init__(f"{kind} in: {told[:MOST_STATEMENT]}")
+        self.kind = kind

@@ -1,5 +1,6 @@
 """Stored responses and conversations of a server that is killed: what its successor knows."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,20 @@ def test_without_a_folder_nothing_is_on_the_disk(start_server: Start, tmp_path: 
         assert client.responses.retrieve(made.id).status == made.status
         assert not holds(tmp_path, MARK)
     server.stop()
+
+
+def test_a_bug_of_the_store_writes_no_prompt_to_the_log(
+    start_server: Start, tmp_path: Path
+) -> None:
+    """Its client gets 500; the log has the statement and what was wrong, without its values."""
+    folder = tmp_path / "data"
+    server = start_server(*FEW, "--data-dir", str(folder))
+    with sqlite3.connect(folder / "forge.db") as behind:
+        behind.execute("DROP TABLE object_items")
+    behind.close()
+    with client_of(server) as client, pytest.raises(openai.InternalServerError) as raised:
+        client.responses.create(input=MARK, **PARAMS)
+    assert MARK not in str(raised.value)
+    eventually(lambda: "StatementFailed" in server.stderr, "the log has it")
+    assert "INSERT INTO object_items" in server.stderr
+    assert MARK not in server.stderr

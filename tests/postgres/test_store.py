@@ -1,13 +1,17 @@
 """The laws of stores, for PostgreSQL; and what several servers on one database have to keep."""
 
 import asyncio
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from gateway.core.errors import Unavailable
-from gateway.stored.errors import StoreUnreachable, StoreUnusable
+from gateway.stored.errors import StatementFailed, StoreUnreachable, StoreUnusable
 from gateway.stored.store import Store
+from gateway.stored.tables import gateways
 from tests.support.postgres import PostgresServer, needs_postgres
 from tests.support.store_laws import StoreLaws
 from tests.support.stored_files import ROOM, SetClock, content, put
@@ -46,6 +50,30 @@ async def test_several_servers_share_it(place: PostgresPlace) -> None:
     assert await stores[1].files.list("a") == ([], False)
     for store in stores:
         await store.close()
+
+
+@pytest.mark.parametrize(
+    "values", [{"beat_at": None}, {"beat_at": "my secret"}, {"beat_at": 2**70}, {"started_at": 0}]
+)
+async def test_an_error_that_is_a_bug_tells_no_values(
+    place: PostgresPlace, values: dict[str, Any]
+) -> None:
+    """PostgreSQL's own text has the row, or the key, and asyncpg's the argument."""
+    store = place.store()
+    await store.open()
+    row = {"id": "my secret", "started_at": 1, "beat_at": 1}
+
+    async def twice() -> None:
+        async with store.database.begin() as connection:
+            await connection.execute(insert(gateways).values(**row | values))
+            await connection.execute(insert(gateways).values(**row))
+
+    with pytest.raises(StatementFailed) as raised:
+        await twice()
+    told = "".join(traceback.format_exception(raised.value))
+    assert "INSERT INTO gateways" in told
+    assert "my secret" not in told
+    await store.close()
 
 
 async def test_the_folder_is_not_used(place: PostgresPlace, tmp_path: Path) -> None:

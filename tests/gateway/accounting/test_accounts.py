@@ -184,6 +184,38 @@ async def test_the_loop_goes_on_while_the_store_fails_and_says_so_once(
     assert (await rows.read(EVER))[0].counts.requests == 1
 
 
+class Keys:
+    """Keys of the store that can't be read, or can."""
+
+    def __init__(self) -> None:
+        self.failing, self.looks = True, 0
+
+    async def look(self) -> None:
+        self.looks += 1
+        if self.failing:
+            raise Unavailable("the database does not answer")
+
+
+async def test_each_thing_that_fails_is_said_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Keys can't be read while usage can be written: neither has a say about the other."""
+    monkeypatch.setattr(module, "PERIOD_S", 0.001)
+    monkeypatch.setattr(Accounts, "_shared", True)
+    caplog.set_level(logging.INFO, "forge.usage")
+    accounts, keys = await place.accounts(), Keys()
+    monkeypatch.setattr(accounts, "_keys", keys)
+    accounts.start()
+    await true(lambda: keys.looks >= 5)
+    keys.failing, before = False, keys.looks
+    await true(lambda: keys.looks > before + 1)
+    await accounts.stop()
+    assert [each.message for each in caplog.records if each.name == "forge.usage"] == [
+        "keys are not read for now: the database does not answer",
+        "keys are read again",
+    ]
+
+
 async def test_the_end_writes_what_is_left(place: Place) -> None:
     accounts = await place.accounts()
     accounts.start()

@@ -1,16 +1,18 @@
 """SQLite as it is set up; migrations; a disk that is full."""
 
 import sqlite3
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text
 
 from gateway.core.errors import StorageFull, Unavailable
 from gateway.stored.database import Database
-from gateway.stored.errors import StoreUnusable
+from gateway.stored.errors import StatementFailed, StoreUnusable
 from gateway.stored.migrations import MIGRATIONS
 from gateway.stored.tables import METADATA, captures, gateways, schema
 
@@ -88,6 +90,37 @@ async def test_a_full_disk_is_told_and_harms_nothing(database: Database) -> None
     await add()
     async with database.read() as connection:
         assert len((await connection.execute(select(gateways))).all()) == 5001
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO gateways VALUES (:id, NULL, :prompt)",
+        "INSERT INTO nowhere VALUES (:id, :prompt)",
+    ],
+)
+async def test_an_error_that_is_a_bug_tells_no_values(database: Database, statement: str) -> None:
+    """They are what clients wrote; the statement and the driver's word for it are for the log."""
+    values = {"id": "g", "prompt": "my secret"}
+    with pytest.raises(StatementFailed) as raised:
+        await executed(database, text(statement), values)
+    told = "".join(traceback.format_exception(raised.value))
+    assert "my secret" not in told
+    assert statement[:20] in told
+    assert raised.value.kind.startswith(("SQLITE_CONSTRAINT", "SQLITE_ERROR"))
+    assert "in executed" in told, "the place is told, too"
+
+
+async def test_a_value_that_no_driver_takes_is_not_told(database: Database) -> None:
+    values = {"id": "g", "started_at": ["my secret"], "beat_at": 1}
+    with pytest.raises(StatementFailed) as raised:
+        await executed(database, gateways.insert(), values)
+    assert "my secret" not in "".join(traceback.format_exception(raised.value))
+
+
+async def executed(database: Database, statement: Any, values: Any) -> None:
+    async with database.begin() as connection:
+        await connection.execute(statement, values)
 
 
 async def test_closed_it_says_so(path: str) -> None:
