@@ -94,6 +94,9 @@ class InstantPool:
         assert self._listener is not None
         self._listener.on_event(event)
 
+    def node(self, worker: int) -> str | None:
+        return None
+
     def reserve(self) -> bool:
         return False
 

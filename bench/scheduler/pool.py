@@ -105,6 +105,9 @@ class SimulatedPool:
         self._running[request.id] = _Run(request, job, now, timer)
         return 0
 
+    def node(self, worker: int) -> str | None:
+        return None
+
     def reserve(self) -> bool:
         raise AssertionError("no worker dies here")
 

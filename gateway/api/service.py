@@ -233,7 +233,7 @@ class Service:
             served.adapted(served.limited(job), key.may_use),
             None if model is None else model.n_ctx_seq,
         )
-        job = _traced(job, request)
+        job = _followed(job, request)
         try:
             return self._submit(request, job, served)
         except ForgeError as error:
@@ -258,12 +258,14 @@ class Service:
         return ticket
 
 
-def _traced(job: Job, request: Request) -> Job:
-    """Return a job as part of its request's trace, if it has one.
+def _followed(job: Job, request: Request) -> Job:
+    """Return a job as part of its request's trace and capture, if it has them.
 
     Where no spans are kept, the client's trace is still worth a place in the log.
     """
     state = request.scope["state"]
+    if state.get("captured"):
+        job = replace(job, captured=True)
     trace: Trace | None = (
         state["trace"] if "trace" in state else from_headers(request.scope["headers"])
     )

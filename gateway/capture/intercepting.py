@@ -63,6 +63,7 @@ class Capturing:
             await self._app(scope, receive, send)
             return
         told = _NAME, recording.id.encode()
+        scope["state"]["captured"] = True  # its job is to note which workers have it
 
         async def received() -> Message:
             message = await receive()

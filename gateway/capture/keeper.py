@@ -17,6 +17,7 @@ from starlette.types import Scope
 from gateway.capture.making import EndedRecording
 from gateway.capture.recording import FIXED, HeldBytes, Recording
 from gateway.core.errors import ForgeError
+from gateway.dispatch.attempts import told_attempts
 from gateway.dispatch.figures import figures
 from gateway.dispatch.outcome import Outcome, of_ticket
 from gateway.dispatch.ticket import Ticket, request_name
@@ -181,7 +182,7 @@ def ended(recording: Recording, state: Mapping[str, Any], now_s: float) -> Ended
         model="" if ticket is None else ticket.job.model,
         outcome=_outcome(recording, ticket),
         error=error,
-        figures={} if ticket is None else figures(ticket),
+        figures={} if ticket is None else {**figures(ticket), **told_attempts(ticket)},
         seed=ticket.job.params.sampling.seed if ticket is not None and generates else None,
     )
 

@@ -1,4 +1,4 @@
-"""The moments of a traced sequence: its slots, its pauses, the deaths of its workers. Pure."""
+"""The moments of a sequence that is traced or captured: slots, pauses, deaths of workers. Pure."""
 
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,8 @@ class Moment(NamedTuple):
     at_ns: int
     worker: int | None
     """Number of the worker that has it from then on."""
+    node: str | None = None
+    """The machine of a cluster that this worker runs on."""
 
 
 class Course:
@@ -27,9 +29,11 @@ class Course:
         self.moments: list[Moment] = []
         self.dropped = 0
 
-    def note(self, what: What, at_ns: int, worker: int | None = None) -> None:
+    def note(
+        self, what: What, at_ns: int, worker: int | None = None, node: str | None = None
+    ) -> None:
         """Keep a moment. The end is always kept."""
         if len(self.moments) < MOST_MOMENTS or what == "ended":
-            self.moments.append(Moment(what, at_ns, worker))
+            self.moments.append(Moment(what, at_ns, worker, node))
         else:
             self.dropped += 1

@@ -48,9 +48,15 @@ class Job:
     """Numbers and scales of the LoRA adapters that it asks for; none: it says nothing of them."""
     asked: str = ""
     """The name of the adapter that it asks for in the place of a model; "": it is of ``model``."""
-
     trace: Trace | None = None
     """The trace that it belongs to, if any."""
+    captured: bool = False
+    """True: it is kept with its answer, and with the workers that had it."""
+
+    @property
+    def followed(self) -> bool:
+        """Return whether it is noted which workers have it, and when."""
+        return self.captured or (self.trace is not None and self.trace.sampled)
 
     @property
     def choices(self) -> int:

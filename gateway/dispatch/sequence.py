@@ -94,8 +94,8 @@ class Sequence:
         self.parked_since_ns: int | None = None
         self.parked_ns = 0
         """Time that it was parked, in total, without a park that goes on."""
-        self.course = Course() if job.trace is not None and job.trace.sampled else None
-        """Its moments, where they become a span."""
+        self.course = Course() if job.followed else None
+        """Its moments, where they become spans or are captured."""
         # What came so far.
         self.began_ns: int | None = None
         """Time of its first slot."""
@@ -148,10 +148,10 @@ class Sequence:
             message = f"{move.name} of sequence {self.id} in {self.state.name}"
             raise IllegalMove(message) from None
 
-    def note(self, what: What, now_ns: int, worker: int | None = None) -> None:
-        """Keep what happened, if that is to become a span."""
+    def note(self, what: What, now_ns: int) -> None:
+        """Keep what happened, if that is told later."""
         if self.course is not None:
-            self.course.note(what, now_ns, worker)
+            self.course.note(what, now_ns)
 
     def count(self, event: Delta | Finished, now_ns: int) -> None:
         """Add the tokens that an event brings."""
@@ -209,7 +209,9 @@ class Sequence:
 
 def _trace_parent(trace: Trace | None) -> TraceParent | None:
     """Return what a worker is told of a trace whose spans are kept."""
-    return None if trace is None else TraceParent(trace.traceparent, trace.state)
+    if trace is None or not trace.sampled:
+        return None
+    return TraceParent(trace.traceparent, trace.state)
 
 
 def _varied(sampling: Sampling, index: int) -> Sampling:

@@ -100,7 +100,8 @@ class Slots:
             worker = self._pool.submit_alone(request)
         else:
             worker = self._pool.submit(request, sequence.job.session)
-        sequence.note("dispatched", now, worker)
+        if sequence.course is not None:
+            sequence.course.note("dispatched", now, worker, self._pool.node(worker))
 
     def unpark(self, sequence: Sequence, now_ns: int) -> None:
         """End the pause of a sequence, if it has one: it has a slot again, or it ended."""

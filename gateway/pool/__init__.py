@@ -91,6 +91,10 @@ class Pool(Protocol):
         """
         ...
 
+    def node(self, worker: int) -> str | None:
+        """Return the machine of a cluster that a worker runs on, by the worker's id."""
+        ...
+
     def reserve(self) -> bool:
         """Keep one worker for a generation that must run alone; whether it is empty by now.
 

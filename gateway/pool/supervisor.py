@@ -164,6 +164,10 @@ class SupervisedPool:
         self._recount(worker)
         return worker.id
 
+    def node(self, worker: int) -> str | None:
+        process = self._workers[worker - self._first].process
+        return process.node.name if process is not None and process.node is not None else None
+
     def reserve(self) -> bool:
         # Chosen anew each time: it may have died, and another be empty first. One that starts comes
         # before one that would have to end long generations, and after one that is empty.

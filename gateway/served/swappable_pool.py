@@ -126,6 +126,9 @@ class SwappablePool:
     def submit(self, request: Generate, session: str = "") -> int:
         return self._there().submit(request, session)
 
+    def node(self, worker: int) -> str | None:
+        return None if self._pool is None else self._pool.node(worker)
+
     def reserve(self) -> bool:
         return self._pool is not None and self._pool.reserve()
 

@@ -107,6 +107,9 @@ ATTRIBUTES: dict[str, Attribute] = {
     "forge.worker.id": Attribute(
         "work, parts, events", "Forge", "Worker, as in `/workers`; of the work the last one"
     ),
+    "forge.worker.node": Attribute(
+        "work, parts, events", "Forge", "Its machine, where workers run on those of a cluster"
+    ),
     "forge.attempt": Attribute(_PARTS, "Forge", "Number of the stay in a slot, from 1 on"),
     "forge.choice": Attribute(
         "parts, events", "Forge", "Index of the answer, if there are several"

@@ -20,7 +20,7 @@ from gateway.dispatch.course import Moment
 from gateway.dispatch.sequence import Sequence
 from gateway.dispatch.ticket import Ticket
 from gateway.tracing.span import Attributes, Span, SpanEvent
-from gateway.tracing.work_attributes import operation, work_attributes
+from gateway.tracing.work_attributes import operation, work_attributes, worker_of
 
 MOST_PARTS = 100
 """Spans below that of the work: a request may have thousands of inputs."""
@@ -71,9 +71,7 @@ def _parts(sequence: Sequence, trace: Trace, ticket: Ticket) -> Iterator[Span]:
             about: Attributes = {**choice, "forge.queue.reason": waits_for}
             yield _part("queue", since, moment.at_ns, trace, about)
         else:
-            about = {**choice, "forge.attempt": attempt}
-            if run.worker is not None:
-                about["forge.worker.id"] = run.worker
+            about = {**choice, "forge.attempt": attempt, **worker_of(run)}
             yield from _run(sequence, run.at_ns, moment.at_ns, trace, about)
         since, run = moment.at_ns, None
         if moment.what == "dispatched":
@@ -112,8 +110,7 @@ def _events(sequence: Sequence, trace: Trace, *, several: bool) -> Iterator[Span
     for moment in sequence.course.moments if sequence.course is not None else ():
         for name in _names(moment, left):
             about: Attributes = {"forge.choice": sequence.index} if several else {}
-            if moment.worker is not None:
-                about["forge.worker.id"] = moment.worker
+            about.update(worker_of(moment))
             if name == "parked":
                 about["forge.parked.reason"] = REASONS[moment.what]
             yield SpanEvent(name, trace.epoch_ns + moment.at_ns, about)

@@ -6,6 +6,7 @@ No prompt, no answer, no stop text: nothing that a client wrote, but numbers.
 from gateway.core.clock import NANO
 from gateway.core.priority import class_of
 from gateway.dispatch import outcome
+from gateway.dispatch.course import Moment
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.tracing.span import Attributes
@@ -129,7 +130,15 @@ def _own(ticket: Ticket) -> Attributes:
     happened = {moment.what for moment in moments}
     found["forge.preempted"] = "preempted" in happened
     found["forge.retried"] = "lost" in happened
-    workers = [moment.worker for moment in moments if moment.worker is not None]
-    if workers:
-        found["forge.worker.id"] = workers[-1]
+    had = [moment for moment in moments if moment.worker is not None]
+    if had:
+        found.update(worker_of(had[-1]))
+    return found
+
+
+def worker_of(moment: Moment) -> Attributes:
+    """Return what tells the worker that had a sequence from a moment on."""
+    found: Attributes = {} if moment.worker is None else {"forge.worker.id": moment.worker}
+    if moment.node is not None:
+        found["forge.worker.node"] = moment.node
     return found

@@ -87,6 +87,8 @@ def test_an_admin_sees_and_deletes_them(opened: Open, keyed: ForgeServer) -> Non
         shown = page.run("return document.getElementById('capture-request').textContent")
         assert "<img src=x onerror=" in shown
         assert "\u202e" not in shown
+        facts = page.text("#capture-facts")
+        assert ("0 for " in facts and ": to the end" in facts) == (id_ != ids[1]), facts
         assert page.run("return document.querySelectorAll('#capture img, #capture a').length") == 0
         if id_ == ids[1]:
             page.click("#capture-close")

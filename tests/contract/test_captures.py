@@ -93,12 +93,18 @@ async def test_a_capture_is_what_was_sent_and_answered(house: Front, way: Way) -
     )
     assert found["model"] == house.gateway.registry.first.name
     assert found["dialect"]
+    (attempt,) = found["attempts"]
+    assert (attempt["worker"], attempt["node"], attempt["end"]) == (0, None, "ended")
+    assert found["seconds"] >= attempt["seconds"] >= 0 <= attempt["began_s"]
+    assert (found["failovers"], found["more_attempts"]) == (0, False)
 
 
 async def test_nothing_is_kept_that_was_not_asked_for(house: Front, way: Way) -> None:
     for headers in ({}, {"X-Capture": "0"}, of("private"), of("private", **{"X-Capture": "off"})):
         asking = ask(house, way, headers)
-        answer(house, await house.running())
+        id_ = await house.running()
+        assert house.gateway.dispatcher._running[id_].course is None, "its workers are not noted"
+        answer(house, id_)
         response = await asking
         assert response.status_code == 200
         assert "x-capture" not in response.headers
@@ -136,6 +142,7 @@ async def test_an_error_is_kept(house: Front, way: Way) -> None:
     assert found["answer"] == response.text
     assert found["error"]["message"] == way.dialect.refusal(response).message
     assert found["texts"] == []
+    assert "attempts" not in found, "no worker had it"
 
 
 async def test_a_hang_up_is_kept(tmp_path: Path, way: Way) -> None:
@@ -155,16 +162,22 @@ async def test_a_hang_up_is_kept(tmp_path: Path, way: Way) -> None:
 
 
 async def test_what_goes_on_after_a_death_is_kept_whole(house: Front, way: Way) -> None:
+    house.pool.nodes = {0: "node-a"}
     asking = ask(house, way, CAPTURE)
     id_ = await house.running()
     house.pool.begin(id_)
     house.pool.progress(id_)
+    house.pool.nodes = {0: "node-b"}
     house.pool.die(0)
     answer(house, await house.running(), 2)
     response = await asking
     (found,) = await captured(house)
     assert found["answer"] == response.text
     assert [each["text"] for each in found["texts"]] == ["xxx"]
+    told = [(each["number"], each["worker"], each["node"]) for each in found["attempts"]]
+    assert told == [(1, 0, "node-a"), (2, 0, "node-b")]
+    assert [each["end"] for each in found["attempts"]] == ["lost", "ended"]
+    assert found["failovers"] == 1
 
 
 async def test_a_failure_in_the_middle_is_kept(house: Front, way: Way) -> None:

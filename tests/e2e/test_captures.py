@@ -8,6 +8,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,29 @@ def test_what_is_not_whole_is_not_replayed(server: ForgeServer) -> None:
     done = forge("replay", capture(server, answer.headers["x-capture"])["id"], "--url", server.url)
     assert done.returncode == 2
     assert b"it can't be replayed: the request is no JSON object" in done.stderr
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_the_worker_that_died_and_the_one_that_went_on_are_named(
+    server: ForgeServer, way: Way
+) -> None:
+    """And a replay, which no worker's death disturbs, says the same."""
+    long = {**FIXED, "max_tokens": 400, "ignore_eos": True}
+    with ThreadPoolExecutor() as threads:
+        asking = threads.submit(asked, server, way, **long)
+        busy = eventually(lambda: [w for w in server.workers() if w["busy"]], "one computes")
+        os.kill(busy[0]["pid"], signal.SIGKILL)
+        response, id_ = asking.result()
+    assert response.status_code == 200
+    found = capture(server, id_)
+    first, then = found["attempts"]
+    assert (first["worker"], first["end"], first["node"]) == (busy[0]["id"], "lost", None)
+    assert (then["number"], then["end"]) == (2, "ended")
+    assert then["worker"] in {each["id"] for each in server.workers()}
+    assert found["failovers"] == 1
+    code, again = replay(server, id_)
+    assert (code, again["reasons"]) == (0, [])
+    eventually(lambda: all(w["state"] == "ready" for w in server.workers()), "there are two again")
 
 
 @pytest.mark.parametrize("way", [each for each in WAYS if each.stream], ids=str)

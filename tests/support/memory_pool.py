@@ -60,6 +60,8 @@ class MemoryPool:
         self.refusal: str | None = None
         """The reason why no worker takes an adapter."""
         self.draining = False
+        self.nodes: dict[int, str] = {}
+        """Machines of workers, as a cluster has them."""
         self._listener: Listener | None = None
         self._tokens = itertools.count(1000)
 
@@ -84,6 +86,9 @@ class MemoryPool:
         self.submitted.append(request)
         self.sessions.append(session)
         return worker
+
+    def node(self, worker: int) -> str | None:
+        return self.nodes.get(worker)
 
     def reserve(self) -> bool:
         self.reserved = min(range(len(self.slots)), key=lambda w: len(self.in_flight[w]))

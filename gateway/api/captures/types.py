@@ -20,6 +20,27 @@ class CaptureText(TypedDict):
     text: str
 
 
+class CaptureAttempt(TypedDict):
+    """A stay in a slot of a worker. Times are in seconds."""
+
+    choice: int
+    """Index of the answer, of which a request may have several."""
+    number: int
+    """Counted from 1 on for each answer."""
+    worker: int
+    """The worker's id, as in ``/workers``."""
+    node: str | None
+    """The machine that it runs on, where workers run on those of a cluster."""
+    began_s: float
+    """Time from the request's arrival."""
+    seconds: float | None
+    """Time that it had the slot; null if that goes on."""
+    end: Literal["ended", "lost", "preempted", "parked", "paused"] | None
+    """``ended``: the answer was whole, or given up. ``lost``: the worker died, and another one went
+    on, or none could. ``preempted``, ``parked`` and ``paused``: the slot went to a more urgent
+    request, the worker's memory was short, the client did not read."""
+
+
 class CaptureHead(TypedDict):
     """A request that was captured, without the two bodies. Times are in seconds."""
 
@@ -63,6 +84,12 @@ class CaptureHead(TypedDict):
     generation_tokens: NotRequired[int]
     prompt_tokens_per_second: NotRequired[float | None]
     generation_tokens_per_second: NotRequired[float | None]
+    attempts: NotRequired[list[CaptureAttempt]]
+    """The workers that computed it, in the order of the answers and of time, 32 at most."""
+    more_attempts: NotRequired[bool]
+    """True: there were more attempts than are listed."""
+    failovers: NotRequired[int]
+    """The times that a worker died and it went on all the same."""
 
 
 class CaptureObject(CaptureHead):

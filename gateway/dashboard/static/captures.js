@@ -112,10 +112,31 @@ function facts(capture) {
     ["Outcome", `${capture.status || "–"} ${capture.outcome}${error ? `: ${error.code}: ${error.message}` : ""}`],
     ["Time", `${new Date(1000 * capture.created).toISOString()}, ${seconds(capture.seconds)}`],
     ["Tokens", `${whole(capture.prompt_tokens)} (${whole(capture.cached_tokens)} cached) and ${whole(capture.generation_tokens)}`],
+    ["Workers", workers(capture)],
     ["First token", seconds(capture.ttft_s)],
     ["Seed", capture.seed === null ? "none" : String(capture.seed)],
     ["Client", capture.headers["user-agent"] ?? "unknown"],
   ];
+}
+
+const LEFT = {
+  ended: "to the end",
+  lost: "it died",
+  preempted: "a more urgent request had the slot",
+  parked: "its memory was short",
+  paused: "the client did not read",
+};
+
+/** The workers that had it, one after the other. */
+function workers({ attempts = [], failovers = 0, more_attempts }) {
+  if (attempts.length === 0) return "none";
+  const several = attempts.some(({ choice }) => choice > 0);
+  const told = attempts.map(({ choice, worker, node, seconds: took, end }) => {
+    const who = `${several ? `answer ${choice + 1}: ` : ""}${worker}${node === null ? "" : ` on ${node}`}`;
+    return end === null ? `${who}, still` : `${who} for ${seconds(took)}: ${LEFT[end]}`;
+  });
+  const after = failovers === 0 ? "" : failovers === 1 ? " (1 failover)" : ` (${failovers} failovers)`;
+  return told.join("; ") + (more_attempts ? "; and more" : "") + after;
 }
 
 /** JSON as people read it; anything else as it is. */

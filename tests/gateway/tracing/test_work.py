@@ -18,7 +18,9 @@ def traced(*moments: tuple[What, int], n: int = 1, first_token: int | None = Non
     for sequence in ticket.sequences:
         sequence.first_token_ns = first_token
         for what, at_ns in moments:
-            sequence.note(what, at_ns, 3 if what == "dispatched" else None)
+            assert sequence.course is not None
+            worker = (3, "node-a") if what == "dispatched" else ()
+            sequence.course.note(what, at_ns, *worker)
         sequence.move(Move.DISPATCH)
         sequence.move(Move.FINISH)
     ticket.ended_ns = moments[-1][1]
@@ -35,6 +37,8 @@ def test_a_usual_course() -> None:
     assert spans[0].events == []
     assert "forge.trace.truncated" not in spans[0].attributes
     assert spans[0].attributes["forge.worker.id"] == 3
+    for each in (spans[0], *spans[2:]):
+        assert each.attributes["forge.worker.node"] == "node-a"
 
 
 def test_it_never_had_a_slot() -> None:
