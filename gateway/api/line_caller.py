@@ -127,16 +127,24 @@ class LineCaller:
         priority: float,
         spare: bool,
         request_id: str = "",
+        origin: str = "",
     ) -> LineAnswer:
         """Return the answer of the endpoint at ``url``; an error is an answer, too.
 
         ``priority`` is that of a body that asks for none, as far as the key allows it.
         ``request_id`` becomes the request's name, which no other line in flight may have; "": a
-        new one. Cancelling is a client's hanging up: nothing more is computed.
+        new one. ``origin``: the span of the request that made the batch, as a traceparent.
+        Cancelling is a client's hanging up: nothing more is computed.
         """
         name = request_id or new_name()
         assert name not in self._open, "two lines of one name"
-        state = {"key": key, "usual_priority": priority, "spare": spare, "name": name}
+        state = {
+            "key": key,
+            "usual_priority": priority,
+            "spare": spare,
+            "name": name,
+            "origin": origin,
+        }
         scope = _scope(url, state)
         try:
             scope["headers"], content = _request(url, body)

@@ -263,13 +263,19 @@ def _followed(job: Job, request: Request) -> Job:
 
     Where no spans are kept, the client's trace is still worth a place in the log.
     """
-    state = request.scope["state"]
-    if state.get("captured"):
+    trace = trace_of(request)
+    if request.scope["state"].get("captured"):
         job = replace(job, captured=True)
-    trace: Trace | None = (
-        state["trace"] if "trace" in state else from_headers(request.scope["headers"])
-    )
     return job if trace is None else replace(job, trace=trace)
+
+
+def trace_of(request: Request) -> Trace | None:
+    """Return the trace that a request belongs to, which its client may have begun."""
+    state = request.scope["state"]
+    if "trace" in state:
+        found: Trace | None = state["trace"]
+        return found
+    return from_headers(request.scope["headers"])
 
 
 def _check_size(job: Job, model: ModelInfo) -> None:

@@ -54,6 +54,7 @@ class BatchStore:
             "metadata": None if new.metadata is None else orjson.dumps(new.metadata),
             "created_at": new.created_at,
             "expires_at": new.expires_at,
+            "origin": new.origin or None,
             **dict.fromkeys(("total", "completed", "failed"), 0),
             **{f"{name}_tokens": 0 for name in TokenCounts._fields},
         }

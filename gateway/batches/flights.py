@@ -42,6 +42,8 @@ class Flight:
     model: str
     priority: float
     spare: bool
+    origin: str
+    """The span of the request that made the batch; "": there is none."""
 
     @property
     def name(self) -> str:
@@ -91,7 +93,8 @@ class Flights:
 
     def start(self, batch: BatchRecord, line: TakenLine, key: ApiKey, rank: Rank) -> None:
         """Ask for a line's answer."""
-        flight = Flight(line, batch.endpoint, key, batch.model or "", rank.priority, rank.spare)
+        model, origin = batch.model or "", batch.origin or ""
+        flight = Flight(line, batch.endpoint, key, model, rank.priority, rank.spare, origin)
         task = asyncio.create_task(self._answered(flight))
         self._tasks[flight] = task
         task.add_done_callback(partial(self._land, flight))
@@ -128,7 +131,13 @@ class Flights:
         while True:
             tries += 1
             answer = await self._endpoints.call(
-                flight.key, flight.endpoint, body, flight.priority, flight.spare, flight.name
+                flight.key,
+                flight.endpoint,
+                body,
+                flight.priority,
+                flight.spare,
+                flight.name,
+                flight.origin,
             )
             judged = verdict(answer, tries, timeout=body.get("timeout") is not None)
             if judged.kind != "broken":

@@ -21,8 +21,12 @@ class Endpoints(Protocol):
         priority: float,
         spare: bool,
         request_id: str = "",
+        origin: str = "",
     ) -> EndpointAnswer:
-        """Return the answer to a line. ``priority``: of a body that asks for none."""
+        """Return the answer to a line. ``priority``: of a body that asks for none.
+
+        ``origin``: the span of the request that made the batch, as a traceparent.
+        """
         ...
 
     def raise_priority(self, request_id: str, priority: float) -> None:

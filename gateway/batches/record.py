@@ -58,6 +58,8 @@ class BatchRecord:
     expired_at: int | None
     cancelling_at: int | None
     cancelled_at: int | None
+    origin: str | None
+    """The span of the request that made it, as a traceparent."""
 
     @property
     def ended(self) -> bool:
@@ -85,6 +87,8 @@ class NewBatch:
     expires_at: int
     room: int
     """Bytes that the owner may keep in all."""
+    origin: str = ""
+    """The span of the request, as a traceparent; "": there is none."""
 
 
 class TakenLine(NamedTuple):

@@ -49,6 +49,13 @@ class Trace:
         return f"00-{self.trace_id}-{self.work_span}-01"
 
     @property
+    def origin(self) -> str:
+        """Return the header that names the request itself, for what has a trace of its own and is
+        done because of it; "" if no span of the request is known."""
+        span, kept = (self.request_span, "01") if self.request_span else (self.parent_span, "00")
+        return f"00-{self.trace_id}-{span}-{kept}" if span else ""
+
+    @property
     def sampled(self) -> bool:
         """Return whether Forge keeps the spans of the request."""
         return bool(self.work_span)

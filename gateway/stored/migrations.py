@@ -6,11 +6,12 @@ adds a function to :data:`MIGRATIONS`, which does the same to a database of the 
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, insert, inspect, select, update
+from sqlalchemy import Connection, insert, inspect, select, text, update
 
 from gateway.stored.errors import StoreUnusable
 from gateway.stored.tables import (
     METADATA,
+    batches,
     captures,
     keys,
     revisions,
@@ -33,7 +34,12 @@ def _add_keys_and_usage(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: Sequence[Migration] = (_add_captures, _add_keys_and_usage)
+def _add_origin(connection: Connection) -> None:
+    if "origin" not in {each["name"] for each in inspect(connection).get_columns(batches.name)}:
+        connection.execute(text("ALTER TABLE batches ADD COLUMN origin VARCHAR(64)"))
+
+
+MIGRATIONS: Sequence[Migration] = (_add_captures, _add_keys_and_usage, _add_origin)
 """The first makes version 2 of version 1, and so on."""
 
 

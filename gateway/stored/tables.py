@@ -140,11 +140,13 @@ batches = Table(
     Column("expired_at", BigInteger),
     Column("cancelling_at", BigInteger),
     Column("cancelled_at", BigInteger),
+    Column("origin", ID),
     Index("batches_owner", "owner", "seq"),
     Index("batches_status", "status"),
 )
 """``metadata`` and ``errors`` are JSON; ``gateway`` is the server that validates or finalizes;
-``ending`` the last status, once it is settled: no result is added any more."""
+``ending`` the last status, once it is settled: no result is added any more. ``origin`` names the
+span of the request that made it, as a traceparent."""
 
 lines = Table(
     "lines",

@@ -26,6 +26,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Status, StatusCode
 
+from gateway.core.trace import Trace
 from gateway.tracing.span import Span
 
 log = logging.getLogger("forge.tracing")
@@ -82,6 +83,7 @@ class Exporter:
                 resource=self._resource,
                 attributes=span.attributes,
                 events=[Event(each.name, each.attributes, each.at_ns) for each in span.events],
+                links=[_link(each) for each in span.links],
                 kind=KINDS[span.kind],
                 status=OK if span.error is None else Status(StatusCode.ERROR, span.error),
                 start_time=span.start_ns,
@@ -158,6 +160,12 @@ def _above(span: Span, trace_id: int, state: api.TraceState | None) -> api.SpanC
     if not span.parent:
         return None
     return api.SpanContext(trace_id, int(span.parent, 16), span.remote, _KEPT, state)
+
+
+def _link(to: Trace) -> api.Link:
+    """Return a link to the span that a trace names as its parent."""
+    trace_id, span_id = int(to.trace_id, 16), int(to.parent_span, 16)
+    return api.Link(api.SpanContext(trace_id, span_id, True))
 
 
 def _resource(version: str) -> Resource:

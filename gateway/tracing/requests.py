@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.core.trace import Trace
+from gateway.core.trace import Trace, read_trace
 from gateway.dispatch.ticket import request_name
 from gateway.tracing.span import Attributes, Span
 from gateway.tracing.tracer import Tracer
@@ -63,8 +63,11 @@ class TracedRequests:
             attributes["error.type"] = "no_response" if status is None else str(status)
         route = attributes.get("http.route")
         method = str(attributes["http.request.method"]).replace("_OTHER", "HTTP")
+        links = list[Trace]()
         if self._lines:
             method, attributes["forge.batch.line"] = "batch line", True
+            origin = read_trace([scope["state"].get("origin", "")], ())
+            links += [] if origin is None else [origin]
         return Span(
             trace=trace,
             name=method if route is None else f"{method} {route}",
@@ -75,6 +78,7 @@ class TracedRequests:
             start_ns=trace.epoch_ns + start_ns,
             end_ns=trace.epoch_ns + time.monotonic_ns(),
             attributes=attributes,
+            links=links,
             error=str(attributes["error.type"]) if failed else None,
         )
 

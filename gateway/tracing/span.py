@@ -38,5 +38,7 @@ class Span:
     """True if the span above it is another program's."""
     attributes: Attributes = field(default_factory=dict)
     events: list[SpanEvent] = field(default_factory=list)
+    links: list[Trace] = field(default_factory=list)
+    """Spans of other traces that it comes from, each as the parent in its trace."""
     error: str | None = None
     """The kind of the error that it ended with; never a message, which may quote a request."""

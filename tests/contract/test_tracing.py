@@ -1,14 +1,17 @@
 """Spans of every dialect, as a collector gets them: times and numbers, and no text of clients."""
 
 import asyncio
+import json
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.tracing.attributes import ATTRIBUTES
-from tests.support.collector import Collector, Received, collector
+from tests.support.collector import DEADLINE_S, Collector, Received, collector
 from tests.support.dialects import CHAT, INFER, Way
 from tests.support.played_front import Front, until
 from tests.support.ways import FREE, answer, ask, serving
@@ -252,6 +255,62 @@ async def test_a_line_of_a_batch(traced: Front, receiver: Collector) -> None:
     assert "client.address" not in line.attributes
     assert spans["chat tiny"].parent == line.span_id
     assert spans["chat tiny"].attributes["forge.spare"] is True
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["of a client's trace", "of its own"])
+async def test_a_line_is_linked_to_the_request_for_its_batch(
+    tmp_path: Path,
+    receiver: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    trace_id: str,
+    known: bool,
+) -> None:
+    """Also when another server runs it, which knows the batch from the store alone."""
+    for name, value in receiver.environ().items():
+        monkeypatch.setenv(name, value)
+    seen = len(receiver.spans)
+    options: dict[str, Any] = {"alias": "tiny", "data_dir": tmp_path / "data"}
+    headers = parent(trace_id) if known else {}
+    line = {"custom_id": "a", "method": "POST", "url": CHAT.path, "body": CHAT.body(SECRET)}
+    first = Front([FREE], **options)
+    await first.gateway.start()
+    file = {"file": ("in.jsonl", json.dumps(line).encode())}
+    uploaded = await first.client.post("/v1/files", data={"purpose": "batch"}, files=file)
+    batch = {
+        "input_file_id": uploaded.json()["id"],
+        "endpoint": CHAT.path,
+        "completion_window": "24h",
+    }
+    made = await first.client.post("/v1/batches", json=batch, headers=headers)
+    assert made.status_code == 200, made.text
+    assert "origin" not in made.json()
+    await eventually(lambda: bool(first.pool.running()), "the line runs")
+    await first.client.aclose()
+    await first.gateway.stop()
+    async with serving(Front([FREE], **options)) as front:
+        await eventually(lambda: bool(front.pool.running()), "the line runs again")
+        answer(front, await front.running())
+        await eventually(lambda: any(s.name == "chat tiny" for s in receiver.spans[seen:]))
+        (asked,) = (s for s in receiver.spans[seen:] if s.name == "POST /v1/batches")
+        ran = [s for s in receiver.spans[seen:] if s.name.startswith("batch line")]
+        assert ran
+        for each in ran:
+            assert each.links == [(asked.trace_id, asked.span_id)]
+            assert each.trace_id != asked.trace_id
+        if known:
+            assert asked.trace_id == trace_id
+        others = [s for s in receiver.spans[seen:] if s not in ran]
+        assert not any(each.links for each in others)
+
+
+async def eventually(check: Callable[[], bool], what: str = "it is sent") -> None:
+    """Wait for what other tasks and threads do."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not check():  # noqa: ASYNC110 (they tell nobody)
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(what) from None
 
 
 async def test_work_behind_its_request(traced: Front, receiver: Collector, trace_id: str) -> None:

@@ -37,7 +37,8 @@ class Received:
     events: list[tuple[str, int, Mapping[str, Any]]]
     error: str | None
     resource: Mapping[str, Any]
-    links: int = 0
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """Ids of the traces and spans that it comes from."""
 
     def names(self) -> set[str]:
         """Return the names of all attributes, those of events included."""
@@ -123,7 +124,7 @@ def _received(span: trace_pb2.Span, resource: Mapping[str, Any]) -> Received:
         events=[(e.name, e.time_unix_nano, _plain(e.attributes)) for e in span.events],
         error=span.status.message if failed else None,
         resource=resource,
-        links=len(span.links),
+        links=[(each.trace_id.hex(), each.span_id.hex()) for each in span.links],
     )
 
 

@@ -16,7 +16,7 @@ from gateway.api.files.endpoints import room_of
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.query import read_query
 from gateway.api.reply import json_response
-from gateway.api.service import Service
+from gateway.api.service import Service, trace_of
 from gateway.batches.record import BatchRecord, NewBatch
 from gateway.core.errors import (
     BadRequest,
@@ -97,7 +97,7 @@ class BatchEndpoints:
         if file.purpose != PURPOSE:
             message = f"'input_file_id': the file's purpose is '{file.purpose}', not '{PURPOSE}'"
             raise BadRequest(message, param="input_file_id")
-        now = int(store.clock())
+        now, trace = int(store.clock()), trace_of(request)
         expiry = given.output_expires_after
         new = NewBatch(
             id=f"batch_{secrets.token_hex(16)}",
@@ -111,6 +111,7 @@ class BatchEndpoints:
             created_at=now,
             expires_at=now + seconds(given.completion_window),
             room=room_of(self._service, key),
+            origin="" if trace is None else trace.origin,
         )
         runner = self._runner()
         made = await runner.rows.create(new)

@@ -53,6 +53,7 @@ class Call:
     priority: float
     spare: bool
     name: str
+    origin: str = ""
 
 
 class PlayedEndpoints:
@@ -78,8 +79,9 @@ class PlayedEndpoints:
         priority: float,
         spare: bool,
         request_id: str = "",
+        origin: str = "",
     ) -> Answer:
-        call = Call(key, url, body, priority, spare, request_id)
+        call = Call(key, url, body, priority, spare, request_id, origin)
         self.calls.append(call)
         self._tries[request_id] += 1
         self.open += 1

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.trace import MAX_MEMBERS, MAX_STATE, checked_state, from_headers, read_trace
+from gateway.core.trace import (
+    MAX_MEMBERS,
+    MAX_STATE,
+    Trace,
+    checked_state,
+    from_headers,
+    read_trace,
+)
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -112,3 +119,15 @@ def test_a_kept_state_is_kept_again(state: str) -> None:
     kept = checked_state(state)
     assert len(kept) <= MAX_STATE
     assert checked_state(kept) == kept
+
+
+def test_the_origin_of_other_traces_is_the_request_or_its_clients_span() -> None:
+    client = read_trace([PARENT], ())
+    assert client is not None
+    assert client.origin == f"00-{client.trace_id}-{client.parent_span}-00"
+    client.request_span = "12" * 8
+    assert client.origin == f"00-{client.trace_id}-{'12' * 8}-01"
+    again = read_trace([client.origin], ())
+    assert again is not None
+    assert (again.trace_id, again.parent_span) == (client.trace_id, client.request_span)
+    assert Trace("ab" * 16).origin == ""

@@ -14,7 +14,7 @@ from gateway.core.errors import StorageFull, Unavailable
 from gateway.stored.database import Database
 from gateway.stored.errors import StatementFailed, StoreUnusable
 from gateway.stored.migrations import MIGRATIONS
-from gateway.stored.tables import METADATA, captures, gateways, schema
+from gateway.stored.tables import METADATA, batches, captures, gateways, schema
 
 pytestmark = pytest.mark.anyio
 
@@ -220,6 +220,22 @@ async def test_the_first_release_becomes_this_one(path: str) -> None:
     await again.open()
     await again.close()
     assert tables(path) == made
+    assert version(path) == len(MIGRATIONS) + 1
+
+
+async def test_batches_of_an_older_release_have_no_origin(path: str) -> None:
+    newest = Database(path)
+    await newest.open()
+    await newest.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE batches DROP COLUMN origin")
+        connection.execute("UPDATE schema SET version = 3")
+        connection.commit()
+    again = Database(path)
+    await again.open()
+    async with again.read() as run:
+        assert (await run.execute(select(batches.c.origin))).all() == []
+    await again.close()
     assert version(path) == len(MIGRATIONS) + 1
 
 
