@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,8 @@ def start_on_nodes(
     """Starts a server in the cluster."""
     model, options = exact
 
-    def start(workers: int, slots: int, *more: str, ready: bool = True) -> ForgeServer:
+    def start(workers: int, slots: int, *more: str, **given: Any) -> ForgeServer:
         shape = ("--cluster", nodes.address, "--workers", str(workers), "--slots", str(slots))
-        return start_server(*shape, *options, *more, model=model, ready=ready)
+        return start_server(*shape, *options, *more, model=model, **given)
 
     return start

@@ -1,16 +1,20 @@
 """A server in a cluster of three nodes: what it serves, and where its workers run."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.cluster.conftest import NODES, StartOnNodes
 from tests.e2e.test_same_text import GREEDY, PROMPTS, alone
+from tests.support.collector import collector
+from tests.support.dialects import CHAT
 from tests.support.killing import whole
 from tests.support.ray_nodes import RayNodes
 from tests.support.server import ForgeServer, eventually
 from tests.support.traffic import Streaming
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 pytestmark = pytest.mark.timeout(300)
 
 LONG_TEXT = "what is 2+2? " * 40_000
@@ -37,6 +41,26 @@ def test_workers_over_nodes(start_on_nodes: StartOnNodes, exact_server: ForgeSer
         there, here = (each.post("/tokenize", json=body).json() for each in (client, local))
     assert len(here["tokens"]) > 100_000
     assert there == here
+
+
+def test_traces_and_captures_name_the_node(start_on_nodes: StartOnNodes, tmp_path: Path) -> None:
+    with collector() as receiver:
+        options = ("--data-dir", str(tmp_path / "data"), "--capture", "header")
+        server = start_on_nodes(3, 2, *options, env=receiver.environ())
+        traced = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "X-Capture": "1"}
+        with server.client() as client:
+            answer = client.post(CHAT.path, json=CHAT.body(max_tokens=4), headers=traced)
+            assert answer.status_code == 200
+            id_ = answer.headers["x-capture"]
+            eventually(lambda: client.get(f"/captures/{id_}").status_code == 200, "it is written")
+            (attempt,) = client.get(f"/captures/{id_}").json()["attempts"]
+        spans = receiver.trace(5, TRACE)
+    assert attempt["node"] in NODES
+    nodes = {each["id"]: each["node"] for each in server.workers()}
+    assert nodes[attempt["worker"]] == attempt["node"]
+    for part in (spans["prefill"], spans["decode"]):
+        assert part.attributes["forge.worker.node"] == attempt["node"]
+        assert part.attributes["forge.worker.id"] == attempt["worker"]
 
 
 def test_a_node_that_joins_is_used(start_on_nodes: StartOnNodes, nodes: RayNodes) -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.config.config import Config
@@ -25,6 +26,7 @@ from workers.protocol import (
     GenerationParams,
     Sampling,
     Text,
+    TraceParent,
 )
 
 DRIVER = "tests.support.fake_driver"
@@ -74,9 +76,11 @@ def with_pool(
 
     async def main() -> None:
         cluster = Cluster(address, "warning", "console", DRIVER)
-        spec = Config(slots=2, threads=1, workers=workers).worker_spec()
+        config = Config(slots=2, threads=1, workers=workers, log_level="info")
         need = Need(cpus=1, labels={"region": "a"})
-        pool = ClusterPool(spec, workers, cluster, need, silence_s=30, step_s=60, **more)
+        pool = ClusterPool(
+            config.worker_spec(), workers, cluster, need, silence_s=30, step_s=60, **more
+        )
         try:
             await script(pool, Heard(), cluster)
         finally:
@@ -120,6 +124,25 @@ def test_generations_and_the_drivers_death() -> None:
         assert tokens_of(heard, 3) == whole[20:]
 
     with_pool("here:1", 1, script)
+
+
+def test_a_trace_crosses_with_its_request(capfd: pytest.CaptureFixture[str]) -> None:
+    """As bytes, on the channel of the worker, which logs the trace; its node is known, too."""
+    trace = TraceParent("00-" + "ab" * 16 + "-" + "cd" * 8 + "-01", "vendor=1")
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        for each in (request(1, 2), msgspec.structs.replace(request(2, 2), trace=trace)):
+            worker = pool.submit(each)
+        (status,) = pool.workers()
+        assert status.node is not None
+        assert pool.node(worker) == status.node
+        await heard.until(lambda: sum(isinstance(e, Finished) for e in heard.events) == 2)
+
+    with_pool("here:1", 1, script)
+    (line,) = (e for e in capfd.readouterr().err.splitlines() if "takes a traced generation" in e)
+    assert "ab" * 16 in line
+    assert "cd" * 8 in line
 
 
 def test_a_worker_that_is_killed() -> None:
