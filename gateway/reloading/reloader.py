@@ -61,6 +61,10 @@ class ReloadedModels(Protocol):
         """Serve one model more. Raises ConfigError if it can never be loaded."""
         ...
 
+    def waiting(self) -> str | None:
+        """Return what a change waits for, in words; None: for no request."""
+        ...
+
     def retire(self, name: str) -> None:
         """Take nothing new for a model, and forget it once its requests have ended."""
         ...
@@ -120,7 +124,8 @@ class Reloader:
     def report(self) -> ReloadReport:
         """Return the state of the reload that runs, or the result of the last one."""
         if self.running:
-            return {**self._report, "seconds": self._seconds()}
+            waiting = self._models.waiting()
+            return {**self._report, "seconds": self._seconds(), "waiting": waiting}
         return self._report
 
     def begin(self, only: str | None = None) -> None:

@@ -35,6 +35,8 @@ class ReloadReport(TypedDict):
     """Options with other values that count only after a restart."""
     seconds: float
     """Time that it took, or has taken so far."""
+    waiting: str | None
+    """The requests that a reload which runs waits for, how long, and what becomes of them then."""
 
 
 def none() -> ReloadReport:
@@ -47,6 +49,7 @@ def none() -> ReloadReport:
         "options": [],
         "restart": [],
         "seconds": 0.0,
+        "waiting": None,
     }
 
 

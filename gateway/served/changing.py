@@ -99,6 +99,10 @@ def _settings(entry: ModelEntry) -> list[Any]:
     return [*own, entry.preload, entry.keep_alive, entry.system, list(entry.aliases)]
 
 
+def _for_nothing() -> None:
+    """Tell that nothing is waited for."""
+
+
 ADAPTERS = ("adapters", "lora", "lora_scaled", "lora_init_without_apply")
 """Options of adapters, which a reload does not read again."""
 
@@ -135,6 +139,8 @@ class ModelChanger:
         """Of each model what its workers were made of, as far as that was looked at."""
         self._finishing: dict[asyncio.Task[None], str] = {}
         """Tasks that end old workers and models, with the names of the models."""
+        self._waits: Callable[[], str | None] = _for_nothing
+        """Tells what a change waits for."""
 
     @property
     def several(self) -> bool:
@@ -142,6 +148,10 @@ class ModelChanger:
 
     def names(self) -> list[str]:
         return [each.name for each in self._registry.configured]
+
+    def waiting(self) -> str | None:
+        """Return what a change waits for, in words; None: for no request."""
+        return self._waits()
 
     async def look(self) -> None:
         """Note what all models are made of; to be called before they are loaded."""
@@ -241,10 +251,14 @@ class ModelChanger:
 
     async def _few_outgoing(self, name: str) -> None:
         """Wait until not too many old workers of a model finish requests: each takes memory."""
-        while len(tasks := [task for task, of in self._finishing.items() if of == name]) >= (
-            MOST_OUTGOING
-        ):
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        self._waits = lambda: f"{name}: requests of earlier reloads have its older workers still"
+        try:
+            while len(tasks := [task for task, of in self._finishing.items() if of == name]) >= (
+                MOST_OUTGOING
+            ):
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waits = _for_nothing
 
     async def _replace(
         self, served: ServedModel, entry: ModelEntry, need: LoadNeed, room: Room
@@ -257,6 +271,7 @@ class ModelChanger:
             served, new, self._dispatchers, self._live.now.retire_timeout, self._arranged
         )
         work = replacement.beside if room.beside else replacement.worker_by_worker
+        self._waits = replacement.waiting
         try:
             async with self._adapters.handed_on(served, pool):
                 await work()
@@ -267,6 +282,8 @@ class ModelChanger:
             self._loader.give_back(name, room)
             self._loads.failed(name)
             raise
+        finally:
+            self._waits = _for_nothing
         self._loader.replaced(name, new, need, room)
         self._loads.loaded(served.name, time.monotonic_ns() - began_ns)
         tell(served.name, pool.model)

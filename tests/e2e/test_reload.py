@@ -1,11 +1,14 @@
 """A running server reads its files again: the model, options and keys, and no request fails."""
 
 import os
+import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.served.replacement import OVERDUE
 from tests.conftest import Start
 from tests.support.dialects import CHAT
 from tests.support.reloading import (
@@ -22,7 +25,7 @@ from tests.support.reloading import (
     settled,
     two_models,
 )
-from tests.support.server import ForgeServer, eventually
+from tests.support.server import DEADLINE_S, ForgeServer, eventually
 from tests.support.traffic import StreamOf
 
 EXACT = (
@@ -168,9 +171,47 @@ def test_where_memory_is_short_it_goes_worker_by_worker(
     settled(server, workers)
 
 
-def long_stream(server: ForgeServer) -> StreamOf:
-    body = CHAT.body(PROMPTS[0], stream=True, temperature=0, ignore_eos=True, max_tokens=600)
+def long_stream(server: ForgeServer, tokens: int = 600) -> StreamOf:
+    body = CHAT.body(PROMPTS[0], stream=True, temperature=0, ignore_eos=True, max_tokens=tokens)
     return StreamOf(CHAT, server, body, {"Authorization": f"Bearer {CLIENT}"})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_long_streams_do_not_hold_a_reload_up(
+    start_server: Start,
+    tmp_path: Path,
+    models: tuple[Path, Path],
+    texts: list[dict[str, str]],
+    workers: int,
+) -> None:
+    """Worker by worker: it is told what is waited for, and after some time they go on elsewhere
+    or fail; none has words of both models."""
+    shape = (f"workers = {workers}", "slots = 4", "memory-budget = 200", "spare = false")
+    house = House(tmp_path, *EXACT, *shape, "retire-timeout = 2", model=models[0])
+    server = house.start(start_server)
+    alone = long_stream(server, tokens=1900).finish()
+    streams = [long_stream(server, tokens=1900) for _ in range(4 * workers)]
+    for stream in streams:
+        stream.wait_for(5)
+    house.put(models[1])
+    assert reload(server, wait=False).status_code == 202
+    told = eventually(lambda: report(server)["waiting"], "it is told what it waits for")
+    assert re.match(r"served: \d requests? ha(s|ve) its old workers still; in \d s", told)
+    done = eventually(lambda: ended(server), "the reload has an end", DEADLINE_S)
+    assert changes(done) == {"served": "replaced"}
+    for stream in streams:
+        stream.finish()
+        assert alone.startswith(stream.text)
+        assert stream.error is None or OVERDUE in stream.error.message
+        assert (stream.error is None) == (stream.text == alone)
+    assert any(stream.error is not None for stream in streams), "they were still at it"
+    assert completed(server, PROMPTS[0]) == texts[1][PROMPTS[0]]
+    settled(server, workers)
+
+
+def ended(server: ForgeServer) -> dict[str, Any] | None:
+    found = report(server)
+    return None if found["state"] == "running" else found
 
 
 def test_one_worker_comes_back_if_the_new_one_can_not(

@@ -15,6 +15,8 @@ from gateway.reloading.report import ReloadReport, summary
 CONNECT_S = 5.0
 PAUSE_S = 0.5
 """Between two questions after a reload that runs."""
+QUIET_S = 5.0
+"""Seconds of a reload after which it is told what it waits for."""
 
 
 class NoReload(Exception):
@@ -76,9 +78,16 @@ def _begun(client: httpx2.Client, model: str | None) -> ReloadReport:
 
 
 def _finished(client: httpx2.Client, report: ReloadReport) -> ReloadReport:
+    """Return the report of the end; tell on the way what is waited for, once for each model."""
+    told = ""
     while report["state"] == "running":
         time.sleep(PAUSE_S)
         report = _report(client.get("/models/reload"))
+        waiting = report.get("waiting") or ""
+        model = waiting.partition(":")[0]
+        if waiting and model != told and report["seconds"] >= QUIET_S:
+            console.say(NAME, waiting)
+            told = model
     return report
 
 

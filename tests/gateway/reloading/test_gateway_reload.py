@@ -1,6 +1,7 @@
 """The whole gateway reloads, on pools in memory: what happens to requests, step by step."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from gateway.app import Gateway
 from gateway.config.config import Config
 from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.ticket import Ticket
-from gateway.pool import Listener, PoolFailed
+from gateway.pool import Listener, PoolFailed, WorkerStatus
 from gateway.reloading.report import ReloadReport
 from gateway.served.memory_budget import MemoryBudget, MemoryShare
 from gateway.served.setup import Setup
@@ -75,6 +76,48 @@ class Shrinking(Played):
 
     def grow(self) -> None:
         self.size = 1
+        self.listener.on_credit()
+
+
+class Two(Played):
+    """Two workers of one slot that can be ended one by one, the second first."""
+
+    capacity = 2
+
+    def __init__(self, broken: str | None = None) -> None:
+        super().__init__(broken)
+        self.slots, self.in_flight = (1, 1), [{}, {}]
+        self.leaving, self.size = set[int](), 2
+
+    def free(self) -> int:
+        return sum(self._free().values()) if self.started else 0
+
+    def _free(self) -> dict[int, int]:
+        there = super()._free()
+        return {id_: there[id_] for id_ in range(self.size) if id_ not in self.leaving}
+
+    def workers(self) -> list[WorkerStatus]:
+        return [
+            replace(
+                status,
+                state="draining" if status.id in self.leaving else "ready",
+                held=tuple(self.in_flight[status.id]),
+            )
+            for status in super().workers()[: self.size]
+        ]
+
+    def begin_with(self, count: int) -> None:
+        self.size = count
+
+    async def shrink(self) -> None:
+        last = self.size - 1
+        self.leaving.add(last)
+        await until(lambda: not self.in_flight[last])
+        self.leaving.remove(last)
+        self.size = last
+
+    def grow(self) -> None:
+        self.size += 1
         self.listener.on_credit()
 
 
@@ -325,6 +368,79 @@ async def test_a_slow_reader_keeps_old_workers_for_its_time_only() -> None:
         assert "the time for requests on its old workers is over" in str(ticket.error)
         house.pools[0].finish(ticket.id, "cancelled")
         await until(lambda: house.pools[0].stopped)
+
+
+@asynccontextmanager
+async def short_of_memory(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[str | None], Played], patience_s: float
+) -> AsyncIterator[House]:
+    """The budget has room for one set of workers, of which each has a request."""
+    monkeypatch.setattr("gateway.served.memory_budget.need_of", lambda config: 100 << 20)
+    setup = one(ctx=512, memory_budget=160, retire_timeout=patience_s)
+    async with House(setup, kind=kind).serving() as house:
+        yield house
+
+
+def begun(house: House) -> Ticket:
+    """A request that has its first two tokens."""
+    (ticket, pool) = (house.submit(), house.pools[0])
+    house.gateway.dispatcher._slots.match()
+    pool.begin(ticket.id)
+    pool.progress(ticket.id, 2)
+    return ticket
+
+
+@pytest.mark.parametrize("kind", [Shrinking, Two])
+async def test_it_is_told_what_a_reload_waits_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: type[Played]
+) -> None:
+    monkeypatch.setattr("gateway.served.replacement.TOLD_S", 0)
+    async with short_of_memory(monkeypatch, kind, 3600) as house:
+        tickets = [begun(house) for _ in range(1 if kind is Shrinking else 2)]
+        house.say(ctx=1024)
+        house.gateway.reloader.begin()
+        reloader = house.gateway.reloader
+        await until(lambda: reloader.report["waiting"])
+        told = (await house.client.get("/models/reload")).json()["waiting"]
+        then = "these fail" if kind is Shrinking else "another old worker goes on with these"
+        words = r"m: 1 request has its old workers still; in 3[56]\d\d s " + then
+        assert re.fullmatch(words, told)
+        await until(lambda: "the reload waits: m: 1 request has" in caplog.text)
+        for ticket in reversed(tickets):
+            house.pools[0].finish(ticket.id)
+        report = await reloader.wait()
+        assert (report["state"], report["waiting"]) == ("done", None)
+        assert report["models"][0]["change"] == "replaced"
+        assert not any(ticket.error for ticket in tickets)
+
+
+async def test_streams_of_the_first_old_worker_have_their_time_and_go_on_on_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And what the last old worker has fails after it: no other one computes that file."""
+    async with short_of_memory(monkeypatch, Two, 0.01) as house:
+        one_, two = begun(house), begun(house)
+        old, before = house.pools[0], list(two.sequences[0].ids)
+        house.say(ctx=1024)
+        house.gateway.reloader.begin()
+        await until(lambda: old.asked_to_park == [two.id])
+        old.finish(one_.id)
+        assert len(house.pools) == 2
+        assert not house.pools[1].started
+        old.yield_slot(two.id)
+        await until(lambda: two.id in old.in_flight[0])
+        assert old.submitted[-1].resume == before
+        assert old.progress(two.id, 1)
+        assert two.error is None
+        await until(lambda: two.ended)
+        assert "the time for requests on its old workers is over" in str(two.error)
+        old.finish(two.id, "cancelled")
+        report = await house.gateway.reloader.wait()
+        assert report["models"] == [{"model": "m", "change": "replaced", "reason": "new ctx"}]
+        assert one_.error is None
+        later = house.submit()
+        await house.running(house.pools[1], later)
+        house.pools[1].finish(later.id)
 
 
 async def test_over_http() -> None:

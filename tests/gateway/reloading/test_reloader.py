@@ -55,6 +55,9 @@ class Models:
         if entry.name == self.broken:
             raise ConfigError("it needs too much")
 
+    def waiting(self) -> str | None:
+        return None if self.go.is_set() else "m: 1 request has its old workers still"
+
     def retire(self, name: str) -> None:
         self.log.append(f"retire {name}")
 
