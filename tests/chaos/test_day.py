@@ -1,16 +1,20 @@
 """A day in fast motion: 24 hours of requests, and all that may happen to keys, disk and server.
 
 The clock is the test's. Each hour some keys ask in all dialects; in between keys are rotated,
-limited and revoked, by the store and by the operator's file, a budget runs out while streams run,
-the disk fills and has room again, and the server is killed and started anew. A second book is kept
-here, of what each answer told. At midnight both must agree, but for what the docs name: what a
-server that is killed had not written.
+limited and revoked, by the store and by the operator's file, the model and that file are reloaded
+while streams run, a budget runs out while streams run, the disk fills and has room again, and the
+server is killed and started anew. Some requests are captured. A second book is kept here, of what
+each answer told. Both must agree all the day, but for what the docs name: what a server that is
+killed had not written, and captures while the disk was full, which are counted.
 """
 
 import asyncio
+import json
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -27,11 +31,14 @@ from gateway.config.config import Config
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import StorageFull
 from gateway.core.usage_counts import NOTHING
+from gateway.pool import Listener
+from gateway.served.setup import Setup
 from tests.support.answering_pool import AnsweringPool
 from tests.support.dialects import CHAT, DIALECTS, Dialect
 from tests.support.memory_pool import MemoryPool
-from tests.support.server import ALIAS
+from tests.support.server import ALIAS, MODEL
 from tests.support.stored_files import SetClock
+from workers.protocol import Generate
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -46,7 +53,29 @@ Book = Counter[tuple[str, int]]
 
 def operators(app: str = "sk-app") -> list[ApiKey]:
     """Return the keys of the file; ``app``: the secret of one of them."""
-    return [ApiKey("root", digest(ADMIN), admin=True), ApiKey("app", digest(app))]
+    return [
+        ApiKey("root", digest(ADMIN), admin=True),
+        ApiKey("app", digest(app), capture="header"),
+    ]
+
+
+class HeldPool(AnsweringPool):
+    """Answers at once, or holds its streams for the test."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.holding, self.stopped = False, False
+
+    async def start(self, listener: Listener) -> None:
+        await super().start(listener)
+        listener.on_credit()
+
+    def _answer(self, request: Generate) -> None:
+        if not self.holding:
+            super()._answer(request)
+
+    async def stop(self) -> None:
+        self.stopped = True
 
 
 class Day:
@@ -61,27 +90,59 @@ class Day:
         self.secrets = {"app": "sk-app"}
         self.pages = 0
         """Bound of the database; 0: none."""
-        self._config = Config(alias=ALIAS, data_dir=folder, database=None)
+        self.captures: dict[str, tuple[dict[str, Any], str]] = {}
+        """The request and the answer of each, by its id."""
+        self.here = set[str]()
+        """Those of them that this server has begun."""
+        self.unsure = set[str]()
+        """Those that may not be written yet."""
+        self.losable = set[str]()
+        """Those that may be lost: the docs say when."""
+        self.models = (folder.parent / "one.gguf", folder.parent / "two.gguf")
+        for model in self.models:
+            os.link(MODEL, model)
+        config = Config(alias=ALIAS, data_dir=folder, database=None, model=self.models[0])
+        self.setup = Setup(config, (), tuple(operators()))
+        """What the sources of the server say now."""
+        self.pools: list[HeldPool] = []
         self.gateway: Gateway
         self.client: httpx.AsyncClient
 
     # ------------------------------------------------------------------ the server
 
     async def start(self, pool: MemoryPool | None = None) -> None:
-        keyring = Keyring(operators(self.secrets["app"]))
-        self.gateway = Gateway(self._config, keyring, pool or AnsweringPool(4), clock=self.clock)
+        self.gateway = Gateway(
+            self.setup.config,
+            Keyring(self.setup.keys),
+            pool or self._pool(),
+            make=lambda config, first: self._pool(),
+            clock=self.clock,
+            read=lambda: self.setup,
+        )
+        self.here.clear()
         await self.gateway.start()
         self._bound()
         transport = httpx.ASGITransport(self.gateway.app())
         self.client = httpx.AsyncClient(transport=transport, base_url="http://forge")
 
+    def _pool(self) -> HeldPool:
+        self.pools.append(HeldPool())
+        return self.pools[-1]
+
     async def stop(self) -> None:
         await self.client.aclose()
         await self.gateway.stop()
         self.unwritten.clear()
+        self.unsure.clear()
 
     async def kill(self) -> None:
         """End without a last word: what was not written is lost, and the book hears of it."""
+        keeper = self.gateway.captures.keeper
+        assert keeper._task is not None
+        keeper._task.cancel()
+        keeper._task = None
+        self.losable |= self.unsure
+        self.unsure.clear()
         loop = self.gateway.accounts._loop
         assert loop is not None
         loop.cancel()
@@ -95,6 +156,13 @@ class Day:
         await self.gateway.accounts.flush()
         await self.gateway.accounts.flush()  # what came while the disk was full is next
         self.unwritten.clear()
+        await self.settled()
+        self.unsure.clear()
+
+    async def settled(self) -> None:
+        """Wait until the writer of captures has nothing left."""
+        budget = self.gateway.captures.keeper._budget
+        await true(lambda: budget.held == 0)
 
     def _bound(self) -> None:
         """SQLite's bound on its pages is met as a disk's end is: with the same code."""
@@ -112,8 +180,18 @@ class Day:
         async with self.gateway.store.database.read() as connection:
             found = await connection.exec_driver_sql("PRAGMA page_count")
             self.pages = int(found.scalar_one())
+        await self.settled()
+        self.unsure.clear()
         yield
+        await self.settled()
+        self.losable |= self.unsure
         self.pages = 0
+
+    def say(self, **options: Any) -> None:
+        """Let the sources say something else; the secret of ``app`` is as it is here."""
+        config = self.setup.config.model_copy(update=options)
+        keys = tuple(operators(self.secrets["app"]))
+        self.setup = replace(self.setup, config=config, keys=keys)
 
     # ------------------------------------------------------------------ its clients
 
@@ -124,15 +202,34 @@ class Day:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def post(self, name: str, dialect: Dialect, secret: str | None = None) -> httpx.Response:
+    async def post(
+        self,
+        name: str,
+        dialect: Dialect,
+        secret: str | None = None,
+        *,
+        captured: bool = False,
+        **params: Any,
+    ) -> httpx.Response:
         headers = {"Authorization": f"Bearer {secret or self.secrets[name]}"}
-        body = dialect.body("hello", max_tokens=self.random.randint(1, 9))
-        return await self.client.post(dialect.path, json=body, headers=headers)
+        headers |= {"X-Capture": "1"} if captured else {}
+        body = dialect.body("hello", **{"max_tokens": self.random.randint(1, 9), **params})
+        response = await self.client.post(dialect.path, json=body, headers=headers)
+        if captured:
+            id_ = response.headers["x-capture"]
+            self.captures[id_] = body, response.text
+            self.here.add(id_)
+            self.unsure.add(id_)
+        return response
 
-    async def ask(self, name: str, dialect: Dialect | None = None) -> int:
+    async def ask(
+        self, name: str, dialect: Dialect | None = None, *, captured: bool | None = None
+    ) -> int:
         """Ask, and write down what is told; return the status."""
         dialect = dialect or self.random.choice(DIALECTS)
-        response = await self.post(name, dialect)
+        if captured is None:
+            captured = name == "app" and self.random.random() < 0.3
+        response = await self.post(name, dialect, captured=captured)
         if response.status_code == 200:
             usage = dialect.answer(response).usage
             self.note(name, usage["prompt_tokens"] + usage["completion_tokens"])
@@ -158,8 +255,37 @@ class Day:
             found[f"{row['key']}.", hour] += row["requests"]
         return found
 
+    async def kept(self) -> dict[str, dict[str, Any]]:
+        """Return all captures as GET /captures has them, by their ids."""
+        found, after = dict[str, dict[str, Any]](), ""
+        while True:
+            page = await self.admin("GET", f"/captures?limit=100{after}")
+            found |= {each["id"]: each for each in page["data"]}
+            if not page["has_more"]:
+                return found
+            after = f"&after={page['data'][-1]['id']}"
+
+    async def captures_agree(self) -> None:
+        """No capture is lost, but those of which the docs say so."""
+        await self.settled()
+        kept = (await self.kept()).keys()
+        lost = self.captures.keys() - kept
+        assert not kept - self.captures.keys()
+        assert lost <= self.losable | (self.unsure if self.pages else set())
+        assert self.gateway.captures.keeper.counts()["dropped"] == len(lost & self.here)
+
+    async def captures_are_whole(self) -> None:
+        """Each says what its client sent and got."""
+        for id_ in await self.kept():
+            found = await self.admin("GET", f"/captures/{id_}")
+            body, text = self.captures[id_]
+            assert json.loads(found["request"]) == body
+            assert found["answer"] == text
+            assert found["attempts"][0]["end"] == "ended"
+
     async def agree(self) -> None:
         """Both books must be the same, and what budgets have used is their sum."""
+        await self.captures_agree()
         told = await self.told()
         assert +told == +self.book
         today = datetime.fromtimestamp(self.clock(), UTC).date()
@@ -210,10 +336,49 @@ async def a_key_is_rotated(day: Day) -> None:
 
 
 async def the_file_is_rotated(day: Day) -> None:
-    day.secrets["app"] = "sk-app-2"
-    day.gateway.keyring.replace(operators("sk-app-2"))
-    assert (await day.post("app", CHAT, "sk-app")).status_code == 401
+    before, day.secrets["app"] = day.secrets["app"], f"sk-app at {day.clock()}"
+    day.say()
+    told = await day.admin("POST", "/models/reload")
+    assert (told["state"], told["keys"]) == ("done", True)
+    assert [each["change"] for each in told["models"]] == ["unchanged"]
+    assert (await day.post("app", CHAT, before)).status_code == 401
     assert await day.ask("app") == 200
+
+
+async def the_model_and_the_file_are_reloaded(day: Day) -> None:
+    """While streams run: they end well on the old workers, under a secret that is no more."""
+    old, before = day.pools[-1], day.secrets["app"]
+    old.holding = True
+    usage = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 50}
+    asked = [
+        asyncio.create_task(day.post("app", CHAT, captured=at == 0, **usage)) for at in range(3)
+    ]
+    await true(lambda: len(old.running()) == 3)
+    ids = list(old.running())
+    for id_ in ids:
+        old.begin(id_)
+        old.progress(id_, 4)
+    day.secrets["app"] = f"sk-app at {day.clock()}"
+    day.say(model=next(each for each in day.models if each != day.setup.config.model))
+    told = await day.admin("POST", "/models/reload")
+    assert (told["state"], told["keys"]) == ("done", True)
+    assert [each["change"] for each in told["models"]] == ["replaced"]
+    assert (await day.post("app", CHAT, before)).status_code == 401
+    assert await day.ask("app") == 200
+    assert day.pools[-1] is not old
+    assert len(day.pools[-1].submitted) == 1, "new requests are the new workers'"
+    assert list(old.running()) == ids
+    for id_ in ids:
+        old.progress(id_, 5)
+        old.finish(id_)
+    for each in asked:
+        answer = await each
+        assert answer.status_code == 200
+        *_, counts, end = (line for line in answer.text.splitlines() if line)
+        assert end == "data: [DONE]"
+        assert json.loads(counts[6:])["usage"]["completion_tokens"] == 10
+        day.note("app", 7 + 10)
+    await true(lambda: old.stopped)
 
 
 async def a_budget_comes(day: Day) -> None:
@@ -262,6 +427,7 @@ async def it_is_killed(day: Day) -> None:
     """Written usage stays; the rest is lost, as the docs say."""
     await day.flush()
     await day.ask("app")
+    await day.ask("app", captured=True)
     await day.kill()
     await day.start()
     assert await day.ask("app") == 200
@@ -270,6 +436,7 @@ async def it_is_killed(day: Day) -> None:
 async def it_is_restarted(day: Day) -> None:
     """An orderly end loses nothing."""
     await day.ask("app")
+    await day.ask("app", captured=True)
     await day.stop()
     await day.start()
 
@@ -291,17 +458,20 @@ HAPPENS: dict[int, Callable[[Day], Awaitable[None]]] = {
     1: a_key_comes,
     3: a_key_is_rotated,
     4: it_is_restarted,
+    5: the_model_and_the_file_are_reloaded,
     6: a_budget_comes,
     8: the_file_is_rotated,
     9: the_disk_is_full,
     11: a_key_is_rotated,
     12: it_is_killed,
+    13: the_model_and_the_file_are_reloaded,
     14: a_budget_is_used_up,
     15: it_is_still_used_up,
     16: it_is_restarted,
     17: it_is_still_used_up,
     19: a_key_goes,
     20: the_disk_is_full,
+    21: the_model_and_the_file_are_reloaded,
     22: it_comes_again,
     23: it_is_killed,
 }
@@ -323,6 +493,9 @@ async def test_a_day(day: Day) -> None:
     day.clock.now = MIDNIGHT + 24 * HOUR
     assert await day.ask("tool") == 200, "a new day, and a new month"
     await day.agree()
+    await day.captures_are_whole()
+    assert len(day.captures) > 20
+    assert day.losable
 
 
 async def test_a_budget_runs_out_while_streams_run(tmp_path: Path) -> None:

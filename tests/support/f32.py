@@ -29,6 +29,7 @@ def f32_copy(
     add_bos: bool = False,
     token_ids: Mapping[str, int] | None = None,
     renamed: Mapping[str, str] | None = None,
+    other: bool = False,
 ) -> None:
     """Write ``source`` to ``target`` with its F16 tensors as F32 and all its metadata.
 
@@ -36,7 +37,7 @@ def f32_copy(
     ``for_tools`` is a second one, for requests with tools; with
     ``add_bos`` its tokeniser puts BOS before every text. ``token_ids`` are more of its tokens that
     have a meaning, by the names that tokenizer.ggml has for them. ``renamed`` gives tokens another
-    text.
+    text. ``other``: its layers have other weights of the same shapes.
     """
     reader = GGUFReader(source)
     architecture = reader.fields[_ARCHITECTURE].contents()
@@ -59,7 +60,10 @@ def f32_copy(
         writer.add_uint32(f"tokenizer.ggml.{name}", token)
     for tensor in reader.tensors:
         if tensor.tensor_type is GGMLQuantizationType.F16:
-            writer.add_tensor(tensor.name, tensor.data.astype(np.float32))
+            data = tensor.data.astype(np.float32)
+            if other and tensor.name.startswith("blk."):
+                data *= 1 + 0.3 * np.cos(np.arange(data.size, dtype=np.float32)).reshape(data.shape)
+            writer.add_tensor(tensor.name, data)
         else:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
