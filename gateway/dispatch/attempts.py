@@ -1,4 +1,4 @@
-"""A request's stays in slots, one after the other: which worker had it, and why it left. Pure.
+"""A request's stays in slots, one after the other: which worker had it, and why it left.
 
 An example: worker 0 had it for 1.2 s and died; worker 1 went on and finished it. Two attempts, the
 first of which ended as *lost*, and one failover.
