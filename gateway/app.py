@@ -8,59 +8,23 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gateway import __version__
 from gateway.accounting.accounts import Accounts
-from gateway.api.adapters import AdapterEndpoints
-from gateway.api.batches.endpoints import BatchEndpoints
 from gateway.api.batches.models import ServedBatchModels
-from gateway.api.captures.endpoints import CaptureEndpoints
 from gateway.api.content_encoding import decoded, encodings
-from gateway.api.docs import Docs
-from gateway.api.embeddings import Embeddings
-from gateway.api.endpoint import Endpoint, routes
-from gateway.api.failures import Failures, respond
-from gateway.api.files import FileEndpoints, UploadEndpoints
-from gateway.api.infer import Infer
-from gateway.api.keys import KeyEndpoints
-from gateway.api.line_caller import PATHS as LINE_PATHS
-from gateway.api.line_caller import LineCaller
-from gateway.api.llama_server.adapters import LoraAdapters
-from gateway.api.llama_server.embedding import LlamaEmbedding
-from gateway.api.llama_server.endpoints import LlamaServer
-from gateway.api.llama_server.state import LlamaState
-from gateway.api.messages import Messages
-from gateway.api.models import Models
-from gateway.api.ollama.endpoints import Ollama
-from gateway.api.ollama.models import OllamaModels
-from gateway.api.ollama.presence import root
-from gateway.api.ollama.vectors import OllamaVectors
-from gateway.api.openai import OpenAI
-from gateway.api.openapi import document
-from gateway.api.ops import GROUP as OPERATORS
-from gateway.api.ops import Ops
-from gateway.api.ranking import RankingEndpoints
-from gateway.api.reload import ReloadEndpoints
 from gateway.api.responses import (
     Archive,
-    Conversations,
     MemoryArchive,
-    Responses,
-    StoredResponses,
 )
 from gateway.api.service import Service
-from gateway.api.tokens import TokenEndpoints
-from gateway.api.usage import UsageEndpoints
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config, ConfigError, NotNow
 from gateway.config.live_config import LiveConfig
 from gateway.config.model_entry import ModelEntry
 from gateway.core.errors import ForgeError, Unavailable
-from gateway.dashboard.endpoint import Dashboard
 from gateway.dashboard.history import Gaps
 from gateway.dashboard.live import Live
 from gateway.dashboard.view import View
@@ -69,10 +33,7 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.observer import Observer, Observers
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import new_name
-from gateway.http.auth import Authentication
-from gateway.http.cors import Cors
-from gateway.http.paths import NormalisedPaths, PathTable
-from gateway.http.response_headers import TicketHeaders
+from gateway.front import Front
 from gateway.model_files.pulls import Pulls
 from gateway.pool import Pool
 from gateway.reloading.reloader import Reloader
@@ -92,34 +53,11 @@ from gateway.telemetry.metrics.spans import SpanCounts
 from gateway.telemetry.metrics.state import QueueGauges
 from gateway.telemetry.request_log import RequestLog
 from gateway.tracing import tracer
-from gateway.tracing.requests import TracedRequests
 
 if TYPE_CHECKING:
     from gateway.batches.runner import BatchRunner
     from gateway.capture.assembly import CaptureParts
     from gateway.stored.store import Store
-
-EXPOSED = [
-    "X-Request-Id",
-    "X-Queue-Wait",
-    "X-Priority",
-    "X-Seed",
-    "X-Ignored-Parameters",
-    "X-Capture",
-    "Retry-After",
-    "X-RateLimit-Limit-Requests",
-    "X-RateLimit-Remaining-Requests",
-    "X-RateLimit-Limit-Tokens",
-    "X-RateLimit-Remaining-Tokens",
-    "request-id",
-    "x-should-retry",
-    "Warning",
-    "Content-Range",
-    "ETag",
-]
-"""Headers that a web page may read; without CORS's consent browsers hide them."""
-PAGES = ("/openapi.json", "/docs", "/dashboard")
-"""Paths beside the API's that an error may name."""
 
 
 class Gateway:
@@ -288,33 +226,29 @@ class Gateway:
             await self.batches.drain()
 
     def app(self) -> ASGIApp:
-        """The ASGI application."""
-        endpoints = self._endpoints
-        failures = self._failures
-        # Inside starlette's net for bugs, before the router: without a key no client learns paths.
-        authentication = Middleware(
-            Authentication,
-            keyring=self.keyring,
-            open_paths={endpoint.path for endpoint in endpoints if endpoint.open},
-            respond=failures.answer,
-        )
-        app = Starlette(
-            routes=routes(endpoints),
-            middleware=[authentication, *self._capturing()],
-            exception_handlers=failures.handlers(),
-        )
-        app.router.redirect_slashes = False  # the path table knows better, without a detour
-        # These around everything, the answer to a bug included.
-        headed = self._traced(TicketHeaders(self._with_cors(app), time.monotonic_ns))
-        return NormalisedPaths(headed, self._paths)
+        """Return the ASGI application."""
+        return self.front.app()
 
-    def _capturing(self) -> list[Middleware]:
-        """Return the layer that captures: behind the keys, around all dialects. Without a store
-        there is none."""
-        if self.store is None:
-            return []
-        groups = {each.path: each.group for each in self._api if each.queued != "no"}
-        return [self.captures.layer(groups, self._failures.answer)]
+    def respond(self, path: str, error: ForgeError) -> Response:
+        """Return an error for what is not even a request, as the dialect at ``path`` has it."""
+        return self.front.respond(path, error)
+
+    @cached_property
+    def front(self) -> Front:
+        """The endpoints, made when the store is open: that decides what they stand on."""
+        return Front(
+            self.config,
+            self.keyring,
+            self.metrics,
+            self.tracer,
+            self._service,
+            self._archive,
+            self._models.adapters,
+            self._pulls,
+            self.live,
+            batches=lambda: self.batches,
+            captures=lambda: self.captures,
+        )
 
     @cached_property
     def captures(self) -> "CaptureParts":
@@ -327,14 +261,6 @@ class Gateway:
     def _capture_counts(self) -> Counter[str]:
         return Counter[str]() if self.store is None else self.captures.keeper.counts()
 
-    def _traced(self, app: ASGIApp, *, lines: bool = False) -> ASGIApp:
-        """Put spans around the API's requests; not around those of pages and of operators."""
-        if self.tracer is None:
-            return app
-        told = {each.path for each in self._api if each.group != OPERATORS}
-        quiet = [each.path for each in self._endpoints if each.path not in told]
-        return TracedRequests(app, self.tracer, quiet, lines=lines)
-
     @cached_property
     def batches(self) -> "BatchRunner":
         """Runs the batches of the store, which there is."""
@@ -344,29 +270,11 @@ class Gateway:
         models = ServedBatchModels(self._service)
         live = self.live_config
         return BatchRunner(
-            self.store, self.lines, self.keyring.named, models, lambda: live.now.max_body
+            self.store, self.front.lines, self.keyring.named, models, lambda: live.now.max_body
         )
 
     def _batch_counts(self) -> Counter[str]:
         return Counter[str]() if self.store is None else self.batches.feed.counts()
-
-    @cached_property
-    def lines(self) -> LineCaller:
-        """Answers the lines of batches by the endpoints that clients ask, behind the keys."""
-        app = Starlette(
-            routes=routes(each for each in self._api if each.path in LINE_PATHS),
-            exception_handlers=self._failures.handlers(),
-        )
-        headed = self._traced(TicketHeaders(app, time.monotonic_ns), lines=True)
-        return LineCaller(headed, self._failures.answer, self._service.promote)
-
-    def respond(self, path: str, error: ForgeError) -> Response:
-        """An error for what is not even a request, in the shape of the dialect at ``path``."""
-        self.metrics.on_error(error)
-        name = new_name()
-        response = respond(self._paths.find(path), error, name)
-        response.headers["X-Request-Id"] = name
-        return response
 
     @cached_property
     def _service(self) -> Service:
@@ -394,68 +302,8 @@ class Gateway:
         database = self.store.database
         return DatabaseArchive(Objects(database, room, age), alone=not database.postgres)
 
-    @cached_property
-    def _api(self) -> list[Endpoint]:
-        """All that clients ask of models; lines of batches are answered by some of them."""
-        service, archive = self._service, self._archive
-        return [
-            *OpenAI(service).endpoints(),
-            *Messages(service).endpoints(),
-            *Responses(service, archive).endpoints(),
-            *StoredResponses(service, archive).endpoints(),
-            *Conversations(service, archive).endpoints(),
-            *FileEndpoints(service).endpoints(),
-            *UploadEndpoints(service).endpoints(),
-            *Ollama(service).endpoints(),
-            *OllamaVectors(service).endpoints(),
-            *Embeddings(service).endpoints(),
-            *RankingEndpoints(service).endpoints(),
-            *TokenEndpoints(service).endpoints(),
-            *LlamaServer(service).endpoints(),
-            *LlamaEmbedding(service).endpoints(),
-            *LlamaState(service).endpoints(),
-            *LoraAdapters(service).endpoints(),
-            *AdapterEndpoints(service, self._models.adapters).endpoints(),
-            *Infer(service).endpoints(),
-            *BatchEndpoints(service, lambda: self.batches).endpoints(),
-            *CaptureEndpoints(service, lambda: self.captures.rows).endpoints(),
-            *Models(service).endpoints(),
-            *ReloadEndpoints(service).endpoints(),
-            *OllamaModels(service, self._pulls, self.metrics.on_error).endpoints(),
-            *Ops(service, self.metrics).endpoints(),
-            *UsageEndpoints(service).endpoints(),
-            *KeyEndpoints(service).endpoints(),
-        ]
-
-    @cached_property
-    def _endpoints(self) -> list[Endpoint]:
-        service, described = self._service, self._api
-        page = Dashboard(service, self.live).endpoints() if self.config.page else [root(None)]
-        docs = Docs(
-            lambda keyed: document(described, keyed=keyed), lambda: not self.keyring.open
-        ).endpoints()
-        return [*described, *docs, *page]
-
-    @cached_property
-    def _failures(self) -> Failures:
-        return Failures(self.metrics.on_error, lambda path: self._paths.near(path))
-
-    @cached_property
-    def _paths(self) -> PathTable:
-        """All paths; errors name those of the API and of the pages, not those of pages' parts."""
-        named = [each for each in self._endpoints if each.group or each.path in PAGES]
-        shown = [each for each in named if each.offered]
-        return PathTable(
-            [each.path for each in self._endpoints],
-            {each.template: f"{each.method} {each.template}" for each in shown},
-        )
-
     def _gaps(self) -> Gaps:
         return Gaps(*self.metrics.gaps())
-
-    def _with_cors(self, app: ASGIApp) -> ASGIApp:
-        origins = self.config.cors_origin
-        return Cors(app, origins, EXPOSED) if origins else app
 
 
 def _plain(body: bytes, names: Sequence[str], most: int) -> bytes | bytearray:

@@ -125,6 +125,12 @@ class ContextOverflow(BadRequest):
         self.n_ctx = n_ctx
 
 
+class InvalidMedia(BadRequest):
+    """A picture or a sound that can't be decoded, or is larger than the bounds."""
+
+    code = "invalid_media"
+
+
 class ModelNotSupported(BadRequest):
     """The model that is served can't do this: embed, rank, or generate."""
 
@@ -414,6 +420,7 @@ _FROM_WORKER: dict[str, type[ForgeError]] = {
     protocol.BAD_PROMPT: InvalidPrompt,
     protocol.BAD_CONSTRAINT: InvalidConstraint,
     protocol.BAD_PARAMETER: BadRequest,
+    protocol.BAD_MEDIA: InvalidMedia,
     protocol.NOT_SUPPORTED: ModelNotSupported,
     protocol.COMPUTE_FAILED: WorkerFailed,
 }

@@ -2,9 +2,9 @@
 
 A sequence leaves the queue only when a worker holds a free credit (late binding), so its priority
 counts until the last moment. A request of several sequences ends with the last of them, or with the
-first that fails. The dispatcher and its slots alone write sequences and tickets, and find a
-sequence's ticket by its id; the other parts (queue, quarantine, backpressure, deadlines, preemptor)
-keep what they know by id, too.
+first that fails. The dispatcher, its slots and its open tickets alone write sequences and tickets,
+and find a sequence's ticket by its id; the other parts (queue, quarantine, backpressure, deadlines,
+preemptor) keep what they know by id, too.
 
 An example with one slot and a quantum of 1 s: request 1 (priority 1) runs. Request 2 (priority 2)
 comes; after 1 s the preemptor asks 1 to yield. The worker answers Parked: 1 waits again with its
@@ -32,14 +32,14 @@ from gateway.core.errors import (
 )
 from gateway.dispatch.backpressure import UNREAD, Backpressure
 from gateway.dispatch.course import What
-from gateway.dispatch.deadlines import Deadlines
 from gateway.dispatch.handover import Handover
 from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
+from gateway.dispatch.open_tickets import OpenTickets
 from gateway.dispatch.preemptor import Preemptor
 from gateway.dispatch.quarantine import Quarantine
 from gateway.dispatch.queues import Queues
-from gateway.dispatch.sequence import Move, Sequence, State
+from gateway.dispatch.sequence import Move, Sequence
 from gateway.dispatch.shared_admission import UNBOUNDED, SharedAdmission
 from gateway.dispatch.slots import Slots
 from gateway.dispatch.stats import DispatcherStats, Parts, Totals
@@ -87,7 +87,6 @@ class Dispatcher:
         self._meter = meter
         self._changed = changed
         self._shared_admission = shared_admission or SharedAdmission(UNBOUNDED)
-        self.deadlines = Deadlines(queue_timeout, self._abort)
         # Changes with every request.
         self._wake = asyncio.Event()
         self._queue = Queues(aging_rate, self._shared_admission)
@@ -98,8 +97,6 @@ class Dispatcher:
         self._rate = ServiceRate()
         self._tickets: dict[int, Ticket] = {}
         """Tickets that have not ended, by id."""
-        self._ordinary = 0
-        """Number of them that are not spare."""
         self.totals = totals or Totals()
         self._slots = Slots(
             pool,
@@ -124,9 +121,17 @@ class Dispatcher:
             clock_ns,
         )
         self.stats = DispatcherStats(parts, self.totals)
+        self._open = OpenTickets(
+            self._tickets,
+            parts,
+            self._slots,
+            observer,
+            queue_timeout=queue_timeout,
+            wake=self._wake.set,
+            changed=changed,
+        )
+        self.deadlines = self._open.deadlines
         self._handover = Handover(parts, self._slots, self.deadlines)
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._drained_for: str | None = None
         """Reason that new jobs are told, once there is one."""
 
@@ -140,17 +145,14 @@ class Dispatcher:
             raise Unavailable(self._pool.trouble, retry_after=TROUBLE_RETRY_S)
         now = self._clock_ns()
         self._admit(job, now)
-        if not job.spare:
-            self._count_ordinary(now)
         meter = None if self._meter is None else self._meter(job)
         ticket = Ticket(self._shared_admission.next_id, job, now, meter)
         self._shared_admission.number(len(ticket.sequences))
         self.totals.accepted += len(ticket.sequences)
-        self._tickets[ticket.id] = ticket
+        self._open.add(ticket)
         ticket.home = self
         self._queue.of(ticket.sequences[0]).enter(ticket.sequences)
         self.deadlines.set(ticket)
-        self._idle.clear()
         self._wake.set()
         self._changed()
         return ticket
@@ -169,11 +171,6 @@ class Dispatcher:
         message = "the queue is full, and a more urgent request came"
         self._shared_admission.displace(job.size, Displaced(message, retry_after=retry_after))
 
-    def _count_ordinary(self, now_ns: int) -> None:
-        """Count a ticket that is not spare: such work is what the service rate is about."""
-        self._ordinary += 1
-        self._rate.resume(now_ns)
-
     def promote(self, ticket: Ticket, priority: float) -> None:
         """Make a spare ticket an ordinary one that came now, of ``priority`` at least.
 
@@ -185,7 +182,7 @@ class Dispatcher:
             ticket.home.promote(ticket, priority)
             return
         now = self._clock_ns()
-        self._count_ordinary(now)
+        self._open.count_ordinary()
         ticket.job = replace(ticket.job, spare=False, priority=max(priority, ticket.job.priority))
         for sequence in ticket.sequences:
             if not sequence.ended:
@@ -198,30 +195,11 @@ class Dispatcher:
         if ticket.home is not None and ticket.home is not self:
             ticket.home.cancel(ticket)
         elif not ticket.ended:
-            self._withdraw(ticket, Move.CANCEL)
-            self._end(ticket)
-
-    def _abort(self, ticket: Ticket, error: ForgeError) -> None:
-        """End a ticket, wherever its sequences are, with an error for its client."""
-        self._withdraw(ticket, Move.FAIL)
-        ticket.fail(error)
-        self._end(ticket)
+            self._open.cancel(ticket)
 
     def _displace(self, ticket_id: int, error: ForgeError) -> None:
         """End a ticket that waits for a first start: a more urgent request needs its room."""
-        self._abort(self._tickets[ticket_id], error)
-
-    def _withdraw(self, ticket: Ticket, move: Move) -> None:
-        """Take the sequences that did not end from the queue or from their workers."""
-        for sequence in ticket.sequences:
-            if sequence.ended:
-                continue
-            if sequence.state is State.WAITING:
-                self._queue.of(sequence).leave(sequence)
-            if not sequence.fresh:
-                self._pool.cancel(sequence.id)
-            sequence.move(move)
-            self._leave_slot(sequence, ticket)
+        self._open.abort(self._tickets[ticket_id], error)
 
     # ------------------------------------------------------------------ the end of it all
 
@@ -233,13 +211,13 @@ class Dispatcher:
     def abandon(self, reason: str, retry_after: int = 5) -> None:
         """End every ticket with :class:`Unavailable`: it can't be served."""
         for ticket in list(self._tickets.values()):
-            self._abort(ticket, Unavailable(reason, retry_after=retry_after))
+            self._open.abort(ticket, Unavailable(reason, retry_after=retry_after))
 
     def end_owner(self, owner: str, error: ForgeError) -> int:
         """End the tickets of an owner, with an error for their clients; return their number."""
         theirs = [ticket for ticket in self._tickets.values() if ticket.job.owner == owner]
         for ticket in theirs:
-            self._abort(ticket, error)
+            self._open.abort(ticket, error)
         return len(theirs)
 
     @property
@@ -249,11 +227,11 @@ class Dispatcher:
     @property
     def is_idle(self) -> bool:
         """Return whether every job has ended."""
-        return self._idle.is_set()
+        return self._open.none.is_set()
 
     async def idle(self) -> None:
         """Wait until every job has ended, also those that wait for their clients to read."""
-        await self._idle.wait()
+        await self._open.none.wait()
 
     # ------------------------------------------------------------------ other workers
 
@@ -264,19 +242,15 @@ class Dispatcher:
         """
         for ticket in self._handover.movable():
             self._handover.out(ticket)
-            del self._tickets[ticket.id]
             to._take_over(ticket)
-            self._count_end(ticket, self._clock_ns())
+            self._open.remove(ticket, self._clock_ns())
         self._wake.set()
 
     def _take_over(self, ticket: Ticket) -> None:
         """Serve a request of another dispatcher."""
-        if not ticket.job.spare:
-            self._count_ordinary(self._clock_ns())
-        self._tickets[ticket.id] = ticket
+        self._open.add(ticket)
         ticket.home = self
         self._handover.into(ticket)
-        self._idle.clear()
         self._wake.set()
         self._changed()
 
@@ -323,7 +297,7 @@ class Dispatcher:
             self._on_parked(sequence, "preempted" if asked else "parked")
         elif isinstance(event, Failed):
             which = self._tickets[sequence.ticket_id].prompt_index(sequence)
-            self._fail(sequence, from_worker(event, which))
+            self._open.fail(sequence, from_worker(event, which))
         else:
             self._progress(sequence, event)
 
@@ -342,10 +316,7 @@ class Dispatcher:
             ticket.count(sequence, event, self._clock_ns())
         if isinstance(event, Finished):
             sequence.reason = event.reason
-            sequence.move(Move.FINISH)
-            self._leave_slot(sequence, ticket)
-            if not ticket.open:
-                self._end(ticket)
+            self._open.finish(sequence)
         ticket.deliver(event)
         if not sequence.ended:
             self._backpressure.delivered(sequence, ticket)
@@ -397,7 +368,7 @@ class Dispatcher:
             if self._quarantine.lost(sequence, now):
                 deaths = self._quarantine.deaths(sequence)
                 error = WorkerFailed(f"{deaths} workers died while computing this")
-                self._fail(sequence, error)
+                self._open.fail(sequence, error)
                 continue
             del self._running[id_]
             self._backpressure.leave(sequence)
@@ -419,48 +390,4 @@ class Dispatcher:
 
     def on_credit(self) -> None:
         self._wake.set()
-        self._changed()
-
-    # ------------------------------------------------------------------ ends
-
-    def _fail(self, sequence: Sequence, error: ForgeError) -> None:
-        """A sequence can't go on, and with it its request: half an answer is none."""
-        ticket = self._tickets[sequence.ticket_id]
-        sequence.move(Move.FAIL)
-        self._leave_slot(sequence, ticket)
-        self._abort(ticket, error)
-
-    def _leave_slot(self, sequence: Sequence, ticket: Ticket) -> None:
-        """A sequence has ended, in whatever way."""
-        self._running.pop(sequence.id, None)
-        self._quarantine.ended(sequence)
-        self._backpressure.leave(sequence)
-        queue = self._queue.of(sequence)
-        if not sequence.fresh:
-            queue.settle(sequence)
-        ticket.open -= 1
-        queue.forget(sequence)
-        now = self._clock_ns()
-        sequence.note("ended", now)
-        self._slots.unpark(sequence, now)
-
-    def _end(self, ticket: Ticket) -> None:
-        """All sequences of the ticket have ended."""
-        del self._tickets[ticket.id]
-        self.deadlines.stop(ticket)
-        ticket.ended_ns = self._clock_ns()
-        self._observer.on_end(ticket)
-        ticket.when_read(None)
-        self._count_end(ticket, ticket.ended_ns)
-
-    def _count_end(self, ticket: Ticket, now_ns: int) -> None:
-        """Count a ticket less."""
-        if not ticket.job.spare:
-            self._ordinary -= 1
-            if not self._ordinary:
-                self._rate.pause(now_ns)
-        if not self._tickets:
-            self._idle.set()
-        elif len(self._queue.spare):
-            self._wake.set()  # they may have waited for this one to leave the queue
         self._changed()

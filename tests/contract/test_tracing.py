@@ -245,7 +245,7 @@ async def test_a_line_of_a_batch(traced: Front, receiver: Collector) -> None:
     """A trace of its own, which came by no connection."""
     seen = len(receiver.spans)
     body = CHAT.body(SECRET)
-    asking = asyncio.create_task(traced.gateway.lines.call(FREE, CHAT.path, body, 0.0, True))
+    asking = asyncio.create_task(traced.gateway.front.lines.call(FREE, CHAT.path, body, 0.0, True))
     answer(traced, await traced.running())
     assert (await asking).status == 200
     spans = {each.name: each for each in receiver.after(seen, 5)}

@@ -68,7 +68,7 @@ class House:
     async def line(self, prompt: str) -> str:
         """The text that a line of a batch gets."""
         body = CHAT.body(prompt, **LONG)
-        answer = await self.gateway.lines.call(ANYONE, CHAT.path, body, 0.0, True)
+        answer = await self.gateway.front.lines.call(ANYONE, CHAT.path, body, 0.0, True)
         assert answer.status == 200, answer.body
         text: str = answer.body["choices"][0]["message"]["content"]
         return text
@@ -125,7 +125,7 @@ async def test_as_many_leave_as_come(house: House) -> None:
 
 async def test_lines_get_vectors_too(house: House) -> None:
     body = {"input": ["hello", "what is aging?"], "model": ALIAS}
-    answer = await house.gateway.lines.call(ANYONE, "/v1/embeddings", body, 0.0, True)
+    answer = await house.gateway.front.lines.call(ANYONE, "/v1/embeddings", body, 0.0, True)
     client = await house.client.post("/v1/embeddings", json=body)
     assert (answer.status, answer.body) == (client.status_code, client.json())
     assert len(answer.body["data"]) == 2

@@ -37,11 +37,16 @@ from workers.protocol.measuring import Measure as Measure
 from workers.protocol.measuring import Measured as Measured
 from workers.protocol.measuring import MeasureFailed as MeasureFailed
 from workers.protocol.measuring import Rate as Rate
+from workers.protocol.media import MEDIUM as MEDIUM
+from workers.protocol.media import MediaBounds as MediaBounds
+from workers.protocol.media import Medium as Medium
+from workers.protocol.media import medium as medium
 from workers.protocol.memory import ContextMemory as ContextMemory
 from workers.protocol.memory import FromMemoryProbe as FromMemoryProbe
 from workers.protocol.memory import MemoryUnknown as MemoryUnknown
 from workers.protocol.memory import PlanContext as PlanContext
 from workers.protocol.messages import BAD_CONSTRAINT as BAD_CONSTRAINT
+from workers.protocol.messages import BAD_MEDIA as BAD_MEDIA
 from workers.protocol.messages import BAD_PARAMETER as BAD_PARAMETER
 from workers.protocol.messages import BAD_PROMPT as BAD_PROMPT
 from workers.protocol.messages import COMPUTE_FAILED as COMPUTE_FAILED

@@ -107,6 +107,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """True: its template tells thoughts from answers."""
     infills: bool = False
     """True: it has tokens for a gap between two texts."""
+    sees: bool = False
+    """True: it takes pictures."""
+    hears: bool = False
+    """True: it takes sound."""
     notes: list[str] = []
     """Hints for the operator, a line each."""
     chat_template: str = ""
@@ -261,6 +265,8 @@ CONTEXT_OVERFLOW = "context_length_exceeded"
 BAD_PROMPT = "invalid_prompt"
 BAD_CONSTRAINT = "invalid_constraint"
 BAD_PARAMETER = "invalid_request"
+BAD_MEDIA = "invalid_media"
+"""A picture or a sound that can't be decoded, or is too large; ``param`` is the medium's."""
 NOT_SUPPORTED = "model_not_supported"
 COMPUTE_FAILED = "compute_failed"
 FAILURES = frozenset(
@@ -269,6 +275,7 @@ FAILURES = frozenset(
         BAD_PROMPT,
         BAD_CONSTRAINT,
         BAD_PARAMETER,
+        BAD_MEDIA,
         NOT_SUPPORTED,
         COMPUTE_FAILED,
     }

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from workers.protocol.media import Medium
 from workers.protocol.params import Grammar
 
 
@@ -35,6 +36,8 @@ class Chat(msgspec.Struct, frozen=True, tag="chat"):
     """False: the prompt ends as the template ends the last message."""
     before: list[int] = []
     """Tokens that stand before the conversation, such as those of an earlier one."""
+    media: list[Medium] = []
+    """Pictures and sound that parts of messages refer to; see :mod:`workers.protocol.media`."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from workers.protocol.adapters import AdapterFile
+from workers.protocol.media import MediaBounds
 
 Value = bool | int | float | str
 """Of a key in a model's file; its type is the type there."""
@@ -85,3 +86,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     of them: descriptors that were open before another file took its name."""
     adapters: tuple[AdapterFile, ...] = ()
     """Adapters to load at the start."""
+    mmproj: str | None = None
+    """The file that makes pictures or sound into embeddings for the model; None: it takes none."""
+    media: MediaBounds = MediaBounds()
+    """The largest of them that are decoded."""

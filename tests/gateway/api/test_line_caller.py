@@ -37,7 +37,9 @@ def call(
     front: Front, dialect: Dialect, key: ApiKey = APP, *, priority: float = 0.0, **params: Any
 ) -> "asyncio.Task[LineAnswer]":
     """A line that is in flight."""
-    calling = front.gateway.lines.call(key, dialect.path, dialect.body(**params), priority, True)
+    calling = front.gateway.front.lines.call(
+        key, dialect.path, dialect.body(**params), priority, True
+    )
     return asyncio.create_task(calling)
 
 
@@ -73,7 +75,7 @@ async def test_a_line_gets_the_answer_of_a_client(front: Front, dialect: Dialect
 
 async def test_vectors_have_an_endpoint_too(front: Front) -> None:
     body = {"input": [], "model": "forge-tiny"}
-    answer = await front.gateway.lines.call(APP, "/v1/embeddings", body, 0.0, True)
+    answer = await front.gateway.front.lines.call(APP, "/v1/embeddings", body, 0.0, True)
     client = await front.client.post("/v1/embeddings", json=body)
     assert (answer.status, answer.body) == (client.status_code, client.json())
     assert answer.body["error"]["param"] == "input"
@@ -98,11 +100,11 @@ async def test_a_body_may_say_its_priority_as_far_as_the_key_goes(front: Front) 
     assert (await finish(front)).priority == 0.0  # the batch's is what the key allows
     assert (await line).status == 200
     body = CHAT.body() | {"priority": "urgent"}
-    answer = await front.gateway.lines.call(BATCH, CHAT.path, body, 0.0, True)
+    answer = await front.gateway.front.lines.call(BATCH, CHAT.path, body, 0.0, True)
     assert (answer.status, answer.body["error"]["code"]) == (403, "priority_not_allowed")
     assert answer.body["error"]["param"] == "priority"
     body["priority"] = -1
-    line = asyncio.create_task(front.gateway.lines.call(BATCH, CHAT.path, body, 0.0, True))
+    line = asyncio.create_task(front.gateway.front.lines.call(BATCH, CHAT.path, body, 0.0, True))
     assert (await finish(front)).priority == -1.0
     assert (await line).status == 200
 
@@ -153,7 +155,7 @@ async def test_a_line_has_its_metrics_and_its_line_of_log(
 
 
 async def test_the_caller_may_name_the_request(front: Front) -> None:
-    body, lines = CHAT.body(), front.gateway.lines
+    body, lines = CHAT.body(), front.gateway.front.lines
     line = asyncio.create_task(lines.call(APP, CHAT.path, body, 0.0, True, "0123abc"))
     await finish(front)
     answer = await line
@@ -164,7 +166,7 @@ async def test_the_caller_may_name_the_request(front: Front) -> None:
 
 async def test_a_line_in_flight_is_raised(front: Front) -> None:
     """To what its key allows, and not below what it asked for itself."""
-    lines, dispatcher = front.gateway.lines, front.gateway.dispatcher
+    lines, dispatcher = front.gateway.front.lines, front.gateway.dispatcher
     running = call(front, CHAT, BATCH)
     await front.running()
     named = [("plain", APP, {}, 1.0), ("kept", BATCH, {}, 0.0), ("own", APP, {"priority": 2}, 2.0)]
@@ -191,7 +193,7 @@ async def test_the_queue_tells_which_are_spare(front: Front) -> None:
     running = call(front, CHAT)
     await front.running()
     waiting = asyncio.create_task(
-        front.gateway.lines.call(BATCH, CHAT.path, CHAT.body(), 0.0, True, "line")
+        front.gateway.front.lines.call(BATCH, CHAT.path, CHAT.body(), 0.0, True, "line")
     )
     await until(lambda: front.gateway.dispatcher.stats.depth() == 1)
     item = (await front.client.get("/queue/line")).json()
@@ -209,7 +211,7 @@ async def test_the_queue_tells_which_are_spare(front: Front) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/v1/models", "/v1/batches", "/api/pull", "/infer"])
 async def test_a_line_reaches_no_other_endpoint(front: Front, path: str) -> None:
     assert path not in PATHS
-    answer = await front.gateway.lines.call(APP, path, {}, 0.0, True)
+    answer = await front.gateway.front.lines.call(APP, path, {}, 0.0, True)
     assert answer.status == 404
     assert front.pool.submitted == []
 
@@ -220,14 +222,14 @@ async def test_a_line_has_one_whole_answer(front: Front, dialect: Dialect) -> No
     assert answer.status == 400
     assert "one whole answer" in answer.body["error"]["message"]
     body = RESPONSES.body() | {"background": True}
-    answer = await front.gateway.lines.call(APP, RESPONSES.path, body, 0.0, True)
+    answer = await front.gateway.front.lines.call(APP, RESPONSES.path, body, 0.0, True)
     assert answer.body["error"]["param"] == "background"
 
 
 async def test_a_response_is_stored_only_if_its_line_says_so(front: Front) -> None:
     for params, found in (({}, 404), ({"store": None}, 404), ({"store": True}, 200)):
         body = RESPONSES.body() | params
-        calling = front.gateway.lines.call(BATCH, RESPONSES.path, body, 0.0, True)
+        calling = front.gateway.front.lines.call(BATCH, RESPONSES.path, body, 0.0, True)
         line = asyncio.create_task(calling)
         await finish(front)
         path = f"/v1/responses/{(await line).body['id']}"
@@ -237,19 +239,19 @@ async def test_a_response_is_stored_only_if_its_line_says_so(front: Front) -> No
 
 async def test_a_body_too_large_is_refused_as_a_clients(front: Front) -> None:
     body = CHAT.body() | {"user": "x" * 5000}
-    answer = await front.gateway.lines.call(APP, CHAT.path, body, 0.0, True)
+    answer = await front.gateway.front.lines.call(APP, CHAT.path, body, 0.0, True)
     assert (answer.status, answer.body["error"]["code"]) == (413, "body_too_large")
 
 
 async def test_a_body_nested_too_deeply_is_refused(front: Front) -> None:
     deep = json.loads("[" * 900 + "]" * 900)
     body = CHAT.body() | {"metadata": deep}
-    answer = await front.gateway.lines.call(APP, CHAT.path, body, 0.0, True)
+    answer = await front.gateway.front.lines.call(APP, CHAT.path, body, 0.0, True)
     assert (answer.status, answer.body["error"]["code"]) == (400, "invalid_request")
 
 
 async def test_an_answer_too_large_is_not_kept(front: Front) -> None:
-    lines = front.gateway.lines
+    lines = front.gateway.front.lines
     small = LineCaller(lines._app, lines._respond, lines._promote, most_answer=200)
     line = asyncio.create_task(small.call(APP, CHAT.path, CHAT.body(), 0.0, True))
     await finish(front)

@@ -30,6 +30,7 @@ def test_the_prompt_is_the_clients_fault_and_the_computation_is_not() -> None:
         protocol.BAD_PROMPT: 400,
         protocol.BAD_CONSTRAINT: 400,
         protocol.BAD_PARAMETER: 400,
+        protocol.BAD_MEDIA: 400,
         protocol.NOT_SUPPORTED: 400,
         protocol.COMPUTE_FAILED: 500,
     }
@@ -40,6 +41,7 @@ def test_codes_on_both_sides_of_the_border_are_the_same() -> None:
     assert errors.ContextOverflow.code == protocol.CONTEXT_OVERFLOW
     assert errors.InvalidPrompt.code == protocol.BAD_PROMPT
     assert errors.InvalidConstraint.code == protocol.BAD_CONSTRAINT
+    assert errors.InvalidMedia.code == protocol.BAD_MEDIA
     assert errors.ModelNotSupported.code == protocol.NOT_SUPPORTED
 
 

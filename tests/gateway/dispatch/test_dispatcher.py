@@ -210,7 +210,7 @@ def test_idle_before_the_first_job() -> None:
     async def script() -> None:
         await asyncio.wait_for(desk.dispatcher.idle(), 1)
         desk.submit()
-        assert not desk.dispatcher._idle.is_set()
+        assert not desk.dispatcher.is_idle
 
     desk.run(script)
 

@@ -131,8 +131,8 @@ class Guarded:
         keyring = Keyring.load(SecretStr("sk-guarded"), None)
         self._gateway = Gateway(Config(), keyring, AnsweringPool(1))
         self._app = self._gateway.app()
-        self.open = {each.path for each in self._gateway._endpoints if each.open}
-        self.find = self._gateway._paths.find
+        self.open = {each.path for each in self._gateway.front.endpoints if each.open}
+        self.find = self._gateway.front.paths.find
 
     def status(self, method: str, raw: str) -> int:
         """The status of a request without a key, whose path is sent as it is."""

@@ -48,6 +48,7 @@ from workers.protocol import (
     Measure,
     Measured,
     MeasureFailed,
+    Medium,
     MemoryUnknown,
     ModelInfo,
     Pair,
@@ -93,7 +94,14 @@ SOME = st.lists(TEXTS, max_size=3)
 TOOLS = st.builds(
     ToolUse, st.lists(OBJECTS, max_size=2), SOME, required=st.booleans(), parallel=st.booleans()
 )
-CHATS = st.builds(Chat, st.lists(OBJECTS, max_size=3), st.none() | TOOLS, OBJECTS)
+MEDIA = st.builds(Medium, st.sampled_from(["image", "audio"]), st.binary(), TEXTS, TEXTS)
+CHATS = st.builds(
+    Chat,
+    st.lists(OBJECTS, max_size=3),
+    st.none() | TOOLS,
+    OBJECTS,
+    media=st.lists(MEDIA, max_size=2),
+)
 PROMPTS = (
     CHATS
     | st.builds(Text, TEXTS)
