@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import platform
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import orjson
@@ -21,12 +23,14 @@ import uvloop
 from rich.console import Console
 from rich.markdown import Markdown
 
+from bench.environment import machine
 from bench.gateway.measure import CHAT, ONE
-from bench.gateway.null_worker import PIECE, PROMPT_TOKENS, TOKEN
-from bench.gateway.stages import Bench, served
+from bench.gateway.stages import Bench, served, streaming
+from bench.observing.report import side_by_side
+from bench.observing.traces import Cost
 from gateway.config.config import Config
-from workers.protocol import Delta, Finished, Generate, Started
 
+RESULTS = Path(__file__).parent.parent / "results"
 TOKENS = 200
 """Of a stream."""
 
@@ -49,29 +53,6 @@ WAYS = (
 )
 
 
-def streaming(bench: Bench) -> None:
-    """Let the pool answer streams token by token, one in each turn of the loop."""
-
-    def submit(request: Generate, session: str = "") -> int:
-        loop, left = asyncio.get_running_loop(), TOKENS
-        tell = bench.pool.tell
-        tell(Started(request.id, request.attempt, PROMPT_TOKENS, 0))
-
-        def step() -> None:
-            nonlocal left
-            left -= 1
-            if left:
-                tell(Delta(request.id, request.attempt, [TOKEN], PIECE))
-                loop.call_soon(step)
-            else:
-                tell(Finished(request.id, request.attempt, "length", [TOKEN], PIECE))
-
-        loop.call_soon(step)
-        return 0
-
-    bench.pool.submit = submit  # type: ignore[method-assign]
-
-
 async def cost(bench: Bench, work: Callable[[], Awaitable[None]], number: int) -> float:
     """CPU microseconds of each of ``number`` requests, until they are written."""
     start = time.process_time()
@@ -83,55 +64,62 @@ async def cost(bench: Bench, work: Callable[[], Awaitable[None]], number: int) -
     return 1e6 * (time.process_time() - start) / number
 
 
-async def measured(folder: Path, rounds: int, number: int) -> dict[str, tuple[float, float]]:
-    """Return what a request costs in each way, and a stream: medians of rounds that take turns."""
-    found: dict[str, tuple[list[float], list[float]]] = {way.name: ([], []) for way in WAYS}
+async def measured(folder: Path, rounds: int, number: int) -> dict[str, list[Cost]]:
+    """Return the costs of each round, by what is captured."""
+    found: dict[str, list[Cost]] = {way.name: [] for way in WAYS}
     streamed = orjson.dumps({**orjson.loads(ONE[CHAT]), "stream": True, "max_tokens": TOKENS})
     for round_ in range(rounds + 1):
-        for at, way in enumerate(WAYS):
+        for at in range(len(WAYS)):
+            way = WAYS[(at + round_) % len(WAYS)]
             place = folder / f"{round_}-{at}" if way.stored else None
             bench = Bench(Config(alias="null", data_dir=place, **way.options))
             await bench.gateway.start()
             app = bench.gateway.app()
             await cost(bench, served(app, CHAT, bench.raw), max(1, number // 10))  # warms up
             whole = await cost(bench, served(app, CHAT, bench.raw), number)
-            streaming(bench)
+            streaming(bench.pool, TOKENS)
             stream = await cost(bench, served(app, CHAT, streamed), max(1, number // 20))
             await bench.gateway.stop()
             if round_:  # the first one warms up
-                found[way.name][0].append(whole)
-                found[way.name][1].append(stream)
-    return {name: (median(a), median(b)) for name, (a, b) in found.items()}
+                found[way.name].append(Cost(whole, stream / TOKENS))
+    return found
 
 
-def table(found: dict[str, tuple[float, float]]) -> str:
-    """Return it as Markdown: microseconds, and what they are more than without a store."""
-    rows = ["| Captures | A request, µs | more | A token, µs | more |", "|---|---|---|---|---|"]
-    first = found[WAYS[0].name]
-    for name, (whole, stream) in found.items():
-        token, before = stream / TOKENS, first[1] / TOKENS
-        rows.append(
-            f"| {name} | {whole:.0f} | {whole - first[0]:+.1f} | {token:.2f} "
-            f"| {token - before:+.2f} |"
-        )
-    return "\n".join(rows)
+def report(found: Mapping[str, Sequence[Cost]]) -> str:
+    """Return the page."""
+    rounds, here = len(next(iter(found.values()))), machine()
+    return "\n".join([
+        "# What captures cost", "",
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {here['cpu']}, "
+        f"{here['cores']} cores, load {os.getloadavg()[1]:.1f}. CPU time of the gateway's process, "
+        "threads that write included, until all is written; all of the application without "
+        "sockets, on a pool that computes nothing. A request is a chat of one token; a token is "
+        f"one of a stream of {TOKENS}, with its share of the stream's begin and end. All ways "
+        f"take turns {rounds} times, in changing order; what is added and the ratio are medians "
+        "of the differences from the first way in the same round.", "",
+        *side_by_side(found, "captures"), "",
+    ])  # fmt: skip
 
 
 def run(rounds: int, number: int) -> str:
-    """Measure, and return the table."""
+    """Measure, and return the page."""
     with (
         tempfile.TemporaryDirectory(prefix="forge-") as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        return table(runner.run(measured(Path(folder), rounds, number)))
+        return report(runner.run(measured(Path(folder), rounds, number)))
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.capturing", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="some seconds")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the table")
     args = parser.parse_args()
-    Console(width=120).print(Markdown(run(2, 100) if args.quick else run(9, 1000)))
+    text = run(2, 100) if args.quick else run(9, 1000)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "capturing.md").write_text(text, encoding="utf-8")
+    Console(width=120).print(Markdown(text))
 
 
 if __name__ == "__main__":

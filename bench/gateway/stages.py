@@ -225,6 +225,28 @@ class Bench:
         return ticket, request
 
 
+def streaming(pool: InstantPool, tokens: int) -> None:
+    """Let a pool answer what comes from now on token by token, one in each turn of the loop."""
+
+    def submit(request: Generate, session: str = "") -> int:
+        loop, left = asyncio.get_running_loop(), tokens
+        pool.tell(Started(request.id, request.attempt, PROMPT_TOKENS, 0))
+
+        def step() -> None:
+            nonlocal left
+            left -= 1
+            if left:
+                pool.tell(Delta(request.id, request.attempt, [TOKEN], PIECE))
+                loop.call_soon(step)
+            else:
+                pool.tell(Finished(request.id, request.attempt, "length", [TOKEN], PIECE))
+
+        loop.call_soon(step)
+        return 0
+
+    pool.submit = submit  # type: ignore[method-assign]
+
+
 async def of_a_request(bench: Bench, repeats: int) -> list[Stage]:
     """In the order in which they happen, and then all together."""
     job, (ticket, generate) = bench.job(), await bench.running()

@@ -21,6 +21,7 @@ from bench.server import Server, running
 
 from .collecting import collecting
 from .stages import Added
+from .traces import Cost
 
 PAGE = "/dashboard/events"
 SCRAPE = {
@@ -78,8 +79,8 @@ class Results:
     """By what the server does meanwhile."""
     stages: dict[str, Added] = field(default_factory=dict)
     """By who counts."""
-    traces: dict[str, list[float]] = field(default_factory=dict)
-    """CPU time in microseconds of a request in one process, by which traces are kept."""
+    watched: dict[str, list[Cost]] = field(default_factory=dict)
+    """Costs of usage and traces in one process."""
 
 
 @contextlib.contextmanager

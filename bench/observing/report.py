@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
@@ -10,6 +12,7 @@ from bench.environment import machine
 from bench.overload.measure import percentile
 
 from .measure import WAYS, Results
+from .traces import Cost
 
 
 def costs(results: Results) -> list[str]:
@@ -55,13 +58,19 @@ def stages(results: Results) -> list[str]:
     return rows
 
 
-def traces(results: Results) -> list[str]:
-    """Return the table of the cost of traces in one process."""
-    rows = ["| traces | CPU µs a request | added µs |", "|---|---:|---:|"]
-    (_, base), *_ = results.traces.items()
-    for name, found in results.traces.items():
-        added = median(a - b for a, b in zip(found, base, strict=True))
-        rows.append(f"| {name} | {median(found):.1f} | {'' if found is base else f'{added:.1f}'} |")
+def side_by_side(found: Mapping[str, Sequence[Cost]], what: str) -> list[str]:
+    """Return a table of costs beside those of the first, whose rounds they took turns in."""
+    rows = [f"| {what} | µs a request | added | | µs a token | added | |"]
+    rows.append("|---|---:|---:|---:|---:|---:|---:|")
+    base = next(iter(found.values()))
+    for name, costs in found.items():
+        cells = [name]
+        for mine, others in zip(zip(*costs, strict=True), zip(*base, strict=True), strict=True):
+            cells.append(f"{median(mine):.2f}")
+            pairs = list(zip(mine, others, strict=True))
+            added, ratio = median(a - b for a, b in pairs), median(a / b for a, b in pairs)
+            cells += ["", ""] if costs is base else [f"{added:+.2f}", f"{ratio:.3f}x"]
+        rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
@@ -71,17 +80,20 @@ def markdown(results: Results) -> str:
     return "\n".join([
         "# What it costs to be watched", "",
         f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {found['cpu']}, "
-        f"{found['cores']} cores. CPU time of the gateway's process, which is the real one over a "
-        f"worker process that computes nothing. All ways take turns {rounds} times, in changing "
+        f"{found['cores']} cores, load {os.getloadavg()[1]:.1f}. CPU time of the gateway's "
+        "process, which is the real one over a worker process that computes nothing. All ways "
+        f"take turns {rounds} times, in changing "
         "order; what is *added* and the ratio are medians of the differences from *nothing* in "
         "the same round, beside them the smallest and the largest. Prometheus scrapes each 15 "
         "seconds by default.", "",
         *costs(results),
         "In the dispatcher alone, in one process and without sockets, where nothing else varies "
         "(the log goes nowhere):", "", *stages(results), "",
-        "A chat of one token through all of the application, in one process and without sockets, "
-        "with the CPU time of the thread that sends spans, and without the collector's:", "",
-        *traces(results), "",
+        "Usage and traces through all of the application, in one process and without sockets, with "
+        "the CPU time of the threads that write and send, and without the collector's. A request "
+        "is a chat of one token; a token is one of a stream of 200, with its share of the "
+        "stream's begin and end. Medians of rounds that take turns:", "",
+        *side_by_side(results.watched, "counted and kept"), "",
         "## How long a scrape takes", "",
         "As OpenMetrics, which Prometheus asks for, on one connection; the embedded model on two "
         "workers of one thread, clients on the same cores. Between the scrapes `/health` is asked "

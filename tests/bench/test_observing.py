@@ -17,7 +17,7 @@ from rich.console import Console
 from bench.observing.__main__ import Plan, run
 from bench.observing.measure import PAGE, WAYS, Results, has_page, viewing
 from bench.observing.report import costs
-from bench.observing.traces import KEPT
+from bench.observing.traces import WATCHED
 from bench.server import Server
 
 pytestmark = [
@@ -42,7 +42,7 @@ def test_a_small_run(tmp_path: Path) -> None:
         assert {"nothing", "metrics"} <= set(ways)
         assert all(float(row[1]) > 0 for row in table[2:])
     assert [row[0] for row in tables[3][2:]] == ["usage", "metrics", "metrics, and the log"]
-    assert [row[0] for row in tables[4][2:]] == list(KEPT)
+    assert [row[0] for row in tables[4][2:]] == list(WATCHED)
     waiting = [row[1] for row in tables[5][2:] if row[1]]
     assert waiting[0] == "0"
     assert int(waiting[1]) > 10

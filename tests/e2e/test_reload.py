@@ -198,6 +198,7 @@ def test_long_streams_do_not_hold_a_reload_up(
     told = eventually(lambda: report(server)["waiting"], "it is told what it waits for")
     assert re.match(r"served: \d requests? ha(s|ve) its old workers still; in \d s", told)
     done = eventually(lambda: ended(server), "the reload has an end", DEADLINE_S)
+    assert done is not None
     assert changes(done) == {"served": "replaced"}
     for stream in streams:
         stream.finish()
