@@ -27,7 +27,7 @@ TOKENS = 200
 
 
 class Watched(NamedTuple):
-    """What is counted and kept of requests."""
+    """Things that are counted and kept of requests."""
 
     usage: bool = False
     stored: bool = False
