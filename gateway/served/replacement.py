@@ -58,7 +58,7 @@ class Replacement:
         self._patience_s = patience_s
         self._switched = switched
         self._waits: tuple[Callable[[], int], str, float] | None = None
-        """What the reload waits for: a count of requests, what becomes of them, and when."""
+        """Requests that the reload waits for: their number, what becomes of them, and when."""
 
     def waiting(self) -> str | None:
         """Return what is waited for, in words; None: for no request."""
