@@ -349,7 +349,11 @@ async def the_model_and_the_file_are_reloaded(day: Day) -> None:
     """While streams run: they end well on the old workers, under a secret that is no more."""
     old, before = day.pools[-1], day.secrets["app"]
     old.holding = True
-    usage: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 50}
+    usage: dict[str, Any] = {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens": 50,
+    }
     asked = [
         asyncio.create_task(day.post("app", CHAT, captured=at == 0, **usage)) for at in range(3)
     ]
@@ -448,7 +452,10 @@ async def a_key_goes(day: Day) -> None:
 
 async def it_comes_again(day: Day) -> None:
     """Under its name, with what it had used."""
-    made = await day.admin("POST", "/keys", name="tool", tokens_per_day=BUDGET)
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    refused = await day.client.post("/keys", json={"name": "tool"}, headers=headers)
+    assert refused.json()["error"]["code"] == "key_leftovers", "its responses are still there"
+    made = await day.admin("POST", "/keys", name="tool", tokens_per_day=BUDGET, adopt=True)
     day.secrets["tool"] = made["key"]
     assert made["used_today"] >= BUDGET
     assert await day.ask("tool") == 429
