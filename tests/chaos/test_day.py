@@ -349,7 +349,11 @@ async def the_model_and_the_file_are_reloaded(day: Day) -> None:
     """While streams run: they end well on the old workers, under a secret that is no more."""
     old, before = day.pools[-1], day.secrets["app"]
     old.holding = True
-    usage: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 50}
+    usage: dict[str, Any] = {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens": 50,
+    }
     asked = [
         asyncio.create_task(day.post("app", CHAT, captured=at == 0, **usage)) for at in range(3)
     ]
