@@ -47,6 +47,7 @@ from gateway.api.responses import Archive, Conversations, Responses, StoredRespo
 from gateway.api.service import Service
 from gateway.api.tokens import TokenEndpoints
 from gateway.api.usage import UsageEndpoints
+from gateway.capture.asking import NoCaptures
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
 from gateway.core.errors import ForgeError
@@ -134,7 +135,7 @@ class Front:
         )
         app = Starlette(
             routes=routes(self.endpoints),
-            middleware=[authentication, *self._capturing()],
+            middleware=[authentication, self._capturing()],
             exception_handlers=self._failures.handlers(),
         )
         app.router.redirect_slashes = False  # the path table knows better, without a detour
@@ -142,13 +143,12 @@ class Front:
         headed = self._traced(TicketHeaders(self._with_cors(app), time.monotonic_ns))
         return NormalisedPaths(headed, self.paths)
 
-    def _capturing(self) -> list[Middleware]:
-        """Return the layer that captures: behind the keys, around all dialects. Without a store
-        there is none."""
-        if self._service.store is None:
-            return []
+    def _capturing(self) -> Middleware:
+        """Return the layer that captures: behind the keys, around all dialects."""
         groups = {each.path: each.group for each in self._api if each.queued != "no"}
-        return [self._captures().layer(groups, self._failures.answer)]
+        if self._service.store is None:
+            return Middleware(NoCaptures, set(groups), self._failures.answer)
+        return self._captures().layer(groups, self._failures.answer)
 
     def _traced(self, app: ASGIApp, *, lines: bool = False) -> ASGIApp:
         """Put spans around the API's requests; not around those of pages and of operators."""

@@ -62,20 +62,24 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "kv": {"planning", "protocol"},
         "template": {"parent", "protocol"},
         "llama": {"kv", "planning", "protocol", "sampling", "template"},
+        "media": {"llama", "parent", "planning", "protocol", "refused"},
         "chat_format": {"json_schema", "output", "protocol", "template"},
-        "engine": {"chat_format", "kv", "llama", "output", "planning", "protocol", "sampling"},
+        "engine": {"chat_format", "kv", "llama", "media", "output", "planning", "protocol"}
+        | {"refused", "sampling"},
         "refused": set(),
-        "prompter": {"chat_format", "llama", "protocol", "refused", "template"},
+        "prompter": {"chat_format", "llama", "media", "protocol", "refused", "template"},
         "prompt_tokens": {"llama", "planning", "protocol", "refused"},
         "pairs": {"llama", "protocol", "refused"},
         "guide_maker": {"chat_format", "json_schema", "llama", "output", "prompter", "protocol"}
         | {"refused", "template"},
-        "input_processor": {"chat_format", "engine", "guide_maker", "llama", "output", "pairs"}
-        | {"planning", "prompt_tokens", "prompter", "protocol", "refused", "template"},
-        "token_service": {"llama", "prompt_tokens", "prompter", "protocol", "refused", "template"},
+        "input_processor": {"chat_format", "engine", "guide_maker", "llama", "media", "output"}
+        | {"pairs", "planning", "prompt_tokens", "prompter", "protocol", "refused", "template"},
+        "token_service": {"llama", "media", "prompt_tokens", "prompter", "protocol", "refused"}
+        | {"template"},
         "link": {"engine", "input_processor", "protocol", "refused", "token_service"},
         "tools": {"engine", "kv", "llama", "parent", "planning", "protocol"},
-        "__main__": {"chat_format", "engine", "input_processor", "kv", "link", "llama", "parent"}
+        "__main__": {"chat_format", "engine", "input_processor", "kv", "link", "llama", "media"}
+        | {"parent"}
         | {"planning", "prompter", "protocol", "template", "token_service"},
         "forge_tiny": {"llama"},
     },

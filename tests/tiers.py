@@ -47,8 +47,10 @@ SERVER: Final = (
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",
     "packaging",
+    "workers/engine/test_engine_media.py",
     "workers/llama/test_step_shapes.py",  # 600 tokens of nine architectures, again and again
     "workers/llama/test_tokenizer.py",  # random texts in 33 vocabularies
+    "workers/media/test_encoder.py",  # two models, and processes that are ended
     "workers/template/test_control_text.py",  # and through all templates
 )
 SERVERS: Final = frozenset({"server", "exact_server", "start_server", "shared_servers"})

@@ -19,12 +19,15 @@ from workers.engine.adapter_groups import load_adapter
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
 from workers.engine.engine import Engine, Inbox
+from workers.engine.media_steps import RowsArrived
 from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor, LateInputProcessor
 from workers.kv.kv import KVCache, LedgerMismatch
 from workers.kv.prefix_disk import opened
 from workers.kv.snapshots import SnapshotStore
 from workers.link import Link
+from workers.media.encoder import EncoderFailed, MediaEncoder
+from workers.media.source import MediaSource
 from workers.parent import die_with_parent
 from workers.planning.geometry import Geometries
 from workers.planning.step_budget import StepBudget
@@ -59,6 +62,8 @@ class LoadedModel(NamedTuple):
     shape: llama.EmbeddingShape
     refused: list[AdapterLoaded]
     """Adapters that can't be loaded."""
+    media: MediaSource | None
+    """None: the model takes no pictures and no sound."""
 
 
 def main(sock: socket.socket, spec: WorkerSpec) -> None:
@@ -95,13 +100,13 @@ def _settle() -> None:
 def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> None:
     """Load the model and serve until the gateway hangs up."""
     inbox: Inbox = Inbox()
-    link = Link(sock, inbox)
+    link = Link(sock, inbox, media=spec.mmproj is not None)
     threading.excepthook = _die_loudly
     # Before loading, which may take long: the gateway needs heartbeats, or may go away.
     _start("link", partial(link.serve, spec.heartbeat_s))
     try:
         loaded = _load(spec, prepared)
-    except (llama.LoadFailed, TemplateFailed, SandboxFailed) as error:
+    except (llama.LoadFailed, TemplateFailed, SandboxFailed, EncoderFailed) as error:
         link.send(StartupFailed(str(error)))
         return
     engine = _engine(loaded, spec, link, inbox)
@@ -116,8 +121,9 @@ def _serve(sock: socket.socket, spec: WorkerSpec, prepared: Callable[[], Templat
 
 
 def _load(spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> LoadedModel:
-    """Load the model. Raises LoadFailed, TemplateFailed or SandboxFailed."""
+    """Load the model. Raises LoadFailed, TemplateFailed, SandboxFailed or EncoderFailed."""
     sandbox = prepared()  # first: it starts while the model is loaded
+    encoder = None if spec.mmproj is None else MediaEncoder(spec)  # likewise
     model = llama.Model(spec)
     template = compiled(sandbox, model, spec)
     geometries = llama.geometries(model, spec)
@@ -131,6 +137,7 @@ def _load(spec: WorkerSpec, prepared: Callable[[], TemplateSandbox]) -> LoadedMo
         context=context,
         shape=context.embeddings(model, spec),
         refused=[each for each in adapters if each.problem],
+        media=None if encoder is None else MediaSource(encoder, spec),
     )
 
 
@@ -146,6 +153,8 @@ def _info(loaded: LoadedModel, spec: WorkerSpec) -> ModelInfo:
         embeds=not model.ranks,
         ranks=model.ranks,
         thinks=generates and loaded.chat_format.thoughts is not None,
+        sees=generates and loaded.media is not None and loaded.media.sees,
+        hears=generates and loaded.media is not None and loaded.media.hears,
         notes=notes(model, loaded.template.broken) if generates else [],
     )
 
@@ -171,16 +180,27 @@ def _start_readers(loaded: LoadedModel, spec: WorkerSpec, link: Link, info: Mode
             broken=broken,
             name=spec.name,
             drafts=_drafts(loaded, spec),
+            media=loaded.media,
+            batch=spec.batch,
         )
 
     def prompter() -> Prompter:
         return Prompter(model, another_sandbox(), chat_format, broken)
 
-    late = LateInputProcessor(lambda: input_processor(another_sandbox()))
+    def late() -> LateInputProcessor:
+        return LateInputProcessor(lambda: input_processor(another_sandbox()))
+
+    def token_service() -> TokenService:
+        return TokenService(model, prompter, loaded.media, spec.name)
+
     _start("prepare", partial(link.prepare, input_processor(loaded.template.sandbox)))
-    _start("prepare_long", partial(link.prepare, late, long=True))
-    _start("answer", partial(link.answer, TokenService(model, prompter)))
-    _start("answer_long", partial(link.answer, TokenService(model, prompter), long=True))
+    _start("prepare_long", partial(link.prepare, late(), "long"))
+    _start("answer", partial(link.answer, token_service()))
+    _start("answer_long", partial(link.answer, token_service(), "long"))
+    if loaded.media is not None:
+        _start("prepare_media", partial(link.prepare, late(), "media"))
+        _start("answer_media", partial(link.answer, token_service(), "media"))
+        _start("fetch_media", loaded.media.fetch)
 
 
 def _drafts(loaded: LoadedModel, spec: WorkerSpec) -> bool:
@@ -192,6 +212,8 @@ def _engine(loaded: LoadedModel, spec: WorkerSpec, link: Link, inbox: Inbox) -> 
     """Put the engine together from its parts."""
     model, context = loaded.model, loaded.context
     store = SnapshotStore(spec.cache_bytes, opened(spec))
+    if loaded.media is not None:
+        loaded.media.wake = lambda: inbox.put(RowsArrived())
     return Engine(
         context,
         KVCache(context, loaded.geometries, store, cuts=model.can_cut),
@@ -203,6 +225,7 @@ def _engine(loaded: LoadedModel, spec: WorkerSpec, link: Link, inbox: Inbox) -> 
         Outbox(),
         Drafting(context.rows) if _drafts(loaded, spec) else None,
         link.send,
+        loaded.media,
     )
 
 

@@ -13,6 +13,8 @@ from workers.guide_maker import GuideMaker
 from workers.llama import EmbeddingShape, Model
 from workers.llama.pooling import Pooling
 from workers.llama.tokenizer import Part
+from workers.media.prompt import MediaPrompt, media_prompt
+from workers.media.source import MediaSource, not_taken
 from workers.output.echo import Echo
 from workers.output.thought_budget import ThoughtBudget
 from workers.pairs import PairWriter
@@ -20,7 +22,7 @@ from workers.planning.borders import borders
 from workers.planning.invocation import last_of
 from workers.planning.prompt_lookup import PromptLookup
 from workers.prompt_tokens import PromptTokens, check_token_ids
-from workers.prompter import Prompter, Sandbox
+from workers.prompter import Prompter, Sandbox, WrittenPrompt
 from workers.protocol import (
     BAD_PARAMETER,
     BAD_PROMPT,
@@ -51,20 +53,19 @@ def _overflow(tokens: int, limit: int, what: str, param: str | None = None) -> I
     return InputRefused(CONTEXT_OVERFLOW, message, param, (tokens, limit))
 
 
-def _fitting(request: Generate, tokens: list[int], limit: int) -> list[int]:
-    """Return a prompt's tokens, without some if it is too long and may be cut.
+def _fit(request: Generate, prompt: MediaPrompt, limit: int) -> None:
+    """Take tokens out of a prompt if it is too long and may be cut.
 
     Raises :class:`InputRefused`.
     """
-    params = request.params
+    params, tokens = request.params, prompt.tokens
     if len(tokens) + (params.max_tokens != 0) <= limit:
-        return tokens
+        return
     if params.cut_after is None:
         what = "messages" if isinstance(request.prompt, Chat) else "prompt"
         raise _overflow(len(tokens), limit, what)
     room = longest_prompt(limit, params.max_tokens)
-    kept = min(params.cut_after, room // 2)
-    return [*tokens[:kept], *tokens[len(tokens) - room + kept :]]
+    prompt.cut(min(params.cut_after, room // 2), room)
 
 
 class InputProcessor:
@@ -82,15 +83,20 @@ class InputProcessor:
         broken: str | None = None,
         name: str = "this model",
         drafts: bool = False,
+        media: MediaSource | None = None,
+        batch: int = 0,
     ) -> None:
         """``limit`` is the most tokens a sequence may hold, prompt and completion together.
 
         ``embeddings``: None if the model gives none. ``generates``: whether it does anything else.
         ``broken``: why it can't chat, if so.
         ``name``: what clients call it. ``drafts``: whether sequences look up what comes next.
+        ``media``: its pictures and sound, if it takes any. ``batch``: the most tokens of a step.
         """
         self._embeddings = embeddings
         self._generates = generates
+        self._media = media
+        self._batch = batch
         self._name = name
         self._model = model
         self._chat_format = chat_format
@@ -116,27 +122,51 @@ class InputProcessor:
         if isinstance(prompt, Chat):
             written = self._prompter.write(prompt, request.now)
             thinking, form = written.thinking, written.chat_format
-            tokens = self._after(prompt.before, self._prompter.tokenize(written))
+            found = self._with_media(written, prompt)
+            found.fit(self._after(prompt.before, found.tokens))
+            # What was sent is with the runs, and not kept for longer than these need it.
+            prompt = replace(prompt, media=[])
+            request = replace(request, prompt=prompt)
         else:
             assert not isinstance(prompt, TextPair), "pairs are ranked"
-            tokens = self._prompt_tokens.of(prompt, request.params.max_tokens)
-        if not tokens:
+            found = MediaPrompt(self._prompt_tokens.of(prompt, request.params.max_tokens), ())
+        if not found.tokens:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         limit = min(self._limit, request.params.context or self._limit)
-        tokens = _fitting(request, tokens, limit)
+        _fit(request, found, limit)
+        tokens = found.tokens
         guide = self._guides.guide(request, thinking, form)
         voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None
         echo = self._echo(request, tokens) if request.params.echo else None
         ends = self._stops if isinstance(prompt, Chat) else ()
-        marks = [] if self._model.can_cut else borders(tokens, self._model.is_control)
+        marks = [] if self._model.can_cut else borders(tokens, self._is_control)
         lookup = self._lookup(request, tokens) if self._drafts else None
         budget = None if voice is None else self._budget(request, form.thoughts)
         tells = request.params.tell_prompt and not request.resume
         shown = self._shown(tokens) if tells else None
         return EngineSequence(
             request, self._model, tokens, limit, guide, voice, echo, ends, marks, lookup,
-            budget, shown, self._activates(request, tokens),
+            budget, shown, self._activates(request, tokens), found.media,
         )  # fmt: skip
+
+    def _with_media(self, written: WrittenPrompt, chat: Chat) -> MediaPrompt:
+        """Return the prompt's tokens, and the runs of its media. Raises :class:`InputRefused`."""
+        if not written.marks:
+            return MediaPrompt(self._prompter.tokenize(written), ())
+        if self._media is None:
+            raise not_taken(chat.media[0], self._name)
+        tokenizer = self._model.tokenizer
+        found = media_prompt(written.parts, written.marks, chat.media, tokenizer, self._media)
+        for each in found.media.placed:
+            if not each.rows.causal and each.rows.count > self._batch:
+                param = each.slot.medium.param
+                message = f"a picture takes {each.rows.count} tokens, which this worker's steps"
+                message = f"'{param}': {message} can't hold (--batch)"
+                raise InputRefused(NOT_SUPPORTED, message, param)
+        return found
+
+    def _is_control(self, token: int) -> bool:
+        return token >= 0 and self._model.is_control(token)
 
     def _activates(self, request: Generate, tokens: list[int]) -> int | None:
         """Return the token from which on the request's adapters count; None: they don't."""
@@ -163,7 +193,8 @@ class InputProcessor:
 
     def _shown(self, tokens: list[int]) -> str:
         """Return the text of tokens, with the names of control tokens."""
-        return b"".join(map(self._model.shown, tokens)).decode("utf-8", "replace")
+        texts = (self._model.shown(token) for token in tokens if token >= 0)
+        return b"".join(texts).decode("utf-8", "replace")
 
     def _lookup(self, request: Generate, tokens: list[int]) -> PromptLookup:
         """Return what drafts are looked up in: prompt, prediction, and an earlier attempt's answer.
@@ -174,7 +205,8 @@ class InputProcessor:
         predicted = (
             self._model.tokenize(text, add_special=False, parse_special=False) if text else []
         )
-        return PromptLookup(tokens, predicted[: self._limit], request.resume)
+        own = [token for token in tokens if token >= 0]
+        return PromptLookup(own, predicted[: self._limit], request.resume)
 
     def _check_bias(self, request: Generate) -> None:
         """Refuse unknown ids, which llama.cpp skips, also as stops, and a ban of all tokens.

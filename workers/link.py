@@ -1,9 +1,11 @@
 """The worker's end of the link: frames in, frames out.
 
-Six threads use it. One waits for bytes, and the engine's own reads between two steps what lies in
+Up to eight threads use it. One waits for bytes, and the engine's own reads between two steps what
+lies in
 the socket: a cancellation must not wait until a waiting thread gets a core. Two prepare prompts and
 two answer questions, of which one each takes what is long: a prompt of a megabyte can take seconds,
-and the short ones of others don't wait for it.
+and the short ones of others don't wait for it. Where the model takes media, one more each is for
+prompts with pictures or sound, which may have to be encoded first.
 """
 
 import logging
@@ -14,7 +16,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -22,8 +24,10 @@ from workers.engine.embedder import Input
 from workers.engine.engine import Inbox
 from workers.engine.sequence import EngineSequence
 from workers.protocol import (
+    COMPUTE_FAILED,
     Ask,
     Cancel,
+    Chat,
     Failed,
     FrameDecoder,
     Generate,
@@ -46,6 +50,8 @@ READ_BYTES = 1 << 18
 LONG_BYTES = 1 << 16
 """The size of a message from which on it is long: up to there a prompt takes some 0.1 s."""
 
+Lane = Literal["short", "long", "media"]
+
 T = TypeVar("T")
 
 
@@ -58,23 +64,30 @@ class Preparer(Protocol):
 
 
 class _Lanes(Generic[T]):
-    """Two queues, so that the short does not wait for the long."""
+    """Queues, so that the short does not wait for the long, nor either for media."""
 
     def __init__(self) -> None:
-        self.short: queue.SimpleQueue[T] = queue.SimpleQueue()
-        self.long: queue.SimpleQueue[T] = queue.SimpleQueue()
+        self._lanes: dict[Lane, queue.SimpleQueue[T]] = {
+            "short": queue.SimpleQueue(),
+            "long": queue.SimpleQueue(),
+            "media": queue.SimpleQueue(),
+        }
 
-    def of(self, *, long: bool) -> queue.SimpleQueue[T]:
-        return self.long if long else self.short
+    def of(self, lane: Lane) -> queue.SimpleQueue[T]:
+        return self._lanes[lane]
 
 
 class Link:
     """One connected stream socket to the gateway."""
 
-    def __init__(self, sock: socket.socket, inbox: Inbox) -> None:
-        """``inbox``: the queue from which the engine takes messages."""
+    def __init__(self, sock: socket.socket, inbox: Inbox, *, media: bool = False) -> None:
+        """``inbox``: the queue from which the engine takes messages.
+
+        ``media``: there are threads for what has media.
+        """
         self._sock = sock
         self._inbox = inbox
+        self._media = media
         self._write = threading.Lock()
         self._read = threading.Lock()
         self._decoder: FrameDecoder[ToWorker] = FrameDecoder(ToWorker)
@@ -84,6 +97,8 @@ class Link:
         """Messages in ``_unprepared`` by generation; those of one generation must stay in order."""
         self._lane: dict[int, queue.SimpleQueue[Generate | Cancel | Park]] = {}
         """Queue in which the messages of each generation are."""
+        self._given_up: Counter[int] = Counter()
+        """Cancellations in ``_unprepared`` by generation."""
 
     def send(self, message: msgspec.Struct) -> None:
         """Write one frame, from any thread. Ends the process if the gateway is gone."""
@@ -133,36 +148,48 @@ class Link:
 
     def _sort(self, message: ToWorker, *, long: bool) -> None:
         """Queue a message; those without preparation overtake prompts that wait for theirs."""
+        lane = self._lane_of(message, long=long)
         if isinstance(message, Ask):
-            self._questions.of(long=long).put(message)
+            self._questions.of(lane).put(message)
         elif isinstance(message, LoadAdapter | UnloadAdapter):
             self._inbox.put(message)
         elif isinstance(message, Generate) or message.id in self._behind:
             self._behind[message.id] += 1
-            self._lane.setdefault(message.id, self._unprepared.of(long=long)).put(message)
+            if isinstance(message, Cancel):
+                self._given_up[message.id] += 1
+            self._lane.setdefault(message.id, self._unprepared.of(lane)).put(message)
         else:
             self._inbox.put(message)
 
-    def answer(self, token_service: TokenService, *, long: bool = False) -> None:
-        """Answer the short or the long questions for ever, in a thread of its own."""
-        questions = self._questions.of(long=long)
+    def _lane_of(self, message: ToWorker, *, long: bool) -> Lane:
+        asked = message.question if isinstance(message, Ask) else message
+        chat = getattr(asked, "prompt", None) or getattr(asked, "chat", None)
+        if self._media and isinstance(chat, Chat) and chat.media:
+            return "media"
+        return "long" if long else "short"
+
+    def answer(self, token_service: TokenService, lane: Lane = "short") -> None:
+        """Answer the questions of one kind for ever, in a thread of its own."""
+        questions = self._questions.of(lane)
         while True:
             self.send(token_service.answer(questions.get()))
 
-    def prepare(self, preparer: Preparer, *, long: bool = False) -> None:
-        """Prepare the short or the long prompts for ever, in a thread of its own.
+    def prepare(self, preparer: Preparer, lane: Lane = "short") -> None:
+        """Prepare the prompts of one kind for ever, in a thread of its own.
 
         Tokenising runs here and templates in a process of their own: both without the GIL, so the
         engine decodes meanwhile. A prompt that can't be served is refused before it costs a slot or
         a step.
         """
-        unprepared = self._unprepared.of(long=long)
+        unprepared = self._unprepared.of(lane)
         while True:
             self._prepare(unprepared.get(), preparer)
 
     def _prepare(self, message: Generate | Cancel | Park, preparer: Preparer) -> None:
         ready = self._sequence(message, preparer) if isinstance(message, Generate) else message
         with self._read:
+            if isinstance(message, Cancel):
+                self._given_up -= Counter({message.id: 1})
             # A refused generation may have been parked here, and will not come again.
             self._inbox.put(ready or Cancel(message.id))
             self._behind[message.id] -= 1
@@ -178,6 +205,8 @@ class Link:
             named = {"generation": request.id, "attempt": request.attempt}
             log.info("takes a traced generation", extra={"fields": {**named, **ids}})
         try:
+            if self._given_up[request.id] and self._lane_of(request, long=False) == "media":
+                raise InputRefused(COMPUTE_FAILED, "it was given up before it was prepared")
             return preparer.prepare(request)
         except InputRefused as refused:
             failed = Failed(

@@ -2,7 +2,8 @@
 
 import contextlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +22,7 @@ from workers.chat_format.continuation import (
 from workers.chat_format.history import as_object
 from workers.llama import Model
 from workers.llama.tokenizer import Part
+from workers.media.marks import NO_MARKS, Marks, marked, shown
 from workers.protocol import BAD_PROMPT, COMPUTE_FAILED, NOT_SUPPORTED, Chat
 from workers.refused import InputRefused
 from workers.template.chat_template import FALLBACK, TemplateFailed, TemplateRefused
@@ -64,11 +66,13 @@ class WrittenPrompt:
     """The habits of the model in what is left of its answer."""
     thinking: bool
     """True if the prompt ends inside a thought."""
+    marks: Marks = field(default_factory=dict)
+    """Characters in its parts that stand for media."""
 
     @property
     def text(self) -> str:
         """Return the prompt as one text, which does not tell whose its control tokens are."""
-        return "".join(part.text for part in self.parts)
+        return shown("".join(part.text for part in self.parts), self.marks)
 
 
 class Prompter:
@@ -107,6 +111,7 @@ class Prompter:
         if self._broken is not None:
             raise InputRefused(NOT_SUPPORTED, f"this model can't chat: {self._broken}", "model")
         try:
+            chat, marks = self._marked(chat)
             continued = continuation(chat, self._chat_format.thoughts)
             guarded, stand_ins = self._guarded(chat)
             head = self._head(guarded, continued, now)
@@ -124,7 +129,18 @@ class Prompter:
         bos = self._model.special_text("bos")
         head = head.removeprefix(bos) if bos and self._model.adds_bos else head
         pieces = [(head, True)] if stand_ins is None else stand_ins.pieces(head)
-        return self._begun([Part(*piece) for piece in pieces], continued)
+        return replace(self._begun([Part(*piece) for piece in pieces], continued), marks=marks)
+
+    def _marked(self, chat: Chat) -> tuple[Chat, Marks]:
+        """Put marks in place of the media. Raises NoStandIn."""
+        if not chat.media:
+            return chat, NO_MARKS
+        tools = None if chat.tools is None else chat.tools.tools
+        unused = self._control_text.unused([chat.messages, tools, chat.arguments])
+        characters = list(islice(unused, len(chat.media)))
+        if len(characters) < len(chat.media):
+            raise NoStandIn
+        return marked(chat, characters)
 
     def _begun(self, head: list[Part], continued: Continuation | None) -> WrittenPrompt:
         """Return a prompt of what the template wrote and the beginning of the answer."""

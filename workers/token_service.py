@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from workers.llama import Model
+from workers.media.prompt import count_tokens
+from workers.media.source import MediaSource, not_taken
 from workers.prompt_tokens import check_token_ids
 from workers.prompter import Prompter
 from workers.protocol import (
@@ -34,13 +36,22 @@ from workers.template.sandbox import SandboxFailed
 class TokenService:
     """Answers questions. For one thread."""
 
-    def __init__(self, model: Model, prompter: Callable[[], Prompter]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        prompter: Callable[[], Prompter],
+        media: MediaSource | None = None,
+        name: str = "this model",
+    ) -> None:
         """``prompter`` makes a prompter of this thread's own, when it is first needed.
 
         It may raise TemplateFailed or SandboxFailed; the next question that needs it tries again.
+        ``media``: the model's pictures and sound, if it takes any. ``name``: what clients call it.
         """
         self._model = model
         self._make_prompter = prompter
+        self._media = media
+        self._name = name
         self._prompter: Prompter | None = None
         self._pieces: dict[int, msgspec.Raw] = {}
         """Answers' JSON for each token met so far: a long text has few different ones."""
@@ -62,8 +73,18 @@ class TokenService:
             case ApplyTemplate(chat, now):
                 return self._prompt(chat, now)
             case CountTokens(chat, now):
-                prompter = self._own_prompter()
-                return {"input_tokens": len(prompter.tokenize(prompter.write(chat, now)))}
+                return {"input_tokens": self._count(chat, now)}
+
+    def _count(self, chat: Chat, now: float) -> int:
+        """Return the number of a conversation's tokens; no medium is encoded for that."""
+        prompter = self._own_prompter()
+        written = prompter.write(chat, now)
+        if not written.marks:
+            return len(prompter.tokenize(written))
+        if self._media is None:
+            raise not_taken(chat.media[0], self._name)
+        tokenizer = self._model.tokenizer
+        return count_tokens(written.parts, written.marks, chat.media, tokenizer, self._media)
 
     def _prompt(self, chat: Chat, now: float) -> dict[str, Any]:
         """Return a conversation's prompt, and the control tokens that are mere text in it."""

@@ -55,7 +55,7 @@ PARAMETERS: Object = {
         "name": "X-Capture",
         "in": "header",
         "description": "1: keep the request with its answer for debugging, if the key may.",
-        "schema": {"enum": ["1", "0"]},
+        "schema": {"enum": ["1", "0", "true", "false", "on", "off", "yes", "no"]},
     },
 }
 """Headers that requests which wait for a slot may have."""

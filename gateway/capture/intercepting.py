@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.capture.asking import HEADER, asked, wants
 from gateway.capture.keeper import CaptureKeeper
 from gateway.core.api_key import ApiKey, CaptureMode
-from gateway.core.errors import BadRequest, CaptureNotAllowed, ForgeError
+from gateway.core.errors import ForgeError
 
-HEADER = "X-Capture"
-ON, OFF = (b"1", b"true", b"on", b"yes"), (b"0", b"false", b"off", b"no")
 _NAME = HEADER.lower().encode()
 
 
@@ -47,11 +46,11 @@ class Capturing:
         mode = key.capture or self._usual
         if mode == "always":
             return self._captured(scope, receive, send)
-        asked = next((value for name, value in scope["headers"] if name == _NAME), None)
-        if asked is None:
+        value = asked(scope, self._groups)
+        if value is None:
             return self._app(scope, receive, send)
         try:
-            wanted = wants(asked, mode)
+            wanted = wants(value, mode)
         except ForgeError as error:
             return self._respond(Request(scope), error)(scope, receive, send)
         return (self._captured if wanted else self._app)(scope, receive, send)
@@ -83,19 +82,3 @@ class Capturing:
             raise
         finally:
             self._keeper.end(recording, scope["state"])
-
-
-def wants(value: bytes, mode: CaptureMode) -> bool:
-    """Tell if a header asks for a capture. Raises BadRequest, or CaptureNotAllowed."""
-    said = value.strip().lower()
-    if said in OFF:
-        return False
-    if said not in ON:
-        raise BadRequest(f"'{HEADER}': expected 1 or 0", param=HEADER)
-    if mode == "off":
-        raise CaptureNotAllowed(
-            f"'{HEADER}': captures are not allowed for this API key: its table needs "
-            'capture = "header", or the server --capture header',
-            param=HEADER,
-        )
-    return True

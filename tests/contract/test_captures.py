@@ -126,6 +126,16 @@ async def test_a_word_that_is_none_is_refused(house: Front, way: Way) -> None:
     assert "'X-Capture': expected 1 or 0" in way.dialect.refusal(response).message
 
 
+async def test_where_there_is_no_place_for_it(played: Front, way: Way) -> None:
+    """A server without a store says so, rather than that nothing is ever found."""
+    response = await ask(played, way, CAPTURE)
+    assert response.status_code == 403
+    assert "--data-dir" in way.dialect.refusal(response).message
+    asking = ask(played, way, {"X-Capture": "0"})
+    answer(played, await played.running())
+    assert (await asking).status_code == 200
+
+
 async def test_a_key_may_always_be_captured(house: Front, way: Way) -> None:
     for headers in (of("watched"), of("watched", **{"X-Capture": "0"})):
         asking = ask(house, way, headers)

@@ -55,6 +55,7 @@ def memory_kib(server: ForgeServer) -> int:
     return int(found[1])
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is found in /proc")
 def test_a_batch_costs_a_window(server: ForgeServer, client: openai.OpenAI) -> None:
     before = ended(client, send(client, lines()[:100]))  # what is imported and made once is there

@@ -4,11 +4,12 @@ A table of what their layers are made of. Their vocabulary and chat template are
 and what they say means nothing; the memory and the computation are the real thing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFReader, GGUFValueType, GGUFWriter, PoolingType
+from gguf import GGUFReader, GGUFValueType, GGUFWriter, PoolingType, TokenType
 
 WIDTH, FEED, HEADS, HEAD, CONTEXT = 64, 256, 2, 32, 2048
 KV = HEAD
@@ -110,6 +111,9 @@ GEMMA2: Shapes = NORM | ATTENTION | FFN | POST_NORMS
 ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture([NORM | ATTENTION | FFN] * 2, GQA),
     "qwen2": Architecture([NORM | ATTENTION | BIASES | FFN] * 2, GQA),
+    "qwen2vl": Architecture(
+        [NORM | ATTENTION | BIASES | FFN] * 2, {**GQA, "rope.dimension_sections": [4, 6, 6, 0]}
+    ),
     "qwen3": Architecture([NORM | ATTENTION | HEAD_NORMS | FFN] * 2, GQA),
     "qwen3moe": Architecture(
         [NORM | ATTENTION | HEAD_NORMS | MIXTURE] * 2,
@@ -146,11 +150,14 @@ def write(
     *,
     rerank: str | None = None,
     gates: float = WIDE_OPEN,
+    control: Sequence[str] = (),
+    template: str | None = None,
 ) -> None:
     """One of ARCHITECTURES, with the vocabulary and the chat template of ``source``.
 
     ``rerank``: the template of a model that ranks, which weighs "yes" against "no". ``gates``: the
-    size of what goes into GELU.
+    size of what goes into GELU. ``control``: tokens that take the last places of the vocabulary,
+    as control tokens if they look so. ``template``: its chat template, if not that of ``source``.
     """
     made = ARCHITECTURES[name]
     writer = GGUFWriter(target, name)
@@ -164,7 +171,7 @@ def write(
     }
     for key, value in {**common, **made.metadata}.items():
         _add(writer, f"{name}.{key}", value)
-    n_vocab = _copy_vocabulary(writer, source)
+    n_vocab = _copy_vocabulary(writer, source, control, template)
     shapes = {"token_embd.weight": (n_vocab, WIDTH), "output_norm.weight": (WIDTH,)}
     shapes |= {"output.weight": (n_vocab, WIDTH)} if made.output else {}
     for at, layer in enumerate(made.layers):
@@ -202,12 +209,21 @@ def _add(writer: GGUFWriter, key: str, value: float | list[int]) -> None:
         writer.add_float32(key, value)
 
 
-def _copy_vocabulary(writer: GGUFWriter, source: Path) -> int:
+def _copy_vocabulary(
+    writer: GGUFWriter, source: Path, control: Sequence[str], template: str | None
+) -> int:
     """The number of tokens."""
     n_vocab = 0
     for key, entry in GGUFReader(source).fields.items():
         if key.startswith("tokenizer."):
             value, kind = entry.contents(), entry.types[0]
+            if control and key == "tokenizer.ggml.tokens":
+                value[-len(control) :] = control
+            if control and key == "tokenizer.ggml.token_type":
+                kinds = (TokenType.CONTROL if "<" in t else TokenType.NORMAL for t in control)
+                value[-len(control) :] = kinds
+            if template is not None and key == "tokenizer.chat_template":
+                value = template
             element = entry.types[-1] if kind is GGUFValueType.ARRAY else None
             writer.add_key_value(key, value, kind, element)
             n_vocab = len(value) if key == "tokenizer.ggml.tokens" else n_vocab

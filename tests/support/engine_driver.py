@@ -18,12 +18,14 @@ from workers import llama
 from workers.chat_format import detect
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder
-from workers.engine.engine import Engine, Inbox
+from workers.engine.engine import ROWS_S, Engine, Inbox
+from workers.engine.media_steps import RowsArrived
 from workers.engine.outbox import Outbox
 from workers.input_processor import InputProcessor
 from workers.kv.kv import KVCache
 from workers.kv.snapshots import SnapshotStore
 from workers.llama import Context, EmbeddingContext, Model
+from workers.media.source import MediaSource
 from workers.planning.geometry import Unified
 from workers.planning.step_budget import Backlog, StepBudget
 from workers.protocol import (
@@ -209,6 +211,7 @@ class Driver:
         budget: StepBudget | None = None,
         drafting: Drafting | None = None,
         patience_ms: float = 0.0,
+        media: MediaSource | None = None,
     ) -> None:
         self.context = context
         self.store = SnapshotStore(spec.cache_bytes)
@@ -232,7 +235,10 @@ class Driver:
             Outbox(patience_ms),
             drafting,
             self._on_adapter,
+            media,
         )
+        if media is not None:
+            media.wake = lambda: self.inbox.put(RowsArrived())
         template = DirectSandbox(
             model.chat_template or FALLBACK,
             bos=model.special_text("bos"),
@@ -248,6 +254,8 @@ class Driver:
             self.shape,
             generates=generates,
             drafts=drafting is not None,
+            media=media,
+            batch=spec.batch,
         )
 
     def close(self) -> None:
@@ -328,7 +336,7 @@ class Driver:
     def step(self, count: int = 1) -> None:
         """Do what ``Engine.run`` does in one round."""
         for _ in range(count):
-            self.engine._drain(block=False)
+            self.engine._drain(block=self.engine._stalled, wait_s=ROWS_S)
             self.engine._admit()
             self.engine._hurry()
             self.engine._embed(self.engine._step())
@@ -384,12 +392,13 @@ def driver(
     unified: Unified = "auto",
     drafting: Drafting | None = None,
     patience_ms: float = 0.0,
+    media: MediaSource | None = None,
 ) -> Iterator[Driver]:
     """A fresh context on a loaded model; each step has a frame of its own, unless they share."""
     wanted = (exact_spec if exact else spec)(path, n_ctx=n_ctx, batch=batch)
     wanted = msgspec.structs.replace(wanted, cache_bytes=cache_bytes, kv_unified=unified)
     context = Context(model, wanted, llama.geometries(model, wanted).base)
-    made = Driver(model, context, wanted, budget, drafting, patience_ms)
+    made = Driver(model, context, wanted, budget, drafting, patience_ms, media)
     try:
         yield made
     finally:

@@ -12,7 +12,7 @@ from tests.support.server import DEADLINE_S
 from workers.engine.engine import Inbox, Message
 from workers.engine.sequence import EngineSequence
 from workers.input_processor import InputProcessor, LateInputProcessor
-from workers.link import LONG_BYTES, Link
+from workers.link import LONG_BYTES, Lane, Link
 from workers.llama import Model
 from workers.protocol import (
     COMPUTE_FAILED,
@@ -52,9 +52,9 @@ class Wire:
         self.gateway.sendall(data)
         return self.link._take()
 
-    def prepare(self, made: Driver, *, long: bool = False) -> None:
-        """Prepare the short or the long prompts that wait for it."""
-        unprepared = self.link._unprepared.of(long=long)
+    def prepare(self, made: Driver, lane: Lane = "short") -> None:
+        """Prepare the prompts of one kind that wait for it."""
+        unprepared = self.link._unprepared.of(lane)
         while not unprepared.empty():
             self.link._prepare(unprepared.get(), made.input_processor)
 
@@ -150,7 +150,7 @@ def test_short_prompts_go_past_long_ones(wire: Wire, f16: Driver) -> None:
     assert wire.read(encode(generate(1, "a", attempt=2)))
     wire.prepare(f16)
     assert wire.came() == [], "it follows the earlier attempt"
-    wire.prepare(f16, long=True)
+    wire.prepare(f16, "long")
     refused, cancel, again = wire.came()
     assert (refused, cancel) == (Cancel(1), Cancel(1))
     assert isinstance(again, EngineSequence)

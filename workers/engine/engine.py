@@ -16,6 +16,7 @@ from workers import protocol
 from workers.engine.adapter_groups import AdapterGroups, load_adapter
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder, Input
+from workers.engine.media_steps import MediaSteps, RowsArrived, RowSource
 from workers.engine.outbox import Outbox
 from workers.engine.scheduler import Scheduler
 from workers.engine.sequence import Chunk, EngineSequence
@@ -41,14 +42,17 @@ from workers.protocol import (
     Step,
     UnloadAdapter,
 )
+from workers.refused import InputRefused
 
 log = logging.getLogger("forge.engine")
 
-Message = EngineSequence | Input | Cancel | Park | LoadAdapter | UnloadAdapter
+Message = EngineSequence | Input | Cancel | Park | LoadAdapter | UnloadAdapter | RowsArrived
 Inbox = queue.SimpleQueue[Message]
 NOT_THERE = "the adapter of this request is not loaded"
 EMBEDDING_SHARE = 4
 """Beside generations, inputs to embed get one part in so many of a step's budget."""
+ROWS_S = 0.1
+"""Seconds between two looks at other things, where all that is left to do waits for rows."""
 
 
 class Engine:
@@ -66,11 +70,14 @@ class Engine:
         outbox: Outbox,
         drafting: Drafting | None = None,
         on_adapter: Callable[[AdapterLoaded], None] = lambda loaded: None,
+        rows: RowSource | None = None,
     ) -> None:
         """``budget``: what a step may compute; ``send`` writes a frame to the gateway.
 
         ``outbox``: which steps share a frame. ``drafting``: gives streams drafts to verify, if they
         are to have some. ``on_adapter`` tells the gateway what came of loading an adapter.
+
+        ``rows`` fetches those of media, if the model takes any.
 
         ``receive`` brings into the inbox what the gateway has sent so far, without waiting.
         """
@@ -89,8 +96,13 @@ class Engine:
         # Changes with every request.
         self.scheduler = Scheduler(kv)
         self._groups = AdapterGroups(context)
+        self._media = MediaSteps(context, rows)
         # Step lifetime.
         self._events: list[Event] = []
+        self._slice: tuple[EngineSequence, int] | None = None
+        """A sequence whose next token is a medium's row, and how many rows the step computes."""
+        self._stalled = False
+        """True if the step had nothing to compute but what waits for rows."""
         # Counters.
         self._steps = self._prefilled = self._decoded = self._taking_part = 0
         self._told = 0
@@ -99,7 +111,7 @@ class Engine:
     def run(self) -> None:
         """Serve for ever; the process ends when its link does."""
         while True:
-            self._drain(block=not self.busy)
+            self._drain(block=self._stalled or not self.busy, wait_s=ROWS_S if self.busy else None)
             started = time.perf_counter()
             self._admit()
             self._hurry()
@@ -113,11 +125,14 @@ class Engine:
 
     # ------------------------------------------------------------------ requests come and go
 
-    def _drain(self, *, block: bool) -> None:
-        """Take everything that was sent; wait for the first message if there is nothing to do."""
+    def _drain(self, *, block: bool, wait_s: float | None = None) -> None:
+        """Take everything that was sent; wait for the first message if there is nothing to do.
+
+        ``wait_s``: for so long at most.
+        """
         self._receive()
         try:
-            self._take(self._inbox.get(block))
+            self._take(self._inbox.get(block, wait_s))
             while True:
                 self._take(self._inbox.get_nowait())
         except queue.Empty:
@@ -129,6 +144,8 @@ class Engine:
             return
         if isinstance(message, LoadAdapter | UnloadAdapter):
             self._change_adapters(message)
+            return
+        if isinstance(message, RowsArrived):
             return
         self._events += self._embedder.withdraw(message)
         sequence = self.scheduler.of(message.id)
@@ -166,7 +183,7 @@ class Engine:
                 sequence.started = True
                 cached = min(sequence.computed, sequence.prompt_tokens)
                 request = sequence.request
-                told = sequence.prompt if request.params.prompt_ids else []
+                told = [t for t in sequence.prompt if t >= 0] if request.params.prompt_ids else []
                 self._events.append(
                     Started(request.id, request.attempt, sequence.prompt_tokens, cached, told)
                 )
@@ -222,11 +239,20 @@ class Engine:
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
-        started = time.perf_counter()
         self._kv.pack()
         chunks, left = self._plan()
-        if not chunks:
-            return left
+        self._stalled = not (
+            chunks or self._slice or self._embedder.load or not self._media.awaited
+        )
+        if chunks:
+            left = self._tokens(chunks, left)
+        if self._slice is not None:
+            self._rows(*self._slice)
+        return left
+
+    def _tokens(self, chunks: list[Chunk], left: int) -> int:
+        """Compute tokens, and choose those that follow; returns what :meth:`_step` does."""
+        started = time.perf_counter()
         status = self._decode(chunks)
         while status == NO_CELLS and self.scheduler.make_room():
             # Nothing was computed. Tried again at once: else what was put back would come back.
@@ -255,22 +281,58 @@ class Engine:
             self.scheduler.doubt(chunks)
         return left
 
+    def _rows(self, sequence: EngineSequence, count: int) -> None:
+        """Compute rows of a medium, after the tokens of the others."""
+        if sequence.resident is None:
+            return  # its cells were needed
+        started, before = time.perf_counter(), sequence.computed
+        self._groups.adapt()
+        status = self._media.decode(sequence, count)
+        if status == NO_CELLS and self.scheduler.make_room():
+            return
+        if status != OK:
+            self._fail(sequence, protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
+            return
+        self._steps += 1
+        self._taking_part += 1
+        self._prefilled += count
+        due = self._complete(sequence, count, count - 1)
+        self._media.release(sequence)
+        took_ms = (time.perf_counter() - started) * 1000
+        reads = count * (before + count / 2)
+        self._groups.spent(took_ms, self._budget.expected_ms(0, count, reads))
+        if not self._groups.changed:
+            self._budget.learn(0, count, took_ms, reads)
+        if due:
+            self.scheduler.clear(sequence)
+            self._choose(sequence, count - 1, 0)
+
     def _plan(self) -> tuple[list[Chunk], int]:
         """The next batch, after making room for it, and tokens to embed beside it."""
         while True:
-            candidates = self._groups.pick(self.scheduler.next)
-            streams = [s for s in candidates if s.lacks == 1]
-            prompts = [s for s in candidates if s.lacks > 1]
+            able = self._media.able(self.scheduler.next, self._refuse)
+            candidates = self._groups.pick(able)
+            streams = [s for s in candidates if s.lacks == 1 and s.medium is None]
+            prompts = [s for s in candidates if s.lacks > 1 or s.medium is not None]
             if len(prompts) > 1:
                 prompts.sort(key=partial(turn, prompt_s=self._budget.prompt_s))
+            picture = prompts[0] if prompts and prompts[0].medium is not None else None
+            prompts = [s for s in prompts if s.medium is None] if picture is None else [picture]
             served, prefill, inputs = self._shares(streams, prompts)
+            rows = 0 if picture is None else self._media.slice(picture, prefill)
+            served = [s for s in served if s is not picture]
             counts = plan(served, self._budget.batch, prefill, self._context.rows)
             room = self._kv.geometry.total - self._kv.used
-            if sum(counts) <= room or not self.scheduler.make_room():
+            if sum(counts) + rows <= room or not self.scheduler.make_room():
                 chunks = [(s, s.until_border(n)) for s, n in zip(served, counts, strict=True) if n]
+                self._slice = None if picture is None else (picture, rows)
                 if self._drafting is not None:
-                    self._drafting.propose(chunks, self._kv)
+                    self._drafting.propose(chunks, self._kv, rows)
                 return sorted(chunks, key=_number), inputs
+
+    def _refuse(self, sequence: EngineSequence, refused: InputRefused) -> None:
+        """A medium of its prompt has no rows."""
+        self._fail(sequence, refused.code, str(refused), refused.param)
 
     def _shares(
         self, streams: list[EngineSequence], prompts: list[EngineSequence]
@@ -305,7 +367,8 @@ class Engine:
             first, end = sequence.computed, sequence.computed + count
             rows, drafts = rows_of(sequence, count), sequence.drafts
             tokens = sequence.tokens[first:end] + drafts
-            batch.append((sequence.resident.number, first, tokens, rows + len(drafts)))
+            position = sequence.media.runs.position(first)
+            batch.append((sequence.resident.number, position, tokens, rows + len(drafts)))
         self._groups.adapt()
         status = self._context.decode(batch)
         if status == OK:

@@ -165,6 +165,7 @@ class Scheduler:
             saved=saved,
             borders=sequence.borders,
             shift=sequence.shift,
+            runs=sequence.media.runs,
         )
         sequence.begun = sequence.computed
 

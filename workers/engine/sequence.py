@@ -12,6 +12,7 @@ from workers.engine.new_tokens import NO_TOKENS, NewTokens
 from workers.kv.kv import ResidentSequence, ScopeShift
 from workers.kv.snapshots import PrefixSnapshot
 from workers.llama import Context, Model, Sampler
+from workers.media.source import NO_MEDIA, PlacedRun, SequenceMedia
 from workers.output.constraint import BiasedAway, ConstraintFailed, Guide, allows, without
 from workers.output.echo import Echo
 from workers.output.line_limits import LineLimits
@@ -56,6 +57,7 @@ class EngineSequence:
         budget: ThoughtBudget | None = None,
         shown: str | None = None,
         activates: int | None = 0,
+        media: SequenceMedia = NO_MEDIA,
     ) -> None:
         """``limit``: the most tokens it may hold. ``guide``: what its answer must look like.
 
@@ -64,6 +66,7 @@ class EngineSequence:
         the prompt other prompts are likely to part from it. ``lookup``: knows the prompt, and what
         an earlier attempt wrote. ``budget``: closes its thought. ``shown``: the prompt's text, if
         that is to be told. ``activates``: the token from which on its adapters count; None: none.
+        ``media``: the pictures and sound in the prompt.
         """
         self.request = request
         self.adapted = NO_ADAPTERS if activates is None else request.params.adapters
@@ -73,6 +76,7 @@ class EngineSequence:
         """The name under which it shares what is computed without them, if anything is."""
         self.scope = scope_of(request.cache_scope, self.adapted, self.activates)
         """The name under which it shares the rest."""
+        self.media = media
         self.prompt_tokens = len(prompt)
         self.tokens = prompt + request.resume
         self.borders = borders
@@ -148,9 +152,14 @@ class EngineSequence:
 
     def until_border(self, count: int) -> int:
         """Return how many of the next ``count`` tokens come before the next border."""
-        borders = (*self.borders, self.activates)
+        borders = (*self.borders, self.activates, *self.media.starts)
         ends = (border - self.computed for border in borders if border > self.computed)
         return min(count, *ends, count)
+
+    @property
+    def medium(self) -> PlacedRun | None:
+        """Return the medium whose row comes next, if none of its tokens does."""
+        return self.media.at(self.computed)
 
     @property
     def sampled(self) -> int:

@@ -20,6 +20,7 @@ from workers.kv.radix import common
 from workers.kv.snapshots import Mark, PrefixSnapshot, SnapshotStore, usable, worth
 from workers.kv.state import SequenceState
 from workers.planning.geometry import Geometries, Geometry
+from workers.planning.media_runs import NO_RUNS, Runs
 
 WORTH = 16
 """Tokens that one must be spared to wait for them: waiting costs up to a step."""
@@ -37,7 +38,7 @@ class Memory(Protocol):
 
     def reshape(self, geometry: Geometry) -> None: ...
     def drop(self, number: int) -> None: ...
-    def cut(self, number: int, end: int) -> None: ...
+    def cut(self, number: int, end: int) -> None: ...  # positions, as in length and rewind
     def length(self, number: int) -> int: ...
     def save(self, number: int) -> SequenceState: ...
     def restore(self, number: int, state: SequenceState) -> bool: ...
@@ -56,16 +57,25 @@ class ScopeShift(NamedTuple):
 class ResidentSequence:
     """A sequence with cells, under a number that may change: cells of its first tokens."""
 
-    __slots__ = ("borders", "length", "marks", "number", "scope", "tokens")
+    __slots__ = ("borders", "length", "marks", "number", "runs", "scope", "tokens")
 
     def __init__(
-        self, number: int, tokens: Sequence[int], scope: str, borders: Sequence[int]
+        self,
+        number: int,
+        tokens: Sequence[int],
+        scope: str,
+        borders: Sequence[int],
+        runs: Runs = NO_RUNS,
     ) -> None:
-        """``tokens``: its live list, which grows. ``borders``: where marks will be made."""
+        """``tokens``: its live list, which grows. ``borders``: where marks will be made.
+
+        ``runs``: the media among its tokens.
+        """
         self.number = number
         self.tokens = tokens
         self.scope = scope
         self.borders = borders
+        self.runs = runs
         self.length = 0
         """Tokens that have cells."""
         self.marks: list[Mark] = []
@@ -125,18 +135,20 @@ class KVCache:
         saved: PrefixSnapshot | None = None,
         borders: Sequence[int] = (),
         shift: ScopeShift | None = None,
+        runs: Runs = NO_RUNS,
     ) -> ResidentSequence:
         """Give ``tokens`` (a live list) a number, and cells for what is known of them already.
 
         ``share``: what other sequences computed may be used. ``saved``: what it computed itself,
         and :meth:`pause` returned. ``borders``: positions at which the engine will :meth:`mark`.
-        ``shift``: its first tokens are of another scope, until :meth:`rescope`.
+        ``shift``: its first tokens are of another scope, until :meth:`rescope`. ``runs``: the media
+        among its tokens, of which a part is only used if it computed that itself.
         """
         number = next(n for n in range(self.geometry.sequences) if n not in self._residents)
-        source, count = self._best(tokens, scope, shift) if share else (None, 0)
+        source, count = self._best(tokens, scope, shift, runs) if share else (None, 0)
         if saved is not None and (own := saved.usable(len(tokens) - 1)) >= count:
             source, count = saved, own
-        resident = ResidentSequence(number, tokens, scope, () if self._cuts else borders)
+        resident = ResidentSequence(number, tokens, scope, () if self._cuts else borders, runs)
         self._residents[number] = resident
         if isinstance(source, ResidentSequence):
             copy = self._copied(source)
@@ -154,25 +166,28 @@ class KVCache:
         return resident
 
     def _best(
-        self, tokens: Sequence[int], scope: str, shift: ScopeShift | None
+        self, tokens: Sequence[int], scope: str, shift: ScopeShift | None, runs: Runs
     ) -> tuple[PrefixSnapshot | ResidentSequence | None, int]:
         """Find what gives the most first ``tokens``, and how many, in either scope."""
-        found = self._source(tokens, scope)
+        found = self._source(tokens, scope, runs)
         if shift is None:
             return found
-        before = self._source(tokens[: shift.end + 1], shift.scope)
+        before = self._source(tokens[: shift.end + 1], shift.scope, runs)
         return before if before[1] > found[1] else found
 
     def _source(
-        self, tokens: Sequence[int], scope: str
+        self, tokens: Sequence[int], scope: str, runs: Runs = NO_RUNS
     ) -> tuple[PrefixSnapshot | ResidentSequence | None, int]:
-        """Find what gives the most first ``tokens``, and how many."""
+        """Find what gives the most first ``tokens``, and how many: no part of a medium."""
         source: PrefixSnapshot | ResidentSequence | None
         cells = self.free()
         source, count = self._store.longest(scope, tokens, cells)
+        if source is not None and runs.whole(count) < count:
+            count = source.usable(runs.whole(count))
         for resident in self._residents.values():
             if resident.scope == scope:
                 same = common(tokens, resident.tokens, min(len(tokens) - 1, resident.length))
+                same = runs.whole(same)
                 found = usable(same, resident.length, self._marks(resident))
                 if found > count and resident.length <= cells and worth(found, resident.length):
                     source, count = resident, found
@@ -203,8 +218,8 @@ class KVCache:
         marks = [mark for mark in snapshot.marks or () if mark.end <= count]
         if count < len(snapshot.tokens):
             if self._cuts:
-                self._memory.cut(number, count)
-            elif not self._memory.rewind(number, marks[-1].state, count):
+                self._memory.cut(number, resident.runs.position(count))
+            elif not self._memory.rewind(number, marks[-1].state, resident.runs.position(count)):
                 self._memory.drop(number)
                 return
         resident.length = count
@@ -224,7 +239,7 @@ class KVCache:
 
     def cut(self, resident: ResidentSequence, length: int) -> None:
         """Give up what was computed after the first ``length`` tokens; the memory must allow it."""
-        self._memory.cut(resident.number, length)
+        self._memory.cut(resident.number, resident.runs.position(length))
         resident.length = length
 
     def mark(self, resident: ResidentSequence) -> None:
@@ -333,7 +348,7 @@ class KVCache:
             raise LedgerMismatch(f"{self.used} cells used of {self.geometry.total}")
         for number in range(self.geometry.sequences if self._cuts else 0):
             resident = self._residents.get(number)
-            ours = 0 if resident is None else resident.length
+            ours = 0 if resident is None else resident.runs.reach(resident.length)
             theirs = self._memory.length(number)
             if ours != theirs:
                 raise LedgerMismatch(f"sequence {number} has {theirs} cells, we say {ours}")

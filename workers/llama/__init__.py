@@ -18,6 +18,7 @@ from workers.llama.context import (
 from workers.llama.library import LoadFailed, initialise, readable
 from workers.llama.model import Model
 from workers.llama.quantize import Packing, ShrinkFailed, shrink
+from workers.llama.rows_batch import RowsSlice
 from workers.llama.sizes import Planner
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Model",
     "Packing",
     "Planner",
+    "RowsSlice",
     "Sampler",
     "ShrinkFailed",
     "geometries",

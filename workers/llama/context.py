@@ -14,6 +14,7 @@ from workers.llama.adapters import Adapters
 from workers.llama.library import LoadFailed, loading, readable
 from workers.llama.model import Model
 from workers.llama.pooling import Pooling, Rows, Scale
+from workers.llama.rows_batch import RowsBatch, RowsSlice
 from workers.planning.geometry import CELLS, Geometries, Geometry
 from workers.protocol import NO_ADAPTERS, AdapterSet, WorkerSpec
 from workers.sampling.logprobs import LogprobReader
@@ -79,6 +80,7 @@ class Context:
     def __init__(self, model: Model, spec: WorkerSpec, geometry: Geometry) -> None:
         """Raises :class:`LoadFailed`."""
         self._model, self._spec = model, spec
+        self._media = RowsBatch(model)
         self.rows = max(spec.slots, geometry.sequences, affordable_rows(model, spec))
         """The most rows of logits that a step may bring."""
         self._weights = np.empty(model.n_vocab, np.float32)
@@ -197,6 +199,10 @@ class Context:
             self._rows[at - rows : at] = 1
         return self._compute(at)
 
+    def decode_rows(self, rows: RowsSlice) -> int:
+        """Compute rows of a medium; the results are those of :meth:`decode`."""
+        return self._media.decode(self.handle, rows)
+
     def _put(self, at: int, sequence: int, first: int, tokens: Sequence[int]) -> int:
         """Write tokens into the batch from ``at`` on, without results; return the next ``at``."""
         end = at + len(tokens)
@@ -259,7 +265,7 @@ class Context:
         self.logits(row)[tokens] = -np.inf
 
     def length(self, number: int) -> int:
-        """Return how many tokens of a sequence have cells; all from the first on."""
+        """Return the position after a sequence's last one; as a rule, how many cells it has."""
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, number)) + 1
 
     def drop(self, number: int) -> None:
@@ -267,7 +273,7 @@ class Context:
         llama_cpp.llama_memory_seq_rm(self._memory, number, -1, -1)
 
     def cut(self, number: int, end: int) -> None:
-        """Free the cells after the first ``end`` tokens; only where ``model.can_cut``."""
+        """Free the cells from position ``end`` on; only where ``model.can_cut``."""
         llama_cpp.llama_memory_seq_rm(self._memory, number, end, -1)
 
     def save(self, number: int) -> SequenceState:
@@ -297,7 +303,7 @@ class Context:
         return SequenceState(data, (HEAD,) if windows else (), len(data), self._streams)
 
     def rewind(self, number: int, state: SequenceState, end: int) -> bool:
-        """Cut a sequence to its first ``end`` tokens, of which ``state`` is the :meth:`mark`."""
+        """Cut a sequence to what is before position ``end``, where ``state`` was marked."""
         return self._set(number, state, PARTIAL) and bool(
             llama_cpp.llama_memory_seq_rm(self._memory, number, end, -1)
         )

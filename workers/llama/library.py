@@ -30,7 +30,7 @@ _loading = False
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-def _forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+def forward_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
     line = text.decode("utf-8", "replace").strip()
     if level == 4 and _loading:
         _errors.append(line)
@@ -64,11 +64,11 @@ def initialise() -> None:
     """Start llama.cpp's backend once per process and route its log into ours.
 
     An abort inside llama.cpp would start a debugger for a backtrace and end seconds later; the
-    supervisor wants to know at once. ``_forward_log`` is a module global because llama.cpp crashes
+    supervisor wants to know at once. ``forward_log`` is a module global because llama.cpp crashes
     if Python collects it.
     """
     os.environ["GGML_NO_BACKTRACE"] = "1"
-    llama_cpp.llama_log_set(_forward_log, ctypes.c_void_p(0))
+    llama_cpp.llama_log_set(forward_log, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     _load_backends(Path(llama_cpp.__file__).parent / "lib")
 

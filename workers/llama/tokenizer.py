@@ -7,7 +7,7 @@ tokens by itself, and :mod:`workers.llama.partition` says where those are.
 import contextlib
 import ctypes
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import llama_cpp
@@ -76,6 +76,16 @@ class Tokenizer:
         data = bytes(text)
         cuts = self._cuts(data, regions)
         return self._joined(data, cuts, add_special=add_special)
+
+    def tokenize_texts(self, texts: Sequence[Sequence[Part]]) -> list[list[int]]:
+        """Token ids of the texts of one prompt, between which stands what is no text.
+
+        What the model wants around a text is around them all.
+        """
+        found = [self.tokenize_parts(parts, add_special=False) for parts in texts]
+        found[0] = self._head + found[0]
+        found[-1] = found[-1] + self._tail
+        return found
 
     def _cuts(self, data: bytes, regions: "_Regions") -> list[SpecialMatch]:
         with contextlib.suppress(Undecided):

@@ -66,8 +66,8 @@ class Guessing(Drafting):
         super().__init__(rows=1)
         self.guess: Guess = lambda stream: []
 
-    def propose(self, chunks: Sequence[Chunk], kv: KVCache) -> None:
-        left = kv.geometry.total - kv.used - sum(count for _, count in chunks)
+    def propose(self, chunks: Sequence[Chunk], kv: KVCache, taken: int = 0) -> None:
+        left = kv.geometry.total - kv.used - taken - sum(count for _, count in chunks)
         for stream, _ in chunks:
             stream.drafts = []
             if stream.lacks == 1 and not stream.scoring:

@@ -48,6 +48,7 @@ from workers.protocol import (
     Measure,
     Measured,
     MeasureFailed,
+    MediaBounds,
     Medium,
     MemoryUnknown,
     ModelInfo,
@@ -220,6 +221,8 @@ SPECS = st.builds(
     tensor_buffers=st.lists(st.tuples(TEXTS, TEXTS), max_size=2).map(tuple),
     heartbeat_s=NUMBERS,
     patience=st.lists(st.builds(Patience, NUMBERS, st.none() | NUMBERS), max_size=3).map(tuple),
+    mmproj=st.none() | TEXTS,
+    media=st.builds(MediaBounds, SMALL, NUMBERS),
 )
 PLACES = st.builds(Where, TEXTS, IDS, SMALL)
 PLANS = st.builds(ContextMemory, SMALL, SMALL, SMALL, SMALL, SMALL) | st.builds(
@@ -304,6 +307,8 @@ def test_every_message_type_is_tried() -> None:
         AdapterFile,
         ModelInfo,
         Load,
+        MediaBounds,
+        Medium,
         Patience,
         Sampling,
         Dry,

@@ -1,0 +1,165 @@
+"""The worker's handle on its media encoder, a process that is started anew when it ends."""
+
+import contextlib
+import logging
+import signal
+import socket
+import subprocess
+import threading
+
+from workers.media.messages import (
+    Encode,
+    Encoded,
+    LoadProjector,
+    MediumRefused,
+    ProjectorFailed,
+    ProjectorLoaded,
+    Reply,
+    Request,
+)
+from workers.protocol import (
+    BAD_MEDIA,
+    COMPUTE_FAILED,
+    FrameDecoder,
+    Medium,
+    ProtocolError,
+    WorkerSpec,
+    children,
+    encode,
+)
+from workers.refused import InputRefused
+
+log = logging.getLogger("forge.worker")
+
+READ_BYTES = 1 << 20
+OPENING_S = 600.0
+"""A projector that loads for longer will not come."""
+
+
+class EncoderFailed(Exception):
+    """The projector can't be loaded; the text is one line fit for the operator."""
+
+
+class _Ended(Exception):
+    """The process is gone, or does not answer; the text says what happened."""
+
+
+class MediaEncoder:
+    """Encodes media, one at a time. For any thread."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        """Starts the process and does not wait. Raises :class:`EncoderFailed`."""
+        self._spec = spec
+        self._turn = threading.Lock()
+        self._opened: ProjectorLoaded | None = None
+        self.encoded = 0
+        """Media that were encoded, with their rows, since the start."""
+        try:
+            self._start()
+        except OSError as error:
+            raise EncoderFailed(f"no process for media: {error.strerror}") from error
+
+    def open(self) -> ProjectorLoaded:
+        """Wait until the projector is loaded. Raises :class:`EncoderFailed`."""
+        with self._turn:
+            try:
+                return self._ready()
+            except _Ended as error:
+                raise EncoderFailed(f"{self._spec.mmproj}: {error}") from error
+
+    def encode(self, medium: Medium, *, rows: bool = True) -> Encoded:
+        """Return a medium with its rows, or only its layout.
+
+        Raises :class:`InputRefused`, about the field that it came from.
+        """
+        with self._turn:
+            try:
+                self._ready()
+                self._socket.settimeout(self._spec.media.timeout_s)
+                reply = self._ask(Encode(medium.kind, medium.data, rows))
+            except (_Ended, EncoderFailed, OSError) as error:
+                log.warning("the media encoder is started anew: %s", error)
+                self._restart()
+                message = f"'{medium.param}': {error}"
+                raise InputRefused(COMPUTE_FAILED, message, medium.param) from error
+        if isinstance(reply, MediumRefused):
+            message = f"'{medium.param}': {reply.reason}"
+            raise InputRefused(BAD_MEDIA, message, medium.param)
+        assert isinstance(reply, Encoded)
+        self.encoded += rows
+        return reply
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        return self._process.pid
+
+    def _ready(self) -> ProjectorLoaded:
+        """Return what the process says of its projector. Raises _Ended or EncoderFailed."""
+        if self._opened is not None and self._process.poll() is not None:
+            self._restart()
+        if self._opened is None:
+            self._socket.settimeout(OPENING_S)
+            reply = self._await()
+            if isinstance(reply, ProjectorFailed):
+                raise EncoderFailed(reply.reason)
+            assert isinstance(reply, ProjectorLoaded)
+            self._opened = reply
+        return self._opened
+
+    def _restart(self) -> None:
+        """End the process and start another, which loads meanwhile."""
+        self.close()
+        with contextlib.suppress(OSError):  # the next medium tries again
+            self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._socket, self._opened = ours, None
+        self._replies: FrameDecoder[Reply] = FrameDecoder(Reply)
+        with theirs:
+            self._process = subprocess.Popen(
+                children.command("workers.media.process"),
+                # No other program is found, nor do its threads spin in wait for the engine's cores.
+                env={**children.environment(), "PATH": "/nonexistent", "GOMP_SPINCOUNT": "1000"},
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+            )
+        ours.sendall(encode(LoadProjector(self._spec)))
+
+    def _ask(self, request: Request) -> Reply:
+        try:
+            self._socket.sendall(encode(request))
+        except TimeoutError:
+            raise _Ended("it did not get to the encoder in time") from None
+        except OSError:
+            raise _Ended(self._end()) from None
+        return self._await()
+
+    def _await(self) -> Reply:
+        """Return the next reply. Raises :class:`_Ended`."""
+        try:
+            while data := self._socket.recv(READ_BYTES):
+                for reply in self._replies.feed(data):
+                    return reply
+        except TimeoutError:
+            raise _Ended(f"it took more than {self._socket.gettimeout():g} s") from None
+        except (OSError, ProtocolError):
+            pass
+        raise _Ended(self._end())
+
+    def _end(self) -> str:
+        """Return how the process ended."""
+        self._process.kill()
+        code = self._process.wait()
+        if code >= 0:
+            return f"its encoder ended with {code}"
+        with contextlib.suppress(ValueError):
+            return f"its encoder ended with {signal.Signals(-code).name}"
+        return f"its encoder ended with signal {-code}"
