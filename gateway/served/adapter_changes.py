@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -106,6 +106,70 @@ class AdapterChanges:
             if base.adapters:
                 await base.pool.adapt(base.adapters.files)
 
+    async def reread(self, base: ServedModel, config: Config) -> bool:
+        """Have the adapters that ``config`` names in the place of those that were configured.
+
+        Those that admins have loaded stay. A request that was accepted keeps its own to its end.
+        Returns whether anything was different. Raises ConfigError: then all is as before.
+        """
+        async with self._change:
+            before = {each.name: each.usual for each in wanted(base.config)}
+            found = await self._opened_anew(base, config, before)
+            kept = {
+                name
+                for name, (new, usual) in found.items()
+                if _has(base, name, new) and before.get(name) == usual
+            }
+            gone = [each.name for each in base.adapters if each.name in before.keys() - kept]
+            for name in kept:
+                found.pop(name)[0].close()
+            if not found and not gone:
+                return False
+            try:
+                more = [new.file for new, _ in found.values()]
+                files = {each.digest: each for each in (*base.adapters.files, *more)}
+                await base.pool.adapt([*files.values()])
+            except BaseException as error:
+                for new, _ in found.values():
+                    new.close()
+                if isinstance(error, AdapterRefused):
+                    raise ConfigError(f"an adapter: {error}") from error
+                raise
+            for name in gone:
+                self._registry.forget_adapter(name)
+                base.adapters.remove(name)
+            for name, (new, usual) in found.items():
+                self._take(base, name, new, usual)
+            await self._forget(base)
+            return True
+
+    async def _opened_anew(
+        self, base: ServedModel, config: Config, before: Collection[str]
+    ) -> dict[str, tuple[OpenedAdapter, float]]:
+        """Open the adapters that a configuration names. Raises ConfigError, and leaves none open.
+
+        ``before``: the names that the configuration had so far.
+        """
+        found = dict[str, tuple[OpenedAdapter, float]]()
+        model, workers = base.config.model, base.config.shape().workers
+        try:
+            for each in wanted(config):
+                if each.name in found or (
+                    each.name not in before and self._registry.taken(each.name)
+                ):
+                    raise ConfigError(
+                        f"{each.option}: '{each.name}' names two of the models and adapters"
+                    )
+                new = await asyncio.to_thread(opened, each.file, model, workers)
+                found[each.name] = new, each.usual
+        except BaseException as error:
+            for new, _ in found.values():
+                new.close()
+            if isinstance(error, Unfit):
+                raise ConfigError(f"an adapter: {error}") from error
+            raise
+        return found
+
     def end(self, base: ServedModel) -> None:
         """Serve the adapters of a model no more; it has no requests."""
         for adapted in self._registry.adapted:
@@ -197,6 +261,12 @@ class AdapterChanges:
     async def _forget_later(self, base: ServedModel) -> None:
         async with self._change:
             await self._forget(base)
+
+
+def _has(base: ServedModel, name: str, new: OpenedAdapter) -> bool:
+    """Return whether a model has this adapter by this name."""
+    there = base.adapters.get(name)
+    return there is not None and there.digest == new.file.digest
 
 
 def _close(opening: asyncio.Future[OpenedAdapter]) -> None:

@@ -85,13 +85,10 @@ OPTIONS = {
 """Options whose values have other names among those settings."""
 
 
-def _without_adapters(old: ModelEntry, new: ModelEntry) -> tuple[ModelEntry, str | None]:
-    """Return the new entry with the old one's LoRA adapters, and a word if it has others."""
-    kept = {name: getattr(old.config, name) for name in ADAPTERS}
-    if all(getattr(new.config, name) == value for name, value in kept.items()):
-        return new, None
-    entry = replace(new, config=new.config.model_copy(update=kept))
-    return entry, "its adapters need a restart, or /v1/load_lora_adapter"
+def _with_adapters(entry: ModelEntry, of: Config) -> ModelEntry:
+    """Return an entry with the LoRA adapters of another configuration."""
+    options = {name: getattr(of, name) for name in ADAPTERS}
+    return replace(entry, config=entry.config.model_copy(update=options))
 
 
 def _settings(entry: ModelEntry) -> list[Any]:
@@ -105,7 +102,7 @@ def _for_nothing() -> None:
 
 
 ADAPTERS = ("adapters", "lora", "lora_scaled", "lora_init_without_apply")
-"""Options of adapters, which a reload does not read again."""
+"""Options of adapters, which workers change while they run."""
 
 
 class ModelChanger:
@@ -171,9 +168,21 @@ class ModelChanger:
         automatic --cache-ram; that alone is no reason for new workers.
         """
         served = next(each for each in self._registry.configured if each.name == name)
-        entry, later = _without_adapters(served.entry, entry)
-        change, reason = await self._changed(served, entry, shares=shares)
-        return change, "; ".join(filter(None, (reason, later))) or None
+        others = entry.config
+        change, reason = await self._changed(
+            served, _with_adapters(entry, served.config), shares=shares
+        )
+        try:
+            adapted = await self._adapters.reread(served, others)
+        except ConfigError as error:
+            if change == "unchanged":
+                raise
+            return change, "; ".join(filter(None, (reason, f"its adapters are as before: {error}")))
+        if not adapted:
+            return change, reason
+        served.take(_with_adapters(served.entry, others))
+        told = "; ".join(filter(None, (reason, "new adapters")))
+        return ("settings" if change == "unchanged" else change), told
 
     async def _changed(
         self, served: ServedModel, entry: ModelEntry, *, shares: bool

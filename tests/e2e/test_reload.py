@@ -10,6 +10,7 @@ import pytest
 
 from gateway.served.replacement import OVERDUE
 from tests.conftest import Start
+from tests.support.adapters import random_lora
 from tests.support.dialects import CHAT
 from tests.support.reloading import (
     ADMIN,
@@ -275,6 +276,34 @@ def test_signals(start_server: Start, tmp_path: Path, models: tuple[Path, Path])
     assert completed(server, PROMPTS[0], key=LATER) != before
     settled(server, 2)
     assert server.process.poll() is None
+
+
+def test_adapters_too(start_server: Start, tmp_path: Path, models: tuple[Path, Path]) -> None:
+    """A name has another file, another name comes, and the workers stay; nothing fails."""
+    files = [random_lora(models[0], seed).write(tmp_path / f"{seed}.gguf") for seed in range(3)]
+    house = House(tmp_path, *EXACT, *SHAPE, f"adapters = 'a={files[0]}'", model=models[0])
+    server = house.start(start_server)
+    pids, load = server.pids(), Load(server, 4, model="a")
+    base, first = (completed(server, PROMPTS[0], model=name) for name in ("served", "a"))
+    assert base != first
+    load.more(4)
+    house.lines[-1] = f"adapters = 'a={files[1]},b={files[0]}'"
+    house.write()
+    told = reload(server).json()
+    assert told["models"][0]["change"] == "settings"
+    assert told["models"][0]["reason"] == "new adapters"
+    assert completed(server, PROMPTS[0], model="b") == first
+    second = completed(server, PROMPTS[0], model="a")
+    assert second not in (base, first)
+    house.lines[-1] = f"adapters = 'a={files[1]},b=/nowhere.gguf'"
+    house.write()
+    assert "can't read /nowhere.gguf" in reload(server).json()["error"]["message"]
+    assert completed(server, PROMPTS[0], model="b") == first
+    load.more(4)
+    load.end()
+    assert load.failures == []
+    assert completed(server, PROMPTS[0], model="served") == base
+    assert server.pids() == pids
 
 
 def test_two_requests_at_once_and_the_end(
