@@ -48,6 +48,8 @@ class WorkerShape(NamedTuple):
     logits: int
     process: int
     """Python, the vocabulary, the process for templates."""
+    projector: int = 0
+    """Weights that make pictures or sound into rows, which are not mapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,12 @@ def estimate(
     *,
     spare: bool = False,
     gpu: bool = False,
+    projector: int = 0,
 ) -> MemoryEstimate:
     """Add up ``workers`` processes with ``spec`` on a ``processor``: "x86", "arm" or another.
 
-    ``spare``: True if an only worker has a spare process. With a ``gpu``, offloaded layers do not
-    count.
+    ``projector``: bytes of its file. ``spare``: True if an only worker has a spare process. With a
+    ``gpu``, offloaded layers do not count.
     """
     sizes = shape(model)
     here = kept(sizes.layers, spec, gpu=gpu)
@@ -103,6 +106,7 @@ def estimate(
         context.compute if layers else 0,
         context.logits,
         WORKER + PER_TOKEN * sizes.vocabulary,
+        projector,
     )
     return MemoryEstimate(
         read if spec.mmap else 0,

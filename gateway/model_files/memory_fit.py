@@ -33,6 +33,8 @@ class RequestedShape:
     """True if an only worker has a spare process."""
     gpu: bool = False
     """True if layers that are offloaded find a GPU."""
+    projector: int = 0
+    """Bytes of the projector's file."""
 
     def need(self) -> MemoryEstimate:
         """The estimate. Raises what ``plan`` raises."""
@@ -46,6 +48,7 @@ class RequestedShape:
             self.saved,
             spare=self.spare,
             gpu=self.gpu,
+            projector=self.projector,
         )
 
     def but(self, workers: int | None = None, **changes: str | int | bool) -> "RequestedShape":
@@ -59,6 +62,7 @@ class RequestedShape:
             self.plan,
             self.spare,
             self.gpu,
+            self.projector,
         )
 
 
@@ -101,6 +105,7 @@ def figures(asked: MemoryEstimate) -> str:
         ("repacked weights", each.repacked, "each"),
         (f"KV cache of {asked.n_ctx:,} tokens", each.cells, "each"),
         ("states", each.states, "each"),
+        ("projector", each.projector, "each"),
         ("compute buffers", each.compute + each.logits, "each"),
         ("processes", GATEWAY + asked.workers * each.process + asked.spare, "all"),
     ]
