@@ -131,7 +131,7 @@ def encoder_of(pid: int) -> int:
 def test_a_worker_with_a_projector(files: tuple[Path, Path]) -> None:
     """Its facts, a picture beside a stream, counting, refusals, its encoder's death and its own."""
     picture = asked("What ", image(1, FIELD), "?")
-    with worker(media_spec(*files, timeout_s=2.0)) as (line, pid):
+    with worker(media_spec(*files, timeout_s=1.0)) as (line, pid):
         ready = line.listen()
         assert isinstance(ready, Ready)
         assert (ready.model.sees, ready.model.hears) == (True, False)
