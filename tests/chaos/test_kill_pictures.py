@@ -41,12 +41,12 @@ def said(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def body(seed: int, **params: Any) -> dict[str, Any]:
+def body(which: int, **params: Any) -> dict[str, Any]:
     """A conversation with two pictures, one of them in an earlier turn."""
     messages = [
         {"role": "user", "content": [said("What "), seen(1), said("?")]},
         {"role": "assistant", "content": "A tree."},
-        {"role": "user", "content": [seen(seed), said("!")]},
+        {"role": "user", "content": [seen(which), said("!")]},
     ]
     return {"messages": messages, "stream": True, **params}
 
