@@ -1,12 +1,12 @@
 """True if there is room for a model; if not, the figures and what would help. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from gateway.core.byte_sizes import readable
-from gateway.model_files.gguf import Gguf
+from gateway.model_files.gguf import Gguf, Tensor
 from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate, estimate
 from workers.protocol import ContextMemory, WorkerSpec
 
@@ -33,6 +33,8 @@ class RequestedShape:
     """True if an only worker has a spare process."""
     gpu: bool = False
     """True if layers that are offloaded find a GPU."""
+    adapters: Sequence[Tensor] = ()
+    """The matrices of its LoRA adapters."""
 
     def need(self) -> MemoryEstimate:
         """The estimate. Raises what ``plan`` raises."""
@@ -44,6 +46,7 @@ class RequestedShape:
             self.workers,
             self.processor,
             self.saved,
+            adapters=self.adapters,
             spare=self.spare,
             gpu=self.gpu,
         )
@@ -59,6 +62,7 @@ class RequestedShape:
             self.plan,
             self.spare,
             self.gpu,
+            self.adapters,
         )
 
 
@@ -102,6 +106,7 @@ def figures(asked: MemoryEstimate) -> str:
         (f"KV cache of {asked.n_ctx:,} tokens", each.cells, "each"),
         ("states", each.states, "each"),
         ("compute buffers", each.compute + each.logits, "each"),
+        ("adapters", each.adapters, "each"),
         ("processes", GATEWAY + asked.workers * each.process + asked.spare, "all"),
     ]
     several = asked.workers > 1
