@@ -34,6 +34,7 @@ from gateway.dispatch.observer import Observer, Observers
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import new_name
 from gateway.front import Front
+from gateway.media.fetching import FetchTerms
 from gateway.model_files.pulls import Pulls
 from gateway.pool import Pool
 from gateway.reloading.reloader import Reloader
@@ -72,15 +73,18 @@ class Gateway:
         make: Callable[[Config, int], Pool] | None = None,
         clock: Callable[[], float] = time.time,
         read: Callable[[], Setup] | None = None,
+        fetch_terms: FetchTerms | None = None,
     ) -> None:
         """``keyring`` None: no key is needed. ``plan``: several models, instead of the one.
 
         ``read`` reads anew what the server is made of, for a reload.
 
         ``pool`` replaces the local pool of processes, ``make`` those of several models, ``clock``
-        (Unix seconds) that by which files and batches expire.
+        (Unix seconds) that by which files and batches expire, ``fetch_terms`` what holds for
+        addresses of pictures.
         """
         self.config = config
+        self._fetch_terms = fetch_terms or FetchTerms()
         entries = [ModelEntry(config)] if plan is None else [share.entry for share in plan.shares]
         names = [entry.name for entry in entries]
         self.keyring = keyring or Keyring()
@@ -268,9 +272,8 @@ class Gateway:
 
         assert self.store is not None, "there is one"
         models = ServedBatchModels(self._service)
-        live = self.live_config
         return BatchRunner(
-            self.store, self.front.lines, self.keyring.named, models, lambda: live.now.max_body
+            self.store, self.front.lines, self.keyring.named, models, self._service.most_body
         )
 
     def _batch_counts(self) -> Counter[str]:
@@ -288,6 +291,7 @@ class Gateway:
             catalog=self._models.catalog,
             store=self.store,
             reloader=self.reloader,
+            fetch_terms=self._fetch_terms,
         )
 
     @cached_property

@@ -36,16 +36,17 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "http": BASE | {"config", "dispatch"},
         "batches": BASE | {"stored"},
         "capture": BASE | {"config", "dispatch", "stored"},
+        "media": BASE | {"config"},
         "api": BASE
         | {"accounting", "batches", "capture", "config", "conversation", "dispatch"}
-        | {"model_files", "pool", "reloading", "served", "stored", "system", "telemetry"},
+        | {"media", "model_files", "pool", "reloading", "served", "stored", "system", "telemetry"},
         "dashboard": BASE | {"api", "config", "dispatch", "pool", "served"},
         "front": BASE
         | {"api", "batches", "capture", "config", "dashboard", "dispatch", "http", "model_files"}
         | {"served", "telemetry", "tracing"},
         "app": BASE
         | {"accounting", "api", "batches", "capture", "config", "dashboard", "dispatch", "front"}
-        | {"model_files", "pool", "reloading", "served", "stored", "telemetry", "tracing"},
+        | {"media", "model_files", "pool", "reloading", "served", "stored", "telemetry", "tracing"},
         "banner": {"config", "served"},
         "server": BASE | {"app", "banner", "config", "http", "pool", "served", "system"},
         "cli": BASE

@@ -27,7 +27,7 @@ from bench.environment import machine
 from bench.gateway.measure import CHAT, ONE
 from bench.gateway.stages import Bench, served, streaming
 from bench.observing.report import side_by_side
-from bench.observing.traces import Cost
+from bench.observing.traces import SETTLE_S, Cost
 from gateway.config.config import Config
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -74,6 +74,7 @@ async def measured(folder: Path, rounds: int, number: int) -> dict[str, list[Cos
             place = folder / f"{round_}-{at}" if way.stored else None
             bench = Bench(Config(alias="null", data_dir=place, **way.options))
             await bench.gateway.start()
+            await asyncio.sleep(SETTLE_S)
             app = bench.gateway.app()
             await cost(bench, served(app, CHAT, bench.raw), max(1, number // 10))  # warms up
             whole = await cost(bench, served(app, CHAT, bench.raw), number)

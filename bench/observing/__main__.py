@@ -52,7 +52,7 @@ def run(plan: Plan, out: Path, console: Console) -> None:
 
         costs(results, plan.rounds, plan.tokens, plan.seconds, tick)
         results.stages = stages.measure(plan.repeats)
-        results.watched = traces.measure(plan.repeats // 5, max(plan.rounds, 2))
+        results.watched = traces.measure(2 * plan.repeats, max(plan.rounds, 2))
         scrapes(results, plan.scrapes, plan.clients)
         tick()
     text = report.markdown(results)

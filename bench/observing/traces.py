@@ -24,6 +24,8 @@ from .collecting import collecting
 
 TOKENS = 200
 """Of a stream."""
+SETTLE_S = 1.0
+"""Time for what a server does once, when it has started."""
 
 
 class Watched(NamedTuple):
@@ -36,10 +38,11 @@ class Watched(NamedTuple):
     """The share of requests whose traces are kept; None: there are no traces."""
 
 
+STORED = "usage, in a data folder"
 WATCHED: Mapping[str, Watched] = {
     "neither": Watched(),
     "usage, in memory": Watched(usage=True),
-    "usage, in a data folder": Watched(usage=True, stored=True),
+    STORED: Watched(usage=True, stored=True),
     "traces, none kept": Watched(kept=0.0),
     "traces, 1 % kept": Watched(kept=0.01),
     "traces, all kept": Watched(kept=1.0),
@@ -54,6 +57,8 @@ class Cost(NamedTuple):
     """A chat of one token."""
     token: float
     """One of a stream, with its share of the stream's begin and end."""
+    written: float = 0.0
+    """Of usage, for all requests of some seconds together."""
 
 
 @contextlib.contextmanager
@@ -88,9 +93,15 @@ async def _spent(bench: Bench, work: Callable[[], Awaitable[None]], times: int) 
     before = time.process_time_ns()
     for _ in range(times):
         await work()
-    await bench.gateway.accounts.flush()
     _flush(bench.gateway.tracer)
     return (time.process_time_ns() - before) / 1e3 / times
+
+
+async def _write(bench: Bench) -> float:
+    """Return CPU microseconds of writing what was counted, which happens every few seconds."""
+    before = time.process_time_ns()
+    await bench.gateway.accounts.flush()
+    return (time.process_time_ns() - before) / 1e3
 
 
 async def _measure(url: str, folder: Path, repeats: int, rounds: int) -> dict[str, list[Cost]]:
@@ -98,6 +109,7 @@ async def _measure(url: str, folder: Path, repeats: int, rounds: int) -> dict[st
     streamed = orjson.dumps({**orjson.loads(ONE[CHAT]), "stream": True, "max_tokens": TOKENS})
     for bench in benches.values():
         await bench.gateway.start()
+    await asyncio.sleep(SETTLE_S)
     apps = {name: bench.gateway.app() for name, bench in benches.items()}
     found: dict[str, list[Cost]] = {name: [] for name in WATCHED}
     names = list(benches)
@@ -109,8 +121,9 @@ async def _measure(url: str, folder: Path, repeats: int, rounds: int) -> dict[st
             streaming(pool, TOKENS)
             stream = await _spent(bench, served(apps[name], CHAT, streamed), max(1, repeats // 20))
             del pool.submit  # one answer in one turn again
+            written = await _write(bench)
             if number >= 0:  # the first round warms up
-                found[name].append(Cost(request, stream / TOKENS))
+                found[name].append(Cost(request, stream / TOKENS, written))
     for bench in benches.values():
         await bench.gateway.stop()
     return found

@@ -46,17 +46,20 @@ class StoredKeys:
         self._revision, self.all = found
         self._keyring.replace_stored(map(_key, self.all), closed=found.revision > 0)
 
-    async def add(self, name: str, rights: KeyRights, *, close: bool = False) -> str:
+    async def add(
+        self, name: str, rights: KeyRights, *, close: bool = False, adopt: bool = False
+    ) -> str:
         """Add a key, and return its secret, which is told now and never again.
 
-        ``close``: the server may be open, and needs a key from now on.
+        ``close``: the server may be open, and needs a key from now on. ``adopt``: what an earlier
+        key of this name has left becomes this one's.
         """
         self._check_operators(name)
         _checked(name, rights)
         if self._keyring.open:
             _check_closing(rights, close)
         secret = _secret()
-        self._take(await self._rows.add(name, digest(secret), _json(rights)))
+        self._take(await self._rows.add(name, digest(secret), _json(rights), adopt=adopt))
         return secret
 
     async def limit(self, name: str, changes: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
 from gateway.api import json_text
+from gateway.api.body_context import BodyContext
 from gateway.api.client import client_of
 from gateway.api.content_encoding import decoded, encodings
 from gateway.api.field_policy import IgnoredFields, fields, sort
@@ -33,16 +34,19 @@ from gateway.api.schemas import GrammarSource, Schema
 from gateway.api.token_ids import TokenId
 from gateway.api.upload import receive
 from gateway.api.urgency import MAX_TIMEOUT_S, Priority, asked_priority, timeout
+from gateway.conversation import BLIND, Senses
 from gateway.core.api_key import ApiKey
 from gateway.core.cache_scope import cache_scope
 from gateway.core.errors import (
     BadRequest,
+    BodyTooLarge,
     UnknownParameter,
     UnsupportedParameter,
 )
 from gateway.core.session import session_of
 from gateway.core.validation import ValidationProblem, explain
 from gateway.dispatch.job import Job
+from gateway.media.lifting import LiftedTexts, lift
 from workers.protocol import Constraint, GenerationParams, Prompt
 
 MAX_SALT = 1024
@@ -268,14 +272,54 @@ async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, 
     return value, size
 
 
+async def read_with_media(
+    request: Request, most_text: int, most: int, timeout: float, cover: Callable[[int], None]
+) -> tuple[dict[str, Any], int, LiftedTexts]:
+    """Return the JSON object in a body, the bytes of its text, and the strings lifted out of it.
+
+    ``most``: the bytes that it may have, ``most_text`` without those strings. ``cover`` is told of
+    its bytes as they come, and may raise. Else as :func:`read`.
+    """
+    names = _encodings(request)
+    data: bytes | bytearray = await receive(request, most, timeout, cover)
+    if names:
+        data = await _decoded_with_media(data, names, most_text, most, cover)
+    lifted = LiftedTexts()
+    if len(data) > most_text:
+        data, lifted = lift(data, most_text)
+    value = json_text.load(data)
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object")
+    return value, len(data), lifted
+
+
+async def _decoded_with_media(
+    data: bytes | bytearray,
+    names: list[str],
+    most_text: int,
+    most: int,
+    cover: Callable[[int], None],
+) -> bytes | bytearray:
+    """Return a body without its encodings: most are no larger than bodies of text."""
+    try:
+        return await asyncio.to_thread(decoded, data, names, most_text)
+    except BodyTooLarge:
+        cover(len(data) + most)  # nothing tells before how large it will be
+    return await asyncio.to_thread(decoded, data, names, most)
+
+
+def _encodings(request: Request) -> list[str]:
+    raw = request.headers.raw
+    return encodings([value.decode("latin-1") for name, value in raw if name == ENCODING])
+
+
 async def read_value(request: Request, limit: int, timeout: float) -> tuple[Any, int]:
     """The JSON value in the body, and the body's bytes, decoded.
 
     ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
     BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
     """
-    raw = request.headers.raw
-    names = encodings([value.decode("latin-1") for name, value in raw if name == ENCODING])
+    names = _encodings(request)
     data: bytes | bytearray = await receive(request, limit, timeout)
     if names:
         data = await asyncio.to_thread(decoded, data, names, limit)
@@ -297,34 +341,37 @@ def parse(
     raw: dict[str, Any],
     ignored: IgnoredFields | None = None,
     defaults: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    senses: Senses = BLIND,
 ) -> Body:
     """Validate ``raw``. Raises a BadRequest that names the field.
 
     Fields that ``type_`` does not have go by the policy of its ``place``. ``ignored`` gets the
     names of those that are told; None: they are refused. ``defaults`` adds what ``raw`` does not
-    say, after others' names have been mapped.
+    say, after others' names have been mapped. ``senses``: the media that the model takes.
     """
+    context = BodyContext(ignored, senses)
     known, place = fields(type_)
     others = None
     if not raw.keys() <= known:
-        raw, others = _sorted(type_, raw, ignored)
+        raw, others = _sorted(type_, raw, context)
     if defaults is not None:
         raw = defaults(raw)
         if not raw.keys() <= known:
             raw = sort(raw, known, place, strict=True).kept
     if others is not None:
         raw = {**raw, "others": others}
-    return _validated(type_, raw, ignored)
+    return _validated(type_, raw, context)
 
 
 def _sorted(
-    type_: type[BaseModel], raw: dict[str, Any], ignored: IgnoredFields | None
+    type_: type[BaseModel], raw: dict[str, Any], context: BodyContext
 ) -> tuple[dict[str, Any], BaseModel | None]:
     """Return the fields that ``type_`` has, and what others' names mean that has none of its own.
 
     Raises BadRequest.
     """
     known, place = fields(type_)
+    ignored = context.ignored
     found = sort(raw, known, place, strict=ignored is None)
     if ignored is not None:
         for name in found.ignored:
@@ -332,20 +379,20 @@ def _sorted(
     if not found.mapped:
         return found.kept, None
     others_type: type[Names] = type_.others_type  # type: ignore[attr-defined]
-    others = _validated(others_type, found.mapped, ignored)
+    others = _validated(others_type, found.mapped, context)
     return ours(others, found.kept), others
 
 
-def _validated(type_: type[Body], raw: dict[str, Any], ignored: IgnoredFields | None) -> Body:
+def _validated(type_: type[Body], raw: dict[str, Any], context: BodyContext) -> Body:
     """Raises BadRequest about the first field that is wrong, if it can't be read leniently."""
     try:
-        return type_.model_validate(raw, context=ignored)
+        return type_.model_validate(raw, context=context)
     except ValidationError as error:
         lenient = corrected(raw, error)
         if lenient is None:
             raise _refusal(explain(error, raw)) from None
     try:
-        return type_.model_validate(lenient, context=ignored)
+        return type_.model_validate(lenient, context=context)
     except ValidationError as error:
         raise _refusal(explain(error, lenient)) from None
 

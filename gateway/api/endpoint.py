@@ -46,7 +46,12 @@ class _Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         handler = self.handlers["GET" if method == "HEAD" else method]
-        response = await handler(Request(scope, receive, send))
+        try:
+            response = await handler(Request(scope, receive, send))
+        finally:  # what it read of a body with media is gone, but for what its job has
+            lease = scope["state"].get("media_lease")
+            if lease is not None:
+                lease.give_back()
         await response(scope, receive, send)
 
 
@@ -86,6 +91,7 @@ CONVERSATION: tuple[type[ForgeError], ...] = (
     errors.AudioNotSupported,
     errors.VideoNotSupported,
     errors.FileNotSupported,
+    errors.InvalidMedia,
 )
 """Errors of a request that brings a conversation."""
 

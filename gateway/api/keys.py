@@ -22,6 +22,7 @@ from gateway.core.errors import (
     AdminOnly,
     InvalidKey,
     KeyExists,
+    KeyLeftovers,
     KeyOfOperator,
     LastAdmin,
     NotFound,
@@ -52,6 +53,9 @@ class NewKeyBody(KeyRights):
     """Letters, digits and `._@+-`, and spaces inside."""
     close: bool = False
     """True: a server that is open to all needs a key from now on."""
+    adopt: bool = False
+    """True: files, batches and responses that an earlier key of this name has left become this
+    one's; without it they are a reason to refuse."""
 
 
 class KeyChanges(KeyRights):
@@ -126,7 +130,7 @@ class KeyEndpoints:
                 ROOT,
                 self.add_key,
                 NewKey,
-                *(*writing, KeyExists, QuotaExceeded, ServerIsOpen),
+                *(*writing, KeyExists, KeyLeftovers, QuotaExceeded, ServerIsOpen),
                 method="POST",
                 body=new,
             ),
@@ -159,12 +163,13 @@ class KeyEndpoints:
 
         The answer has its secret, which is stored as a hash alone. The first key of a server that
         is open to all must be an admin's, and `close` must be true: from then on, every client
-        needs a key.
+        needs a key. A name that an earlier key had is refused as long as files, batches or
+        responses of that one are there, unless `adopt` is true.
         """
         keys, raw = await self._changing(request)
         given = body.parse(NewKeyBody, raw)  # strict: a limit with a typing error is none
-        rights = KeyRights.model_validate(given.model_dump(exclude={"name", "close"}))
-        secret = await keys.add(given.name, rights, close=given.close)
+        rights = KeyRights.model_validate(given.model_dump(exclude={"name", "close", "adopt"}))
+        secret = await keys.add(given.name, rights, close=given.close, adopt=given.adopt)
         return await self._told(given.name, secret)
 
     async def limit_key(self, request: Request) -> Response:

@@ -46,7 +46,7 @@ async def with_files(service: Service, request: Request, raw: Object) -> int:
         param = ".".join(map(str, path))
         if count > MOST:
             raise BadRequest(f"'{param}': a request may mention {MOST} files", param=param)
-        file = await _find(service.store, request, holder["file_id"], param)
+        file = await find_file(service.store, request, holder["file_id"], param)
         added += file.bytes
         if added > service.config.max_body:
             most = service.config.max_body
@@ -93,7 +93,8 @@ def _holder(part: Object) -> tuple[Object | None, Path]:
     return (found, (str(inner),)) if isinstance(found, dict) else (None, ())
 
 
-async def _find(store: "Store", request: Request, id_: str, param: str) -> "StoredFile":
+async def find_file(store: "Store", request: Request, id_: str, param: str) -> "StoredFile":
+    """Return a file of the request's key. Raises NotFound, which names ``param``."""
     try:
         return await store.files.get(request.state.key.name, id_)
     except NotFound as error:

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.api.field_policy import IgnoredFields, known_fields, sort
+from gateway.api.body_context import ignored_fields
+from gateway.api.field_policy import known_fields, sort
 from gateway.core.errors import UnknownParameter, UnsupportedParameter
 
 
@@ -13,8 +14,8 @@ class Nested(BaseModel):
     """An object inside a body.
 
     Its unknown fields go by what the table of fields says of its ``place``; ``known`` are those
-    that it has, as clients write them. The validation's context is the
-    :class:`gateway.api.field_policy.IgnoredFields` of the request; without one they are refused.
+    that it has, as clients write them. The validation's context says where those are noted that
+    are ignored (:mod:`gateway.api.body_context`); without a place they are refused.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -32,7 +33,7 @@ class Nested(BaseModel):
         """Take away what is not known here, so that it is one error at most, or none."""
         if not isinstance(value, dict) or value.keys() <= cls.known:
             return value
-        ignored: IgnoredFields | None = info.context
+        ignored = ignored_fields(info)
         try:
             found = sort(value, cls.known, cls.place, strict=ignored is None)
         except UnsupportedParameter as error:

@@ -1,5 +1,6 @@
 """The service behind all dialects: models, configuration and limits."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from starlette.requests import Request
 
 from gateway.accounting.accounts import Accounts
 from gateway.api import body, kept_probabilities, token_ids
+from gateway.api.abilities import senses
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
 from gateway.config.live_config import LiveConfig
+from gateway.conversation import BLIND
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
     SHUTTING_DOWN,
@@ -33,6 +36,8 @@ from gateway.dispatch.job import Job
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.rate_limits import RateLimiter
 from gateway.dispatch.ticket import Ticket
+from gateway.media.fetching import FetchTerms
+from gateway.media.room import MediaRoom
 from gateway.reloading.reloader import Reloader
 from gateway.served.catalog_models import CatalogModels
 from gateway.served.listing import ListedModel, listed
@@ -42,6 +47,13 @@ from workers.protocol import Chat, ModelInfo, overflow_message, refusal
 
 if TYPE_CHECKING:  # it brings SQLAlchemy, and most servers have no store
     from gateway.stored.store import Store
+
+SHARES = 4
+"""Bodies of the largest size that may be received and read at once."""
+BESIDE_MEDIA = 64 * 1024
+"""Bytes of a body for what is written around its media."""
+FETCHES = 8
+"""Addresses that are fetched at once."""
 
 log = logging.getLogger("forge.api")
 
@@ -64,6 +76,11 @@ class Service:
     """Files, batches and what else survives a restart, if there is a place for them."""
     reloader: Reloader | None = None
     """Reads the server's options again, when an operator asks for it."""
+    fetch_terms: FetchTerms = field(default_factory=FetchTerms)
+    """Rules for fetching media by their addresses."""
+    media_room: MediaRoom = field(default_factory=MediaRoom)
+    """The memory for bodies with media."""
+    fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
@@ -144,9 +161,31 @@ class Service:
         there = [*(served.name for served in self.models(request)), *adapted]
         return self.registry.unknown(name, there)
 
-    async def read(self, request: Request) -> tuple[dict[str, Any], int]:
-        """Return the JSON object in a body, and the body's bytes. Raises as :func:`body.read`."""
-        return await body.read(request, self.config.max_body, self.config.body_timeout)
+    async def read(self, request: Request, *, media: bool = False) -> tuple[dict[str, Any], int]:
+        """Return the JSON object in a body, and the body's bytes. Raises as :func:`body.read`.
+
+        ``media``: it may have pictures and sound. Where a model takes some, a body that is larger
+        than text may be is read as :mod:`gateway.media.lifting` has it; what was lifted, and its
+        share of the memory for all such bodies, are in the request's state.
+        """
+        config = self.config
+        most = self.most_body()
+        if not media or most == config.max_body:
+            return await body.read(request, config.max_body, config.body_timeout)
+        lease = self.media_room.lease(SHARES * most, config.max_body)
+        request.state.media_lease = lease
+        value, size, lifted = await body.read_with_media(
+            request, config.max_body, most, config.body_timeout, lease.cover
+        )
+        request.state.lifted = lifted
+        return value, size
+
+    def most_body(self) -> int:
+        """Return the most bytes of a body that may have pictures and sound, in base64."""
+        config = self.config
+        if self.catalog is None and not any(senses(each) for each in self.registry.models):
+            return config.max_body
+        return config.max_body + config.max_media * 4 // 3 + BESIDE_MEDIA
 
     def parse(
         self, request: Request, type_: type[body.Body], raw: dict[str, Any]
@@ -163,7 +202,8 @@ class Service:
         defaults = None
         if served is not None and complete is not None:
             defaults = partial(complete, defaults=served.completed)
-        given = body.parse(type_, raw, ignored, defaults)
+        able = BLIND if served is None else senses(served)
+        given = body.parse(type_, raw, ignored, defaults, able)
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)
         if served is None:

@@ -7,6 +7,7 @@ behind no generation.
 import time
 from typing import Any, ClassVar, NotRequired
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from gateway.api import body
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, JSON, Body, Endpoint, Handler
 from gateway.api.field_table import TEMPLATE
+from gateway.api.media import with_media
 from gateway.api.openai.conversation import Conversation
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
@@ -148,9 +150,18 @@ class TokenEndpoints:
         raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
         served, given = self._service.parse(request, type_, raw)
         self._service.check_serving(served)
-        question = given.question(served)
+        question = await self._question(request, served, given)
         answer = await unless_hung_up(request.receive, served.ask(question, client_of(request)))
         return Response(answer, media_type="application/json")
+
+    async def _question(
+        self, request: Request, served: ServedModel, given: _QuestionBody
+    ) -> Question:
+        question = given.question(served)
+        if not isinstance(question, ApplyTemplate):
+            return question
+        chat, _ = await with_media(self._service, request, question.chat)
+        return msgspec.structs.replace(question, chat=chat)
 
 
 def _post(

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -10,10 +10,19 @@ from gateway.config.config import MIN_UPLOAD_RATE
 from gateway.core.errors import BodyTimeout, BodyTooLarge
 
 
-async def receive(request: Request, limit: int, timeout: float) -> bytearray:
-    """Return all bytes of the body, ``limit`` at most, if they come in time."""
+async def receive(
+    request: Request,
+    limit: int,
+    timeout: float,
+    cover: Callable[[int], None] = lambda size: None,
+) -> bytearray:
+    """Return all bytes of the body, ``limit`` at most, if they come in time.
+
+    ``cover`` learns how many there will be as soon as that is known, and as they come; what it
+    raises ends it.
+    """
     too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
-    check_length(request, limit, too_large)
+    cover(check_length(request, limit, too_large))
     data = bytearray()
     clock = asyncio.get_running_loop().time
     start = clock()
@@ -26,6 +35,7 @@ async def receive(request: Request, limit: int, timeout: float) -> bytearray:
                 data += message.get("body", b"")
                 if len(data) > limit:
                     raise too_large
+                cover(len(data))
                 if not message.get("more_body", False):
                     break
                 late.reschedule(upload_deadline(start, clock(), len(data), timeout))
@@ -64,12 +74,18 @@ async def pieces(
         deadline = upload_deadline(start, clock(), received, timeout)
 
 
-def check_length(request: Request, limit: int, too_large: BodyTooLarge) -> None:
-    """Raises ``too_large`` if the body says so itself."""
+def check_length(request: Request, limit: int, too_large: BodyTooLarge) -> int:
+    """Return the bytes that the body is said to have; 0: it does not say it.
+
+    Raises ``too_large`` if that is too much.
+    """
     declared = request.headers.get("content-length", "")
     # Python refuses to read thousands of digits.
-    if re.fullmatch("[0-9]+", declared) and (len(declared) > 18 or int(declared) > limit):
+    if not re.fullmatch("[0-9]+", declared):
+        return 0
+    if len(declared) > 18 or int(declared) > limit:
         raise too_large
+    return int(declared)
 
 
 def _too_slow(received: int, seconds: float, timeout: float) -> BodyTimeout:

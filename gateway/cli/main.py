@@ -288,7 +288,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
         parser.add_argument(*HUB, **hidden)
 
 
-JOINED = ("adapters", "lora", "lora_scaled", "override_kv", "override_tensor")
+JOINED = ("adapters", "lora", "lora_scaled", "media_hosts", "override_kv", "override_tensor")
 """Options that may be said several times, each with commas."""
 LONG = re.compile(r"(\S{60})\S{140,}")
 """A word of which the beginning will do."""

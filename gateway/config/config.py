@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gateway.config import chat_templates, sampling_defaults
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
+from gateway.config.media_hosts import MediaHost, media_hosts
 from gateway.config.node_needs import divided
 from gateway.config.option_types import (
     ClusterAddress,
@@ -27,8 +28,9 @@ from gateway.config.patience import patience
 from gateway.config.pool_shape import SMALL, PoolShape, Wanted, divide
 from gateway.core.api_key import CaptureMode
 from gateway.core.header_priority import HeaderRule, header_rules
+from gateway.core.projectors import beside
 from gateway.system.host import available_cores, total_memory
-from workers.protocol import WorkerSpec
+from workers.protocol import MediaBounds, WorkerSpec
 
 __all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "NotNow"]
 
@@ -130,6 +132,25 @@ class Config(EngineOptions):
     )
     max_body: int = Field(
         4 * 1024 * 1024, ge=1024, le=128 * 1024 * 1024, description="largest request body in bytes"
+    )
+    max_media: int = Field(
+        32 * 1024 * 1024,
+        ge=1024,
+        le=128 * 1024 * 1024,
+        description="most bytes of a request's pictures and sound together, as files; in base64 "
+        "they may be so much beside the --max-body of its text, if a model takes some",
+    )
+    media_number: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="most pictures and sounds of a request, the earlier turns' included",
+    )
+    media_hosts: tuple[MediaHost, ...] = Field(
+        (),
+        description="hosts from which pictures and sound are fetched whose address a request "
+        "brings: HOST, HOST:PORT or *.HOST, separated by commas; over https, and from addresses of "
+        "the internet alone; none: nothing is fetched",
     )
     max_connections: Count | Auto = Field(
         "auto",
@@ -338,6 +359,11 @@ class Config(EngineOptions):
     def _patterns(cls, value: Any) -> Any:
         return patterns(value)
 
+    @field_validator("media_hosts", mode="before")
+    @classmethod
+    def _media_hosts(cls, value: Any) -> Any:
+        return media_hosts(value)
+
     @field_validator("header_priority", mode="before")
     @classmethod
     def _header_rules(cls, value: Any) -> Any:
@@ -380,7 +406,7 @@ class Config(EngineOptions):
 
     def worker_spec(self) -> WorkerSpec:
         """Return the settings of each worker."""
-        shape = self.shape()
+        shape, projector = self.shape(), self.projector()
         return WorkerSpec(
             model_path=str(self.model),
             slots=shape.slots,
@@ -419,7 +445,23 @@ class Config(EngineOptions):
             cache_bytes=self.cache_bytes() // shape.workers,
             disk_bytes=self.cache_disk * MIB,
             name=f"'{self.model_name}'",
+            mmproj=None if projector is None else str(projector),
+            media=MediaBounds(
+                pixels=self.media_pixels,
+                seconds=self.media_seconds,
+                image_min_tokens=self.image_min_tokens,
+                image_max_tokens=self.image_max_tokens,
+            ),
         )
+
+    def projector(self) -> Path | None:
+        """Return the file with which the model takes pictures or sound; None: it takes none.
+
+        Looked for anew each time: a download may have brought it.
+        """
+        if self.mmproj == "none":
+            return None
+        return beside(self.model) if self.mmproj == "auto" else Path(self.mmproj)
 
     def template_source(self) -> str | None:
         """Return the chat template that stands for the model's own, if one does."""

@@ -69,6 +69,38 @@ class EngineOptions(BaseModel):
         EMBEDDED_MODEL,
         description="model to serve: a GGUF file, hf:ORG/REPO[:QUANT|:FILE] or an https address",
     )
+    mmproj: str = Field(
+        "auto",
+        min_length=1,
+        max_length=4096,
+        description="projector, with which the model takes pictures or sound: a GGUF file, a "
+        "source as --model's, auto or none; auto: the one beside the model's file, or of the same "
+        "hf: source",
+    )
+    image_min_tokens: int = Field(
+        -1,
+        ge=-1,
+        le=65536,
+        description="tokens that a picture takes at least, for models that have it larger or "
+        "smaller; -1: as the projector says",
+    )
+    image_max_tokens: int = Field(
+        -1, ge=-1, le=65536, description="tokens that a picture takes at most, likewise"
+    )
+    media_pixels: int = Field(
+        32 * 1024 * 1024,
+        ge=1,
+        le=2**30,
+        description="most pixels of a picture, width times height; larger ones are refused "
+        "before they are decoded",
+    )
+    media_seconds: float = Field(
+        600.0,
+        gt=0,
+        le=86400,
+        allow_inf_nan=False,
+        description="longest sound that is taken, in seconds",
+    )
     adapters: tuple[NamedAdapter, ...] = Field(
         (),
         description="LoRA adapters, each a model by a name of its own that shares the model's "
@@ -281,6 +313,13 @@ class EngineOptions(BaseModel):
     @classmethod
     def _lora_scaled(cls, value: Any) -> Any:
         return adapter_options.scaled(value)
+
+    @field_validator("image_max_tokens")
+    @classmethod
+    def _no_less(cls, value: int, info: ValidationInfo) -> int:
+        if -1 < value < info.data.get("image_min_tokens", -1):
+            raise ValueError("expected no less than --image-min-tokens")
+        return value
 
     @field_validator("rope_freq_scale")
     @classmethod

@@ -28,7 +28,7 @@ OF_THE_SERVER = frozenset({
     "log_level", "log_format", "log_prompts", "spare", "header_priority", "catalog",
     "cluster",
     "store_bytes", "store_age", "data_dir", "database", "max_file", "max_stored_bytes",
-    "lora_dir",
+    "lora_dir", "max_media", "media_number", "media_hosts",
 })  # fmt: skip
 """Options that are one for all models; the others are per model."""
 PER_MODEL = tuple(name for name in Config.model_fields if name not in OF_THE_SERVER)
@@ -115,6 +115,8 @@ def _beside(values: dict[str, Any], origin: dict[str, str], config: Config) -> l
         return [_Draft(values, origin, validated(values, origin), _Own(preload=True))]
     if "alias" in values:
         raise ConfigError(f"{origin['alias']}: models are called what their tables are called")
+    if "mmproj" in values and values["mmproj"] not in ("auto", "none"):
+        raise ConfigError(f"{origin['mmproj']}: a projector is one model's: say it in its table")
     for name in OF_ONE:
         if name in values:
             raise ConfigError(f"{origin[name]}: an adapter is one model's: say it in its table")

@@ -11,6 +11,9 @@ from pydantic import ValidationError
 from gateway.config.config import Config, ConfigError
 from gateway.core.validation import ValidationProblem, explain, shown
 
+WITH_PROJECTOR = "+mmproj"
+"""The end of an hf: source that brings the projector of its repository, too."""
+
 
 def load(
     arguments: Mapping[str, Any],
@@ -81,11 +84,30 @@ def obtained(
     at = origin.get("model", "--model")
     if "model" in values:
         try:
-            config = config.model_copy(update={"model": obtain(str(values["model"]))})
+            text = str(values["model"])
+            source = f"{text}{WITH_PROJECTOR}" if _brings_projector(text, config) else text
+            config = config.model_copy(update={"model": obtain(source)})
         except ConfigError as error:
             raise type(error)(f"{at}: {error}") from error
     check_model(config.model, at)
-    return config
+    return _with_projector(config, origin.get("mmproj", "--mmproj"), obtain)
+
+
+def _brings_projector(text: str, config: Config) -> bool:
+    """Return whether a download of the model should bring its projector, if there is one."""
+    return config.mmproj == "auto" and text.startswith("hf:") and WITH_PROJECTOR not in text
+
+
+def _with_projector(config: Config, at: str, obtain: Callable[[str], Path]) -> Config:
+    """Return it with the file of a projector that is named. Raises :class:`ConfigError`."""
+    if config.mmproj in ("auto", "none"):
+        return config
+    try:
+        path = obtain(config.mmproj)
+    except ConfigError as error:
+        raise type(error)(f"{at}: {error}") from error
+    check_model(path, at)
+    return config.model_copy(update={"mmproj": str(path)})
 
 
 def _reason(name: str, problem: ValidationProblem) -> str:

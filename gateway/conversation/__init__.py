@@ -21,10 +21,15 @@ from gateway.conversation.arguments import MAX_DEPTH, arguments, deeper, written
 from gateway.conversation.rendering import Omitted, TemplateMessage, rendered
 from gateway.conversation.tools import FUNCTION_NAME, function_tool, tool_use
 from gateway.conversation.turns import (
+    BLIND,
+    SENSES,
     AnyBlock,
     CallBlock,
     MediaBlock,
+    MediaOrigin,
     Role,
+    Sense,
+    Senses,
     TextBlock,
     ThoughtBlock,
     Turn,
@@ -32,13 +37,18 @@ from gateway.conversation.turns import (
 )
 
 __all__ = [
+    "BLIND",
     "FUNCTION_NAME",
     "MAX_DEPTH",
+    "SENSES",
     "AnyBlock",
     "CallBlock",
     "MediaBlock",
+    "MediaOrigin",
     "Omitted",
     "Role",
+    "Sense",
+    "Senses",
     "TemplateMessage",
     "TextBlock",
     "ThoughtBlock",

@@ -4,9 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from gateway.core.errors import ContentNotSupported
+from gateway.core.errors import AudioNotSupported, ContentNotSupported, ImageNotSupported
 
 Role = Literal["system", "user", "assistant", "tool"]
+Sense = Literal["image", "audio"]
+"""A kind of media that some models take."""
+Senses = frozenset[Sense]
+BLIND: Senses = frozenset()
+SENSES: dict[type[ContentNotSupported], Sense] = {
+    ImageNotSupported: "image",
+    AudioNotSupported: "audio",
+}
+"""Senses by the errors for models that lack them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,19 @@ class CallBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaOrigin:
+    """The place of a picture's or a sound's bytes, as the client wrote it; nothing is read yet."""
+
+    sense: Sense
+    value: str
+    """Base64, bare or in a data: URI; an address; or the id of a stored file."""
+    field: str
+    """The field of the request that has it, for errors."""
+    stored: bool = False
+    """True: it is the id of a file."""
+
+
+@dataclass(frozen=True, slots=True)
 class MediaBlock:
     """An image, audio, a file: what is no text, and is not kept where no model takes it."""
 
@@ -42,6 +64,13 @@ class MediaBlock:
     """Its place in the request."""
     typed: bool = True
     """True: its field ``type`` says what it is."""
+    source: MediaOrigin | None = None
+    """None: it has no bytes that could be read, or is of a kind that no model takes."""
+
+    @property
+    def field(self) -> str:
+        """Return the field of the request that is named in errors."""
+        return ".".join(map(str, (*self.path, "type") if self.typed else self.path))
 
 
 AnyBlock = TextBlock | ThoughtBlock | CallBlock | MediaBlock

@@ -250,6 +250,12 @@ class KeyExists(ForgeError):
     status, code, type = 409, "key_exists", "invalid_request_error"
 
 
+class KeyLeftovers(ForgeError):
+    """A key of this name was revoked, and files, batches or responses of it are still there."""
+
+    status, code, type = 409, "key_leftovers", "invalid_request_error"
+
+
 class KeyOfOperator(ForgeError):
     """The key is one of the operator's options, which alone can change it."""
 

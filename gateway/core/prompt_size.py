@@ -1,9 +1,14 @@
 """The size of a prompt, as far as its bytes tell before a worker has counted its tokens. Pure."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from workers.protocol import Chat, Infill, Mixed, Prompt, TextPair, Tokens
 
 BYTES_PER_TOKEN = 4
 """The expected size of a token of a prompt, until a worker has counted."""
+MEDIUM_TOKENS = 256
+"""The expected tokens of a picture or a sound, likewise."""
 
 
 def usual_bytes(prompt: Prompt) -> int:
@@ -16,7 +21,8 @@ def usual_bytes(prompt: Prompt) -> int:
         named = [text for file in prompt.files or () for text in file]
         return sum(len(t.encode()) for t in (prompt.prefix, prompt.begun, prompt.suffix, *named))
     if isinstance(prompt, Chat):
-        return sum(_content_bytes(message) for message in prompt.messages)
+        media = BYTES_PER_TOKEN * MEDIUM_TOKENS * len(prompt.media)
+        return media + sum(_content_bytes(message) for message in prompt.messages)
     if isinstance(prompt, TextPair):
         return len(prompt.query.encode()) + len(prompt.document.encode())
     return len(prompt.text.encode())
@@ -42,6 +48,20 @@ def _part_bytes(part: str | int, token: int) -> int:
     return token if isinstance(part, int) else len(part.encode())
 
 
-def _content_bytes(message: dict[str, object]) -> int:
+def media_bytes(prompts: Iterable[Prompt]) -> int:
+    """Return the bytes of the pictures and sounds of prompts, as files."""
+    return sum(
+        len(medium.data) for each in prompts if isinstance(each, Chat) for medium in each.media
+    )
+
+
+def media_tokens(prompts: Iterable[Prompt]) -> int:
+    """Return the tokens that their pictures and sounds are expected to take."""
+    return MEDIUM_TOKENS * sum(len(each.media) for each in prompts if isinstance(each, Chat))
+
+
+def _content_bytes(message: dict[str, Any]) -> int:
     content = message.get("content")
+    if isinstance(content, list):
+        return sum(len(part.get("text", "").encode()) for part in content)
     return len(content.encode()) if isinstance(content, str) else 0

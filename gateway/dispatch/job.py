@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.core.prompt_size import BYTES_PER_TOKEN
+from gateway.core.prompt_size import BYTES_PER_TOKEN, media_bytes, media_tokens
 from gateway.core.trace import Trace
 from workers.protocol import GenerationParams, Prompt
 
@@ -21,7 +21,7 @@ class Job:
     timeout: float | None = None
     """Seconds from arrival to the end of the answer."""
     size: int = 0
-    """Bytes of the body, the measure of what it costs to let the job wait."""
+    """Bytes of the body, the measure of what it costs to let the job wait; of media, as files."""
     owner: str = ""
     """Name of the owner whose turn it takes among the jobs of its priority."""
     weight: float = 1.0
@@ -68,7 +68,8 @@ class Job:
 
         What a client allows is no forecast: many always ask for thousands.
         """
-        prompt = self.size / len(self.prompts) / BYTES_PER_TOKEN
+        text = max(0, self.size - media_bytes(self.prompts)) / BYTES_PER_TOKEN
+        prompt = (text + media_tokens(self.prompts)) / len(self.prompts)
         if not self.params.generates:
             return prompt
         limit = self.params.max_tokens

@@ -34,7 +34,7 @@ from gateway.model_files.download import (
 )
 from gateway.model_files.fetch_bounds import FULL, NoRoom, bounded_files, check_room, room
 from gateway.model_files.progress import DownloadProgress
-from gateway.model_files.source import Hub, choose
+from gateway.model_files.source import Hub, choose, projector_of
 
 REVISION = "main"
 MOST_OVER_HTTP = 50_000_000_000
@@ -58,6 +58,11 @@ def pull(source: Hub, tell: DownloadProgress, note: Callable[[str], None]) -> Pa
     chosen = choose({name: one.size or 0 for name, one in siblings.items()}, source)
     try:
         paths = [_file(source, info, siblings[name], tell) for name in chosen.files]
+        if source.projector:
+            sizes = {name: one.size or 0 for name, one in siblings.items()}
+            beside = projector_of(sizes, chosen.files[0])
+            if beside is not None:
+                _file(source, info, siblings[beside], tell)
     except (HfHubHTTPError, httpx2.TransportError) as error:
         raise _refusal(source, error) from error
     if len({path.parent for path in paths}) > 1:

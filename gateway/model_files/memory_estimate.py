@@ -1,6 +1,6 @@
 """An estimate of the memory that serving a model takes, before it is loaded. Pure.
 
-Five parts add up. The buffers of a context are llama.cpp's own figures (``memory_probe``). Weights
+Six parts add up. The buffers of a context are llama.cpp's own figures (``memory_probe``). Weights
 are the sizes of the tensors in the file's header: mapped once for all workers, or copied by each.
 Repacked weights are a copy in the order that suits the processor, of the types below. LoRA
 adapters are the matrices of their files, as they are, beside each worker's weights. The processes
@@ -51,6 +51,8 @@ class WorkerShape(NamedTuple):
     logits: int
     process: int
     """Python, the vocabulary, the process for templates."""
+    projector: int = 0
+    """Weights that make pictures or sound into rows, which are not mapped."""
     adapters: int = 0
     """The matrices of LoRA adapters."""
 
@@ -87,11 +89,12 @@ def estimate(
     adapters: Sequence[Tensor] = (),
     spare: bool = False,
     gpu: bool = False,
+    projector: int = 0,
 ) -> MemoryEstimate:
     """Add up ``workers`` processes with ``spec`` on a ``processor``: "x86", "arm" or another.
 
-    ``adapters``: the matrices of all LoRA adapters. ``spare``: True if an only worker has a spare
-    process. With a ``gpu``, offloaded layers do not count.
+    ``adapters``: the matrices of all LoRA adapters. ``projector``: bytes of its file. ``spare``: True
+    if an only worker has a spare process. With a ``gpu``, offloaded layers do not count.
     """
     sizes = shape(model)
     here = kept(sizes.layers, spec, gpu=gpu)
@@ -109,6 +112,7 @@ def estimate(
         context.compute if layers else 0,
         context.logits,
         WORKER + PER_TOKEN * sizes.vocabulary,
+        projector,
         sum(-(-each.size // ALIGNMENT) * ALIGNMENT for each in adapters if here.has(each)),
     )
     return MemoryEstimate(

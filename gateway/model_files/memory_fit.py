@@ -33,6 +33,8 @@ class RequestedShape:
     """True if an only worker has a spare process."""
     gpu: bool = False
     """True if layers that are offloaded find a GPU."""
+    projector: int = 0
+    """Bytes of the projector's file."""
     adapters: Sequence[Tensor] = ()
     """The matrices of its LoRA adapters."""
 
@@ -49,6 +51,7 @@ class RequestedShape:
             adapters=self.adapters,
             spare=self.spare,
             gpu=self.gpu,
+            projector=self.projector,
         )
 
     def but(self, workers: int | None = None, **changes: str | int | bool) -> "RequestedShape":
@@ -62,6 +65,7 @@ class RequestedShape:
             self.plan,
             self.spare,
             self.gpu,
+            self.projector,
             self.adapters,
         )
 
@@ -105,6 +109,7 @@ def figures(asked: MemoryEstimate) -> str:
         ("repacked weights", each.repacked, "each"),
         (f"KV cache of {asked.n_ctx:,} tokens", each.cells, "each"),
         ("states", each.states, "each"),
+        ("projector", each.projector, "each"),
         ("compute buffers", each.compute + each.logits, "each"),
         ("adapters", each.adapters, "each"),
         ("processes", GATEWAY + asked.workers * each.process + asked.spare, "all"),

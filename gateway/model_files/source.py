@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.core import projectors
 from gateway.core.byte_sizes import readable
 from gateway.core.split_files import PART, part_name
 
@@ -29,6 +30,8 @@ QUANT = re.compile(
     r"|BF16|FP?16|F32)(?![A-Z0-9])",
     re.IGNORECASE,
 )
+WITH_PROJECTOR = "+mmproj"
+"""The end of a source that has the projector of the repository come, too, if there is one."""
 BESIDE = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 """GGUF files that lie beside models and are none."""
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -45,6 +48,8 @@ class Hub:
     repository: str
     wanted: str | None
     """A quantisation or a file; None: see :data:`NEAREST`."""
+    projector: bool = False
+    """True: with its projector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,11 @@ def parse(text: str) -> Hub | Url | None:
     if re.match(r"hf:|https?://", text) and text.encode("utf-8", "replace").decode() != text:
         raise BadSource(f"{shown(text)}: not UTF-8")
     if text.startswith("hf:"):
-        repository, _, wanted = text.removeprefix("hf:").partition(":")
+        plain = text.removesuffix(WITH_PROJECTOR)
+        repository, _, wanted = plain.removeprefix("hf:").partition(":")
         if not REPOSITORY.fullmatch(repository):
             raise BadSource(f"{text}: expected hf:ORG/REPO, hf:ORG/REPO:QUANT or hf:ORG/REPO:FILE")
-        return Hub(repository, wanted or None)
+        return Hub(repository, wanted or None, plain != text)
     if re.match(r"https?://", text):
         if text.startswith("http:") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", text):
             raise BadSource(f"{shown(text)}: models come over https; plain http can be altered")
@@ -129,6 +135,9 @@ def quantisation(name: str) -> str | None:
 def choose(files: Mapping[str, int], source: Hub) -> Variant:
     """The model that ``source`` means. Raises :class:`BadSource` with those there are."""
     there = variants(files)
+    for projector in _projectors(files):
+        if source.wanted in projector.files:
+            return projector
     if not there:
         raise BadSource(f"hf:{source.repository} has no GGUF files")
     if source.wanted is None:
@@ -142,6 +151,26 @@ def choose(files: Mapping[str, int], source: Hub) -> Variant:
     if not matches:
         raise BadSource(f"hf:{source.repository} has no {wanted}; it has {listed(there)}")
     return _only(matches, source)
+
+
+def _projectors(files: Mapping[str, int]) -> list[Variant]:
+    """Return what is taken if it is named alone."""
+    names = [each for each in sorted(files) if projectors.NAME.search(each.rpartition("/")[2])]
+    return [Variant(None, (each,), files[each]) for each in names]
+
+
+def projector_of(files: Mapping[str, int], model: str) -> str | None:
+    """Return the projector of a model, from its folder or from the repository's top."""
+    folder, _, name = model.rpartition("/")
+    for place in dict.fromkeys((folder, "")):
+        there = {
+            each.rpartition("/")[2]: each for each in files if each.rpartition("/")[0] == place
+        }
+        gguf = [each for each in there if each.lower().endswith(".gguf")]
+        found = projectors.chosen(gguf, name)
+        if found is not None:
+            return there[found]
+    return None
 
 
 def _default(there: Sequence[Variant]) -> list[Variant]:

@@ -9,12 +9,23 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
-from workers.protocol import Chat, Generate, Infill, Mixed, Prompt, TextPair, Tokens
+from gateway.core.prompt_size import BYTES_PER_TOKEN, MEDIUM_TOKENS
+from workers.protocol import (
+    MEDIUM,
+    Chat,
+    Generate,
+    Infill,
+    Medium,
+    Mixed,
+    Prompt,
+    TextPair,
+    Tokens,
+)
 
 BLOCK, GROWTH = 512, 16
 """A mark comes BLOCK bytes after the last one at most, or a GROWTH-th of the bytes so far if that
@@ -100,7 +111,8 @@ def _bytes(prompt: Prompt) -> tuple[bytes, list[int]]:
         return prompt.text.encode(), []
     tools = prompt.tools.tools if prompt.tools is not None else []
     parts, stops, size = [], [], 0
-    for part in (_encode([tools, prompt.arguments]), *map(_message, prompt.messages)):
+    messages = (_message(each, prompt.media) for each in prompt.messages)
+    for part in (_encode([tools, prompt.arguments]), *messages):
         parts.append(part)
         size += len(part)
         stops.append(size)
@@ -114,12 +126,24 @@ def _part(part: str | int) -> bytes:
     return part.encode() if isinstance(part, str) else END + part.to_bytes(4, "little")
 
 
-def _message(message: dict[str, object]) -> bytes:
+def _message(message: dict[str, Any], media: Sequence[Medium]) -> bytes:
     """Its text comes last, and without its length: a longer text begins like a shorter one."""
     content = message.get("content")
+    if isinstance(content, list):
+        head = _encode({k: v for k, v in message.items() if k != "content"})
+        return b"".join([head, *(_content(part, media) for part in content), END])
     if not isinstance(content, str):
         return _encode(message) + END
     return _encode({k: v for k, v in message.items() if k != "content"}) + content.encode() + END
+
+
+def _content(part: dict[str, Any], media: Sequence[Medium]) -> bytes:
+    """A part of a message; a picture or a sound is its digest, again and again: as many bytes as
+    its tokens weigh, and in no text."""
+    if part["type"] != MEDIUM:
+        return str(part["text"]).encode() + END
+    digest: bytes = media[part["at"]].digest.encode()
+    return END + digest * (BYTES_PER_TOKEN * MEDIUM_TOKENS // len(digest)) + END
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -20,7 +20,7 @@ from gateway.config.model_tables import OF_THE_SERVER
 LIVE = frozenset({
     "max_body", "body_timeout", "keepalive", "header_priority", "unknown_parameters",
     "ollama_version", "max_stored_bytes", "max_queue", "max_queue_bytes", "drain_timeout",
-    "retire_timeout",
+    "retire_timeout", "max_media", "media_number", "media_hosts",
 })  # fmt: skip
 """Options of the server that count from the next request on."""
 ELSEWHERE = frozenset({"api_key", "api_key_file", "alias", "models", "model", "sampling"})

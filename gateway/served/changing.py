@@ -80,6 +80,7 @@ OPTIONS = {
     "patience": "target-itl-ms",
     "tensor_buffers": "override-tensor",
     "heartbeat_s": "stuck-timeout",
+    "media": "media-pixels",
 }
 """Options whose values have other names among those settings."""
 

@@ -13,6 +13,7 @@ import msgspec
 from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.job import Job
+from gateway.model_files.projector import media
 from gateway.pool import Pool, WorkerStatus
 from gateway.pool.placement import REASONS
 from gateway.served.adapters import ModelAdapters
@@ -66,6 +67,8 @@ class ServedModel:
         self.system = entry.system
         self.sampling = entry.sampling
         self.aliases = entry.aliases
+        self.projected = media(entry.config.projector())
+        """Media that its projector takes, as its file says."""
 
     @property
     def dispatcher(self) -> Dispatcher:

@@ -20,6 +20,8 @@ from gateway.stored.incoming import Clock, IncomingFile
 from gateway.stored.quota import LEAST, Arriving, AtOnce, check, used
 from gateway.stored.tables import files
 
+PART = 500
+"""Rows that are read in one turn of the event loop."""
 SWEPT = 500
 """Rows of one transaction of a sweep."""
 COLUMNS = tuple(each for each in files.c if each.name != "owner")
@@ -128,8 +130,10 @@ class Files:
             if after is not None:
                 last = (await self._find(connection, owner, after, "after")).seq
                 query = query.where(at > last if order == "asc" else at < last)
-            rows = (await connection.execute(query)).all()
-        return [_file(row) for row in rows[:limit]], len(rows) > limit
+            found = list[StoredFile]()
+            async for part in (await connection.stream(query)).partitions(PART):
+                found += map(_file, part)  # the loop has its turn between two parts
+        return found[:limit], len(found) > limit
 
     async def delete(self, owner: str, id_: str) -> None:
         """Raises NotFound."""

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, inspect, select, update
+from sqlalchemy import Connection, delete, func, insert, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.core.errors import KeyExists, NotFound, QuotaExceeded
+from gateway.core.errors import KeyExists, KeyLeftovers, NotFound, QuotaExceeded
 from gateway.stored.database import Database
 from gateway.stored.incoming import Clock
-from gateway.stored.tables import keys, revisions
+from gateway.stored.tables import batches, files, keys, objects, revisions, uploads
 from gateway.stored.upsert import insert_or_update
 
 TOPIC = "keys"
@@ -64,8 +64,11 @@ class KeyRows:
                 return KeySet(0, [])
             return await _all(run)
 
-    async def add(self, name: str, digest: bytes, rights: bytes) -> KeySet:
-        """Add a key, and return all. Raises KeyExists or QuotaExceeded."""
+    async def add(self, name: str, digest: bytes, rights: bytes, *, adopt: bool = False) -> KeySet:
+        """Add a key, and return all. Raises KeyExists, KeyLeftovers or QuotaExceeded.
+
+        ``adopt``: what an earlier key of this name has left becomes this one's.
+        """
         now = int(self._clock())
         async with self._database.begin() as run:
             await _count_change(run)
@@ -74,6 +77,13 @@ class KeyRows:
                 raise KeyExists(f"there is a key '{name}'", param="name")
             if len(there) >= MOST:
                 raise QuotaExceeded(f"the store has {MOST} keys, and takes no more")
+            if not adopt and (left := await _leftovers(run, name)):
+                raise KeyLeftovers(
+                    f"an earlier key '{name}' has left {left}, and a new one would have them: say "
+                    "'adopt' (forge keys add --adopt) if it is for the same user, else take "
+                    "another name",
+                    param="name",
+                )
             new = KeyRow(name, digest, rights, now, now)
             await run.execute(insert(keys).values(**asdict(new)))
             return await _all(run)
@@ -95,6 +105,25 @@ class KeyRows:
             await _count_change(run)
             gone = delete(keys).where(keys.c.name == name)
             return await _changed(run, name, (await run.execute(gone)).rowcount, check)
+
+
+LEFT = (
+    ("file", "files", files),
+    ("upload", "uploads", uploads),
+    ("batch", "batches", batches),
+    ("response", "responses", objects),
+)
+"""Tables of what a key owns by its name; usage is no secret of its user."""
+
+
+async def _leftovers(run: AsyncConnection, name: str) -> str:
+    """Return what a key of this name owns, in words; "": nothing."""
+    found = []
+    for one, several, table in LEFT:
+        mine = select(func.count()).select_from(table).where(table.c.owner == name)
+        if number := await run.scalar(mine):
+            found.append(f"{number} {one if number == 1 else several}")
+    return ", ".join(found)
 
 
 def _has_keys(connection: Connection) -> bool:

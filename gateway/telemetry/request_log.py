@@ -13,6 +13,7 @@ from gateway.dispatch.figures import figures
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.system.log_setup import fields
+from workers.protocol import Chat, Prompt
 
 log = logging.getLogger("forge.requests")
 
@@ -66,7 +67,17 @@ class RequestLog:
         return {"error": error.code, "reason": error.message if told else None}
 
     def _asked(self, job: Job) -> dict[str, Any]:
-        return {"prompts": msgspec.to_builtins(job.prompts)} if self._prompts else {}
+        if not self._prompts:
+            return {}
+        return {"prompts": [msgspec.to_builtins(_without_files(each)) for each in job.prompts]}
+
+
+def _without_files(prompt: Prompt) -> Prompt:
+    """Return a prompt without the bytes of its pictures and sounds, whose digests stay."""
+    if not isinstance(prompt, Chat) or not prompt.media:
+        return prompt
+    media = [msgspec.structs.replace(each, data=b"") for each in prompt.media]
+    return msgspec.structs.replace(prompt, media=media)
 
 
 def _trace(trace: Trace) -> dict[str, str]:

@@ -31,7 +31,7 @@ window.bodies = [];
 window.fetch = async (path, options) => {
   if (path === "v1/models") {
     const body = await (await real(path, options)).json();
-    for (const card of body.data) card.capabilities = ["completion", "multimodal"];
+    for (const card of body.data) card.architecture.input_modalities.push("image");
     return Response.json(body);
   }
   if (path === "v1/chat/completions") window.bodies.push(JSON.parse(options.body));

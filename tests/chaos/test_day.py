@@ -452,7 +452,10 @@ async def a_key_goes(day: Day) -> None:
 
 async def it_comes_again(day: Day) -> None:
     """Under its name, with what it had used."""
-    made = await day.admin("POST", "/keys", name="tool", tokens_per_day=BUDGET)
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    refused = await day.client.post("/keys", json={"name": "tool"}, headers=headers)
+    assert refused.json()["error"]["code"] == "key_leftovers", "its responses are still there"
+    made = await day.admin("POST", "/keys", name="tool", tokens_per_day=BUDGET, adopt=True)
     day.secrets["tool"] = made["key"]
     assert made["used_today"] >= BUDGET
     assert await day.ask("tool") == 429

@@ -176,7 +176,7 @@ def test_a_prefill_is_continued(client: anthropic.Anthropic) -> None:
 def test_models(client: anthropic.Anthropic) -> None:
     page = client.models.list(limit=1000)
     (model,) = page.data
-    ours = ["object", "created", "owned_by", "state", "meta", "root", "parent"]
+    ours = ["object", "created", "owned_by", "state", "meta", "root", "parent", "architecture"]
     assert [name.removeprefix(".") for name in extras(model)] == ours
     assert (model.id, model.display_name, model.type) == (ALIAS, ALIAS, "model")
     assert model.max_input_tokens == 2048

@@ -169,6 +169,28 @@ def test_a_name_is_taken_once(keyed: httpx.Client) -> None:
     keyed.delete("/keys/twice", headers=ADMIN)
 
 
+def test_what_a_key_has_left_is_no_other_users(keyed: httpx.Client) -> None:
+    """Whoever gets its name does not find it, unless the admin says that it is for them."""
+    first = add(keyed, "leaver")
+    file = {"file": ("in.jsonl", b"{}")}
+    form = {"purpose": "user_data"}
+    kept = keyed.post("/v1/files", data=form, files=file, headers=bearer(first)).json()["id"]
+    keyed.delete("/keys/leaver", headers=ADMIN)
+    again = keyed.post("/keys", json={"name": "leaver"}, headers=ADMIN)
+    assert refused(again) == (409, "key_leftovers", "name")
+    assert "has left 1 file," in again.json()["error"]["message"]
+    assert "leaver" not in listed(keyed)
+    wrong = keyed.post("/keys", json={"name": "leaver", "adopt": 1}, headers=ADMIN)
+    assert refused(wrong)[::2] == (400, "adopt")
+    second = add(keyed, "leaver", adopt=True)
+    found = keyed.get("/v1/files", headers=bearer(second)).json()["data"]
+    assert [each["id"] for each in found] == [kept]
+    keyed.delete(f"/v1/files/{kept}", headers=bearer(second))
+    keyed.delete("/keys/leaver", headers=ADMIN)
+    add(keyed, "leaver")
+    keyed.delete("/keys/leaver", headers=ADMIN)
+
+
 ALL = [
     ("GET", "/keys"),
     ("POST", "/keys"),

@@ -108,7 +108,7 @@ def test_own_parameters_as_extra_body(client: openai.OpenAI) -> None:
 
 def test_models(client: openai.OpenAI) -> None:
     (model,) = client.models.list()
-    ours = [".state", ".meta", ".root", ".parent"]
+    ours = [".state", ".meta", ".root", ".parent", ".architecture"]
     anthropics = [".type", ".display_name", ".created_at", ".lifecycle"]
     assert list(extras(model)) == [*ours, *anthropics, ".max_input_tokens", ".max_tokens"]
     assert (model.id, model.object) == (ALIAS, "model")

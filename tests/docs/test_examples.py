@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from gateway.config.config import EMBEDDED_MODEL
 from tests.conftest import Start
 from tests.docs.pages import ROOT, Block, block_on, blocks, commands
+from tests.support.projectors import write_pair
 from tests.support.server import ForgeServer
 from tests.support.shared_servers import SharedServers
 
 QUICKSTART = "docs/quickstart.md"
 KEYS = "docs/guides/keys-tls-cors.md"
+PICTURES = "docs/guides/pictures.md"
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +71,17 @@ def test_the_keys_open_a_server_that_has_them(start_server: Start, tmp_path: Pat
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def seeing(shared_servers: SharedServers, tmp_path_factory: pytest.TempPathFactory) -> ForgeServer:
+    """A model that takes pictures."""
+    folder = tmp_path_factory.mktemp("seeing")
+    model, _ = write_pair("idefics3", EMBEDDED_MODEL, folder)
+    return shared_servers("--workers", "1", "--slots", "2", "--alias", "chat", model=model)
+
+
 @pytest.mark.parametrize("example", blocks("python"), ids=page_of)
-def test_python_examples(server: ForgeServer, example: Block) -> None:
+def test_python_examples(request: pytest.FixtureRequest, example: Block) -> None:
+    server = request.getfixturevalue("seeing" if example.page == PICTURES else "server")
     for module in re.findall(r"^from (\w+)", example.text, re.MULTILINE):
         if find_spec(module) is None:
             pytest.skip(f"{module} is not installed: pip install -e '.[clients]'")

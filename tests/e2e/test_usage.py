@@ -233,10 +233,17 @@ def test_keys_from_the_first_to_the_last(start_server: Start, tmp_path: Path) ->
     assert running.status == 200
     running = Stream(server, newer, 1000)
     eventually(lambda: len(running.chunks) > 2, "it runs")
+    form, file = {"purpose": "batch"}, {"file": ("in.jsonl", b"{}")}
+    kept = httpx.post(f"{server.url}/v1/files", data=form, files=file, headers=bearer(newer))
+    assert kept.status_code == 200
     keys("revoke", "app", *at, env=admin)
     assert ask(server, newer).status_code == 401
     assert running.is_alive() or running.chunks[-1] == DONE
     assert running.ended()[-1] == DONE, "what ran when the key was revoked ends well"
+    assert "forge keys add --adopt" in refusal("add", "app", *at, env=admin, code=1)
+    again = keys("add", "app", "--adopt", *at, env=admin)
+    files = httpx.get(f"{server.url}/v1/files", headers=bearer(again)).json()["data"]
+    assert [each["filename"] for each in files] == ["in.jsonl"]
     table = forge("usage", *at, env=admin)
     assert table.returncode == 0
     rows = [line.split() for line in table.stdout.decode().splitlines()]
@@ -244,7 +251,7 @@ def test_keys_from_the_first_to_the_last(start_server: Start, tmp_path: Path) ->
     assert row[1:4] == ["app", "forge-tiny", "3"]
     hours = forge("usage", "--by", "hour", "--since", "2h", "--json", *at, env=admin)
     assert sum(each["requests"] for each in json.loads(hours.stdout)["data"]) == 3
-    secrets = (root, app, newer)
+    secrets = (root, app, newer, again)
     server.stop()
     for secret in secrets:
         assert secret not in server.stderr + server.stdout

@@ -11,6 +11,7 @@ import httpx
 from gateway.app import Gateway
 from gateway.config.api_keys import Keyring
 from gateway.config.config import Config
+from gateway.media.fetching import FetchTerms
 from tests.support.answering_pool import AnsweringPool
 from tests.support.server import ALIAS, DEADLINE_S
 
@@ -51,17 +52,21 @@ def blocking_front(
     *,
     answers: bool = False,
     clock: Callable[[], float] = time.time,
+    pool: AnsweringPool | None = None,
+    fetch_terms: FetchTerms | None = None,
 ) -> Iterator[httpx.Client]:
     """A client of a gateway whose pool computes nothing.
 
     ``answers``: whether requests may get through to the pool; otherwise one that does is an error.
-    ``clock``: Unix seconds, by which files expire.
+    ``clock``: Unix seconds, by which files expire. ``pool`` is another one than the usual.
+    ``fetch_terms``: what holds for addresses of pictures.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    pool = AnsweringPool(4)
-    gateway = Gateway(config or Config(alias=ALIAS), keyring, pool, clock=clock)
+    pool = pool or AnsweringPool(4)
+    config = config or Config(alias=ALIAS)
+    gateway = Gateway(config, keyring, pool, clock=clock, fetch_terms=fetch_terms)
     try:
         asyncio.run_coroutine_threadsafe(gateway.start(), loop).result(DEADLINE_S)
         # The real server answers a bug and goes on; here it would also raise in the test.

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Sequence
 
 from workers.media.messages import (
     Encode,
@@ -42,6 +43,11 @@ class EncoderFailed(Exception):
 
 class _Ended(Exception):
     """The process is gone, or does not answer; the text says what happened."""
+
+
+def _descriptors(files: Sequence[str]) -> list[int]:
+    """Return the descriptors by which a model's files are opened: the process needs them, too."""
+    return [int(each.rpartition("/")[2]) for each in files]
 
 
 class MediaEncoder:
@@ -129,6 +135,7 @@ class MediaEncoder:
                 # No other program is found, nor do its threads spin in wait for the engine's cores.
                 env={**children.environment(), "PATH": "/nonexistent", "GOMP_SPINCOUNT": "1000"},
                 stdin=theirs.fileno(),
+                pass_fds=_descriptors(self._spec.files),
                 stdout=subprocess.DEVNULL,
             )
         ours.sendall(encode(LoadProjector(self._spec)))

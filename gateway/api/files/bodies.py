@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from gateway.api.nested import Nested
 from gateway.core.errors import BadRequest
 
-PURPOSES = ("batch", "user_data")
-ELSEWHERE = ("assistants", "fine-tune", "vision", "evals")
+PURPOSES = ("batch", "user_data", "vision")
+ELSEWHERE = ("assistants", "fine-tune", "evals")
 """Purposes at OpenAI that nothing here serves."""
 BATCH_AGE_S = 30 * 86400
 """Seconds that a batch's file is kept if nothing else is said, as at OpenAI."""
@@ -17,7 +17,7 @@ MOST_IDS = 10_000
 
 def _purpose(value: Any) -> Any:
     if value in ELSEWHERE:
-        raise ValueError(f"{value!r} is not served here; 'batch' and 'user_data' are")
+        raise ValueError(f"{value!r} is not served here; 'batch', 'user_data' and 'vision' are")
     return value
 
 
@@ -27,7 +27,7 @@ def _number(value: Any) -> Any:
     return int(value) if whole else value
 
 
-Purpose = Annotated[Literal["batch", "user_data"], BeforeValidator(_purpose)]
+Purpose = Annotated[Literal["batch", "user_data", "vision"], BeforeValidator(_purpose)]
 Age = Annotated[int, Field(ge=3600, le=30 * 86400), BeforeValidator(_number)]
 Content = Annotated[str, WithJsonSchema({"type": "string", "format": "binary"})]
 
@@ -47,7 +47,7 @@ class FileForm(Nested):
     file: Content
     """The file; it may come before the other fields or behind them."""
     purpose: Purpose
-    """The use of the file: a batch's requests, or anything."""
+    """The use of the file: a batch's requests, a picture, or anything."""
     expires_after: ExpiresAfter | None = None
     """Default: thirty days after its creation for a batch's file, never for others. In a form:
     `expires_after[anchor]` and `expires_after[seconds]`."""
@@ -94,7 +94,8 @@ def file_age(purpose: str, expires_after: ExpiresAfter | None) -> int | None:
 def check_purpose(value: str) -> None:
     """Raises BadRequest, before the whole file has come."""
     if value not in PURPOSES:
-        known = " and ".join(f"'{each}'" for each in PURPOSES)
+        *others, last = (f"'{each}'" for each in PURPOSES)
+        known = f"{', '.join(others)} and {last}"
         raise BadRequest(
             f"'purpose': {value[:40]!r} is not served here; {known} are", param="purpose"
         )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway import __version__
 from gateway.api import body
-from gateway.api.abilities import abilities
+from gateway.api.abilities import abilities, senses
 from gateway.api.client import client_of
 from gateway.api.endpoint import JSON, Endpoint, Handler
 from gateway.api.llama_server import settings
@@ -147,6 +147,7 @@ class LlamaState:
 
     def _props(self, served: ServedModel) -> Props:
         model, config, usual = served.pool.model, served.config, _usual(served)
+        able = senses(served)
         return {
             "default_generation_settings": {
                 "params": settings.common(usual.sampling, usual, stream=False, per_token=False),
@@ -156,7 +157,11 @@ class LlamaState:
             "model_alias": served.name,
             "model_ftype": "" if model is None else _file_type(model.description),
             "model_path": config.model.name,
-            "modalities": {"vision": False, "video": False, "audio": False},
+            "modalities": {
+                "vision": "image" in able,
+                "video": False,
+                "audio": "audio" in able,
+            },
             "abilities": None if model is None else abilities(model),
             "media_marker": MEDIA_MARKER,
             "endpoint_slots": True,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 from gateway.api.body import SamplingBody, unlimited
+from gateway.api.body_context import ignored_fields, senses
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.field_table import COUNT_TOKENS, MESSAGES_API
 from gateway.api.messages.history import GivenBlock, GivenMessage, read, system_text
@@ -27,8 +28,8 @@ StopSequence = Annotated[str, Field(min_length=1, max_length=1024)]
 
 def _rendered(messages: list[GivenMessage], info: ValidationInfo) -> list[Any]:
     """Return the messages as templates read them; the context learns of what is left out."""
-    ignored: IgnoredFields = info.context or IgnoredFields()
-    return cast(list[Any], rendered(read(messages, ignored), ignored.omitted))
+    ignored = ignored_fields(info) or IgnoredFields()
+    return cast(list[Any], rendered(read(messages, ignored), ignored.omitted, senses(info)))
 
 
 def _joined(system: str | list[GivenBlock] | None) -> str | None:

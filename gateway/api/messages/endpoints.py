@@ -8,6 +8,7 @@ from starlette.responses import Response
 from gateway.api import body
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.media import with_media
 from gateway.api.mentioned_files import MENTIONING, with_files
 from gateway.api.messages.answer import MessageWriter
 from gateway.api.messages.body import CountTokensBody, MessagesBody
@@ -73,15 +74,16 @@ class Messages:
 
     async def create_message(self, request: Request) -> Response:
         """The next message of a conversation, in Anthropic's dialect."""
-        raw, size = await self._service.read(request)
+        raw, size = await self._service.read(request, media=True)
         size += await with_files(self._service, request, raw)
         served, given = self._service.parse(request, MessagesBody, raw)
+        chat, more = await with_media(self._service, request, given.chat())
         job = body.job(
             request,
             given,
-            served.instructed((given.chat(),)),
+            served.instructed((chat,)),
             model=served.name,
-            size=size,
+            size=size + more,
             temperature=1.0,
             max_tokens=given.limit(),
             constraint=given.form(),
@@ -101,11 +103,12 @@ class Messages:
 
     async def count_message_tokens(self, request: Request) -> Response:
         """The tokens of a conversation, as a request with it would have them in its prompt."""
-        raw, _ = await self._service.read(request)
+        raw, _ = await self._service.read(request, media=True)
         await with_files(self._service, request, raw)
         served, given = self._service.parse(request, CountTokensBody, raw)
         self._service.check_serving(served)
-        question = CountTokens(served.with_system(given.chat()), time.time())
+        chat, _ = await with_media(self._service, request, given.chat())
+        question = CountTokens(served.with_system(chat), time.time())
         answer = await unless_hung_up(request.receive, served.ask(question, client_of(request)))
         return Response(answer, media_type=JSON)
 

@@ -13,12 +13,12 @@ from pydantic import Field
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.messages.signature import carried
 from gateway.api.nested import Extensible
+from gateway.api.openai.media_parts import media_block
 from gateway.api.openai.parts import MEDIA, document_text
 from gateway.conversation import (
     FUNCTION_NAME,
     AnyBlock,
     CallBlock,
-    MediaBlock,
     TextBlock,
     ThoughtBlock,
     Turn,
@@ -148,7 +148,7 @@ def _words(block: GivenBlock, path: Path, ignored: IgnoredFields) -> list[AnyBlo
     kind = MEDIA.get(block.type)
     if kind is not None:
         text = document_text(given) if kind is FileNotSupported else None
-        return [MediaBlock(kind, path) if text is None else TextBlock(text)]
+        return [media_block(block.type, given, path) if text is None else TextBlock(text)]
     if isinstance(text, str):
         return [TextBlock(text)]
     *inside, last = path

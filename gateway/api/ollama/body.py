@@ -16,29 +16,31 @@ from pydantic import (
 )
 
 from gateway.api.body import SamplingBody
+from gateway.api.body_context import ignored_fields, senses
 from gateway.api.embedding_inputs import MAX_INPUTS
-from gateway.api.field_policy import IgnoredFields
 from gateway.api.field_table import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_GENERATE
 from gateway.api.ollama.keep_alive import KeepAlive
-from gateway.api.ollama.messages import OllamaMessage, OllamaTools, turns
+from gateway.api.ollama.messages import OllamaMessage, OllamaTools, pictures, turns
 from gateway.api.ollama.options import Defaults, Options, completed
 from gateway.api.other_names import Effort, effort_arguments
 from gateway.api.schemas import Schema, constraint
 from gateway.api.token_ids import TokenId
 from gateway.api.urgency import MAX_TIMEOUT_S, Priority
-from gateway.conversation import rendered, tool_use
+from gateway.conversation import BLIND, Senses, TextBlock, Turn, rendered, tool_use
 from gateway.core.errors import BadRequest, ImageNotSupported
 from workers.protocol import Chat, Constraint, Infill, JsonSchema, Prompt, Text
 
 STRONGEST = ("xhigh", "max")
 """Efforts above what templates know."""
+SEEING: Senses = frozenset(("image",))
+"""Of a model whose prompt has pictures: others are refused before."""
 
 
 def _rendered(messages: list[OllamaMessage] | None, info: ValidationInfo) -> list[Any]:
     """Return the messages as templates read them; the context learns of what is left out."""
-    ignored: IgnoredFields | None = info.context
+    ignored, able = ignored_fields(info), senses(info)
     omitted = None if ignored is None else ignored.omitted
-    return cast(list[Any], rendered(turns(messages or []), omitted))
+    return cast(list[Any], rendered(turns(messages or [], able), omitted, able))
 
 
 def _form(value: Any) -> str | None:
@@ -165,12 +167,18 @@ class OllamaGenerateBody(OllamaGeneration):
     context: Annotated[list[TokenId], Field(fail_fast=True)] | None = None
     """The `context` of an earlier answer, which this prompt goes on after."""
     images: list[Any] | None = None
-    """Pictures in base64: no model here takes any."""
+    """Pictures in base64, for a model that takes some."""
 
-    def check(self) -> None:
-        """Raises BadRequest for fields that contradict each other, and for pictures."""
-        if self.images:
+    def check(self, able: Senses = BLIND) -> None:
+        """Raises BadRequest for fields that contradict each other, and for pictures.
+
+        ``able``: the media that the model takes.
+        """
+        if self.images and "image" not in able:
             raise ImageNotSupported("'images': this model does not take images", param="images")
+        if self.images and (self.raw or self.suffix):
+            name = "raw" if self.raw else "suffix"
+            raise BadRequest(f"'{name}': a prompt of this kind has no images", param=name)
         clash = next((name for name in ("system", "context") if getattr(self, name)), None)
         if self.raw and clash is not None:
             message = f"'{clash}': raw mode does not support template, system, or context"
@@ -184,13 +192,15 @@ class OllamaGenerateBody(OllamaGeneration):
         if self.raw:
             return Text(prompt)
         system = [{"role": "system", "content": self.system}] if self.system else []
-        messages = [*system, {"role": "user", "content": prompt}]
+        seen = pictures(self.images, ("images",))
+        asked = rendered([Turn("user", [*seen, TextBlock(prompt)])], None, SEEING)
+        messages = [*system, *asked]
         return Chat(messages, arguments=self.arguments(), before=self.context or [])
 
     @property
     def empty(self) -> bool:
         """Return whether there is nothing to answer."""
-        return not (self.prompt or self.suffix)
+        return not (self.prompt or self.suffix or self.images)
 
 
 def _inputs(value: str | list[str] | None) -> list[str]:

@@ -1,6 +1,7 @@
 """The dialect's endpoints that generate, chat and generate, and the version that they are of."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -8,8 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body, token_ids
+from gateway.api.abilities import senses
 from gateway.api.endpoint import CONVERSATION, GENERATION, JSON, NDJSON, Body, Endpoint, Handler
 from gateway.api.infer import Problem
+from gateway.api.media import with_media
 from gateway.api.ollama.answer import ChatWriter, GenerateWriter, LineStream, head, message
 from gateway.api.ollama.body import OllamaChatBody, OllamaGenerateBody, OllamaGeneration
 from gateway.api.ollama.options import DEFAULTS
@@ -75,10 +78,12 @@ class Ollama:
         given = received.given
         if not given.messages:
             return await self._settled(received, {"message": message()})
-        chat = _checked(given, given.chat(), received.served)
+        chat, more = await with_media(self._service, received.request, given.chat())
+        received = replace(received, size=received.size + more)
+        prompt = _checked(given, chat, received.served)
         if given.truncate is not False:
-            chat = await self._shortened(received, chat)
-        ticket = self._submit(received, chat)
+            prompt = await self._shortened(received, prompt)
+        ticket = self._submit(received, prompt)
         wants_logprobs = given.alternatives() is not None
         writer = ChatWriter(ticket, received.name, logprobs=wants_logprobs)
         return await self._answer(received, ticket, writer)
@@ -91,10 +96,14 @@ class Ollama:
         """
         received = await receive(self._service, request, OllamaGenerateBody)
         given, model = received.given, received.served.pool.model
-        given.check()
+        given.check(senses(received.served))
         if given.empty:
             return await self._settled(received, {"response": ""})
-        prompt = _checked(given, given.input(), received.served)
+        prompt = given.input()
+        if isinstance(prompt, Chat):
+            prompt, more = await with_media(self._service, received.request, prompt)
+            received = replace(received, size=received.size + more)
+        prompt = _checked(given, prompt, received.served)
         if given.context and model is not None:
             token_ids.check(given.context, model.n_vocab, "context")
         ticket = self._submit(received, prompt)

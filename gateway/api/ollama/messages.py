@@ -10,10 +10,13 @@ from gateway.api.openai.calls import OpenCalls
 from gateway.api.openai.messages import MAX_CALLS, PastCall
 from gateway.api.openai.tools import MAX_TOOLS, FunctionTool
 from gateway.conversation import (
+    BLIND,
     AnyBlock,
     CallBlock,
     MediaBlock,
+    MediaOrigin,
     Role,
+    Senses,
     TextBlock,
     ThoughtBlock,
     Turn,
@@ -39,7 +42,7 @@ class OllamaMessage(Extensible):
     thinking: str | None = None
     """The thought of an earlier answer."""
     images: list[Any] | None = None
-    """Pictures in base64, which no model here takes: a text stands for those that came earlier."""
+    """Pictures in base64. Where the model takes none, a text stands for those that came earlier."""
     tool_calls: Annotated[list[PastCall], Field(max_length=MAX_CALLS, fail_fast=True)] | None = None
     """Earlier calls. Those without an id are told apart by their places."""
     tool_name: str | None = None
@@ -63,12 +66,16 @@ class OllamaTool(Nested):
 OllamaTools = Annotated[list[OllamaTool], Field(max_length=MAX_TOOLS, fail_fast=True)]
 
 
-def turns(messages: list[OllamaMessage]) -> list[Turn]:
-    """Return the turns of a conversation. Raises BadRequest for arguments that are too deep."""
+def turns(messages: list[OllamaMessage], senses: Senses = BLIND) -> list[Turn]:
+    """Return the turns of a conversation. Raises BadRequest for arguments that are too deep.
+
+    Pictures come before the text of their message, as Ollama has them; where the model takes none
+    (``senses``), what stands for them comes after it.
+    """
     found, open_ = list[Turn](), OpenCalls()
     for at, message in enumerate(messages):
         if message.role == "tool":
-            found.append(_result(at, message, open_))
+            found.append(_result(at, message, open_, senses))
         elif message.role == "assistant":
             calls = _calls(at, message)
             if calls:
@@ -76,21 +83,30 @@ def turns(messages: list[OllamaMessage]) -> list[Turn]:
                 for call in calls:
                     open_.add(call.id, call.name)
             thought = [ThoughtBlock(message.thinking)] if message.thinking else []
-            found.append(Turn("assistant", [*thought, *_said(at, message), *calls]))
+            found.append(Turn("assistant", [*thought, *_said(at, message, senses), *calls]))
         else:
             role: Role = "user" if message.role == "user" else "system"
-            found.append(Turn(role, _said(at, message)))
+            found.append(Turn(role, _said(at, message, senses)))
     return found
 
 
-def _said(at: int, message: OllamaMessage) -> list[AnyBlock]:
-    """Return a message's text, and what stands for its pictures."""
-    path = ("messages", at, "images")
-    pictures = [
-        MediaBlock(ImageNotSupported, (*path, index), typed=False)
-        for index in range(len(message.images or ()))
-    ]
-    return [TextBlock(message.content or ""), *pictures]
+def _said(at: int, message: OllamaMessage, senses: Senses) -> list[AnyBlock]:
+    """Return a message's text and its pictures."""
+    text = TextBlock(message.content or "")
+    seen = pictures(message.images, ("messages", at, "images"))
+    return [*seen, text] if "image" in senses else [text, *seen]
+
+
+def pictures(images: list[Any] | None, path: tuple[str | int, ...]) -> list[MediaBlock]:
+    """Return the blocks of a list of pictures, which is at ``path``."""
+    return [_picture(each, (*path, index)) for index, each in enumerate(images or ())]
+
+
+def _picture(image: Any, path: tuple[str | int, ...]) -> MediaBlock:
+    source = None
+    if isinstance(image, str) and image:
+        source = MediaOrigin("image", image, ".".join(map(str, path)))
+    return MediaBlock(ImageNotSupported, path, typed=False, source=source)
 
 
 def _calls(at: int, message: OllamaMessage) -> list[CallBlock]:
@@ -103,9 +119,9 @@ def _calls(at: int, message: OllamaMessage) -> list[CallBlock]:
     return found
 
 
-def _result(at: int, message: OllamaMessage, open_: OpenCalls) -> Turn:
+def _result(at: int, message: OllamaMessage, open_: OpenCalls, senses: Senses) -> Turn:
     """Return the result of a call: of the one it names, or the first that has none yet."""
     by_place = open_.first(message.tool_name) or open_.first(None)
     id_ = message.tool_call_id or by_place or f"call_{at}"
     open_.close(id_)
-    return Turn("tool", _said(at, message), id_, message.tool_name)
+    return Turn("tool", _said(at, message, senses), id_, message.tool_name)

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from gateway.api.body import SamplingBody
+from gateway.api.body_context import ignored_fields
 from gateway.api.field_policy import IgnoredFields, fields, sort
 from gateway.api.field_table import OLLAMA_OPTIONS
 from gateway.api.lenient import EXACT, corrected
@@ -50,7 +51,7 @@ class Options(SamplingBody):
         """Leave out what is not known, and read numbers that are written in other ways."""
         if not isinstance(value, dict):
             return read(value)
-        given = _whole(cls, _known(cls, value, info.context))
+        given = _whole(cls, _known(cls, value, ignored_fields(info)))
         try:
             return read(given)
         except ValidationError as error:

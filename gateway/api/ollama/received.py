@@ -54,7 +54,7 @@ class Received(Generic[Given]):
 
 async def receive(service: Service, request: Request, type_: type[Given]) -> Received[Given]:
     """Read a request, with the model's name as the registry knows it. Raises a ForgeError."""
-    raw, size = await service.read(request)
+    raw, size = await service.read(request, media=True)
     asked = raw.get("model")
     if isinstance(asked, str):
         raw["model"] = names.own_name(asked, service.registry)

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from gateway.api.abilities import abilities
-from gateway.api.openai.types import ModelCard, ModelMeta
+from gateway.api.abilities import abilities, architecture, senses_of
+from gateway.api.openai.types import BriefCard, Capability, ModelCard, ModelMeta
 from gateway.served.listing import ListedModel
 from workers.protocol import ModelInfo
 
@@ -22,6 +22,7 @@ def model_card(listed: ListedModel, created: int, alias: str | None = None) -> M
         "meta": None if model is None else _meta(model),
         "root": listed.files[0].name.encode("utf-8", "replace").decode(),
         "parent": listed.parent,
+        "architecture": architecture(senses_of(listed.served)),
         "type": "model",
         "display_name": name,
         "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -29,6 +30,16 @@ def model_card(listed: ListedModel, created: int, alias: str | None = None) -> M
         "max_input_tokens": context,
         "max_tokens": context,
     }
+
+
+def brief_card(listed: ListedModel, name: str) -> BriefCard:
+    """Return a model as llama-server lists it, under one of its names."""
+    model, able = listed.info, senses_of(listed.served)
+    generates = model is None or model.generates
+    can: list[Capability] = ["completion" if generates else "embedding"]
+    if able:
+        can.append("multimodal")
+    return {"name": name, "model": name, "type": "model", "capabilities": can}
 
 
 def _meta(model: ModelInfo) -> ModelMeta:

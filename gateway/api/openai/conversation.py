@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, cast
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 from pydantic.json_schema import SkipJsonSchema
 
+from gateway.api.body_context import ignored_fields, senses
 from gateway.api.openai.history import plain
 from gateway.api.openai.messages import Message
 from gateway.api.openai.tools import Choice, Tools, chosen
@@ -16,7 +17,7 @@ from workers.protocol import Chat
 
 def _plain(messages: list[Message], info: ValidationInfo) -> list[Any]:
     """Return the messages as templates read them; the context learns of what is ignored."""
-    return plain(messages, info.context)
+    return plain(messages, ignored_fields(info), senses(info))
 
 
 class Conversation(BaseModel):

@@ -5,9 +5,10 @@ from starlette.responses import Response
 
 from gateway.api import body
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.media import with_media
 from gateway.api.mentioned_files import MENTIONING, with_files
 from gateway.api.openai.asides import Asides
-from gateway.api.openai.cards import model_card
+from gateway.api.openai.cards import brief_card, model_card
 from gateway.api.openai.chat import ChatBody, ChatEnvelope
 from gateway.api.openai.completions import CompletionBody, CompletionEnvelope
 from gateway.api.openai.errors import ErrorBody
@@ -25,6 +26,7 @@ from gateway.api.sse import EventStream
 from gateway.core.errors import ModelNotSupported, UnknownModel
 from gateway.served.listing import ListedModel, of_served
 from gateway.served.served_model import ServedModel
+from workers.protocol import Prompt
 
 GROUP = "OpenAI"
 CHAT_EXAMPLE = {"messages": [{"role": "user", "content": "What is aging?"}], "max_tokens": 64}
@@ -81,30 +83,34 @@ class OpenAI:
 
     async def chat(self, request: Request) -> Response:
         """The next message of a conversation."""
-        raw, size = await self._service.read(request)
+        raw, size = await self._service.read(request, media=True)
         size += await with_files(self._service, request, raw)
         served, given = self._service.parse(request, ChatBody, raw)
-        return await self._generate(request, served, given, size, ChatEnvelope)
+        given.check()
+        chat, more = await with_media(self._service, request, given.chat())
+        return await self._generate(request, served, given, (chat,), size + more, ChatEnvelope)
 
     async def completions(self, request: Request) -> Response:
         """Continue a text; several texts if several are given."""
         raw, size = await self._service.read(request)
         served, given = self._service.parse(request, CompletionBody, raw)
-        return await self._generate(request, served, given, size, CompletionEnvelope)
+        given.check()
+        prompts = given.prompts()
+        return await self._generate(request, served, given, prompts, size, CompletionEnvelope)
 
     async def _generate(
         self,
         request: Request,
         served: ServedModel,
         given: ChatBody | CompletionBody,
+        prompts: tuple[Prompt, ...],
         size: int,
         envelope_type: type[ChatEnvelope | CompletionEnvelope],
     ) -> Response:
-        given.check()
         job = body.job(
             request,
             given,
-            served.instructed(given.prompts()),
+            served.instructed(prompts),
             model=served.name,
             n=given.n or 1,
             size=size,
@@ -135,15 +141,14 @@ class OpenAI:
     async def models(self, request: Request) -> Response:
         """The models that are served, and whether they are loaded. Their aliases follow them."""
         there = await self._service.listed(request)
-        cards = [self._card(each) for each in there]
-        cards += [
-            self._card(each, alias)
-            for each in there
-            for alias in self._service.registry.plain_aliases(each.name)
-        ]
+        aliases = self._service.registry.plain_aliases
+        named = [(each, each.name) for each in there]
+        named += [(each, alias) for each in there for alias in aliases(each.name)]
+        cards = [self._card(each, name) for each, name in named]
         listed: ModelList = {
             "object": "list",
             "data": cards,
+            "models": [brief_card(each, name) for each, name in named],
             "has_more": False,
             "first_id": cards[0]["id"] if cards else None,
             "last_id": cards[-1]["id"] if cards else None,

@@ -11,13 +11,16 @@ from typing import Any
 from gateway.api.field_policy import IgnoredFields, asks_for_nothing, policy, unknown
 from gateway.api.field_table import CALLS, MESSAGES, PARTS
 from gateway.api.openai.calls import OpenCalls, legacy_call
+from gateway.api.openai.media_parts import media_block
 from gateway.api.openai.messages import AssistantMessage, Message, PastCall, ToolMessage
-from gateway.api.openai.parts import MEDIA, THOUGHTS, OtherPart, Part, text_of, thought_of
+from gateway.api.openai.parts import THOUGHTS, OtherPart, Part, text_of, thought_of
 from gateway.conversation import (
+    BLIND,
     AnyBlock,
     CallBlock,
     MediaBlock,
     Role,
+    Senses,
     TemplateMessage,
     TextBlock,
     ThoughtBlock,
@@ -26,7 +29,6 @@ from gateway.conversation import (
     rendered,
     written,
 )
-from gateway.core.errors import ContentNotSupported
 
 OTHER_NAMES = ("reasoning", "thinking", "thinking_blocks", "reasoning_details")
 """Other servers' names for ``reasoning_content``, the plainest first."""
@@ -34,14 +36,16 @@ REPEATED = frozenset(("tool_use", "tool_call", "function_call", "server_tool_use
 """Parts that repeat a message's calls."""
 
 
-def plain(messages: list[Message], ignored: IgnoredFields | None) -> list[TemplateMessage]:
-    """Return the messages as templates read them.
+def plain(
+    messages: list[Message], ignored: IgnoredFields | None, senses: Senses = BLIND
+) -> list[TemplateMessage]:
+    """Return the messages as templates read them, of a model with these ``senses``.
 
     ``ignored`` learns of what is left out; None: that is refused. Raises UnknownParameter,
     ContentNotSupported, or BadRequest for values that are too deep.
     """
     omitted = None if ignored is None else ignored.omitted
-    return rendered(_History(messages, ignored).turns(), omitted)
+    return rendered(_History(messages, ignored).turns(), omitted, senses)
 
 
 class _History:
@@ -134,7 +138,7 @@ class _History:
         text = text_of(part)
         if text is None:
             assert isinstance(part, OtherPart), "all others are texts"
-            return MediaBlock(MEDIA.get(part.type, ContentNotSupported), path)
+            return media_block(part.type, part.model_extra or {}, path)
         if not isinstance(part, str | OtherPart) and part.model_extra:
             self._unknown(part.model_extra, PARTS, *path)
         return TextBlock(text)

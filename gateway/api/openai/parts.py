@@ -1,6 +1,6 @@
 """The parts of a message's content: texts in their many spellings, thoughts, and what is no text.
 
-Nothing is ever fetched, and no part's data is shown in an error or a log.
+Nothing is fetched here, and no part's data is shown in an error or a log.
 """
 
 import binascii
@@ -43,9 +43,10 @@ class RefusalPart(Extensible):
 
 
 class OtherPart(Extensible):
-    """A thought, a document whose source is text, or what no text model can take.
+    """A thought, a document whose source is text, a picture, sound, or what no model can take.
 
-    An image, audio or a file in the newest user message is a 400; elsewhere a text stands for it.
+    `image_url`, `input_audio` and their like are taken if the model takes pictures or sound. What
+    it does not take is a 400 in the newest user message; elsewhere a text stands for it.
     """
 
     type: str = Field(json_schema_extra={"not": {"enum": [*TEXTS, "refusal"]}})

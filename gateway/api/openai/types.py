@@ -4,7 +4,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from gateway.api.abilities import Abilities
+from gateway.api.abilities import Abilities, Architecture
 from gateway.api.llama_server.types import Completed, ReadProgress
 from gateway.api.reply import Timings
 from gateway.core.usage import OpenAIUsage
@@ -179,6 +179,7 @@ class ModelCard(TypedDict):
     """The name of its file."""
     parent: str | None
     """The model that it is a LoRA adapter of, if it is one."""
+    architecture: Architecture
     type: Literal["model"]
     """This and what follows is for clients of Anthropic's."""
     display_name: str
@@ -190,9 +191,25 @@ class ModelCard(TypedDict):
     """The same: prompt and answer share them."""
 
 
+Capability = Literal["completion", "multimodal", "embedding"]
+
+
+class BriefCard(TypedDict):
+    """A model in a few words, as llama-server has it beside the cards."""
+
+    name: str
+    model: str
+    """The same."""
+    type: Literal["model"]
+    capabilities: list[Capability]
+    """`multimodal`: it takes pictures or sound."""
+
+
 class ModelList(TypedDict):
     object: Literal["list"]
     data: list[ModelCard]
+    models: list[BriefCard]
+    """The same ones, for clients of llama-server's."""
     has_more: Literal[False]
     """All models are on one page. This and what follows is for clients of Anthropic's."""
     first_id: str | None

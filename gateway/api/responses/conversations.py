@@ -162,7 +162,7 @@ class Conversations:
         return json_response(await self._archive.remove(*_named(request), item))
 
     async def _read(self, request: Request, type_: type[Given]) -> Given:
-        raw, _ = await read_body(request, self._service.config)
+        raw, _ = await read_body(request, self._service)
         return self._service.parse_alone(request, type_, raw)
 
 

@@ -9,8 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import body, urgency
+from gateway.api.abilities import senses
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, EVENTS, GENERATION, JSON, Body, Endpoint
+from gateway.api.media import with_media
 from gateway.api.mentioned_files import MENTIONING, with_files
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import COLLECTED, json_response, serve_ticket, unless_hung_up
@@ -110,14 +112,16 @@ class Responses:
 
         What is not served is ignored and named in `X-Ignored-Parameters`, tools included.
         """
-        raw, size = await read_body(request, self._service.config)
+        raw, size = await read_body(request, self._service, media=True)
         size += await with_files(self._service, request, raw)
         served, given = self._service.parse(request, ResponseBody, raw)
         given.check()
         if given.background and not self._archive.on:
             raise BadRequest("'background': this server stores nothing", param="background")
-        read = await read_input(given, self._archive, request)
+        read = await read_input(given, self._archive, request, senses(served))
         self._service.tell_ignored(request, raw)
+        chat, more = await with_media(self._service, request, read.chat)
+        read, size = dataclasses.replace(read, chat=chat), size + more
         if given.truncation == "auto":
             read = await self._truncated(request, served, read, given.limit())
         job = self._job(request, served, given, read, size)
@@ -140,17 +144,18 @@ class Responses:
 
     async def count_input_tokens(self, request: Request) -> Response:
         """The tokens of an input, as a response to it would tell them."""
-        raw, _ = await read_body(request, self._service.config)
+        raw, _ = await read_body(request, self._service, media=True)
         await with_files(self._service, request, raw)
         served, given = self._service.parse(request, InputBody, raw)
         given.check()
         # It needs neither, but says what makes no sense.
         urgency.priority(given.priority, request.headers, None)
         urgency.timeout(given.timeout, request.headers)
-        read = await read_input(given, self._archive, request)
+        read = await read_input(given, self._archive, request, senses(served))
         self._service.tell_ignored(request, raw)
         self._service.check_serving(served)
-        asked = count_tokens(served, read.chat, client_of(request))
+        chat, _ = await with_media(self._service, request, read.chat)
+        asked = count_tokens(served, chat, client_of(request))
         count = await unless_hung_up(request.receive, asked)
         counted: InputTokens = {"object": "response.input_tokens", "input_tokens": count}
         return json_response(counted)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.api.field_policy import IgnoredFields
+from gateway.api.openai.media_parts import media_block
 from gateway.api.openai.parts import MEDIA, TEXTS, OtherPart, text_of
 from gateway.api.responses.called_tool import flat
 from gateway.api.responses.text_argument import NAME as TEXT
@@ -17,14 +18,13 @@ from gateway.api.responses.thoughts import opened
 from gateway.conversation import (
     AnyBlock,
     CallBlock,
-    MediaBlock,
     TextBlock,
     ThoughtBlock,
     Turn,
     arguments,
     written,
 )
-from gateway.core.errors import BadRequest, ContentNotSupported
+from gateway.core.errors import BadRequest
 
 ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 MAX_NAME = 256
@@ -152,7 +152,7 @@ def _block(part: Any, path: Path) -> AnyBlock:
     read = text_of(OtherPart.model_validate({**part, "type": kind}))
     if read is not None:
         return TextBlock(read)
-    return MediaBlock(MEDIA.get(kind, ContentNotSupported), path)
+    return media_block(kind, part, path)
 
 
 def _id(path: Path) -> str:

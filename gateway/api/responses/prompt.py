@@ -19,8 +19,9 @@ from gateway.api.responses.items import (
     turns,
 )
 from gateway.api.responses.tools import ITEMS, ToolTable, declarations, table, tool_use
-from gateway.conversation import TextBlock, Turn, gathered, rendered
+from gateway.conversation import BLIND, Senses, TextBlock, Turn, gathered, rendered
 from gateway.core.errors import BadRequest, NotFound, PreviousResponseNotFound
+from gateway.media.lifting import LiftedTexts
 from workers.protocol import Chat
 
 
@@ -38,8 +39,13 @@ class ReadInput:
     """Bytes of the items that were stored."""
 
 
-async def read_input(given: InputBody, archive: Archive, request: Request) -> ReadInput:
-    """Return a request's input. Raises BadRequest, or NotFound for a conversation."""
+async def read_input(
+    given: InputBody, archive: Archive, request: Request, senses: Senses = BLIND
+) -> ReadInput:
+    """Return a request's input, for a model with these ``senses``.
+
+    Raises BadRequest, or NotFound for a conversation.
+    """
     owner = request.state.key.name
     ignored: IgnoredFields | None = getattr(request.state, "ignored_fields", None)
     link, earlier = await _earlier(given, archive, owner)
@@ -57,8 +63,12 @@ async def read_input(given: InputBody, archive: Archive, request: Request) -> Re
     tools = table(declarations([("tools", given.tools), *more]), ignored)
     spoken = [*_instructions(given), *turns(whole, len(earlier), ignored)]
     use = tool_use(tools, given.tool_choice, given.parallel_tool_calls, ignored)
-    messages = rendered(gathered(spoken), None if ignored is None else ignored.omitted)
+    omitted = None if ignored is None else ignored.omitted
+    messages = rendered(gathered(spoken), omitted, senses)
     chat = Chat(messages, use, given.template_arguments(), False)
+    lifted: LiftedTexts | None = getattr(request.state, "lifted", None)
+    if lifted is not None and lifted.places:  # what is stored is as the client wrote it
+        items = lifted.restored(items)
     return ReadInput(chat, tools, items, link, size_of(earlier))
 
 

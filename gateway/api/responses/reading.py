@@ -4,8 +4,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from gateway.api import body
-from gateway.config.config import Config
+from gateway.api.service import Service
 from gateway.conversation import deeper
 from gateway.core.errors import BadRequest
 
@@ -13,12 +12,14 @@ MAX_DEPTH = 128
 """Levels of nesting of a field. What is stored or told again as JSON is written by recursion."""
 
 
-async def read_body(request: Request, config: Config) -> tuple[dict[str, Any], int]:
-    """Return the object in a body, and the body's bytes.
+async def read_body(
+    request: Request, service: Service, *, media: bool = False
+) -> tuple[dict[str, Any], int]:
+    """Return the object in a body, and the body's bytes. As :meth:`Service.read`.
 
     Raises what :func:`gateway.api.body.read` does, and BadRequest about a field that is too deep.
     """
-    raw, size = await body.read(request, config.max_body, config.body_timeout)
+    raw, size = await service.read(request, media=media)
     for name, value in raw.items():
         if deeper(value, MAX_DEPTH):
             message = f"'{name}': it may be nested {MAX_DEPTH} levels deep at most"

@@ -24,7 +24,7 @@ class Keys(Protocol):
         """Return all keys, as GET /keys tells them."""
         ...
 
-    def add(self, name: str, rights: dict[str, Any], close: bool) -> str:
+    def add(self, name: str, rights: dict[str, Any], close: bool, adopt: bool) -> str:
         """Add a key, and return its secret."""
         ...
 
@@ -45,8 +45,9 @@ class ServersKeys:
         found: list[dict[str, Any]] = self._client.call("GET", "/keys")["data"]
         return found
 
-    def add(self, name: str, rights: dict[str, Any], close: bool) -> str:
-        asked = {"name": name, **rights, **({"close": True} if close else {})}
+    def add(self, name: str, rights: dict[str, Any], close: bool, adopt: bool) -> str:
+        said = {"close": close, "adopt": adopt}
+        asked = {"name": name, **rights, **{each: True for each in said if said[each]}}
         return str(self._client.call("POST", "/keys", body=asked)["key"])
 
     def limit(self, name: str, rights: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ def _check(action: str, name: str | None, rights: dict[str, Any], given: dict[st
         raise ConfigError(f"{flag}: rights are for add and limit")
     if action == "limit" and not rights:
         raise ConfigError("limit: which right? such as --tokens-per-day 1000000")
-    for option, only in (("close", "add"), ("now", "revoke")):
+    for option, only in (("close", "add"), ("adopt", "add"), ("now", "revoke")):
         if given[option] and action != only:
             raise ConfigError(f"--{option}: for {only} alone")
 
@@ -108,7 +109,7 @@ def _do(action: str, name: str, rights: dict[str, Any], given: dict[str, Any], k
         case "list":
             _list(keys.all(), given["json"])
         case "add":
-            _tell(name, keys.add(name, rights, given["close"]), given["json"])
+            _tell(name, keys.add(name, rights, given["close"], given["adopt"]), given["json"])
         case "rotate":
             _tell(name, keys.rotate(name), given["json"])
         case "limit":

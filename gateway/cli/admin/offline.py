@@ -30,8 +30,8 @@ class StoresKeys:
     def all(self) -> list[dict[str, Any]]:
         return self._do(self._listed)
 
-    def add(self, name: str, rights: dict[str, Any], close: bool) -> str:
-        return self._do(lambda keys: keys.add(name, rights_of(rights), close=close))
+    def add(self, name: str, rights: dict[str, Any], close: bool, adopt: bool) -> str:
+        return self._do(lambda keys: keys.add(name, rights_of(rights), close=close, adopt=adopt))
 
     def limit(self, name: str, rights: dict[str, Any]) -> None:
         self._do(lambda keys: keys.limit(name, rights))

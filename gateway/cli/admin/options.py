@@ -58,6 +58,11 @@ def add_to(commands: Any) -> None:
         "--close", action="store_true", help="add: a server that is open needs a key from now on"
     )
     keys.add_argument(
+        "--adopt",
+        action="store_true",
+        help="add: what a revoked key of this name has left becomes the new one's",
+    )
+    keys.add_argument(
         "--now", action="store_true", help="revoke: end its requests that run on this server, too"
     )
     usage: argparse.ArgumentParser = commands.add_parser(

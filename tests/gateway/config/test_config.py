@@ -9,6 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.config.adapter_options import NamedAdapter, ScaledAdapter
 from gateway.config.config import Config, ConfigError
+from gateway.config.media_hosts import MediaHost
 from gateway.config.sources import check_model, load
 from gateway.core.header_priority import HeaderRule
 from tests.gateway.config.written import toml
@@ -57,6 +58,11 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "repack": (True, "true", "auto", "auto"),
     "mmap": (True, "true", False, False),
     "mlock": (False, "false", True, True),
+    "mmproj": ("auto", "none", "none", "none"),
+    "image_min_tokens": (1, "2", "3", 3),
+    "image_max_tokens": (1, "2", "3", 3),
+    "media_pixels": (1, "2", "3", 3),
+    "media_seconds": (1, "2", "0.5", 0.5),
     "numa": ("off", "isolate", "distribute", "distribute"),
     "n_gpu_layers": (1, "2", "all", -1),
     "main_gpu": (1, "2", "3", 3),
@@ -99,6 +105,14 @@ OPTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
     "preempt": ("on", "on", "off", "off"),
     "quantum": (1, "2", "0", 0.0),
     "max_body": (1024, "2048", "4096", 4096),
+    "max_media": (1024, "2048", "4096", 4096),
+    "media_number": (1, "2", "3", 3),
+    "media_hosts": (
+        "a.example",
+        "b.example",
+        "C.example:8443,*.d.example",
+        (MediaHost("c.example", 8443), MediaHost("d.example", below=True)),
+    ),
     "max_connections": (1, "2", "auto", "auto"),
     "header_timeout": (1, "2", "0.5", 0.5),
     "body_timeout": (1, "2", "0.5", 0.5),

@@ -5,13 +5,20 @@ import pytest
 from gateway.conversation import (
     CallBlock,
     MediaBlock,
+    MediaOrigin,
     TextBlock,
     ThoughtBlock,
     Turn,
     gathered,
     rendered,
 )
-from gateway.core.errors import FileNotSupported, ImageNotSupported
+from gateway.core.errors import (
+    AudioNotSupported,
+    BadRequest,
+    FileNotSupported,
+    ImageNotSupported,
+)
+from workers.protocol import MEDIUM
 
 PICTURE = MediaBlock(ImageNotSupported, ("messages", 0, "content", 1))
 CALL = CallBlock("c1", "now", {"zone": "UTC"})
@@ -78,6 +85,35 @@ def test_a_text_stands_for_media_but_those_of_the_newest_user_turn() -> None:
     assert caught.value.param == "messages.0.content.1.type"
     with pytest.raises(ImageNotSupported):
         rendered(turns)
+
+
+def test_media_that_the_model_takes_are_parts_of_their_messages() -> None:
+    seen = MediaOrigin("image", "data:,", "messages.0.content.1.image_url")
+    heard = MediaOrigin("audio", "AAAA", "messages.2.content.0.input_audio.data")
+    sight = MediaBlock(ImageNotSupported, ("messages", 0, "content", 1), source=seen)
+    sound = MediaBlock(AudioNotSupported, ("messages", 2, "content", 0), source=heard)
+    turns = [
+        Turn("user", [TextBlock("look"), sight, TextBlock("")]),
+        Turn("assistant", [TextBlock("I see.")]),
+        Turn("tool", [sound, sight], call_id="c1"),
+        Turn("user", [TextBlock("well?")]),
+    ]
+    look = {"type": "text", "text": "look"}
+    first, answer, result, last = rendered(turns, None, frozenset(("image", "audio")))
+    assert first["content"] == [look, {"type": MEDIUM, "source": seen}]
+    assert answer["content"] == "I see."
+    assert [part["source"] for part in result["content"]] == [heard, seen]
+    assert last["content"] == "well?"
+    omitted: list[MediaBlock] = []
+    *_, result, last = rendered(turns, omitted.append, frozenset(("image",)))
+    assert result["content"] == [
+        {"type": "text", "text": "[audio omitted: this model does not take audio]"},
+        {"type": MEDIUM, "source": seen},
+    ]
+    assert omitted == [sound]
+    with pytest.raises(BadRequest) as caught:
+        rendered([Turn("user", [PICTURE])], None, frozenset(("image",)))
+    assert caught.value.param == "messages.0.content.1"
 
 
 def test_an_answer_in_items_is_one_turn() -> None:

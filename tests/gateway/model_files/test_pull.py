@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir
 
+from gateway.core.projectors import beside
 from gateway.core.split_files import part_name
 from tests.conftest import Start
 from tests.support.hub import TOKEN, Hub, sha
@@ -91,6 +92,17 @@ def test_another_quantisation_or_file_by_name(one: Hub, tmp_path: Path) -> None:
     assert pulled(one, tmp_path, "hf:org/tiny:Q8_0")[0].name == "tiny-Q8_0.gguf"
     path, _ = pulled(one, tmp_path, "hf:org/tiny:tiny-Q4_K_M.gguf")
     assert path.read_bytes() == CONTENT
+
+
+def test_a_projector_comes_with_its_model(one: Hub, tmp_path: Path) -> None:
+    one.repositories["org/tiny"]["mmproj-F16.gguf"] = CONTENT + b"p"
+    path, _ = pulled(one, tmp_path, "hf:org/tiny")
+    assert beside(path) is None, "nothing asked for it"
+    path, _ = pulled(one, tmp_path, "hf:org/tiny+mmproj")
+    assert path.name == "tiny-Q4_K_M.gguf"
+    found = beside(path)
+    assert found is not None
+    assert found.read_bytes() == CONTENT + b"p"
 
 
 def test_parts_come_together(hub: Hub, tmp_path: Path) -> None:

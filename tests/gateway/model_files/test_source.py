@@ -9,6 +9,7 @@ from gateway.model_files.source import (
     Url,
     choose,
     parse,
+    projector_of,
     quantisation,
     shown,
     variants,
@@ -99,6 +100,17 @@ def test_what_is_named_is_taken() -> None:
     assert choose(REPOSITORY, Hub("o/r", "bf16")).size == 160
     assert choose(REPOSITORY, Hub("o/r", "m-Q4_K_S.gguf")).quant == "Q4_K_S"
     assert choose(REPOSITORY, Hub("o/r", "m-BF16-00001-of-00002.gguf")).size == 160
+
+
+def test_projectors() -> None:
+    assert parse("hf:o/r:Q8_0+mmproj") == Hub("o/r", "Q8_0", True)
+    assert parse("hf:o/r+mmproj") == Hub("o/r", None, True)
+    assert choose(REPOSITORY, Hub("o/r", "mmproj-F16.gguf")).files == ("mmproj-F16.gguf",)
+    assert choose({"mmproj-F16.gguf": 7}, Hub("o/r", "mmproj-F16.gguf")).size == 7
+    assert projector_of(REPOSITORY, "m-Q8_0.gguf") == "mmproj-F16.gguf"
+    assert projector_of(REPOSITORY, "BF16/m-BF16-00001-of-00002.gguf") == "mmproj-F16.gguf"
+    assert projector_of({"a/m.gguf": 1, "a/mmproj.gguf": 1}, "a/m.gguf") == "a/mmproj.gguf"
+    assert projector_of({"m.gguf": 1, "a/mmproj.gguf": 1}, "m.gguf") is None
 
 
 def test_the_default_is_the_nearest_there_is() -> None:

@@ -172,7 +172,7 @@ def test_no_room(caplog: pytest.LogCaptureFixture) -> None:
     async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
         starting = asyncio.create_task(pool.start(heard))
         await told(caplog, "waits for a node with 1 CPU, region=a")
-        assert [each.state for each in pool.workers()] == ["starting"]
+        await until(lambda: [each.state for each in pool.workers()] == ["starting"])
         starting.cancel()
 
     with caplog.at_level(logging.WARNING, "forge.pool"):

@@ -1,9 +1,13 @@
 """Laws of files: found by their owners alone, until they are deleted or their time is over."""
 
+import asyncio
+from typing import Any
+
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from gateway.core.errors import NotFound
+from gateway.stored import files as module
 from gateway.stored.blobs import BlobMissing
 from gateway.stored.files import StoredFile
 from gateway.stored.store import Store
@@ -56,6 +60,34 @@ class FileLaws(OneStore):
                         found += page
                         after = page[-1].id if page else None
                     assert found == wanted
+
+    async def test_a_long_list_gives_way_to_others(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its rows are read in parts, and between two of them the event loop has other turns."""
+        number, read, turn, made = 5 * module.PART + 1, set[int](), 0, module._file
+        row = {"owner": "a", "purpose": "batch", "filename": b"a", "bytes": 1, "created_at": 1}
+        rows = [{**row, "id": f"file-{at}", "blob": f"blob {at}"} for at in range(number)]
+        async with store.database.begin() as run:
+            await run.execute(insert(files), rows)
+
+        async def others() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await asyncio.sleep(0)
+
+        def noted(row: Any) -> StoredFile:
+            read.add(turn)
+            return made(row)
+
+        monkeypatch.setattr(module, "_file", noted)
+        beside = asyncio.create_task(others())
+        found, more = await store.files.list("a", limit=10_000)
+        beside.cancel()
+        assert [each.id for each in found] == [each["id"] for each in reversed(rows)]
+        assert not more
+        assert len(read) >= 5
 
     async def test_deleted_it_is_gone(self, store: Store) -> None:
         file = await put(store, "a", b"hello")

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from gateway.api.abilities import senses
 from gateway.api.ollama import names
 from gateway.api.ollama.models.facts import (
     Brief,
@@ -26,6 +27,7 @@ from gateway.api.ollama.models.types import (
     OllamaTensor,
 )
 from gateway.config.config import Config
+from gateway.conversation import BLIND, Senses
 from gateway.model_files import gguf, gpu_probe
 from gateway.served.listing import ListedModel, of_served
 from gateway.served.served_model import ServedModel
@@ -142,7 +144,7 @@ async def shown(
         "license": str(told["license"] or ""),
         "details": details(brief, listed, served.config),
         "model_info": {**info, f"{told['architecture']}.context_length": context},
-        "capabilities": capabilities(found),
+        "capabilities": capabilities(found, senses(served)),
         "modified_at": state.modified_at,
     }
     if served.system is not None:
@@ -161,7 +163,7 @@ def _whole(state: FileState) -> tuple[dict[str, Any], list[OllamaTensor]]:
     return metadata(model, verbose=True), tensors
 
 
-def capabilities(facts: ModelFacts) -> list[Capability]:
+def capabilities(facts: ModelFacts, able: Senses = BLIND) -> list[Capability]:
     """Return what the model can do, by Ollama's words: one that generates is for that first."""
     can = facts.told["supports"]
     found: list[Capability] = []
@@ -170,6 +172,8 @@ def capabilities(facts: ModelFacts) -> list[Capability]:
         found += ["tools"] if can["tools"] else []
         found += ["insert"] if can["infill"] else []
         found += ["thinking"] if can["reasoning"] else []
+        found += ["vision"] if "image" in able else []
+        found += ["audio"] if "audio" in able else []
     elif can["embeddings"]:
         found.append("embedding")
     return found

@@ -4,7 +4,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-Capability = Literal["completion", "tools", "insert", "embedding", "thinking"]
+Capability = Literal["completion", "tools", "insert", "embedding", "thinking", "vision", "audio"]
 
 
 class OllamaDetails(TypedDict):

@@ -185,7 +185,7 @@ function submit(event) {
   const run = running.get(current.id);
   if (run) return run.stop();
   const said = text.value.trim();
-  if (!said) return;
+  if (!said && !pictures.taken().length) return;
   current.messages.push(question(said, pictures.taken()));
   text.value = "";
   pictures.clear();

@@ -101,5 +101,6 @@ const asked = ({ id, name, arguments: text }) => ({ id, type: "function", functi
 
 function content({ text, pictures = [] }) {
   if (!pictures.length) return text;
-  return [...pictures.map((url) => ({ type: "image_url", image_url: { url } })), { type: "text", text }];
+  const said = text ? [{ type: "text", text }] : [];
+  return [...pictures.map((url) => ({ type: "image_url", image_url: { url } })), ...said];
 }

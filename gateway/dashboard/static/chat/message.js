@@ -30,7 +30,7 @@ export class MessageView {
       picture.src = url;
       picture.alt = "A picture for the model";
     }
-    this.inside.append(element("p", "plain", this.message.text));
+    if (this.message.text) this.inside.append(element("p", "plain", this.message.text));
   }
 
   build() {

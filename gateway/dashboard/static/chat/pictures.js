@@ -4,11 +4,15 @@ import { element } from "../format.js";
 import * as key from "../key.js";
 
 const MOST = 8;
-const LARGEST = 10 * 2 ** 20;
+const TAKEN = ["image/png", "image/jpeg", "image/gif", "image/bmp"];
+/** Bytes and pixels of a side from which on a picture is drawn smaller: models see no more of it. */
+const [LARGEST, LONGEST] = [2 * 2 ** 20, 2048];
 
 const attach = document.getElementById("chat-attach");
 const field = document.getElementById("chat-pictures");
 const shown = document.getElementById("chat-attached");
+const text = document.getElementById("chat-text");
+const chat = document.getElementById("chat");
 
 let seeing = new Set();
 let chosen = [];
@@ -18,7 +22,7 @@ export async function learn() {
   const response = await fetch("v1/models", { headers: key.headers() });
   if (!response.ok) return;
   const { data } = await response.json();
-  seeing = new Set(data.filter((card) => card.capabilities?.includes("multimodal")).map(({ id }) => id));
+  seeing = new Set(data.filter((card) => card.architecture.input_modalities.includes("image")).map(({ id }) => id));
 }
 
 /** Show the control, or not, as a model is chosen. */
@@ -37,14 +41,46 @@ export function clear() {
 }
 
 field.addEventListener("change", async () => {
-  for (const file of field.files) {
-    if (chosen.length >= MOST || file.size > LARGEST || !file.type.startsWith("image/")) continue;
-    chosen.push(await read(file));
-  }
+  await add([...field.files]);
   field.value = "";
-  shown.replaceChildren(...chosen.map(made));
 });
 attach.addEventListener("click", () => field.click());
+text.addEventListener("paste", (event) => take(event, event.clipboardData));
+chat.addEventListener("dragover", (event) => {
+  if (!attach.hidden && event.dataTransfer.types.includes("Files")) event.preventDefault();
+});
+chat.addEventListener("drop", (event) => take(event, event.dataTransfer));
+
+/** Take the pictures that are pasted or dropped; what else there is goes its usual way. */
+function take(event, data) {
+  const files = attach.hidden ? [] : [...data.files].filter(isPicture);
+  if (!files.length) return;
+  event.preventDefault();
+  add(files);
+}
+
+const isPicture = ({ type }) => type.startsWith("image/");
+
+async function add(files) {
+  for (const file of files.filter(isPicture)) {
+    // What the browser can't read is no picture either.
+    const url = chosen.length < MOST ? await address(file).catch(() => null) : null;
+    if (url !== null && chosen.length < MOST) chosen.push(url);
+  }
+  shown.replaceChildren(...chosen.map(made));
+}
+
+/** A data address in a format that models take, and no larger than they need. */
+async function address(file) {
+  if (TAKEN.includes(file.type) && file.size <= LARGEST) return read(file);
+  const bitmap = await createImageBitmap(file);
+  const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
+  const canvas = element("canvas");
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  return canvas.toDataURL(file.type === "image/jpeg" ? "image/jpeg" : "image/png", 0.9);
+}
 
 function made(url) {
   const button = element("button", "quiet picture");

@@ -336,7 +336,7 @@ def test_an_upload_is_cancelled(front: httpx.Client) -> None:
     [
         ({"bytes": -1}, "bytes"),
         ({"bytes": MAX_FILE + 1}, "bytes"),
-        ({"purpose": "vision"}, "purpose"),
+        ({"purpose": "evals"}, "purpose"),
         ({"filename": 1}, "filename"),
         ({"mime_type": None}, "mime_type"),
         ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after.seconds"),

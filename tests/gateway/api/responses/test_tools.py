@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gateway.api.body_context import BodyContext
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.responses.body import InputBody
 from gateway.api.responses.tools import declarations, table, tool_use
@@ -21,7 +22,9 @@ TOOLS = [{"type": "function", "name": "look"}, PATCH, SPACE]
 
 def use(choice: Any = None, parallel: bool | None = None, tools: Any = TOOLS) -> ToolUse | None:
     ignored = IgnoredFields()
-    given = InputBody.model_validate({"tools": tools, "tool_choice": choice}, context=ignored)
+    given = InputBody.model_validate(
+        {"tools": tools, "tool_choice": choice}, context=BodyContext(ignored)
+    )
     found = table(declarations([("tools", given.tools)]), ignored)
     return tool_use(found, given.tool_choice, parallel, ignored)
 
