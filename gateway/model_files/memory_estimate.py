@@ -93,8 +93,8 @@ def estimate(
 ) -> MemoryEstimate:
     """Add up ``workers`` processes with ``spec`` on a ``processor``: "x86", "arm" or another.
 
-    ``adapters``: the matrices of all LoRA adapters. ``projector``: bytes of its file. ``spare``: True
-    if an only worker has a spare process. With a ``gpu``, offloaded layers do not count.
+    ``adapters``: the matrices of all LoRA adapters. ``projector``: bytes of its file. ``spare``:
+    True if an only worker has a spare process. With a ``gpu``, offloaded layers do not count.
     """
     sizes = shape(model)
     here = kept(sizes.layers, spec, gpu=gpu)
