@@ -47,6 +47,7 @@ from gateway.core.session import session_of
 from gateway.core.validation import ValidationProblem, explain
 from gateway.dispatch.job import Job
 from gateway.media.lifting import LiftedTexts, lift
+from gateway.media.room import MediaLease
 from workers.protocol import Constraint, GenerationParams, Prompt
 
 MAX_SALT = 1024
@@ -273,17 +274,17 @@ async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, 
 
 
 async def read_with_media(
-    request: Request, most_text: int, most: int, timeout: float, cover: Callable[[int], None]
+    request: Request, most_text: int, most: int, timeout: float, lease: MediaLease
 ) -> tuple[dict[str, Any], int, LiftedTexts]:
     """Return the JSON object in a body, the bytes of its text, and the strings lifted out of it.
 
-    ``most``: the bytes that it may have, ``most_text`` without those strings. ``cover`` is told of
-    its bytes as they come, and may raise. Else as :func:`read`.
+    ``most``: the bytes that it may have, ``most_text`` without those strings. ``lease``: its share
+    of the memory for such bodies. Raises Unavailable, too; else as :func:`read`.
     """
     names = _encodings(request)
-    data: bytes | bytearray = await receive(request, most, timeout, cover)
+    data: bytes | bytearray = await receive(request, most, timeout, lease)
     if names:
-        data = await _decoded_with_media(data, names, most_text, most, cover)
+        data = await _decoded_with_media(data, names, most_text, most, lease)
     lifted = LiftedTexts()
     if len(data) > most_text:
         data, lifted = lift(data, most_text)
@@ -298,13 +299,13 @@ async def _decoded_with_media(
     names: list[str],
     most_text: int,
     most: int,
-    cover: Callable[[int], None],
+    lease: MediaLease,
 ) -> bytes | bytearray:
     """Return a body without its encodings: most are no larger than bodies of text."""
     try:
         return await asyncio.to_thread(decoded, data, names, most_text)
     except BodyTooLarge:
-        cover(len(data) + most)  # nothing tells before how large it will be
+        lease.cover(len(data) + most)  # nothing tells before how large it will be
     return await asyncio.to_thread(decoded, data, names, most)
 
 

@@ -48,7 +48,7 @@ from workers.protocol import Chat, ModelInfo, overflow_message, refusal
 if TYPE_CHECKING:  # it brings SQLAlchemy, and most servers have no store
     from gateway.stored.store import Store
 
-SHARES = 4
+SHARES = 8
 """Bodies of the largest size that may be received and read at once."""
 BESIDE_MEDIA = 64 * 1024
 """Bytes of a body for what is written around its media."""
@@ -172,10 +172,11 @@ class Service:
         most = self.most_body()
         if not media or most == config.max_body:
             return await body.read(request, config.max_body, config.body_timeout)
-        lease = self.media_room.lease(SHARES * most, config.max_body)
+        owner: str = request.state.key.name
+        lease = self.media_room.lease(SHARES * most, config.max_body, owner)
         request.state.media_lease = lease
         value, size, lifted = await body.read_with_media(
-            request, config.max_body, most, config.body_timeout, lease.cover
+            request, config.max_body, most, config.body_timeout, lease
         )
         request.state.lifted = lifted
         return value, size

@@ -2,27 +2,29 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.config.config import MIN_UPLOAD_RATE
 from gateway.core.errors import BodyTimeout, BodyTooLarge
+from gateway.media.room import MediaLease
 
 
 async def receive(
     request: Request,
     limit: int,
     timeout: float,
-    cover: Callable[[int], None] = lambda size: None,
+    lease: MediaLease | None = None,
 ) -> bytearray:
     """Return all bytes of the body, ``limit`` at most, if they come in time.
 
-    ``cover`` learns how many there will be as soon as that is known, and as they come; what it
-    raises ends it.
+    ``lease``: its share of the memory for large bodies. Raises Unavailable, too, if that ends.
     """
     too_large = BodyTooLarge(f"the body is larger than the {limit} bytes this server takes")
-    cover(check_length(request, limit, too_large))
+    declared = check_length(request, limit, too_large)
+    if lease is not None:
+        lease.check(declared)
     data = bytearray()
     clock = asyncio.get_running_loop().time
     start = clock()
@@ -35,7 +37,8 @@ async def receive(
                 data += message.get("body", b"")
                 if len(data) > limit:
                     raise too_large
-                cover(len(data))
+                if lease is not None:
+                    lease.cover(len(data))
                 if not message.get("more_body", False):
                     break
                 late.reschedule(upload_deadline(start, clock(), len(data), timeout))

@@ -39,8 +39,9 @@ class BatchStore:
     async def create(self, new: NewBatch) -> BatchRecord:
         """Add a batch that is to be validated.
 
-        Raises QueueFull if its owner has too many, or QuotaExceeded if it keeps too much already:
-        output is stored whatever its size, so that no work is lost, but not without end.
+        Raises QueueFull if its owner has too many, or QuotaExceeded if it keeps too much already,
+        results of its open batches included: output is stored whatever its size, so that no work
+        is lost, but not without end.
         """
         values = {
             "id": new.id,
@@ -59,7 +60,8 @@ class BatchStore:
             **{f"{name}_tokens": 0 for name in TokenCounts._fields},
         }
         async with self.database.begin() as connection:
-            check(await used(connection, new.owner), new.room)  # this also lets owners take turns
+            kept = await used(connection, new.owner)  # this also lets owners take turns
+            check(kept + await _results(connection, new.owner), new.room)
             mine = select(func.count()).where(batches.c.owner == new.owner, OPEN)
             if (await connection.execute(mine)).scalar_one() >= MOST_OPEN:
                 message = f"{MOST_OPEN} batches of this key have not ended, the most there may be"
@@ -183,6 +185,13 @@ class BatchStore:
     async def _changed(self, statement: Any) -> bool:
         async with self.database.begin() as connection:
             return (await connection.execute(statement)).rowcount > 0
+
+
+async def _results(connection: AsyncConnection, owner: str) -> int:
+    """Return the bytes of results that will be output of an owner's open batches."""
+    size = func.coalesce(func.sum(func.length(lines.c.result)), 0)
+    mine = select(size).join_from(lines, batches, lines.c.batch == batches.c.id)
+    return int((await connection.execute(mine.where(batches.c.owner == owner, OPEN))).scalar_one())
 
 
 async def _one(connection: AsyncConnection, owner: str, id_: str) -> BatchRecord:

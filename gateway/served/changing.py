@@ -51,7 +51,9 @@ class _Workers:
     @classmethod
     def of(cls, config: Config) -> "_Workers":
         """Read the files. Raises ConfigError or OSError."""
-        return cls(workers_of(config), content(parts(config.model)))
+        projector = config.projector()
+        files = [*parts(config.model), *([] if projector is None else [projector])]
+        return cls(workers_of(config), content(files))
 
 
 def workers_of(config: Config) -> Mapping[str, Any]:

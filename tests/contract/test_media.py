@@ -1,5 +1,6 @@
 """Pictures and sound of requests in all dialects, as their workers get them."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.app import Gateway
 from gateway.config.config import Config
 from tests.support.front import blocking_front
 from tests.support.seeing import BLUE, RED, SILENCE, SeeingPool, encoded, png, shown, uri
@@ -479,3 +481,52 @@ def test_logged_prompts_have_no_bytes() -> None:
     assert base64.b64encode(RED).decode() not in str(told)
     assert repr(RED) not in str(told)
     assert chat.media[0].digest in str(told)
+
+
+@pytest.mark.anyio
+async def test_large_bodies_have_one_budget() -> None:
+    """Bodies that stop coming keep what has come; another one is told to come again."""
+    pool = SeeingPool()
+    gateway = Gateway(Config(alias=ALIAS, max_body=1024, max_media=100_000), None, pool)
+    await gateway.start()
+    app = gateway.app()
+    size = gateway._service.most_body() - 1
+    hold, answered, sent = asyncio.Event(), asyncio.Event(), list[int]()
+
+    async def ask() -> None:
+        pieces = [b"[" * size]
+
+        async def receive() -> dict[str, Any]:
+            if pieces:
+                return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+            await hold.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                sent.append(message["status"])
+                answered.set()
+
+        await app(scope(CHAT), receive, send)
+
+    asking = [asyncio.create_task(ask()) for _ in range(5)]
+    try:
+        async with asyncio.timeout(60):
+            await answered.wait()
+        assert sent == [503], "four have half of the budget, which is one owner's"
+        room = gateway._service.media_room
+        assert room.taken.total() == 4 * (size - 1024)
+    finally:
+        hold.set()
+        await asyncio.gather(*asking, return_exceptions=True)
+    assert room.taken.total() == 0
+    await gateway.stop()
+
+
+def scope(path: str) -> dict[str, Any]:
+    return {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "root_path": "", "headers": [], "state": {}, "client": ("127.0.0.1", 1),
+        "server": ("forge", 80),
+    }  # fmt: skip

@@ -321,10 +321,13 @@ def test_a_model_that_ranks_does_nothing_else(ranks: httpx.Client) -> None:
     assert "gives no embeddings" in failure.message
 
 
+SENSELESS = {"sees": False, "hears": False}
+
+
 def test_what_a_model_can_do_is_told(ranks: httpx.Client, answering: httpx.Client) -> None:
     for client, can in (
-        (ranks, {"generates": False, "embeds": False, "ranks": True}),
-        (answering, {"generates": True, "embeds": True, "ranks": False}),
+        (ranks, {"generates": False, "embeds": False, "ranks": True, **SENSELESS}),
+        (answering, {"generates": True, "embeds": True, "ranks": False, **SENSELESS}),
     ):
         (card,) = client.get("/v1/models").json()["data"]
         assert card["meta"]["abilities"] == can

@@ -1,6 +1,7 @@
 """Batches on a real store, from their files to their output; the endpoints are played."""
 
 import asyncio
+import itertools
 from collections import Counter
 from itertools import pairwise
 
@@ -13,6 +14,8 @@ from gateway.core.errors import QueueFull, QuotaExceeded
 from gateway.stored.quota import LEAST
 from tests.gateway.batches.desk import (
     WRONG,
+    Answer,
+    Call,
     Desk,
     PlayedModels,
     ids,
@@ -21,6 +24,7 @@ from tests.gateway.batches.desk import (
     rows_left,
     said,
     true,
+    until,
 )
 
 pytestmark = pytest.mark.anyio
@@ -228,6 +232,32 @@ async def test_a_key_has_so_many_open_batches(desk: Desk, monkeypatch: pytest.Mo
     with pytest.raises(QueueFull):
         await desk.batch(1)
     await desk.batch(1, "other")
+
+
+async def test_results_of_open_batches_count_before_they_are_output(desk: Desk) -> None:
+    """Their output will be stored whatever its size; no other batch comes on top of it."""
+    desk.keys["other"] = ApiKey("other", b"1")
+    room, answers = 6 * LEAST, itertools.count(1)
+
+    def answered(call: Call, tries: int) -> Answer:
+        if next(answers) == 4:
+            desk.endpoints.gate.clear()  # for those that come after it
+        return said(call)
+
+    desk.endpoints.answer = answered
+    first = await desk.batch(b"".join(line(str(at), prompt="x" * 9_000) for at in range(9)))
+
+    async def nearly_done() -> bool:
+        desk.runner.poke()
+        return (await desk.find(first)).completed >= 4
+
+    await until(nearly_done, "some lines are done")
+    await desk.store.files.delete("", (await desk.find(first)).input_file)
+    with pytest.raises(QuotaExceeded):
+        await desk.batch(1, room=room)
+    await desk.batch(1, "other", room=room)
+    desk.endpoints.gate.set()
+    assert (await desk.ended(first)).completed == 9
 
 
 async def test_a_key_that_keeps_too_much_begins_no_batch(desk: Desk) -> None:
