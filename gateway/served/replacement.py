@@ -131,8 +131,7 @@ class Replacement:
                     await self._finished()
                 await old.shrink()
             else:
-                with self._waiting(lambda: len(_leaving(self._old.pool)), MOVE):
-                    await self._shrunk(old)
+                await self._shrunk(old)
             new.begin_with(1)
             await self._new.start()
         except BaseException:
@@ -148,11 +147,13 @@ class Replacement:
         """End an old worker; after the patience the others go on with what it still has."""
         ending = asyncio.create_task(old.shrink())
         try:
-            done, _ = await asyncio.wait({ending}, timeout=self._patience_s)
-            if not done:
-                for id_ in _leaving(self._old.pool):
-                    self._old.pool.park(id_)
-            await ending
+            await asyncio.sleep(0)  # it chooses one
+            with self._waiting(lambda: len(_leaving(self._old.pool)), MOVE):
+                done, _ = await asyncio.wait({ending}, timeout=self._patience_s)
+                if not done:
+                    for id_ in _leaving(self._old.pool):
+                        self._old.pool.park(id_)
+                await ending
         finally:
             await _cancelled(ending)
 
