@@ -474,3 +474,8 @@ class Config(EngineOptions):
         if self.cache_ram != "auto":
             return self.cache_ram * MIB
         return min((memory or total_memory()) // 8, MOST_CACHE_RAM * MIB)
+
+    def adapter_files(self) -> list[Path]:
+        """Return the files of all LoRA adapters that the options name, each once."""
+        scaled = [each.file for each in (*self.lora, *self.lora_scaled)]
+        return list(dict.fromkeys([*scaled, *(each.file for each in self.adapters)]))

@@ -5,7 +5,8 @@ value for granted, or that two matrices can be multiplied. What it would do eith
 here, so that a file costs no worker. Only headers are read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,19 @@ def read(path: Path, model: Gguf) -> LoraFacts:
     facts = _facts(header.metadata, header.kinds, model.metadata)
     rank = _check_tensors(header.tensors, model)
     return facts._replace(rank=rank, tensors=len(header.tensors) // 2)
+
+
+def matrices(paths: Iterable[Path]) -> Iterator[Tensor]:
+    """Yield the matrices that llama.cpp takes from these files; a file that is no adapter has none.
+
+    What is wrong with it is told when it is opened to be served.
+    """
+    for path in paths:
+        if not path.is_file():  # a pipe would wait for its writer
+            continue
+        with suppress(gguf.Unreadable):
+            found = gguf.contents(path)
+            yield from (tensor for tensor in found if not tensor.name.endswith(IGNORED))
 
 
 def _facts(

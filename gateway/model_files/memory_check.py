@@ -3,7 +3,7 @@
 import platform
 
 from gateway.config.config import Config, NotNow
-from gateway.model_files import gguf, gpu_probe, memory_fit, projector
+from gateway.model_files import gguf, gpu_probe, lora, memory_fit, projector
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.system import host
 
@@ -54,6 +54,7 @@ def wanted_by(
         config.spare,
         gpu,
         projector.size(config.projector()),
+        tuple(lora.matrices(config.adapter_files())),
     )
 
 

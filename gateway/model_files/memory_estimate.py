@@ -1,13 +1,14 @@
 """An estimate of the memory that serving a model takes, before it is loaded. Pure.
 
-Four parts add up. The buffers of a context are llama.cpp's own figures (``memory_probe``). Weights
+Six parts add up. The buffers of a context are llama.cpp's own figures (``memory_probe``). Weights
 are the sizes of the tensors in the file's header: mapped once for all workers, or copied by each.
-Repacked weights are a copy in the order that suits the processor, of the types below. The processes
+Repacked weights are a copy in the order that suits the processor, of the types below. LoRA
+adapters are the matrices of their files, as they are, beside each worker's weights. The processes
 themselves were measured: with two workers and a vocabulary of 2,048 tokens they take
 48 + 2 x (56 + 1.4) MiB. A spare process is a worker that does not know its model yet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ REPACKED = {
 """Types of which llama.cpp makes a copy in the order that suits a kind of processor."""
 ROW_GROUP = 8
 """A matrix is repacked if its number of rows can be divided by this."""
+ALIGNMENT = 32
+"""Bytes of which each matrix of an adapter takes a multiple."""
 
 
 class WorkerShape(NamedTuple):
@@ -50,6 +53,8 @@ class WorkerShape(NamedTuple):
     """Python, the vocabulary, the process for templates."""
     projector: int = 0
     """Weights that make pictures or sound into rows, which are not mapped."""
+    adapters: int = 0
+    """The matrices of LoRA adapters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +86,15 @@ def estimate(
     processor: str,
     saved: int = 0,
     *,
+    adapters: Sequence[Tensor] = (),
     spare: bool = False,
     gpu: bool = False,
     projector: int = 0,
 ) -> MemoryEstimate:
     """Add up ``workers`` processes with ``spec`` on a ``processor``: "x86", "arm" or another.
 
-    ``projector``: bytes of its file. ``spare``: True if an only worker has a spare process. With a
-    ``gpu``, offloaded layers do not count.
+    ``adapters``: the matrices of all LoRA adapters. ``projector``: bytes of its file. ``spare``:
+    True if an only worker has a spare process. With a ``gpu``, offloaded layers do not count.
     """
     sizes = shape(model)
     here = kept(sizes.layers, spec, gpu=gpu)
@@ -107,6 +113,7 @@ def estimate(
         context.logits,
         WORKER + PER_TOKEN * sizes.vocabulary,
         projector,
+        sum(-(-each.size // ALIGNMENT) * ALIGNMENT for each in adapters if here.has(each)),
     )
     return MemoryEstimate(
         read if spec.mmap else 0,

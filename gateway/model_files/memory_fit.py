@@ -1,12 +1,12 @@
 """True if there is room for a model; if not, the figures and what would help. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from gateway.core.byte_sizes import readable
-from gateway.model_files.gguf import Gguf
+from gateway.model_files.gguf import Gguf, Tensor
 from gateway.model_files.memory_estimate import GATEWAY, MemoryEstimate, estimate
 from workers.protocol import ContextMemory, WorkerSpec
 
@@ -35,6 +35,8 @@ class RequestedShape:
     """True if layers that are offloaded find a GPU."""
     projector: int = 0
     """Bytes of the projector's file."""
+    adapters: Sequence[Tensor] = ()
+    """The matrices of its LoRA adapters."""
 
     def need(self) -> MemoryEstimate:
         """The estimate. Raises what ``plan`` raises."""
@@ -46,6 +48,7 @@ class RequestedShape:
             self.workers,
             self.processor,
             self.saved,
+            adapters=self.adapters,
             spare=self.spare,
             gpu=self.gpu,
             projector=self.projector,
@@ -63,6 +66,7 @@ class RequestedShape:
             self.spare,
             self.gpu,
             self.projector,
+            self.adapters,
         )
 
 
@@ -107,6 +111,7 @@ def figures(asked: MemoryEstimate) -> str:
         ("states", each.states, "each"),
         ("projector", each.projector, "each"),
         ("compute buffers", each.compute + each.logits, "each"),
+        ("adapters", each.adapters, "each"),
         ("processes", GATEWAY + asked.workers * each.process + asked.spare, "all"),
     ]
     several = asked.workers > 1

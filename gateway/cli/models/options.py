@@ -7,6 +7,7 @@ NAMES = ("pull", "list", "show", "rm", "cache")
 SHAPE = (
     "workers", "slots", "ctx", "cache_ram", "batch", "cache_type_k", "cache_type_v", "flash_attn",
     "repack", "mmap", "mlock", "override_kv", "override_tensor", "cpu_moe", "n_cpu_moe",
+    "adapters", "lora", "lora_scaled",
 )  # fmt: skip
 """Options of ``forge serve`` on which the memory depends that ``forge show`` tells."""
 

@@ -86,6 +86,7 @@ def memory_rows(asked: MemoryEstimate) -> list[tuple[str, str, str]]:
         row("states of sequences", each.states),
         row("compute buffer", each.compute),
         row("logits", each.logits),
+        row("LoRA adapters", each.adapters),
         row("process", each.process),
         ("spare process", "", readable(asked.spare)),
         ("gateway", "", readable(GATEWAY)),

@@ -20,6 +20,7 @@ from gateway.config.config import EMBEDDED_MODEL
 from gateway.model_files import catalog, ownership
 from gateway.system import prefix_folders
 from tests.support import architectures
+from tests.support.adapters import random_lora
 from tests.support.architectures import write
 from tests.support.encoder import encoder
 from tests.support.f32 import f32_copy
@@ -271,6 +272,10 @@ def test_memory_follows_the_options(home: Path) -> None:
     expected = 4096 * 6 * (192 * 34 / 32 + 192 * 2)
     assert small["each_worker"]["cells"] == pytest.approx(expected, abs=0.011 * (1 << 20))
     assert "--ctx" in memory("--ctx", str(2**30), "--workers", "1")["advice"]
+    lora = random_lora(MODEL, 1).write(home / "legal.gguf")
+    adapted = memory("--workers", "2", "--adapters", f"legal={lora}")
+    assert adapted["each_worker"].pop("adapters") * 2 == adapted["total"] - two["total"] > 0
+    assert "LoRA adapters" in run("show", str(MODEL), "--lora", str(lora))
 
 
 def test_states_and_windows_are_told(home: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,24 @@ from gateway.config.config import Config
 from gateway.model_files import gguf, memory_check
 from gateway.model_files.memory_estimate import estimate
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
+from tests.support.adapters import ATTENTION, adapter_file, random_lora
 from tests.support.architectures import ARCHITECTURES, write
 from tests.support.encoder import encoder
 from tests.support.server import MODEL
-from workers.protocol import WorkerSpec
+from workers.protocol import AdapterFile, WorkerSpec
 
 MIB = 1 << 20
 LOADS = """
 import logging, sys, msgspec
 from workers import llama
-from workers.protocol import WorkerSpec
+from workers.protocol import AdapterFile, WorkerSpec
 logging.basicConfig(level=logging.DEBUG, format="%(message)s", stream=sys.stdout)
 llama.initialise()
 spec = msgspec.json.decode(sys.argv[1], type=WorkerSpec)
 model = llama.Model(spec)
 context = llama.Context(model, spec, llama.geometries(model, spec).base)
+for file in msgspec.json.decode(sys.argv[2], type=list[AdapterFile]):
+    model.adapters.load(file)
 if not context.generates:
     llama.EmbeddingContext(model, spec, context.embeddings(model, spec), spec.slots)
 """
@@ -47,9 +50,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def reported(spec: WorkerSpec) -> dict[str, float]:
+def reported(spec: WorkerSpec, adapters: Sequence[AdapterFile] = ()) -> dict[str, float]:
     """Bytes of llama.cpp's buffers, by its names for them."""
-    command = [sys.executable, "-c", LOADS, msgspec.json.encode(spec).decode()]
+    given = (msgspec.json.encode(each).decode() for each in (spec, adapters))
+    command = [sys.executable, "-c", LOADS, *given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     found = dict[str, float]()
     for name, size in re.findall(r"(\w+) buffer size = +([\d.]+) MiB", done.stdout):
@@ -80,6 +84,30 @@ def test_the_sizes_are_llama_cpps(
     assert ours.worker.states == pytest.approx(theirs.get("RS", 0), abs=rounding)
     assert ours.worker.logits == pytest.approx(theirs["output"], abs=rounding)
     assert ours.worker.compute == pytest.approx(theirs["compute"], abs=rounding)
+
+
+@pytest.mark.parametrize("repack", [True, False])
+def test_adapters_take_what_llama_cpp_says(repack: bool, tmp_path: Path) -> None:
+    """In each worker, and once for a file that has several names."""
+    one = random_lora(MODEL, 1, rank=16).write(tmp_path / "one.gguf")
+    other = random_lora(MODEL, 2, rank=5, tensors=ATTENTION).write(tmp_path / "other.gguf")
+    options = {
+        "model": MODEL, "tuned": "off", "workers": 2, "ctx": 1024, "slots": 2, "repack": repack,
+    }  # fmt: skip
+    plain = Config.model_validate(options)
+    config = Config.model_validate(
+        {**options, "lora": str(other), "adapters": {"one": str(one), "again": str(one)}}
+    )
+    with MemoryProbe() as probe:
+        without, with_them = (
+            memory_check.wanted_by(each, gguf.read(MODEL), probe).need() for each in (plain, config)
+        )
+    theirs = reported(config.worker_spec(), [adapter_file(path) for path in (one, other)])
+    assert theirs["LoRA"] > 0
+    assert with_them.worker.adapters == pytest.approx(theirs["LoRA"], abs=0.011 * MIB)
+    assert with_them.total - without.total == 2 * with_them.worker.adapters
+    files = one.stat().st_size + other.stat().st_size
+    assert 0.9 * files < with_them.worker.adapters < files
 
 
 def test_contexts_that_are_too_long_to_plan_are_extrapolated() -> None:
