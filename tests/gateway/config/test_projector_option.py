@@ -42,7 +42,7 @@ def test_what_is_downloaded(folder: Path, options: dict[str, str], asked: list[s
 
 def test_bounds_reach_the_workers(folder: Path) -> None:
     options = {"image_min_tokens": 8, "image_max_tokens": 99, "media_pixels": 7, "media_seconds": 2}
-    found = Config(model=folder / "chat-Q8_0.gguf", **options).worker_spec().media  # type: ignore[arg-type]
+    found = Config(model=folder / "chat-Q8_0.gguf", **options).worker_spec().media
     assert (found.image_min_tokens, found.image_max_tokens) == (8, 99)
     assert (found.pixels, found.seconds) == (7, 2.0)
     with pytest.raises(ConfigError, match=r"--image-max-tokens: .*no less than"):
