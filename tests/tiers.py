@@ -48,6 +48,7 @@ SERVER: Final = (
     "gateway/model_files/test_pull.py",
     "packaging",
     "workers/engine/test_engine_media.py",
+    "workers/test_media_worker.py",
     "workers/llama/test_step_shapes.py",  # 600 tokens of nine architectures, again and again
     "workers/llama/test_tokenizer.py",  # random texts in 33 vocabularies
     "workers/media/test_encoder.py",  # two models, and processes that are ended

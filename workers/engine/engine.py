@@ -6,7 +6,6 @@ are any. A frame tells what it brought; quick steps share one.
 """
 
 import logging
-import math
 import queue
 import time
 from collections.abc import Callable
@@ -20,11 +19,12 @@ from workers.engine.media_steps import MediaSteps, RowsArrived, RowSource
 from workers.engine.outbox import Outbox
 from workers.engine.scheduler import Scheduler
 from workers.engine.sequence import Chunk, EngineSequence
+from workers.engine.shares import shares
 from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.output.constraint import BiasedAway, ConstraintFailed
 from workers.planning.batcher import plan, rows_of, turn
-from workers.planning.step_budget import Backlog, StepBudget
+from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     AdapterLoaded,
     Cancel,
@@ -49,8 +49,6 @@ log = logging.getLogger("forge.engine")
 Message = EngineSequence | Input | Cancel | Park | LoadAdapter | UnloadAdapter | RowsArrived
 Inbox = queue.SimpleQueue[Message]
 NOT_THERE = "the adapter of this request is not loaded"
-EMBEDDING_SHARE = 4
-"""Beside generations, inputs to embed get one part in so many of a step's budget."""
 ROWS_S = 0.1
 """Seconds between two looks at other things, where all that is left to do waits for rows."""
 
@@ -318,7 +316,9 @@ class Engine:
                 prompts.sort(key=partial(turn, prompt_s=self._budget.prompt_s))
             picture = prompts[0] if prompts and prompts[0].medium is not None else None
             prompts = [s for s in prompts if s.medium is None] if picture is None else [picture]
-            served, prefill, inputs = self._shares(streams, prompts)
+            served, prefill, inputs = shares(
+                self._budget, streams, prompts, self.scheduler.running, self._embedder.load
+            )
             rows = 0 if picture is None else self._media.slice(picture, prefill)
             served = [s for s in served if s is not picture]
             counts = plan(served, self._budget.batch, prefill, self._context.rows)
@@ -333,32 +333,6 @@ class Engine:
     def _refuse(self, sequence: EngineSequence, refused: InputRefused) -> None:
         """A medium of its prompt has no rows."""
         self._fail(sequence, refused.code, str(refused), refused.param)
-
-    def _shares(
-        self, streams: list[EngineSequence], prompts: list[EngineSequence]
-    ) -> tuple[list[EngineSequence], int, int]:
-        """Plan the next step: its sequences, and its tokens of prompts and of inputs to embed.
-
-        Inputs alone get all of it. Beside generations they have a part of their own, however many
-        prompts there are: more would make each token of the streams wait for hundreds of theirs,
-        and less, prompts that fill every step would let them starve.
-        """
-        if not streams and not prompts:
-            return [], 0, self._budget.batch
-        if not prompts and not self._embedder.load:
-            return streams, 0, 0
-        # Those of other adapters wait for all of this step, too.
-        patient = [s for s in self.scheduler.running if s.lacks == 1]
-        urgency = max((s.request.priority for s in patient), default=math.inf)
-
-        def eager(priority: float) -> int:
-            return sum(s.lacks for s in prompts if s.request.priority >= priority)
-
-        begun = sum(prompt.known - prompt.begun for prompt in prompts)
-        backlog = Backlog(len(prompts), prompts[0].computed if prompts else 0, begun)
-        allowed = self._budget.prefill(len(patient), backlog, urgency, eager)
-        inputs = max(1, allowed // EMBEDDING_SHARE) if self._embedder.load else 0
-        return streams + prompts, max(1, allowed - inputs), inputs
 
     def _decode(self, chunks: list[Chunk]) -> int:
         batch = []

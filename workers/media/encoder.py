@@ -2,11 +2,15 @@
 
 import contextlib
 import logging
+import math
+import os
 import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from workers.media.messages import (
     Encode,
@@ -35,6 +39,10 @@ log = logging.getLogger("forge.worker")
 READ_BYTES = 1 << 20
 OPENING_S = 600.0
 """A projector that loads for longer will not come."""
+LOOK_S = 0.5
+"""Seconds between two looks at the CPU time that a medium has taken."""
+STANDSTILL = 5
+"""A process that does not get to use its CPU time is given up after so many times as long."""
 
 
 class EncoderFailed(Exception):
@@ -43,6 +51,15 @@ class EncoderFailed(Exception):
 
 class _Ended(Exception):
     """The process is gone, or does not answer; the text says what happened."""
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used; 0 where the kernel does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _descriptors(files: Sequence[str]) -> list[int]:
@@ -81,7 +98,6 @@ class MediaEncoder:
         with self._turn:
             try:
                 self._ready()
-                self._socket.settimeout(self._spec.media.timeout_s)
                 reply = self._ask(Encode(medium.kind, medium.data, rows))
             except (_Ended, EncoderFailed, OSError) as error:
                 log.warning("the media encoder is started anew: %s", error)
@@ -111,8 +127,8 @@ class MediaEncoder:
         if self._opened is not None and self._process.poll() is not None:
             self._restart()
         if self._opened is None:
-            self._socket.settimeout(OPENING_S)
-            reply = self._await()
+            self._socket.settimeout(LOOK_S)
+            reply = self._await(OPENING_S / STANDSTILL, math.inf)
             if isinstance(reply, ProjectorFailed):
                 raise EncoderFailed(reply.reason)
             assert isinstance(reply, ProjectorLoaded)
@@ -141,25 +157,37 @@ class MediaEncoder:
         ours.sendall(encode(LoadProjector(self._spec)))
 
     def _ask(self, request: Request) -> Reply:
+        limit = self._spec.media.timeout_s
+        self._socket.settimeout(limit * STANDSTILL)
+        spent = _cpu_s(self.pid)
         try:
             self._socket.sendall(encode(request))
         except TimeoutError:
             raise _Ended("it did not get to the encoder in time") from None
         except OSError:
             raise _Ended(self._end()) from None
-        return self._await()
+        self._socket.settimeout(min(LOOK_S, limit))
+        return self._await(limit, spent + limit * self._spec.threads)
 
-    def _await(self) -> Reply:
-        """Return the next reply. Raises :class:`_Ended`."""
-        try:
-            while data := self._socket.recv(READ_BYTES):
+    def _await(self, limit_s: float, cpu_s: float) -> Reply:
+        """Return the next reply, which may take the process so much CPU time in all.
+
+        Raises :class:`_Ended`.
+        """
+        given_up = time.monotonic() + limit_s * STANDSTILL
+        while True:
+            try:
+                data = self._socket.recv(READ_BYTES)
                 for reply in self._replies.feed(data):
                     return reply
-        except TimeoutError:
-            raise _Ended(f"it took more than {self._socket.gettimeout():g} s") from None
-        except (OSError, ProtocolError):
-            pass
-        raise _Ended(self._end())
+            except TimeoutError:
+                if _cpu_s(self.pid) > cpu_s or time.monotonic() > given_up:
+                    raise _Ended(f"it took more than {limit_s:g} s") from None
+                continue
+            except (OSError, ProtocolError):
+                data = b""
+            if not data:
+                raise _Ended(self._end())
 
     def _end(self) -> str:
         """Return how the process ended."""

@@ -34,8 +34,8 @@ from workers.parent import die_with_parent
 from workers.protocol import FrameDecoder, MediaBounds, WorkerSpec, encode
 
 READ_BYTES = 1 << 20
-NICENESS = 10
-"""Beside the worker's own: streams go on while a medium is encoded."""
+NICENESS = 5
+"""Beside the worker's own: where all cores are busy, the streams have three quarters of them."""
 EDGE = 1 << 20
 """Bytes of a projector's beginning and end that its key is made of."""
 SLACK = 1.01

@@ -61,19 +61,28 @@ class MediaSource:
         self._name = spec.name
         self._lock = threading.Lock()
         self._cache = MediaCache(spec.media.cache_bytes)
+        self._eager = not spec.disk_bytes
+        """False: cells of what this process has not met may be in files."""
         self._asked: queue.SimpleQueue[MediumSlot] = queue.SimpleQueue()
         self.wake: Callable[[], None] = lambda: None
         """Called when rows that were asked for are there, or will never be."""
 
     def slot(self, medium: Medium) -> MediumSlot:
-        """Return what a prompt needs of a medium, encoded if it is new. Raises InputRefused."""
+        """Return what a prompt needs of a medium. Raises InputRefused.
+
+        What is new is encoded, unless its cells may have been kept by another process.
+        """
         self._check(medium)
         with self._lock:
             layout = self._cache.layout(medium.digest)
             encoded = self._cache.get(medium.digest)
-        if layout is None:
+        if layout is None and self._eager:
             encoded = self._encode(medium)
             layout = encoded.layout
+        elif layout is None:
+            layout = self._encoder.encode(medium, rows=False)
+            with self._lock:
+                self._cache.put_layout(medium.digest, layout)
         return MediumSlot(medium, layout, encoded)
 
     def count(self, medium: Medium) -> int:

@@ -39,7 +39,8 @@ class MediaBounds(msgspec.Struct, frozen=True):
     seconds: float = 600.0
     """Of a sound."""
     timeout_s: float = 120.0
-    """A medium that takes longer to decode and encode is refused, and its process ended."""
+    """Seconds of CPU, for each thread, that decoding and encoding a medium may take; beside busy
+    streams they are many more of the clock. Beyond it, it is refused, and its process ended."""
     image_min_tokens: int = -1
     """Tokens that a picture takes at least, if the model can have it larger or smaller; -1: as the
     model's file says."""
