@@ -1,1 +1,1 @@
-"""The cost of streams with different LoRA adapters beside each other."""
+"""The cost of streams with different LoRA adapters beside each other; adapters that are trained."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -80,26 +81,33 @@ async def once(server: Server, pid: int, tokens: int, models: tuple[str, ...]) -
     return Round(given / seconds, cpu / given * 1e3, sorted(pause * 1e3 for pause in pauses))
 
 
-def measure(server: Server, rounds: int, tokens: int) -> dict[str, list[Round]]:
+def measure(
+    server: Server, rounds: int, tokens: int, ways: Mapping[str, tuple[str, ...]] = WAYS
+) -> dict[str, list[Round]]:
     """Every way in every round; each comes first as often."""
     (worker,) = server.workers()
-    found: dict[str, list[Round]] = {name: [] for name in WAYS}
-    asyncio.run(once(server, worker["pid"], 16, WAYS["base and two adapters"]))
+    found: dict[str, list[Round]] = {name: [] for name in ways}
+    asyncio.run(once(server, worker["pid"], 16, ways["base and two adapters"]))
     for turn in range(rounds):
-        for name in [*WAYS][turn % len(WAYS) :] + [*WAYS][: turn % len(WAYS)]:
-            found[name].append(asyncio.run(once(server, worker["pid"], tokens, WAYS[name])))
+        for name in [*ways][turn % len(ways) :] + [*ways][: turn % len(ways)]:
+            found[name].append(asyncio.run(once(server, worker["pid"], tokens, ways[name])))
     return found
 
 
-def report(found: dict[str, list[Round]], model: str, tokens: int) -> str:
+def report(
+    found: Mapping[str, list[Round]],
+    model: str,
+    tokens: int,
+    adapters: str = "adapters of rank 16 for all linear layers",
+    heading: str = "# Streams of different adapters",
+) -> str:
     """The results as Markdown."""
     base, rounds = found["the base alone"], len(found["the base alone"])
     lines = [
-        "# Streams of different adapters", "",
+        heading, "",
         f"{datetime.now(UTC):%Y-%m-%d}, {machine()['cpu']}, one worker with one thread, {model}, "
-        "adapters of rank 16 for all linear layers. "
-        f"{rounds} rounds of {STREAMS} streams of {tokens} tokens at once; medians, and ratios to "
-        "the base of the same round.", "",
+        f"{adapters}. {rounds} rounds of {STREAMS} streams of {tokens} tokens at once; medians, "
+        "and ratios to the base of the same round.", "",
         "| Streams of | tokens/s | ratio | worker's CPU, ms per token | ratio "
         "| pauses p50, ms | p99 | longest |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -139,7 +147,7 @@ def main() -> None:
             server.wait_ready()
             text = report(measure(server, rounds, tokens), args.model.name, tokens)
     print(text)
-    (args.out / "adapters.md").write_text(text, encoding="utf-8")
+    (args.out / "adapters-random.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
