@@ -110,7 +110,7 @@ def _schema(text: dict[str, Any]) -> WithJsonSchema:
             "oneOf": [{"required": ["prompt_string"]}, {"required": ["content"]}],
         },
     ]
-    several = {"type": "array", "items": {"anyOf": one}, "maxItems": MAX_INPUTS}
+    several = {"type": "array", "items": {"anyOf": one}, "minItems": 1, "maxItems": MAX_INPUTS}
     return WithJsonSchema({"anyOf": [*one, several]})
 
 

@@ -104,6 +104,8 @@ class Body:
     example: Mapping[str, Any] | Sequence[Any]
     """A request that is answered with 200, by a server that has what it names."""
     media: str = JSON
+    required: bool = True
+    """False: a request without a body is one with its defaults."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -245,7 +245,7 @@ def _operation(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
     body = endpoint.body
     if body is not None:
         content = {"schema": schemas[id(body.type)], "example": body.example}
-        found["requestBody"] = {"required": True, "content": {body.media: content}}
+        found["requestBody"] = {"required": body.required, "content": {body.media: content}}
     if keyed and endpoint.open:
         found["security"] = []
     return found

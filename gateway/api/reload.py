@@ -40,7 +40,7 @@ class ReloadEndpoints:
         self._service = service
 
     def endpoints(self) -> list[Endpoint]:
-        body = Body(type=ReloadBody, example={"model": "forge-tiny"})
+        body = Body(type=ReloadBody, example={"model": "forge-tiny"}, required=False)
         fails = (Unavailable, ReloadBusy, ReloadRefused, ReloadFailed)
         return [
             self._endpoint(self.reload, method="POST", body=body, fails=(AdminOnly, *fails)),

@@ -28,9 +28,12 @@ def settle(path: str, body: dict[str, Any]) -> None:
     """Change ``body`` so that ``path`` serves it, at little cost."""
     body.update(_whole(body))
     _settle(body)
+    body.pop("lora", None)  # numbers of adapters, of which there are none
     if path in (CHAT.path, COUNTED, "/apply-template"):
         _settle_tools(body)
         _keep_one(body, "reasoning_effort", "think", "enable_thinking", "thinking", "reasoning")
+    if path == "/apply-template":  # there are more words about thinking than a prompt can follow
+        body.pop("reasoning", None)
     if path == COMPLETIONS.path:
         _settle_completion(body)
     if path in ("/api/show", "/api/pull", "/api/delete"):  # one of two names must be there

@@ -1,0 +1,1 @@
+"""The pauses of streams while a picture is computed, beside llama-server."""
