@@ -130,6 +130,8 @@ class Endpoint:
     """True: each event of a stream has its type in a line of its own, and no text ends them."""
     parts: bool = False
     """True: the header Range is heeded."""
+    later: bool = False
+    """True: it may answer while what was asked for still goes on, with 202."""
     ends: bool = True
     """True: a text tells that a stream has ended, unless its events have types."""
     parameters: Mapping[str, str] = field(default_factory=dict)

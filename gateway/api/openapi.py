@@ -145,7 +145,8 @@ class _Schemas(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         found, cls = super().model_schema(schema), schema["cls"]
-        found.pop("additionalProperties", None)  # what is not known is ignored
+        if not getattr(cls, "closed", False):
+            found.pop("additionalProperties", None)  # what is not known is ignored
         aliases = {name: field.alias or name for name, field in cls.model_fields.items()}
         return _explain(found, cls, aliases)
 
@@ -298,6 +299,8 @@ def _responses(endpoint: Endpoint, schemas: Mapping[int, Object], keyed: bool) -
         part = "The part of it that the header Range asks for."
         headers = {**answer["200"]["headers"], "Content-Range": _text()}
         answer["206"] = {**answer["200"], "description": part, "headers": headers}
+    if endpoint.later:
+        answer["202"] = {**answer["200"], "description": "It has begun and goes on."}
     found = answer if endpoint.offered else {}
     for status, kinds in endpoint.errors().items():
         if status == 401 and not keyed:

@@ -1,6 +1,6 @@
 """POST /models/reload and its state: for admins."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -26,6 +26,8 @@ from gateway.reloading.report import ReloadReport, failures
 
 class ReloadBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
+    closed: ClassVar[bool] = True
+    """A field that is not known is an error: an operator's mistake is to change nothing."""
 
     model: str | None = None
     """Reload this model alone; without it all models, keys and options."""
@@ -43,7 +45,9 @@ class ReloadEndpoints:
         body = Body(type=ReloadBody, example={"model": "forge-tiny"}, required=False)
         fails = (Unavailable, ReloadBusy, ReloadRefused, ReloadFailed)
         return [
-            self._endpoint(self.reload, method="POST", body=body, fails=(AdminOnly, *fails)),
+            self._endpoint(
+                self.reload, method="POST", body=body, later=True, fails=(AdminOnly, *fails)
+            ),
             self._endpoint(self.state, fails=(AdminOnly, ReloadRefused)),
         ]
 
