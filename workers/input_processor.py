@@ -122,7 +122,7 @@ class InputProcessor:
         if isinstance(prompt, Chat):
             written = self._prompter.write(prompt, request.now)
             thinking, form = written.thinking, written.chat_format
-            found = self._with_media(written, prompt)
+            found = self._with_media(written, prompt, request.cache_scope)
             found.fit(self._after(prompt.before, found.tokens))
             # What was sent is with the runs, and not kept for longer than these need it.
             prompt = replace(prompt, media=[])
@@ -149,14 +149,16 @@ class InputProcessor:
             budget, shown, self._activates(request, tokens), found.media,
         )  # fmt: skip
 
-    def _with_media(self, written: WrittenPrompt, chat: Chat) -> MediaPrompt:
+    def _with_media(self, written: WrittenPrompt, chat: Chat, scope: str) -> MediaPrompt:
         """Return the prompt's tokens, and the runs of its media. Raises :class:`InputRefused`."""
         if not written.marks:
             return MediaPrompt(self._prompter.tokenize(written), ())
         if self._media is None:
             raise not_taken(chat.media[0], self._name)
         tokenizer = self._model.tokenizer
-        found = media_prompt(written.parts, written.marks, chat.media, tokenizer, self._media)
+        found = media_prompt(
+            written.parts, written.marks, chat.media, tokenizer, self._media, scope
+        )
         for each in found.media.placed:
             if not each.rows.causal and each.rows.count > self._batch:
                 param = each.slot.medium.param

@@ -93,17 +93,17 @@ class Day:
         self.captures: dict[str, tuple[dict[str, Any], str]] = {}
         """The request and the answer of each, by its id."""
         self.here = set[str]()
-        """Those of them that this server has begun."""
+        """Captures that this server has begun."""
         self.unsure = set[str]()
-        """Those that may not be written yet."""
+        """Captures that may not be written yet."""
         self.losable = set[str]()
-        """Those that may be lost: the docs say when."""
+        """Captures that may be lost: the docs say when."""
         self.models = (folder.parent / "one.gguf", folder.parent / "two.gguf")
         for model in self.models:
             os.link(MODEL, model)
         config = Config(alias=ALIAS, data_dir=folder, database=None, model=self.models[0])
         self.setup = Setup(config, (), tuple(operators()))
-        """What the sources of the server say now."""
+        """The sources of the server, as they are now."""
         self.pools: list[HeldPool] = []
         self.gateway: Gateway
         self.client: httpx.AsyncClient

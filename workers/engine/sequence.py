@@ -159,7 +159,7 @@ class EngineSequence:
     @property
     def medium(self) -> PlacedRun | None:
         """Return the medium whose row comes next, if none of its tokens does."""
-        return self.media.at(self.computed)
+        return self.media.at(self.computed) if self.media.placed else None
 
     @property
     def sampled(self) -> int:

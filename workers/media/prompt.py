@@ -52,8 +52,9 @@ def media_prompt(
     media: Sequence[Medium],
     tokenizer: Tokenizer,
     source: MediaSource,
+    scope: str = "",
 ) -> MediaPrompt:
-    """Return a written prompt's tokens, its media encoded if they are new.
+    """Return a written prompt's tokens, its media encoded if they are new in its cache scope.
 
     Raises :class:`workers.refused.InputRefused`.
     """
@@ -66,7 +67,7 @@ def media_prompt(
             tokens += next(texts)
             continue
         if each not in slots:
-            slots[each] = source.slot(media[each])
+            slots[each] = source.slot(media[each], scope)
         more, runs = source.placed(slots[each], len(tokens))
         tokens += more
         placed += runs

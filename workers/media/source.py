@@ -4,6 +4,9 @@ A medium that this worker has not met is encoded while its prompt is prepared, i
 other prompt waits for. Of one that it has met the layout is known, which is all that the prompt
 needs: as a rule its cells are found in the prefix cache, and no row is needed. Where they are not,
 the engine asks for the rows, goes on with what else there is, and is woken when they are there.
+
+A medium is met anew in each cache scope, as prefixes are: how soon an answer comes must not tell
+one client that another has sent the same picture.
 """
 
 import queue
@@ -21,9 +24,10 @@ from workers.refused import InputRefused
 class MediumSlot:
     """A medium of one prompt: what the engine needs of it until its rows have cells."""
 
-    def __init__(self, medium: Medium, layout: Encoded, encoded: Encoded | None) -> None:
-        """``encoded``: with its rows, if these are there already."""
+    def __init__(self, medium: Medium, key: str, layout: Encoded, encoded: Encoded | None) -> None:
+        """``key``: its name in the cache. ``encoded``: with its rows, if these are there."""
         self.medium = medium
+        self.key = key
         self.layout = layout
         self.encoded = encoded
         self.refused: InputRefused | None = None
@@ -67,32 +71,32 @@ class MediaSource:
         self.wake: Callable[[], None] = lambda: None
         """Called when rows that were asked for are there, or will never be."""
 
-    def slot(self, medium: Medium) -> MediumSlot:
-        """Return what a prompt needs of a medium. Raises InputRefused.
+    def slot(self, medium: Medium, scope: str = "") -> MediumSlot:
+        """Return what a prompt of a cache scope needs of a medium. Raises InputRefused.
 
         What is new is encoded, unless its cells may have been kept by another process.
         """
         self._check(medium)
+        key = f"{medium.digest} {scope}" if scope else medium.digest
         with self._lock:
-            layout = self._cache.layout(medium.digest)
-            encoded = self._cache.get(medium.digest)
+            layout = self._cache.layout(key)
+            encoded = self._cache.get(key)
         if layout is None and self._eager:
-            encoded = self._encode(medium)
+            encoded = self._encode(medium, key)
             layout = encoded.layout
         elif layout is None:
             layout = self._encoder.encode(medium, rows=False)
             with self._lock:
-                self._cache.put_layout(medium.digest, layout)
-        return MediumSlot(medium, layout, encoded)
+                self._cache.put_layout(key, layout)
+        return MediumSlot(medium, key, layout, encoded)
 
     def count(self, medium: Medium) -> int:
-        """Return how many tokens a medium takes, without encoding it. Raises InputRefused."""
+        """Return how many tokens a medium takes, without encoding it. Raises InputRefused.
+
+        The cache is not asked: nobody says for which scope that would be.
+        """
         self._check(medium)
-        with self._lock:
-            layout = self._cache.layout(medium.digest)
-        if layout is None:
-            layout = self._encoder.encode(medium, rows=False)
-        return layout.count
+        return self._encoder.encode(medium, rows=False).count
 
     def placed(self, slot: MediumSlot, start: int) -> tuple[list[int], list[PlacedRun]]:
         """Return a medium's tokens, and its runs in a prompt where it begins at ``start``."""
@@ -113,7 +117,7 @@ class MediaSource:
         if slot.asked:
             return
         with self._lock:
-            slot.encoded = self._cache.get(slot.medium.digest)
+            slot.encoded = self._cache.get(slot.key)
         if slot.encoded is None:
             slot.asked = True
             self._asked.put(slot)
@@ -123,16 +127,16 @@ class MediaSource:
         while True:
             slot = self._asked.get()
             try:
-                slot.encoded = self._encode(slot.medium)
+                slot.encoded = self._encode(slot.medium, slot.key)
             except InputRefused as refused:
                 slot.refused = refused
             slot.asked = False
             self.wake()
 
-    def _encode(self, medium: Medium) -> Encoded:
+    def _encode(self, medium: Medium, key: str) -> Encoded:
         encoded = self._encoder.encode(medium)
         with self._lock:
-            self._cache.put(medium.digest, encoded)
+            self._cache.put(key, encoded)
         return encoded
 
     def _check(self, medium: Medium) -> None:

@@ -105,7 +105,7 @@ def test_no_client_can_say_a_name() -> None:
 
 
 def test_json_is_not_changed_where_it_is_none() -> None:
-    """What stands outside of strings is no base64, so it stays and is refused as it was."""
+    """Text outside of strings is no base64, so it stays and is refused as it was."""
     data = b'{"a": ' + b"A" * 4 * WINDOW + b', "b": 1}'
     text, found = lift(data, 1 << 20)
     assert text == data

@@ -65,7 +65,7 @@ def requests(made: Seeing, start: int) -> list[Generate]:
 
 @pytest.fixture(scope="module")
 def expected(made: Seeing) -> list[list[int]]:
-    """What llama.cpp and libmtmd say after each of the prompts."""
+    """Answers of llama.cpp and libmtmd to each of the prompts."""
     found = [directly(made, parts, COUNT) for parts in prompts(made)]
     if made.source.sees:
         assert len({tuple(ids) for ids in found}) > 2, "what it sees matters"

@@ -184,3 +184,15 @@ def test_a_projector_of_another_model(eyes: Seeing, tmp_path: Path) -> None:
                 encoder.open()
         finally:
             encoder.close()
+
+
+def test_a_medium_is_met_anew_in_each_scope(eyes: Seeing) -> None:
+    """How long an answer takes must not tell a key that another one has sent the same picture."""
+    wanted, before = image(77), eyes.encoder.encoded
+    for scope in ("one", "one", "other", "one"):
+        eyes.source.slot(wanted, scope)
+    assert eyes.encoder.encoded == before + 2
+    keys = {eyes.source.slot(wanted, scope).key for scope in ("", "one", "other")}
+    assert len(keys) == 3
+    tokens = [eyes.source.placed(eyes.source.slot(wanted, each), 0)[0] for each in ("", "other")]
+    assert tokens[0] == tokens[1], "a prompt is the same, whoever sends it"
