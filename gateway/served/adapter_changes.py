@@ -106,6 +106,13 @@ class AdapterChanges:
             if base.adapters:
                 await base.pool.adapt(base.adapters.files)
 
+    async def check(self, base: ServedModel, config: Config) -> None:
+        """Raise ConfigError unless :meth:`reread` could have the adapters of ``config``."""
+        async with self._change:
+            before = {each.name for each in wanted(base.config)}
+            for new, _ in (await self._opened_anew(config, before)).values():
+                new.close()
+
     async def reread(self, base: ServedModel, config: Config) -> bool:
         """Have the adapters that ``config`` names in the place of those that were configured.
 
@@ -114,7 +121,7 @@ class AdapterChanges:
         """
         async with self._change:
             before = {each.name: each.usual for each in wanted(base.config)}
-            found = await self._opened_anew(base, config, before)
+            found = await self._opened_anew(config, before)
             kept = {
                 name
                 for name, (new, usual) in found.items()
@@ -144,14 +151,14 @@ class AdapterChanges:
             return True
 
     async def _opened_anew(
-        self, base: ServedModel, config: Config, before: Collection[str]
+        self, config: Config, before: Collection[str]
     ) -> dict[str, tuple[OpenedAdapter, float]]:
         """Open the adapters that a configuration names. Raises ConfigError, and leaves none open.
 
         ``before``: the names that the configuration had so far.
         """
         found = dict[str, tuple[OpenedAdapter, float]]()
-        model, workers = base.config.model, base.config.shape().workers
+        model, workers = config.model, config.shape().workers
         try:
             for each in wanted(config):
                 if each.name in found or (

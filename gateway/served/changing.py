@@ -171,6 +171,7 @@ class ModelChanger:
         """
         served = next(each for each in self._registry.configured if each.name == name)
         others = entry.config
+        await self._adapters.check(served, others)  # before anything is changed
         change, reason = await self._changed(
             served, _with_adapters(entry, served.config), shares=shares
         )

@@ -116,7 +116,7 @@ async def test_a_request_keeps_its_own_to_its_end(house: House, files: dict[str,
 
 
 async def test_with_new_workers(house: House, files: dict[str, Path]) -> None:
-    """These have what the sources say now; what can't be used is told, and they go on without."""
+    """These have what the sources say now; what can't be used is told, and nothing is changed."""
     say(house, ctx=1024, adapters=f"c={files['late']}")
     report = await house.reload()
     assert report["models"] == [
@@ -128,6 +128,7 @@ async def test_with_new_workers(house: House, files: dict[str, Path]) -> None:
     }
     say(house, ctx=512, adapters="c=/nowhere.gguf")
     report = await house.reload()
-    assert report["models"][0]["change"] == "replaced"
-    assert "new ctx; its adapters are as before: " in (report["models"][0]["reason"] or "")
+    assert report["models"][0]["change"] == "failed"
+    assert "can't read /nowhere.gguf" in (report["models"][0]["reason"] or "")
+    assert len(house.pools) == 2, "no new workers"
     assert names(house) == ["c"]
