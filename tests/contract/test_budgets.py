@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.batches import pace
+from gateway.batches import answers, pace
 from gateway.config.api_keys import Keyring, digest
 from gateway.config.config import Config
 from gateway.core.api_key import ApiKey
@@ -107,7 +107,8 @@ def test_lines_of_a_batch_wait_for_the_next_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of them is lost, and none fails: a batch asks once a minute, here more often."""
-    monkeypatch.setattr(pace, "MOST_WAIT_S", 0.05)
+    for module in (answers, pace):
+        monkeypatch.setattr(module, "MOST_WAIT_S", 0.05)
     clock = SetClock(EVENING)
     config = Config(alias=ALIAS, data_dir=tmp_path / "data")
     keys = Keyring([ApiKey("app", digest("app"), tokens_per_day=1000)])
