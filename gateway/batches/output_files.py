@@ -105,7 +105,6 @@ class OutputWriter:
         self, batch: BatchRecord, ending: Ending, blobs: dict[str, Blob], **values: Any
     ) -> None:
         now = int(self._store.clock())
-        expires = None if batch.output_age is None else now + batch.output_age
         values |= {"status": ending, "gateway": None, f"{ending}_at": now}
         values["failed"] = batches.c.total - batches.c.completed
         async with self._store.database.begin() as connection:
@@ -115,7 +114,7 @@ class OutputWriter:
             for kind, blob in blobs.items():
                 name = f"{batch.id}_{kind}.jsonl"
                 file = await self._store.files.insert(
-                    connection, batch.owner, blob, "batch_output", name, expires
+                    connection, batch.owner, blob, "batch_output", name, batch.output_age
                 )
                 values[f"{kind}_file"] = file.id
             change = update(batches).where(batches.c.id == batch.id)

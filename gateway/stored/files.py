@@ -69,10 +69,12 @@ class Files:
         blob: Blob,
         purpose: str,
         filename: str,
-        expires_at: int | None = None,
+        age: int | None = None,
         room: int | None = None,
     ) -> StoredFile:
-        """Make a file of a blob. ``room`` None: whatever the owner keeps already.
+        """Make a file of a blob that expires ``age`` seconds later; None: never.
+
+        ``room`` None: whatever the owner keeps already.
 
         Raises QuotaExceeded; then the blob is deleted.
         """
@@ -80,7 +82,7 @@ class Files:
             async with self._database.begin() as connection:
                 if room is not None:
                     check(await used(connection, owner) + blob.size + LEAST, room)
-                return await self.insert(connection, owner, blob, purpose, filename, expires_at)
+                return await self.insert(connection, owner, blob, purpose, filename, age)
         except (QuotaExceeded, StorageFull):  # after any other error the row may be there
             await self._blobs.delete(blob.id)
             raise
@@ -92,16 +94,17 @@ class Files:
         blob: Blob,
         purpose: str,
         filename: str,
-        expires_at: int | None,
+        age: int | None,
     ) -> StoredFile:
         """Make a file of a blob, as a part of a transaction."""
+        now = int(self._clock())
         row = {
             "id": new_id("file-"),
             "purpose": purpose,
             "bytes": blob.size,
             "blob": blob.id,
-            "created_at": int(self._clock()),
-            "expires_at": expires_at,
+            "created_at": now,
+            "expires_at": None if age is None else now + age,
         }
         named = {**row, "owner": owner, "filename": filename.encode("utf-8", "replace")}
         made = await connection.execute(insert(files).values(**named).returning(*COLUMNS))

@@ -152,11 +152,10 @@ class Uploads:
             upload = _open(await self._find(connection, owner, id_))
             found = await self._parts(connection, id_)
         blob = await self._joined(upload, _chosen(found, part_ids), md5)
-        expires_at = None if upload.file_age is None else int(self._clock()) + upload.file_age
         try:
             async with self._database.begin() as connection:
                 _open(await self._find(connection, owner, id_, lock=True))
-                given = (upload.purpose, upload.filename, expires_at)
+                given = (upload.purpose, upload.filename, upload.file_age)
                 file = await self._files.insert(connection, owner, blob, *given)
                 spare = await self._end(connection, id_, "completed", file.id)
         except (NotFound, UploadEnded, StorageFull):

@@ -20,6 +20,8 @@ SLOTS = 2
 MANY = [[5 + index] * 60 for index in range(24)]
 FLOOD = MANY * 80
 """Keeps all slots busy for longer than a test takes."""
+LONG = {**ENDLESS, "max_tokens": 8000}
+"""A stream that is still running when a flood has come."""
 
 
 class Asking:
@@ -49,7 +51,7 @@ def small(shared_servers: SharedServers) -> ForgeServer:
 
 def test_beside_a_stream(small: ForgeServer) -> None:
     """One slot is free: they are answered there, while the stream goes on beside them."""
-    stream = Streaming(small, "Tell me a story.", **{**ENDLESS, "max_tokens": 400}).wait_for(5)
+    stream = Streaming(small, "Tell me a story.", **LONG).wait_for(5)
     assert len(Asking(small, MANY[:4]).vectors()) == 4
     assert not stream.done, "shorter than the stream"
     assert stream.finish()
@@ -64,7 +66,7 @@ def test_a_flood_of_generations(small: ForgeServer) -> None:
 
 def test_a_flood_of_embeddings(small: ForgeServer) -> None:
     """Running work goes on, and a request more urgent than the flood gets a slot amid it."""
-    stream = Streaming(small, "Tell me a story.", **{**ENDLESS, "max_tokens": 400}).wait_for(1)
+    stream = Streaming(small, "Tell me a story.", **LONG).wait_for(1)
     flood = Hanging(small, URL, {"input": FLOOD, "priority": "batch"})
     eventually(lambda: len(small.waiting()) > 50, "the flood is there")
     stream.wait_for(len(stream.text) + 60)

@@ -19,6 +19,8 @@ from tests.support.traffic import Hanging, jobs_waiting
 URL = "/v1/rerank"
 SLOTS = 2
 MANY = [f"{at} " + "word " * (at % 9) for at in range(60)]
+ROUNDED = 1e-3
+"""As near as steps of other sizes compute; scores are 1 to 4, and differ by more."""
 FLOOD = ["d" * 40] * 2048
 
 
@@ -76,5 +78,5 @@ def test_a_killed_worker(start_server: Start, path: Path) -> None:
         eventually(lambda: gone(victim), "one worker ends")
     found = asking.scores()
     assert found.keys() == expected.keys()
-    assert max(abs(found[at] - expected[at]) for at in expected) < 1e-4
+    assert max(abs(found[at] - expected[at]) for at in expected) < ROUNDED
     healthy(server, 1)

@@ -53,7 +53,7 @@ def scraped(server: ForgeServer) -> str:
 def test_one_trace_through_all(start_server: Start, receiver: Collector) -> None:
     """Client, gateway, worker: the spans, both logs and the exemplars name one trace."""
     server = start_server(*SMALL, env=receiver.environ())
-    post(server, CHAT.path, CHAT.body(max_tokens=8), **PARENT)
+    post(server, CHAT.path, CHAT.body(max_tokens=8, ignore_eos=True), **PARENT)
     spans = receiver.trace(5, TRACE)
     work = spans["chat tiny"]
     assert spans[f"POST {CHAT.path}"].parent == "00f067aa0ba902b7"

@@ -19,7 +19,7 @@ OPTIONS = (
     *("--threads", "1", "--alias", ALIAS, "--flash-attn", "off"),
     *("--cache-type-k", "f32", "--cache-type-v", "f32"),
 )
-"""With which a score does not depend on the batch."""
+"""With which a score hardly depends on the batch: other sizes only round in another order."""
 
 
 def cross_encoder(path: Path) -> Path:

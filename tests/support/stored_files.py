@@ -22,7 +22,7 @@ async def put(
     content: bytes,
     *,
     purpose: str = "batch",
-    expires_at: int | None = None,
+    age: int | None = None,
     room: int = ROOM,
 ) -> StoredFile:
     """Store a file, in pieces as a connection gives them."""
@@ -33,7 +33,7 @@ async def put(
         blob = await incoming.commit()
     finally:
         await incoming.abort()  # nothing, after a commit
-    return await store.files.keep(owner, blob, purpose, "a.jsonl", expires_at, room)
+    return await store.files.keep(owner, blob, purpose, "a.jsonl", age, room)
 
 
 async def content(store: Store, blob: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -115,10 +115,7 @@ class FileEndpoints:
         finally:
             await received.file.abort()  # nothing, after a commit
         age = file_age(given.purpose, given.expires_after)
-        expires_at = None if age is None else int(store.clock()) + age
-        file = await store.files.keep(
-            key.name, blob, given.purpose, received.filename, expires_at, room
-        )
+        file = await store.files.keep(key.name, blob, given.purpose, received.filename, age, room)
         return json_response(file_object(file))
 
     async def files(self, request: Request) -> Response:

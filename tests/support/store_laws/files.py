@@ -100,9 +100,8 @@ class FileLaws(OneStore):
             await store.files.delete("a", file.id)
 
     async def test_it_ends_with_its_time(self, place: Place, store: Store) -> None:
-        now = int(place.clock.now)
-        short = await put(store, "a", b"short", expires_at=now + 10)
-        long = await put(store, "a", b"long", expires_at=now + 20)
+        short = await put(store, "a", b"short", age=10)
+        long = await put(store, "a", b"long", age=20)
         ever = await put(store, "a", b"ever")
         place.clock.now += 9.5
         await store.sweep()
@@ -125,6 +124,7 @@ class FileLaws(OneStore):
         async with store.database.begin() as connection:
             for _ in range(1203):
                 await store.files.insert(connection, "a", blob, "batch", "a", 1)
+        place.clock.now += 2
         await store.files.sweep()
         async with store.database.read() as connection:
             count = select(func.count()).select_from(files)
