@@ -21,6 +21,7 @@ from typing import Any, cast
 from bench.environment import commit, machine
 from bench.models import cache
 from bench.pictures.projector import EncoderShape
+from bench.pictures.vocabulary import with_tokens
 from bench.serving.client import Answer, Asker, Messages, Request
 from bench.serving.prompts import Prompts, known
 from bench.serving.settings import Settings
@@ -150,7 +151,8 @@ def main() -> None:
         mmproj = str(EncoderShape().write(Path(folder) / "mmproj-smolvlm.gguf"))
         # One slot more than streams: the picture waits for cores, not for a place.
         slots = run.streams + 1
-        model = trained(TRAINED[MODEL], cache() / f"{MODEL}.gguf")
+        plain = trained(TRAINED[MODEL], cache() / f"{MODEL}.gguf")
+        model = with_tokens(plain, Path(folder) / f"{MODEL}.gguf")
         settings = Settings(model, slots, slots * 2048, cores, 512)
         systems = [forge_itself("forge", ["--mmproj", mmproj])]
         if args.llama_server is not None:

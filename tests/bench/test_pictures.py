@@ -4,11 +4,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from gguf import GGUFReader
 
 pytest.importorskip("httptools", reason="the benchmarks need the extra [bench]")
 
 from bench.pictures.__main__ import PictureRun, measure, report, worst_gap
 from bench.pictures.projector import EncoderShape
+from bench.pictures.vocabulary import with_tokens
 from bench.serving.client import Answer
 from bench.serving.settings import Settings
 from bench.serving.systems import forge_itself
@@ -26,6 +28,21 @@ def test_pauses_count_while_the_picture_is_waited_for() -> None:
     assert worst_gap([before, within], asked) == 2.5
     assert worst_gap([Answer(moments=[8.0, 13.5])], asked) == 3.5, "from the picture's begin"
     assert worst_gap([before], asked) == 0.0
+
+
+def test_spare_tokens_get_names(tmp_path: Path) -> None:
+    source, _ = write_pair("idefics3", EMBEDDED_MODEL, tmp_path)
+    model = with_tokens(source, tmp_path / "named.gguf", ["<spare>"])
+    plain, named = GGUFReader(source), GGUFReader(model)
+    before = plain.fields["tokenizer.ggml.tokens"].contents()
+    after = named.fields["tokenizer.ggml.tokens"].contents()
+    (at,) = [at for at, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    assert after[at] == "<spare>"
+    assert [each.data.tobytes() for each in named.tensors] == [
+        each.data.tobytes() for each in plain.tensors
+    ]
+    with pytest.raises(ValueError, match="no spare tokens for"):
+        with_tokens(source, tmp_path / "many.gguf", [f"<{at}>" for at in range(99)])
 
 
 def test_a_small_run(tmp_path: Path) -> None:
