@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.media_driver import Seeing, media_spec, seeing
 from tests.support.pictures import FILES, audio, image, moving, picture, sound
 from tests.support.projectors import PROJECTORS, write_pair
 from workers.media.encoder import EncoderFailed, MediaEncoder
-from workers.media.messages import Encoded, MediumRows, Words
+from workers.media.messages import MediumRows, Words
 from workers.protocol import BAD_MEDIA, COMPUTE_FAILED, NOT_SUPPORTED, Medium, medium
 from workers.refused import InputRefused
 
@@ -128,18 +129,30 @@ def test_another_process_takes_the_place_of_one_that_died(eyes: Seeing) -> None:
     assert eyes.encoder.pid != pid
 
 
-def test_one_that_dies_over_a_medium_costs_that_request(
+def test_one_that_dies_over_a_medium_costs_that_request(eyes: Seeing) -> None:
+    pid = eyes.encoder.pid
+    with ThreadPoolExecutor(1) as thread:
+        os.kill(pid, signal.SIGSTOP)
+        asked = thread.submit(refusal, eyes.encoder, image(3))
+        while not eyes.encoder._turn.locked():
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGABRT)
+        os.kill(pid, signal.SIGCONT)
+        found = asked.result()
+    assert found.code == COMPUTE_FAILED
+    assert "its encoder ended with SIGABRT" in str(found)
+    assert eyes.encoder.encode(image(3)).count > 80
+    assert eyes.encoder.pid != pid
+
+
+def test_a_projector_that_aborts_is_told_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its encoder aborts: sound whose rows are not as many as the projector's header says."""
+    """Its rows are not as many as its header says; no request need find that out."""
     monkeypatch.setitem(PROJECTORS["ultravox"].metadata, "audio.projector.stack_factor", 7)
-    with seeing("ultravox", tmp_path) as made:
-        pid = made.encoder.pid
-        found = refusal(made.encoder, audio(1))
-        assert found.code == COMPUTE_FAILED
-        assert "its encoder ended with SIGABRT" in str(found)
-        assert made.encoder.pid != pid
-        assert isinstance(made.encoder.encode(audio(1), rows=False), Encoded)
+    aborted = pytest.raises(EncoderFailed, match=r"ultravox\.gguf: its encoder ended with SIGABRT")
+    with aborted, seeing("ultravox", tmp_path):
+        pass
 
 
 def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
