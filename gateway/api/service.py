@@ -17,7 +17,7 @@ from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
 from gateway.config.config import Config
 from gateway.config.live_config import LiveConfig
-from gateway.conversation import BLIND
+from gateway.conversation import ALL_SENSES
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import (
     SHUTTING_DOWN,
@@ -203,7 +203,8 @@ class Service:
         defaults = None
         if served is not None and complete is not None:
             defaults = partial(complete, defaults=served.completed)
-        able = BLIND if served is None else senses(served)
+        # The wrong name is what a client should hear of, not that no model of it takes pictures.
+        able = ALL_SENSES if served is None else senses(served)
         given = body.parse(type_, raw, ignored, defaults, able)
         request.state.ignored_fields = ignored
         self.tell_ignored(request, raw)

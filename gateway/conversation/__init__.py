@@ -21,6 +21,7 @@ from gateway.conversation.arguments import MAX_DEPTH, arguments, deeper, written
 from gateway.conversation.rendering import Omitted, TemplateMessage, rendered
 from gateway.conversation.tools import FUNCTION_NAME, function_tool, tool_use
 from gateway.conversation.turns import (
+    ALL_SENSES,
     BLIND,
     SENSES,
     AnyBlock,
@@ -37,6 +38,7 @@ from gateway.conversation.turns import (
 )
 
 __all__ = [
+    "ALL_SENSES",
     "BLIND",
     "FUNCTION_NAME",
     "MAX_DEPTH",

@@ -11,6 +11,7 @@ Sense = Literal["image", "audio"]
 """A kind of media that some models take."""
 Senses = frozenset[Sense]
 BLIND: Senses = frozenset()
+ALL_SENSES: Senses = frozenset(("image", "audio"))
 SENSES: dict[type[ContentNotSupported], Sense] = {
     ImageNotSupported: "image",
     AudioNotSupported: "audio",

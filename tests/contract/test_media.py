@@ -261,6 +261,15 @@ def test_a_model_that_takes_none_says_so(
     assert "image" in code or "audio" in code
 
 
+@pytest.mark.parametrize(
+    ("path", "body"), [case[1:3] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_a_wrong_name_is_told_first(blind: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    answer = blind.post(path, json={**body, "model": "nothing"})
+    assert answer.status_code == 404, answer.text
+    assert "nothing" in answer.text
+
+
 NO_PICTURE = encoded(b"hello, this is no picture")
 WRONG: list[tuple[str, Any, str]] = [
     ("no base64", {"url": "data:image/png;base64,!!!!"}, "no base64"),
