@@ -134,6 +134,8 @@ class InputProcessor:
             raise InputRefused(BAD_PROMPT, "the prompt holds no token")
         limit = min(self._limit, request.params.context or self._limit)
         _fit(request, found, limit)
+        if self._media is not None:
+            self._media.encode_new(found.slots)
         tokens = found.tokens
         guide = self._guides.guide(request, thinking, form)
         voice = self._voice(prompt, thinking, form) if isinstance(prompt, Chat) else None

@@ -1,6 +1,6 @@
 """The tokens of a prompt with media, and where their rows are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from workers.llama.tokenizer import Part, Tokenizer
 from workers.media.marks import Marks, pieces
@@ -20,6 +20,11 @@ class MediaPrompt:
     def media(self) -> SequenceMedia:
         """Return the runs."""
         return SequenceMedia(self._placed)
+
+    @property
+    def slots(self) -> Iterator[MediumSlot]:
+        """The media, in the order of the runs; one that is there twice, twice."""
+        return (each.slot for each in self._placed)
 
     def fit(self, tokens: list[int]) -> None:
         """Take ``tokens``, which end like the present ones after others, in their place."""
@@ -54,7 +59,7 @@ def media_prompt(
     source: MediaSource,
     scope: str = "",
 ) -> MediaPrompt:
-    """Return a written prompt's tokens, its media encoded if they are new in its cache scope.
+    """Return a written prompt's tokens; nothing is encoded.
 
     Raises :class:`workers.refused.InputRefused`.
     """

@@ -1,7 +1,8 @@
 """Rows of media for prompts: from the cache, or from the encoder.
 
 A medium that this worker has not met is encoded while its prompt is prepared, in a thread that no
-other prompt waits for. Of one that it has met the layout is known, which is all that the prompt
+other prompt waits for; but first its layout is asked for, so that nothing is encoded for a prompt
+that is too long. Of one that it has met the layout is known, which is all that the prompt
 needs: as a rule its cells are found in the prefix cache, and no row is needed. Where they are not,
 the engine asks for the rows, goes on with what else there is, and is woken when they are there.
 
@@ -11,7 +12,7 @@ one client that another has sent the same picture.
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from workers.media.cache import MediaCache
 from workers.media.encoder import MediaEncoder
@@ -24,12 +25,18 @@ from workers.refused import InputRefused
 class MediumSlot:
     """A medium of one prompt: what the engine needs of it until its rows have cells."""
 
-    def __init__(self, medium: Medium, key: str, layout: Encoded, encoded: Encoded | None) -> None:
-        """``key``: its name in the cache. ``encoded``: with its rows, if these are there."""
+    def __init__(
+        self, medium: Medium, key: str, layout: Encoded, encoded: Encoded | None, *, new: bool
+    ) -> None:
+        """``key``: its name in the cache. ``encoded``: with its rows, if these are there.
+
+        ``new``: this worker has not met it.
+        """
         self.medium = medium
         self.key = key
         self.layout = layout
         self.encoded = encoded
+        self.new = new
         self.refused: InputRefused | None = None
         """The reason why there will be no rows."""
         self.asked = False
@@ -72,23 +79,26 @@ class MediaSource:
         """Called when rows that were asked for are there, or will never be."""
 
     def slot(self, medium: Medium, scope: str = "") -> MediumSlot:
-        """Return what a prompt of a cache scope needs of a medium. Raises InputRefused.
-
-        What is new is encoded, unless its cells may have been kept by another process.
-        """
+        """Return what a prompt of a cache scope needs of a medium. Raises InputRefused."""
         self._check(medium)
         key = f"{medium.digest} {scope}" if scope else medium.digest
         with self._lock:
-            layout = self._cache.layout(key)
+            known = self._cache.layout(key)
             encoded = self._cache.get(key)
-        if layout is None and self._eager:
-            encoded = self._encode(medium, key)
-            layout = encoded.layout
-        elif layout is None:
-            layout = self._encoder.encode(medium, rows=False)
+        layout = known or self._encoder.encode(medium, rows=False)
+        if known is None:
             with self._lock:
                 self._cache.put_layout(key, layout)
-        return MediumSlot(medium, key, layout, encoded)
+        return MediumSlot(medium, key, layout, encoded, new=known is None)
+
+    def encode_new(self, slots: Iterable[MediumSlot]) -> None:
+        """Encode what is new, unless its cells may have been kept by another process.
+
+        Raises InputRefused.
+        """
+        for slot in slots if self._eager else ():
+            if slot.new and slot.encoded is None:
+                slot.encoded = self._encode(slot.medium, slot.key)
 
     def count(self, medium: Medium) -> int:
         """Return how many tokens a medium takes, without encoding it. Raises InputRefused.

@@ -246,6 +246,20 @@ def test_rows_that_will_never_come_cost_their_request(
     assert fine.ids == expected[0]
 
 
+def test_nothing_is_encoded_for_a_prompt_that_is_too_long(made: Seeing) -> None:
+    seen, before = medium_of(made, 31), made.encoder.encoded
+    with made.driver() as running:
+        long = generate(0, asked(seen, "word " * CTX), max_tokens=1)
+        with pytest.raises(InputRefused) as caught:
+            running.submit(long)
+        assert caught.value.code == CONTEXT_OVERFLOW
+    assert made.encoder.encoded == before
+    with made.driver() as running:
+        (outcome,) = running.run(generate(0, asked(seen, "?"), max_tokens=1))
+    assert outcome.reason == "length"
+    assert made.encoder.encoded == before + 1
+
+
 def test_rows_that_look_at_each_other_need_a_step_that_holds_them(made: Seeing) -> None:
     placed = made.source.placed(made.source.slot(medium_of(made, 1)), 0)[1]
     causal = all(each.rows.causal for each in placed)

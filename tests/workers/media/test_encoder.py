@@ -203,7 +203,7 @@ def test_a_medium_is_met_anew_in_each_scope(eyes: Seeing) -> None:
     """How long an answer takes must not tell a key that another one has sent the same picture."""
     wanted, before = image(77), eyes.encoder.encoded
     for scope in ("one", "one", "other", "one"):
-        eyes.source.slot(wanted, scope)
+        eyes.source.encode_new([eyes.source.slot(wanted, scope)])
     assert eyes.encoder.encoded == before + 2
     keys = {eyes.source.slot(wanted, scope).key for scope in ("", "one", "other")}
     assert len(keys) == 3
