@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -31,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     from ray.cluster_utils import Cluster  # late: an extra
 
+    load = os.getloadavg()[0]
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     shape = ["--model", str(options.model), "--workers", "1", "--slots", "8"]
-    shape += ["--threads", str(options.threads)]
+    shape += ["--threads", str(options.threads), "--repack", "on", "--flash-attn", "on"]
     try:
         cluster.add_node(num_cpus=options.threads, object_store_memory=STORE)
         with tempfile.TemporaryDirectory() as folder:
@@ -51,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts = machine()
     preface = (
         f"# What a cluster costs\n\n{datetime.now(UTC):%Y-%m-%d}, {facts['cpu']}, "
-        f"{facts['cores']} cores, {facts['system']}, Forge {commit()}, {options.model.name}. The "
+        f"{facts['cores']} cores, {facts['system']}, Forge {commit()}, {options.model.name}, "
+        f"{options.threads} threads, `--repack on --flash-attn on`. The "
         "node is on this machine, so the driver, the actor and Ray's own processes take their CPU "
-        "from the same cores. `python -m bench.nodes`.\n"
+        f"from the same cores. Before it the load was {load:.1f}. `python -m bench.nodes`.\n"
     )
     (options.out / "nodes.md").write_text("\n".join([preface, table.markdown()]), "utf-8")
 

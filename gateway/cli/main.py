@@ -163,7 +163,7 @@ def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> 
             tls,
             plan=plan,
             manager=manager,
-            read=again.read,
+            read=lambda: cluster_pools.checked(again.read()),
             hangup=hangup,
         )
         failure = runner.run(work)

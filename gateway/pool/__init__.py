@@ -176,6 +176,17 @@ class ResizablePool(Protocol):
         """Let ``start`` begin with ``count`` workers only."""
         ...
 
+    async def hold(self) -> None:
+        """Leave its size to the caller, and give up workers that wait for a machine to run on.
+
+        One stays, whatever it does.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Have as many workers as before :meth:`hold`, and decide about their number again."""
+        ...
+
     async def shrink(self) -> None:
         """Give one worker no new work, and end it when it has none; return when it is gone."""
         ...

@@ -263,6 +263,13 @@ class SupervisedPool:
         for worker in self._workers[count:]:
             worker.absent = True
 
+    async def hold(self) -> None:
+        pass  # its size changes by its caller alone
+
+    def resume(self) -> None:
+        for _ in range(self.capacity - self.size):
+            self.grow()
+
     async def shrink(self) -> None:
         """Give one worker no new work, and end it when it has none; returns when it is gone."""
         staying = [worker for worker in self._present() if not worker.leaving]

@@ -88,6 +88,10 @@ class AlwaysLoaded:
     # ------------------------------------------------------------------ other workers
 
     async def make_room(self, name: str, config: Config, need: LoadNeed) -> Room | None:
+        if config.cluster is not None:
+            # Nodes have places, not memory: an old worker's is free for a new one, others may not
+            # be. With --force the operator says that they are.
+            return Room(config.force, 0)
         free = await asyncio.to_thread(self._free)
         unknown = free is None or config.force or memory_check.on_gpu(config)
         if unknown or need.bytes <= (free or 0):

@@ -61,13 +61,12 @@ class ModelAssembly:
         self._meter = meter
         self.live = live or LiveConfig(config)
         self._shared_admission = SharedAdmission(Bounds(config.max_queue, config.max_queue_bytes))
-        look = FirstLook(os.environ, self._busy)
-        self._make = make or partial(local_pool, look=look)
         self._dispatchers = Dispatchers(self._dispatcher)
         self.loader: Loader
         self._cluster = cluster_pools.membership(config)
+        self._make = make or self._maker()
         if plan is None:
-            entries, pools = [ModelEntry(config)], [pool or self._only_pool(look)]
+            entries, pools = [ModelEntry(config)], [pool or self._make(config, 0)]
             clock = time.monotonic_ns
             self.loader = AlwaysLoaded(entries[0].name, pools[0], clock, loads, config)
         else:
@@ -98,14 +97,12 @@ class ModelAssembly:
             self.adapters,
         )
 
-    def _only_pool(self, look: FirstLook) -> Pool:
-        """Make the pool of a server with one model."""
-        if self._cluster is not None:
-            # The dispatcher is made after its pool.
-            return cluster_pools.cluster_pool(
-                self._config, self._cluster, lambda: self.registry.first.dispatcher
-            )
-        return local_pool(self._config, look=look)
+    def _maker(self) -> Callable[[Config, int], Pool]:
+        """Return what makes a model's workers, by their options and the first one's number."""
+        if self._cluster is None:
+            return partial(local_pool, look=FirstLook(os.environ, self._busy))
+        of = self._dispatchers.of  # asked later: a dispatcher is made after its pool
+        return partial(cluster_pools.cluster_pool, cluster=self._cluster, dispatcher=of)
 
     def _busy(self) -> bool:
         """Return whether any model computes something."""
@@ -165,7 +162,7 @@ class ModelAssembly:
 
     def _numbered(self, config: Config) -> Pool:
         """Make a pool whose workers have the lowest numbers that none has now."""
-        count = config.shape().workers
+        count = cluster_pools.most(config)
         taken, first = {*self.registry.worker_numbers()}, 0
         while taken & {*range(first, first + count)}:
             first += 1

@@ -201,8 +201,6 @@ class ModelChanger:
             self._take(served, entry)
             self._note(name, entry, workers)
             return "settings", None
-        if served.config.cluster is not None:
-            raise ConfigError("workers on the nodes of a cluster are replaced by a restart alone")
         need = await asyncio.to_thread(self._need, entry)
         await self._few_outgoing(name)
         room = await self._loader.make_room(name, entry.config, need)

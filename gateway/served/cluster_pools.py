@@ -7,10 +7,12 @@ from gateway.config.config import Config, ConfigError
 from gateway.config.node_needs import divided
 from gateway.core.clock import NANO
 from gateway.dispatch.dispatcher import Dispatcher
+from gateway.pool import Pool
 from gateway.pool.cluster.control import Need
 from gateway.pool.cluster.membership import Cluster
 from gateway.pool.cluster.pool import ClusterPool
 from gateway.pool.scaling import Demand
+from gateway.served.setup import Setup
 
 EXTRA = "pip install 'forge-inference-gateway[ray]'"
 
@@ -29,6 +31,17 @@ def check(config: Config, *, several: bool) -> None:
         raise ConfigError("--cluster: expected no adapters (--adapters, --lora, --lora-dir)")
     if find_spec("ray") is None:
         raise ConfigError(f"--cluster: Ray is not installed: {EXTRA}")
+
+
+def checked(setup: Setup) -> Setup:
+    """Return what a reload has read. Raises ConfigError for what a cluster can't do."""
+    check(setup.config, several=bool(setup.entries))
+    return setup
+
+
+def most(config: Config) -> int:
+    """Return how many workers a model may have at a time."""
+    return max(config.shape().workers, config.max_workers or 0)
 
 
 def membership(config: Config) -> Cluster | None:
@@ -60,10 +73,13 @@ def demand(dispatcher: Dispatcher) -> Demand:
 
 
 def cluster_pool(
-    config: Config, cluster: Cluster, dispatcher: Callable[[], Dispatcher]
+    config: Config, first: int = 0, *, cluster: Cluster, dispatcher: Callable[[Pool], Dispatcher]
 ) -> ClusterPool:
-    """Workers on nodes, as many as what waits at ``dispatcher`` needs."""
-    return ClusterPool(
+    """Workers on nodes, as many as what waits at the pool's dispatcher needs.
+
+    ``first`` is the number of the first one.
+    """
+    pool = ClusterPool(
         config.worker_spec(),
         config.shape().workers,
         cluster,
@@ -71,5 +87,7 @@ def cluster_pool(
         silence_s=config.stuck_timeout,
         step_s=config.step_timeout,
         most=config.max_workers,
-        demand=lambda: demand(dispatcher()),
+        demand=lambda: demand(dispatcher(pool)),
+        first=first,
     )
+    return pool

@@ -22,13 +22,15 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from gateway.pool import Pool, ResizablePool
+from gateway.pool import Pool, PoolFailed, ResizablePool
 from gateway.served.dispatchers import Dispatchers
 from gateway.served.revision import Revision
 from gateway.served.served_model import ServedModel
 
 log = logging.getLogger("forge.reload")
 
+START_S = 3600.0
+"""Seconds that the first new worker may take; in a cluster it may wait for a place."""
 TOLD_S = 10.0
 """Seconds of waiting after which the log has a line of it."""
 LOOK_S, LOOKS = 0.05, 200
@@ -91,8 +93,16 @@ class Replacement:
 
     async def beside(self) -> None:
         """Return when requests go to the new workers. Raises PoolFailed: the old ones go on."""
-        await self._new.start()
+        await self._start()
         self._switch(self._new)
+
+    async def _start(self) -> None:
+        """Return when a new worker is ready. Raises PoolFailed, also if none has had a place."""
+        try:
+            async with asyncio.timeout(START_S):
+                await self._new.start()
+        except TimeoutError:
+            raise PoolFailed(f"no new worker was ready within {START_S:g} s") from None
 
     def _switch(self, to: Revision) -> None:
         self._served.switch(to)
@@ -103,6 +113,7 @@ class Replacement:
         old, new = self._old.pool, self._new.pool
         assert isinstance(old, ResizablePool), "others have room, or are refused"
         assert isinstance(new, ResizablePool), "it is of the same kind"
+        await old.hold()
         alone = old.size == 1
         self._served.settled.clear()
         try:
@@ -133,12 +144,12 @@ class Replacement:
             else:
                 await self._shrunk(old)
             new.begin_with(1)
-            await self._new.start()
+            await self._start()
         except BaseException:
             if alone:
                 self._switch(self._old)
                 self._served.outgoing.remove(self._new)
-            old.grow()
+            old.resume()
             raise
         if not alone:
             self._switch(self._new)

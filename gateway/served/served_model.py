@@ -15,6 +15,7 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.job import Job
 from gateway.model_files.projector import media
 from gateway.pool import Pool, WorkerStatus
+from gateway.pool.cluster.pool import ClusterPool
 from gateway.pool.placement import REASONS
 from gateway.served.adapters import ModelAdapters
 from gateway.served.load_policy import State
@@ -161,7 +162,8 @@ class ServedModel:
     @property
     def numbers(self) -> Sequence[int]:
         """The numbers of all workers that may come, where they come and go."""
-        return self.pool.numbers if isinstance(self.pool, SwappablePool) else ()
+        pool = self.pool
+        return pool.numbers if isinstance(pool, SwappablePool | ClusterPool) else ()
 
     def workers(self) -> list[WorkerStatus]:
         """Its processes, those included that finish requests of before a reload."""

@@ -103,6 +103,14 @@ class SwappablePool:
     def begin_with(self, count: int) -> None:
         self._first_workers = count
 
+    async def hold(self) -> None:
+        if isinstance(self._pool, ResizablePool):
+            await self._pool.hold()
+
+    def resume(self) -> None:
+        if isinstance(self._pool, ResizablePool):
+            self._pool.resume()
+
     async def shrink(self) -> None:
         assert isinstance(self._pool, ResizablePool), "it has a size"
         await self._pool.shrink()

@@ -23,6 +23,16 @@ def nodes() -> Iterator[RayNodes]:
 
 
 @pytest.fixture
+def kept_nodes(tmp_path: Path) -> Iterator[RayNodes]:
+    """Three of a head that keeps its state on its disk."""
+    pytest.importorskip("ray")
+    folder = tmp_path / "control"
+    folder.mkdir()
+    with ray_nodes(*NODES, kept=folder) as found:
+        yield found
+
+
+@pytest.fixture
 def start_on_nodes(
     start_server: Start, exact: tuple[Path, tuple[str, ...]], nodes: RayNodes
 ) -> StartOnNodes:

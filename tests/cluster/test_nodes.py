@@ -76,6 +76,29 @@ def test_a_node_that_joins_is_used(start_on_nodes: StartOnNodes, nodes: RayNodes
     server.stop()
 
 
+def test_a_node_that_will_go_is_emptied(start_on_nodes: StartOnNodes, nodes: RayNodes) -> None:
+    """Its worker finishes what it has, and the next one is on another node."""
+    server = start_on_nodes(3, 6)
+    expected = [alone(server, prompt, **GREEDY) for prompt in PROMPTS]
+    nodes.add("four")
+    streams = [Streaming(server, prompt, **GREEDY) for prompt in PROMPTS]
+    for stream in streams:
+        stream.wait_for(5)
+    victim = next(worker["node"] for worker in server.workers() if worker["busy"])
+    nodes.drain(victim, 3600)
+    assert [whole(stream) for stream in streams] == expected
+    eventually(
+        lambda: (
+            states(server) == ["ready"] * 3
+            and {worker["node"] for worker in server.workers()} == {*NODES, "four"} - {victim}
+        ),
+        "its worker is on another node",
+    )
+    assert sum(worker["restarts"] for worker in server.workers()) == 1
+    assert "its node goes away" in server.stderr
+    server.stop()
+
+
 def states(server: ForgeServer) -> list[str]:
     """Return the workers' states in the order of the alphabet."""
     return sorted(worker["state"] for worker in server.workers())

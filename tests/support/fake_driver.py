@@ -85,7 +85,7 @@ class FakeDriver:
             command = children.command("gateway.pool.cluster.enter", str(sock.fileno()))
             found = subprocess.Popen(command, env=children.environment(), pass_fds=[sock.fileno()])
         self._workers[channel] = found
-        contents = b"%d" % channel if self._address.startswith("differs") else b"same"
+        contents = b"%d" % channel if self._address.startswith("differs") else b""
         self.tell(WorkerRunning(channel, found.pid, f"node-{channel}", "10.0.0.1", contents))
 
     def _reap(self) -> None:

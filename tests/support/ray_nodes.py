@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,16 @@ SMALL_STORE = 80 << 20
 class RayNodes:
     """A head without CPUs, for the gateway's driver, and nodes that workers run on."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Path | None = None) -> None:
+        """``kept``: a folder in which the control service keeps its state; None: in its memory."""
         from ray.cluster_utils import Cluster  # late: it takes a second, and an extra
 
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": SMALL_STORE}
+        head: dict[str, Any] = {
+            "num_cpus": 0, "include_dashboard": False, "object_store_memory": SMALL_STORE,
+        }  # fmt: skip
+        if kept is not None:
+            head["_system_config"] = {"gcs_storage": "rocksdb", "gcs_storage_path": str(kept)}
+        self._head = head
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes: dict[str, Any] = {}
         self._frozen: list[int] = []
@@ -52,6 +60,31 @@ class RayNodes:
         self._frozen += [found.process.pid, *others]
         freeze(*self._frozen)
 
+    def drain(self, name: str, seconds: int) -> None:
+        """Announce the end of a node, as a cloud that takes it back does."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node"]
+        asked = {
+            "address": self.address, "node-id": self._nodes[name].node_id,
+            "reason": "DRAIN_NODE_REASON_PREEMPTION", "reason-message": "a test",
+            "deadline-remaining-seconds": str(seconds),
+        }  # fmt: skip
+        options = [f"--{option}={value}" for option, value in asked.items()]
+        subprocess.run([*command, *options], check=True, capture_output=True)
+
+    def kill_control(self) -> None:
+        """Kill the control service, by SIGKILL."""
+        self._cluster.head_node.kill_gcs_server()
+
+    def start_control(self) -> None:
+        """Start it again, with the state that it kept."""
+        self._cluster.head_node.start_gcs_server()
+
+    def restart_head(self) -> None:
+        """Kill all processes of the head, and start it again with the state that it kept."""
+        port = int(self.address.rpartition(":")[2])
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+        self._cluster.add_node(**self._head, gcs_server_port=port)
+
     @property
     def names(self) -> set[str]:
         """Return the names of the nodes that were added and not removed."""
@@ -65,9 +98,9 @@ class RayNodes:
 
 
 @contextlib.contextmanager
-def ray_nodes(*names: str) -> Iterator[RayNodes]:
-    """Nodes of one CPU each."""
-    nodes = RayNodes()
+def ray_nodes(*names: str, kept: Path | None = None) -> Iterator[RayNodes]:
+    """Nodes of one CPU each; ``kept``: see :class:`RayNodes`."""
+    nodes = RayNodes(kept)
     try:
         for name in names:
             nodes.add(name)

@@ -1,6 +1,7 @@
 """A server whose files a test changes and lets it read again, and clients that go on meanwhile."""
 
 import itertools
+import json
 import os
 import threading
 from collections import Counter
@@ -107,7 +108,11 @@ def completed(server: ForgeServer, prompt: str, *, key: str = CLIENT, **params: 
 class Load:
     """Clients that ask one request after the other, until they are told to end."""
 
-    def __init__(self, server: ForgeServer, clients: int, **params: Any) -> None:
+    def __init__(
+        self, server: ForgeServer, clients: int, *, streamed: int = 0, **params: Any
+    ) -> None:
+        """``streamed``: each so manieth answer is a stream; 0: none is."""
+        self._streamed = streamed
         self.texts: Counter[tuple[str, str]] = Counter()
         """Counts of the answers, by prompt and text."""
         self.failures: list[str] = []
@@ -123,16 +128,22 @@ class Load:
         headers = {"Authorization": f"Bearer {CLIENT}"}
         with httpx.Client(base_url=self._server.url, headers=headers, timeout=DEADLINE_S) as client:
             while not self._end.is_set():
-                prompt = PROMPTS[next(self._numbers) % len(PROMPTS)]
+                number = next(self._numbers)
+                prompt = PROMPTS[number % len(PROMPTS)]
+                stream = bool(self._streamed) and number // len(PROMPTS) % self._streamed == 0
+                asked = {"prompt": prompt, "stream": stream, **body}
                 try:
-                    response = client.post("/v1/completions", json={"prompt": prompt, **body})
+                    response = client.post("/v1/completions", json=asked)
                 except httpx.HTTPError as error:
                     self.failures.append(repr(error))
                     continue
                 if response.status_code != 200:
                     self.failures.append(response.text)
-                else:
-                    self.texts[prompt, response.json()["choices"][0]["text"]] += 1
+                    continue
+                try:
+                    self.texts[prompt, _streamed(response) if stream else _text(response)] += 1
+                except (KeyError, ValueError):
+                    self.failures.append(response.text)
 
     @property
     def done(self) -> int:
@@ -150,3 +161,17 @@ class Load:
         for thread in self._threads:
             thread.join(DEADLINE_S)
             assert not thread.is_alive()
+
+
+def _text(response: httpx.Response) -> str:
+    text: str = response.json()["choices"][0]["text"]
+    return text
+
+
+def _streamed(response: httpx.Response) -> str:
+    """Return the text of a stream. Raises KeyError or ValueError for one that ends in an error."""
+    *events, last = [line for line in response.text.split("\n\n") if line]
+    if last != "data: [DONE]":
+        raise ValueError("it has no end")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    return "".join(chunk["choices"][0]["text"] for chunk in chunks)

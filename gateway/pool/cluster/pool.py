@@ -15,7 +15,7 @@ from gateway.pool.cluster.control import (
     WorkerWaiting,
 )
 from gateway.pool.cluster.membership import Cluster
-from gateway.pool.held_files import FileState
+from gateway.pool.held_files import FileState, HeldFiles
 from gateway.pool.hosting import HostedProcess, Node, WorkerPlace
 from gateway.pool.link import WorkerLink
 from gateway.pool.scaling import Demand, PoolLoad, Scaler
@@ -103,12 +103,20 @@ class RemoteProcess:
             told = await asyncio.shield(self._launched)  # what is heard later is heard all the same
             if isinstance(told, str):
                 raise OSError(told)
-            self._host.compare(told)
+            self._compare(told)
         except BaseException:
             self._host.cluster.kill(self._channel)
             sock.close()
             raise
         return sock
+
+    def _compare(self, running: WorkerRunning) -> None:
+        """Raises OSError for a worker of another model."""
+        try:
+            self._host.compare(running)
+        except OSError:  # its actor holds that file open: the next one may find the right one
+            self._host.cluster.leave(self._number)
+            raise
 
     def on_control(self, message: OfChannel) -> None:
         """Hear what becomes of it: see :class:`gateway.pool.cluster.membership.Channel`."""
@@ -158,17 +166,23 @@ class RemoteProcess:
 class ClusterHost:
     """The nodes of a cluster. Implements :class:`gateway.pool.hosting.Host`."""
 
-    file_state: FileState = "same"
-    """Not known here: an actor looks at its node's file, and starts no worker on another."""
     refusal = None
+    """An actor looks at its node's file, and starts no worker on one that was written into."""
 
     def __init__(self, cluster: Cluster, need: Need) -> None:
         self.cluster = cluster
         self.need = need
+        self._files = HeldFiles()
+        """The gateway's own."""
         self._contents: tuple[bytes, str] | None = None
-        """The digest of the model's files where the first worker runs, and the node's name."""
+        """The digest of the model's files here, and where "here" is; without a file here, those of
+        the first worker's node."""
         self._numbers = set[int]()
         """Workers that may have places on nodes."""
+
+    @property
+    def file_state(self) -> FileState:
+        return self._files.state
 
     @property
     def needed(self) -> str:
@@ -181,18 +195,21 @@ class ClusterHost:
         return ", ".join(found)
 
     async def open(self, spec: WorkerSpec) -> WorkerSpec:
+        await self._files.open(spec.model_path)
+        if self._files.contents:
+            self._contents = self._files.contents, "the gateway's machine"
         await self.cluster.join()
         return spec
 
     async def look(self) -> None:
-        pass
+        await self._files.look()
 
     def process(self, place: WorkerPlace, spec: WorkerSpec) -> RemoteProcess:
         self._numbers.add(place.number)
         return RemoteProcess(self, place, spec)
 
     def compare(self, running: WorkerRunning) -> None:
-        """Raises OSError for a worker whose model is another than the first one's."""
+        """Raises OSError for a worker whose model is another than the gateway's."""
         if not running.contents:
             return  # the files could not be opened: the worker explains that
         if self._contents is None:
@@ -206,6 +223,7 @@ class ClusterHost:
         self.cluster.leave(number)
 
     async def close(self) -> None:
+        self._files.close()
         for number in self._numbers:
             self.cluster.leave(number)
 
@@ -224,20 +242,40 @@ class ClusterPool(SupervisedPool):
         step_s: float,
         most: int | None = None,
         demand: Callable[[], Demand] | None = None,
+        first: int = 0,
     ) -> None:
         """``need``: of each worker. ``most``: the workers that there may be while the ``demand``
         is high; None: ``count``. The rest is as for any pool."""
         host = ClusterHost(cluster, need)
         self._cluster = cluster
+        self._count = count
         places = max(count, most or count)
-        super().__init__(spec, places, host, silence_s=silence_s, step_s=step_s)
+        self.numbers = range(first, first + places)
+        """Of all workers that may come."""
+        super().__init__(spec, places, host, silence_s=silence_s, step_s=step_s, first=first)
         self.begin_with(count)
+        self._held = False
+        """True: its size is another's decision."""
         self._demand = demand
         self._scaler = Scaler(count, places, SCALE_S)
         self._shrinking: asyncio.Task[None] | None = None
 
     def _background(self) -> list[Coroutine[None, None, None]]:
         return [*super()._background(), self._tend()]
+
+    @property
+    def capacity(self) -> int:
+        """The number of workers without any demand."""
+        return self._count
+
+    async def hold(self) -> None:
+        self._held = True
+        while self.size > 1 and not all(each.ready or each.leaving for each in self._present()):
+            await self.shrink()  # one that is not ready, and may wait for a place, goes first
+
+    def resume(self) -> None:
+        super().resume()
+        self._held = False
 
     async def _begin(self, worker: Worker) -> HostedProcess:
         worker.moving = False
@@ -250,7 +288,8 @@ class ClusterPool(SupervisedPool):
             if self.model is None or self._stopping.is_set():
                 continue
             self._empty(asyncio.get_running_loop().time())
-            if self._demand is not None and (self._shrinking is None or self._shrinking.done()):
+            shrinking = self._shrinking is not None and not self._shrinking.done()
+            if self._demand is not None and not (shrinking or self._held):
                 self._scale(self._scaler.decide(self._demand(), self._load()))
 
     def _empty(self, now: float) -> None:

@@ -5,12 +5,13 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.config.config import Config
+from gateway.config.config import EMBEDDED_MODEL, Config
 from gateway.pool import PoolFailed, scaling
 from gateway.pool.cluster import pool as cluster_pool
 from gateway.pool.cluster.control import Need, WorkerLeaving
@@ -70,13 +71,14 @@ def with_pool(
     address: str,
     workers: int,
     script: Callable[[ClusterPool, Heard, Cluster], Awaitable[None]],
+    model: Path = EMBEDDED_MODEL,
     **more: Any,
 ) -> None:
     """Run ``script`` on a pool that is not started yet."""
 
     async def main() -> None:
         cluster = Cluster(address, "warning", "console", DRIVER)
-        config = Config(slots=2, threads=1, workers=workers, log_level="info")
+        config = Config(slots=2, threads=1, workers=workers, log_level="info", model=model)
         need = Need(cpus=1, labels={"region": "a"})
         pool = ClusterPool(
             config.worker_spec(), workers, cluster, need, silence_s=30, step_s=60, **more
@@ -180,22 +182,66 @@ def test_no_room(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_another_file_on_another_node(caplog: pytest.LogCaptureFixture) -> None:
-    """No worker of another model is taken for a part of the pool.
+    """No worker of another model than the gateway's is taken for a part of the pool.
 
     Before one was ready the server does not start, as with any wrong setting; later it is logged.
     """
 
     async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
-        (failed,) = await asyncio.gather(pool.start(heard), return_exceptions=True)
-        if failed is None:
-            await told(caplog, "is another than on node-")
-        else:
-            assert isinstance(failed, PoolFailed)
-            assert "is another than on node-" in str(failed)
-        assert sum(each.state == "ready" for each in pool.workers()) <= 1
+        with pytest.raises(
+            PoolFailed, match=r"on node-\d is another than on the gateway's machine"
+        ):
+            await pool.start(heard)
+        assert not pool.ready()
 
-    with caplog.at_level(logging.ERROR, "forge.pool"):
-        with_pool("differs:1", 2, script)
+    with_pool("differs:1", 2, script)
+
+
+def test_another_file_where_the_gateway_has_none(tmp_path: Path) -> None:
+    """Then the first worker's is what all must have."""
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        with pytest.raises(PoolFailed, match=r"on node-\d is another than on node-\d"):
+            await pool.start(heard)
+
+    with_pool("differs:1", 2, script, model=tmp_path / "gone.gguf")
+
+
+def test_held_it_leaves_its_size_to_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second pool of the cluster has workers of its own meanwhile: so a model is replaced."""
+    monkeypatch.setattr(cluster_pool, "SCALE_S", 0.01)
+    looks = 0
+
+    def demand() -> Demand:
+        nonlocal looks
+        looks += 1
+        return Demand(0, 0.0)
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        await heard.until(lambda: pool.free() == 2 * 2)
+        await until(lambda: looks)
+        await pool.hold()
+        assert (pool.size, pool.capacity) == (2, 2)
+        await pool.shrink()
+        looks_before = looks
+        other = ClusterPool(
+            Config(slots=2, threads=1).worker_spec(), 2, cluster, Need(cpus=1), silence_s=30,
+            step_s=60, first=4,
+        )  # fmt: skip
+        try:
+            other.begin_with(1)
+            await other.start(Heard())
+            assert [each.id for each in other.workers()] == [4]
+            assert (pool.size, looks) == (1, looks_before)
+        finally:
+            await other.stop()
+        assert pool.ready(), "its worker is none of the other's"
+        pool.resume()
+        await heard.until(lambda: pool.free() == 2 * 2)
+        await until(lambda: looks > looks_before)
+
+    with_pool("here:1", 2, script, most=4, demand=demand)
 
 
 def test_it_grows_and_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:

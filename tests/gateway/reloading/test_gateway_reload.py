@@ -70,6 +70,12 @@ class Shrinking(Played):
     def begin_with(self, count: int) -> None:
         assert count == 1
 
+    async def hold(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        self.grow()
+
     async def shrink(self) -> None:
         assert not self.running(), "it has work"
         self.size = 0
@@ -108,6 +114,12 @@ class Two(Played):
 
     def begin_with(self, count: int) -> None:
         self.size = count
+
+    async def hold(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        self.grow()
 
     async def shrink(self) -> None:
         last = self.size - 1
@@ -388,6 +400,29 @@ def begun(house: House) -> Ticket:
     pool.begin(ticket.id)
     pool.progress(ticket.id, 2)
     return ticket
+
+
+class Placeless(Shrinking):
+    """No machine has room for its worker."""
+
+    async def start(self, listener: Listener) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_the_wait_for_a_new_worker_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one comes back, and serves what has waited."""
+    monkeypatch.setattr("gateway.served.replacement.START_S", 0.05)
+    async with short_of_memory(monkeypatch, Shrinking, 3600) as house:
+        house.kind = Placeless
+        house.say(ctx=1024)
+        report = await house.reload()
+        (told,) = report["models"]
+        assert told["change"] == "failed"
+        assert told["reason"] == "no new worker was ready within 0.05 s"
+        (old, _) = house.pools
+        later = house.submit()
+        await house.running(old, later)
+        old.finish(later.id)
 
 
 @pytest.mark.parametrize("kind", [Shrinking, Two])

@@ -22,6 +22,12 @@ class Resizable(SlowPool):
     def begin_with(self, count: int) -> None:
         raise AssertionError("no test gets so far")
 
+    async def hold(self) -> None:
+        raise AssertionError("no test gets so far")
+
+    def resume(self) -> None:
+        raise AssertionError("no test gets so far")
+
     async def shrink(self) -> None:
         raise AssertionError("no test gets so far")
 
