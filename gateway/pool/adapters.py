@@ -15,11 +15,16 @@ class PoolAdapters:
     """Keeps all workers at one list, those that come later, too."""
 
     def __init__(
-        self, files: Sequence[AdapterFile], links: Callable[[], Iterable[WorkerLink]]
+        self,
+        files: Sequence[AdapterFile],
+        links: Callable[[], Iterable[WorkerLink]],
+        lacks: Callable[[WorkerLink], None] = lambda link: None,
     ) -> None:
-        """``files``: those at the start. ``links`` gives the workers that are ready."""
+        """``files``: those at the start. ``links`` gives the workers that are ready; ``lacks``
+        hears of one that has started and can't load one of them."""
         self._files = {file.digest: file for file in files}
         self._links = links
+        self._lacks = lacks
         self._change = asyncio.Lock()
 
     @property
@@ -31,13 +36,19 @@ class PoolAdapters:
         """Tell a worker what changed since it was started, before it gets any work."""
         for refused in ready.refused:
             log.error("a worker lacks an adapter: %s", refused.problem)
+            self._lacks(link)
         known = {*ready.adapters, *(refused.digest for refused in ready.refused)}
         for digest, file in self._files.items():
             if digest not in known:
-                link.load_adapter(file).add_done_callback(_tell)
+                link.load_adapter(file).add_done_callback(lambda done: self._loaded(link, done))
         for digest in ready.adapters:
             if digest not in self._files:
                 link.unload_adapter(digest)
+
+    def _loaded(self, link: WorkerLink, loaded: asyncio.Future[str]) -> None:
+        if not loaded.cancelled() and loaded.result():
+            log.error("a worker lacks an adapter: %s", loaded.result())
+            self._lacks(link)
 
     async def change(self, files: Sequence[AdapterFile]) -> None:
         """Have these and no others. Raises :class:`AdapterRefused`, and changes nothing then."""
@@ -66,8 +77,3 @@ class PoolAdapters:
         for digest in digests:
             for link in self._links():
                 link.unload_adapter(digest)
-
-
-def _tell(loaded: asyncio.Future[str]) -> None:
-    if not loaded.cancelled() and loaded.result():
-        log.error("a worker lacks an adapter: %s", loaded.result())

@@ -80,7 +80,7 @@ class SupervisedPool:
         """The sum of all workers'."""
         self._reserved: Worker | None = None
         """The worker that takes no new work but one generation that must run alone."""
-        self._adapters = PoolAdapters(spec.adapters, self._ready_links)
+        self._adapters = PoolAdapters(spec.adapters, self._ready_links, self._lacks_adapter)
         self._chains = Chains()
         self._sessions = Sessions()
         self._placements = Counter[str](dict.fromkeys(REASONS, 0))
@@ -195,6 +195,9 @@ class SupervisedPool:
 
     async def adapt(self, adapters: Sequence[AdapterFile]) -> None:
         await self._adapters.change(adapters)
+
+    def _lacks_adapter(self, link: WorkerLink) -> None:
+        """A worker has started without an adapter: requests for it fail there."""
 
     def _ready_links(self) -> list[WorkerLink]:
         return [w.link for w in self._workers if w.ready and w.link is not None]

@@ -70,7 +70,7 @@ class AdapterChanges:
         if self._registry.taken(each.name):
             raise ConfigError(f"{each.option}: '{each.name}' names two of the models and adapters")
         try:
-            found = opened(each.file, base.config.model, base.config.shape().workers)
+            found = opened(each.file, base.config.model, _copies(base.config))
         except Unfit as error:
             raise ConfigError(f"{each.option}: {error}") from error
         self._take(base, each.name, found, each.usual)
@@ -158,7 +158,7 @@ class AdapterChanges:
         ``before``: the names that the configuration had so far.
         """
         found = dict[str, tuple[OpenedAdapter, float]]()
-        model, workers = config.model, config.shape().workers
+        model, workers = config.model, _copies(config)
         try:
             for each in wanted(config):
                 if each.name in found or (
@@ -203,7 +203,7 @@ class AdapterChanges:
             raise BadRequest(message, param="lora_name")
         async with self._change:
             self._check_new(base, name)
-            model, workers = base.config.model, base.config.shape().workers
+            model, workers = base.config.model, _copies(base.config)
             opening = asyncio.ensure_future(
                 asyncio.to_thread(opened_below, self._folder, path, model, workers)
             )
@@ -268,6 +268,11 @@ class AdapterChanges:
     async def _forget_later(self, base: ServedModel) -> None:
         async with self._change:
             await self._forget(base)
+
+
+def _copies(config: Config) -> int:
+    """Return how many workers of this machine load an adapter."""
+    return 0 if config.cluster is not None else config.shape().workers
 
 
 def _has(base: ServedModel, name: str, new: OpenedAdapter) -> bool:

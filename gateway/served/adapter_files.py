@@ -9,14 +9,14 @@ below ``--lora-dir`` step by step, and none of the steps may be a link.
 import contextlib
 import os
 import stat
-from hashlib import blake2b
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from gateway.model_files import gguf, lora
 from gateway.model_files.lora import LoraFacts, Unfit
 from gateway.system import host
-from workers.protocol import AdapterFile
+from workers.protocol import AdapterFile, digest_of
 
 CHUNK = 1 << 20
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,7 +37,10 @@ class OpenedAdapter(NamedTuple):
 
 
 def opened(path: Path, model: Path, workers: int) -> OpenedAdapter:
-    """Open an adapter of ``model`` for so many workers. Raises :class:`Unfit`. It blocks."""
+    """Open an adapter of ``model`` for so many workers of this machine. Raises :class:`Unfit`.
+
+    It blocks.
+    """
     if path.is_dir():
         raise Unfit(f"{path}: {lora.NO_FOLDER}")
     try:
@@ -90,7 +93,7 @@ def _checked(descriptor: int, path: Path, model: Path, workers: int) -> OpenedAd
             text = str(error).replace(str(held), str(path))
             raise Unfit(text if str(path) in text else f"{path}: {text}") from error
         _check_memory(path, before.st_size, workers)
-        digest = _digest(descriptor)
+        digest = digest_of(_chunks(descriptor))
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Unfit(f"{path} is being written")
@@ -108,10 +111,9 @@ def _check_memory(path: Path, size: int, workers: int) -> None:
         raise Unfit(f"{path} takes {size >> 20:,} MiB{each}, and {free >> 20:,} MiB are free")
 
 
-def _digest(descriptor: int) -> str:
-    """Return the digest of a whole file."""
-    hash_, at = blake2b(digest_size=16, person=b"forge adapter"), 0
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    """Yield a whole file."""
+    at = 0
     while chunk := os.pread(descriptor, CHUNK, at):
-        hash_.update(chunk)
+        yield chunk
         at += len(chunk)
-    return hash_.hexdigest()

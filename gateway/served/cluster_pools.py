@@ -27,8 +27,6 @@ def check(config: Config, *, several: bool) -> None:
         raise ConfigError("--max-workers: expected as many as --workers, at least")
     if several:
         raise ConfigError("--cluster: expected one model; tables of models and --catalog are local")
-    if config.adapters or config.lora or config.lora_scaled or config.lora_dir is not None:
-        raise ConfigError("--cluster: expected no adapters (--adapters, --lora, --lora-dir)")
     if find_spec("ray") is None:
         raise ConfigError(f"--cluster: Ray is not installed: {EXTRA}")
 

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import llama_cpp
 
 from workers.llama.library import LoadFailed, loading
-from workers.protocol import NO_ADAPTERS, AdapterFile, AdapterSet
+from workers.protocol import ANY_TIME, NO_ADAPTERS, AdapterFile, AdapterSet, digest_of
 
 DESCRIPTORS = "/proc/self/fd"
+CHUNK = 1 << 20
 
 
 class AdapterFailed(Exception):
@@ -115,13 +116,31 @@ def _opened(file: AdapterFile) -> int:
         except OSError as error:
             reason = f"it can't be opened ({error.strerror})"
             continue
-        found = os.fstat(descriptor)
-        same = (found.st_size, found.st_mtime_ns) == (file.size, file.written_ns)
-        if same and stat.S_ISREG(found.st_mode):
+        if _same(descriptor, file):
             return descriptor
         os.close(descriptor)
-        reason = "it was written since it was loaded first"
+        elsewhere = file.written_ns == ANY_TIME
+        written = "it was written since it was loaded first"
+        reason = "it is another than the gateway's" if elsewhere else written
     raise AdapterFailed(f"{file.shown}: {reason}")
+
+
+def _same(descriptor: int, file: AdapterFile) -> bool:
+    """Return whether a file is the one that was checked."""
+    found = os.fstat(descriptor)
+    if found.st_size != file.size or not stat.S_ISREG(found.st_mode):
+        return False
+    if file.written_ns == ANY_TIME:
+        return digest_of(_chunks(descriptor)) == file.digest
+    return found.st_mtime_ns == file.written_ns
+
+
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    """Yield a whole file."""
+    at = 0
+    while chunk := os.pread(descriptor, CHUNK, at):
+        yield chunk
+        at += len(chunk)
 
 
 def _path(descriptor: int) -> str:

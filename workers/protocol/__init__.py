@@ -5,6 +5,7 @@ or of llama.cpp: messages are small frozen values, and the codec turns them into
 """
 
 from workers.protocol.abilities import refusal as refusal
+from workers.protocol.adapters import ANY_TIME as ANY_TIME
 from workers.protocol.adapters import NO_ADAPTERS as NO_ADAPTERS
 from workers.protocol.adapters import AdapterFile as AdapterFile
 from workers.protocol.adapters import AdapterLoaded as AdapterLoaded
@@ -12,6 +13,7 @@ from workers.protocol.adapters import AdapterSet as AdapterSet
 from workers.protocol.adapters import LoadAdapter as LoadAdapter
 from workers.protocol.adapters import UnloadAdapter as UnloadAdapter
 from workers.protocol.adapters import adapter_set as adapter_set
+from workers.protocol.adapters import digest_of as digest_of
 from workers.protocol.adapters import scope_of as scope_of
 from workers.protocol.codec import MAX_FRAME as MAX_FRAME
 from workers.protocol.codec import FrameDecoder as FrameDecoder

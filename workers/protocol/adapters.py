@@ -26,7 +26,19 @@ class AdapterFile(msgspec.Struct, frozen=True):
     """Its path as operators know it."""
     size: int
     written_ns: int
-    """Bytes and time of the file that was checked: no other is loaded."""
+    """Bytes and time of the file that was checked: no other is loaded. Time ANY_TIME: by its bytes
+    and its whole contents, as on another machine."""
+
+
+ANY_TIME = -1
+
+
+def digest_of(chunks: Iterable[bytes]) -> str:
+    """Return the digest of a file's contents."""
+    hash_ = blake2b(digest_size=16, person=b"forge adapter")
+    for chunk in chunks:
+        hash_.update(chunk)
+    return hash_.hexdigest()
 
 
 def adapter_set(scaled: Iterable[tuple[str, float]]) -> AdapterSet:

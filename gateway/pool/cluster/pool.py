@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+
+import msgspec
 
 from gateway.pool.cluster.control import (
     Need,
@@ -21,7 +24,7 @@ from gateway.pool.link import WorkerLink
 from gateway.pool.scaling import Demand, PoolLoad, Scaler
 from gateway.pool.supervisor import SupervisedPool
 from gateway.pool.worker import Worker
-from workers.protocol import WorkerSpec, encode
+from workers.protocol import ANY_TIME, AdapterFile, WorkerSpec, encode
 
 log = logging.getLogger("forge.pool")
 
@@ -195,6 +198,7 @@ class ClusterHost:
         return ", ".join(found)
 
     async def open(self, spec: WorkerSpec) -> WorkerSpec:
+        spec = _absolute(spec)
         await self._files.open(spec.model_path)
         if self._files.contents:
             self._contents = self._files.contents, "the gateway's machine"
@@ -277,6 +281,19 @@ class ClusterPool(SupervisedPool):
         super().resume()
         self._held = False
 
+    async def adapt(self, adapters: Sequence[AdapterFile]) -> None:
+        await super().adapt([_on_nodes(each) for each in adapters])
+
+    def _lacks_adapter(self, link: WorkerLink) -> None:
+        """Take a worker out of service: its node has another file, or none."""
+        worker = next((each for each in self._workers if each.link is link), None)
+        if worker is None:
+            return  # it has ended
+        log.error("worker %d on node %s is not used", worker.id, self.node(worker.id))
+        worker.moving = True
+        self._recount(worker)
+        self._cluster.leave(worker.id)  # the next start may have another node
+
     async def _begin(self, worker: Worker) -> HostedProcess:
         worker.moving = False
         return await super()._begin(worker)
@@ -318,3 +335,16 @@ class ClusterPool(SupervisedPool):
             log.info("a worker is not needed any more")
             self._shrinking = asyncio.create_task(self.shrink())
             self._tasks.append(self._shrinking)
+
+
+def _on_nodes(file: AdapterFile) -> AdapterFile:
+    """Return an adapter as nodes find it: by its name, and by what it contains."""
+    path = os.path.abspath(file.paths[-1])
+    return msgspec.structs.replace(file, paths=(path,), written_ns=ANY_TIME)
+
+
+def _absolute(spec: WorkerSpec) -> WorkerSpec:
+    """Return a spec whose files are found from any folder."""
+    mmproj = None if spec.mmproj is None else os.path.abspath(spec.mmproj)
+    model = os.path.abspath(spec.model_path)
+    return msgspec.structs.replace(spec, model_path=model, mmproj=mmproj)

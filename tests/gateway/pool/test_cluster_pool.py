@@ -18,6 +18,8 @@ from gateway.pool.cluster.control import Need, WorkerLeaving
 from gateway.pool.cluster.membership import Cluster
 from gateway.pool.cluster.pool import ClusterPool
 from gateway.pool.scaling import Demand
+from gateway.served.adapter_files import opened
+from tests.support.adapters import random_lora
 from tests.support.server import DEADLINE_S
 from workers.protocol import (
     Delta,
@@ -279,6 +281,32 @@ def test_a_node_that_goes_away_is_emptied(left_s: float, monkeypatch: pytest.Mon
         assert len(tokens_of(heard, 1)) == 400 or not left_s
 
     with_pool("here:1", 1, script)
+
+
+def test_adapters_are_known_by_their_contents(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their times differ on each node. A worker whose node has another file is not used."""
+    path = random_lora(EMBEDDED_MODEL, 0).write(tmp_path / "a.gguf")
+    found, data = opened(path, EMBEDDED_MODEL, 0), path.read_bytes()
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        os.utime(path, (1, 1))
+        await pool.adapt([found.file])
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        (status,) = pool.workers()
+        assert status.pid is not None
+        os.kill(status.pid, signal.SIGKILL)
+        await told(caplog, "it is another than the gateway's")
+        await told(caplog, "worker 0 on node node-2 is not used")
+        assert pool.free() == 0
+        path.write_bytes(data)
+        await heard.until(lambda: pool.free() == 2)
+
+    with caplog.at_level(logging.ERROR, "forge.pool"):
+        with_pool("here:1", 1, script)
+    found.close()
 
 
 async def until(check: Callable[[], object]) -> None:

@@ -1,7 +1,6 @@
 """The options of a cluster: what is refused, at the start and at a reload, and how many workers."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,9 +28,6 @@ CLUSTER = "head:6379"
             "--max-workers: expected as many as --workers",
         ),
         ({"cluster": CLUSTER}, 2, "--cluster: expected one model"),
-        ({"cluster": CLUSTER, "lora": "a.gguf"}, 0, "--cluster: expected no adapters"),
-        ({"cluster": CLUSTER, "adapters": "a=a.gguf"}, 0, "--cluster: expected no adapters"),
-        ({"cluster": CLUSTER, "lora_dir": Path("/")}, 0, "--cluster: expected no adapters"),
     ],
 )
 def test_what_is_refused(options: dict[str, Any], models: int, said: str) -> None:
