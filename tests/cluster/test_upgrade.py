@@ -68,12 +68,19 @@ def test_none_of_2000_fails(house: House, start_server: Start, models: tuple[Pat
     server.stop()
 
 
-@pytest.mark.parametrize("force", [False, True], ids=["in its place", "beside"])
+@pytest.mark.parametrize("beside", [False, True], ids=["in its place", "beside"])
 def test_an_only_worker(
-    house: House, start_server: Start, models: tuple[Path, Path], *, force: bool
+    house: House,
+    start_server: Start,
+    nodes: RayNodes,
+    models: tuple[Path, Path],
+    *,
+    beside: bool,
 ) -> None:
-    """The queue waits for the new one, or with --force that comes up on another node first."""
-    house.lines += ["workers = 1", f"force = {str(force).lower()}"]
+    """The queue waits for the new one, unless a node has room for it beside the old one."""
+    for name in () if beside else NODES[1:]:
+        nodes.remove(name)
+    house.lines.append("workers = 1")
     house.write()
     server = house.start(start_server)
     before = completed(server, PROMPTS[0])
@@ -89,7 +96,7 @@ def test_an_only_worker(
     settled(server, 1)
     (new,) = server.workers()
     assert new["id"] != old["id"]
-    assert not force or new["node"] != old["node"]
+    assert (new["node"] != old["node"]) == beside
     house.write("ctx = 1024")
     told = reload(server).json()
     assert told["models"][0] == {"model": "served", "change": "replaced", "reason": "new ctx"}

@@ -13,12 +13,14 @@ import sys
 
 from gateway.pool.cluster.control import (
     Alive,
+    CountPlaces,
     FromDriver,
     Joined,
     Kill,
     Leave,
     NotJoined,
     Open,
+    PlacesCounted,
     ToDriver,
     WorkerEnded,
     WorkerRunning,
@@ -71,6 +73,9 @@ class FakeDriver:
                 self._kill(self._channels.get(message.worker, 0))
             elif isinstance(message, Kill):
                 self._kill(message.channel)
+            elif isinstance(message, CountPlaces) and message.need.cpus < 100:
+                free = 0 if self._address.startswith("full") else 3
+                self.tell(PlacesCounted(message.question, free))
         return bool(data)
 
     def _kill(self, channel: int) -> None:

@@ -51,7 +51,14 @@ class Leave(msgspec.Struct, frozen=True, tag="leave"):
     worker: int
 
 
-ToDriver = Open | Kill | Leave
+class CountPlaces(msgspec.Struct, frozen=True, tag="count"):
+    """Tell for how many more workers the nodes have room; :class:`PlacesCounted` answers."""
+
+    question: int
+    need: Need
+
+
+ToDriver = Open | Kill | Leave | CountPlaces
 
 
 class Joined(msgspec.Struct, frozen=True, tag="joined"):
@@ -98,6 +105,13 @@ class WorkerEnded(msgspec.Struct, frozen=True, tag="ended"):
     code: int | None
 
 
+class PlacesCounted(msgspec.Struct, frozen=True, tag="counted"):
+    """The answer to a :class:`CountPlaces`."""
+
+    question: int
+    places: int
+
+
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """The driver's loop turns."""
 
@@ -119,6 +133,7 @@ FromDriver = (
     | WorkerLeaving
     | WorkerEnded
     | Alive
+    | PlacesCounted
 )
 OfChannel = WorkerRunning | WorkerRefused | WorkerWaiting | WorkerLeaving | WorkerEnded
 

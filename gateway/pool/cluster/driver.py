@@ -26,6 +26,7 @@ from gateway.pool.cluster.control import (
     CHUNK_BYTES,
     ActorRefused,
     Alive,
+    CountPlaces,
     FromDriver,
     Joined,
     Kill,
@@ -34,6 +35,7 @@ from gateway.pool.cluster.control import (
     Need,
     NotJoined,
     Open,
+    PlacesCounted,
     ToDriver,
     WorkerEnded,
     WorkerLeaving,
@@ -41,6 +43,7 @@ from gateway.pool.cluster.control import (
     WorkerRunning,
     WorkerWaiting,
 )
+from gateway.pool.cluster.places import NodeFacts, places
 from gateway.system import log_setup
 from workers.protocol import FrameDecoder, encode
 
@@ -128,6 +131,8 @@ class Driver:
             self._spawn(self._serve(message, sock))
         elif isinstance(message, Kill):
             self._spawn(self._kill(message.channel))
+        elif isinstance(message, CountPlaces):
+            self._spawn(self._count(message))
         else:
             self._leave(message)
 
@@ -135,6 +140,15 @@ class Driver:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _count(self, asked: CountPlaces) -> None:
+        """Tell how much room there is; what Ray does not tell is none."""
+        count = 0
+        try:
+            count = places(await asyncio.to_thread(node_facts), asked.need)
+        except Exception as error:  # noqa: BLE001 (Ray has a kind for each of its parts)
+            log.warning("the cluster does not say what its nodes have free: %s", error)
+        self._tell(PlacesCounted(asked.question, count))
 
     def _leave(self, message: Leave) -> None:
         actor = self._actors.pop(message.worker, None)
@@ -254,6 +268,16 @@ def create(need: Need) -> Any:
 def alive_nodes() -> list[dict[str, Any]]:
     """Return what Ray tells of the nodes that live."""
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+def node_facts() -> list[NodeFacts]:
+    """Return what is known of the nodes that live and stay."""
+    free, leaving = ray._private.state.available_resources_per_node(), leaving_nodes()
+    return [
+        NodeFacts(node["Labels"], free.get(node["NodeID"], {}))
+        for node in alive_nodes()
+        if node["NodeID"] not in leaving
+    ]
 
 
 def leaving_nodes() -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from gateway.pool import PoolFailed
 from gateway.pool.cluster.control import (
     Alive,
+    CountPlaces,
     FromDriver,
     Joined,
     Kill,
@@ -19,6 +20,7 @@ from gateway.pool.cluster.control import (
     NotJoined,
     OfChannel,
     Open,
+    PlacesCounted,
     ToDriver,
     WorkerEnded,
     WorkerRefused,
@@ -33,6 +35,8 @@ JOIN_S = 90.0
 """Seconds until a driver that has not joined is given up; Ray itself gives up after 30 s or so."""
 SILENCE_S = 15.0
 """Seconds without a word of the driver after which it is replaced; it has one each second."""
+PLACES_S = 10.0
+"""Seconds that a driver may take to count free places."""
 STOP_S = 10.0
 """Seconds that a driver may take to leave the cluster."""
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 30.0
@@ -102,6 +106,7 @@ class Cluster:
         self._module = driver
         self._arguments = (address, log_level, log_format)
         self._next_channel = 0
+        self._next_question = 0
         self._running: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -113,6 +118,7 @@ class Cluster:
         # The driver's.
         self._driver: _Driver | None = None
         self._channels: dict[int, Channel] = {}
+        self._questions: dict[int, asyncio.Future[int]] = {}
 
     async def join(self) -> None:
         """Return when a driver is in the cluster. Raises PoolFailed if the first one can't be."""
@@ -162,6 +168,19 @@ class Cluster:
         """Give up a worker's place on its node."""
         self._send(Leave(worker))
 
+    async def places(self, need: Need) -> int:
+        """Return for how many more workers nodes have room now; 0 if that is not known."""
+        question = self._next_question = self._next_question + 1
+        counted = self._questions[question] = asyncio.get_running_loop().create_future()
+        self._send(CountPlaces(question, need))
+        try:
+            async with asyncio.timeout(PLACES_S):
+                return await counted
+        except TimeoutError:
+            return 0
+        finally:
+            del self._questions[question]
+
     def _send(self, message: ToDriver) -> None:
         if self._driver is not None:
             with contextlib.suppress(OSError):  # it ends, and all with it
@@ -176,6 +195,10 @@ class Cluster:
             self._tell_change()
         elif isinstance(message, NotJoined):
             driver.reason = message.message
+        elif isinstance(message, PlacesCounted):
+            counted = self._questions.get(message.question)
+            if counted is not None and not counted.done():
+                counted.set_result(message.places)
         elif not isinstance(message, Alive):
             channel = self._channels.get(message.channel)
             if isinstance(message, WorkerRefused | WorkerEnded):

@@ -272,6 +272,10 @@ class ClusterPool(SupervisedPool):
         """The number of workers without any demand."""
         return self._count
 
+    async def places(self, need: Need) -> int:
+        """Return for how many more workers, with this need, nodes have room."""
+        return await self._cluster.places(need)
+
     async def hold(self) -> None:
         self._held = True
         while self.size > 1 and not all(each.ready or each.leaving for each in self._present()):

@@ -13,8 +13,9 @@ import pytest
 
 from gateway.config.config import EMBEDDED_MODEL, Config
 from gateway.pool import PoolFailed, scaling
+from gateway.pool.cluster import membership
 from gateway.pool.cluster import pool as cluster_pool
-from gateway.pool.cluster.control import Need, WorkerLeaving
+from gateway.pool.cluster.control import Need, PlacesCounted, WorkerLeaving
 from gateway.pool.cluster.membership import Cluster
 from gateway.pool.cluster.pool import ClusterPool
 from gateway.pool.scaling import Demand
@@ -279,6 +280,24 @@ def test_a_node_that_goes_away_is_emptied(left_s: float, monkeypatch: pytest.Mon
         await heard.until(lambda: pool.workers()[0].restarts == 1 and pool.free() == 2)
         assert heard.lost == ([] if left_s else [1])
         assert len(tokens_of(heard, 1)) == 400 or not left_s
+
+    with_pool("here:1", 1, script)
+
+
+def test_places_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that does not answer has none; its late answer does no harm."""
+    monkeypatch.setattr(membership, "PLACES_S", 0.1)
+
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        assert await pool.places(Need(cpus=1)) == 0, "there is no driver yet"
+        await pool.start(heard)
+        monkeypatch.setattr(membership, "PLACES_S", DEADLINE_S)
+        assert await pool.places(Need(cpus=1)) == 3
+        monkeypatch.setattr(membership, "PLACES_S", 0.01)
+        assert await pool.places(Need(cpus=100)) == 0
+        driver = cluster._driver
+        assert driver is not None
+        cluster.hear(driver, PlacesCounted(3, 1))
 
     with_pool("here:1", 1, script)
 

@@ -43,8 +43,8 @@ def test_the_most_workers() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("force", [False, True])
-async def test_new_workers_take_the_places_of_old_ones_unless_forced(*, force: bool) -> None:
-    """The memory of this machine has nothing to do with it."""
+async def test_room_is_a_matter_of_places(*, force: bool) -> None:
+    """The memory of this machine has nothing to do with it; --force says that there are some."""
     config = Config(cluster=CLUSTER, force=force, model=EMBEDDED_MODEL)
     loads = Loads(Registry(), ModelLabels(["m"], "others"))
     loader = AlwaysLoaded("m", MemoryPool(1), time.monotonic_ns, loads, config)
