@@ -2,7 +2,7 @@
 
 ``python -m tests.support.fake_driver DESCRIPTOR ADDRESS LEVEL FORMAT``. The address says what goes
 wrong: ``nowhere:1`` can't be joined, ``full:1`` has no room, ``differs:1`` has another file on each
-node. What a real one does is in tests/cluster.
+node, ``loses:2`` loses the first two. What a real one does is in tests/cluster.
 """
 
 import array
@@ -86,6 +86,9 @@ class FakeDriver:
         with socket.socket(fileno=descriptor) as sock:
             if self._address.startswith("full"):
                 self.tell(WorkerWaiting(channel))
+                return
+            if self._address.startswith("loses") and channel <= int(self._address[-1]):
+                self.tell(WorkerEnded(channel, None))
                 return
             command = children.command("gateway.pool.cluster.enter", str(sock.fileno()))
             found = subprocess.Popen(command, env=children.environment(), pass_fds=[sock.fileno()])

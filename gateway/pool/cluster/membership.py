@@ -171,7 +171,8 @@ class Cluster:
     async def places(self, need: Need) -> int:
         """Return for how many more workers nodes have room now; 0 if that is not known."""
         question = self._next_question = self._next_question + 1
-        counted = self._questions[question] = asyncio.get_running_loop().create_future()
+        counted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._questions[question] = counted
         self._send(CountPlaces(question, need))
         try:
             async with asyncio.timeout(PLACES_S):

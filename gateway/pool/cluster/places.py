@@ -17,7 +17,7 @@ ROUNDED = 1e-6
 
 
 class NodeFacts(NamedTuple):
-    """What is known of a node."""
+    """The facts about a node."""
 
     labels: Mapping[str, str]
     free: Mapping[str, float]

@@ -1,6 +1,7 @@
 """A pool whose workers run on the nodes of a cluster."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -34,10 +35,18 @@ LEAVING_S = 30.0
 """Seconds that a node is believed to have left if it is not told."""
 MOVE_S = 5.0
 """Seconds before a node's end at which what still runs there goes on elsewhere."""
+LOST_S, LOST_TIMES = 0.5, 5
+"""Pause after a node was lost before its worker ran, and how often that is tried at once: Ray may
+place an actor on a node whose death it has not noticed. An actor that can't be made at all, for
+want of Forge or another version of Python, ends the same way."""
 SCALE_S = 1.0
 """Between two looks at what waits."""
 EOF_S = 1.0
 """Time after which the link of a killed worker is closed: its node may not answer."""
+
+
+class NodeLost(OSError):
+    """The node of a worker was lost before its process ran."""
 
 
 class RemoteProcess:
@@ -53,8 +62,8 @@ class RemoteProcess:
         self._starting: asyncio.Task[socket.socket] | None = None
         self._channel: int | None = None
         loop = asyncio.get_running_loop()
-        self._launched: asyncio.Future[WorkerRunning | str] = loop.create_future()
-        """Its process and node, or the reason why it does not run."""
+        self._launched: asyncio.Future[OfChannel] = loop.create_future()
+        """Its process and node, or the end before it had any."""
         self._ended: asyncio.Future[int | None] = loop.create_future()
         """Its exit code, if that is known."""
         self.leaves_at: float | None = None
@@ -102,10 +111,13 @@ class RemoteProcess:
         await self._host.cluster.joined()
         self._channel, sock = self._host.cluster.open(self._number, self._host.need, self)
         try:
-            await asyncio.get_running_loop().sock_sendall(sock, encode(self._spec))
+            with contextlib.suppress(ConnectionError):  # then its end is told
+                await asyncio.get_running_loop().sock_sendall(sock, encode(self._spec))
             told = await asyncio.shield(self._launched)  # what is heard later is heard all the same
-            if isinstance(told, str):
-                raise OSError(told)
+            if isinstance(told, WorkerRefused):
+                raise OSError(told.message)
+            if not isinstance(told, WorkerRunning):
+                raise NodeLost("its node was lost before it ran")
             self._compare(told)
         except BaseException:
             self._host.cluster.kill(self._channel)
@@ -132,10 +144,7 @@ class RemoteProcess:
             self._launched.set_result(message)
         else:
             if not self._launched.done():
-                lost = "its node was lost before it ran"
-                self._launched.set_result(
-                    message.message if isinstance(message, WorkerRefused) else lost
-                )
+                self._launched.set_result(message)
             if not self._ended.done():
                 self._ended.set_result(message.code if isinstance(message, WorkerEnded) else None)
 
@@ -299,7 +308,16 @@ class ClusterPool(SupervisedPool):
         self._cluster.leave(worker.id)  # the next start may have another node
 
     async def _begin(self, worker: Worker) -> HostedProcess:
+        """Start a process; one whose node is lost meanwhile is started on another one."""
         worker.moving = False
+        for _ in range(LOST_TIMES):
+            try:
+                return await super()._begin(worker)
+            except NodeLost as error:
+                log.warning("worker %d: %s; it is started again", worker.id, error)
+                await self._pause(LOST_S, worker.ending)
+                if worker.ending.is_set():
+                    raise
         return await super()._begin(worker)
 
     async def _tend(self) -> None:

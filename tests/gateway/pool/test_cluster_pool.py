@@ -284,6 +284,26 @@ def test_a_node_that_goes_away_is_emptied(left_s: float, monkeypatch: pytest.Mon
     with_pool("here:1", 1, script)
 
 
+def test_a_node_that_is_lost_before_its_worker_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no wrong setting, unless it happens again and again."""
+    monkeypatch.setattr(cluster_pool, "LOST_S", 0.01)
+
+    async def served(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        assert pool.ready()
+
+    async def failed(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        with pytest.raises(PoolFailed, match="its node was lost before it ran"):
+            await pool.start(heard)
+
+    with caplog.at_level(logging.WARNING, "forge.pool"):
+        with_pool("loses:2", 1, served)
+    assert caplog.text.count("its node was lost before it ran; it is started again") == 2
+    with_pool("loses:9", 1, failed)
+
+
 def test_places_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that does not answer has none; its late answer does no harm."""
     monkeypatch.setattr(membership, "PLACES_S", 0.1)
