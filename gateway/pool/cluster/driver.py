@@ -51,6 +51,8 @@ log = logging.getLogger("forge.cluster")
 
 ALIVE_S = 1.0
 """Seconds between two signs that the loop turns."""
+GONE_LOOKS = 2
+"""Looks in a row that do not find this machine's node before it is taken for dead."""
 PLACE_S = 5.0
 """Seconds after which a worker without a place is told of."""
 SPACE = socket.CMSG_SPACE(64 * array.array("i").itemsize)
@@ -78,11 +80,14 @@ class Driver:
 
     async def run(self) -> None:
         """Serve until the gateway is gone."""
-        asyncio.get_running_loop().add_reader(self._control, self._read)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._control, self._read)
         self._tell(Joined(len(alive_nodes()), ray.__version__))
         self._spawn(self._watch_nodes())
         while not await self._ends_within(ALIVE_S):
             self._tell(Alive())
+        loop.remove_reader(self._control)
+        self._control.close()  # the gateway need not wait for Ray's end
 
     async def _ends_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -91,12 +96,23 @@ class Driver:
         return self._ended.is_set()
 
     async def _watch_nodes(self) -> None:
-        """Look for nodes that will go. Apart from the rest: without the head the look waits."""
+        """Look for nodes that will go, and for the end of this one.
+
+        Apart from the rest: without the head the look waits. After a restart of the head Ray takes
+        this driver for dead if its own node is, gives it no places any more, and does not tell.
+        """
+        own, gone = ray.get_runtime_context().get_node_id(), 0
         while not await self._ends_within(ALIVE_S):
             try:
                 self._tell_leaving(await asyncio.to_thread(leaving_nodes))
+                alive = {node["NodeID"] for node in await asyncio.to_thread(alive_nodes)}
             except Exception as error:  # noqa: BLE001 (Ray has a kind for each of its parts)
-                log.debug("the cluster does not say which nodes will go: %s", error)
+                log.debug("the cluster does not tell of its nodes: %s", error)
+                continue
+            gone = 0 if own in alive else gone + 1
+            if gone == GONE_LOOKS:
+                log.error("Ray's processes of this machine were lost")
+                self._ended.set()
 
     def _tell_leaving(self, nodes: dict[str, float]) -> None:
         """Tell of nodes that will go, once for each channel there."""
