@@ -170,7 +170,7 @@ def _text(response: httpx.Response) -> str:
 
 def _streamed(response: httpx.Response) -> str:
     """Return the text of a stream. Raises KeyError or ValueError for one that ends in an error."""
-    *events, last = [line for line in response.text.split("\n\n") if line]
+    *events, last = [event for event in response.text.split("\n\n") if event.startswith("data: ")]
     if last != "data: [DONE]":
         raise ValueError("it has no end")
     chunks = [json.loads(event.removeprefix("data: ")) for event in events]
