@@ -39,16 +39,21 @@ class Server:
         log: Path,
         command: Sequence[str] = SERVE,
         tree: Path | None = None,
+        measures: bool = False,
     ) -> None:
         """``log`` is where its stderr goes. Raises RuntimeError if it does not get ready.
 
         ``command``: another module that serves, and says so in the same words. ``tree``: another
-        checkout.
+        checkout. ``measures``: it finds out by itself, as for a newcomer, how the model is fastest.
         """
         inherited = environment_of(tree)
         kept = {key: value for key, value in inherited.items() if not key.startswith("FORGE_")}
         self._mark = f"BENCH_FAMILY={secrets.token_hex(8)}"
-        kept["FORGE_TUNED"] = "off"  # what is measured shall not depend on what was measured before
+        # What is measured shall not depend on what was measured before.
+        if measures:
+            kept["XDG_CONFIG_HOME"] = str(log.parent.absolute())
+        else:
+            kept["FORGE_TUNED"] = "off"
         kept["BENCH_FAMILY"] = self._mark.partition("=")[2]
         arguments = [sys.executable, "-m", *command, *options]
         self._log = log
@@ -129,13 +134,12 @@ def running(*options: str, command: Sequence[str] = SERVE) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def running_from(tree: Path | None, *options: str) -> Iterator[Server]:
+def running_from(tree: Path | None, *options: str, measures: bool = False) -> Iterator[Server]:
     """The same of another checkout of Forge, if one is given."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        _ended(Server(*options, log=Path(folder) / "stderr", tree=tree)) as server,
-    ):
-        yield server
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "stderr"
+        with _ended(Server(*options, log=log, tree=tree, measures=measures)) as server:
+            yield server
 
 
 @contextlib.contextmanager

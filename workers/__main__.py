@@ -221,7 +221,7 @@ def _engine(loaded: LoadedModel, spec: WorkerSpec, link: Link, inbox: Inbox) -> 
         inbox,
         link.receive,
         link.send,
-        StepBudget(spec.batch, *spec.patience),
+        StepBudget(spec.batch, *spec.patience, tiles=spec.flash_attn != "off"),
         Outbox(),
         Drafting(context.rows) if _drafts(loaded, spec) else None,
         link.send,

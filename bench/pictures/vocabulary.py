@@ -19,7 +19,7 @@ USED = (
     Keys.Tokenizer.UNK_ID,
     Keys.Tokenizer.PAD_ID,
 )
-"""Keys that name tokens with a use of their own."""
+"""Keys of tokens that have a use of their own."""
 
 
 def with_tokens(source: Path, target: Path, wanted: Sequence[str] = AROUND) -> Path:

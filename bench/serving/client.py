@@ -77,6 +77,7 @@ class Client:
     """Asks the server at ``url``; one connection for each request."""
 
     def __init__(self, url: str, model: str) -> None:
+        self.url = url
         address = urlsplit(url)
         self._host, self._port = address.hostname or "", address.port or 80
         self._path = address.path.rstrip("/").removesuffix("/v1") + "/v1/chat/completions"

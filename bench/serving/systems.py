@@ -80,7 +80,9 @@ def forge(
 def forge_itself(
     name: str, options: Sequence[str] = (), *, tree: Path | None = None, drafts: bool = True
 ) -> System:
-    """`forge serve` in the shape that it chooses by itself; its workers share slots and cells.
+    """`forge serve` in the shape and with the kernels that it chooses by itself, as for a newcomer.
+
+    Its workers share slots and cells.
 
     ``tree``: another checkout of Forge.
     """
@@ -94,7 +96,7 @@ def forge_itself(
             "--slots", str(-(-settings.slots // number)), "--ctx", str(cells),
             *drafting(settings.drafts and drafts, tree),
         )  # fmt: skip
-        with running_from(tree, *given, *options) as server:
+        with running_from(tree, *given, *options, measures=True) as server:
             server.wait_ready()
             yield Up(Client(server.url, "bench"), server.family)
 

@@ -10,6 +10,8 @@ pytest.importorskip("httptools", reason="the benchmarks need the extra [bench]")
 
 from bench.pictures.__main__ import PictureRun, measure, report, worst_gap
 from bench.pictures.projector import EncoderShape
+from bench.pictures.texts import report as report_texts
+from bench.pictures.texts import run
 from bench.pictures.vocabulary import with_tokens
 from bench.serving.client import Answer
 from bench.serving.settings import Settings
@@ -45,17 +47,25 @@ def test_spare_tokens_get_names(tmp_path: Path) -> None:
         with_tokens(source, tmp_path / "many.gguf", [f"<{at}>" for at in range(99)])
 
 
+def test_all_dialects_say_the_same() -> None:
+    pairs = asyncio.run(run(["idefics3"], None))
+    assert {pair.way for pair in pairs} == {"chat", "messages", "responses", "ollama"}
+    assert len({pair.mine for pair in pairs}) == 4, "each question has an answer of its own"
+    assert [pair for pair in pairs if pair.mine != pair.theirs] == []
+    assert f"In all {len(pairs)} of {len(pairs)}." in report_texts(pairs, "itself")
+
+
 def test_a_small_run(tmp_path: Path) -> None:
     model, _ = write_pair("idefics3", EMBEDDED_MODEL, tmp_path)
     shape = EncoderShape(
         layers=1, width=64, heads=2, feed=64, tile=64, patch=8, block=2, rows=WIDTH
     )
     mmproj = shape.write(tmp_path / "mmproj-small.gguf")
-    run = PictureRun(1, 2, 30, 128)
+    size = PictureRun(1, 2, 30, 128)
     systems = [forge_itself("forge", ["--mmproj", str(mmproj)])]
-    found = asyncio.run(measure(systems, Settings(model, 3, 3 * 1024, 1, 128), run))
+    found = asyncio.run(measure(systems, Settings(model, 3, 3 * 1024, 1, 128), size))
     (beside,) = found["forge"]
     assert beside.first_token > 0
     assert beside.prompt_tokens > 4 * 16, "the rows of five tiles, of which each has 16"
-    text = report(found, run)
+    text = report(found, size)
     assert "| forge |" in text

@@ -48,6 +48,10 @@ TILE = 64
 """Tokens of one sequence from which llama.cpp computes attention in tiles, fewer one by one (GGML's
 flash attention for CPUs). After 2,000 others a token of a 135M model took 8.0 ms in chunks of 48
 and 64 beside streams, 5.5 in chunks of 65, 4.8 in chunks of 128 and 4.5 in chunks of 512."""
+DEEP, NEARLY = 1000, 0.6
+"""After so many others a whole tile takes no longer than this part of one, token by token: beside
+five streams on another machine 65 tokens after 1,000, 2,000 and 4,000 took 0.48, 0.68 and 0.92 s,
+48 took 0.5, 0.66 and 1.7. So a step that may have that much of a tile has all of it."""
 UNNOTICED_MS = 225.0
 """A step as long as this, at most, for the sake of a tile or of all prompts that wait: gaps of
 250 ms are hardly noticed, and a first token is waited for."""
@@ -161,9 +165,13 @@ class StepTimes:
 class StepBudget:
     """The most prompt tokens of the next step; learns from each that is over."""
 
-    def __init__(self, batch: int, *patience: Patience) -> None:
-        """``batch``: tokens that a step can hold. ``patience``: by rising priority."""
+    def __init__(self, batch: int, *patience: Patience, tiles: bool = True) -> None:
+        """``batch``: tokens that a step can hold. ``patience``: by rising priority.
+
+        ``tiles``: attention may be computed in tiles, as flash attention is.
+        """
         self.batch = batch
+        self._tiles = tiles
         self._patience = patience or (Patience(0.0, None),)
         self._times = StepTimes()
         self._knows_prefill = False
@@ -219,7 +227,10 @@ class StepBudget:
             spare, least = _spare(costs, decodes, backlog, patience), 1
         else:
             spare, least = LONGEST_MS - costs.base, min(room, WORTHWHILE)
-        return max(least, int(min(room, costs.tokens(spare, backlog.depth) + 1e-6)))
+        tokens = costs.tokens(spare, backlog.depth)
+        if self._tiles and decodes and patience.target_ms is None and backlog.depth >= DEEP:
+            tokens = max(tokens, TILE + 1) if tokens > NEARLY * TILE else tokens
+        return max(least, int(min(room, tokens + 1e-6)))
 
     def prompt_s(self, tokens: int, depth: int) -> float:
         """Seconds that ``tokens`` of a prompt cost after ``depth`` others; 0: not known yet."""

@@ -16,8 +16,9 @@ class Measure(msgspec.Struct, frozen=True):
     what: str
     sizes: list[int]
     seconds: float
-    depth: int = MIX_PROMPT
-    """Tokens of each stream before those that are measured, of "decode"."""
+    depth: int | None = None
+    """Tokens of each stream before those that are measured; None: MIX_PROMPT, and no others before
+    those of "prefill"."""
 
 
 class Rate(msgspec.Struct, frozen=True, array_like=True):

@@ -26,6 +26,7 @@ from workers.engine.outbox import Outbox
 from workers.engine.sequence import EngineSequence
 from workers.kv.kv import KVCache
 from workers.kv.snapshots import SnapshotStore
+from workers.kv.state import SequenceState
 from workers.parent import die_with_parent
 from workers.planning.geometry import Geometries
 from workers.planning.step_budget import StepBudget
@@ -54,6 +55,8 @@ LARGEST_BATCH = 32
 """Streams that "decode" may be asked about, where there are no more slots."""
 MOST_STEPS = 32
 """Steps of each size: enough for a median, and streams stay short."""
+LEAST_ROOM = 3
+"""Steps of a stream, without which there is no median."""
 PATIENCE = 4.0
 """A single step of more than so many times the time allowed is the last of its kind."""
 
@@ -74,8 +77,10 @@ class Bench:
         if not self.context.generates:
             raise llama.LoadFailed("the model can't generate, and nothing else is measured")
         self._random = random.Random(0)
-        self._budget = StepBudget(spec.batch, *spec.patience)
+        self._budget = StepBudget(spec.batch, *spec.patience, tiles=spec.flash_attn != "off")
         """Kept from one measurement to the next, since it learns."""
+        self._states: dict[int, SequenceState] = {}
+        """Of sequences, by their lengths: to compute one takes longer than to measure with it."""
 
     def close(self) -> None:
         """Free what llama.cpp holds."""
@@ -96,37 +101,53 @@ class Bench:
     def decode(self, sizes: list[int], seconds: float, depth: int = MIX_PROMPT) -> Iterator[Rate]:
         """Measure steps of one token for each of ``size`` streams, for each size."""
         for size in sizes:
-            first = self.prompt(min(depth, self._geometries.longest // (2 * size)))
-            room = self._geometries.longest // size - len(first)
-            if size > max(self.spec.slots, LARGEST_BATCH, 1) or size > self.spec.batch or room < 3:
+            each = self._geometries.longest // size
+            before = min(depth, each - max(LEAST_ROOM, each // 5))
+            room = each - before
+            if (
+                size > max(self.spec.slots, LARGEST_BATCH, 1)
+                or size > self.spec.batch
+                or room < LEAST_ROOM
+            ):
                 return
-            self.clear(size)
-            self._compute([(0, 0, first, 1)])
-            state = self.context.save(0)
-            for seq in range(1, size):
-                self.context.restore(seq, state)
+            self._fill(size, before)
             took = list[float]()
             begin = time.perf_counter()
             while len(took) < min(room, MOST_STEPS) and (
                 len(took) < 3 or time.perf_counter() - begin < seconds
             ):
-                at = len(first) + len(took)
+                at = before + len(took)
                 took.append(self._compute([(seq, at, self.prompt(1), 1) for seq in range(size)]))
             step = statistics.median(took[1:])  # the first has the graph to make
             yield Rate(size, size / step)
             if step > PATIENCE * seconds:
                 return
 
-    def prefill(self, sizes: list[int], seconds: float) -> Iterator[Rate]:
+    def _fill(self, sequences: int, depth: int) -> None:
+        """Have so many sequences of ``depth`` tokens each, and no others."""
+        self.clear(sequences)
+        if not depth:
+            return
+        if depth not in self._states:
+            for at in range(0, depth, self.spec.batch):
+                self._compute([(0, at, self.prompt(min(self.spec.batch, depth - at)), 1)])
+            self._states[depth] = self.context.save(0)
+            self.context.drop(0)
+        for seq in range(sequences):
+            self.context.restore(seq, self._states[depth])
+
+    def prefill(self, sizes: list[int], seconds: float, depth: int = 0) -> Iterator[Rate]:
         """Measure one prompt at a time, of ``size`` tokens in one step, for each size."""
-        self.clear(1)
         for size in sizes:
-            if size > min(self.spec.batch, self._geometries.longest):
+            if size > min(self.spec.batch, self._geometries.longest - depth):
                 return
+            self._fill(1, depth)
             took = list[float]()
             while not took or (sum(took) < seconds and len(took) < MOST_STEPS):
-                took.append(self._compute([(0, 0, self.prompt(size), 1)]))
+                took.append(self._compute([(0, depth, self.prompt(size), 1)]))
                 self.context.drop(0)
+                if depth:
+                    self.context.restore(0, self._states[depth])
             yield Rate(size, size / statistics.median(took))
             if min(took) > PATIENCE * seconds:
                 return
@@ -255,12 +276,13 @@ def serve(read: BinaryIO, write: Callable[[msgspec.Struct], None]) -> None:
         write(Loaded(bench.context.n_ctx))
         for line in read:
             wanted = msgspec.json.decode(line, type=Measure)
-            ways: dict[str, Callable[[list[int], float], Iterator[Rate]]] = {
-                "decode": partial(bench.decode, depth=wanted.depth),
+            ways: dict[str, Callable[..., Iterator[Rate]]] = {
+                "decode": bench.decode,
                 "prefill": bench.prefill,
                 "mix": bench.mix,
             }
-            rates = list(ways[wanted.what](wanted.sizes, wanted.seconds))
+            deep = {} if wanted.depth is None else {"depth": wanted.depth}
+            rates = list(ways[wanted.what](wanted.sizes, wanted.seconds, **deep))
             write(Measured(rates, memory()))
     except llama.LoadFailed as error:
         write(MeasureFailed(str(error)))

@@ -11,8 +11,10 @@ from workers.planning.step_budget import (
     BACKLOG_MS,
     BACKLOG_SHARE,
     BLOCK,
+    DEEP,
     FIRST_CHUNK,
     LONGEST_MS,
+    NEARLY,
     TILE,
     UNNOTICED_MS,
     WORTHWHILE,
@@ -210,6 +212,25 @@ def test_a_step_has_a_whole_tile_of_a_prompt_if_that_is_quick() -> None:
     slower = StepBudget(512)
     serve(slower, slow, 2, 1, 50)
     assert slower.prefill(2, Backlog(1)) < TILE, "which would take half a second"
+
+
+def test_most_of_a_tile_is_a_whole_one_after_many_tokens() -> None:
+    """Token by token, most of one takes as long; without flash attention there are no tiles."""
+
+    def machine(decodes: int, prefill: int) -> float:
+        return 20 + 30.0 * decodes + 13.5 * prefill
+
+    def tokens(depth: int, target: float | None = None, *, tiles: bool = True) -> int:
+        budget = StepBudget(512, Patience(0.0, target), tiles=tiles)
+        serve(budget, machine, 5, 1, 50)
+        return budget.prefill(5, Backlog(1, depth, 100))
+
+    most = tokens(0)
+    assert NEARLY * TILE < most < TILE
+    assert tokens(DEEP) == TILE + 1
+    assert tokens(DEEP - 1) == tokens(DEEP, tiles=False) == most
+    assert tokens(DEEP, 600.0) <= TILE, "a target that is given holds"
+    assert tokens(DEEP, 200.0) < NEARLY * TILE
 
 
 def test_what_goes_unnoticed_is_used_to_the_full() -> None:
