@@ -9,7 +9,7 @@ below ``--lora-dir`` step by step, and none of the steps may be a link.
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from gateway.model_files.lora import LoraFacts, Unfit
 from gateway.system import host
 from workers.protocol import AdapterFile, digest_of
 
-CHUNK = 1 << 20
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 DESCRIPTORS = Path("/proc/self/fd")
 
@@ -93,7 +92,7 @@ def _checked(descriptor: int, path: Path, model: Path, workers: int) -> OpenedAd
             text = str(error).replace(str(held), str(path))
             raise Unfit(text if str(path) in text else f"{path}: {text}") from error
         _check_memory(path, before.st_size, workers)
-        digest = digest_of(_chunks(descriptor))
+        digest = digest_of(partial(os.pread, descriptor))
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Unfit(f"{path} is being written")
@@ -109,11 +108,3 @@ def _check_memory(path: Path, size: int, workers: int) -> None:
     if free is not None and size * workers > free:
         each = f" in each of {workers} workers" if workers > 1 else ""
         raise Unfit(f"{path} takes {size >> 20:,} MiB{each}, and {free >> 20:,} MiB are free")
-
-
-def _chunks(descriptor: int) -> Iterator[bytes]:
-    """Yield a whole file."""
-    at = 0
-    while chunk := os.pread(descriptor, CHUNK, at):
-        yield chunk
-        at += len(chunk)

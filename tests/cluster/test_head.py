@@ -8,10 +8,18 @@ from tests.conftest import Start
 from tests.e2e.test_same_text import PROMPTS, alone
 from tests.support.killing import SAMPLED, whole
 from tests.support.ray_nodes import RayNodes, driver_of, kill, parent
-from tests.support.server import eventually
+from tests.support.server import ForgeServer, eventually
 from tests.support.traffic import Streaming
 
 pytestmark = [pytest.mark.usefixtures("unmeasured"), pytest.mark.timeout(300)]
+
+
+def begun(server: ForgeServer) -> list[Streaming]:
+    """Sixteen streams that run."""
+    streams = [Streaming(server, prompt, **SAMPLED) for prompt in PROMPTS]
+    for stream in streams:
+        stream.wait_for(20)
+    return streams
 
 
 def test_its_control_service_alone(
@@ -22,14 +30,10 @@ def test_its_control_service_alone(
     server = start_server(*shape, *options, model=model)
     expected = [alone(server, prompt, **SAMPLED) for prompt in PROMPTS]
     driver, workers = driver_of(server), server.pids()
-    streams = [Streaming(server, prompt, **SAMPLED) for prompt in PROMPTS]
-    for stream in streams:
-        stream.wait_for(20)
+    streams = begun(server)
     kept_nodes.kill_control()
     assert [whole(stream) for stream in streams] == expected, "without a head"
-    again = [Streaming(server, prompt, **SAMPLED) for prompt in PROMPTS]
-    for stream in again:
-        stream.wait_for(20)
+    again = begun(server)
     kept_nodes.start_control()
     assert [whole(stream) for stream in again] == expected
     assert (driver_of(server), server.pids()) == (driver, workers), "all are as they were"
@@ -50,9 +54,7 @@ def test_all_of_it(
     shape = ("--cluster", kept_nodes.address, "--workers", "3", "--slots", "6")
     server = start_server(*shape, *options, model=model)
     expected = [alone(server, prompt, **SAMPLED) for prompt in PROMPTS]
-    streams = [Streaming(server, prompt, **SAMPLED) for prompt in PROMPTS]
-    for stream in streams:
-        stream.wait_for(20)
+    streams = begun(server)
     kept_nodes.restart_head()
     assert [whole(stream) for stream in streams] == expected
     eventually(lambda: all(each["state"] == "ready" for each in server.workers()), "they serve")

@@ -9,6 +9,7 @@ import ctypes
 import os
 import stat
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import llama_cpp
@@ -17,7 +18,6 @@ from workers.llama.library import LoadFailed, loading
 from workers.protocol import ANY_TIME, NO_ADAPTERS, AdapterFile, AdapterSet, digest_of
 
 DESCRIPTORS = "/proc/self/fd"
-CHUNK = 1 << 20
 
 
 class AdapterFailed(Exception):
@@ -131,16 +131,8 @@ def _same(descriptor: int, file: AdapterFile) -> bool:
     if found.st_size != file.size or not stat.S_ISREG(found.st_mode):
         return False
     if file.written_ns == ANY_TIME:
-        return digest_of(_chunks(descriptor)) == file.digest
+        return digest_of(partial(os.pread, descriptor)) == file.digest
     return found.st_mtime_ns == file.written_ns
-
-
-def _chunks(descriptor: int) -> Iterator[bytes]:
-    """Yield a whole file."""
-    at = 0
-    while chunk := os.pread(descriptor, CHUNK, at):
-        yield chunk
-        at += len(chunk)
 
 
 def _path(descriptor: int) -> str:

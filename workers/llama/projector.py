@@ -47,9 +47,10 @@ class Projector:
         self._width = int(llama_cpp.llama_model_n_embd_inp(self._model.handle))
         mtmd.mtmd_helper_log_set(forward_log, ctypes.c_void_p(0))
         params = mtmd.mtmd_context_params_default()
-        # Warmed up, as by default: else the encoder's attention is computed in its slower way.
         params.use_gpu = spec.n_gpu_layers != 0
         params.print_timings = False
+        # Warmed up, as by default: else the encoder's attention is computed in its slower way.
+        params.warmup = True
         params.n_threads = spec.threads
         params.image_min_tokens = spec.media.image_min_tokens
         params.image_max_tokens = spec.media.image_max_tokens

@@ -5,7 +5,7 @@ what was computed with one is never found by requests for the other.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 import msgspec
@@ -31,13 +31,15 @@ class AdapterFile(msgspec.Struct, frozen=True):
 
 
 ANY_TIME = -1
+CHUNK = 1 << 20
 
 
-def digest_of(chunks: Iterable[bytes]) -> str:
-    """Return the digest of a file's contents."""
-    hash_ = blake2b(digest_size=16, person=b"forge adapter")
-    for chunk in chunks:
+def digest_of(read: Callable[[int, int], bytes]) -> str:
+    """Return the digest of a file's contents. ``read`` gives so many bytes from a place on."""
+    hash_, at = blake2b(digest_size=16, person=b"forge adapter"), 0
+    while chunk := read(CHUNK, at):
         hash_.update(chunk)
+        at += len(chunk)
     return hash_.hexdigest()
 
 

@@ -137,17 +137,20 @@ class Bench:
             self.context.restore(seq, self._states[depth])
 
     def prefill(self, sizes: list[int], seconds: float, depth: int = 0) -> Iterator[Rate]:
-        """Measure one prompt at a time, of ``size`` tokens in one step, for each size."""
-        for size in sizes:
-            if size > min(self.spec.batch, self._geometries.longest - depth):
-                return
-            self._fill(1, depth)
+        """Measure one prompt at a time, of ``size`` tokens in one step, for each size.
+
+        ``depth``: tokens before it, or as many as there is room for.
+        """
+        fitting = [n for n in sizes if n <= min(self.spec.batch, self._geometries.longest)]
+        before = max(0, min(depth, self._geometries.longest - max(fitting, default=0)))
+        self._fill(1, before)
+        for size in fitting:
             took = list[float]()
             while not took or (sum(took) < seconds and len(took) < MOST_STEPS):
-                took.append(self._compute([(0, depth, self.prompt(size), 1)]))
+                took.append(self._compute([(0, before, self.prompt(size), 1)]))
                 self.context.drop(0)
-                if depth:
-                    self.context.restore(0, self._states[depth])
+                if before:
+                    self.context.restore(0, self._states[before])
             yield Rate(size, size / statistics.median(took))
             if min(took) > PATIENCE * seconds:
                 return

@@ -46,6 +46,18 @@ def test_everything_that_is_measured() -> None:
     assert set(rates(again)) == {4}
 
 
+def test_after_many_tokens() -> None:
+    """Or as many as there is room for."""
+    _, decode, prefill, little = ask(
+        spec(EMBEDDED_MODEL, n_ctx=1024),
+        Measure("decode", [2], 0.001, 300),
+        Measure("prefill", [128], 0.001, 300),
+        Measure("prefill", [128], 0.001, 5000),
+    )
+    assert set(rates(decode)) == {2}
+    assert set(rates(prefill)) == set(rates(little)) == {128}
+
+
 def test_few_cells() -> None:
     """Streams that find no room are not measured; the engine's have to take turns."""
     _, decode, mix = ask(
