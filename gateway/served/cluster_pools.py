@@ -7,8 +7,9 @@ from gateway.config.config import Config, ConfigError
 from gateway.config.node_needs import divided
 from gateway.core.clock import NANO
 from gateway.dispatch.dispatcher import Dispatcher
+from gateway.model_files.source import pinned
 from gateway.pool import Pool
-from gateway.pool.cluster.control import Need
+from gateway.pool.cluster.control import FileSources, Need
 from gateway.pool.cluster.membership import Cluster
 from gateway.pool.cluster.pool import ClusterPool
 from gateway.pool.scaling import Demand
@@ -61,6 +62,20 @@ def need(config: Config) -> Need:
     )
 
 
+def sources(config: Config) -> FileSources:
+    """Return the sources by which nodes get the very files that this machine has.
+
+    What was given as a path must be at that path there; so must a projector that lies beside such a
+    model. One that came with a repository's model comes with it on nodes, too.
+    """
+    said, projector = config.sources, config.projector()
+    by = said.mmproj or (said.model if said.model.startswith("hf:") else "")
+    return FileSources(
+        pinned(said.model, str(config.model)),
+        None if projector is None else pinned(by, str(projector)),
+    )
+
+
 def demand(dispatcher: Dispatcher) -> Demand:
     """Return what waits at a dispatcher for slots, but for what is spare."""
     stats = dispatcher.stats
@@ -87,5 +102,6 @@ def cluster_pool(
         most=config.max_workers,
         demand=lambda: demand(dispatcher(pool)),
         first=first,
+        sources=sources(config),
     )
     return pool
