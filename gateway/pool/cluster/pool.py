@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 import msgspec
 
 from gateway.core.byte_sizes import readable
-from gateway.pool import Download
+from gateway.pool import Download, Listener
 from gateway.pool.cluster.control import (
     AT_THEIR_PATHS,
     FileSources,
@@ -77,6 +77,8 @@ class RemoteProcess:
         """The last word about a file that its node gets for it."""
         self._told_at = -TOLD_S
         """The loop's time at which the log had a line of that."""
+        self.placeless = False
+        """True: it was told to wait for a node."""
         self.leaves_at: float | None = None
         """The loop's time at which its node goes away, once that was told."""
         self._connected = False
@@ -156,6 +158,7 @@ class RemoteProcess:
         """Hear what becomes of it: see :class:`gateway.pool.cluster.membership.Channel`."""
         if isinstance(message, WorkerWaiting):
             log.warning("worker %d waits for a node with %s", self._number, self._host.needed)
+            self.placeless = True
         elif isinstance(message, WorkerLeaving):
             left_s = message.left_s if message.left_s >= 0 else LEAVING_S
             self.leaves_at = asyncio.get_running_loop().time() + left_s
@@ -290,13 +293,13 @@ class ClusterPool(SupervisedPool):
         silence_s: float,
         step_s: float,
         most: int | None = None,
-        demand: Callable[[], Demand] | None = None,
+        demand: Callable[[Listener], Demand] | None = None,
         first: int = 0,
         sources: FileSources = AT_THEIR_PATHS,
     ) -> None:
         """``need``: of each worker. ``most``: the workers that there may be while the ``demand``
-        is high; None: ``count``. ``sources``: by which nodes get the model's files. The rest is as
-        for any pool."""
+        of the pool's listener is high; None: ``count``. ``sources``: by which nodes get the model's
+        files. The rest is as for any pool."""
         host = ClusterHost(cluster, need, sources)
         self._cluster = cluster
         self._count = count
@@ -318,6 +321,15 @@ class ClusterPool(SupervisedPool):
     def capacity(self) -> int:
         """The number of workers without any demand."""
         return self._count
+
+    @property
+    def cramped(self) -> bool:
+        """Return whether no worker has a place on a node, and one waits for some."""
+        processes = [each.process for each in self._present()]
+        placed = any(each is not None and each.node is not None for each in processes)
+        return not placed and any(
+            isinstance(each, RemoteProcess) and each.placeless for each in processes
+        )
 
     async def places(self, need: Need) -> int:
         """Return for how many more workers, with this need, nodes have room."""
@@ -367,7 +379,8 @@ class ClusterPool(SupervisedPool):
             self._empty(asyncio.get_running_loop().time())
             shrinking = self._shrinking is not None and not self._shrinking.done()
             if self._demand is not None and not (shrinking or self._held):
-                self._scale(self._scaler.decide(self._demand(), self._load()))
+                assert self._listener is not None, "it was started"
+                self._scale(self._scaler.decide(self._demand(self._listener), self._load()))
 
     def _empty(self, now: float) -> None:
         """Move workers whose nodes go away: each finishes what it has, if there is time for it."""

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gateway.config.config import EMBEDDED_MODEL, Config
-from gateway.pool import Download, PoolFailed, scaling, supervisor
+from gateway.pool import Download, Listener, PoolFailed, scaling, supervisor
 from gateway.pool.cluster import membership
 from gateway.pool.cluster import pool as cluster_pool
 from gateway.pool.cluster.control import Need, PlacesCounted, WorkerLeaving
@@ -262,7 +262,7 @@ def test_held_it_leaves_its_size_to_its_caller(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cluster_pool, "SCALE_S", 0.01)
     looks = 0
 
-    def demand() -> Demand:
+    def demand(_: Listener) -> Demand:
         nonlocal looks
         looks += 1
         return Demand(0, 0.0)
@@ -309,7 +309,7 @@ def test_it_grows_and_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pool.free() == 2
         assert heard.lost == []
 
-    with_pool("here:1", 1, script, most=3, demand=lambda: waiting)
+    with_pool("here:1", 1, script, most=3, demand=lambda _: waiting)
 
 
 @pytest.mark.parametrize("left_s", [3600.0, 0.0])
