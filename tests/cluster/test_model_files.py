@@ -91,6 +91,9 @@ def test_each_node_downloads_the_model_once(
     assert len(contents) == 3, "the gateway's and two nodes'"
     assert re.search(r"node one gets tiny-F32\.gguf: .* of ", server.stderr)
     assert TOKEN not in server.stderr
+    logs = [each for each in nodes.logs.rglob("*") if each.is_file()]
+    assert [each for each in logs if TOKEN.encode() in each.read_bytes()] == []
+    assert len(logs) > 10
     for pid in server.pids():
         for each in (pid, parent(pid)):
             assert TOKEN.encode() not in Path(f"/proc/{each}/environ").read_bytes()
