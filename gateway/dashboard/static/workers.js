@@ -24,6 +24,7 @@ export function show(store) {
     row.state.className = `state ${worker.state}`;
     const where = worker.node === null ? "" : ` on ${worker.node}`;
     write(row.pid, worker.pid === null ? waiting(worker, where) : `pid ${worker.pid}${where}`);
+    row.pid.title = worker.download === null ? "" : row.pid.textContent;
     write(row.restarts, count(worker.restarts, "restart"));
     row.restarts.classList.toggle("some", worker.restarts > 0);
     fill(row, worker);
@@ -40,7 +41,8 @@ export function show(store) {
 function waiting({ download }, where) {
   if (download === null) return `no process${where}`;
   const [file, done, total] = download;
-  return `gets ${file}${where}: ${total === null ? bytes(done) : `${Math.floor((100 * done) / total)} % of ${bytes(total)}`}`;
+  const come = total === null ? bytes(done) : `${Math.floor((100 * done) / total)} % of ${bytes(total)}`;
+  return `download${where}: ${come}, ${file}`;
 }
 
 function made(worker, several) {

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.core.clock import NANO
 from gateway.dashboard.history import Gaps
 from gateway.dashboard.view import LISTED, RECENT, View
-from gateway.pool import WorkerStatus
+from gateway.pool import Download, WorkerStatus
 from tests.support.desk import Desk
 from tests.support.memory_pool import job
 from workers.protocol import Chat, Load
@@ -64,6 +64,10 @@ def test_slots_show_the_class_of_what_they_hold() -> None:
         assert worker["held"] == [[1, "urgent"], [77, ""]], "the other one winds up"
         assert (worker["pid"], worker["restarts"], worker["step_ms"]) == (11, 3, 1.23)
         assert (worker["cells_used"], worker["host_bytes"]) == (9, 70)
+        assert worker["download"] is None
+        coming = replace(held, state="starting", download=Download("m.gguf", 5, None))
+        desk.pool.workers = lambda: [coming]  # type: ignore[method-assign]
+        assert view.look().tables["workers"][0]["download"] == ["m.gguf", 5, None]
 
     desk.run(script)
 
