@@ -6,9 +6,9 @@ streams 1.1x, and prompts 0.6x. So when a model is first loaded on a machine wit
 a request cost. The result is remembered in a file beside those of ``forge tune``.
 
 What attention costs shows after many tokens only: on two cores of one machine flash attention was
-1.2x as fast for SmolLM2's prompts alone, and equal for four streams after 480 tokens; but after
-2,000 a step of five streams took 201 ms with it and 120 without, a prompt's token 8 to 18 and 7.5.
-On another machine steps took 38 ms with it and 95 without, after 1,400.
+equal for four streams of SmolLM2 after 480 tokens; but after 2,500 a step of five streams took
+228 ms with it and 160 without, and on another machine 38 ms with it and 95 without after 1,400. So
+all is measured after 2,048 tokens, most of which are copies of a few, for that makes no difference.
 
 An example: repacked, a prompt of 256 tokens takes 1.05 s, and 64 tokens of one of 4 streams take
 1.1 s of the worker's time; mapped, they take 0.61 and 1.25. So a request costs 2.15 s or 1.86: the
@@ -45,11 +45,8 @@ log = logging.getLogger("forge.models")
 
 PROMPT, ANSWER, STREAMS = 256, 64, 4
 """The request whose cost is compared: tokens of its prompt, of its answer, and answers at once."""
-DEPTH, LARGE_DEPTH = 1024, 480
-"""Tokens before those that are measured, of agents and long chats; fewer of large models, which
-take long to make, and whose weights cost more than what their tokens attend to."""
-LARGE = 256 << 20
-"""Bytes of a file from which a model counts as large."""
+DEPTH = 2048
+"""Tokens before those that are measured, of agents and long chats."""
 PART_S = 0.25
 """About so long each part is measured."""
 WORTH = {"repack": 1.02, "flash_attn": 1.1}
@@ -171,15 +168,6 @@ def _with(spec: WorkerSpec, options: Mapping[str, Any]) -> WorkerSpec:
     return msgspec.structs.replace(spec, repack=repack, flash_attn=flash_attn)
 
 
-def depth_for(model: Path) -> int:
-    """Return how many tokens stand before those that are measured."""
-    try:
-        large = model.stat().st_size >= LARGE
-    except OSError:
-        large = True
-    return LARGE_DEPTH if large else DEPTH
-
-
 def encodes(model: Path) -> bool:
     """Return whether the model only embeds or ranks, of which no speed is measured."""
     try:
@@ -230,18 +218,18 @@ def request_s(decode: float, prefill: float) -> float:
 
 async def _cost(spec: WorkerSpec, way: Kernels) -> float:
     """Seconds of a request. Raises :class:`Unmeasured`."""
-    depth = await asyncio.to_thread(depth_for, Path(spec.model_path))
+    cells = STREAMS * DEPTH * 5 // 4
     spec = msgspec.structs.replace(
         spec,
         repack=way.repack,
         flash_attn=way.flash_attn,
         slots=STREAMS,
-        n_ctx=STREAMS * depth * 5 // 4,
+        n_ctx=min(cells, spec.n_ctx or cells),
     )
     try:
         async with asyncio.timeout(PATIENCE_S), _measurer(spec) as ask:
-            decode = await ask(Measure("decode", [STREAMS], PART_S, depth))
-            prefill = await ask(Measure("prefill", [min(PROMPT, spec.batch)], PART_S, depth))
+            decode = await ask(Measure("decode", [STREAMS], PART_S, DEPTH))
+            prefill = await ask(Measure("prefill", [min(PROMPT, spec.batch)], PART_S, DEPTH))
     except (OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
         # Also what a process says that is no answer, for instance at its very start.
         raise Unmeasured(str(error) or "it took too long") from error
