@@ -24,7 +24,7 @@ from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.output.constraint import BiasedAway, ConstraintFailed
 from workers.planning.batcher import plan, rows_of, turn
-from workers.planning.passes import Row, order
+from workers.planning.passes import StepPart, order
 from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     AdapterLoaded,
@@ -334,7 +334,7 @@ class Engine:
     def _ordered(self, chunks: list[Chunk]) -> list[Chunk]:
         """The batch's order, on which it depends what llama.cpp computes together."""
         chunks = sorted(chunks, key=_number)
-        rows = [Row(_number((s, n)), s.computed + n + len(s.drafts), n) for s, n in chunks]
+        rows = [StepPart(_number((s, n)), s.computed + n + len(s.drafts), n) for s, n in chunks]
         return [chunks[index] for index in order(rows, self._context.pass_cells)]
 
     def _refuse(self, sequence: EngineSequence, refused: InputRefused) -> None:

@@ -18,16 +18,16 @@ from typing import NamedTuple
 from workers.planning.geometry import padded
 
 
-class Row(NamedTuple):
+class StepPart(NamedTuple):
     """A sequence's part of a step."""
 
     number: int
     cells: int
-    """Those to which its last token attends."""
+    """The cells to which its last token attends."""
     tokens: int = 1
 
 
-def order(rows: Sequence[Row], a_pass: int) -> list[int]:
+def order(rows: Sequence[StepPart], a_pass: int) -> list[int]:
     """Return the indices of ``rows``, whose numbers rise, in the order of the cheapest batch.
 
     ``a_pass``: the cells to which one token could attend in the time of a pass; 0: each sequence
@@ -44,7 +44,7 @@ def order(rows: Sequence[Row], a_pass: int) -> list[int]:
     return found
 
 
-def _begins(rows: Sequence[Row], cells: Sequence[int], a_pass: int) -> list[int]:
+def _begins(rows: Sequence[StepPart], cells: Sequence[int], a_pass: int) -> list[int]:
     """For each number of first rows: where the last group of their cheapest division begins."""
     costs, begins = [0], [0]
     for end in range(1, len(rows) + 1):

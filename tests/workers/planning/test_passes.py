@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.planning.geometry import padded
-from workers.planning.passes import Row, order
+from workers.planning.passes import StepPart, order
 
 A_PASS = 700
 
 
-def passes(rows: list[Row]) -> list[list[Row]]:
+def passes(rows: list[StepPart]) -> list[list[StepPart]]:
     """As llama_batch_allocr::split_equal cuts a batch, if all have one token."""
-    left, found = list(rows), list[list[Row]]()
+    left, found = list(rows), list[list[StepPart]]()
     while left:
         group = [left.pop(0)]
         for row in list(left):
@@ -24,7 +24,7 @@ def passes(rows: list[Row]) -> list[list[Row]]:
     return found
 
 
-def cost(rows: list[Row]) -> int:
+def cost(rows: list[StepPart]) -> int:
     """In cells that a token attends to."""
     groups = passes(rows)
     longest = [padded(max(row.cells for row in group)) for group in groups]
@@ -33,8 +33,8 @@ def cost(rows: list[Row]) -> int:
     )
 
 
-def ordered(*rows: Row | int, a_pass: int = A_PASS) -> list[int]:
-    made = [row if isinstance(row, Row) else Row(at, row) for at, row in enumerate(rows)]
+def ordered(*rows: StepPart | int, a_pass: int = A_PASS) -> list[int]:
+    made = [row if isinstance(row, StepPart) else StepPart(at, row) for at, row in enumerate(rows)]
     return order(made, a_pass)
 
 
@@ -43,7 +43,7 @@ CELLS = st.lists(st.integers(1, 8000), max_size=9)
 
 @given(CELLS)
 def test_it_is_never_worse_than_the_order_of_numbers(cells: list[int]) -> None:
-    rows = [Row(at, each) for at, each in enumerate(cells)]
+    rows = [StepPart(at, each) for at, each in enumerate(cells)]
     found = order(rows, A_PASS)
     assert sorted(found) == list(range(len(rows)))
     assert cost([rows[at] for at in found]) <= cost(rows)
@@ -52,7 +52,7 @@ def test_it_is_never_worse_than_the_order_of_numbers(cells: list[int]) -> None:
 @given(CELLS, st.integers(0, 255))
 def test_no_division_is_better(cells: list[int], cuts: int) -> None:
     """Each bit of ``cuts`` begins another group."""
-    rows, groups = [Row(at, each) for at, each in enumerate(cells)], list[list[Row]]()
+    rows, groups = [StepPart(at, each) for at, each in enumerate(cells)], list[list[StepPart]]()
     for row in rows:
         if not groups or cuts >> (row.number - 1) & 1:
             groups.append([])
@@ -79,15 +79,15 @@ def test_short_ones_between_long_ones() -> None:
 
 def test_a_prompt_is_apart_from_streams_that_are_longer() -> None:
     """The rest of it has a pass anyway."""
-    assert ordered(3000, 3000, Row(2, 300, 64)) == [2, 0, 1]
-    assert ordered(300, 300, Row(2, 3000, 64)) == [2, 0, 1]
+    assert ordered(3000, 3000, StepPart(2, 300, 64)) == [2, 0, 1]
+    assert ordered(300, 300, StepPart(2, 3000, 64)) == [2, 0, 1]
 
 
 def test_holes_between_numbers() -> None:
     """Of sequences that sit a step out: there llama.cpp begins a pass anyway."""
-    rows = [Row(0, 300), Row(1, 300), Row(4, 5000), Row(5, 5000)]
+    rows = [StepPart(0, 300), StepPart(1, 300), StepPart(4, 5000), StepPart(5, 5000)]
     assert order(rows, A_PASS) == [2, 3, 0, 1]
-    found = order([Row(0, 300), Row(2, 5000), Row(3, 300)], A_PASS)
+    found = order([StepPart(0, 300), StepPart(2, 5000), StepPart(3, 300)], A_PASS)
     assert all(rows[a].number + 1 != rows[b].number for a, b in pairwise(found) if a > b)
 
 
