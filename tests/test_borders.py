@@ -25,7 +25,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "stored": BASE | {"system"},
         "ordering": BASE,
         "config": BASE | {"system"},
-        "pool": BASE | {"system"},
+        "pool": BASE | {"model_files", "system"},
         "dispatch": BASE | {"config", "ordering", "pool"},
         "accounting": BASE | {"config", "dispatch", "stored"},
         "model_files": BASE | {"config", "system"},

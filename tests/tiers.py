@@ -46,6 +46,7 @@ SERVER: Final = (
     "gateway/model_files/test_choosing.py",
     "gateway/model_files/test_memory_estimate.py",
     "gateway/model_files/test_pull.py",
+    "gateway/pool/test_node_files.py",
     "packaging",
     "workers/engine/test_engine_media.py",
     "workers/test_media_worker.py",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from gateway.core.prompt_size import BYTES_PER_TOKEN
+from gateway.pool import Download
 from gateway.pool.held_files import FileState
 from gateway.pool.hosting import Node, WorkerPlace
 from gateway.pool.link import WorkerLink
@@ -87,6 +88,7 @@ class SimulatedProcess:
     killed = False
     waiting = False
     node: Node | None = None
+    download: Download | None = None
 
     def __init__(self, place: WorkerPlace, tally: Tally) -> None:
         self.link = WorkerLink(place.on_message, place.on_closed, place.watchdog)

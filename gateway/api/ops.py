@@ -18,7 +18,7 @@ from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, NotOffered, Unavailable
 from gateway.core.priority import priority_text
 from gateway.dispatch.stats import DispatcherStats
-from gateway.pool import WorkerState, WorkerStatus
+from gateway.pool import Download, WorkerState, WorkerStatus
 from gateway.pool.held_files import FileState
 from gateway.served.registry import Standing
 from gateway.telemetry.metrics import Metrics, Summary
@@ -35,6 +35,16 @@ GROUP = "Operators"
 
 class Health(TypedDict):
     status: Literal["ok"]
+
+
+class DownloadItem(TypedDict):
+    """A file of the model that comes to a node of a cluster."""
+
+    file: str
+    done: int
+    """Bytes that are there."""
+    total: int | None
+    """All of them; null if that is not known."""
 
 
 class WorkerItem(TypedDict):
@@ -81,6 +91,8 @@ class WorkerItem(TypedDict):
     """The machine of a cluster that it runs on; null: the server's own, or none yet."""
     address: str | None
     """The address of that machine."""
+    download: DownloadItem | None
+    """The file that the machine gets before the worker can start; null: none."""
 
 
 class QueueItem(TypedDict):
@@ -274,6 +286,10 @@ def _get(path: str, handler: Handler, answers: Mapping[str, Any], **more: Any) -
     )
 
 
+def _download(download: Download) -> DownloadItem:
+    return {"file": download.file, "done": download.done, "total": download.total}
+
+
 def _worker(model: str, status: WorkerStatus) -> WorkerItem:
     """One flat object: the load's counters beside the worker's own fields."""
     load = status.load
@@ -300,4 +316,5 @@ def _worker(model: str, status: WorkerStatus) -> WorkerItem:
         "model_file": status.model_file,
         "node": status.node,
         "address": status.address,
+        "download": None if status.download is None else _download(status.download),
     }

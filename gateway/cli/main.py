@@ -136,7 +136,7 @@ def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> 
     for remark in remarks:
         _tell(remark, config.log_format)
     tls = server_context(config.ssl_certfile, config.ssl_keyfile)
-    cluster_pools.check(config, several=bool(setup.entries))
+    cluster_pools.check(setup)
     plan = memory_budget.plan(config, setup.entries) if setup.entries else None
     if plan is None and config.cluster is None:
         notes.append(memory_check.check(config))

@@ -7,9 +7,9 @@ are made from them. Where their values come from is in :mod:`gateway.config.sour
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
 from gateway.config import chat_templates, sampling_defaults
 from gateway.config.engine_options import EMBEDDED_MODEL, Auto, Count, EngineOptions
@@ -32,7 +32,7 @@ from gateway.core.projectors import beside
 from gateway.system.host import available_cores, total_memory
 from workers.protocol import MediaBounds, WorkerSpec
 
-__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "NotNow"]
+__all__ = ["EMBEDDED_MODEL", "MIB", "Config", "ConfigError", "ModelSources", "NotNow"]
 
 MIB = 1024 * 1024
 MOST_CACHE_RAM = 8192
@@ -49,6 +49,14 @@ class ConfigError(Exception):
 
 class NotNow(ConfigError):
     """The options are right, and the machine lacks what they need; another attempt may find it."""
+
+
+class ModelSources(NamedTuple):
+    """The words for a model's files, as they were said: paths, or sources of downloads."""
+
+    model: str = ""
+    mmproj: str = ""
+    """Empty: nothing was said; a projector was looked for beside the model."""
 
 
 class Config(EngineOptions):
@@ -334,6 +342,9 @@ class Config(EngineOptions):
     )
     log_prompts: bool = Field(False, description="log the prompts of requests, too")
 
+    _sources: ModelSources = PrivateAttr(default=ModelSources())
+    """No option: what the model's files are made of is found by their paths."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
@@ -373,6 +384,17 @@ class Config(EngineOptions):
     @classmethod
     def _sampling(cls, value: Any) -> Any:
         return sampling_defaults.joined(value)
+
+    @property
+    def sources(self) -> ModelSources:
+        """Return what was said for the model's files."""
+        return self._sources
+
+    def with_files(self, sources: ModelSources, **paths: Path | str) -> Self:
+        """Return it with files in place of what was said for them."""
+        found = self.model_copy(update=paths)
+        found._sources = sources
+        return found
 
     @property
     def model_name(self) -> str:

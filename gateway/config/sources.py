@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.config.config import Config, ConfigError
+from gateway.config.config import Config, ConfigError, ModelSources
 from gateway.core.validation import ValidationProblem, explain, shown
 
 WITH_PROJECTOR = "+mmproj"
@@ -86,7 +86,7 @@ def obtained(
         try:
             text = str(values["model"])
             source = f"{text}{WITH_PROJECTOR}" if _brings_projector(text, config) else text
-            config = config.model_copy(update={"model": obtain(source)})
+            config = config.with_files(ModelSources(text), model=obtain(source))
         except ConfigError as error:
             raise type(error)(f"{at}: {error}") from error
     check_model(config.model, at)
@@ -107,7 +107,8 @@ def _with_projector(config: Config, at: str, obtain: Callable[[str], Path]) -> C
     except ConfigError as error:
         raise type(error)(f"{at}: {error}") from error
     check_model(path, at)
-    return config.model_copy(update={"mmproj": str(path)})
+    sources = config.sources._replace(mmproj=config.mmproj)
+    return config.with_files(sources, mmproj=str(path))
 
 
 def _reason(name: str, problem: ValidationProblem) -> str:

@@ -118,6 +118,7 @@ def _worker(served: ServedModel, status: WorkerStatus, kinds: dict[int, str]) ->
         "cells": 0 if model is None else model.n_ctx,
         "pid": status.pid,
         "node": status.node,
+        "download": None if status.download is None else list(status.download),
         "state": status.state,
         "slots": status.slots,
         "held": [[id_, kinds.get(id_, "")] for id_ in status.held],

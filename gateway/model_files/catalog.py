@@ -163,7 +163,7 @@ def find(text: str) -> CatalogEntry:
 
 def _of_hub(text: str, source: Hub) -> CatalogEntry:
     for repository, snapshot in snapshots():
-        if repository == source.repository:
+        if repository == source.repository and source.commit in (None, snapshot.name):
             files = {
                 str(p.relative_to(snapshot)): p.stat().st_size for p in snapshot.rglob("*.gguf")
             }

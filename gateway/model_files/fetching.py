@@ -1,8 +1,9 @@
-"""A download in a process of its own: ``python -m gateway.model_files.fetching SOURCE``.
+"""A download in a process of its own: ``python -m gateway.model_files.fetching < SOURCE``.
 
-The server starts it: bytes and hashes are computing, and a process can be ended at any byte. It
-prints a line of JSON whenever something is new, and ends with one that has a path or an error. What
-has come when it is killed stays, and the next one goes on from there.
+The server starts it, or the actor of a worker on its node: bytes and hashes are computing, and a
+process can be ended at any byte. It prints a line of JSON whenever something is new, and ends with
+one that has a path or an error. What has come when it is killed stays, and the next one goes on
+from there.
 """
 
 import contextlib
@@ -17,24 +18,11 @@ import msgspec
 from gateway.config.config import ConfigError
 from gateway.config.sources import check_model
 from gateway.model_files import resolve
+from gateway.model_files.fetch_process import FetchLine
+from gateway.model_files.source import shown
 
 EVERY_S = 0.1
 """Between two lines about one file."""
-
-
-class FetchLine(msgspec.Struct, omit_defaults=True):
-    """One line of the output."""
-
-    name: str = ""
-    """The file that the numbers are about."""
-    done: int = 0
-    total: int | None = None
-    sha256: str | None = None
-    note: str = ""
-    path: str = ""
-    """The model's first file, once all are here."""
-    error: str = ""
-    """The reason why they are not."""
 
 
 class _Teller:
@@ -89,7 +77,7 @@ def main(source: str) -> int:
             lambda: contextlib.nullcontext(_Teller()),
             lambda note: tell(FetchLine(note=note)),
         )
-        check_model(Path(path), source)
+        check_model(Path(path), shown(source))
     except ConfigError as error:
         tell(FetchLine(error=str(error)))
         return 1
@@ -98,4 +86,4 @@ def main(source: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.stdin.buffer.read().decode("utf-8", "surrogateescape")))

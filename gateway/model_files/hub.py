@@ -49,7 +49,9 @@ def pull(source: Hub, tell: DownloadProgress, note: Callable[[str], None]) -> Pa
     """
     disable_progress_bars()
     try:
-        info = HfApi().model_info(source.repository, files_metadata=True, timeout=20)
+        info = HfApi().model_info(
+            source.repository, revision=source.commit, files_metadata=True, timeout=20
+        )
     except (OfflineModeIsEnabled, httpx2.TransportError) as error:
         return _from_cache(source, error, note)
     except (HfHubHTTPError, HFValidationError) as error:
@@ -92,13 +94,13 @@ def _file(source: Hub, info: ModelInfo, sibling: RepoSibling, tell: DownloadProg
         with client() as http:
             # By this end of its name the hub's own tools know what is unfinished.
             fetch(http, wanted, blob.with_name(f"{blob.name}.forge.incomplete"), tell)
-    path = _named(repository, name, sibling.size, here=here)
+    path = _named(source, name, sibling.size, here=here)
     if not theirs:
         ownership.claim(path)
     return path
 
 
-def _named(repository: str, name: str, size: int | None, *, here: bool) -> Path:
+def _named(source: Hub, name: str, size: int | None, *, here: bool) -> Path:
     """Return a file by its name in the cache; huggingface_hub brings it if it is not ``here``.
 
     That writes whatever comes, so that its files are bounded from outside.
@@ -110,13 +112,14 @@ def _named(repository: str, name: str, size: int | None, *, here: bool) -> Path:
         if size is not None and not here:
             check_room(folder, size)
         with bounded_files(most):
-            return Path(hf_hub_download(repository, name, revision=REVISION))
+            revision = source.commit or REVISION
+            return Path(hf_hub_download(source.repository, name, revision=revision))
     except NoRoom as error:
         raise FetchFailed(f"{name}: {error}") from error
     except OSError as error:
         if error.errno not in FULL:
             raise
-        for part in blobs(repository).glob("*.incomplete"):
+        for part in blobs(source.repository).glob("*.incomplete"):
             if part.stat().st_size == most:  # no attempt could go on from it
                 part.unlink()
         what = "the disk is full, or more comes than the file was to have; try again"
@@ -136,7 +139,7 @@ def _from_cache(source: Hub, error: Exception, note: Callable[[str], None]) -> P
         why = "HF_HUB_OFFLINE is set"
     repository = blobs(source.repository).parent
     try:
-        commit = (repository / "refs" / REVISION).read_text()
+        commit = source.commit or (repository / "refs" / REVISION).read_text()
         snapshot = repository / "snapshots" / commit
         files = {
             str(path.relative_to(snapshot)): path.stat().st_size

@@ -9,11 +9,8 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-import msgspec
-
 from gateway.core.errors import SHUTTING_DOWN, PullFailed, QueueFull, Unavailable
-from gateway.model_files.fetching import FetchLine
-from workers.protocol import children
+from gateway.model_files.fetch_process import FetchLine, bring
 
 MOST = 4
 """Downloads at the same time."""
@@ -130,28 +127,11 @@ class _Pull:
             self._tell()
 
     async def _download(self) -> str | None:
-        """Read what the process says until its end; return the error."""
-        process = await asyncio.create_subprocess_exec(
-            *children.command("gateway.model_files.fetching", self._source),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            env=children.environment(),
-        )
-        end = FetchLine()
-        try:
-            assert process.stdout is not None, "it is a pipe"
-            async for text in process.stdout:
-                line = msgspec.json.decode(text, type=FetchLine)
-                if line.path or line.error:
-                    end = line
-                if line.name:
-                    file = PulledFile(line.name, line.done, line.total, line.sha256)
-                    self.files[line.name] = file
-                    self._tell()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
-        if end.path:
-            return None
-        return end.error or "the download ended, and gave no reason"
+        """Bring it; return the error. Raises OSError or ValueError."""
+        return (await bring(self._source, self._hear)).error or None
+
+    def _hear(self, line: FetchLine) -> None:
+        if line.name:
+            file = PulledFile(line.name, line.done, line.total, line.sha256)
+            self.files[line.name] = file
+            self._tell()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config.config import EMBEDDED_MODEL, ConfigError, NotNow
 from gateway.model_files.progress import DownloadProgress
-from gateway.model_files.source import BadSource, Hub, parse
+from gateway.model_files.source import BadSource, Hub, parse, shown
 
 log = logging.getLogger("forge.models")
 
@@ -54,6 +54,6 @@ def obtain(
         except FetchFailed as error:
             raise ConfigError(str(error)) from error
         except (RuntimeError, OSError) as error:
-            raise ConfigError(f"{text}: {error}") from error
+            raise ConfigError(f"{shown(text)}: {error}") from error
     except (BadSource, OSError) as error:  # OSError: a folder that this user may not look into
         raise ConfigError(str(error)) from error

@@ -35,6 +35,10 @@ WITH_PROJECTOR = "+mmproj"
 BESIDE = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 """GGUF files that lie beside models and are none."""
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""The name of a repository's version."""
+IN_CACHE = re.compile(r"/models--[^/]+/snapshots/(?P<commit>[0-9a-f]{40})/(?P<file>.+)")
+"""The end of the path of a file that is in the hub's cache."""
 
 
 class BadSource(Exception):
@@ -50,6 +54,8 @@ class Hub:
     """A quantisation or a file; None: see :data:`NEAREST`."""
     projector: bool = False
     """True: with its projector."""
+    commit: str | None = None
+    """The version of the repository; None: the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +81,11 @@ def parse(text: str) -> Hub | Url | None:
         raise BadSource(f"{shown(text)}: not UTF-8")
     if text.startswith("hf:"):
         plain = text.removesuffix(WITH_PROJECTOR)
-        repository, _, wanted = plain.removeprefix("hf:").partition(":")
-        if not REPOSITORY.fullmatch(repository):
+        place, _, wanted = plain.removeprefix("hf:").partition(":")
+        repository, at, commit = place.partition("@")
+        if not REPOSITORY.fullmatch(repository) or (at and not COMMIT.fullmatch(commit)):
             raise BadSource(f"{text}: expected hf:ORG/REPO, hf:ORG/REPO:QUANT or hf:ORG/REPO:FILE")
-        return Hub(repository, wanted or None, plain != text)
+        return Hub(repository, wanted or None, plain != text, commit or None)
     if re.match(r"https?://", text):
         if text.startswith("http:") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", text):
             raise BadSource(f"{shown(text)}: models come over https; plain http can be altered")
@@ -96,6 +103,25 @@ def _check_address(url: str) -> None:
     except ValueError:  # brackets without an address of IPv6, or a port that is no number
         pass
     raise BadSource(f"{shown(url)}: no address of a file")
+
+
+def pinned(text: str, file: str) -> str | None:
+    """Return a source for the very ``file`` that came of ``text``; None: that is a path.
+
+    A repository of the hub may have another version by the time another machine asks it::
+
+        hf:org/tiny:Q8_0 and .../models--org--tiny/snapshots/0123.../tiny-Q8_0.gguf
+        -> hf:org/tiny@0123...:tiny-Q8_0.gguf
+
+    Raises :class:`BadSource`.
+    """
+    source = parse(text)
+    if isinstance(source, Hub):
+        there = IN_CACHE.search(file)
+        if there is None:
+            return None
+        return f"hf:{source.repository}@{there['commit']}:{there['file']}"
+    return None if source is None else text
 
 
 def shown(url: str) -> str:

@@ -5,12 +5,22 @@ Nothing outside this package may assume that a worker is a process of this machi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from gateway.pool.held_files import FileState
 from workers.protocol import AdapterFile, Event, Generate, Load, ModelInfo, Question
 
 WorkerState = Literal["starting", "ready", "draining", "dead"]
+
+
+class Download(NamedTuple):
+    """A file of the model that comes to a worker's machine."""
+
+    file: str
+    done: int
+    """Bytes that are there."""
+    total: int | None
+    """All of them, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,8 @@ class WorkerStatus:
     """The name of the machine of a cluster that it runs on."""
     address: str | None = None
     """The machine's address."""
+    download: Download | None = None
+    """The file that its machine gets before it can start."""
 
 
 class Listener(Protocol):

@@ -66,6 +66,8 @@ class HeldFiles:
     def __init__(self) -> None:
         self._held: list[_Held] = []
         self.state: FileState = "same"
+        self.problem: str | None = None
+        """The reason why none is held, if one could not be opened."""
 
     async def open(self, first: str) -> None:
         """Open all files of the model that ``first`` is the first of.
@@ -73,8 +75,10 @@ class HeldFiles:
         None is held if one can't be opened: a worker explains that better.
         """
         paths = parts(Path(first))
-        with contextlib.suppress(OSError):
+        try:
             self._held = await asyncio.to_thread(_opened, paths)
+        except OSError as error:
+            self.problem = str(error)
 
     def inherited(self) -> list[Inherited]:
         """Return what a worker needs to read them; nothing where it must read them by name."""

@@ -8,6 +8,7 @@ cluster, whose bytes come and go through a child of the gateway.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from gateway.pool import Download
 from gateway.pool.held_files import FileState
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
@@ -23,6 +24,10 @@ class WorkerPlace(NamedTuple):
     on_message: Callable[[WorkerLink, Report], None]
     on_closed: Callable[[WorkerLink], None]
     """Called after everything that the worker wrote has been handed over."""
+
+
+class NotThere(OSError):
+    """A machine has not the model's files, or others; there may be one that has, or it later."""
 
 
 class Node(NamedTuple):
@@ -55,12 +60,20 @@ class HostedProcess(Protocol):
         ...
 
     @property
+    def download(self) -> Download | None:
+        """Return the file of the model that its machine gets for it now."""
+        ...
+
+    @property
     def waiting(self) -> bool:
         """Return whether it waits for a machine that has room for it."""
         ...
 
     async def start(self) -> None:
-        """Return when it runs, long before it is ready. Raises OSError if it can't be started."""
+        """Return when it runs, long before it is ready.
+
+        Raises OSError if it can't be started, which is :class:`NotThere` for want of files.
+        """
         ...
 
     def kill(self) -> None:

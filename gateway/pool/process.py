@@ -118,6 +118,10 @@ class WorkerProcess:
         return None
 
     @property
+    def download(self) -> None:
+        return None  # the model is here before any process is
+
+    @property
     def waiting(self) -> bool:
         return False
 

@@ -15,7 +15,7 @@ from gateway.pool import (
     questions,
 )
 from gateway.pool.adapters import PoolAdapters
-from gateway.pool.hosting import Host, HostedProcess, WorkerPlace
+from gateway.pool.hosting import Host, HostedProcess, NotThere, WorkerPlace
 from gateway.pool.link import WorkerLink
 from gateway.pool.placement import REASONS, choose, neighbour
 from gateway.pool.prefixes import UNKNOWN, Chain, Chains
@@ -40,6 +40,11 @@ log = logging.getLogger("forge.pool")
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 30.0
 MAX_FAILURES = 5
 """Starts that may fail in a row before waiting requests are told."""
+MAX_LACKING = 3
+"""Starts in a row, of each worker, that may find a machine without the model's files, before the
+start of the pool fails."""
+LACKING_S = 1.0
+"""Pause after the first of them."""
 MAX_TICK_S = 1.0
 """Between two looks at the workers' watchdogs."""
 LOOK_S = 0.05
@@ -302,10 +307,15 @@ class SupervisedPool:
         pause = 0.0
         while True:
             link, reason = await self._live(worker)
-            if worker.ending.is_set() or worker.leaving or self._fail_start(reason):
+            if worker.ending.is_set() or worker.leaving:
                 return
+            patient = self._patient(worker)
+            if not patient and self._fail_start(reason):
+                return
+            if worker.lacking:
+                pause = max(pause, LACKING_S)
             if link is None or link.ready is None:
-                self._count_failure(reason)
+                self._count_failure(reason, tell=not patient)
             elif link.load.steps:
                 pause = 0.0  # a client waits for the rest of an answer
             log.error("worker %d: %s; restarting in %.2f s", worker.id, reason, pause)
@@ -315,10 +325,17 @@ class SupervisedPool:
             pause = min(max(BACKOFF_FIRST_S, 2 * pause), BACKOFF_MAX_S)
             worker.restarts += 1
 
-    def _count_failure(self, reason: str) -> None:
+    def _patient(self, worker: Worker) -> bool:
+        """Return whether a worker has only found no files so far, and another may find some."""
+        found_none = (
+            each.lacking >= MAX_LACKING and each.process is None for each in self._present()
+        )
+        return worker.lacking > 0 and not all(found_none)
+
+    def _count_failure(self, reason: str, *, tell: bool) -> None:
         """End the wait for workers that don't come; starting them is tried for ever."""
         self._failures += 1
-        if self._failures >= MAX_FAILURES and not self.ready():
+        if tell and self._failures >= MAX_FAILURES and not self.ready():
             self.trouble = f"no worker can be started: {reason}"
             assert self._listener is not None
             self._listener.on_trouble(self.trouble)
@@ -340,7 +357,9 @@ class SupervisedPool:
             process = await self._begin(worker)
         except OSError as error:
             worker.process = None
+            worker.lacking = worker.lacking + 1 if isinstance(error, NotThere) else 0
             return None, f"a worker can't be started: {error}"
+        worker.lacking = 0
         link = process.link
         if worker.ending.is_set():
             link.close()  # it was ended before there was anything to close

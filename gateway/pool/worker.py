@@ -16,6 +16,8 @@ class Worker:
         # Pool lifetime.
         self.id = id_
         self.restarts = 0
+        self.lacking = 0
+        """Starts in a row that found a machine without the model's files."""
         self.counted = 0
         """Its credits, as they are in the pool's sum."""
         self.moving = False
@@ -73,6 +75,7 @@ class Worker:
             model_file=model_file,
             node=node.name if node is not None else None,
             address=node.address if node is not None else None,
+            download=process.download if process is not None else None,
         )
 
     def _state(self, draining: bool) -> WorkerState:

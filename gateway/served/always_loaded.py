@@ -10,7 +10,6 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.model_files import memory_check
 from gateway.model_files.memory_estimate import GATEWAY
 from gateway.pool import Pool
-from gateway.pool.cluster.pool import ClusterPool
 from gateway.served import cluster_pools, memory_budget
 from gateway.served.load_policy import State
 from gateway.served.protocols import LoadObserver, Room
@@ -90,7 +89,7 @@ class AlwaysLoaded:
 
     async def make_room(self, name: str, config: Config, need: LoadNeed) -> Room | None:
         if config.cluster is not None:
-            return Room(await self._room_on_nodes(config), 0)
+            return Room(await cluster_pools.beside(config, self._pool), 0)
         free = await asyncio.to_thread(self._free)
         unknown = free is None or config.force or memory_check.on_gpu(config)
         if unknown or need.bytes <= (free or 0):
@@ -102,12 +101,6 @@ class AlwaysLoaded:
             room = Room(False, 0)
         self._taken += room.size
         return room
-
-    async def _room_on_nodes(self, config: Config) -> bool:
-        """Return whether nodes have places for the new workers beside the old ones."""
-        if config.force or not isinstance(self._pool, ClusterPool):
-            return config.force
-        return await self._pool.places(cluster_pools.need(config)) >= config.shape().workers
 
     def _free(self) -> int | None:
         """Return the bytes that other workers may take; None: it is not known."""

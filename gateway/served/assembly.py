@@ -101,8 +101,7 @@ class ModelAssembly:
         """Return what makes a model's workers, by their options and the first one's number."""
         if self._cluster is None:
             return partial(local_pool, look=FirstLook(os.environ, self._busy))
-        of = self._dispatchers.of  # asked later: a dispatcher is made after its pool
-        return partial(cluster_pools.cluster_pool, cluster=self._cluster, dispatcher=of)
+        return partial(cluster_pools.cluster_pool, cluster=self._cluster)
 
     def _busy(self) -> bool:
         """Return whether any model computes something."""
@@ -211,7 +210,7 @@ def _residents(plan: MemoryBudget, make: Callable[[Config, int], Pool]) -> Seque
     """Models that are loaded and unloaded; their workers are numbered one model after another."""
     first, residents = 0, list[Resident]()
     for share in plan.shares:
-        entry, count = share.entry, share.entry.config.shape().workers
+        entry, count = share.entry, cluster_pools.most(share.entry.config)
         numbers = range(first, first + count)
         first += count
         pool = SwappablePool(partial(make, entry.config, numbers.start), numbers)

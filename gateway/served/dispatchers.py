@@ -17,7 +17,6 @@ class Dispatchers:
         """``make``: a dispatcher of a pool, with the counters that it goes on with, if any."""
         self._make = make
         self._auditors: dict[Dispatcher, InvariantChecker] = {}
-        self._pools: dict[Pool, Dispatcher] = {}
         self._loops: dict[Dispatcher, list[asyncio.Task[None]]] = {}
         self._others: list[asyncio.Task[None]] = []
         """Loops that are no dispatcher's."""
@@ -30,7 +29,7 @@ class Dispatchers:
 
     def add(self, pool: Pool, totals: Totals | None = None) -> Dispatcher:
         """Make a dispatcher; its loop runs once :meth:`start` was called."""
-        dispatcher = self._pools[pool] = self._make(pool, totals)
+        dispatcher = self._make(pool, totals)
         self._auditors[dispatcher] = InvariantChecker(dispatcher)
         if self._draining:
             dispatcher.drain()
@@ -38,14 +37,9 @@ class Dispatchers:
             self._begin(dispatcher)
         return dispatcher
 
-    def of(self, pool: Pool) -> Dispatcher:
-        """Return the dispatcher that gives work to a pool."""
-        return self._pools[pool]
-
     def remove(self, dispatcher: Dispatcher) -> None:
         """Forget a dispatcher without requests."""
         dispatcher.close()
-        self._pools = {pool: of for pool, of in self._pools.items() if of is not dispatcher}
         del self._auditors[dispatcher]
         for task in self._loops.pop(dispatcher, ()):
             task.cancel()

@@ -20,6 +20,10 @@ ask for less than that, never for more, and speaks for its client alone: with a 
 one of x that ends at 10 s and asks for 0 s, and one of y that ended at 5 s and asked for nothing,
 keep the model until 305 s.
 
+On the nodes of a cluster no memory is counted: a model is loaded at once, and its workers wait
+where no node has a place for them. Then models are evicted for it by the same order, one after
+another.
+
 Spare work (see `gateway.dispatch.queues`) takes the memory that is left. It is no use of a model:
 it renews no keep_alive, and a model whose work is all spare makes room at once for one that an
 ordinary request waits for. A model that spare work waits for is loaded after all others, and evicts
@@ -47,6 +51,9 @@ STAY = 3
 """A loaded model stays for so many times as long as it took to load, before it must yield."""
 QUIET_NS = 300 * NANO
 """A model without a keep_alive that was not used for so long may be evicted for spare work."""
+PLACES_NS = 5 * NANO
+"""Time after a model has left its places on nodes in which those that wait for some may find them.
+"""
 RETRY_FIRST_NS, RETRY_MAX_NS = NANO, 60 * NANO
 """Pause before a failed load is tried again; it doubles with each failure in a row."""
 
@@ -58,6 +65,8 @@ class Decision:
     load: list[str] = field(default_factory=list)
     measure: list[str] = field(default_factory=list)
     """Models that are wanted, and whose need of memory must be known first."""
+    give_up: list[str] = field(default_factory=list)
+    """Models whose load is not wanted any more."""
     unload: list[tuple[str, Reason]] = field(default_factory=list)
     yields: set[str] = field(default_factory=set)
     """Models that give no more slots."""
@@ -80,6 +89,8 @@ class LoadPolicy:
         self._budget = budget
         self._reserved = 0
         """Bytes of workers that are no model's now: those that come, and those that go."""
+        self._places_ns = 0
+        """Time at which another model may be evicted for its places on nodes."""
         self._models = dict[str, ModelRecord]()
         for name, (need, keep) in models.items():
             self.add(name, need, keep)
@@ -245,6 +256,7 @@ class LoadPolicy:
             self._note_use(model, facts[name], now_ns)
             self._keep_alive(name, facts[name], now_ns, decision)
         self._make_room(now_ns, facts, decision)
+        self._make_places(now_ns, facts, decision)
         return decision
 
     def _note_use(self, model: ModelRecord, facts: Facts, now_ns: int) -> None:
@@ -293,6 +305,33 @@ class LoadPolicy:
                     coming += self._evict(short, first, now_ns, facts, decision)
             # What the first in line needs is not given to those behind.
             free -= model.need
+
+    def _make_places(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> None:
+        """Evict one model after another while a load waits for a place on a node.
+
+        A load that nothing waits for any more is given up: Ray might start a node for it.
+        """
+        keys = list[int]()
+        for name, model in self._models.items():
+            if model.state != "loading" or not facts[name].cramped:
+                continue
+            first, spare = facts[name].first, facts[name].spare_waits
+            if model.leaves or (first is None and not spare):
+                model.state = "unloading"
+                decision.give_up.append(name)
+            elif first is not None:
+                keys.append(first)
+        if not keys:
+            return
+        if now_ns < self._places_ns:
+            decision.wake(self._places_ns)
+        elif not self._some_leave():
+            self._evict(1, min(keys), now_ns, facts, decision)
+        if self._some_leave():
+            self._places_ns = now_ns + PLACES_NS
+
+    def _some_leave(self) -> bool:
+        return any(each.state == "unloading" or each.leaves for each in self._models.values())
 
     def _wanted(self, now_ns: int, facts: Mapping[str, Facts], decision: Decision) -> Iterable[str]:
         """Return models to load, in the order of their first waiting requests; spare ones last."""

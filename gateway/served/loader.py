@@ -19,6 +19,7 @@ from gateway.core.errors import (
 from gateway.core.priority import NORMAL
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.pool import Pool, PoolFailed
+from gateway.served import cluster_pools
 from gateway.served.load_policy import Facts, LoadPolicy, Reason, State
 from gateway.served.protocols import LoadObserver, Room
 from gateway.served.resident import KeptModel, LoadNeed, Resident, no_more
@@ -88,6 +89,11 @@ class ModelLoader:
 
     async def _reserve(self, name: str, config: Config, need: LoadNeed) -> Room:
         size, old = min(need.bytes, self.budget), self._policy.takes(name)
+        if config.cluster is not None:
+            beside = await cluster_pools.beside(config, self._kept[name].pool)
+            size = size if beside else 0
+            self._policy.reserve(size)  # nodes are boundless
+            return Room(beside, size)
         await self._evict(name, size)
         if self._policy.reserve(size):
             return Room(True, size)
@@ -193,12 +199,19 @@ class ModelLoader:
             kept = self._kept[name]
             pool = kept.pool.detach()
             self._begin(kept, self._unload(kept, pool, reason))
+        for name in decision.give_up:
+            kept = self._kept[name]
+            assert kept.task is not None, "it loads"
+            kept.task.cancel()
+            self._begin(kept, self._given_up(kept, kept.task))
         for name in decision.measure:
             kept = self._kept[name]
             self._begin(kept, self._measure(kept))
         for name in decision.load:
             kept = self._kept[name]
             self._begin(kept, self._load(kept))
+        if decision.load or any(kept.pool.starts_on_nodes for kept in self._kept.values()):
+            decision.wake(self._clock_ns() + NANO)  # no node may have a place for it
         return decision.wake_ns
 
     def _begin(self, kept: KeptModel, work: Coroutine[None, None, None]) -> None:
@@ -277,6 +290,15 @@ class ModelLoader:
         self._policy.unloaded(name)
         self._observer.unloaded(name, reason)
         log.info("model %s: unloaded (%s)", name, reason)
+        kept.tell_unloaded()
+        self.poke()
+
+    async def _given_up(self, kept: KeptModel, load: asyncio.Task[None]) -> None:
+        """Forget a load that was cancelled, and leaves nothing behind."""
+        name = kept.resident.name
+        await asyncio.wait({load})
+        self._policy.unloaded(name)
+        log.info("model %s: nothing waits for it any more, and no node had a place", name)
         kept.tell_unloaded()
         self.poke()
 

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from gateway.config.config import MIB, Config, ConfigError, NotNow
 from gateway.config.model_entry import ModelEntry
 from gateway.core.byte_sizes import readable
+from gateway.core.split_files import parts
 from gateway.model_files import gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import GATEWAY
 from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
 from gateway.system import host
+
+BOUNDLESS = 1 << 62
+"""Bytes of all nodes of a cluster, whose memory is not added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class MemoryShare:
     def check(self) -> None:
         """Raises :class:`NotNow` if what is free now is too little."""
         config, free = self.entry.config, host.memory_available()
+        if config.cluster is not None:
+            return  # the memory is that of nodes
         if free is None or config.force or self.need <= free or memory_check.on_gpu(config):
             return
         raise NotNow(
@@ -47,6 +53,8 @@ def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
 
     That is :class:`NotNow` where the budget is the memory that is free now.
     """
+    if server.cluster is not None:
+        return MemoryBudget(list(map(_on_nodes, entries)), BOUNDLESS)
     budget = _budget(server, entries)
     shares = list[MemoryShare]()
     with MemoryProbe() as probe:
@@ -69,8 +77,15 @@ def share(server: Config, entry: ModelEntry, budget: int) -> MemoryShare:
 
     Raises :class:`ConfigError` if it can never be loaded.
     """
+    if server.cluster is not None:
+        return _on_nodes(entry)
     with MemoryProbe() as probe:
         return _share(server, entry, budget + GATEWAY, probe)
+
+
+def _on_nodes(entry: ModelEntry) -> MemoryShare:
+    """Return a model by its files' size: nodes have places for workers, or have not."""
+    return MemoryShare(entry, sum(part.stat().st_size for part in parts(entry.config.model)))
 
 
 def need_of(config: Config) -> int:

@@ -26,6 +26,8 @@ class Facts:
     """True if spare work waits for it."""
     spare_runs: bool = False
     """True if all that is computed is spare."""
+    cramped: bool = False
+    """True if its load waits for a place on a node of a cluster."""
 
     @property
     def used(self) -> bool:

@@ -85,6 +85,7 @@ class KeptModel:
             held=stats.paused() > 0,
             spare_waits=stats.spare_depth() > 0,
             spare_runs=spare > 0 and not used,
+            cramped=self.pool.cramped,
         )
 
     def admit(self) -> None:

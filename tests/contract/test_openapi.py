@@ -164,7 +164,7 @@ def test_keys_are_described_where_there_are_any() -> None:
 
 def test_all_that_is_known_of_a_worker_is_told() -> None:
     status = {"id", "model", "model_file", "pid", "state", "slots", "busy", "restarts", "questions"}
-    where = {"node", "address"}
+    where = {"node", "address", "download"}
     assert set(WorkerItem.__annotations__) == status | where | set(Load.__struct_fields__)
 
 

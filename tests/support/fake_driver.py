@@ -2,7 +2,8 @@
 
 ``python -m tests.support.fake_driver DESCRIPTOR ADDRESS LEVEL FORMAT``. The address says what goes
 wrong: ``nowhere:1`` can't be joined, ``full:1`` has no room, ``differs:1`` has another file on each
-node, ``loses:2`` loses the first two. What a real one does is in tests/cluster.
+node, ``loses:2`` loses the first two, ``lacks:2`` has two nodes that can't get the file at first,
+``fetches:1`` never has all of it. What a real one does is in tests/cluster.
 """
 
 import array
@@ -23,6 +24,8 @@ from gateway.pool.cluster.control import (
     PlacesCounted,
     ToDriver,
     WorkerEnded,
+    WorkerFetching,
+    WorkerRefused,
     WorkerRunning,
     WorkerWaiting,
 )
@@ -36,6 +39,7 @@ class FakeDriver:
     def __init__(self, control: socket.socket, address: str) -> None:
         self._control = control
         self._address = address
+        self._first = int(address.partition(":")[2])
         self._decoder: FrameDecoder[ToDriver] = FrameDecoder(ToDriver)
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         """By channel."""
@@ -87,8 +91,22 @@ class FakeDriver:
             if self._address.startswith("full"):
                 self.tell(WorkerWaiting(channel))
                 return
-            if self._address.startswith("loses") and channel <= int(self._address[-1]):
+            if self._address.startswith("loses") and channel <= int(
+                self._address.partition(":")[2]
+            ):
                 self.tell(WorkerEnded(channel, None))
+                return
+            if not sock.recv(int.from_bytes(sock.recv(4), "big"), socket.MSG_WAITALL):
+                return  # it was given up
+            if self._address.startswith(("fetches", "lacks")):
+                place = channel, f"node-{channel}", "10.0.0.1"
+                self.tell(WorkerFetching(*place, "m.gguf", 3 << 20, 7 << 20))
+                if self._address.startswith("fetches"):
+                    return
+            if self._address.startswith("lacks") and channel <= int(
+                self._address.partition(":")[2]
+            ):
+                self.tell(WorkerRefused(channel, "m.gguf: no such file", lacks=True))
                 return
             command = children.command("gateway.pool.cluster.enter", str(sock.fileno()))
             found = subprocess.Popen(command, env=children.environment(), pass_fds=[sock.fileno()])

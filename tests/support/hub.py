@@ -87,6 +87,8 @@ class Hub:
         repository = f"{request.path_params['org']}/{request.path_params['name']}"
         if (refused := self._refused(request, repository)) is not None:
             return refused
+        if request.path_params.get("commit", COMMIT) != COMMIT:
+            return Response(status_code=404, headers={"X-Error-Code": "RevisionNotFound"})
         siblings = [
             {
                 "rfilename": name,
@@ -170,6 +172,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
     """Serve ``hub`` on a port of this machine, in a thread."""
     routes = [
         Route("/api/models/{org}/{name}", hub.model),
+        Route("/api/models/{org}/{name}/revision/{commit}", hub.model),
         Route("/{org}/{name}/resolve/{revision}/{path:path}", hub.resolve),
         Route("/contents/{sha}", hub.contents),
         Route("/files/{name}", hub.file),

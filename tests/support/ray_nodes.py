@@ -86,6 +86,11 @@ class RayNodes:
         self._cluster.add_node(**self._head, gcs_server_port=port)
 
     @property
+    def logs(self) -> Path:
+        """Return the folder with the logs of all of Ray's processes."""
+        return Path(self._cluster.head_node.get_logs_dir_path())
+
+    @property
     def names(self) -> set[str]:
         """Return the names of the nodes that were added and not removed."""
         return set(self._nodes)

@@ -23,7 +23,7 @@ export function show(store) {
     write(row.state, STATES[worker.state]);
     row.state.className = `state ${worker.state}`;
     const where = worker.node === null ? "" : ` on ${worker.node}`;
-    write(row.pid, worker.pid === null ? "no process" : `pid ${worker.pid}${where}`);
+    write(row.pid, worker.pid === null ? waiting(worker, where) : `pid ${worker.pid}${where}`);
     write(row.restarts, count(worker.restarts, "restart"));
     row.restarts.classList.toggle("some", worker.restarts > 0);
     fill(row, worker);
@@ -34,6 +34,13 @@ export function show(store) {
   const { preemptions = 0, failovers = 0 } = store.facts;
   const parts = [preemptions && count(preemptions, "preemption"), failovers && count(failovers, "failover")];
   write(note, parts.filter(Boolean).join(", "));
+}
+
+/** What there is of a worker before its process. */
+function waiting({ download }, where) {
+  if (download === null) return `no process${where}`;
+  const [file, done, total] = download;
+  return `gets ${file}${where}: ${total === null ? bytes(done) : `${Math.floor((100 * done) / total)} % of ${bytes(total)}`}`;
 }
 
 function made(worker, several) {

@@ -1,5 +1,7 @@
 """The actor of a worker: it starts the worker's process on its node, and carries its bytes.
 
+Before the first worker the node gets the model's files, as :mod:`gateway.pool.cluster.node_files`
+tells.
 A worker that dies is started again in the same actor, which takes a twentieth of the time that a
 new actor takes; the actor's own death ends the worker. It holds the model's files open from its
 first worker on, as :mod:`gateway.pool.held_files` tells.
@@ -15,7 +17,17 @@ import msgspec
 
 import gateway
 from gateway.pool import disk_prefixes
-from gateway.pool.cluster.control import CHUNK_BYTES, ActorRefused, ActorStarted, Launched
+from gateway.pool.cluster.control import (
+    CHUNK_BYTES,
+    AccessWanted,
+    ActorRefused,
+    ActorStarted,
+    FetchNews,
+    FileSources,
+    FilesThere,
+    Launched,
+)
+from gateway.pool.cluster.node_files import FilesMissing, NodeFiles
 from gateway.pool.held_files import DESCRIPTORS, HeldFiles
 from workers.protocol import WorkerSpec, children, encode
 
@@ -48,6 +60,7 @@ class WorkerActor:
     def __init__(self, version: str) -> None:
         """``version``: the gateway's, of Forge; the node must have the same."""
         self._version = version
+        self._node_files: NodeFiles | None = None
         self._files: HeldFiles | None = None
         self._contents = b""
         self._launches: dict[int, Launch] = {}
@@ -63,22 +76,62 @@ class WorkerActor:
         """Take a part of the specification for a channel."""
         self._launches.setdefault(channel, Launch()).spec.extend(part)
 
+    async def fetch(self, channel: int, sources: bytes, access: bytes) -> AsyncIterator[bytes]:
+        """Get the model's files for a prepared channel, and yield FetchNews.
+
+        ``sources``: as FileSources. ``access``: the gateway's to the hub, as a dict; empty: it was
+        not lent.
+        """
+        async for news in self._fetch(channel, sources, access):
+            yield msgspec.msgpack.encode(news)
+
+    async def _fetch(self, channel: int, sources: bytes, access: bytes) -> AsyncIterator[FetchNews]:
+        try:
+            self._check_version()
+            if self._node_files is None:
+                wanted = msgspec.msgpack.decode(sources, type=FileSources)
+                self._node_files = NodeFiles(wanted)
+            files = self._node_files
+            if not access and files.needs_access:
+                await files.look()
+                if files.needs_access:
+                    yield AccessWanted()
+                    return
+            lent = msgspec.msgpack.decode(access, type=dict[str, str]) if access else {}
+            async for each in files.bring(lent):
+                yield each
+        except (FilesMissing, msgspec.MsgspecError, _Refusal) as error:
+            self._launches.pop(channel, None)
+            yield ActorRefused(str(error), lacks=isinstance(error, FilesMissing))
+        else:
+            yield FilesThere()
+
     async def launch(self, channel: int) -> bytes:
         """Start the worker of a prepared channel; one of Launched."""
         told: Launched
         try:
             pid = await self._start(self._launches[channel])
-        except (OSError, msgspec.MsgspecError, _Refusal) as error:
+        except (OSError, msgspec.MsgspecError) as error:
             told = ActorRefused(str(error))
+        except _Refusal as refusal:
+            told = ActorRefused(str(refusal), refusal.lacks)
         else:
             told = ActorStarted(pid, self._contents)
+        if isinstance(told, ActorRefused):
+            self._launches.pop(channel, None)
         return msgspec.msgpack.encode(told)
 
-    async def _start(self, launch: Launch) -> int:
+    def _check_version(self) -> None:
+        """Raises _Refusal if another version of Forge is here than the gateway's."""
         if self._version != gateway.__version__:
             here = gateway.__version__
             raise _Refusal(f"Forge {here} is installed there, and the gateway is {self._version}")
+
+    async def _start(self, launch: Launch) -> int:
+        self._check_version()
         spec = msgspec.msgpack.decode(bytes(launch.spec), type=WorkerSpec)
+        if self._node_files is not None:
+            spec = self._node_files.placed(spec)
         spec, files = await self._with_files(spec)
         ours, theirs = socket.socketpair()
         with theirs:
@@ -96,9 +149,11 @@ class WorkerActor:
     async def _with_files(self, spec: WorkerSpec) -> tuple[WorkerSpec, list[int]]:
         """Open the model's files, at the first start, and return their descriptors, too."""
         if self._files is None:
-            self._files = HeldFiles()
-            await self._files.open(spec.model_path)
-            self._contents = self._files.contents
+            files = HeldFiles()
+            await files.open(spec.model_path)
+            if files.problem is not None:
+                raise _Refusal(f"the model's file can't be read: {files.problem}", lacks=True)
+            self._files, self._contents = files, files.contents
         await self._files.look()
         if self._files.refusal is not None:
             raise _Refusal(self._files.refusal)
@@ -129,9 +184,13 @@ class WorkerActor:
             self._launches[channel].hang_up()
 
     async def kill(self, channel: int) -> None:
-        """End the worker, whatever it does."""
-        if channel in self._launches:
-            self._launches[channel].kill()
+        """End the worker, whatever it does, or the download for it."""
+        launch = self._launches.get(channel)
+        if launch is None:
+            return
+        launch.kill()
+        if launch.process is None and self._node_files is not None:
+            self._node_files.stop()
 
     async def end(self, channel: int) -> int:
         """Wait for the worker's end, with force if it hung up and stays; its exit code."""
@@ -148,3 +207,8 @@ class WorkerActor:
 
 class _Refusal(Exception):
     """A worker can't be started here."""
+
+    def __init__(self, message: str, *, lacks: bool = False) -> None:
+        """``lacks``: the model's files are not here."""
+        super().__init__(message)
+        self.lacks = lacks

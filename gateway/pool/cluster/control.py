@@ -27,10 +27,20 @@ class Need(msgspec.Struct, frozen=True):
     placement: Spread = "spread"
 
 
+class FileSources(msgspec.Struct, frozen=True):
+    """The sources by which a node gets a model's files; None: they are at their paths there."""
+
+    model: str | None = None
+    mmproj: str | None = None
+
+
+AT_THEIR_PATHS = FileSources()
+
+
 class Open(msgspec.Struct, frozen=True, tag="open"):
     """Start a worker; the descriptor of its channel comes with the message.
 
-    The channel's first frame is the worker's specification.
+    The channel's first frame is a :class:`FileSources`, the second the worker's specification.
     """
 
     channel: int
@@ -85,11 +95,26 @@ class WorkerRunning(msgspec.Struct, frozen=True, tag="running"):
     """A digest of the model's files, as far as they are compared; empty if they can't be read."""
 
 
+class WorkerFetching(msgspec.Struct, frozen=True, tag="fetching"):
+    """The node of a channel's worker gets a file of the model; once a second at most."""
+
+    channel: int
+    node: str
+    address: str
+    file: str
+    done: int
+    """Bytes that are there."""
+    total: int | None
+    """All of them, if that is known."""
+
+
 class WorkerRefused(msgspec.Struct, frozen=True, tag="refused"):
     """A channel's worker could not be started."""
 
     channel: int
     message: str
+    lacks: bool = False
+    """True: its node has not the model's files, which may be otherwise another time."""
 
 
 class WorkerWaiting(msgspec.Struct, frozen=True, tag="waiting"):
@@ -130,12 +155,15 @@ FromDriver = (
     | WorkerRunning
     | WorkerRefused
     | WorkerWaiting
+    | WorkerFetching
     | WorkerLeaving
     | WorkerEnded
     | Alive
     | PlacesCounted
 )
-OfChannel = WorkerRunning | WorkerRefused | WorkerWaiting | WorkerLeaving | WorkerEnded
+OfChannel = (
+    WorkerRunning | WorkerRefused | WorkerWaiting | WorkerFetching | WorkerLeaving | WorkerEnded
+)
 
 
 class ActorStarted(msgspec.Struct, frozen=True, tag="started"):
@@ -149,6 +177,31 @@ class ActorRefused(msgspec.Struct, frozen=True, tag="not_started"):
     """The answer of an actor that can't start one."""
 
     message: str
+    lacks: bool = False
+    """See :class:`WorkerRefused`."""
 
 
 Launched = ActorStarted | ActorRefused
+
+
+class FileComes(msgspec.Struct, frozen=True, tag="comes"):
+    """An actor's node gets a file."""
+
+    file: str
+    done: int
+    total: int | None
+
+
+class FilesThere(msgspec.Struct, frozen=True, tag="there"):
+    """All files are on the actor's node."""
+
+
+class AccessWanted(msgspec.Struct, frozen=True, tag="access"):
+    """The hub must be asked, and the node has no access to it of its own: it is lent the gateway's.
+
+    So a token travels only to a node that lacks one, and a file of the hub.
+    """
+
+
+FetchNews = FileComes | FilesThere | AccessWanted | ActorRefused
+"""The words of an actor that gets files; all but the first kind are its last."""

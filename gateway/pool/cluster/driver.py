@@ -9,6 +9,7 @@ import array
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -24,9 +25,14 @@ import gateway
 from gateway.pool.cluster.actor import WorkerActor
 from gateway.pool.cluster.control import (
     CHUNK_BYTES,
+    AccessWanted,
     ActorRefused,
+    ActorStarted,
     Alive,
     CountPlaces,
+    FetchNews,
+    FileComes,
+    FilesThere,
     FromDriver,
     Joined,
     Kill,
@@ -38,6 +44,7 @@ from gateway.pool.cluster.control import (
     PlacesCounted,
     ToDriver,
     WorkerEnded,
+    WorkerFetching,
     WorkerLeaving,
     WorkerRefused,
     WorkerRunning,
@@ -202,8 +209,8 @@ class Driver:
             actor = self._actors[worker] = create(opened.need)
         end: WorkerRefused | WorkerEnded = WorkerEnded(channel, None)
         try:
-            size = int.from_bytes(await reader.readexactly(4), "big")
-            told = await self._launch(channel, actor, await reader.readexactly(size))
+            sources, spec = await frame(reader), await frame(reader)
+            told = await self._launch(channel, actor, sources, spec)
             if isinstance(told, WorkerRunning):
                 self._tell(told)
                 end = WorkerEnded(channel, await self._carry(channel, actor, reader, writer))
@@ -220,7 +227,9 @@ class Driver:
             self._places.pop(channel, None)
             writer.close()
 
-    async def _launch(self, channel: int, actor: Any, spec: bytes) -> WorkerRunning | WorkerRefused:
+    async def _launch(
+        self, channel: int, actor: Any, sources: bytes, spec: bytes
+    ) -> WorkerRunning | WorkerRefused:
         """Have the actor start the worker, once Ray has a place for it."""
         placed = asyncio.ensure_future(actor.node.remote())
         found, _ = await asyncio.wait({placed}, timeout=PLACE_S)
@@ -230,10 +239,32 @@ class Driver:
         name, address = await asyncio.to_thread(describe, node)
         for start in range(0, len(spec), CHUNK_BYTES):
             await actor.prepare.remote(channel, spec[start : start + CHUNK_BYTES])
-        told = msgspec.msgpack.decode(await actor.launch.remote(channel), type=Launched)
-        if isinstance(told, ActorRefused):
-            return WorkerRefused(channel, f"{told.message} (node {name})")
-        return WorkerRunning(channel, told.pid, name, address, told.contents)
+        refusal = await self._fetch((channel, name, address), actor, sources)
+        if refusal is None:
+            told: Launched = msgspec.msgpack.decode(
+                await actor.launch.remote(channel), type=Launched
+            )
+            if isinstance(told, ActorStarted):
+                return WorkerRunning(channel, told.pid, name, address, told.contents)
+            refusal = told
+        return WorkerRefused(channel, f"{refusal.message} (node {name})", refusal.lacks)
+
+    async def _fetch(
+        self, place: tuple[int, str, str], actor: Any, sources: bytes, access: bytes = b""
+    ) -> ActorRefused | None:
+        """Have the actor get the model's files, and tell how far they are.
+
+        ``place``: channel, node and address. ``access``: to the hub, once it was asked for.
+        """
+        told: FetchNews = FilesThere()
+        async for reference in actor.fetch.remote(place[0], sources, access):
+            told = msgspec.msgpack.decode(await reference, type=FetchNews)
+            if isinstance(told, FileComes):
+                self._tell(WorkerFetching(*place, told.file, told.done, told.total))
+        if isinstance(told, AccessWanted):
+            lent = await asyncio.to_thread(hub_access)
+            return await self._fetch(place, actor, sources, msgspec.msgpack.encode(lent))
+        return told if isinstance(told, ActorRefused) else None
 
     async def _carry(
         self, channel: int, actor: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -256,6 +287,11 @@ class Driver:
             while data := await reader.read(CHUNK_BYTES):
                 await actor.write.remote(channel, data)
             await actor.hang_up.remote(channel)
+
+
+async def frame(reader: asyncio.StreamReader) -> bytes:
+    """Return the next frame of the gateway. Raises IncompleteReadError."""
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
 
 
 def tell(control: socket.socket, message: FromDriver) -> None:
@@ -301,6 +337,18 @@ def leaving_nodes() -> dict[str, float]:
     told = ray._private.state.state.get_draining_nodes()  # Ray has no public way to ask
     now_ms = time.time() * 1000
     return {node: (at_ms - now_ms) / 1000 if at_ms else -1.0 for node, at_ms in told.items()}
+
+
+def hub_access() -> dict[str, str]:
+    """Return the gateway's access to the hub, for a node that has none of its own."""
+    from huggingface_hub import constants, get_token  # late: it takes a while to import
+
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    found = {} if token is None else {"HF_TOKEN": token}
+    if "HF_ENDPOINT" in os.environ:
+        # A token of the node's user is not for an endpoint that it does not know.
+        found = {"HF_TOKEN_PATH": os.devnull, **found, "HF_ENDPOINT": os.environ["HF_ENDPOINT"]}
+    return found
 
 
 def describe(node_id: str) -> tuple[str, str]:

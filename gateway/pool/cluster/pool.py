@@ -9,10 +9,15 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import msgspec
 
+from gateway.core.byte_sizes import readable
+from gateway.pool import Download, Listener
 from gateway.pool.cluster.control import (
+    AT_THEIR_PATHS,
+    FileSources,
     Need,
     OfChannel,
     WorkerEnded,
+    WorkerFetching,
     WorkerLeaving,
     WorkerRefused,
     WorkerRunning,
@@ -20,7 +25,7 @@ from gateway.pool.cluster.control import (
 )
 from gateway.pool.cluster.membership import Cluster
 from gateway.pool.held_files import FileState, HeldFiles
-from gateway.pool.hosting import HostedProcess, Node, WorkerPlace
+from gateway.pool.hosting import HostedProcess, Node, NotThere, WorkerPlace
 from gateway.pool.link import WorkerLink
 from gateway.pool.scaling import Demand, PoolLoad, Scaler
 from gateway.pool.supervisor import SupervisedPool
@@ -41,6 +46,8 @@ place an actor on a node whose death it has not noticed. An actor that can't be 
 want of Forge or another version of Python, ends the same way."""
 SCALE_S = 1.0
 """Between two looks at what waits."""
+TOLD_S = 10.0
+"""Seconds between two lines of the log about a file that comes."""
 EOF_S = 1.0
 """Time after which the link of a killed worker is closed: its node may not answer."""
 
@@ -66,6 +73,12 @@ class RemoteProcess:
         """Its process and node, or the end before it had any."""
         self._ended: asyncio.Future[int | None] = loop.create_future()
         """Its exit code, if that is known."""
+        self._fetching: WorkerFetching | None = None
+        """The last word about a file that its node gets for it."""
+        self._told_at = -TOLD_S
+        """The loop's time at which the log had a line of that."""
+        self.placeless = False
+        """True: it was told to wait for a node."""
         self.leaves_at: float | None = None
         """The loop's time at which its node goes away, once that was told."""
         self._connected = False
@@ -90,8 +103,15 @@ class RemoteProcess:
 
     @property
     def node(self) -> Node | None:
-        running = self._running
-        return None if running is None else Node(running.node, running.address)
+        place = self._running or self._fetching
+        return None if place is None else Node(place.node, place.address)
+
+    @property
+    def download(self) -> Download | None:
+        fetching = None if self._launched.done() else self._fetching
+        if fetching is None:
+            return None
+        return Download(fetching.file, fetching.done, fetching.total)
 
     async def start(self) -> None:
         """Return when it runs, which may take until a node joins that has room for it."""
@@ -112,10 +132,11 @@ class RemoteProcess:
         self._channel, sock = self._host.cluster.open(self._number, self._host.need, self)
         try:
             with contextlib.suppress(ConnectionError):  # then its end is told
-                await asyncio.get_running_loop().sock_sendall(sock, encode(self._spec))
+                frames = encode(self._host.sources) + encode(self._spec)
+                await asyncio.get_running_loop().sock_sendall(sock, frames)
             told = await asyncio.shield(self._launched)  # what is heard later is heard all the same
             if isinstance(told, WorkerRefused):
-                raise OSError(told.message)
+                raise (NotThere if told.lacks else OSError)(told.message)
             if not isinstance(told, WorkerRunning):
                 raise NodeLost("its node was lost before it ran")
             self._compare(told)
@@ -126,10 +147,10 @@ class RemoteProcess:
         return sock
 
     def _compare(self, running: WorkerRunning) -> None:
-        """Raises OSError for a worker of another model."""
+        """Raises NotThere for a worker of another model."""
         try:
             self._host.compare(running)
-        except OSError:  # its actor holds that file open: the next one may find the right one
+        except NotThere:  # its actor holds that file open: the next one may find the right one
             self._host.cluster.leave(self._number)
             raise
 
@@ -137,9 +158,12 @@ class RemoteProcess:
         """Hear what becomes of it: see :class:`gateway.pool.cluster.membership.Channel`."""
         if isinstance(message, WorkerWaiting):
             log.warning("worker %d waits for a node with %s", self._number, self._host.needed)
+            self.placeless = True
         elif isinstance(message, WorkerLeaving):
             left_s = message.left_s if message.left_s >= 0 else LEAVING_S
             self.leaves_at = asyncio.get_running_loop().time() + left_s
+        elif isinstance(message, WorkerFetching):
+            self._hear_of(message)
         elif isinstance(message, WorkerRunning):
             self._launched.set_result(message)
         else:
@@ -147,6 +171,20 @@ class RemoteProcess:
                 self._launched.set_result(message)
             if not self._ended.done():
                 self._ended.set_result(message.code if isinstance(message, WorkerEnded) else None)
+
+    def _hear_of(self, fetching: WorkerFetching) -> None:
+        """Take a word about a file that comes, and log it now and then."""
+        last, self._fetching = self._fetching, fetching
+        now, file = asyncio.get_running_loop().time(), fetching.file
+        whole = fetching.done == fetching.total
+        if now - self._told_at < TOLD_S and last is not None and last.file == file and not whole:
+            return
+        self._told_at = now
+        total = "" if fetching.total is None else f" of {readable(fetching.total)}"
+        log.info(
+            "worker %d: node %s gets %s: %s%s",
+            self._number, fetching.node, file, readable(fetching.done), total,
+        )  # fmt: skip
 
     def kill(self) -> None:
         self.killed = True
@@ -181,9 +219,10 @@ class ClusterHost:
     refusal = None
     """An actor looks at its node's file, and starts no worker on one that was written into."""
 
-    def __init__(self, cluster: Cluster, need: Need) -> None:
+    def __init__(self, cluster: Cluster, need: Need, sources: FileSources) -> None:
         self.cluster = cluster
         self.need = need
+        self.sources = sources
         self._files = HeldFiles()
         """The gateway's own."""
         self._contents: tuple[bytes, str] | None = None
@@ -222,14 +261,14 @@ class ClusterHost:
         return RemoteProcess(self, place, spec)
 
     def compare(self, running: WorkerRunning) -> None:
-        """Raises OSError for a worker whose model is another than the gateway's."""
+        """Raises NotThere for a worker whose model is another than the gateway's."""
         if not running.contents:
             return  # the files could not be opened: the worker explains that
         if self._contents is None:
             self._contents = running.contents, running.node
         contents, first = self._contents
         if running.contents != contents:
-            raise OSError(f"the model's file on {running.node} is another than on {first}")
+            raise NotThere(f"the model's file on {running.node} is another than on {first}")
 
     async def leave(self, number: int) -> None:
         self._numbers.discard(number)
@@ -254,12 +293,14 @@ class ClusterPool(SupervisedPool):
         silence_s: float,
         step_s: float,
         most: int | None = None,
-        demand: Callable[[], Demand] | None = None,
+        demand: Callable[[Listener], Demand] | None = None,
         first: int = 0,
+        sources: FileSources = AT_THEIR_PATHS,
     ) -> None:
         """``need``: of each worker. ``most``: the workers that there may be while the ``demand``
-        is high; None: ``count``. The rest is as for any pool."""
-        host = ClusterHost(cluster, need)
+        of the pool's listener is high; None: ``count``. ``sources``: by which nodes get the model's
+        files. The rest is as for any pool."""
+        host = ClusterHost(cluster, need, sources)
         self._cluster = cluster
         self._count = count
         places = max(count, most or count)
@@ -280,6 +321,15 @@ class ClusterPool(SupervisedPool):
     def capacity(self) -> int:
         """The number of workers without any demand."""
         return self._count
+
+    @property
+    def cramped(self) -> bool:
+        """Return whether no worker has a place on a node, and one waits for some."""
+        processes = [each.process for each in self._present()]
+        placed = any(each is not None and each.node is not None for each in processes)
+        return not placed and any(
+            isinstance(each, RemoteProcess) and each.placeless for each in processes
+        )
 
     async def places(self, need: Need) -> int:
         """Return for how many more workers, with this need, nodes have room."""
@@ -329,7 +379,8 @@ class ClusterPool(SupervisedPool):
             self._empty(asyncio.get_running_loop().time())
             shrinking = self._shrinking is not None and not self._shrinking.done()
             if self._demand is not None and not (shrinking or self._held):
-                self._scale(self._scaler.decide(self._demand(), self._load()))
+                assert self._listener is not None, "it was started"
+                self._scale(self._scaler.decide(self._demand(self._listener), self._load()))
 
     def _empty(self, now: float) -> None:
         """Move workers whose nodes go away: each finishes what it has, if there is time for it."""

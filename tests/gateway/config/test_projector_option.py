@@ -37,6 +37,8 @@ def test_what_is_downloaded(folder: Path, options: dict[str, str], asked: list[s
     assert sources == asked
     found = config.worker_spec().mmproj
     expected = folder / "mmproj-chat-F16.gguf"
+    own = options.get("mmproj", "auto")
+    assert config.sources == ("hf:o/r:Q8_0", "" if own in ("auto", "none") else own)
     assert found == (None if options.get("mmproj") == "none" else str(expected))
 
 

@@ -9,6 +9,7 @@ from gateway.model_files.source import (
     Url,
     choose,
     parse,
+    pinned,
     projector_of,
     quantisation,
     shown,
@@ -22,6 +23,7 @@ from gateway.model_files.source import (
         ("hf:org/repo", Hub("org/repo", None)),
         ("hf:Org-1/repo.v2_x-GGUF:Q8_0", Hub("Org-1/repo.v2_x-GGUF", "Q8_0")),
         ("hf:org/repo:sub/model.gguf", Hub("org/repo", "sub/model.gguf")),
+        (f"hf:org/repo@{'0a' * 20}:m.gguf", Hub("org/repo", "m.gguf", commit="0a" * 20)),
         ("https://host/a/b.gguf?x=1", Url("https://host/a/b.gguf?x=1")),
         ("http://127.0.0.1:80/b.gguf", Url("http://127.0.0.1:80/b.gguf")),
         ("models/some.gguf", None),
@@ -37,12 +39,29 @@ def test_names(text: str, source: object) -> None:
     [
         "hf:", "hf:repo", "hf:a/b/c", "hf:a b/c", "http://host/m.gguf", "https://", "https:///m.gguf",
         "https://[::1/m.gguf", "https://[abc]/m.gguf", "https://host:port/m.gguf",
-        "https://host:99999/m.gguf",
+        "https://host:99999/m.gguf", "hf:org/repo@main", "hf:org/repo@", "hf:org/repo@../..:m.gguf",
     ],
 )  # fmt: skip
 def test_names_that_can_not_be_meant(text: str) -> None:
     with pytest.raises(BadSource):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "source"),
+    [
+        ("hf:org/tiny:Q8_0", "{cache}/sub/tiny.gguf", f"hf:org/tiny@{'0a' * 20}:sub/tiny.gguf"),
+        ("hf:org/tiny+mmproj", "{cache}/tiny.gguf", f"hf:org/tiny@{'0a' * 20}:tiny.gguf"),
+        ("hf:org/tiny", "/elsewhere/tiny.gguf", None),
+        ("https://host/m.gguf?x=1", "/cache/forge/models/m.gguf", "https://host/m.gguf?x=1"),
+        ("/models/m.gguf", "/models/m.gguf", None),
+        ("", "/models/m.gguf", None),
+    ],
+)
+def test_the_source_of_the_very_file(text: str, file: str, source: str | None) -> None:
+    """The newest version of a repository may be another by the time another machine asks."""
+    cache = f"/home/a/.cache/huggingface/hub/models--org--tiny/snapshots/{'0a' * 20}"
+    assert pinned(text, file.format(cache=cache)) == source
 
 
 def test_secrets_are_not_shown() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from gateway.config.config import EMBEDDED_MODEL, Config
-from gateway.pool import PoolFailed, scaling
+from gateway.pool import Download, Listener, PoolFailed, scaling, supervisor
 from gateway.pool.cluster import membership
 from gateway.pool.cluster import pool as cluster_pool
 from gateway.pool.cluster.control import Need, PlacesCounted, WorkerLeaving
@@ -184,10 +185,18 @@ def test_no_room(caplog: pytest.LogCaptureFixture) -> None:
         with_pool("full:1", 1, script)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes without the model's files are tried again at once."""
+    monkeypatch.setattr(supervisor, "LACKING_S", 0.0)
+    monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_another_file_on_another_node(caplog: pytest.LogCaptureFixture) -> None:
     """No worker of another model than the gateway's is taken for a part of the pool.
 
-    Before one was ready the server does not start, as with any wrong setting; later it is logged.
+    Unless one was ready the server does not start, once each was tried again and again.
     """
 
     async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
@@ -200,14 +209,52 @@ def test_another_file_on_another_node(caplog: pytest.LogCaptureFixture) -> None:
     with_pool("differs:1", 2, script)
 
 
-def test_another_file_where_the_gateway_has_none(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_another_file_where_the_gateway_has_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Then the first worker's is what all must have."""
 
     async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
-        with pytest.raises(PoolFailed, match=r"on node-\d is another than on node-\d"):
+        with pytest.raises(PoolFailed):
             await pool.start(heard)
 
     with_pool("differs:1", 2, script, model=tmp_path / "gone.gguf")
+    assert re.search(r"on node-\d is another than on node-\d", caplog.text)
+
+
+def test_a_file_that_comes_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        starting = asyncio.create_task(pool.start(heard))
+        await until(lambda: pool.workers()[0].download)
+        (status,) = pool.workers()
+        assert (status.state, status.node) == ("starting", "node-1")
+        assert status.download == Download("m.gguf", 3 << 20, 7 << 20)
+        starting.cancel()
+
+    with caplog.at_level(logging.INFO, "forge.pool"):
+        with_pool("fetches:1", 1, script)
+    assert "worker 0: node node-1 gets m.gguf: 3.0 MiB of 7.0 MiB" in caplog.text
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nodes_that_cant_get_the_file(caplog: pytest.LogCaptureFixture) -> None:
+    """Another serves meanwhile, and they are tried again."""
+
+    async def served(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        await pool.start(heard)
+        await heard.until(lambda: pool.free() == 2 * 2)
+        assert sum(each.restarts for each in pool.workers()) == 3
+        assert [each.download for each in pool.workers()] == [None, None]
+        assert heard.trouble == ""
+
+    async def failed(pool: ClusterPool, heard: Heard, cluster: Cluster) -> None:
+        with pytest.raises(PoolFailed, match=r"can't be started: m\.gguf: no such file"):
+            await pool.start(heard)
+
+    with_pool("lacks:3", 2, served)
+    assert caplog.text.count("a worker can't be started: m.gguf: no such file; restarting") == 3
+    with_pool("lacks:9", 2, failed)
 
 
 def test_held_it_leaves_its_size_to_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +262,7 @@ def test_held_it_leaves_its_size_to_its_caller(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cluster_pool, "SCALE_S", 0.01)
     looks = 0
 
-    def demand() -> Demand:
+    def demand(_: Listener) -> Demand:
         nonlocal looks
         looks += 1
         return Demand(0, 0.0)
@@ -262,7 +309,7 @@ def test_it_grows_and_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pool.free() == 2
         assert heard.lost == []
 
-    with_pool("here:1", 1, script, most=3, demand=lambda: waiting)
+    with_pool("here:1", 1, script, most=3, demand=lambda _: waiting)
 
 
 @pytest.mark.parametrize("left_s", [3600.0, 0.0])

@@ -59,6 +59,57 @@ def test_the_least_recently_used_makes_room() -> None:
     assert house.loads == ["a", "b", "c"]
 
 
+def on_nodes() -> House:
+    """Models a, b and c of a cluster; a and b are loaded, c waits for a place."""
+    house = House(1 << 62, a=60, b=60, c=60)
+    for name in ("a", "b"):
+        house.set(name, first=1)
+        house.settle()
+        house.set(name, first=None, running=True)
+        house.settle()
+    house.now += 60 * NANO
+    house.set("c", first=5)
+    assert house.policy.decide(house.now, house.facts).load == ["c"], "whatever there is room for"
+    house.set("c", cramped=True)
+    return house
+
+
+def test_a_load_without_a_place_on_a_node_evicts_one_idle_model_after_another() -> None:
+    house = on_nodes()
+    for name in ("b", "a"):
+        house.set(name, running=False)
+        house.decide()
+        house.now += NANO
+    assert house.unloads == [("b", "memory")]
+    wake_ns = house.decide().wake_ns
+    assert wake_ns is not None, "the place that was left may be found meanwhile"
+    house.now = wake_ns - 1
+    assert house.decide().unload == []
+    house.now = wake_ns
+    house.decide()
+    assert house.unloads == [("b", "memory"), ("a", "memory")]
+
+
+def test_a_load_without_a_place_lets_busy_models_run_dry_by_their_first_requests() -> None:
+    house = on_nodes()
+    house.set("a", first=2)
+    assert house.decide().yields == {"b"}, "the next of a comes before c"
+    house.set("b", running=False)
+    assert house.decide().unload == [("b", "memory")]
+    house.set("c", cramped=False)
+    assert house.decide() == Decision()
+
+
+def test_a_load_without_a_place_that_nothing_waits_for_is_given_up() -> None:
+    house = on_nodes()
+    house.set("c", first=None)
+    assert house.decide() == Decision(give_up=["c"])
+    assert house.policy.state("c") == "unloading"
+    house.policy.unloaded("c")
+    house.set("c", first=7, cramped=False)
+    assert house.decide().load == ["c"]
+
+
 def test_an_unknown_need_is_measured_before_the_load() -> None:
     house = House(100, a=60)
     house.policy.add("new", None, None)
