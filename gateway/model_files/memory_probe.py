@@ -19,6 +19,7 @@ from workers.protocol import (
     FromMemoryProbe,
     MemoryUnknown,
     PlanContext,
+    ProtocolError,
     WorkerSpec,
     children,
     encode,
@@ -80,7 +81,7 @@ class MemoryProbe:
         pipe, answers = self._process.stdin, self._process.stdout
         assert pipe is not None
         assert answers is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ProtocolError):
             pipe.write(question)
             pipe.flush()
             decoder: FrameDecoder[FromMemoryProbe] = FrameDecoder(FromMemoryProbe)
@@ -91,4 +92,6 @@ class MemoryProbe:
                 if not data:
                     break
         self.close()
-        return MemoryUnknown("llama.cpp ended, or went silent, over this model's metadata")
+        return MemoryUnknown(
+            "llama.cpp ended, went silent or said something else, over this model's metadata"
+        )

@@ -2,13 +2,13 @@
 
 That depends on the model, the CPU and llama.cpp: with a 1B Q4_K_M model repacked weights gave
 streams 1.1x, and prompts 0.6x. So when a model is first loaded on a machine with --repack auto or
---flash-attn auto, a process loads it in each way, and measures for half a second what the parts of
-a request cost. The result is remembered in a file beside those of ``forge tune``.
+--flash-attn auto, a process for each way loads it, and they measure in turns, for half a second,
+what the parts of a request cost. The result is remembered beside those of ``forge tune``.
 
 What attention costs shows after many tokens only: on two cores of one machine flash attention was
-1.2x as fast for SmolLM2's prompts alone, and equal for four streams after 480 tokens; but after
-2,000 a step of five streams took 201 ms with it and 120 without, a prompt's token 8 to 18 and 7.5.
-On another machine steps took 38 ms with it and 95 without, after 1,400.
+equal for four streams of SmolLM2 after 480 tokens; but after 2,500 a step of five streams took
+228 ms with it and 160 without, and on another machine 38 ms with it and 95 without after 1,400. So
+all is measured after 2,048 tokens, most of which are copies of a few, for that makes no difference.
 
 An example: repacked, a prompt of 256 tokens takes 1.05 s, and 64 tokens of one of 4 streams take
 1.1 s of the worker's time; mapped, they take 0.61 and 1.25. So a request costs 2.15 s or 1.86: the
@@ -18,7 +18,8 @@ weights stay mapped.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,38 +28,28 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.config import tuning_profile
-from gateway.config.config import Config
+from gateway.config.config import Config, NotNow
 from gateway.config.tuning_profile import Fingerprint, Tuned
 from gateway.model_files import gguf, memory_check, memory_estimate, shape
+from gateway.served.measurer import Ask, Unmeasured, measurer
 from gateway.system.host import this_machine
-from workers.protocol import (
-    FromMeasurer,
-    Loaded,
-    Measure,
-    Measured,
-    MeasureFailed,
-    WorkerSpec,
-    children,
-)
+from workers.protocol import Measure, WorkerSpec
 
 log = logging.getLogger("forge.models")
 
 PROMPT, ANSWER, STREAMS = 256, 64, 4
 """The request whose cost is compared: tokens of its prompt, of its answer, and answers at once."""
-DEPTH, LARGE_DEPTH = 1024, 480
-"""Tokens before those that are measured, of agents and long chats; fewer of large models, which
-take long to make, and whose weights cost more than what their tokens attend to."""
-LARGE = 256 << 20
-"""Bytes of a file from which a model counts as large."""
+CHUNK = 128
+"""Tokens of the prompt that are measured, in one step."""
+DEPTH = 2048
+"""Tokens before those that are measured, of agents and long chats."""
 PART_S = 0.25
 """About so long each part is measured."""
-WORTH = {"repack": 1.02, "flash_attn": 1.1}
+WORTH = {"repack": 1.02, "flash_attn": 1.03}
 """Factors by which another way must be faster: copied weights take memory, and so do the scores of
 attention that is not flash attention."""
-PATIENCE_S = 600.0
-"""A process that takes longer to load the model hangs."""
-
-_decoder = msgspec.json.Decoder(FromMeasurer)
+MAJORITY = 2
+"""Turns that decide."""
 
 
 class Kernels(NamedTuple):
@@ -74,10 +65,6 @@ class Kernels(NamedTuple):
     def __str__(self) -> str:
         weights = "repacked" if self.repack else "mapped"
         return f"{weights} weights, flash attention {self.flash_attn}"
-
-
-class Unmeasured(Exception):
-    """A way that could not be measured; one line that says why."""
 
 
 def undecided(config: Config) -> frozenset[str]:
@@ -124,15 +111,25 @@ class FirstLook:
         path = path.with_suffix(".auto.toml")
         async with self._one:
             options = await _remembered(path, mark, config)
-            if not open_ <= options.keys():
-                options = await self._measured(path, mark, config, spec, open_)
+            missing = open_ - options.keys()
+            if missing and not self._busy():
+                if "flash_attn" in missing and not await asyncio.to_thread(roomy, config):
+                    missing -= {"flash_attn"}
+                found = await self._measured(path, mark, config, spec, missing, options)
+                options = {**options, **found}
         return _with(spec, {name: options[name] for name in open_ & options.keys()})
 
     async def _measured(
-        self, path: Path, mark: Fingerprint, config: Config, spec: WorkerSpec, open_: frozenset[str]
+        self,
+        path: Path,
+        mark: Fingerprint,
+        config: Config,
+        spec: WorkerSpec,
+        open_: frozenset[str],
+        known: Mapping[str, Any],
     ) -> Mapping[str, Any]:
-        """Measure, and remember; return the options found, nothing if there is none."""
-        if self._busy() or await asyncio.to_thread(encodes, config.model):
+        """Measure, and remember with what is ``known``; return the options found, if any."""
+        if not open_ or await asyncio.to_thread(encodes, config.model):
             return {}
         name = config.model_name
         log.info("model '%s': measuring once how it is fastest on this machine", name)
@@ -145,7 +142,7 @@ class FirstLook:
         if self._busy():
             return options
         machine = await asyncio.to_thread(this_machine)
-        tuned = Tuned(mark, machine, config.n_gpu_layers, options)
+        tuned = Tuned(mark, machine, config.n_gpu_layers, {**known, **options})
         now = datetime.now(UTC).isoformat(timespec="seconds")
         remember = partial(tuning_profile.write, by="forge serve")
         try:
@@ -171,13 +168,16 @@ def _with(spec: WorkerSpec, options: Mapping[str, Any]) -> WorkerSpec:
     return msgspec.structs.replace(spec, repack=repack, flash_attn=flash_attn)
 
 
-def depth_for(model: Path) -> int:
-    """Return how many tokens stand before those that are measured."""
+def roomy(config: Config) -> bool:
+    """Return whether there is room for scores, which flash attention does not need.
+
+    With all cells in common, for one long sequence, there are many.
+    """
+    without = config.model_copy(update={"flash_attn": "off", "kv_unified": "on"})
     try:
-        large = model.stat().st_size >= LARGE
-    except OSError:
-        large = True
-    return LARGE_DEPTH if large else DEPTH
+        return memory_check.check(without) is None
+    except NotNow:
+        return False
 
 
 def encodes(model: Path) -> bool:
@@ -191,36 +191,41 @@ def encodes(model: Path) -> bool:
 
 async def _measure(config: Config, spec: WorkerSpec, open_: frozenset[str]) -> Kernels:
     """The fastest way. Raises :class:`Unmeasured` if not even the usual one can be measured."""
-    costs = dict[Kernels, float]()
-    way = Kernels(spec.repack, spec.flash_attn)
-    if "repack" in open_ and await asyncio.to_thread(repackable, config.model):
-        way = await _better(spec, way._replace(repack=False), way, WORTH["repack"], costs)
+    way, told = Kernels(spec.repack, spec.flash_attn), list[str]()
     if "flash_attn" in open_:
-        without = way._replace(flash_attn="off")
-        way = await _better(spec, way, without, WORTH["flash_attn"], costs)
-    shown = "; ".join(f"{each}: {cost:.2f} s" for each, cost in costs.items())
-    log.info("model '%s': %s (%s)", config.model_name, way, shown or "nothing to measure")
+        # Of mapped weights: there may be no room for two copies of them.
+        usual = way._replace(repack=False)
+        without = usual._replace(flash_attn="off")
+        found = await _better(spec, usual, without, WORTH["flash_attn"], told)
+        way = way._replace(flash_attn=found.flash_attn)
+    if "repack" in open_ and await asyncio.to_thread(repackable, config.model):
+        way = await _better(spec, way, way._replace(repack=False), WORTH["repack"], told)
+    log.info("model '%s': %s (%s)", config.model_name, way, "; ".join(told) or "nothing to measure")
     return way
 
 
 async def _better(
-    spec: WorkerSpec, usual: Kernels, other: Kernels, worth: float, costs: dict[Kernels, float]
+    spec: WorkerSpec, usual: Kernels, other: Kernels, worth: float, told: list[str]
 ) -> Kernels:
-    """The usual way, unless the other one is worth it twice: machines are noisy.
+    """The usual way, unless the other one is worth it more often than not.
 
-    Raises :class:`Unmeasured` if the usual one can't be measured.
+    They are measured in turns: machines, and their hosts, have slow moments. Raises
+    :class:`Unmeasured` if the usual one can't be measured.
     """
-    if usual not in costs:
-        costs[usual] = await _cost(spec, usual)
-    try:
-        costs[other] = await _cost(spec, other)
-        if costs[other] * worth >= costs[usual]:
+    async with measurer(_of(spec, usual)) as one:
+        pairs = list[tuple[float, float]]()
+        try:
+            async with measurer(_of(spec, other)) as two:
+                won = lost = 0
+                while max(won, lost) < MAJORITY:
+                    pairs.append((await _cost(spec, one), await _cost(spec, two)))
+                    won = sum(a > worth * b for a, b in pairs)
+                    lost = len(pairs) - won
+        except Unmeasured:
             return usual
-        costs[usual] = min(costs[usual], await _cost(spec, usual))
-        costs[other] = max(costs[other], await _cost(spec, other))
-    except Unmeasured:
-        return usual
-    return other if costs[other] * worth < costs[usual] else usual
+    costs = [f"{statistics.median(each):.2f} s" for each in zip(*pairs, strict=True)]
+    told.append(f"{usual}: {costs[0]}; {other}: {costs[1]}")
+    return other if won == MAJORITY else usual
 
 
 def request_s(decode: float, prefill: float) -> float:
@@ -228,61 +233,20 @@ def request_s(decode: float, prefill: float) -> float:
     return PROMPT / prefill + ANSWER / decode
 
 
-async def _cost(spec: WorkerSpec, way: Kernels) -> float:
-    """Seconds of a request. Raises :class:`Unmeasured`."""
-    depth = await asyncio.to_thread(depth_for, Path(spec.model_path))
-    spec = msgspec.structs.replace(
+def _of(spec: WorkerSpec, way: Kernels) -> WorkerSpec:
+    """The worker that is measured."""
+    cells = STREAMS * DEPTH * 5 // 4
+    return msgspec.structs.replace(
         spec,
         repack=way.repack,
         flash_attn=way.flash_attn,
         slots=STREAMS,
-        n_ctx=STREAMS * depth * 5 // 4,
+        n_ctx=min(cells, spec.n_ctx or cells),
     )
-    try:
-        async with asyncio.timeout(PATIENCE_S), _measurer(spec) as ask:
-            decode = await ask(Measure("decode", [STREAMS], PART_S, depth))
-            prefill = await ask(Measure("prefill", [min(PROMPT, spec.batch)], PART_S, depth))
-    except (OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
-        # Also what a process says that is no answer, for instance at its very start.
-        raise Unmeasured(str(error) or "it took too long") from error
+
+
+async def _cost(spec: WorkerSpec, ask: Ask) -> float:
+    """Seconds of a request. Raises :class:`Unmeasured`."""
+    decode = await ask(Measure("decode", [STREAMS], PART_S, DEPTH))
+    prefill = await ask(Measure("prefill", [min(CHUNK, spec.batch)], PART_S, DEPTH))
     return request_s(decode, prefill)
-
-
-@contextlib.asynccontextmanager
-async def _measurer(spec: WorkerSpec) -> AsyncIterator[Any]:
-    """A process with the model loaded; what it gives asks for one rate. Ends with the context."""
-    process = await asyncio.create_subprocess_exec(
-        *children.command("workers.tools.measure"),
-        env=children.environment(),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    write, read = process.stdin, process.stdout
-
-    async def answer(message: msgspec.Struct) -> Loaded | Measured:
-        write.write(msgspec.json.encode(message) + b"\n")
-        line = await read.readline()
-        found: Loaded | Measured | MeasureFailed = (
-            _decoder.decode(line) if line else MeasureFailed("the process ended")
-        )
-        if isinstance(found, MeasureFailed):
-            raise Unmeasured(found.message)
-        return found
-
-    async def ask(wanted: Measure) -> float:
-        found = await answer(wanted)
-        rates = found.rates if isinstance(found, Measured) else []
-        if not rates:
-            raise Unmeasured(f"no rate of {wanted.what}")
-        return rates[0].tokens_per_s
-
-    try:
-        await answer(spec)
-        yield ask
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

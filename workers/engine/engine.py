@@ -24,6 +24,7 @@ from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.output.constraint import BiasedAway, ConstraintFailed
 from workers.planning.batcher import plan, rows_of, turn
+from workers.planning.passes import StepPart, order
 from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     AdapterLoaded,
@@ -328,7 +329,13 @@ class Engine:
                 self._slice = None if picture is None else (picture, rows)
                 if self._drafting is not None:
                     self._drafting.propose(chunks, self._kv, rows)
-                return sorted(chunks, key=_number), inputs
+                return self._ordered(chunks), inputs
+
+    def _ordered(self, chunks: list[Chunk]) -> list[Chunk]:
+        """The batch's order, on which it depends what llama.cpp computes together."""
+        chunks = sorted(chunks, key=_number)
+        rows = [StepPart(_number((s, n)), s.computed + n + len(s.drafts), n) for s, n in chunks]
+        return [chunks[index] for index in order(rows, self._context.pass_cells)]
 
     def _refuse(self, sequence: EngineSequence, refused: InputRefused) -> None:
         """A medium of its prompt has no rows."""
@@ -466,7 +473,7 @@ def _now_ms() -> float:
 
 
 def _number(chunk: Chunk) -> int:
-    """Sort key: llama.cpp computes sequences together whose numbers follow each other."""
+    """Return where its sequence is in llama.cpp's memory."""
     resident = chunk[0].resident
     assert resident is not None
     return resident.number

@@ -12,6 +12,7 @@ from workers.kv.state import HEAD, SequenceState
 from workers.llama import barriers
 from workers.llama.adapters import Adapters
 from workers.llama.library import LoadFailed, loading, readable
+from workers.llama.loading import on_cpu
 from workers.llama.model import Model
 from workers.llama.pooling import Pooling, Rows, Scale
 from workers.llama.rows_batch import RowsBatch, RowsSlice
@@ -54,6 +55,8 @@ STEP_LOGITS_BYTES = 32 << 20
 """Bytes of a step's rows of logits, unless one row for each sequence takes more: a prompt whose own
 tokens are scored is computed in steps that fit."""
 
+HALF = 2
+"""Bytes of a key's or value's number."""
 PARTIAL = 1
 """LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: of a state, the part that can't be cut."""
 OK, NO_CELLS = 0, 1
@@ -98,6 +101,8 @@ class Context:
         # llama.cpp wants room for a row per sequence; more than the limit would abort the process.
         params.n_outputs_max = self.rows
         self._streams = 1 if geometry.unified else geometry.sequences
+        self.pass_cells = 0 if geometry.unified else pass_cells(self._model, self._spec)
+        """The cells of :func:`workers.planning.passes.order`."""
         self._open(self._model, self._spec, params)
 
     def reshape(self, geometry: Geometry) -> None:
@@ -296,6 +301,18 @@ class Context:
         """Give a sequence without cells those of ``state``; on failure, False, it stays so."""
         return self._set(number, state, 0)
 
+    def append(self, number: int, other: int) -> bool:
+        """Move another sequence's cells behind those of ``number``, in a unified cache.
+
+        False, and nothing happens, where positions can't be changed.
+        """
+        if not llama_cpp.llama_memory_can_shift(self._memory):
+            return False
+        llama_cpp.llama_memory_seq_add(self._memory, other, 0, -1, self.length(number))
+        llama_cpp.llama_memory_seq_cp(self._memory, other, number, -1, -1)
+        self.drop(other)
+        return True
+
     def mark(self, number: int) -> SequenceState:
         """Return the part of a sequence's state that can't be cut."""
         data = self._state(number, PARTIAL)
@@ -344,6 +361,23 @@ def stretch(params: llama_cpp.llama_context_params, spec: WorkerSpec) -> None:
     params.yarn_orig_ctx = spec.yarn_orig_ctx
     params.yarn_ext_factor, params.yarn_attn_factor = spec.yarn_ext_factor, spec.yarn_attn_factor
     params.yarn_beta_slow, params.yarn_beta_fast = spec.yarn_beta_slow, spec.yarn_beta_fast
+
+
+def pass_cells(model: Model, spec: WorkerSpec) -> int:
+    """Return to how many cells a token could attend in the time of one more pass over the weights.
+
+    0: what others attend to costs it nothing, as with flash attention. Without it, attention to a
+    cell took about twice as long as a pass takes for as many bytes of weights as the keys and
+    values of all heads have (SmolLM2 135M: 6 ms for a pass, 8 for 1,000 cells).
+    """
+    if spec.flash_attn != "off" or not on_cpu(spec) or not model.can_cut:
+        return 0
+    layers, width = (
+        int(get(model.handle))
+        for get in (llama_cpp.llama_model_n_layer, llama_cpp.llama_model_n_embd)
+    )
+    values = 2 * layers * width
+    return int(llama_cpp.llama_model_size(model.handle)) // (2 * HALF * values)
 
 
 def affordable_rows(model: Model, spec: WorkerSpec) -> int:

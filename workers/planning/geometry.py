@@ -50,12 +50,12 @@ class Geometries:
 
     def __init__(self, slots: int, n_ctx: int, unified: Unified = "auto") -> None:
         """``n_ctx``: cells in all, which one sequence may use alone."""
-        whole = _padded(n_ctx)
+        whole = padded(n_ctx)
         self.longest = whole
         """Tokens of the longest sequence."""
         self._unified = Geometry(slots, whole, unified=True) if unified != "off" else None
         numbers = [] if unified == "on" else _halves(slots)
-        streams = [Geometry(number, _padded(-(-n_ctx // number)), False) for number in numbers]
+        streams = [Geometry(number, padded(-(-n_ctx // number)), False) for number in numbers]
         self._streams = [g for g in streams if g.total <= EXCESS * whole]
         """Geometries with streams, those with the most first; the last has one, of all cells."""
         self.base = self.choose([1] * slots)
@@ -76,7 +76,8 @@ class Geometries:
         return streams
 
 
-def _padded(cells: int) -> int:
+def padded(cells: int) -> int:
+    """Return the cells that llama.cpp takes for so many."""
     return -(-cells // CELLS) * CELLS
 
 

@@ -28,7 +28,7 @@ from workers.kv.kv import KVCache
 from workers.kv.snapshots import SnapshotStore
 from workers.kv.state import SequenceState
 from workers.parent import die_with_parent
-from workers.planning.geometry import Geometries
+from workers.planning.geometry import Geometries, Geometry, padded
 from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     MIX_OUTPUT,
@@ -57,6 +57,8 @@ MOST_STEPS = 32
 """Steps of each size: enough for a median, and streams stay short."""
 LEAST_ROOM = 3
 """Steps of a stream, without which there is no median."""
+COMPUTED = 256
+"""Tokens before those that are measured that are computed, and not copies of such."""
 PATIENCE = 4.0
 """A single step of more than so many times the time allowed is the last of its kind."""
 
@@ -125,16 +127,38 @@ class Bench:
 
     def _fill(self, sequences: int, depth: int) -> None:
         """Have so many sequences of ``depth`` tokens each, and no others."""
+        if depth and depth not in self._states:
+            self._states[depth] = self._state(depth)
         self.clear(sequences)
-        if not depth:
-            return
-        if depth not in self._states:
-            for at in range(0, depth, self.spec.batch):
-                self._compute([(0, at, self.prompt(min(self.spec.batch, depth - at)), 1)])
-            self._states[depth] = self.context.save(0)
-            self.context.drop(0)
-        for seq in range(sequences):
-            self.context.restore(seq, self._states[depth])
+        if depth:
+            for seq in range(sequences):
+                self.context.restore(seq, self._states[depth])
+
+    def _state(self, depth: int) -> SequenceState:
+        """Make the state of ``depth`` tokens: the first few, and copies of them, if that can be.
+
+        What they are does not change what attention to them takes, and to compute them takes long.
+        """
+        self.context.reshape(Geometry(2, padded(2 * depth), unified=True))
+        done = 0
+        while done < depth:
+            copied = min(done, depth - done) if done >= COMPUTED and self.model.can_cut else 0
+            if copied and self._copy(copied):
+                done += copied
+                continue
+            count = min(self.spec.batch, depth - done, COMPUTED if self.model.can_cut else depth)
+            self._compute([(0, done, self.prompt(count), 1)])
+            done += count
+        return self.context.save(0)
+
+    def _copy(self, count: int) -> bool:
+        """Append the first ``count`` tokens of a sequence to it; False if that can't be."""
+        self.context.restore(1, self.context.save(0))
+        self.context.cut(1, count)
+        if self.context.append(0, 1):
+            return True
+        self.context.drop(1)
+        return False
 
     def prefill(self, sizes: list[int], seconds: float, depth: int = 0) -> Iterator[Rate]:
         """Measure one prompt at a time, of ``size`` tokens in one step, for each size.

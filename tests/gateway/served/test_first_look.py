@@ -12,8 +12,9 @@ import pytest
 from gguf import PoolingType
 
 from gateway.config import tuning_profile
-from gateway.config.config import Config
+from gateway.config.config import Config, NotNow
 from gateway.config.pool_shape import SMALL
+from gateway.model_files import memory_check
 from gateway.served.first_look import FirstLook, request_s, undecided
 from tests.support import architectures
 from tests.support.encoder import encoder
@@ -137,6 +138,28 @@ async def test_nothing_is_measured_while_others_answer(
     await look(config, environment, busy=lambda: next(later))
     assert "flash attention" in caplog.text
     assert remembered(tmp_path) == []
+
+
+async def test_without_room_for_scores_flash_attention_stays(
+    large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a long sequence there are many; when there is room it is looked at again."""
+    config, environment = Config(model=large, repack="off"), {"XDG_CONFIG_HOME": str(tmp_path)}
+    asked = list[Config]()
+
+    def check(config: Config) -> str | None:
+        asked.append(config)
+        if len(asked) == 1:
+            raise NotNow("no room")
+        return None
+
+    monkeypatch.setattr(memory_check, "check", check)
+    assert await look(config, environment) == config.worker_spec()
+    assert remembered(tmp_path) == []
+    await look(config, environment)
+    (path,) = remembered(tmp_path)
+    assert set(tuning_profile.read(path).options) == {"flash_attn"}
+    assert [(c.flash_attn, c.kv_unified) for c in asked] == [("off", "on")] * 2
 
 
 @pytest.mark.parametrize("kind", ["embeds", "ranks"])
