@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from gateway.model_files import resolve
@@ -185,8 +186,12 @@ def run(
 def interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
     """Let these signals interrupt as Ctrl-C does, even if they were ignored before."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        # An event loop's own way cancels its task; raised in the middle of one, it is not noticed.
+        theirs = signal.getsignal(signal.SIGINT)
+        if not callable(theirs) or theirs is interrupt:
+            raise KeyboardInterrupt
+        theirs(signal.SIGINT, frame)
 
     before = [signal.signal(number, interrupt) for number in numbers]
     try:

@@ -94,6 +94,8 @@ def fetch(
             if stream is not None:
                 _Download(http, wanted, part, stream, tell, sleep).run()
     except OSError as error:
+        if isinstance(error.__context__, FetchFailed):  # nor could the rest be written at the end
+            raise error.__context__ from error
         reason = f"can't write into {wanted.target.parent}: {error.strerror}"
         raise FetchFailed(f"{wanted.name}: {reason}") from error
 
