@@ -5,10 +5,13 @@ Nothing outside this package may assume that a worker is a process of this machi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from gateway.pool.held_files import FileState
 from workers.protocol import AdapterFile, Event, Generate, Load, ModelInfo, Question
+
+if TYPE_CHECKING:
+    from gateway.pool.cluster.control import Need
 
 WorkerState = Literal["starting", "ready", "draining", "dead"]
 
@@ -167,6 +170,25 @@ class Pool(Protocol):
 
     async def stop(self) -> None:
         """End all workers, whatever they do."""
+        ...
+
+
+@runtime_checkable
+class PlacedPool(Protocol):
+    """A pool whose workers may run on the nodes of a cluster, each of which has a place there."""
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of all workers that may come."""
+        ...
+
+    @property
+    def cramped(self) -> bool:
+        """Return whether no worker has a place on a node, and one waits for some."""
+        ...
+
+    async def places(self, need: "Need") -> int:
+        """Return for how many more workers, with this need, nodes have room."""
         ...
 
 

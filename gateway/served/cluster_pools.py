@@ -7,13 +7,12 @@ from gateway.config.node_needs import divided
 from gateway.core.clock import NANO
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.model_files.source import pinned
-from gateway.pool import Listener, Pool
+from gateway.pool import Listener, PlacedPool, Pool
 from gateway.pool.cluster.control import FileSources, Need
 from gateway.pool.cluster.membership import Cluster
 from gateway.pool.cluster.pool import ClusterPool
 from gateway.pool.scaling import Demand
 from gateway.served.setup import Setup
-from gateway.served.swappable_pool import SwappablePool
 
 EXTRA = "pip install 'forge-inference-gateway[ray]'"
 
@@ -85,7 +84,7 @@ def sources(config: Config) -> FileSources:
 
 async def beside(config: Config, pool: Pool) -> bool:
     """Return whether nodes have places for new workers beside those of a pool."""
-    if config.force or not isinstance(pool, ClusterPool | SwappablePool):
+    if config.force or not isinstance(pool, PlacedPool):
         return config.force
     return await pool.places(need(config)) >= config.shape().workers
 

@@ -14,14 +14,12 @@ from gateway.config.model_entry import ModelEntry
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.job import Job
 from gateway.model_files.projector import media
-from gateway.pool import Pool, WorkerStatus
-from gateway.pool.cluster.pool import ClusterPool
+from gateway.pool import PlacedPool, Pool, WorkerStatus
 from gateway.pool.placement import REASONS
 from gateway.served.adapters import ModelAdapters
 from gateway.served.load_policy import State
 from gateway.served.protocols import Loader
 from gateway.served.revision import Revision
-from gateway.served.swappable_pool import SwappablePool
 from workers.protocol import AdapterSet, Chat, Prompt, Question
 
 INSTRUCTING = ("system", "developer")
@@ -163,7 +161,7 @@ class ServedModel:
     def numbers(self) -> Sequence[int]:
         """The numbers of all workers that may come, where they come and go."""
         pool = self.pool
-        return pool.numbers if isinstance(pool, SwappablePool | ClusterPool) else ()
+        return pool.numbers if isinstance(pool, PlacedPool) else ()
 
     def workers(self) -> list[WorkerStatus]:
         """Its processes, those included that finish requests of before a reload."""

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.errors import Unavailable
-from gateway.pool import Listener, Pool, ResizablePool, WorkerStatus
+from gateway.pool import Listener, PlacedPool, Pool, ResizablePool, WorkerStatus
 from gateway.pool.cluster.control import Need
-from gateway.pool.cluster.pool import ClusterPool
 from gateway.pool.placement import REASONS
 from workers.protocol import AdapterFile, Generate, ModelInfo, Question
 
@@ -85,16 +84,16 @@ class SwappablePool:
     @property
     def starts_on_nodes(self) -> bool:
         """Return whether its first worker is still to come, on a node of a cluster."""
-        return isinstance(self._pool, ClusterPool) and not self._pool.ready()
+        return isinstance(self._pool, PlacedPool) and not self._pool.ready()
 
     @property
     def cramped(self) -> bool:
         """Return whether it waits for a place on a node."""
-        return isinstance(self._pool, ClusterPool) and self._pool.cramped
+        return isinstance(self._pool, PlacedPool) and self._pool.cramped
 
     async def places(self, need: Need) -> int:
         """Return for how many more workers, with this need, nodes have room."""
-        return await self._pool.places(need) if isinstance(self._pool, ClusterPool) else 0
+        return await self._pool.places(need) if isinstance(self._pool, PlacedPool) else 0
 
     @property
     def busy(self) -> bool:

@@ -107,7 +107,7 @@ def test_each_node_downloads_the_model_once(
 def test_a_node_that_joins_gets_it_while_others_serve(
     start_server: Start, nodes: RayNodes, hub: Hub, model: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """What has come is shown; a download that stands still goes on where it was."""
+    """Progress is shown; a download that stands still goes on where it was."""
     add(nodes, "one", tmp_path / "one")
     url = f"{hub.url}/files/{NAME}"
     server = start_server(

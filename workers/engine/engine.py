@@ -334,6 +334,8 @@ class Engine:
     def _ordered(self, chunks: list[Chunk]) -> list[Chunk]:
         """The batch's order, on which it depends what llama.cpp computes together."""
         chunks = sorted(chunks, key=_number)
+        if not self._context.pass_cells:
+            return chunks
         rows = [StepPart(_number((s, n)), s.computed + n + len(s.drafts), n) for s, n in chunks]
         return [chunks[index] for index in order(rows, self._context.pass_cells)]
 
