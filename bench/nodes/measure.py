@@ -25,7 +25,7 @@ class Round:
     link_cpu_s: float = 0.0
     """CPU time of the driver and the actors."""
     rest_s: float = 0.0
-    """What of that they take without frames."""
+    """The part of it that they take without frames, too."""
     frames: int = 0
     """Steps of the workers, each of which is a frame at most."""
 

@@ -116,12 +116,13 @@ class Listener:
 
     async def _greet(self, sock: socket.socket) -> None:
         """Take a connection if it is the driver's."""
+        greeting = Greeting()
         with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
             async with asyncio.timeout(GREETING_S):
-                transport, greeting = await asyncio.get_running_loop().connect_accepted_socket(
-                    Greeting, sock, ssl=self._tls
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: greeting, sock, ssl=self._tls
                 )
-                undo.callback(transport.abort)
+                undo.callback(greeting.transport.abort)
                 shown = await greeting.shown
             if hmac.compare_digest(shown, self.secret[:HALF]) and not self._found.done():
                 greeting.transport.write(self.secret[HALF:])
@@ -173,17 +174,17 @@ async def connect(
 async def _connect(
     at: tuple[str, int], secret: bytes, tls: ssl.SSLContext | None
 ) -> asyncio.Transport:
-    loop = asyncio.get_running_loop()
+    loop, greeting = asyncio.get_running_loop(), Greeting()
     with contextlib.ExitStack() as undo:
         sock = undo.enter_context(socket.socket(_family(at[0])))
         sock.setblocking(False)
         _tune(sock)
         await loop.sock_connect(sock, at)
-        transport, greeting = await loop.create_connection(
-            Greeting, sock=sock, ssl=tls, server_hostname=None if tls is None else at[0]
+        await loop.create_connection(
+            lambda: greeting, sock=sock, ssl=tls, server_hostname=None if tls is None else at[0]
         )
         undo.pop_all()  # the socket is the transport's now
-        undo.callback(transport.abort)
+        undo.callback(greeting.transport.abort)
         greeting.transport.write(secret[:HALF])
         shown = await greeting.shown
         if not shown:

@@ -222,7 +222,7 @@ class Driver:
             near.close()
 
     async def _place(self, channel: int, actor: Any) -> Place:
-        """Return where a channel's worker will be, once Ray has a place for it."""
+        """Return the node of a channel's worker, once Ray has a place for it."""
         placed = asyncio.ensure_future(actor.node.remote())
         found, _ = await asyncio.wait({placed}, timeout=PLACE_S)
         if not found:

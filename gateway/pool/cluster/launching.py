@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Place(NamedTuple):
-    """Where the worker of a channel is."""
+    """The node of a channel's worker."""
 
     channel: int
     node: str

@@ -87,7 +87,7 @@ async def is_dropped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 async def works(listener: Listener, environ: Env = NO_TLS) -> None:
-    """The driver connects, bytes cross both ways, and nobody else is let in."""
+    """The driver connects, bytes cross both ways, and nothing else is let in."""
     ours = await driver(listener, environ)
     theirs = await listener.connection()
     loop = asyncio.get_running_loop()
@@ -174,15 +174,15 @@ async def test_a_listener_that_is_given_up() -> None:
 
 
 async def test_something_else_answers() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(bytes(HALF))
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(answer, HERE, 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(OSError, match="something else answers there"):
-            await connect(HERE, port, os.urandom(2 * HALF), None)
+    with socket.create_server((HERE, 0)) as server:
+        port = server.getsockname()[1]
+        connecting = asyncio.create_task(connect(HERE, port, os.urandom(2 * HALF), None))
+        server.setblocking(False)
+        answering, _ = await asyncio.get_running_loop().sock_accept(server)
+        with answering:
+            answering.sendall(bytes(HALF))
+            with pytest.raises(OSError, match="something else answers there"):
+                await connecting
 
 
 async def test_a_node_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

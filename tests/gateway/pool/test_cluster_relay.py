@@ -14,8 +14,8 @@ from gateway.pool.cluster.relay import Relay, relay
 from tests.support.server import DEADLINE_S
 
 pytestmark = pytest.mark.anyio
-READ_BYTES = 1000
-MANY = 6 << 20
+READ_BYTES = 4000
+MANY = 3 << 20
 """Bytes, more than all buffers of the kernel on the way."""
 
 
@@ -34,7 +34,8 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket, socket.socket, soc
     worker, near = socket.socketpair()
     for each in (worker, near, far, peer):
         each.setblocking(False)
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            each.setsockopt(socket.SOL_SOCKET, option, 1 << 16)
     with worker, near, far, peer:
         yield worker, near, far, peer
 
@@ -78,12 +79,13 @@ async def rest(sock: socket.socket) -> bytes:
 async def exactly(sock: socket.socket, size: int) -> bytes:
     found = bytearray()
     while len(found) < size:
-        found += await asyncio.get_running_loop().sock_recv(sock, READ_BYTES)
+        wanted = min(READ_BYTES, size - len(found))
+        found += await asyncio.get_running_loop().sock_recv(sock, wanted)
     return bytes(found)
 
 
 async def until_paused(transport: asyncio.Transport) -> None:
-    while transport.is_reading():  # noqa: ASYNC110 (it tells nobody)
+    while transport.is_reading():  # noqa: ASYNC110 (no event tells)
         await asyncio.sleep(0.001)
 
 
