@@ -3,7 +3,6 @@ sockets, and no Ray."""
 
 import asyncio
 import inspect
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +22,7 @@ from gateway.pool.cluster import connection, launching
 from gateway.pool.cluster.actor import WorkerActor
 from gateway.pool.cluster.control import AT_THEIR_PATHS, WorkerRunning
 from gateway.pool.cluster.launching import Place, Refused, carry, launch
-from tests.support.server import DEADLINE_S
+from tests.support.server import DEADLINE_S, freeze
 from workers.protocol import (
     Event,
     Finished,
@@ -203,7 +202,7 @@ async def test_a_worker_that_stays_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(actors, "STOP_S", 0.05)
     async with started(WorkerActor(gateway.__version__)) as worker:
         await worker.until_ready()
-        os.kill(worker.pid, signal.SIGSTOP)
+        freeze(worker.pid)
         worker.gateway.shutdown(socket.SHUT_WR)
         assert await worker.carried == -signal.SIGKILL
 
