@@ -31,7 +31,7 @@ def secured() -> Iterator[Mapping[str, str]]:
     pytest.importorskip("ray")
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         authority = trustme.CA()
-        issued = authority.issue_cert("127.0.0.1", "localhost")
+        issued = authority.issue_cert(node_address(), "127.0.0.1", "localhost")
         issued.private_key_and_cert_chain_pem.write_to_path(f"{folder}/own.pem")
         authority.cert_pem.write_to_path(f"{folder}/ca.pem")
         yield {
@@ -44,20 +44,28 @@ def secured() -> Iterator[Mapping[str, str]]:
         }
 
 
+def node_address() -> str:
+    """Return the address that Ray has for this machine: Ray compares it with the certificate's."""
+    from ray.util import get_node_ip_address  # late: of an extra
+
+    address: str = get_node_ip_address()
+    return address
+
+
 @contextlib.contextmanager
 def head(environ: Mapping[str, str], log: Path) -> Iterator[str]:
     """A head with two CPUs; its address."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-        command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+        command += [f"--port={port}", f"--node-ip-address={node_address()}", "--num-cpus=2"]
         command += ["--include-dashboard=false", f"--object-store-memory={SMALL_STORE}"]
         command += [f"--temp-dir={folder}", "--disable-usage-stats"]
         with log.open("wb") as out:
             process = subprocess.Popen(command, env=environment(environ), stdout=out, stderr=out)
         try:
             eventually(lambda: "Ray runtime started" in log.read_text(), "the head runs")
-            yield f"127.0.0.1:{port}"
+            yield f"{node_address()}:{port}"
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()

@@ -17,7 +17,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 HALF = 16
 """Bytes of the secret that each side shows the other."""
@@ -89,9 +89,8 @@ class Listener:
     async def _wait(self) -> asyncio.Transport:
         accepting = asyncio.create_task(self._accept())
         try:
-            await asyncio.wait(
-                {self._found, accepting}, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED
-            )
+            either: set[asyncio.Future[Any]] = {self._found, accepting}
+            await asyncio.wait(either, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
             if accepting.done():
                 accepting.result()  # which raises: it never returns
             if not self._found.done():

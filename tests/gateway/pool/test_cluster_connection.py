@@ -111,8 +111,8 @@ async def works(listener: Listener, environ: Env = NO_TLS) -> None:
     ends[0].close()  # the gateway hangs up
     assert await loop.sock_recv(ends[1], 1) == b""
     ends[1].close()  # so the worker ends
-    for each in relays:
-        await each.closed()
+    for carrying in relays:
+        await carrying.closed()
 
 
 async def test_the_driver_connects_once() -> None:
