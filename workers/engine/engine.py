@@ -18,7 +18,7 @@ from workers.engine.embedder import Embedder, Input
 from workers.engine.media_steps import MediaSteps, RowsArrived, RowSource
 from workers.engine.new_tokens import NO_TOKENS, NewTokens
 from workers.engine.outbox import Outbox
-from workers.engine.report import Report
+from workers.engine.reporter import Reporter
 from workers.engine.scheduler import Scheduler
 from workers.engine.sequence import Chunk, EngineSequence
 from workers.engine.shares import shares
@@ -89,7 +89,7 @@ class Engine:
         self.scheduler = Scheduler(kv)
         self._groups = AdapterGroups(context)
         self._media = MediaSteps(context, rows)
-        self.report = Report(outbox, send)
+        self.reporter = Reporter(outbox, send)
         # Step lifetime.
         self._slice: tuple[EngineSequence, int] | None = None
         """A sequence whose next token is a medium's row, and how many rows the step computes."""
@@ -135,18 +135,18 @@ class Engine:
             return
         if isinstance(message, RowsArrived):
             return
-        self.report.add(self._embedder.withdraw(message))
+        self.reporter.add(self._embedder.withdraw(message))
         sequence = self.scheduler.of(message.id)
         if sequence is None:
             return
         if isinstance(message, Cancel):
             self._finish(sequence, "cancelled")
         elif self.scheduler.park(sequence):
-            self.report.parked(sequence)
+            self.reporter.parked(sequence)
 
     def _arrive(self, new: EngineSequence | Input) -> None:
         if self._adapters.missing(new.adapted):
-            self.report.failed(new.request, protocol.COMPUTE_FAILED, NOT_THERE)
+            self.reporter.failed(new.request, protocol.COMPUTE_FAILED, NOT_THERE)
         elif isinstance(new, EngineSequence):
             self.scheduler.arrive(new)
         else:
@@ -159,16 +159,16 @@ class Engine:
             return
         for sequence in self.scheduler.using(message.digest):
             self._fail(sequence, protocol.COMPUTE_FAILED, NOT_THERE)
-        self.report.add(self._embedder.fail_using(message.digest, NOT_THERE))
+        self.reporter.add(self._embedder.fail_using(message.digest, NOT_THERE))
         self._adapters.unload(message.digest)
 
     def _admit(self) -> None:
         for sequence in self.scheduler.admit():
             if not sequence.started:
                 sequence.started = True
-                self.report.started(sequence)
+                self.reporter.started(sequence)
                 if sequence.shown is not None:
-                    self.report.told(sequence, extra=Extra(prompt=sequence.shown))
+                    self.reporter.told(sequence, extra=Extra(prompt=sequence.shown))
                     sequence.shown = None
             self._echo(sequence)
 
@@ -176,20 +176,20 @@ class Engine:
         """Give the prompt back once, when all of that is known; whether it ends with that."""
         echo = sequence.take_echo()
         if echo is not None:
-            self.report.told(sequence, echo.text, echo.extra)
+            self.reporter.told(sequence, echo.text, echo.extra)
         over = sequence.max_tokens == 0 and not (sequence.scoring or sequence.reads)
         if over:
             self._finish(sequence, "length")
         return over
 
     def _finish(self, sequence: EngineSequence, reason: str, last: NewTokens = NO_TOKENS) -> None:
-        self.report.finished(sequence, reason, last)
+        self.reporter.finished(sequence, reason, last)
         self.scheduler.leave(sequence, sound=True)
 
     def _fail(
         self, sequence: EngineSequence, code: str, message: str, param: str | None = None
     ) -> None:
-        self.report.failed(sequence.request, code, message, param)
+        self.reporter.failed(sequence.request, code, message, param)
         self.scheduler.leave(sequence, sound=False)
 
     # ------------------------------------------------------------------ one step
@@ -197,9 +197,9 @@ class Engine:
     def _embed(self, budget: int) -> None:
         """One batch of at most ``budget`` tokens of inputs to embed."""
         tokens, events = self._embedder.step(budget)
-        self.report.add(events)
-        self.report.prefilled += tokens
-        self.report.steps += tokens > 0
+        self.reporter.add(events)
+        self.reporter.prefilled += tokens
+        self.reporter.steps += tokens > 0
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
@@ -226,7 +226,7 @@ class Engine:
             decodes = sum(sequence.lacks == 1 for sequence, _ in chunks)
             prefill = sum(count for _, count in chunks) - decodes
             reads = sum(n * (s.computed + n / 2) for s, n in chunks if s.lacks > 1)
-            drafts, before = len(chunks[0][0].drafts), self.report.decoded
+            drafts, before = len(chunks[0][0].drafts), self.reporter.decoded
             self._sample(chunks)
             took_ms = (time.perf_counter() - started) * 1000
             usual_ms = None if drafts else self._budget.expected_ms(decodes, prefill, reads)
@@ -236,7 +236,7 @@ class Engine:
             if not drafts:
                 self._budget.learn(decodes, prefill, took_ms, reads)
             if self._drafting is not None and not prefill:
-                self._drafting.learn(chunks, drafts, self.report.decoded - before, took_ms)
+                self._drafting.learn(chunks, drafts, self.reporter.decoded - before, took_ms)
         elif len(chunks) == 1:
             self._fail(chunks[0][0], protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
         else:
@@ -257,8 +257,8 @@ class Engine:
         if status != OK:
             self._fail(sequence, protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
             return
-        self.report.computed(1)
-        self.report.prefilled += count
+        self.reporter.computed(1)
+        self.reporter.prefilled += count
         due = self._complete(sequence, count, count - 1)
         self._media.release(sequence)
         took_ms = (time.perf_counter() - started) * 1000
@@ -319,7 +319,7 @@ class Engine:
         self._groups.adapt()
         status = self._context.decode(batch)
         if status == OK:
-            self.report.computed(len(batch))
+            self.reporter.computed(len(batch))
         return status
 
     def _sample(self, chunks: list[Chunk]) -> None:
@@ -328,11 +328,11 @@ class Engine:
         for sequence, count in chunks:
             row += count
             if not self._complete(sequence, count, row):
-                self.report.prefilled += count
+                self.reporter.prefilled += count
                 continue
             self.scheduler.clear(sequence)
             counted = 1 + sequence.unsampled if sequence.sampled else 0  # when they were chosen
-            self.report.prefilled += count - counted
+            self.reporter.prefilled += count - counted
             drafted = len(sequence.drafts)
             self._choose(sequence, row, drafted)
             row += drafted
@@ -356,7 +356,7 @@ class Engine:
             return True
         if sequence.request.params.tell_progress and sequence.computed:
             told = min(sequence.computed, sequence.prompt_tokens)
-            self.report.told(sequence, extra=Extra(progress=told))
+            self.reporter.told(sequence, extra=Extra(progress=told))
         return False
 
     def _choose(self, sequence: EngineSequence, row: int, drafted: int) -> None:
@@ -378,15 +378,15 @@ class Engine:
             return
         if drafted:
             self._kv.cut(sequence.resident, sequence.computed + found.kept)
-        self.report.decoded += len(found.ids)
+        self.reporter.decoded += len(found.ids)
         if found.reason is None:
-            self.report.given(sequence, found)
+            self.reporter.given(sequence, found)
         else:
             self._finish(sequence, found.reason, found)
 
     def _hurry(self) -> None:
         """Tell before a step what should not wait for its end."""
-        self.report.hurry(busy=self.busy, prompts=self._computes_prompts)
+        self.reporter.hurry(busy=self.busy, prompts=self._computes_prompts)
 
     def _computes_prompts(self) -> bool:
         running = self.scheduler.running
@@ -394,16 +394,16 @@ class Engine:
 
     def _flush(self, step_ms: float) -> None:
         """Tell of the step; when nothing is left to do, look whether the cells agree."""
-        self.report.flush(step_ms, busy=self.busy, load=self._load)
+        self.reporter.flush(step_ms, busy=self.busy, load=self._load)
         if not self.busy:
             self._kv.check()
             self._embedder.check()
 
     def _load(self, step_ms: float) -> Load:
         return Load(
-            steps=self.report.steps,
-            prefill_tokens=self.report.prefilled,
-            decode_tokens=self.report.decoded,
+            steps=self.reporter.steps,
+            prefill_tokens=self.reporter.prefilled,
+            decode_tokens=self.reporter.decoded,
             running=len(self.scheduler.running) + len(self.scheduler.waiting) + self._embedder.load,
             parked=len(self.scheduler.parked),
             cells_used=self._kv.used + self._embedder.cells,
@@ -411,7 +411,7 @@ class Engine:
             host_bytes=self._kv.host_bytes,
             host_room=self._kv.host_room,
             restored_tokens=self._kv.restored,
-            step_sequences=self.report.taking_part,
+            step_sequences=self.reporter.taking_part,
         )
 
 

@@ -25,7 +25,7 @@ from workers.protocol import (
 )
 
 
-class Report:
+class Reporter:
     """Events until they are sent, and the counters of a worker's life."""
 
     def __init__(self, outbox: Outbox, send: Callable[[Step], None]) -> None:
