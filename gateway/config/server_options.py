@@ -25,7 +25,7 @@ MIN_UPLOAD_RATE = 1024
 
 
 class ServerOptions(EngineOptions):
-    """What is said once for a server, however many models it serves."""
+    """Options that are said once for a server, however many models it serves."""
 
     host: str = Field(
         "127.0.0.1",

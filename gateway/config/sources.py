@@ -16,7 +16,7 @@ WITH_PROJECTOR = "+mmproj"
 """The end of an hf: source that brings the projector of its repository, too."""
 
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(?<!\.gguf)")
-"""What other servers take for a model of the hub, and what is a path here."""
+"""A name that other servers look for on the hub, and that is a path here."""
 
 
 def load(

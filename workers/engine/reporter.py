@@ -1,4 +1,4 @@
-"""What steps tell the gateway: their events, and how much they computed so far.
+"""The report of steps to the gateway: their events, and how much they computed so far.
 
 Events stand in the order in which they happened. Those of a step are told when it is over, with
 those of quick steps before it (:mod:`workers.engine.outbox`). A slot that was left is told of
@@ -74,8 +74,8 @@ class Reporter:
     def finished(self, sequence: EngineSequence, reason: str, last: NewTokens = NO_TOKENS) -> None:
         """A sequence is over, with its last tokens."""
         name = sequence.request.id, sequence.request.attempt
-        end = reason, [*last.ids], last.text, last.extra, last.drafts, sequence.stop
-        self._events.append(Finished(*name, *end))
+        ids, text, extra, drafts = [*last.ids], last.text, last.extra, last.drafts
+        self._events.append(Finished(*name, reason, ids, text, extra, drafts, sequence.stop))
 
     def failed(self, request: Generate, code: str, message: str, param: str | None = None) -> None:
         """A request can't be served, or no further."""
