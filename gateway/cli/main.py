@@ -63,6 +63,10 @@ def _main(arguments: list[str]) -> int:
         arguments = ["serve", *ours]
     given = vars(parser.parse_args(arguments))
     command, file = given.pop("command"), given.pop("config", None)
+    if (model := given.pop(MODEL, None)) is not None:
+        if "model" in given:
+            return console.fail(command, f"--model: expected once, and MODEL is {model}")
+        given["model"] = model
     if command in model_options.NAMES:
         return model_commands.run(command, given, file)
     if command == completion.NAME:
@@ -191,6 +195,10 @@ def _tell(note: str, form: log_setup.Format) -> None:
         console.say("serve", note)
 
 
+MODEL = "model_source"
+"""The dest of a model that is said without an option."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Options come from :class:`gateway.config.config.Config`, which is their only list."""
     parser = _Parser(
@@ -251,6 +259,9 @@ def _add_command(
     parser.add_argument(
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="TOML file"
     )
+    if "model" in options:
+        text = "the same as --model MODEL"
+        parser.add_argument(MODEL, nargs="?", metavar="MODEL", help=text, default=argparse.SUPPRESS)
     for option in options:
         _add_option(parser, option, Config.model_fields[option])
     return parser
