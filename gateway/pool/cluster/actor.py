@@ -18,7 +18,7 @@ import msgspec
 
 import gateway
 from gateway.pool import disk_prefixes
-from gateway.pool.cluster.connection import Listener, tls_context
+from gateway.pool.cluster.connection import ConnectionListener, tls_context
 from gateway.pool.cluster.control import (
     AccessWanted,
     ActorListens,
@@ -44,7 +44,7 @@ class Launch:
 
     def __init__(self) -> None:
         self.spec = bytearray()
-        self.listener: Listener | None = None
+        self.listener: ConnectionListener | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.relay: Relay | None = None
 
@@ -104,7 +104,7 @@ class WorkerActor:
         """Wait for a prepared channel's connection, on the node's address; one of Listened."""
         told: Listened
         try:
-            found = Listener(address, tls_context(os.environ, server=True))
+            found = ConnectionListener(address, tls_context(os.environ, server=True))
         except OSError as error:
             told = self._refuse(channel, f"it can't listen on {address}: {error}")
         else:

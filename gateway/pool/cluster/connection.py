@@ -59,7 +59,7 @@ def tls_context(environ: Mapping[str, str], *, server: bool) -> ssl.SSLContext |
     return context
 
 
-class Listener:
+class ConnectionListener:
     """Waits for the one connection that knows the secret."""
 
     def __init__(self, address: str, tls: ssl.SSLContext | None) -> None:

@@ -40,7 +40,7 @@ from gateway.pool.cluster.control import (
     WorkerRefused,
     WorkerWaiting,
 )
-from gateway.pool.cluster.launching import Place, Refused, carry, frame, launch
+from gateway.pool.cluster.launching import ChannelPlace, LaunchRefused, carry, frame, launch
 from gateway.pool.cluster.places import NodeFacts, places
 from gateway.system import log_setup
 from workers.protocol import FrameDecoder, encode
@@ -204,7 +204,7 @@ class Driver:
             place = await self._place(channel, actor)
             try:
                 far, running = await launch(actor, place, (sources, spec), self._tell)
-            except Refused as refused:
+            except LaunchRefused as refused:
                 message = f"{refused.told.message} (node {place.node})"
                 end = WorkerRefused(channel, message, refused.told.lacks)
             else:
@@ -221,14 +221,14 @@ class Driver:
             self._places.pop(channel, None)
             near.close()
 
-    async def _place(self, channel: int, actor: Any) -> Place:
+    async def _place(self, channel: int, actor: Any) -> ChannelPlace:
         """Return the node of a channel's worker, once Ray has a place for it."""
         placed = asyncio.ensure_future(actor.node.remote())
         found, _ = await asyncio.wait({placed}, timeout=PLACE_S)
         if not found:
             self._tell(WorkerWaiting(channel))
         node = self._places[channel] = (await placed).decode()
-        return Place(channel, *await asyncio.to_thread(describe, node))
+        return ChannelPlace(channel, *await asyncio.to_thread(describe, node))
 
 
 def tell(control: socket.socket, message: FromDriver) -> None:

@@ -35,7 +35,7 @@ FLUSH_S = 5.0
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
+class ChannelPlace(NamedTuple):
     """The node of a channel's worker."""
 
     channel: int
@@ -43,7 +43,7 @@ class Place(NamedTuple):
     address: str
 
 
-class Refused(Exception):
+class LaunchRefused(Exception):
     """An actor can't start a worker."""
 
     def __init__(self, told: ActorRefused) -> None:
@@ -53,13 +53,13 @@ class Refused(Exception):
 
 async def launch(
     actor: Any,
-    place: Place,
+    place: ChannelPlace,
     frames: tuple[bytes, bytes],
     tell: Callable[[WorkerFetching], None],
 ) -> tuple[asyncio.Transport, WorkerRunning]:
     """Have an actor start a worker, and return the connection with it.
 
-    ``frames``: the channel's first two. ``tell`` hears how far the files are. Raises Refused, and
+    ``frames``: the channel's first two. ``tell`` hears how far the files are. Raises LaunchRefused, and
     RayError.
     """
     sources, spec = frames
@@ -74,7 +74,7 @@ async def launch(
         far = await _connect(place.address, listens)
     except OSError as error:
         await actor.launch.remote(place.channel)  # it refuses, since nothing connects in time
-        raise Refused(ActorRefused(str(error))) from error
+        raise LaunchRefused(ActorRefused(str(error))) from error
     try:
         launched: Launched = msgspec.msgpack.decode(
             await actor.launch.remote(place.channel), type=Launched
@@ -93,7 +93,7 @@ async def _connect(address: str, listens: ActorListens) -> asyncio.Transport:
 
 async def _fetch(
     actor: Any,
-    place: Place,
+    place: ChannelPlace,
     sources: bytes,
     tell: Callable[[WorkerFetching], None],
     access: bytes = b"",
@@ -122,9 +122,9 @@ def hub_access() -> dict[str, str]:
 
 
 def granted(told: T | ActorRefused) -> T:
-    """Return an actor's answer. Raises Refused."""
+    """Return an actor's answer. Raises LaunchRefused."""
     if isinstance(told, ActorRefused):
-        raise Refused(told)
+        raise LaunchRefused(told)
     return told
 
 

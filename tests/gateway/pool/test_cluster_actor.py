@@ -21,7 +21,7 @@ from gateway.pool.cluster import actor as actors
 from gateway.pool.cluster import connection, launching
 from gateway.pool.cluster.actor import WorkerActor
 from gateway.pool.cluster.control import AT_THEIR_PATHS, WorkerRunning
-from gateway.pool.cluster.launching import Place, Refused, carry, launch
+from gateway.pool.cluster.launching import ChannelPlace, LaunchRefused, carry, launch
 from tests.support.server import DEADLINE_S, freeze
 from workers.protocol import (
     Event,
@@ -116,7 +116,7 @@ async def started(actor: WorkerActor, channel: int = 1) -> AsyncIterator[Started
 async def launched(
     actor: WorkerActor, channel: int = 1, spec: bytes = msgspec.msgpack.encode(SPEC)
 ) -> tuple[asyncio.Transport, WorkerRunning]:
-    place = Place(channel, "one", "127.0.0.1")
+    place = ChannelPlace(channel, "one", "127.0.0.1")
     return await launch(OfRay(actor), place, (SOURCES, spec), lambda _: None)
 
 
@@ -150,7 +150,7 @@ def events_of(report: FromWorker) -> list[Event]:
 
 async def test_another_version_is_refused() -> None:
     actor = WorkerActor("0.0.1")
-    with pytest.raises(Refused, match=r"the gateway is 0\.0\.1"):
+    with pytest.raises(LaunchRefused, match=r"the gateway is 0\.0\.1"):
         await launched(actor)
     await actor.prepare(2, b"")
     assert b"the gateway is 0.0.1" in await actor.launch(2), "it does not come to a connection"
@@ -161,7 +161,7 @@ async def test_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
     model = tmp_path / "m.gguf"
     spec = msgspec.msgpack.encode(Config(model=model, slots=1, threads=1).worker_spec())
     actor = WorkerActor(gateway.__version__)
-    with pytest.raises(Refused, match=r"m\.gguf") as caught:
+    with pytest.raises(LaunchRefused, match=r"m\.gguf") as caught:
         await launched(actor, 1, spec)
     assert caught.value.told.lacks
     model.write_bytes(EMBEDDED_MODEL.read_bytes())
@@ -217,7 +217,9 @@ async def test_an_actor_that_can_not_be_reached(monkeypatch: pytest.MonkeyPatch)
     actor = WorkerActor(gateway.__version__)
     with monkeypatch.context() as patch:
         patch.setattr(launching, "connect", unreachable)
-        with pytest.raises(Refused, match=r"port 5 of 127\.0\.0\.1 can't be reached: no answer"):
+        with pytest.raises(
+            LaunchRefused, match=r"port 5 of 127\.0\.0\.1 can't be reached: no answer"
+        ):
             await launched(actor)
     assert actor._launches == {}
     monkeypatch.undo()
@@ -228,6 +230,6 @@ async def test_an_actor_that_can_not_be_reached(monkeypatch: pytest.MonkeyPatch)
 async def test_an_actor_that_can_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USE_TLS", "1")
     actor = WorkerActor(gateway.__version__)
-    with pytest.raises(Refused, match=r"it can't listen on 127\.0\.0\.1: RAY_USE_TLS is set"):
+    with pytest.raises(LaunchRefused, match=r"it can't listen on 127\.0\.0\.1: RAY_USE_TLS is set"):
         await launched(actor)
     assert actor._launches == {}

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from gateway.pool.cluster import connection
-from gateway.pool.cluster.connection import HALF, Listener, connect, tls_context
+from gateway.pool.cluster.connection import HALF, ConnectionListener, connect, tls_context
 from gateway.pool.cluster.relay import relay
 from tests.support.server import DEADLINE_S
 
@@ -52,8 +52,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Env, Env, Env]:
 
 
 @asynccontextmanager
-async def listening(environ: Env = NO_TLS) -> AsyncIterator[Listener]:
-    listener = Listener(HERE, tls_context(environ, server=True))
+async def listening(environ: Env = NO_TLS) -> AsyncIterator[ConnectionListener]:
+    listener = ConnectionListener(HERE, tls_context(environ, server=True))
     try:
         async with asyncio.timeout(DEADLINE_S):
             yield listener
@@ -62,14 +62,14 @@ async def listening(environ: Env = NO_TLS) -> AsyncIterator[Listener]:
         await asyncio.wait({listener._waiting})
 
 
-async def driver(listener: Listener, environ: Env = NO_TLS) -> asyncio.Transport:
+async def driver(listener: ConnectionListener, environ: Env = NO_TLS) -> asyncio.Transport:
     """Connect as the driver does."""
     tls = tls_context(environ, server=False)
     return await connect(HERE, listener.port, listener.secret, tls)
 
 
 async def stranger(
-    listener: Listener, says: bytes = b""
+    listener: ConnectionListener, says: bytes = b""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection(HERE, listener.port)
     writer.write(says)
@@ -86,7 +86,7 @@ async def is_dropped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     return not said
 
 
-async def works(listener: Listener, environ: Env = NO_TLS) -> None:
+async def works(listener: ConnectionListener, environ: Env = NO_TLS) -> None:
     """The driver connects, bytes cross both ways, and nothing else is let in."""
     ours = await driver(listener, environ)
     theirs = await listener.connection()
@@ -195,7 +195,7 @@ async def test_a_node_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_an_address_of_another_machine() -> None:
     with pytest.raises(OSError, match="assign requested address"):
-        Listener("203.0.113.1", None)
+        ConnectionListener("203.0.113.1", None)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has it not")
