@@ -59,8 +59,8 @@ async def launch(
 ) -> tuple[asyncio.Transport, WorkerRunning]:
     """Have an actor start a worker, and return the connection with it.
 
-    ``frames``: the channel's first two. ``tell`` hears how far the files are. Raises LaunchRefused, and
-    RayError.
+    ``frames``: the channel's first two. ``tell`` hears how far the files are. Raises LaunchRefused,
+    and RayError.
     """
     sources, spec = frames
     for start in range(0, len(spec), CHUNK_BYTES):
