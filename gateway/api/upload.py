@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.config.server_options import MIN_UPLOAD_RATE
 from gateway.core.errors import BodyTimeout, BodyTooLarge
 from gateway.media.room import MediaLease
 

@@ -52,6 +52,10 @@ def _main(arguments: list[str]) -> int:
         arguments = ["serve", *ours]
     given = vars(parser.parse_args(arguments))
     command, file = given.pop("command"), given.pop("config", None)
+    if (model := given.pop(MODEL, None)) is not None:
+        if "model" in given:
+            return console.fail(command, f"--model: expected once, and MODEL is {model}")
+        given["model"] = model
     if command == "serve":
         with collector.paused():
             from gateway.cli.serve import command as serve
@@ -119,6 +123,10 @@ def tune(given: dict[str, Any], file: Path | None) -> int:
     )
 
 
+MODEL = "model_source"
+"""The dest of a model that is said without an option."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Options come from :class:`gateway.config.config.Config`, which is their only list."""
     parser = _Parser(
@@ -179,6 +187,9 @@ def _add_command(
     parser.add_argument(
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="TOML file"
     )
+    if "model" in options:
+        text = "the same as --model MODEL"
+        parser.add_argument(MODEL, nargs="?", metavar="MODEL", help=text, default=argparse.SUPPRESS)
     for option in options:
         _add_option(parser, option, Config.model_fields[option])
     return parser

@@ -1,5 +1,6 @@
 """The configuration's four sources: command line > environment > config file (TOML) > defaults."""
 
+import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
@@ -13,6 +14,9 @@ from gateway.core.validation import ValidationProblem, explain, shown
 
 WITH_PROJECTOR = "+mmproj"
 """The end of an hf: source that brings the projector of its repository, too."""
+
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(?<!\.gguf)")
+"""A name that other servers look for on the hub, and that is a path here."""
 
 
 def load(
@@ -145,7 +149,8 @@ def check_model(path: Path, origin: str = "--model") -> None:
                 magic = stream.read(4)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{origin}: can't read {path}: {reason}") from error
+        hint = f"; the hub's is hf:{path}" if REPOSITORY.fullmatch(str(path)) else ""
+        raise ConfigError(f"{origin}: can't read {path}: {reason}{hint}") from error
     if odd:
         raise ConfigError(f"{origin}: {path} is not a regular file")
     if magic != b"GGUF":

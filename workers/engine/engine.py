@@ -16,7 +16,9 @@ from workers.engine.adapter_groups import AdapterGroups, load_adapter
 from workers.engine.drafting import Drafting
 from workers.engine.embedder import Embedder, Input
 from workers.engine.media_steps import MediaSteps, RowsArrived, RowSource
+from workers.engine.new_tokens import NO_TOKENS, NewTokens
 from workers.engine.outbox import Outbox
+from workers.engine.reporter import Reporter
 from workers.engine.scheduler import Scheduler
 from workers.engine.sequence import Chunk, EngineSequence
 from workers.engine.shares import shares
@@ -29,17 +31,10 @@ from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     AdapterLoaded,
     Cancel,
-    Delta,
-    Drafts,
-    Event,
     Extra,
-    Failed,
-    Finished,
     Load,
     LoadAdapter,
     Park,
-    Parked,
-    Started,
     Step,
     UnloadAdapter,
 )
@@ -86,9 +81,7 @@ class Engine:
         self._embedder = embedder
         self._inbox = inbox
         self._receive = receive
-        self._send = send
         self._budget = budget
-        self._outbox = outbox
         self._drafting = drafting
         self._adapters = context.adapters
         self._on_adapter = on_adapter
@@ -96,16 +89,12 @@ class Engine:
         self.scheduler = Scheduler(kv)
         self._groups = AdapterGroups(context)
         self._media = MediaSteps(context, rows)
+        self.reporter = Reporter(outbox, send)
         # Step lifetime.
-        self._events: list[Event] = []
         self._slice: tuple[EngineSequence, int] | None = None
         """A sequence whose next token is a medium's row, and how many rows the step computes."""
         self._stalled = False
         """True if the step had nothing to compute but what waits for rows."""
-        # Counters.
-        self._steps = self._prefilled = self._decoded = self._taking_part = 0
-        self._told = 0
-        """Steps that were told, or are in the outbox."""
 
     def run(self) -> None:
         """Serve for ever; the process ends when its link does."""
@@ -146,21 +135,18 @@ class Engine:
             return
         if isinstance(message, RowsArrived):
             return
-        self._events += self._embedder.withdraw(message)
+        self.reporter.add(self._embedder.withdraw(message))
         sequence = self.scheduler.of(message.id)
         if sequence is None:
             return
         if isinstance(message, Cancel):
-            self._finish(sequence, "cancelled", [], "")
+            self._finish(sequence, "cancelled")
         elif self.scheduler.park(sequence):
-            self._events.append(Parked(sequence.request.id, sequence.request.attempt))
+            self.reporter.parked(sequence)
 
     def _arrive(self, new: EngineSequence | Input) -> None:
         if self._adapters.missing(new.adapted):
-            request = new.request
-            self._events.append(
-                Failed(request.id, request.attempt, protocol.COMPUTE_FAILED, NOT_THERE)
-            )
+            self.reporter.failed(new.request, protocol.COMPUTE_FAILED, NOT_THERE)
         elif isinstance(new, EngineSequence):
             self.scheduler.arrive(new)
         else:
@@ -173,58 +159,37 @@ class Engine:
             return
         for sequence in self.scheduler.using(message.digest):
             self._fail(sequence, protocol.COMPUTE_FAILED, NOT_THERE)
-        self._events += self._embedder.fail_using(message.digest, NOT_THERE)
+        self.reporter.add(self._embedder.fail_using(message.digest, NOT_THERE))
         self._adapters.unload(message.digest)
 
     def _admit(self) -> None:
         for sequence in self.scheduler.admit():
             if not sequence.started:
                 sequence.started = True
-                cached = min(sequence.computed, sequence.prompt_tokens)
-                request = sequence.request
-                told = [t for t in sequence.prompt if t >= 0] if request.params.prompt_ids else []
-                self._events.append(
-                    Started(request.id, request.attempt, sequence.prompt_tokens, cached, told)
-                )
+                self.reporter.started(sequence)
                 if sequence.shown is not None:
-                    self._tell(sequence, Extra(prompt=sequence.shown))
+                    self.reporter.told(sequence, extra=Extra(prompt=sequence.shown))
                     sequence.shown = None
             self._echo(sequence)
 
     def _echo(self, sequence: EngineSequence) -> bool:
         """Give the prompt back once, when all of that is known; whether it ends with that."""
-        request, echo = sequence.request, sequence.take_echo()
+        echo = sequence.take_echo()
         if echo is not None:
-            self._events.append(Delta(request.id, request.attempt, [], echo.text, echo.extra))
+            self.reporter.told(sequence, echo.text, echo.extra)
         over = sequence.max_tokens == 0 and not (sequence.scoring or sequence.reads)
         if over:
-            self._finish(sequence, "length", [], "")
+            self._finish(sequence, "length")
         return over
 
-    def _tell(self, sequence: EngineSequence, extra: Extra) -> None:
-        """Tell what is no part of the answer."""
-        request = sequence.request
-        self._events.append(Delta(request.id, request.attempt, [], "", extra))
-
-    def _finish(
-        self,
-        sequence: EngineSequence,
-        reason: str,
-        ids: list[int],
-        text: str,
-        extra: Extra | None = None,
-        drafts: Drafts | None = None,
-    ) -> None:
-        request = sequence.request
-        name = request.id, request.attempt
-        self._events.append(Finished(*name, reason, ids, text, extra, drafts, sequence.stop))
+    def _finish(self, sequence: EngineSequence, reason: str, last: NewTokens = NO_TOKENS) -> None:
+        self.reporter.finished(sequence, reason, last)
         self.scheduler.leave(sequence, sound=True)
 
     def _fail(
         self, sequence: EngineSequence, code: str, message: str, param: str | None = None
     ) -> None:
-        request = sequence.request
-        self._events.append(Failed(request.id, request.attempt, code, message, param))
+        self.reporter.failed(sequence.request, code, message, param)
         self.scheduler.leave(sequence, sound=False)
 
     # ------------------------------------------------------------------ one step
@@ -232,9 +197,9 @@ class Engine:
     def _embed(self, budget: int) -> None:
         """One batch of at most ``budget`` tokens of inputs to embed."""
         tokens, events = self._embedder.step(budget)
-        self._events += events
-        self._prefilled += tokens
-        self._steps += tokens > 0
+        self.reporter.add(events)
+        self.reporter.prefilled += tokens
+        self.reporter.steps += tokens > 0
 
     def _step(self) -> int:
         """Returns how many tokens of inputs may be embedded beside what it computed."""
@@ -261,7 +226,7 @@ class Engine:
             decodes = sum(sequence.lacks == 1 for sequence, _ in chunks)
             prefill = sum(count for _, count in chunks) - decodes
             reads = sum(n * (s.computed + n / 2) for s, n in chunks if s.lacks > 1)
-            drafts, before = len(chunks[0][0].drafts), self._decoded
+            drafts, before = len(chunks[0][0].drafts), self.reporter.decoded
             self._sample(chunks)
             took_ms = (time.perf_counter() - started) * 1000
             usual_ms = None if drafts else self._budget.expected_ms(decodes, prefill, reads)
@@ -271,7 +236,7 @@ class Engine:
             if not drafts:
                 self._budget.learn(decodes, prefill, took_ms, reads)
             if self._drafting is not None and not prefill:
-                self._drafting.learn(chunks, drafts, self._decoded - before, took_ms)
+                self._drafting.learn(chunks, drafts, self.reporter.decoded - before, took_ms)
         elif len(chunks) == 1:
             self._fail(chunks[0][0], protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
         else:
@@ -292,9 +257,8 @@ class Engine:
         if status != OK:
             self._fail(sequence, protocol.COMPUTE_FAILED, f"llama_decode failed with {status}")
             return
-        self._steps += 1
-        self._taking_part += 1
-        self._prefilled += count
+        self.reporter.computed(1)
+        self.reporter.prefilled += count
         due = self._complete(sequence, count, count - 1)
         self._media.release(sequence)
         took_ms = (time.perf_counter() - started) * 1000
@@ -355,8 +319,7 @@ class Engine:
         self._groups.adapt()
         status = self._context.decode(batch)
         if status == OK:
-            self._steps += 1
-            self._taking_part += len(batch)
+            self.reporter.computed(len(batch))
         return status
 
     def _sample(self, chunks: list[Chunk]) -> None:
@@ -365,10 +328,11 @@ class Engine:
         for sequence, count in chunks:
             row += count
             if not self._complete(sequence, count, row):
-                self._prefilled += count
+                self.reporter.prefilled += count
                 continue
             self.scheduler.clear(sequence)
-            self._prefilled += count - 1 - sequence.unsampled if sequence.sampled else count
+            counted = 1 + sequence.unsampled if sequence.sampled else 0  # when they were chosen
+            self.reporter.prefilled += count - counted
             drafted = len(sequence.drafts)
             self._choose(sequence, row, drafted)
             row += drafted
@@ -392,7 +356,7 @@ class Engine:
             return True
         if sequence.request.params.tell_progress and sequence.computed:
             told = min(sequence.computed, sequence.prompt_tokens)
-            self._tell(sequence, Extra(progress=told))
+            self.reporter.told(sequence, extra=Extra(progress=told))
         return False
 
     def _choose(self, sequence: EngineSequence, row: int, drafted: int) -> None:
@@ -401,7 +365,7 @@ class Engine:
         if sequence.max_tokens == 0:
             if drafted:
                 self._kv.cut(sequence.resident, sequence.computed)
-            self._finish(sequence, "length", [], "")
+            self._finish(sequence, "length")
             return
         try:
             found = sequence.advance(self._context, row)
@@ -414,51 +378,32 @@ class Engine:
             return
         if drafted:
             self._kv.cut(sequence.resident, sequence.computed + found.kept)
-        self._decoded += len(found.ids)
-        request, reason = sequence.request, found.reason
-        ids, text, extra, drafts = found.ids, found.text, found.extra, found.drafts
-        if reason is None:
-            self._events.append(Delta(request.id, request.attempt, ids, text, extra, drafts))
+        self.reporter.decoded += len(found.ids)
+        if found.reason is None:
+            self.reporter.given(sequence, found)
         else:
-            self._finish(sequence, reason, ids, text, extra, drafts)
+            self._finish(sequence, found.reason, found)
 
     def _hurry(self) -> None:
-        """Tell before a step what should not wait for its end.
+        """Tell before a step what should not wait for its end."""
+        self.reporter.hurry(busy=self.busy, prompts=self._computes_prompts)
 
-        A slot that was left can be given away meanwhile, and the step may be long. It is no report
-        of a step.
-        """
+    def _computes_prompts(self) -> bool:
         running = self.scheduler.running
-        if self.busy and any(isinstance(event, Parked | Finished) for event in self._events):
-            self._outbox.add(self._events, _now_ms())
-            self._events = []
-        elif not self._outbox.waiting or not (
-            self._embedder.load or any(sequence.lacks > 1 for sequence in running)
-        ):
-            return
-        self._send(Step(self._outbox.take(), None))
+        return self._embedder.load > 0 or any(sequence.lacks > 1 for sequence in running)
 
     def _flush(self, step_ms: float) -> None:
-        """Tell of the step, even if it brought nothing: the gateway sees us work.
-
-        A quick one may share its frame with the next.
-        """
-        if self._events or self._steps > self._told:
-            events, self._events = self._events, []
-            self._told = self._steps
-            now_ms = _now_ms()
-            self._outbox.add(events, now_ms)
-            if self._outbox.due(now_ms, step_ms) or not self.busy:
-                self._send(Step(self._outbox.take(), self._load(step_ms)))
+        """Tell of the step; when nothing is left to do, look whether the cells agree."""
+        self.reporter.flush(step_ms, busy=self.busy, load=self._load)
         if not self.busy:
             self._kv.check()
             self._embedder.check()
 
     def _load(self, step_ms: float) -> Load:
         return Load(
-            steps=self._steps,
-            prefill_tokens=self._prefilled,
-            decode_tokens=self._decoded,
+            steps=self.reporter.steps,
+            prefill_tokens=self.reporter.prefilled,
+            decode_tokens=self.reporter.decoded,
             running=len(self.scheduler.running) + len(self.scheduler.waiting) + self._embedder.load,
             parked=len(self.scheduler.parked),
             cells_used=self._kv.used + self._embedder.cells,
@@ -466,12 +411,8 @@ class Engine:
             host_bytes=self._kv.host_bytes,
             host_room=self._kv.host_room,
             restored_tokens=self._kv.restored,
-            step_sequences=self._taking_part,
+            step_sequences=self.reporter.taking_part,
         )
-
-
-def _now_ms() -> float:
-    return time.perf_counter() * 1000
 
 
 def _number(chunk: Chunk) -> int:

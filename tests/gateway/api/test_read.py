@@ -14,7 +14,7 @@ from starlette.types import Message
 from gateway.api.body import read
 from gateway.api.content_encoding import decoded
 from gateway.api.upload import upload_deadline
-from gateway.config.config import MIN_UPLOAD_RATE
+from gateway.config.server_options import MIN_UPLOAD_RATE
 from gateway.core.errors import BadRequest, BodyTimeout, BodyTooLarge, UnsupportedEncoding
 
 

@@ -144,6 +144,12 @@ def test_bad_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert refused("--port", "http").startswith("forge serve: error: --port: ")
     assert "--model: can't read" in refused("--model", str(tmp_path / "none.gguf"))
     assert "--model" in refused("--model", __file__)
+    assert "--model: can't read none.gguf" in refused("none.gguf", "--port", "0")
+    assert refused("a.gguf", "--model", "b.gguf").endswith(
+        "--model: expected once, and MODEL is a.gguf"
+    )
+    assert refused("org/repo").endswith("; the hub's is hf:org/repo")
+    assert "the hub's" not in refused("folder/file.gguf")
     assert "--config: can't read" in refused("--config", str(tmp_path / "none.toml"))
     monkeypatch.setenv("FORGE_SLOTS", "0")
     assert "FORGE_SLOTS: expected 'auto'" in refused()

@@ -221,6 +221,7 @@ def test_stdin_that_is_no_text(shell: Shell, tmp_path: Path, command: list[str])
     "arguments",
     [
         ("serve", "--port", "0", "--model"),
+        ("serve", "--port", "0"),
         ("tune", "--model"),
         ("run", "hi", "--model"),
         ("chat",),

@@ -218,7 +218,7 @@ def test_parked_between_drafts(either: tuple[Driver, Guessing]) -> None:
         if not outcome.ended:
             made.park(1)
             made.step()
-            made.run_beside(generate(2 + made.engine._steps, f"2 {PROMPT}", max_tokens=8))
+            made.run_beside(generate(2 + made.engine.reporter.steps, f"2 {PROMPT}", max_tokens=8))
             made.unpark(request)
     same(outcome, plain)
 
@@ -330,8 +330,8 @@ def test_a_copy_is_drafted_from_the_prompt(f32_model: Model, f32_path: Path) -> 
     with driver(f32_model, f32_path, n_ctx=768, exact=True, drafting=Steady(64)) as made:
         drafted = made.alone(request)
         again = made.alone(request)
-        assert made.engine._decoded == len(drafted.ids) + len(again.ids)
-        assert made.engine._prefilled > 0
+        assert made.engine.reporter.decoded == len(drafted.ids) + len(again.ids)
+        assert made.engine.reporter.prefilled > 0
     for outcome in (drafted, again):
         same(outcome, plain)
         assert outcome.text == LIST[: len(outcome.text)]

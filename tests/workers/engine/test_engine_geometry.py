@@ -146,13 +146,13 @@ def test_moderate_lengths_do_not_change_it_at_each_step(made: Recorder) -> None:
     """A division costs as much as ten steps; each change has a reason that lasts."""
     requests = [request(n, 150 + 40 * n, 50) for n in range(1, 9)]
     alone = made.alone(requests)
-    before = made.made.engine._steps
+    before = made.made.engine.reporter.steps
     for n, each in enumerate(requests):
         made.made.submit(each)
         made.made.step(10 + n)
     made.made.run()
     all_same(alone, [made.made.outcomes[each.id] for each in requests])
-    steps = made.made.engine._steps - before
+    steps = made.made.engine.reporter.steps - before
     assert len(made.divisions) <= 2 + 2 * steps // CALM
 
 
@@ -175,7 +175,7 @@ def test_some_leave_while_cells_are_divided(made: Recorder, leaves: str) -> None
         assert [outcomes[0].reason, outcomes[4].reason] == ["cancelled"] * 2
         all_same(alone[1:4], outcomes[1:4])
         return
-    before = made.made.engine._prefilled
+    before = made.made.engine.reporter.prefilled
     computed = outcomes[0].started is not None
     for parked in (short[0], long):
         made.made.unpark(parked)
@@ -184,7 +184,8 @@ def test_some_leave_while_cells_are_divided(made: Recorder, leaves: str) -> None
     for a, b in zip(alone, outcomes, strict=True):
         assert (a.ids, a.text) == (b.ids, b.text)
     assert computed
-    assert made.made.engine._prefilled - before <= 700, "the short one's prompt was computed again"
+    computed_again = made.made.engine.reporter.prefilled - before
+    assert computed_again <= 700, "the short one's prompt was computed again"
 
 
 def test_a_system_prompt_from_a_long_chat(made: Recorder, unified: Unified) -> None:

@@ -184,10 +184,10 @@ def test_after_parking(made: Driver) -> None:
         made.step()
         assert made.kv.used == 0
         same(from_the_cache(made, ask(30 + size, edited)), alone[1])
-        computed = made.engine._prefilled
+        computed = made.engine.reporter.prefilled
         made.unpark(request)
         made.step(2)
-        assert made.engine._prefilled == computed, "its prompt was computed again"
+        assert made.engine.reporter.prefilled == computed, "its prompt was computed again"
     made.run()
     assert (outcome.ids, outcome.text) == (alone[0].ids, alone[0].text)
     same(from_the_cache(made, ask(4, prompt)), alone[0])
@@ -199,9 +199,9 @@ def test_several_choices_together(made: Driver) -> None:
     prompt = chat(8)
     requests = [ask(n, prompt, Sampling(n, 1.0)) for n in range(4)]
     alone = all_alone(made, requests)
-    before = made.engine._prefilled
+    before = made.engine.reporter.prefilled
     found = made.run(*requests)
-    assert made.engine._prefilled - before == len(prompt) + 3 * len(GENERATE)
+    assert made.engine.reporter.prefilled - before == len(prompt) + 3 * len(GENERATE)
     assert [share(outcome) >= 0.8 for outcome in found] == [False, True, True, True]
     for a, b in zip(alone, found, strict=True):
         same(a, b)

@@ -22,7 +22,7 @@ def tight(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
 def test_a_parked_generation_computes_nothing_twice(tight: Driver) -> None:
     request = generate(1, PROMPT, max_tokens=60)
     alone = tight.alone(request)
-    before = tight.engine._prefilled
+    before = tight.engine.reporter.prefilled
     (outcome,) = tight.submit(request)
     tight.step(20)
     tight.park(1)
@@ -32,11 +32,11 @@ def test_a_parked_generation_computes_nothing_twice(tight: Driver) -> None:
     (other,) = tight.run_beside(generate(2, f"2 {PROMPT}", max_tokens=30))
     assert len(other.ids) == 30
     assert len(outcome.ids) == known, "it computed while it was parked"
-    prompts = tight.engine._prefilled - before
+    prompts = tight.engine.reporter.prefilled - before
     tight.unpark(request)
     tight.run()
     assert (outcome.ids, outcome.text) == (alone.ids, alone.text)
-    assert tight.engine._prefilled - before == prompts, "its prompt was computed again"
+    assert tight.engine.reporter.prefilled - before == prompts, "its prompt was computed again"
 
 
 def test_a_parked_generation_yields_its_cells_when_they_are_needed(tight: Driver) -> None:

@@ -160,11 +160,11 @@ def test_who_lost_its_cells_while_parked_finds_them_with_others(roomy: Driver) -
     assert parked.saved is not None
     roomy.store.remove(parked.saved)
     parked.saved = None
-    before = roomy.engine._prefilled
+    before = roomy.engine.reporter.prefilled
     roomy.unpark(request)
     roomy.run()
     same(first, alone)
-    assert roomy.engine._prefilled == before, "it computed again what was there"
+    assert roomy.engine.reporter.prefilled == before, "it computed again what was there"
 
 
 # ------------------------------------------------------------------ the one that computes stops

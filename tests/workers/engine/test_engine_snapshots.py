@@ -62,8 +62,8 @@ def test_a_running_sequence_lends_what_it_has(hosted: Driver) -> None:
 
 def together(made: Driver, requests: list[Generate]) -> tuple[list[Outcome], int]:
     """Their outcomes, and how many prompt tokens were computed."""
-    before = made.engine._prefilled
-    return made.run(*requests), made.engine._prefilled - before
+    before = made.engine.reporter.prefilled
+    return made.run(*requests), made.engine.reporter.prefilled - before
 
 
 def test_a_sequence_that_was_put_back_computes_nothing_again(tight: Driver) -> None:
@@ -93,11 +93,11 @@ def test_a_parked_generation_computes_nothing_again(
         made.step(80)
         made.park(1)
         made.run_beside(generate(2, f"2 {PROMPT}", max_tokens=200))
-        before = made.engine._prefilled
+        before = made.engine.reporter.prefilled
         made.unpark(request)
         made.run()
         assert (outcome.ids, outcome.text) == (alone.ids, alone.text)
-        assert made.engine._prefilled == before
+        assert made.engine.reporter.prefilled == before
         assert cache_bytes or not list(made.store)
 
 

@@ -216,7 +216,7 @@ def test_a_new_prompt_does_not_hold_back_what_waits(patient: Driver) -> None:
     (first,) = patient.submit(generate(1, PROMPT, max_tokens=60))
     patient.step(10)
     told = len(first.ids)
-    sampled = patient.engine._decoded
+    sampled = patient.engine.reporter.decoded
     assert told < sampled
     patient.submit(generate(2, f"2 {PROMPT}", max_tokens=5))
     patient.step()

@@ -29,12 +29,13 @@ def tight(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
 @pytest.mark.parametrize("text", [PROMPT, "ünïcödé 🙂 ", "a<|im_end|>\nb", " a"])
 def test_the_prompt_comes_first(exact: Driver, text: str) -> None:
     request = generate(1, text, echo=True, max_tokens=3)
-    before = exact.engine._prefilled
+    before = exact.engine.reporter.prefilled
     (outcome,) = exact.run(request)
     assert outcome.echo is not None
     assert outcome.echo.text == text
     assert judged(outcome) == []
-    assert exact.engine._prefilled - before == len(exact.input_processor.prepare(request).tokens)
+    tokens = exact.input_processor.prepare(request).tokens
+    assert exact.engine.reporter.prefilled - before == len(tokens)
     assert outcome.ids == exact.alone(generate(2, text, max_tokens=3)).ids
 
 
@@ -96,13 +97,13 @@ def test_longer_than_a_batch(exact: Driver, monkeypatch: pytest.MonkeyPatch, row
 @pytest.mark.parametrize("logprobs", [None, 2])
 def test_nothing_but_the_prompt(exact: Driver, logprobs: int | None) -> None:
     request = generate(1, PROMPT, echo=True, logprobs=logprobs, max_tokens=0)
-    before = exact.engine._steps
+    before = exact.engine.reporter.steps
     (outcome,) = exact.run(request)
     assert outcome.echo is not None
     assert outcome.echo.text == PROMPT
     assert (outcome.ids, outcome.text, outcome.reason) == ([], "", "length")
     if logprobs is None:
-        assert exact.engine._steps == before, "there is nothing to compute"
+        assert exact.engine.reporter.steps == before, "there is nothing to compute"
     else:
         check_echo(exact, request, outcome)
 
