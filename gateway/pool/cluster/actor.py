@@ -32,7 +32,8 @@ from gateway.pool.cluster.control import (
 )
 from gateway.pool.cluster.node_files import FilesMissing, NodeFiles
 from gateway.pool.cluster.relay import Relay, relay
-from gateway.pool.held_files import DESCRIPTORS, HeldFiles
+from gateway.pool.entry import DESCRIPTORS
+from gateway.pool.held_files import HeldFiles
 from workers.protocol import WorkerSpec, children, encode
 
 STOP_S = 5.0
