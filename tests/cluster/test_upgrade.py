@@ -80,6 +80,7 @@ def test_an_only_worker(
     """The queue waits for the new one, unless a node has room for it beside the old one."""
     for name in () if beside else NODES[1:]:
         nodes.remove(name)
+    nodes.settle()  # a place on a dead one would be waited for
     house.lines.append("workers = 1")
     house.write()
     server = house.start(start_server)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.server import ForgeServer, eventually, freeze, gone
+from tests.support.server import DEADLINE_S, ForgeServer, eventually, freeze, gone
 
 SMALL_STORE = 80 << 20
 """Bytes of each node's object store, the least that Ray takes; nothing of Forge is in it."""
@@ -50,6 +50,10 @@ class RayNodes:
     def remove(self, name: str) -> None:
         """Kill all of a node's processes."""
         self._cluster.remove_node(self._nodes.pop(name), allow_graceful=False)
+
+    def settle(self) -> None:
+        """Wait until the cluster knows which nodes live: it may learn of a death after 15 s."""
+        self._cluster.wait_for_nodes(DEADLINE_S)
 
     def kill_raylet(self, name: str) -> None:
         """Kill a node's raylet alone, by SIGKILL; its workers' actors end by themselves."""
