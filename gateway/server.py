@@ -185,7 +185,6 @@ async def serve(
 
 def _announce(gateway: Gateway, address: str, manager: ServiceManager) -> None:
     """Tell operators that the server is ready."""
-    gc.collect()
     gc.freeze()  # what is there by now stays: the collector need not look at it again
     needs_key = not gateway.keyring.open
     print(banner(gateway.config, gateway.registry.models, address, needs_key), flush=True)

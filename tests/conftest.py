@@ -12,7 +12,7 @@ from hypothesis import settings
 from tests.support.f32 import f32_copy
 from tests.support.server import ALIAS, MODEL, ForgeServer
 from tests.support.shared_servers import SharedServers
-from tests.tiers import Tier, tier
+from tests.tiers import LONG, Tier, left_out, tier
 
 TESTS = Path(__file__).parent
 
@@ -42,11 +42,20 @@ def is_controller(config: pytest.Config) -> bool:
     return not hasattr(config, "workerinput") and bool(config.getoption("numprocesses", None))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Look at the files of those tiers only that -m asks for."""
+    named = collection_path.relative_to(TESTS) if collection_path.is_relative_to(TESTS) else None
+    expression: str = config.getoption("markexpr")
+    return True if named is not None and left_out(named, expression) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         asked = [name for mark in item.iter_markers("usefixtures") for name in mark.args]
         fixtures = frozenset(getattr(item, "fixturenames", ())).union(asked)
         item.add_marker(tier(item.path.relative_to(TESTS), fixtures))
+    places = {TESTS / file: place for place, file in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 class Start(Protocol):

@@ -3,11 +3,9 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 GATEWAY = sorted((ROOT / "gateway").rglob("*.py"))
@@ -124,8 +122,13 @@ def statements(path: Path, *, running: bool) -> Iterator[ast.Import | ast.Import
             todo += ast.iter_child_nodes(node)
 
 
-def imports(path: Path, *, running: bool = False) -> Iterator[str]:
+@cache
+def imports(path: Path, *, running: bool = False) -> Sequence[str]:
     """Every module that ``path`` imports: ``a.b`` for "from a import b"."""
+    return list(_imports(path, running=running))
+
+
+def _imports(path: Path, *, running: bool) -> Iterator[str]:
     for node in statements(path, running=running):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -151,22 +154,31 @@ def room(dotted: str) -> str:
     return first if f"{package}.{first}" in known() else ""
 
 
-def own_imports(path: Path) -> set[str]:
+@cache
+def own_imports(path: Path) -> frozenset[str]:
     """The modules of the two packages that run when ``path`` is imported."""
     found = set()
     for dotted in imports(path, running=True):
         if dotted.partition(".")[0] in ROOMS:
             found.add(dotted if dotted in known() else dotted.rpartition(".")[0])
+    return frozenset(found)
+
+
+@cache
+def pure() -> Sequence[Path]:
+    """The modules that call themselves pure in their docstrings."""
+    found = []
+    for path in (*GATEWAY, *WORKERS):
+        text = path.read_text("utf-8")
+        if "Pure" in text:
+            docstring = ast.get_docstring(ast.parse(text)) or ""
+            found += [path] if "Pure" in docstring.replace("-", "x") else []
     return found
 
 
-def pure() -> list[Path]:
-    """The modules that call themselves pure in their docstrings."""
-    return [
-        path
-        for path in (*GATEWAY, *WORKERS)
-        if "Pure" in (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").replace("-", "x")
-    ]
+def offences(found: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Return the modules, by their names, with something that they must not have."""
+    return {name: each for name, each in found.items() if each}
 
 
 def test_files_are_found() -> None:
@@ -175,13 +187,15 @@ def test_files_are_found() -> None:
     assert len(pure()) > 50
 
 
-@pytest.mark.parametrize("path", [*GATEWAY, *WORKERS], ids=name)
-def test_rooms_import_only_what_the_table_allows(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    home = room(module(path))
-    if home:
-        reached = {room(dotted) for dotted in reaches(path, package)} - {home, ""}
-        assert reached <= ROOMS[package][home]
+def test_rooms_import_only_what_the_table_allows() -> None:
+    found = {}
+    for path in (*GATEWAY, *WORKERS):
+        package = path.relative_to(ROOT).parts[0]
+        home = room(module(path))
+        if home:
+            reached = {room(dotted) for dotted in reaches(path, package)} - {home, ""}
+            found[name(path)] = reached - ROOMS[package][home]
+    assert offences(found) == {}
 
 
 def test_the_table_has_every_room_and_no_cycle() -> None:
@@ -203,65 +217,78 @@ def test_a_class_name_means_one_thing() -> None:
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
-@pytest.mark.parametrize("path", GATEWAY, ids=name)
-def test_gateway_knows_only_the_protocol_of_the_workers(path: Path) -> None:
-    ours = reaches(path, "workers")
-    assert ours == reaches(path, "workers.protocol")
-    assert not reaches(path, "llama_cpp", "numpy", "torch", "gguf", "tests", "bench")
+def test_gateway_knows_only_the_protocol_of_the_workers() -> None:
+    others = ("llama_cpp", "numpy", "torch", "gguf", "tests", "bench")
+    found = {
+        name(path): reaches(path, "workers") - reaches(path, "workers.protocol")
+        | reaches(path, *others)
+        for path in GATEWAY
+    }
+    assert offences(found) == {}
 
 
-@pytest.mark.parametrize("path", WORKERS, ids=name)
-def test_workers_know_nothing_of_the_gateway(path: Path) -> None:
-    assert not reaches(path, "gateway", "starlette", "uvicorn", "uvloop", "asyncio", "tests")
+def test_workers_know_nothing_of_the_gateway() -> None:
+    others = ("gateway", "starlette", "uvicorn", "uvloop", "asyncio", "tests")
+    assert offences({name(path): reaches(path, *others) for path in WORKERS}) == {}
 
 
-@pytest.mark.parametrize("path", WORKERS, ids=name)
-def test_one_package_talks_to_llama_cpp(path: Path) -> None:
-    if LLAMA not in path.parents and DEVELOPMENT not in path.parents:
-        assert not reaches(path, "llama_cpp")
-        assert name(path) in NUMERIC or not reaches(path, "numpy")
+def test_one_package_talks_to_llama_cpp() -> None:
+    found = {}
+    for path in WORKERS:
+        if LLAMA not in path.parents and DEVELOPMENT not in path.parents:
+            numeric = name(path) in NUMERIC
+            found[name(path)] = reaches(path, "llama_cpp", *(() if numeric else ("numpy",)))
+    assert offences(found) == {}
 
 
-@pytest.mark.parametrize("path", WORKERS, ids=name)
-def test_running_workers_do_not_need_the_development_tools(path: Path) -> None:
-    if DEVELOPMENT not in path.parents:
-        assert not reaches(path, "workers.forge_tiny", "torch", "tokenizers", "gguf")
+def test_running_workers_do_not_need_the_development_tools() -> None:
+    tools = ("workers.forge_tiny", "torch", "tokenizers", "gguf")
+    running = [path for path in WORKERS if DEVELOPMENT not in path.parents]
+    assert offences({name(path): reaches(path, *tools) for path in running}) == {}
 
 
-@pytest.mark.parametrize("path", pure(), ids=name)
-def test_pure_modules_do_no_io_and_read_no_clock(path: Path) -> None:
+def test_pure_modules_do_no_io_and_read_no_clock() -> None:
     """Neither they nor the modules that they reach through others."""
     outside = {"asyncio", "socket", "time", "datetime", "threading", "os", "random", "llama_cpp"}
-    todo, seen = {module(path)}, set[str]()
-    while todo:
-        dotted = todo.pop()
-        seen.add(dotted)
-        source = known()[dotted]
-        reached = {each.partition(".")[0] for each in imports(source, running=True)}
-        assert not reached & outside, f"by way of {dotted}"
-        todo |= own_imports(source) - seen
+    found = {}
+    for path in pure():
+        todo, seen = {module(path)}, set[str]()
+        while todo:
+            dotted = todo.pop()
+            seen.add(dotted)
+            source = known()[dotted]
+            reached = {each.partition(".")[0] for each in imports(source, running=True)}
+            found[f"{name(path)} by way of {dotted}"] = reached & outside
+            todo |= own_imports(source) - seen
+    assert offences(found) == {}
+
+
+def loaded(source: str, heavy: set[str]) -> set[str]:
+    """Return those modules that an interpreter has after ``source``."""
+    told = f"import sys\n{source}\nprint(*({heavy!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
 
 
 def test_importing_the_gateway_loads_no_engine() -> None:
     """Also not by accident, through a module that imports another."""
-    source = (
-        "import sys, gateway.app, gateway.cli.main, gateway.server\n"
-        "heavy = {'llama_cpp', 'numpy', 'torch', 'workers.engine', 'workers.llama', 'sqlalchemy'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    heavy = {"llama_cpp", "numpy", "torch", "workers.engine", "workers.llama", "sqlalchemy"}
+    assert loaded("import gateway.app, gateway.cli.serve.command, gateway.server", heavy) == set()
+
+
+def test_importing_the_command_line_loads_no_server() -> None:
+    """Nor an HTTP client: most commands answer at once."""
+    heavy = {"asyncio", "gateway.api", "gateway.pool", "gateway.served", "httpx2", "rich"}
+    assert loaded("import gateway.cli.main", heavy) == set()
+
+
+def test_a_spawned_worker_loads_its_entry_alone() -> None:
+    heavy = {"asyncio", "gateway.pool.process", "gateway.core", "gateway.config"}
+    assert loaded("import gateway.pool.entry", heavy) == set()
 
 
 def test_importing_the_worker_loads_no_gateway() -> None:
-    source = (
-        "import sys, workers.__main__\n"
-        "heavy = {'gateway', 'asyncio', 'starlette', 'uvicorn', 'torch', 'workers.forge_tiny'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    heavy = {"gateway", "asyncio", "starlette", "uvicorn", "torch", "workers.forge_tiny"}
+    assert loaded("import workers.__main__", heavy | {"jinja2", "llama_cpp.llama"}) == set()

@@ -6,7 +6,7 @@ killed, benches, browsers, other people's clients, the trainer, fuzzing.
 """
 
 from pathlib import PurePath
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Tier = Literal["unit", "server", "slow"]
 
@@ -55,12 +55,40 @@ SERVER: Final = (
     "workers/media/test_encoder.py",  # two models, and processes that are ended
     "workers/template/test_control_text.py",  # and through all templates
 )
+LONG: Final = (
+    "chaos/test_reload.py",
+    "chaos/test_kill_batches.py",
+    "packaging/test_installed.py",
+    "postgres/test_kill_batches.py",
+    "bench/test_lifelike.py",
+    "bench/test_concurrency.py",
+    "bench/test_observing.py",
+    "chaos/test_kill_adapters.py",
+)
+"""Files that begin first, or the other processes would wait for them at the end."""
 SERVERS: Final = frozenset({"server", "exact_server", "start_server", "shared_servers"})
 """Fixtures: a test that uses one is at least in the tier *server*."""
 FRONTS: Final = frozenset({"front", "answering"})
 """Fixtures: a gateway in this process, and a tenth of the cases on a real server."""
 IN_PROCESS: Final = FRONTS | {"way"}
 """Fixtures that make a contract test a unit test."""
+
+
+def left_out(path: PurePath, expression: str) -> bool:
+    """Return whether no test in ``path`` is meant by an ``expression`` of tiers, as -m has it.
+
+    What is not collected costs nothing: each process of a run imports all files that it looks at.
+    """
+    tiers = set(expression.split(" or "))
+    if not tiers <= set(get_args(Tier)):
+        return False
+    if "slow" not in tiers:
+        return any(path.is_relative_to(each) for each in SLOW)
+    if tiers != {"slow"}:
+        return False
+    return not any(
+        path.is_relative_to(each) or PurePath(each).is_relative_to(path) for each in SLOW
+    )
 
 
 def tier(path: PurePath, fixtures: frozenset[str]) -> Tier:

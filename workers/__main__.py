@@ -33,8 +33,8 @@ from workers.planning.geometry import Geometries
 from workers.planning.step_budget import StepBudget
 from workers.prompter import Prompter
 from workers.protocol import AdapterLoaded, ModelInfo, Ready, StartupFailed, Violated, WorkerSpec
-from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed, TemplateSandbox
+from workers.template.sources import TemplateFailed
 from workers.token_service import TokenService
 
 log = logging.getLogger("forge.worker")

@@ -41,8 +41,8 @@ from workers.protocol import (
     refusal,
 )
 from workers.refused import InputRefused
-from workers.template.chat_template import TemplateFailed, stops
 from workers.template.sandbox import SandboxFailed
+from workers.template.sources import TemplateFailed, stops
 
 MOST_PER_TOKEN = 16
 """Characters of a prediction that are read for each token an answer may have: few have as many."""

@@ -25,9 +25,9 @@ from workers.llama.tokenizer import Part
 from workers.media.marks import NO_MARKS, Marks, marked, shown
 from workers.protocol import BAD_PROMPT, COMPUTE_FAILED, NOT_SUPPORTED, Chat
 from workers.refused import InputRefused
-from workers.template.chat_template import FALLBACK, TemplateFailed, TemplateRefused
 from workers.template.control_text import ControlText, NoStandIn, StandIns
 from workers.template.sandbox import SandboxFailed
+from workers.template.sources import FALLBACK, TemplateFailed, TemplateRefused
 from workers.template.turns import Message, TurnRules, missing, strictest
 
 

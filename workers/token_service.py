@@ -29,8 +29,8 @@ from workers.protocol import (
     Tokenize,
 )
 from workers.refused import InputRefused
-from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed
+from workers.template.sources import TemplateFailed
 
 
 class TokenService:

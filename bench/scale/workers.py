@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from gateway.core.prompt_size import BYTES_PER_TOKEN
-from gateway.pool import Download
-from gateway.pool.held_files import FileState
+from gateway.pool import Download, FileState
 from gateway.pool.hosting import Node, WorkerPlace
 from gateway.pool.link import WorkerLink
 from workers.protocol import (

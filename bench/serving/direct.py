@@ -11,9 +11,9 @@ from pathlib import Path
 
 from bench.processes import Process, children, process
 from gateway.config.config import Config
+from gateway.pool.entry import engine as compute
 from gateway.pool.link import WorkerLink
 from gateway.pool.process import WorkerProcess
-from gateway.pool.process import engine as compute
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import (
     Chat,

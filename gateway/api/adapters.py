@@ -1,6 +1,6 @@
 """POST /v1/load_lora_adapter and /v1/unload_lora_adapter, as vLLM has them."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -10,6 +10,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import unless_hung_up
 from gateway.api.service import Service
 from gateway.core.errors import AdminOnly, NotFound, NotOffered, Unavailable, UnknownModel
+from gateway.core.strict import STRICT
 from gateway.served.adapter_changes import AdapterChanges
 
 GROUP = "Models"
@@ -17,7 +18,7 @@ TEXT = "text/plain"
 
 
 class LoadAdapterBody(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     lora_name: str = Field(min_length=1, max_length=256)
     """The name by which clients will ask for it, as for a model."""
@@ -28,7 +29,7 @@ class LoadAdapterBody(BaseModel):
 
 
 class UnloadAdapterBody(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     lora_name: str
     """The adapter's name."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -22,6 +22,7 @@ from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response, serve_ticket
 from gateway.api.service import Service
 from gateway.core.errors import BadRequest, ModelNotSupported, UnknownModel
+from gateway.core.strict import STRICT
 from gateway.dispatch.job import Job
 from gateway.dispatch.ticket import Ticket
 from gateway.served.served_model import ServedModel
@@ -40,7 +41,7 @@ FLOAT32 = 4
 class EmbeddingBody(BaseModel):
     """The fields of OpenAI's API, and Forge's own ``priority`` and ``timeout``."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
     place: ClassVar[str] = EMBEDDINGS
 
     input: Inputs

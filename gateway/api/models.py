@@ -6,7 +6,7 @@ Any key may still load and unload models; the next version leaves that to keys o
 import logging
 from collections.abc import Awaitable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,6 +29,7 @@ from gateway.core.errors import (
     Unavailable,
     UnknownModel,
 )
+from gateway.core.strict import STRICT
 from gateway.served.listing import of_served
 from gateway.served.served_model import ServedModel
 
@@ -43,7 +44,7 @@ WARNING = (
 
 
 class ModelBody(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     model: str
     """Its id."""

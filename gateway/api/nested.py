@@ -2,12 +2,13 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.api.body_context import ignored_fields
 from gateway.api.field_policy import known_fields, sort
 from gateway.core.errors import UnknownParameter, UnsupportedParameter
+from gateway.core.strict import STRICT
 
 
 class Nested(BaseModel):
@@ -18,7 +19,7 @@ class Nested(BaseModel):
     are ignored (:mod:`gateway.api.body_context`); without a place they are refused.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     place: ClassVar[str] = ""
     known: ClassVar[frozenset[str]] = frozenset()
@@ -59,4 +60,4 @@ class Extensible(BaseModel):
     They are kept as they are in ``model_extra``: the policy for them needs the object's place.
     """
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = {**STRICT, "extra": "allow"}

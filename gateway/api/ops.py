@@ -18,8 +18,7 @@ from gateway.core.clock import NANO
 from gateway.core.errors import NotFound, NotOffered, Unavailable
 from gateway.core.priority import priority_text
 from gateway.dispatch.stats import DispatcherStats
-from gateway.pool import Download, WorkerState, WorkerStatus
-from gateway.pool.held_files import FileState
+from gateway.pool import Download, FileState, WorkerState, WorkerStatus
 from gateway.served.registry import Standing
 from gateway.telemetry.metrics import Metrics, Summary
 from gateway.telemetry.metrics.registry import wants_exposition

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from gateway.api.nested import Nested
 from gateway.api.schemas import MAX_GRAMMAR, GrammarSource, Schema
 from gateway.core.errors import BadRequest
+from gateway.core.strict import STRICT
 from workers.protocol import Constraint, Grammar, JsonSchema
 
 MAX_TOKENS = 2**31 - 1
@@ -90,7 +91,7 @@ class UsageWish(Nested):
 class Names(BaseModel):
     """The base: fields with another name here."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = {**STRICT, "allow_inf_nan": False}
 
     def renamed(self) -> Iterator[tuple[str, str, Any]]:
         """Yield the names of fields that have another name here: theirs, ours, and the value."""

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,12 +20,13 @@ from gateway.core.errors import (
     ReloadRefused,
     Unavailable,
 )
+from gateway.core.strict import STRICT
 from gateway.reloading.reloader import Reloader
 from gateway.reloading.report import ReloadReport, failures
 
 
 class ReloadBody(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
     closed: ClassVar[bool] = True
     """A field that is not known is an error: an operator's mistake is to change nothing."""
 

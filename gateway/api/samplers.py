@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from gateway.api.token_ids import MAX_ID
+from gateway.core.strict import STRICT
 from gateway.core.validation import shown
 from workers.protocol import INFILL_SAMPLER, SAMPLERS, Dry, Sampling
 
@@ -134,12 +135,7 @@ Breaker = Annotated[str, Field(min_length=1, max_length=64)]
 class SamplersBody(BaseModel):
     """None (or absent) means the default."""
 
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        protected_namespaces=(),
-        allow_inf_nan=False,
-    )
+    model_config = {**STRICT, "protected_namespaces": (), "allow_inf_nan": False}
 
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     """The same one gives the same text. Default, and -1: random; the one used is in `X-Seed`."""

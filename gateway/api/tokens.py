@@ -8,7 +8,7 @@ import time
 from typing import Any, ClassVar, NotRequired
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -31,6 +31,7 @@ from gateway.core.errors import (
     UnknownModel,
     WorkerFailed,
 )
+from gateway.core.strict import STRICT
 from gateway.served.served_model import ServedModel
 from workers.protocol import ApplyTemplate, Detokenize, Question, Tokenize
 
@@ -39,7 +40,7 @@ MAX_BODY = 1 << 20
 
 
 class _QuestionBody(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     model: str | None = None
     """The model's id; the first one if none is named."""

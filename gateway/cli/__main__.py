@@ -9,11 +9,14 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036 (a checkout may be run by any Python)
     sys.exit("forge: error: Forge needs Python 3.11 or later; this is " + sys.version.split()[0])
 
+from gateway.system import collector
+
 
 def main() -> int:
     """Run the command line; return the exit code."""
     try:
-        from gateway.cli.main import main as forge
+        with collector.at_start():
+            from gateway.cli.main import main as forge
     except ImportError as failure:
         return _without(failure)
     return forge()

@@ -29,6 +29,8 @@ from gateway.system.log_setup import escaped
 
 NARROWEST, WIDEST = 72, 4096
 """Columns for which tables are made, whatever COLUMNS says."""
+KEPT = "interrupted; what came is kept, and the next time it goes on from there"
+"""The last line of a download."""
 
 
 class Exit(enum.IntEnum):

@@ -1,15 +1,14 @@
-"""The command line: its parser, ``forge serve``, and the way to the other commands."""
+"""The command line: its parser, and the way to the commands.
+
+Each command imports what it needs when it is called: most of them answer at once.
+"""
 
 import argparse
-import asyncio
-import contextlib
-import logging
-import os
 import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -22,27 +21,15 @@ from gateway.cli.batch import options as batch_options
 from gateway.cli.chat import options as talk_options
 from gateway.cli.console import Exit
 from gateway.cli.doctor import options as doctor_options
-from gateway.cli.models import command as model_commands
 from gateway.cli.models import options as model_options
 from gateway.cli.quantize import options as quantize_options
 from gateway.cli.reload import options as reload_options
 from gateway.cli.replay import options as replay_options
 from gateway.cli.tune import options
-from gateway.config import llama_server_compat
-from gateway.config.api_keys import Keyring
-from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError, NotNow
-from gateway.config.llama_server_compat import NotTaken
+from gateway.config.config import EMBEDDED_MODEL, Config, ConfigError
 from gateway.config.llama_server_options import ALIASES, HUB, SWITCHES
-from gateway.http.listening import bind, inherited
-from gateway.http.tls import server_context
-from gateway.model_files import memory_check
-from gateway.model_files.resolve import quietly
-from gateway.served import cluster_pools, memory_budget
-from gateway.served.setup import Sources
-from gateway.system import log_setup
-from gateway.system.hangup import Hangup
+from gateway.system import collector
 from gateway.system.log_setup import escaped
-from gateway.system.service_manager import ServiceManager
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,9 +43,11 @@ def _main(arguments: list[str]) -> int:
     parser = build_parser()
     notes = list[str]()
     if arguments[:1] == ["serve"]:
+        from gateway.config import llama_server_compat
+
         try:
             ours, notes = llama_server_compat.translated(arguments[1:])
-        except NotTaken as refusal:
+        except llama_server_compat.NotTaken as refusal:
             return console.fail("serve", str(refusal))
         arguments = ["serve", *ours]
     given = vars(parser.parse_args(arguments))
@@ -67,17 +56,34 @@ def _main(arguments: list[str]) -> int:
         if "model" in given:
             return console.fail(command, f"--model: expected once, and MODEL is {model}")
         given["model"] = model
+    if command == "serve":
+        with collector.paused():
+            from gateway.cli.serve import command as serve
+
+        return serve.run(given, file, notes)
+    if command == "tune":
+        return tune(given, file)
+    return _other(parser, command, given, file)
+
+
+def _other(
+    parser: argparse.ArgumentParser, command: str, given: dict[str, Any], file: Path | None
+) -> int:
+    """Any command but the two that take all options of a server."""
     if command in model_options.NAMES:
-        return model_commands.run(command, given, file)
+        from gateway.cli.models import command as models
+
+        return models.run(command, given, file)
     if command == completion.NAME:
         print(completion.script(parser, given["shell"]), end="")
         return Exit.OK
     if command == doctor_options.NAME:
         from gateway.cli.doctor import command as doctor
+        from gateway.cli.sampling_check import check_sampling
 
         with console.interrupted_by(signal.SIGTERM):
             return console.run(
-                command, lambda: Exit(doctor.run(given, file, _check_sampling)), refused=()
+                command, lambda: Exit(doctor.run(given, file, check_sampling)), refused=()
             )
     if command == quantize_options.NAME:
         from gateway.cli.quantize import command as quantize
@@ -99,79 +105,9 @@ def _main(arguments: list[str]) -> int:
         from gateway.cli.replay import command as replay
 
         return replay.run(given)
-    if command in talk_options.NAMES:
-        from gateway.cli.chat import command as talk  # late: it brings an HTTP client
+    from gateway.cli.chat import command as talk
 
-        return talk.run(command, given)
-    return tune(given, file) if command == "tune" else serve(given, file, notes)
-
-
-def _check_sampling(defaults: dict[str, Any]) -> None:
-    """A model's defaults are checked as the fields of a request are."""
-    from gateway.api.body import SamplingBody, parse  # late: it is much to import
-
-    parse(SamplingBody, defaults)
-
-
-def serve(given: dict[str, Any], file: Path | None, notes: Sequence[str] = ()) -> int:
-    """``forge serve`` with the options ``given`` on the command line; the exit code.
-
-    ``notes`` are about these options.
-    """
-    console.go_on_without_output()
-    # Only while the model is downloaded can it be interrupted: later it has its own handlers.
-    return console.run(
-        "serve",
-        lambda: _serve(given, file, notes),
-        refused=(ConfigError,),
-        failed=(NotNow,),
-        interrupted=model_commands.KEPT,
-    )
-
-
-def _serve(given: dict[str, Any], file: Path | None, remarks: Sequence[str]) -> Exit:
-    """Raises :class:`ConfigError`."""
-    manager = ServiceManager.taken_from()  # before any child could take it for its own
-    manager.status("looks for the model, and downloads it if need be")
-    sources = Sources(given, file, _check_sampling, console.obtain, dict(os.environ))
-    setup = sources.read()
-    config, notes = setup.config, list[str | None](setup.notes)
-    log_setup.configure(config.log_level, config.log_format, "%(name)s")
-    for remark in remarks:
-        _tell(remark, config.log_format)
-    tls = server_context(config.ssl_certfile, config.ssl_keyfile)
-    cluster_pools.check(setup)
-    plan = memory_budget.plan(config, setup.entries) if setup.entries else None
-    if plan is None and config.cluster is None:
-        notes.append(memory_check.check(config))
-    socks = inherited(manager.descriptors) or bind(config.host, config.port)
-    for note in filter(None, notes):
-        _tell(note, config.log_format)
-    hangup = Hangup()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(Exit.OK))  # until the server has its own
-    # Late, so that --help and wrong arguments answer at once.
-    import uvloop
-
-    from gateway.server import serve
-
-    with contextlib.ExitStack() as stack:
-        for sock in socks:
-            stack.enter_context(sock)
-        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        again = replace(sources, obtain=quietly)
-        work = serve(
-            config,
-            socks,
-            Keyring(setup.keys),
-            tls,
-            plan=plan,
-            manager=manager,
-            read=lambda: cluster_pools.checked(again.read()),
-            hangup=hangup,
-        )
-        failure = runner.run(work)
-    return Exit.OK if failure is None else console.fail("serve", failure, Exit.FAILED)
+    return talk.run(command, given)
 
 
 def tune(given: dict[str, Any], file: Path | None) -> int:
@@ -185,14 +121,6 @@ def tune(given: dict[str, Any], file: Path | None) -> int:
         refused=(ConfigError,),
         interrupted="interrupted, nothing was written",
     )
-
-
-def _tell(note: str, form: log_setup.Format) -> None:
-    """Something to know, on stderr; where everything there is JSON, this is too."""
-    if form == "json":
-        logging.getLogger("forge").warning("%s", note)
-    else:
-        console.say("serve", note)
 
 
 MODEL = "model_source"

@@ -63,7 +63,10 @@ YarnFactor = Annotated[float, Field(ge=-1, le=1e6, allow_inf_nan=False)]
 class EngineOptions(BaseModel):
     """The options that one model has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # Its validator is made when there are options: other commands than forge serve only show them.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
+    )
 
     model: Path = Field(
         EMBEDDED_MODEL,

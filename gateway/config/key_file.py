@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from gateway.config.config import ConfigError
 from gateway.config.option_types import Secret
 from gateway.config.sources import read_toml
 from gateway.core.api_key import ApiKey, CaptureMode
 from gateway.core.priority import priority_of
+from gateway.core.strict import STRICT
 from gateway.core.validation import ValidationProblem, explain, shown
 
 log = logging.getLogger("forge.keys")
@@ -66,7 +67,7 @@ Tokens = Annotated[int, Field(ge=1, le=2**53)]
 class KeyRights(BaseModel):
     """The rights of a key, as a ``[[key]]`` of the file and ``POST /keys`` write them."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     max_priority: float | str | None = None
     """The most urgent that its requests may be, by name or by number. Default: any."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from gateway.config import sampling_defaults
 from gateway.config.config import MIB, Config, ConfigError
@@ -17,6 +17,7 @@ from gateway.config.model_entry import ModelEntry
 from gateway.config.sampling_defaults import SamplingCheck
 from gateway.config.sources import obtained, said, sampling_parts, validated
 from gateway.core.errors import BadRequest
+from gateway.core.strict import STRICT
 from gateway.core.validation import explain, shown
 
 OF_THE_SERVER = frozenset({
@@ -44,7 +45,7 @@ Alias = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 
 
 class _Own(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     aliases: Annotated[list[Alias], Field(max_length=256)] = []
     preload: bool = False

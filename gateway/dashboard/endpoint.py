@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -21,6 +21,7 @@ from gateway.config.engine_options import EMBEDDED_MODEL
 from gateway.core.api_key import ApiKey
 from gateway.core.errors import LoopbackOnly, PriorityNotAllowed
 from gateway.core.priority import PRIORITIES
+from gateway.core.strict import STRICT
 from gateway.dashboard import static
 from gateway.dashboard.deltas import event
 from gateway.dashboard.flood import Flood
@@ -53,7 +54,7 @@ Number = Annotated[int, Field(ge=0, le=MOST)]
 class FloodBody(BaseModel):
     """The number of requests of each class, and their length."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT
 
     batch: Number = 0
     normal: Number = 0

@@ -4,7 +4,7 @@ import platform
 
 from gateway.config.config import Config, NotNow
 from gateway.model_files import gguf, gpu_probe, lora, memory_fit, projector
-from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
+from gateway.model_files.memory_probe import MemoryProbe, NotPlanned, remembering
 from gateway.system import host
 
 
@@ -17,7 +17,7 @@ def check(config: Config) -> str | None:
     free = host.memory_available()
     if free is None:
         return None
-    with MemoryProbe() as probe:
+    with remembering() as probe:
         try:
             wanted = wanted_by(config, gguf.read(config.model), probe, gpu=on_gpu(config))
             reason = memory_fit.refusal(wanted, free)

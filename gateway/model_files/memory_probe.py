@@ -2,7 +2,8 @@
 
 llama.cpp plans a context's buffers without allocating them (``workers.tools.memory``). A process of
 the workers does it, because the gateway never loads llama.cpp, and because a damaged file may end
-it. It starts with the first question and answers the next ones within milliseconds.
+it. It starts with the first question whose answer is not known from an earlier one, and answers
+the next ones within milliseconds.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ from typing import Self
 
 import msgspec
 
+from gateway.model_files import known_plans
+from gateway.model_files.known_plans import KnownPlans
 from workers.protocol import (
     ContextMemory,
     FrameDecoder,
@@ -35,11 +38,18 @@ class NotPlanned(Exception):
     """llama.cpp can't make this context; the text is one line that says why."""
 
 
+def remembering() -> "MemoryProbe":
+    """Return a probe that knows what was asked before on this machine."""
+    return MemoryProbe(KnownPlans(known_plans.usual_file()))
+
+
 class MemoryProbe:
     """Asks for one model after another; ends its process when it is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, plans: KnownPlans | None = None) -> None:
+        """``plans``: answers that llama.cpp gave to other probes; None: it is asked."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._plans = plans or KnownPlans(None)
         self._known: dict[bytes, FromMemoryProbe] = {}
 
     def __enter__(self) -> Self:
@@ -63,10 +73,20 @@ class MemoryProbe:
         path = os.fsencode(spec.model_path)
         question = encode(PlanContext(path, msgspec.structs.replace(spec, model_path="")))
         if question not in self._known:
-            self._known[question] = self._ask(question)
+            self._known[question] = self._answer(spec, question)
         answer = self._known[question]
         if isinstance(answer, MemoryUnknown):
             raise NotPlanned(answer.message)
+        return answer
+
+    def _answer(self, spec: WorkerSpec, question: bytes) -> FromMemoryProbe:
+        mark = known_plans.mark(spec)
+        found = None if mark is None else self._plans.find(mark)
+        if found is not None:
+            return found
+        answer = self._ask(question)
+        if mark is not None and isinstance(answer, ContextMemory):
+            self._plans.add(mark, answer)
         return answer
 
     def _ask(self, question: bytes) -> FromMemoryProbe:

@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from gateway.core.split_files import PART, part_name
-from gateway.model_files.download import FileToFetch, client, fetch
 from gateway.model_files.progress import DownloadProgress
 from gateway.model_files.source import Url, shown
 from gateway.system.paths import cache_folder
@@ -24,6 +23,8 @@ def pull(source: Url, tell: DownloadProgress) -> Path:
 
     Raises :class:`gateway.model_files.download.FetchFailed`.
     """
+    from gateway.model_files.download import FileToFetch, client, fetch  # late: an HTTP client
+
     found = list[Path]()
     with client() as http:
         for url in parts(source.url):

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from gateway.pool.held_files import FileState
 from workers.protocol import AdapterFile, Event, Generate, Load, ModelInfo, Question
 
 if TYPE_CHECKING:
     from gateway.pool.cluster.control import Need
 
 WorkerState = Literal["starting", "ready", "draining", "dead"]
+FileState = Literal["same", "replaced", "removed", "overwritten"]
+"""A model's file, beside what its name leads to now."""
 
 
 class Download(NamedTuple):

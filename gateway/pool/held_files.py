@@ -15,16 +15,15 @@ import logging
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from gateway.core.split_files import parts
+from gateway.pool import FileState
+from gateway.pool.entry import DESCRIPTORS, Inherited
 
 log = logging.getLogger("forge.pool")
 
-FileState = Literal["same", "replaced", "removed", "overwritten"]
-DESCRIPTORS = Path("/proc/self/fd")
 SAMPLES, SAMPLE_BYTES = 64, 1 << 12
 """Places of a file that are compared, and the bytes at each: a whole one takes minutes to read."""
 EDGE_BYTES = 1 << 16
@@ -37,19 +36,6 @@ TOLD: dict[FileState, str] = {
 }
 """Continues "the model's file ..."."""
 UNTIL = ", until the model is reloaded, or the server restarts"
-
-
-class Inherited:
-    """A descriptor that a spawned process gets, too."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __getstate__(self) -> Any:
-        return DupFd(self.descriptor)
-
-    def __setstate__(self, inherited: Any) -> None:
-        self.descriptor = inherited.detach()
 
 
 class _Held(NamedTuple):
@@ -183,11 +169,6 @@ def _open(path: Path) -> int:
         return descriptor
     os.close(descriptor)
     raise OSError("not a regular file")
-
-
-def paths_of(inherited: Sequence[Inherited]) -> tuple[str, ...]:
-    """Return the paths by which a worker opens what it inherited."""
-    return tuple(str(DESCRIPTORS / str(each.descriptor)) for each in inherited)
 
 
 def _print(descriptor: int) -> bytes:

@@ -8,8 +8,7 @@ cluster, whose bytes come and go through a child of the gateway.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from gateway.pool import Download
-from gateway.pool.held_files import FileState
+from gateway.pool import Download, FileState
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
 from workers.protocol import Report, WorkerSpec

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Coroutine
 
-from gateway.pool import disk_prefixes
-from gateway.pool.held_files import FileState, HeldFiles
+from gateway.pool import FileState, disk_prefixes
+from gateway.pool.entry import Main, engine
+from gateway.pool.held_files import HeldFiles
 from gateway.pool.hosting import HostedProcess, WorkerPlace
-from gateway.pool.process import Main, WorkerProcess, engine
+from gateway.pool.process import WorkerProcess
 from gateway.pool.spare import Spare
 from gateway.pool.supervisor import SupervisedPool
 from gateway.pool.worker import Worker

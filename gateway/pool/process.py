@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
-
-from gateway.pool.held_files import Inherited, paths_of
+from gateway.pool import entry
+from gateway.pool.entry import Inherited, Main
 from gateway.pool.hosting import Node
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
-from gateway.system import log_setup
 from workers.protocol import Report, WorkerSpec
 
 STOP_S = 5.0
@@ -24,29 +21,6 @@ EOF_S = 1.0
 """Time after a process's death that its link may stay open: something it started may hold it."""
 
 _spawn = multiprocessing.get_context("spawn")  # never fork: llama.cpp has threads
-
-
-Main = Callable[[socket.socket, WorkerSpec], None]
-"""The function that a worker process runs, on its end of a socketpair. It crosses by name."""
-
-
-def engine(sock: socket.socket, spec: WorkerSpec) -> None:
-    """Serve a model. Imported only here, in the child: the gateway never imports the engine."""
-    importlib.import_module("workers.__main__").main(sock, spec)
-
-
-def spare_engine(sock: socket.socket, spec: WorkerSpec) -> None:
-    """Get ready to serve a model, and serve it after :meth:`WorkerProcess.wake`."""
-    importlib.import_module("workers.__main__").wait(sock, spec)
-
-
-def _enter(
-    main: Main, sock: socket.socket, spec: WorkerSpec, inherited: Sequence[Inherited]
-) -> None:
-    """Runs in the child."""
-    spec = msgspec.structs.replace(spec, files=paths_of(inherited))
-    log_setup.configure(spec.log_level, spec.log_format, "worker %(process)d")
-    main(sock, spec)
 
 
 @contextlib.contextmanager
@@ -97,7 +71,7 @@ class WorkerProcess:
         self._on_closed = on_closed
         self._ours, self._theirs = socket.socketpair()
         self._process = _spawn.Process(
-            target=_enter, args=(main, self._theirs, spec, inherited), name=name
+            target=entry.enter, args=(main, self._theirs, spec, inherited), name=name
         )
         self.killed = False
         """True if :meth:`kill` was called."""

@@ -15,9 +15,10 @@ from gateway.pool.process import WorkerProcess
 
 log = logging.getLogger("forge.pool")
 
-FIRST_S, MOST_S = 1.0, 60.0
-"""Seconds until one is started after the worker is ready, for what waited for that comes first. The
-time doubles with each that was not needed, and died all the same."""
+FIRST_S, MOST_S = 5.0, 60.0
+"""Seconds from look to look whether one is needed: the requests that waited for the worker come
+first, and a server that ends soon, as that of ``forge run``, never starts one. The time doubles
+with each that was not needed, and died all the same."""
 
 
 class Spare:

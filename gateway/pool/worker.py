@@ -2,8 +2,7 @@
 
 import asyncio
 
-from gateway.pool import WorkerState, WorkerStatus
-from gateway.pool.held_files import FileState
+from gateway.pool import FileState, WorkerState, WorkerStatus
 from gateway.pool.hosting import HostedProcess
 from gateway.pool.link import WorkerLink
 from workers.protocol import Load

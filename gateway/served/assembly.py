@@ -18,8 +18,8 @@ from gateway.dispatch.ticket import Meter
 from gateway.ordering.admission import Bounds
 from gateway.ordering.preemption import PreemptionRules
 from gateway.pool import Pool
+from gateway.pool.entry import spare_engine
 from gateway.pool.local import LocalPool
-from gateway.pool.process import spare_engine
 from gateway.served import cluster_pools
 from gateway.served.adapter_changes import AdapterChanges
 from gateway.served.always_loaded import AlwaysLoaded

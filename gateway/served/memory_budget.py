@@ -9,7 +9,7 @@ from gateway.core.byte_sizes import readable
 from gateway.core.split_files import parts
 from gateway.model_files import gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import GATEWAY
-from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
+from gateway.model_files.memory_probe import MemoryProbe, NotPlanned, remembering
 from gateway.system import host
 
 BOUNDLESS = 1 << 62
@@ -57,7 +57,7 @@ def plan(server: Config, entries: Sequence[ModelEntry]) -> MemoryBudget:
         return MemoryBudget(list(map(_on_nodes, entries)), BOUNDLESS)
     budget = _budget(server, entries)
     shares = list[MemoryShare]()
-    with MemoryProbe() as probe:
+    with remembering() as probe:
         for entry in entries:
             try:
                 shares.append(_share(server, entry, budget, probe))
@@ -79,7 +79,7 @@ def share(server: Config, entry: ModelEntry, budget: int) -> MemoryShare:
     """
     if server.cluster is not None:
         return _on_nodes(entry)
-    with MemoryProbe() as probe:
+    with remembering() as probe:
         return _share(server, entry, budget + GATEWAY, probe)
 
 
@@ -90,7 +90,7 @@ def _on_nodes(entry: ModelEntry) -> MemoryShare:
 
 def need_of(config: Config) -> int:
     """Return the bytes that a model's workers take, without the gateway; 0 where it is unknown."""
-    with MemoryProbe() as probe:
+    with remembering() as probe:
         try:
             wanted = memory_check.wanted_by(config, gguf.read(config.model), probe)
             return wanted.need().total - GATEWAY

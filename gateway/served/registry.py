@@ -10,8 +10,7 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.queue import Entry
 from gateway.dispatch.sequence import Sequence as Generation
 from gateway.dispatch.stats import DispatcherStats
-from gateway.pool import WorkerStatus
-from gateway.pool.held_files import FileState
+from gateway.pool import FileState, WorkerStatus
 from gateway.served.adapted_model import AdaptedModel
 from gateway.served.adapters import Adapter
 from gateway.served.aliases import Aliases

@@ -18,7 +18,7 @@ from tests.support.traffic import Streaming, StreamOf
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 120}
+GREEDY: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "max_tokens": 80}
 SAMPLED: dict[str, Any] = {**GREEDY, "temperature": 1, "seed": 3}
 NAMES = ("", "one", "two")
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -96,6 +97,26 @@ def exact_http(exact_server: ForgeServer) -> Iterator[httpx.Client]:
     """For tests that compare texts."""
     with httpx.Client(base_url=exact_server.url, timeout=DEADLINE_S) as client:
         yield client
+
+
+class Asked(Protocol):
+    """Asks for a text that is always the same."""
+
+    def __call__(self, dialect: Dialect, prompt: str, **params: Any) -> str: ...
+
+
+@pytest.fixture(scope="module")
+def once(exact_http: httpx.Client) -> Asked:
+    """Ask for a text once, with which several tests compare theirs."""
+    known: dict[str, str] = {}
+
+    def ask(dialect: Dialect, prompt: str, **params: Any) -> str:
+        asked = repr((dialect.path, prompt, sorted(params.items())))
+        if asked not in known:
+            known[asked] = dialect.ask(exact_http, prompt, **params).text
+        return known[asked]
+
+    return ask
 
 
 @pytest.fixture(params=WAYS, ids=str)

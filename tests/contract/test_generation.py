@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.contract.conftest import Asked
 from tests.support.dialects import CHAT, COMPLETIONS, INFER, Dialect
 
 GREEDY: dict[str, Any] = {"temperature": 0}
@@ -159,9 +160,9 @@ def test_the_others_are_not(exact_http: httpx.Client, streaming: Dialect) -> Non
     ids=str,
 )
 def test_other_words_for_greedy(
-    exact_http: httpx.Client, dialect: Dialect, params: dict[str, Any]
+    exact_http: httpx.Client, once: Asked, dialect: Dialect, params: dict[str, Any]
 ) -> None:
-    greedy = dialect.ask(exact_http, STORY, **LONG).text
+    greedy = once(dialect, STORY, **LONG)
     assert dialect.ask(exact_http, STORY, **{**SAMPLED, **params}).text == greedy
 
 
@@ -173,9 +174,11 @@ def test_other_words_for_greedy(
     ],
     ids=str,
 )
-def test_neutral_values(exact_http: httpx.Client, dialect: Dialect, params: dict[str, Any]) -> None:
+def test_neutral_values(
+    exact_http: httpx.Client, once: Asked, dialect: Dialect, params: dict[str, Any]
+) -> None:
     sampled = {**SAMPLED, **dialect.uncut}
-    plain = dialect.ask(exact_http, STORY, seed=7, **sampled).text
+    plain = once(dialect, STORY, seed=7, **sampled)
     assert dialect.ask(exact_http, STORY, seed=7, **{**sampled, **params}).text == plain
 
 
@@ -184,12 +187,16 @@ def test_neutral_values(exact_http: httpx.Client, dialect: Dialect, params: dict
     [{"repeat_penalty": 3}, {"frequency_penalty": 2}, {"presence_penalty": 2}],
     ids=str,
 )
-def test_penalties_act(exact_http: httpx.Client, dialect: Dialect, params: dict[str, Any]) -> None:
+def test_penalties_act(
+    exact_http: httpx.Client, once: Asked, dialect: Dialect, params: dict[str, Any]
+) -> None:
     long = {**LONG, "max_tokens": 100}
-    plain = dialect.ask(exact_http, STORY, **long).text
+    plain = once(dialect, STORY, **long)
     assert dialect.ask(exact_http, STORY, **long, **params).text != plain
 
 
-def test_a_high_temperature_is_no_greedy(exact_http: httpx.Client, dialect: Dialect) -> None:
-    greedy = dialect.ask(exact_http, STORY, **LONG).text
+def test_a_high_temperature_is_no_greedy(
+    exact_http: httpx.Client, once: Asked, dialect: Dialect
+) -> None:
+    greedy = once(dialect, STORY, **LONG)
     assert dialect.ask(exact_http, STORY, **{**LONG, "temperature": 5}).text != greedy

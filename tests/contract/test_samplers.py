@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.contract.conftest import Asked
 from tests.support.dialects import CHAT, INFER, Dialect
 
 STORY = "tell me a story about a fox"
@@ -73,20 +74,24 @@ NEUTRAL: dict[str, Any] = {
 
 @pytest.mark.parametrize(("base", "params"), [a[1:] for a in ACTS], ids=[a[0] for a in ACTS])
 def test_each_acts(
-    exact_http: httpx.Client, dialect: Dialect, base: dict[str, Any], params: dict[str, Any]
+    exact_http: httpx.Client,
+    once: Asked,
+    dialect: Dialect,
+    base: dict[str, Any],
+    params: dict[str, Any],
 ) -> None:
-    plain = dialect.ask(exact_http, STORY, **base).text
+    plain = once(dialect, STORY, **base)
     assert dialect.ask(exact_http, STORY, **base, **params).text != plain
 
 
 @pytest.mark.parametrize("params", ALSO_DRY, ids=str)
-def test_the_parts_of_dry(exact_http: httpx.Client, params: dict[str, Any]) -> None:
-    strict = INFER.ask(exact_http, STORY, **DRY).text
+def test_the_parts_of_dry(exact_http: httpx.Client, once: Asked, params: dict[str, Any]) -> None:
+    strict = once(INFER, STORY, **DRY)
     assert INFER.ask(exact_http, STORY, **{**DRY, **params}).text != strict
 
 
-def test_neutral_values(exact_http: httpx.Client, dialect: Dialect) -> None:
-    plain = dialect.ask(exact_http, STORY, **SAMPLED).text
+def test_neutral_values(exact_http: httpx.Client, once: Asked, dialect: Dialect) -> None:
+    plain = once(dialect, STORY, **SAMPLED)
     assert dialect.ask(exact_http, STORY, **SAMPLED, **NEUTRAL).text == plain
     null = dict.fromkeys([*NEUTRAL, "samplers"])
     assert dialect.ask(exact_http, STORY, **SAMPLED, **null).text == plain

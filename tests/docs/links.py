@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -21,15 +22,17 @@ def links(page: Path) -> Iterator[str]:
                 yield target
 
 
-def anchors(page: Path) -> set[str]:
+@cache
+def anchors(page: Path) -> frozenset[str]:
     """Return what links to ``page`` may have behind the ``#``."""
     headings = _HEADING.findall(_FENCE.sub("", page.read_text("utf-8")))
     found = set[str]()
     for heading in headings:
         slug = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
-        times = sum(each == slug or each.startswith(f"{slug}-") for each in found)
-        found.add(f"{slug}-{times}" if slug in found else slug)
-    return found
+        if slug in found:
+            slug += f"-{sum(each == slug or each.startswith(f'{slug}-') for each in found)}"
+        found.add(slug)
+    return frozenset(found)
 
 
 def broken(page: Path) -> list[str]:

@@ -17,7 +17,7 @@ from tests.support.traffic import Streaming
 SLOTS = 4
 COUNT = 3000
 MIB = 1024
-LONG = {"max_tokens": 64, "ignore_eos": True}
+LONG = {"max_tokens": 24, "ignore_eos": True}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def memory_kib(server: ForgeServer) -> int:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is found in /proc")
 def test_a_batch_costs_a_window(server: ForgeServer, client: openai.OpenAI) -> None:
-    before = ended(client, send(client, lines()[:100]))  # what is imported and made once is there
+    before = ended(client, send(client, lines()[:30]))  # what is imported and made once is there
     assert before.status == "completed"
     stream = Streaming(server, "a long story", max_tokens=500, ignore_eos=True).wait_for(5)
     small = memory_kib(server)

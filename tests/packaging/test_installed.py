@@ -54,7 +54,9 @@ def install(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Make an environment in ``folder``, and run pip for it, without a network."""
     venv.create(folder)
     python = str(folder / "bin" / "python")
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index")
+    # What is imported is compiled then, which is a tenth of it all.
+    offline = ("install", "-q", "--no-index", "--no-compile")
+    pip = (sys.executable, "-m", "pip", "--python", python, *offline)
     kept = {key: it for key, it in environment().items() if not key.startswith(("PIP_", "PYTHON"))}
     env = {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONFIG_FILE": os.devnull}
     return subprocess.run((*pip, *arguments), env=env, capture_output=True, text=True)

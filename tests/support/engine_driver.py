@@ -50,8 +50,9 @@ from workers.protocol import (
     Tokens,
     WorkerSpec,
 )
-from workers.template.chat_template import FALLBACK, ChatTemplate
+from workers.template.chat_template import ChatTemplate
 from workers.template.sandbox import GrammarFailed
+from workers.template.sources import FALLBACK
 
 GREEDY = Sampling(seed=0, temperature=0.0)
 MAX_STEPS = 5000

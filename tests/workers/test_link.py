@@ -34,8 +34,8 @@ from workers.protocol import (
     encode,
 )
 from workers.refused import InputRefused
-from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed
+from workers.template.sources import TemplateFailed
 from workers.token_service import TokenService
 
 

@@ -24,8 +24,8 @@ from workers.protocol import (
     QuestionFailed,
     Tokenize,
 )
-from workers.template.chat_template import TemplateFailed
 from workers.template.sandbox import SandboxFailed
+from workers.template.sources import TemplateFailed
 from workers.token_service import TokenService
 
 NOW = 1.9e9

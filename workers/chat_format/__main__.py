@@ -10,8 +10,8 @@ import sys
 
 from workers.chat_format import detect
 from workers.chat_format.generic import PromptedTools
-from workers.template.chat_template import TemplateFailed, joined
 from workers.template.sandbox import TemplateSandbox
+from workers.template.sources import TemplateFailed, joined
 
 
 def told(template: str) -> dict[str, object]:

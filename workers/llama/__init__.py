@@ -4,7 +4,8 @@ The low-level API is used: the wheel's high-level class serves one sequence at a
 object here owns C memory and frees it in ``close``; nothing of ctypes leaves this package.
 """
 
-import workers.llama.barriers  # noqa: F401 - first: it sets what llama.cpp's OpenMP reads
+import workers.llama.barriers
+import workers.llama.bindings  # noqa: F401 - second: it makes llama_cpp of what is used of it
 from workers.llama.adapters import AdapterFailed, Adapters
 from workers.llama.chain import Sampler
 from workers.llama.context import (

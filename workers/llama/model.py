@@ -15,7 +15,7 @@ from workers.llama.pooling import Scale
 from workers.llama.tokenizer import Tokenizer
 from workers.planning.infill import FIMTokens
 from workers.protocol import ModelInfo, WorkerSpec
-from workers.template.chat_template import NAMED, joined
+from workers.template.sources import NAMED, joined
 
 UNKNOWN = llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 

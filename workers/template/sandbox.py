@@ -14,16 +14,10 @@ import resource
 import signal
 import socket
 import subprocess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workers.parent import die_with_parent
 from workers.protocol import FrameDecoder, ProtocolError, children, encode
-from workers.template.chat_template import (
-    FALLBACK,
-    ChatTemplate,
-    TemplateFailed,
-    TemplateRefused,
-)
 from workers.template.sandbox_messages import (
     Compile,
     Convert,
@@ -36,6 +30,10 @@ from workers.template.sandbox_messages import (
     Request,
     SandboxLimits,
 )
+from workers.template.sources import FALLBACK, TemplateFailed, TemplateRefused
+
+if TYPE_CHECKING:
+    from workers.template.chat_template import ChatTemplate
 
 READ_BYTES = 1 << 18
 NO_MEMORY = 3
@@ -200,8 +198,11 @@ def main() -> None:
 
 
 def _serve(sock: socket.socket) -> None:
+    from workers.template.chat_template import ChatTemplate  # Jinja, which a worker has not
+
     requests: FrameDecoder[Request] = FrameDecoder(Request)
-    template, cpu_s = None, SandboxLimits().cpu_s
+    template: ChatTemplate | None = None
+    cpu_s = SandboxLimits().cpu_s
     while data := sock.recv(READ_BYTES):
         for request in requests.feed(data):
             if isinstance(request, Compile):
@@ -224,7 +225,7 @@ def _serve(sock: socket.socket) -> None:
                 return
 
 
-def _reply(request: Render | Probe | Convert, template: ChatTemplate | None) -> Rendered | Probed:
+def _reply(request: Render | Probe | Convert, template: "ChatTemplate | None") -> Rendered | Probed:
     """Answer a request. Raises :class:`TemplateFailed`."""
     if isinstance(request, Convert):
         return Rendered(_lark(request.source))

@@ -6,7 +6,7 @@ what is in the conversation is read as well as it can be.
 
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from gateway.api.body import SamplingBody, unlimited
 from gateway.api.body_context import ignored_fields, senses
@@ -18,6 +18,7 @@ from gateway.api.nested import Extensible
 from gateway.api.other_names import MAX_TOKENS, Effort, effort_arguments
 from gateway.api.schemas import Json, Schema, constraint
 from gateway.conversation import rendered
+from gateway.core.strict import STRICT
 from workers.protocol import Chat, Constraint, JsonSchema
 
 STRONGEST = ("xhigh", "max")
@@ -149,6 +150,6 @@ class MessagesBody(MessagesConversation, SamplingBody):
 
 
 class CountTokensBody(MessagesConversation):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     place: ClassVar[str] = COUNT_TOKENS

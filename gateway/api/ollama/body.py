@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -28,6 +27,7 @@ from gateway.api.token_ids import TokenId
 from gateway.api.urgency import MAX_TIMEOUT_S, Priority
 from gateway.conversation import BLIND, Senses, TextBlock, Turn, rendered, tool_use
 from gateway.core.errors import BadRequest, ImageNotSupported
+from gateway.core.strict import STRICT
 from workers.protocol import Chat, Constraint, Infill, JsonSchema, Prompt, Text
 
 STRONGEST = ("xhigh", "max")
@@ -64,7 +64,7 @@ Thinks = bool | Effort | Literal[""]
 class OllamaBody(BaseModel):
     """The fields that every endpoint takes which needs a model."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
     open_ended: ClassVar[bool] = True
 
     model: str | None = None

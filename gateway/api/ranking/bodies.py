@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.api import urgency
@@ -17,6 +17,7 @@ from gateway.api.ranking.documents import (
     text_of,
 )
 from gateway.core.errors import BadRequest
+from gateway.core.strict import STRICT
 from workers.protocol import Ranking, TextPair
 
 COHERE_DOCUMENT = 4096
@@ -55,7 +56,7 @@ class RerankNames(RankingNames):
 class RankingBody(BaseModel):
     """The fields that every dialect has, and Forge's own ``priority`` and ``timeout``."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
 
     model: str | None = None
     """The model's id; the first one if none is named."""

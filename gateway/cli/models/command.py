@@ -17,14 +17,13 @@ from gateway.config.sources import check_model, load
 from gateway.core.byte_sizes import readable
 from gateway.model_files import catalog, description, gguf, memory_check, memory_fit
 from gateway.model_files.memory_estimate import MemoryEstimate
-from gateway.model_files.memory_probe import MemoryProbe, NotPlanned
+from gateway.model_files.memory_probe import NotPlanned, remembering
 from gateway.model_files.source import BadSource
 from gateway.system import log_setup, prefix_folders
 from gateway.system.paths import NoHome
 
 UNSEEN_WIDTH = 4096
 """Columns where there is no terminal: more than the longest path takes."""
-KEPT = "interrupted; what came is kept, and the next time it goes on from there"
 
 
 def run(command: str, given: dict[str, Any], file: Path | None) -> int:
@@ -41,7 +40,7 @@ def run(command: str, given: dict[str, Any], file: Path | None) -> int:
             command,
             lambda: commands[command](given, file),
             refused=(ConfigError, BadSource, NoHome),
-            interrupted=KEPT if command == "pull" else "interrupted",
+            interrupted=console.KEPT if command == "pull" else "interrupted",
         )
 
 
@@ -124,7 +123,7 @@ def show_model(given: dict[str, Any], file: Path | None) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "FORGE_MODEL"}
     config = load({**given, "model": str(entry.path)}, environment, file)
     told = description.described(entry.name, model)
-    with MemoryProbe() as probe:
+    with remembering() as probe:
         wanted = memory_check.wanted_by(config, model, probe)
         try:
             told["memory"], reason = show.memory(wanted), None

@@ -28,7 +28,8 @@ from gateway.pool.cluster.control import (
     Launched,
 )
 from gateway.pool.cluster.node_files import FilesMissing, NodeFiles
-from gateway.pool.held_files import DESCRIPTORS, HeldFiles
+from gateway.pool.entry import DESCRIPTORS
+from gateway.pool.held_files import HeldFiles
 from workers.protocol import WorkerSpec, children, encode
 
 STOP_S = 5.0

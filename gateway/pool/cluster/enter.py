@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from gateway.pool.process import engine
+from gateway.pool.entry import engine
 from gateway.system import log_setup
 from workers.protocol import WorkerSpec
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 import msgspec
 
 from gateway.core.byte_sizes import readable
-from gateway.pool import Download, Listener
+from gateway.pool import Download, FileState, Listener
 from gateway.pool.cluster.control import (
     AT_THEIR_PATHS,
     FileSources,
@@ -24,7 +24,7 @@ from gateway.pool.cluster.control import (
     WorkerWaiting,
 )
 from gateway.pool.cluster.membership import Cluster
-from gateway.pool.held_files import FileState, HeldFiles
+from gateway.pool.held_files import HeldFiles
 from gateway.pool.hosting import HostedProcess, Node, NotThere, WorkerPlace
 from gateway.pool.link import WorkerLink
 from gateway.pool.scaling import Demand, PoolLoad, Scaler

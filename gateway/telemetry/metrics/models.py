@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import get_args
 
-from gateway.pool.held_files import FileState
+from gateway.pool import FileState
 from gateway.served.load_policy import Reason, State
 from gateway.telemetry.metrics.exposition import Family, series
 from gateway.telemetry.metrics.registry import Registry

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"FORGE_{name.upper()}", raising=False)
 
 
+@cache
+def parser() -> argparse.ArgumentParser:
+    """Return a parser that all tests use."""
+    return build_parser()
+
+
+@cache
 def options() -> dict[str, argparse.Action]:
     """The options of ``forge serve`` by their name on the command line."""
-    commands = build_parser()._subparsers
+    commands = parser()._subparsers
     assert commands is not None
     (choice,) = commands._group_actions
     assert isinstance(choice.choices, dict)
@@ -116,8 +124,8 @@ def test_thousands_of_digits_are_one_short_line(
 
 def test_only_what_was_given_is_in_the_namespace() -> None:
     """Else a default would win over the environment."""
-    assert vars(build_parser().parse_args(["serve"])) == {"command": "serve"}
-    given = vars(build_parser().parse_args(["serve", "--no-repack", "--port", "1"]))
+    assert vars(parser().parse_args(["serve"])) == {"command": "serve"}
+    given = vars(parser().parse_args(["serve", "--no-repack", "--port", "1"]))
     assert given == {"command": "serve", "repack": "off", "port": "1"}
 
 
@@ -162,9 +170,9 @@ def test_host_that_does_not_resolve(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_what_is_told_at_the_start_is_in_the_logs_form(form: log_setup.Format) -> None:
     source = (
-        "from gateway.cli import main\nfrom gateway.system import log_setup\n"
+        "from gateway.cli.serve import command\nfrom gateway.system import log_setup\n"
         f"log_setup.configure('warning', {form!r}, '%(name)s')\n"
-        f"main._tell('measured\\n', {form!r})"
+        f"command.tell('measured\\n', {form!r})"
     )
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, check=True
@@ -180,12 +188,12 @@ def test_what_is_told_at_the_start_is_in_the_logs_form(form: log_setup.Format) -
     ("flag", "name"), [(flag, name) for name, flags in ALIASES.items() for flag in flags]
 )
 def test_names_of_llama_server_are_taken_for_ours(flag: str, name: str) -> None:
-    given = vars(build_parser().parse_args(["serve", flag, "7"]))
+    given = vars(parser().parse_args(["serve", flag, "7"]))
     assert given == {"command": "serve", name: "7"}
 
 
 def parsed(*arguments: str) -> dict[str, object]:
-    return vars(build_parser().parse_args(["serve", *arguments]))
+    return vars(parser().parse_args(["serve", *arguments]))
 
 
 def test_switches_of_llama_server() -> None:
@@ -244,7 +252,7 @@ def test_what_does_no_harm_is_taken(flag: str, row: Elsewhere) -> None:
     assert flag not in options()
     values = [SAMPLES.get(flag, "7")] if row.taken.values else []
     found = translated(["--port", "0", flag, *values, "--mlock"])
-    given = vars(build_parser().parse_args(["serve", *found.arguments]))
+    given = vars(parser().parse_args(["serve", *found.arguments]))
     assert {"command": "serve", "port": "0", "mlock": True}.items() <= given.items()
     (note,) = found.notes
     assert note.startswith(f"{flag} {values[0]}, " if values else f"{flag}, ")

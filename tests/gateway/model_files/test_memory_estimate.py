@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,19 +61,27 @@ def reported(spec: WorkerSpec, adapters: Sequence[AdapterFile] = ()) -> dict[str
     return found
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("made", MODELS.values(), ids=MODELS)
-def test_the_sizes_are_llama_cpps(
-    made: Callable[[Path], object], options: dict[str, Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "model.gguf"
-    made(path)
-    if made is MODELS["encoder"]:  # its heads are too narrow for the blocks of a q8_0 cache
-        options = {name: value for name, value in options.items() if "cache" not in name}
-    spec = Config(model=path, tuned="off", **options).worker_spec()
+@pytest.fixture(scope="module")
+def probe() -> Iterator[MemoryProbe]:
+    """One process that plans for several models, as it does for a server."""
     with MemoryProbe() as probe:
-        planned = probe.plan(spec)
-    ours = estimate(gguf.read(path), spec, planned, 1, memory_check.processor())
+        yield probe
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / f"{request.param}.gguf"
+    MODELS[request.param](path)
+    return path
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_the_sizes_are_llama_cpps(model: Path, options: dict[str, Any], probe: MemoryProbe) -> None:
+    if model.stem == "encoder":  # its heads are too narrow for the blocks of a q8_0 cache
+        options = {name: value for name, value in options.items() if "cache" not in name}
+    spec = Config(model=model, tuned="off", **options).worker_spec()
+    planned = probe.plan(spec)
+    ours = estimate(gguf.read(model), spec, planned, 1, memory_check.processor())
     theirs = reported(spec)
     rounding = 0.011 * MIB
     weights = theirs["model"]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.pool import held_files
-from gateway.pool.held_files import FileState, HeldFiles, Inherited, paths_of
+from gateway.pool import FileState, held_files
+from gateway.pool.entry import Inherited, paths_of
+from gateway.pool.held_files import HeldFiles
 
 OLD, NEW = b"old" * 100_000, b"new" * 100_000
 

@@ -9,7 +9,8 @@ from tests.support.family_answers import ONE_CALL, PARIS, SUM, TOOLS, TWO_CALLS,
 from tests.support.template_families import FAMILIES
 from tests.support.tool_templates import TEMPLATES
 from workers.chat_format import detect
-from workers.template.chat_template import FALLBACK, ChatTemplate
+from workers.template.chat_template import ChatTemplate
+from workers.template.sources import FALLBACK
 
 NAMES = {
     "forge-tiny": "hermes",

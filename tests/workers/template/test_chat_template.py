@@ -6,15 +6,8 @@ from typing import Any
 
 import pytest
 
-from workers.template.chat_template import (
-    FALLBACK,
-    NAMED,
-    ROOM,
-    ChatTemplate,
-    TemplateFailed,
-    joined,
-    stops,
-)
+from workers.template.chat_template import ROOM, ChatTemplate
+from workers.template.sources import FALLBACK, NAMED, TemplateFailed, joined, stops
 
 USER: dict[str, object] = {"role": "user", "content": "2 < 3 & ü"}
 

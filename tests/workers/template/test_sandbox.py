@@ -11,15 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support.template_families import FAMILIES
-from workers.template.chat_template import (
-    FALLBACK,
-    ROOM,
-    ChatTemplate,
-    TemplateFailed,
-    TemplateRefused,
-)
+from workers.template.chat_template import ROOM, ChatTemplate
 from workers.template.sandbox import SandboxFailed, TemplateSandbox
 from workers.template.sandbox_messages import Probed, Rendered, SandboxLimits
+from workers.template.sources import FALLBACK, TemplateFailed, TemplateRefused
 
 LIMITS = SandboxLimits(cpu_s=1, memory=256 << 20)
 QUICK = SandboxLimits(cpu_s=0.3, memory=256 << 20)

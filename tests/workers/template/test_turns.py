@@ -8,7 +8,8 @@ from tests.support.template_families import FAMILIES
 from tests.support.tool_templates import TEMPLATES
 from tests.workers.template.test_golden_templates import FOLDER, NOW
 from workers.chat_format import detect
-from workers.template.chat_template import FALLBACK, ChatTemplate, TemplateRefused
+from workers.template.chat_template import ChatTemplate
+from workers.template.sources import FALLBACK, TemplateRefused
 from workers.template.turns import TurnRules, arrange, missing, strictest, with_one_head
 
 Message = dict[str, Any]

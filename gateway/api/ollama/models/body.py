@@ -2,15 +2,16 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from gateway.core.errors import BadRequest
+from gateway.core.strict import STRICT
 
 
 class OllamaNamedBody(BaseModel):
     """A body that names a model."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
     open_ended: ClassVar[bool] = True  # clients send fields of their own
 
     model: str | None = None
@@ -43,7 +44,7 @@ class DeleteBody(OllamaNamedBody):
 
 
 class CopyBody(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = STRICT
     open_ended: ClassVar[bool] = True
 
     source: str

@@ -1,0 +1,1 @@
+"""``forge serve``: the server of one model or several."""
