@@ -12,7 +12,7 @@ from statistics import median
 from rich.console import Console
 
 from bench.environment import commit, machine
-from bench.nodes.measure import Round, play
+from bench.nodes.measure import Round, at_rest, play
 from bench.scheduler.measure import percentile
 from bench.scheduler.report import Table
 from bench.server import Server
@@ -64,24 +64,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
 async def measure(local: Server, nodes: Server, options: argparse.Namespace) -> Table:
     """Play rounds at both in turns; what else the machine does in a round concerns both."""
     rows = []
+    servers = (("local", local), ("node", nodes))
+    rest = {name: await at_rest(server) for name, server in servers}
     for streams in options.streams:
-        found: dict[str, list[Round]] = {"local": [], "node": []}
+        found: dict[str, list[Round]] = {name: [] for name, _ in servers}
         for number in range(-1, options.rounds):
-            for name, server in (("local", local), ("node", nodes)):
+            for name, server in servers:
                 played = await play(server, streams, options.tokens, f"{number} {streams}")
+                played.rest_s = rest[name] * played.seconds
                 if number >= 0:
                     found[name].append(played)
         rows += [_row(streams, name, rounds, found["local"]) for name, rounds in found.items()]
     header = [
         "streams", "worker", "tokens/s", "of local", "TTFT p50, ms", "added", "ITL p50, ms",
-        "added", "frames/s", "link's CPU, ms a frame",
+        "added", "frames/s", "link's CPU, ms a frame", "without that at rest",
     ]  # fmt: skip
-    note = "Medians of the rounds; ratios and differences are those of the same round."
+    note = (
+        "Medians of the rounds, and means of the link's CPU; ratios and differences are those of "
+        "the same round. The link is the driver and the actor, which take "
+        f"{1000 * rest['node']:.1f} ms of CPU a second at rest."
+    )
     return Table("A worker on a node against a local one", note, header, rows)
 
 
 def _row(streams: int, name: str, rounds: list[Round], base: list[Round]) -> list[str]:
     pairs = list(zip(rounds, base, strict=True))
+    frames = sum(each.frames for each in rounds)
 
     def added(values: Callable[[Round], list[float]]) -> float:
         return median(percentile(values(a), 0.5) - percentile(values(b), 0.5) for a, b in pairs)
@@ -95,7 +103,8 @@ def _row(streams: int, name: str, rounds: list[Round], base: list[Round]) -> lis
         f"{median(percentile(each.itl_ms, 0.5) for each in rounds):.2f}",
         f"{added(lambda each: each.itl_ms):+.2f}",
         f"{median(each.frames / each.seconds for each in rounds):.0f}",
-        f"{median(1000 * each.link_cpu_s / max(1, each.frames) for each in rounds):.2f}",
+        f"{1000 * sum(each.link_cpu_s for each in rounds) / frames:.2f}",
+        f"{1000 * sum(each.link_cpu_s - each.rest_s for each in rounds) / frames:.2f}",
     ]  # fmt: skip
 
 

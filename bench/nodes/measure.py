@@ -9,6 +9,8 @@ import httpx
 from bench.processes import cpu_seconds, process
 from bench.server import Server
 
+REST_S = 5.0
+"""Seconds without work in which the CPU of a link at rest is read."""
 PROMPT = "Write a long story about a lighthouse, a storm and the people who live there. "
 
 
@@ -22,6 +24,8 @@ class Round:
     seconds: float = 0.0
     link_cpu_s: float = 0.0
     """CPU time of the driver and the actors."""
+    rest_s: float = 0.0
+    """The part of it that they take without frames, too."""
     frames: int = 0
     """Steps of the workers, each of which is a frame at most."""
 
@@ -59,6 +63,14 @@ async def _stream(http: httpx.AsyncClient, found: Round, salt: str, tokens: int)
             (found.ttft_ms if first else found.itl_ms).append(1000 * (now - last))
             first, last = False, now
     found.tokens += tokens
+
+
+async def at_rest(server: Server) -> float:
+    """Return the seconds of CPU that the driver and the actors take in a second without work."""
+    link = link_of(server)
+    cpu = sum(map(cpu_seconds, link))
+    await asyncio.sleep(REST_S)
+    return (sum(map(cpu_seconds, link)) - cpu) / REST_S
 
 
 def _steps(server: Server) -> int:

@@ -1,4 +1,5 @@
-"""Each kind of process of a cluster is killed while 16 streams run: texts equal their twins."""
+"""Each kind of process of a cluster is killed, and a connection is cut, while 16 streams run: texts
+equal their twins."""
 
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 from tests.cluster.conftest import StartOnNodes
 from tests.e2e.test_same_text import PROMPTS, alone
 from tests.support.killing import SAMPLED, whole
-from tests.support.ray_nodes import RayNodes, driver_of, kill, parent
+from tests.support.ray_nodes import RayNodes, cut, driver_of, kill, parent
 from tests.support.server import ForgeServer, eventually, gone
 from tests.support.traffic import Streaming
 
@@ -25,6 +26,13 @@ def at_actor(server: ForgeServer, nodes: RayNodes) -> None:
     worker = server.workers()[1]["pid"]
     kill(parent(worker))
     eventually(lambda: gone(worker), "the worker ends with its actor")
+
+
+def at_connection(server: ForgeServer, nodes: RayNodes) -> None:
+    """The network forgets a connection; the worker at its other end is of no use any more."""
+    worker = server.workers()[1]["pid"]
+    cut(driver_of(server), parent(worker))
+    eventually(lambda: gone(worker), "the worker ends with its connection")
 
 
 def at_raylet(server: ForgeServer, nodes: RayNodes) -> None:
@@ -52,7 +60,7 @@ def at_driver(server: ForgeServer, nodes: RayNodes) -> None:
     kill(driver_of(server))
 
 
-BLOWS = [at_worker, at_actor, at_raylet, at_node, at_standing_node, at_driver]
+BLOWS = [at_worker, at_actor, at_connection, at_raylet, at_node, at_standing_node, at_driver]
 
 
 @pytest.mark.parametrize("blow", BLOWS)

@@ -18,7 +18,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 pytestmark = pytest.mark.timeout(300)
 
 LONG_TEXT = "what is 2+2? " * 40_000
-"""Half a megabyte: eight calls of an actor on the way there, and its tokens as many back."""
+"""Half a megabyte, many times what a socket takes at once, and its tokens as much back."""
 
 
 def test_workers_over_nodes(start_on_nodes: StartOnNodes, exact_server: ForgeServer) -> None:

@@ -1,39 +1,43 @@
 """The actor of a worker: it starts the worker's process on its node, and carries its bytes.
 
 Before the first worker the node gets the model's files, as :mod:`gateway.pool.cluster.node_files`
-tells.
+tells. Each start has a connection of its own, by :mod:`gateway.pool.cluster.connection`, which is
+there before the process is.
 A worker that dies is started again in the same actor, which takes a twentieth of the time that a
 new actor takes; the actor's own death ends the worker. It holds the model's files open from its
 first worker on, as :mod:`gateway.pool.held_files` tells.
 """
 
 import asyncio
+import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import msgspec
 
 import gateway
 from gateway.pool import disk_prefixes
+from gateway.pool.cluster.connection import ConnectionListener, tls_context
 from gateway.pool.cluster.control import (
-    CHUNK_BYTES,
     AccessWanted,
+    ActorListens,
     ActorRefused,
     ActorStarted,
     FetchNews,
     FileSources,
     FilesThere,
     Launched,
+    Listened,
 )
 from gateway.pool.cluster.node_files import FilesMissing, NodeFiles
+from gateway.pool.cluster.relay import Relay, relay
 from gateway.pool.entry import DESCRIPTORS
 from gateway.pool.held_files import HeldFiles
 from workers.protocol import WorkerSpec, children, encode
 
 STOP_S = 5.0
-"""Time that a worker may take to end after its link was closed, before it is killed."""
+"""Time that a worker may take to end after its link has ended, before it is killed."""
 
 
 class Launch:
@@ -41,18 +45,9 @@ class Launch:
 
     def __init__(self) -> None:
         self.spec = bytearray()
-        self.sock: socket.socket | None = None
+        self.listener: ConnectionListener | None = None
         self.process: subprocess.Popen[bytes] | None = None
-
-    def hang_up(self) -> None:
-        """Close the link; the worker ends when it sees that."""
-        if self.sock is not None:
-            with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
+        self.relay: Relay | None = None
 
 
 class WorkerActor:
@@ -102,25 +97,41 @@ class WorkerActor:
             async for each in files.bring(lent):
                 yield each
         except (FilesMissing, msgspec.MsgspecError, _Refusal) as error:
-            self._launches.pop(channel, None)
-            yield ActorRefused(str(error), lacks=isinstance(error, FilesMissing))
+            yield self._refuse(channel, error, lacks=isinstance(error, FilesMissing))
         else:
             yield FilesThere()
 
+    async def listen(self, channel: int, address: str) -> bytes:
+        """Wait for a prepared channel's connection, on the node's address; one of Listened."""
+        told: Listened
+        try:
+            found = ConnectionListener(address, tls_context(os.environ, server=True))
+        except OSError as error:
+            told = self._refuse(channel, f"it can't listen on {address}: {error}")
+        else:
+            self._launches[channel].listener = found
+            told = ActorListens(found.port, found.secret)
+        return msgspec.msgpack.encode(told)
+
     async def launch(self, channel: int) -> bytes:
-        """Start the worker of a prepared channel; one of Launched."""
+        """Start the worker of a channel that is connected; one of Launched."""
         told: Launched
         try:
-            pid = await self._start(self._launches[channel])
+            told = ActorStarted(await self._start(self._launches[channel]), self._contents)
         except (OSError, msgspec.MsgspecError) as error:
-            told = ActorRefused(str(error))
+            told = self._refuse(channel, error)
         except _Refusal as refusal:
-            told = ActorRefused(str(refusal), refusal.lacks)
-        else:
-            told = ActorStarted(pid, self._contents)
-        if isinstance(told, ActorRefused):
-            self._launches.pop(channel, None)
+            told = self._refuse(channel, refusal, lacks=refusal.lacks)
         return msgspec.msgpack.encode(told)
+
+    def _refuse(
+        self, channel: int, reason: Exception | str, *, lacks: bool = False
+    ) -> ActorRefused:
+        """Forget a channel, and its connection."""
+        launch = self._launches.pop(channel, None)
+        if launch is not None and launch.listener is not None:
+            launch.listener.close()
+        return ActorRefused(str(reason), lacks)
 
     def _check_version(self) -> None:
         """Raises _Refusal if another version of Forge is here than the gateway's."""
@@ -134,6 +145,8 @@ class WorkerActor:
         if self._node_files is not None:
             spec = self._node_files.placed(spec)
         spec, files = await self._with_files(spec)
+        assert launch.listener is not None, "the driver connects first"
+        connection = await launch.listener.connection()
         ours, theirs = socket.socketpair()
         with theirs:
             descriptors = theirs.fileno(), *files
@@ -143,8 +156,8 @@ class WorkerActor:
                 command, env=children.environment(), pass_fds=descriptors, stdin=subprocess.DEVNULL
             )
         ours.setblocking(False)
-        launch.sock = ours
         await asyncio.get_running_loop().sock_sendall(ours, encode(spec))
+        launch.relay = await relay(ours, connection)
         return launch.process.pid
 
     async def _with_files(self, spec: WorkerSpec) -> tuple[WorkerSpec, list[int]]:
@@ -163,47 +176,33 @@ class WorkerActor:
         spec = msgspec.structs.replace(spec, files=paths)
         return await disk_prefixes.with_folder(spec, self._files.print), held
 
-    async def frames(self, channel: int) -> AsyncIterator[bytes]:
-        """Yield what the worker writes, as it comes: a step's frame or a few, up to CHUNK_BYTES."""
-        sock = self._launches[channel].sock
-        assert sock is not None, "it runs"
-        loop = asyncio.get_running_loop()
-        with sock, suppress(ConnectionResetError):
-            while data := await loop.sock_recv(sock, CHUNK_BYTES):
-                yield data
-
-    async def write(self, channel: int, data: bytes) -> None:
-        """Hand bytes to the worker; the next call comes after this one has returned."""
-        launch = self._launches.get(channel)
-        if launch is not None and launch.sock is not None:
-            with suppress(OSError):  # it ended; that is told by its frames
-                await asyncio.get_running_loop().sock_sendall(launch.sock, data)
-
-    async def hang_up(self, channel: int) -> None:
-        """Tell the worker that its gateway is gone."""
-        if channel in self._launches:
-            self._launches[channel].hang_up()
-
     async def kill(self, channel: int) -> None:
         """End the worker, whatever it does, or the download for it."""
         launch = self._launches.get(channel)
         if launch is None:
             return
-        launch.kill()
-        if launch.process is None and self._node_files is not None:
+        if launch.process is not None:
+            launch.process.kill()
+        elif self._node_files is not None:
             self._node_files.stop()
 
     async def end(self, channel: int) -> int:
-        """Wait for the worker's end, with force if it hung up and stays; its exit code."""
-        launch = self._launches.pop(channel)
-        launch.hang_up()
+        """Wait for the worker's end, with force if its link has ended and it stays; its exit code.
+
+        The driver waits for this all the while: so Ray tells it if the actor or the node dies.
+        """
+        launch = self._launches[channel]
         process = launch.process
-        assert process is not None, "it ran"
+        assert process is not None
+        assert launch.relay is not None, "it runs"
+        await launch.relay.ended()
         try:
             return await asyncio.to_thread(process.wait, STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             return await asyncio.to_thread(process.wait)
+        finally:
+            del self._launches[channel]
 
 
 class _Refusal(Exception):

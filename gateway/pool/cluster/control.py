@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 CHUNK_BYTES = 64 * 1024
-"""Bytes that a call of an actor carries at most. Ray puts 100 KB and more into its object store, so
-a larger frame goes in several calls, one after the other."""
+"""Bytes of a specification that a call of an actor carries at most. Ray puts 100 KB and more into
+its object store, so a larger one goes in several calls, one after the other."""
 
 Spread = Literal["spread", "pack"]
 
@@ -166,6 +166,14 @@ OfChannel = (
 )
 
 
+class ActorListens(msgspec.Struct, frozen=True, tag="listens"):
+    """The answer of an actor that waits for the connection of a channel."""
+
+    port: int
+    secret: bytes
+    """See :mod:`gateway.pool.cluster.connection`. It is good for one connection."""
+
+
 class ActorStarted(msgspec.Struct, frozen=True, tag="started"):
     """The answer of an actor that started a worker; ``contents`` as in :class:`WorkerRunning`."""
 
@@ -181,6 +189,7 @@ class ActorRefused(msgspec.Struct, frozen=True, tag="not_started"):
     """See :class:`WorkerRefused`."""
 
 
+Listened = ActorListens | ActorRefused
 Launched = ActorStarted | ActorRefused
 
 

@@ -1,15 +1,14 @@
 """The child of the gateway that is in the cluster: ``python -m gateway.pool.cluster.driver``.
 
-It opens an actor for each worker and carries bytes between the channels and the actors. What the
-gateway tells comes on a socket, and with it the channels. It ends when the gateway does, and Ray
-ends the actors then, since they are its own.
+It opens an actor for each worker and carries bytes between the channels and the actors, as
+:mod:`gateway.pool.cluster.launching` tells. What the gateway tells comes on a socket, and with it
+the channels. It ends when the gateway does, and Ray ends the actors then, since they are its own.
 """
 
 import array
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -17,26 +16,19 @@ import time
 from collections import deque
 from typing import Any
 
-import msgspec
 import ray
+import uvloop
 from ray.exceptions import RayError
 
 import gateway
 from gateway.pool.cluster.actor import WorkerActor
 from gateway.pool.cluster.control import (
     CHUNK_BYTES,
-    AccessWanted,
-    ActorRefused,
-    ActorStarted,
     Alive,
     CountPlaces,
-    FetchNews,
-    FileComes,
-    FilesThere,
     FromDriver,
     Joined,
     Kill,
-    Launched,
     Leave,
     Need,
     NotJoined,
@@ -44,12 +36,11 @@ from gateway.pool.cluster.control import (
     PlacesCounted,
     ToDriver,
     WorkerEnded,
-    WorkerFetching,
     WorkerLeaving,
     WorkerRefused,
-    WorkerRunning,
     WorkerWaiting,
 )
+from gateway.pool.cluster.launching import ChannelPlace, LaunchRefused, carry, frame, launch
 from gateway.pool.cluster.places import NodeFacts, places
 from gateway.system import log_setup
 from workers.protocol import FrameDecoder, encode
@@ -199,99 +190,45 @@ class Driver:
 
     # ------------------------------------------------------------------ one channel
 
-    async def _serve(self, opened: Open, sock: socket.socket) -> None:
+    async def _serve(self, opened: Open, near: socket.socket) -> None:
         """One worker from its start to its end."""
         channel, worker = opened.channel, opened.worker
         self._channels[channel] = worker
-        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=CHUNK_BYTES)
+        near.setblocking(False)
         actor = self._actors.get(worker)
         if actor is None:
             actor = self._actors[worker] = create(opened.need)
         end: WorkerRefused | WorkerEnded = WorkerEnded(channel, None)
         try:
-            sources, spec = await frame(reader), await frame(reader)
-            told = await self._launch(channel, actor, sources, spec)
-            if isinstance(told, WorkerRunning):
-                self._tell(told)
-                end = WorkerEnded(channel, await self._carry(channel, actor, reader, writer))
+            sources, spec = await frame(near), await frame(near)
+            place = await self._place(channel, actor)
+            try:
+                far, running = await launch(actor, place, (sources, spec), self._tell)
+            except LaunchRefused as refused:
+                message = f"{refused.told.message} (node {place.node})"
+                end = WorkerRefused(channel, message, refused.told.lacks)
             else:
-                end = told
+                self._tell(running)
+                end = WorkerEnded(channel, await carry(near, far, actor.end.remote(channel)))
         except RayError as error:
             log.info("worker %d: %s", worker, str(error).partition("\n")[0])
             self._drop(worker, actor)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except ConnectionError:
             pass  # the gateway gave it up before it had begun
         finally:
             self._tell(end)
             del self._channels[channel]
             self._places.pop(channel, None)
-            writer.close()
+            near.close()
 
-    async def _launch(
-        self, channel: int, actor: Any, sources: bytes, spec: bytes
-    ) -> WorkerRunning | WorkerRefused:
-        """Have the actor start the worker, once Ray has a place for it."""
+    async def _place(self, channel: int, actor: Any) -> ChannelPlace:
+        """Return the node of a channel's worker, once Ray has a place for it."""
         placed = asyncio.ensure_future(actor.node.remote())
         found, _ = await asyncio.wait({placed}, timeout=PLACE_S)
         if not found:
             self._tell(WorkerWaiting(channel))
         node = self._places[channel] = (await placed).decode()
-        name, address = await asyncio.to_thread(describe, node)
-        for start in range(0, len(spec), CHUNK_BYTES):
-            await actor.prepare.remote(channel, spec[start : start + CHUNK_BYTES])
-        refusal = await self._fetch((channel, name, address), actor, sources)
-        if refusal is None:
-            told: Launched = msgspec.msgpack.decode(
-                await actor.launch.remote(channel), type=Launched
-            )
-            if isinstance(told, ActorStarted):
-                return WorkerRunning(channel, told.pid, name, address, told.contents)
-            refusal = told
-        return WorkerRefused(channel, f"{refusal.message} (node {name})", refusal.lacks)
-
-    async def _fetch(
-        self, place: tuple[int, str, str], actor: Any, sources: bytes, access: bytes = b""
-    ) -> ActorRefused | None:
-        """Have the actor get the model's files, and tell how far they are.
-
-        ``place``: channel, node and address. ``access``: to the hub, once it was asked for.
-        """
-        told: FetchNews = FilesThere()
-        async for reference in actor.fetch.remote(place[0], sources, access):
-            told = msgspec.msgpack.decode(await reference, type=FetchNews)
-            if isinstance(told, FileComes):
-                self._tell(WorkerFetching(*place, told.file, told.done, told.total))
-        if isinstance(told, AccessWanted):
-            lent = await asyncio.to_thread(hub_access)
-            return await self._fetch(place, actor, sources, msgspec.msgpack.encode(lent))
-        return told if isinstance(told, ActorRefused) else None
-
-    async def _carry(
-        self, channel: int, actor: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> int:
-        """Carry bytes in both directions until the worker ends; its exit code. Raises RayError."""
-        inward = asyncio.create_task(self._inward(channel, actor, reader))
-        try:
-            with contextlib.suppress(ConnectionError):  # the gateway hung up
-                async for reference in actor.frames.remote(channel):
-                    writer.write(await reference)
-                    await writer.drain()
-            code: int = await actor.end.remote(channel)
-            return code
-        finally:
-            inward.cancel()
-
-    async def _inward(self, channel: int, actor: Any, reader: asyncio.StreamReader) -> None:
-        """Carry bytes to the worker, one call after the other: so they stay in order."""
-        with contextlib.suppress(RayError, ConnectionError):  # told by its frames
-            while data := await reader.read(CHUNK_BYTES):
-                await actor.write.remote(channel, data)
-            await actor.hang_up.remote(channel)
-
-
-async def frame(reader: asyncio.StreamReader) -> bytes:
-    """Return the next frame of the gateway. Raises IncompleteReadError."""
-    return await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+        return ChannelPlace(channel, *await asyncio.to_thread(describe, node))
 
 
 def tell(control: socket.socket, message: FromDriver) -> None:
@@ -339,18 +276,6 @@ def leaving_nodes() -> dict[str, float]:
     return {node: (at_ms - now_ms) / 1000 if at_ms else -1.0 for node, at_ms in told.items()}
 
 
-def hub_access() -> dict[str, str]:
-    """Return the gateway's access to the hub, for a node that has none of its own."""
-    from huggingface_hub import constants, get_token  # late: it takes a while to import
-
-    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-    found = {} if token is None else {"HF_TOKEN": token}
-    if "HF_ENDPOINT" in os.environ:
-        # A token of the node's user is not for an endpoint that it does not know.
-        found = {"HF_TOKEN_PATH": os.devnull, **found, "HF_ENDPOINT": os.environ["HF_ENDPOINT"]}
-    return found
-
-
 def describe(node_id: str) -> tuple[str, str]:
     """Return a node's name (its machine's, unless it was given one) and address."""
     for node in ray.nodes():
@@ -371,7 +296,8 @@ def main(descriptor: int, address: str, level: str, form: log_setup.Format) -> N
         return
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it is the gateway that drains
-    asyncio.run(Driver(control).run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Driver(control).run())
     ray.shutdown()
 
 
