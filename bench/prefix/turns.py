@@ -120,8 +120,9 @@ async def parked(chat: Chat) -> float:
     if urgent is None or not urgent.done():
         raise RuntimeError("the urgent request did not come between")
     between = urgent.result()
-    needed = usage["prompt_tokens"] + between.prompt - between.cached
-    return 1 - (computed(chat.server) - before - needed) / usage["prompt_tokens"]
+    prompt: int = usage["prompt_tokens"]
+    needed = prompt + between.prompt - between.cached
+    return 1 - (computed(chat.server) - before - needed) / prompt
 
 
 CASES: dict[str, Callable[[Chat], Awaitable[float]]] = {
