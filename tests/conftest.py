@@ -50,10 +50,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = {path: path.relative_to(TESTS) for path in {item.path for item in items}}
     for item in items:
         asked = [name for mark in item.iter_markers("usefixtures") for name in mark.args]
         fixtures = frozenset(getattr(item, "fixturenames", ())).union(asked)
-        item.add_marker(tier(item.path.relative_to(TESTS), fixtures))
+        item.add_marker(tier(files[item.path], fixtures))
     places = {TESTS / file: place for place, file in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(LONG)))
 

@@ -5,6 +5,7 @@
 killed, benches, browsers, other people's clients, the trainer, fuzzing.
 """
 
+from functools import cache
 from pathlib import PurePath
 from typing import Final, Literal, get_args
 
@@ -93,9 +94,14 @@ def left_out(path: PurePath, expression: str) -> bool:
 
 def tier(path: PurePath, fixtures: frozenset[str]) -> Tier:
     """The tier of a test in ``path``, which is relative to tests/, that uses ``fixtures``."""
-    if any(path.is_relative_to(each) for each in SLOW):
+    if _in_one_of(path, SLOW):
         return "slow"
     if fixtures & IN_PROCESS and not fixtures & SERVERS:
         return "unit"
-    in_folder = any(path.is_relative_to(each) for each in SERVER)
-    return "server" if in_folder or fixtures & SERVERS else "unit"
+    return "server" if _in_one_of(path, SERVER) or fixtures & SERVERS else "unit"
+
+
+@cache
+def _in_one_of(path: PurePath, places: tuple[str, ...]) -> bool:
+    """Return whether a file of tests is one of ``places`` or below one."""
+    return any(path.is_relative_to(each) for each in places)

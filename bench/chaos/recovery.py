@@ -43,7 +43,9 @@ async def measure(
     """Strike worker 0 of ``workers`` with ``number``, so many times; all slots needed are free."""
     found = Recovery()
     with tempfile.TemporaryDirectory() as folder:
-        options = ("--workers", str(workers), "--slots", str(SLOTS), *exact_model(Path(folder)))
+        # Without drafts, which bring many tokens at once: streams must last, and gaps be of tokens.
+        options = ("--workers", str(workers), "--slots", str(SLOTS), "--speculative", "off",
+                   *exact_model(Path(folder)))  # fmt: skip
         server = Server(*options, log=Path(folder) / "stderr")
         clients = Clients(server.url)
         try:

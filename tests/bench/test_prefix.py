@@ -10,7 +10,10 @@ from rich.console import Console
 
 from bench.prefix.__main__ import BLIND, CACHE, SHAPE, WORKERS, Plan, measure, report, turns_of
 from bench.prefix.load import Answer
+from bench.prefix.turns import CASES, play
 from bench.server import running
+from tests.support.architectures import write
+from tests.support.server import MODEL
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 RESULTS = Path(__file__).parent.parent.parent / "bench" / "results" / "prefix.md"
@@ -43,3 +46,10 @@ def test_the_first_turn_of_a_conversation_does_not_count() -> None:
     turns = turns_of([chat, chat])
     assert (turns.prompts, turns.known, turns.cached) == (700, 500, 480)
     assert turns.ttft_ms == 15.0
+
+
+def test_turns_of_a_model_whose_memory_cannot_be_cut(tmp_path: Path) -> None:
+    write("jamba", MODEL, tmp_path / "jamba.gguf")
+    found = play(str(tmp_path / "jamba.gguf"), 400)
+    assert set(found) == set(CASES)
+    assert min(found.values()) >= 0.8, found
