@@ -197,7 +197,11 @@ def test_names_of_files_need_not_be_utf_8(shell: Shell, tmp_path: Path) -> None:
         ((b"serve", b"--alias", BAD), "forge serve: error: --alias: "),
         ((b"serve", b"--model", BAD), "forge serve: error: --model: can't read \\udcff"),
         ((b"serve", b"--config", BAD), "forge serve: error: --config: can't read \\udcff"),
-        ((b"serve", b"\x1b[2J" + BAD), "forge: error: unrecognized arguments: \\x1b[2J\\udcff"),
+        ((b"serve", BAD), "forge serve: error: --model: can't read \\udcff"),
+        (
+            (b"serve", b"m", b"\x1b[2J" + BAD),
+            "forge: error: unrecognized arguments: \\x1b[2J\\udcff",
+        ),
         ((BAD,), "forge: error: argument COMMAND: invalid choice: '\\udcff'"),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value),
