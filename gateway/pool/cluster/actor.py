@@ -113,6 +113,10 @@ class WorkerActor:
             told = ActorListens(found.port, found.secret)
         return msgspec.msgpack.encode(told)
 
+    async def forget(self, channel: int) -> None:
+        """Take back a prepared channel, to which the driver can't connect."""
+        self._refuse(channel, "")
+
     async def launch(self, channel: int) -> bytes:
         """Start the worker of a channel that is connected; one of Launched."""
         told: Launched

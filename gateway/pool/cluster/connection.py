@@ -73,6 +73,8 @@ class ConnectionListener:
         self._strangers: dict[asyncio.Task[None], None] = {}
         """The oldest first."""
         self._found: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
+        self._accepting = asyncio.create_task(self._accept())
+        self._accepting.add_done_callback(lambda task: self._sock.close())  # though it never began
         self._waiting = asyncio.create_task(self._wait())
         self._waiting.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -83,35 +85,34 @@ class ConnectionListener:
     def close(self) -> None:
         """Listen no more, and end the connection."""
         self._waiting.cancel()
+        self._accepting.cancel()
         if self._found.done():
             self._found.result().abort()
 
     async def _wait(self) -> asyncio.Transport:
-        accepting = asyncio.create_task(self._accept())
         try:
-            either: set[asyncio.Future[Any]] = {self._found, accepting}
+            either: set[asyncio.Future[Any]] = {self._found, self._accepting}
             await asyncio.wait(either, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
-            if accepting.done():
-                accepting.result()  # which raises: it never returns
+            if self._accepting.done():
+                self._accepting.result()  # which raises: it never returns
             if not self._found.done():
                 raise OSError(f"the gateway's driver did not connect to port {self.port}")
             return self._found.result()
         finally:
-            for each in (accepting, *self._strangers):
+            for each in (self._accepting, *self._strangers):
                 each.cancel()
 
     async def _accept(self) -> None:
-        with self._sock:
-            while True:
-                sock, _ = await asyncio.get_running_loop().sock_accept(self._sock)
-                if len(self._strangers) == MOST_STRANGERS:
-                    oldest = next(iter(self._strangers))
-                    oldest.cancel()
-                    del self._strangers[oldest]
-                task = asyncio.create_task(self._greet(sock))
-                self._strangers[task] = None
-                task.add_done_callback(lambda done: self._strangers.pop(done, None))
-                await asyncio.sleep(0)  # a flood must not be all that the loop does
+        while True:
+            sock, _ = await asyncio.get_running_loop().sock_accept(self._sock)
+            if len(self._strangers) == MOST_STRANGERS:
+                oldest = next(iter(self._strangers))
+                oldest.cancel()
+                del self._strangers[oldest]
+            task = asyncio.create_task(self._greet(sock))
+            self._strangers[task] = None
+            task.add_done_callback(lambda done: self._strangers.pop(done, None))
+            await asyncio.sleep(0)  # a flood must not be all that the loop does
 
     async def _greet(self, sock: socket.socket) -> None:
         """Take a connection if it is the driver's."""

@@ -73,7 +73,7 @@ async def launch(
     try:
         far = await _connect(place.address, listens)
     except OSError as error:
-        await actor.launch.remote(place.channel)  # it refuses, since nothing connects in time
+        await actor.forget.remote(place.channel)
         raise LaunchRefused(ActorRefused(str(error))) from error
     try:
         launched: Launched = msgspec.msgpack.decode(

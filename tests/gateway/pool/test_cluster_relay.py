@@ -103,7 +103,7 @@ async def test_megabytes_cross_both_ways_at_once(sockets: Sockets) -> None:
 async def test_a_reader_that_does_not_read_holds_the_writer(
     sockets: Sockets, outward: bool
 ) -> None:
-    """What lies here is a buffer, whatever was to be sent; then all of it comes."""
+    """A buffer lies here, whatever was to be sent; then all of it comes."""
     data = random.Random(3).randbytes(MANY)
     async with relayed(sockets) as (worker, peer, found):
         writer, reader = (worker, peer) if outward else (peer, worker)
