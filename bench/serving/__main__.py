@@ -25,6 +25,7 @@ from gateway.config.config import EMBEDDED_MODEL
 from gateway.system.host import available_cores
 
 from . import report
+from .earlier import Unlike, earlier
 from .experiment import CEILING, Experiment
 from .lifelike import Lifelike, resized
 from .report import PLAIN
@@ -108,9 +109,11 @@ def run(
             console.print(f"left out: {name}: {why}")
         for name, path in paths.items():
             spec = specification(name, settings(args, path), plan, args.workloads, ceiling)
-            experiment = Experiment(name, spec, systems(args, binaries), bar)
             style = SUITES[args.suite].style
             result = report.Result(name, style, told(vars(args), plan), missing, load)
+            if args.add:
+                result.found = earlier(args.out / f"{result.name}.json", result.options)
+            experiment = Experiment(name, spec, systems(args, binaries), bar, result.found)
             if isinstance(plan, Lifelike) and not copies(name):
                 result.left_out = "No editing: this model has not learned to repeat a text."
 
@@ -162,6 +165,9 @@ def arguments() -> argparse.ArgumentParser:
         help="of all but a Forge that chooses its shape (default: the cores)")  # fmt: skip
     add("--batch", type=int, default=512, help="uniform: most tokens in a step (default: 512)")
     add("--out", type=Path, default=RESULTS, help="folder for the results")
+    add("--add", action="store_true",
+        help="add to the report that is in --out, of the same commit, machine and shape: more "
+        "rounds, or other workloads")  # fmt: skip
     return parser
 
 
@@ -198,8 +204,11 @@ def main(argv: list[str] | None = None, plan: Plan | Lifelike | None = None) -> 
         parser.error(str(error))
     args.out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    for result in run(args, plan, console):
-        console.print(report.table(result))
+    try:
+        for result in run(args, plan, console):
+            console.print(report.table(result))
+    except Unlike as error:
+        parser.error(f"--add: {error}")
     console.print(f"written to {args.out}")
 
 

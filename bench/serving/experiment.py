@@ -40,7 +40,11 @@ class Spec:
 class Experiment:
     """One model."""
 
-    def __init__(self, name: str, spec: Spec, systems: list[System], bar: Progress) -> None:
+    def __init__(
+        self, name: str, spec: Spec, systems: list[System], bar: Progress,
+        found: Found | None = None,
+    ) -> None:  # fmt: skip
+        """``found``: rounds of an earlier run, which this one goes on from."""
         self._name = name
         self._spec = spec
         self._systems = systems
@@ -49,7 +53,10 @@ class Experiment:
         self._workloads = [work for sitting in spec.sittings for work in sitting.workloads]
         self.capacity = math.nan
         """Requests per second that the first system serves in the pilot, if anything needs it."""
-        self.found: Found = {workload.name: {} for workload in self._workloads}
+        self.found: Found = {workload.name: {} for workload in self._workloads} | (found or {})
+        rounds = (self.found[w.name].values() for w in self._workloads)
+        self._begun = max((len(each) for systems in rounds for each in systems), default=0)
+        """Rounds that are there: each has prompts of its own."""
 
     async def run(self, after: Callable[[], None]) -> None:
         """All systems in all rounds, each alone on the machine; ``after`` follows each sitting."""
@@ -60,7 +67,7 @@ class Experiment:
 
         if self._spec.pilot and any(w.needs_capacity for w in self._workloads):
             await self._pilot(self._spec.pilot, self._spec.sittings[0].settings)
-        for number in range(self._spec.rounds):
+        for number in range(self._begun, self._begun + self._spec.rounds):
             at = number % len(self._systems)
             for sitting in self._spec.sittings:
                 for system in self._systems[at:] + self._systems[:at]:

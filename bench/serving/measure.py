@@ -103,8 +103,9 @@ def _counts(gap: tuple[float, float], window: tuple[float, float] | None) -> boo
 
 
 def medians(rounds: list[Figures]) -> Figures:
-    """Of each figure that could be seen in all rounds."""
-    return {name: median(found[name] for found in rounds) for name in rounds[0]}
+    """Of each figure, in the rounds that have it: goodput is not sought in all."""
+    names = dict.fromkeys(name for found in rounds for name in found)
+    return {name: median(found[name] for found in rounds if name in found) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,17 @@ class Result:
         return f"{self.style.prefix}-{self.slug}"
 
     @property
-    def rounds(self) -> int:
-        """Return the number that are complete for all systems; the last may be under way."""
+    def rounds(self) -> str:
+        """Return how many there are, least to most; the last may be under way."""
         every = [len(rounds) for systems in self.found.values() for rounds in systems.values()]
-        return min(every, default=0)
+        least, most = min(every, default=0), max(every, default=0)
+        return f"{least} round{'s' * (least != 1)}" if least == most else f"{least}-{most} rounds"
+
+    @property
+    def unseen(self) -> dict[str, str]:
+        """Return the systems of which there are no rounds, earlier ones included."""
+        seen = {name for systems in self.found.values() for name in systems}
+        return {name: why for name, why in self.missing.items() if name not in seen}
 
 
 def peer(systems: dict[str, list[Figures]], figure: str) -> str | None:
@@ -99,7 +106,7 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "model": result.slug, "when": result.when, "commit": commit(), "machine": machine(),
         "versions": versions(), "load_before": result.load, "options": options,
-        "missing": result.missing, "capacity_requests_per_s": result.capacity,
+        "missing": result.unseen, "capacity_requests_per_s": result.capacity,
         "workloads": {
             workload: {
                 name: {
@@ -121,8 +128,8 @@ def markdown(result: Result) -> str:
         result.style.title.format(result.slug), "",
         f"{circumstances(result)} {result.style.note}", "",
     ]  # fmt: skip
-    if result.missing:
-        why = (f"{name} ({reason.splitlines()[0]})" for name, reason in result.missing.items())
+    if missing := result.unseen:
+        why = (f"{name} ({reason.splitlines()[0]})" for name, reason in missing.items())
         lines += [f"Not measured: {', '.join(why)}.", ""]
     if result.left_out:
         lines += [result.left_out, ""]
@@ -146,7 +153,7 @@ def circumstances(result: Result) -> str:
         result.when, f"Forge {commit()}", f"Python {used['python']}",
         f"llama-cpp-python {used['llama-cpp-python']}", f"{on['cores']} cores ({on['cpu']})",
         f"load before {result.load:.1f}. {options['ctx']} cells", f"{options['threads']} threads",
-        f"{result.rounds} round{'s' * (result.rounds != 1)}",
+        result.rounds,
     ]  # fmt: skip
     if isinstance(plan, Plan):
         each = "/".join(map(str, plan.waves.values()))

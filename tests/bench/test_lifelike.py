@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ pytest.importorskip("rich", reason="the benchmarks need the extra [bench]")
 pytest.importorskip("matplotlib", reason="the benchmarks need the extra [bench]")
 
 from bench.serving.__main__ import main
+from bench.serving.earlier import Unlike, earlier
 from bench.serving.lifelike import EQUAL, Lifelike, resized, sittings
 from bench.serving.settings import Settings
 from bench.serving.suites import SUITES
@@ -60,17 +62,21 @@ def test_the_short_form_has_all_kinds() -> None:
     assert kinds == {*Lifelike.__slots__}
 
 
-@pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
-def test_a_small_run(tmp_path: Path) -> None:
+def small_run(out: Path, *options: str) -> None:
     """Forge alone, since the peer is missing, and a second Forge from a checkout beside it."""
     main(
         [
-            "--suite", "lifelike", "--model", "embedded", "--llama-bin", str(tmp_path),
+            "--suite", "lifelike", "--model", "embedded", "--llama-bin", str(out),
             "--systems", "forge,llama-server", "--beside", f"again: @{ROOT} --workers 2",
-            "--ctx", "2048", "--out", str(tmp_path),
+            "--ctx", "2048", "--out", str(out), *options,
         ],
         SMALLEST,
     )  # fmt: skip
+
+
+@pytest.mark.timeout(300)  # seconds on an idle machine, minutes beside other work
+def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_run(tmp_path)
     text = (tmp_path / "lifelike-embedded.md").read_text("utf-8")
     told = (tmp_path / "lifelike-embedded.json").read_text("utf-8")
     assert f"llama-server ({tmp_path} has no llama-server" in text
@@ -93,3 +99,33 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert (agents["requests"], agents["cached_share"] > 0.3) == (4, True)
     sought = {name for name, systems in found.items() if "goodput" in systems["forge"]["median"]}
     assert sought == {"chat: 2 clients", "agents: 2 clients"}
+
+    more_rounds(tmp_path, found, capsys)
+
+
+def more_rounds(out: Path, before: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Another run adds to the report, with prompts of its own; but not what is unlike it."""
+    with pytest.raises(SystemExit):
+        small_run(out, "--add", "--ctx", "4096")
+    assert "lifelike-embedded.json has another ctx: 2048, and now 4096" in capsys.readouterr().err
+    small_run(out, "--add", "--workloads", "chat", "--no-goodput")
+    found = json.loads((out / "lifelike-embedded.json").read_text("utf-8"))["workloads"]
+    chat = found.pop("chat: 2 clients")
+    first = before.pop("chat: 2 clients")
+    assert found == before
+    for name, system in chat.items():
+        old, new = system["rounds"]
+        assert [old] == first[name]["rounds"]
+        assert new["prompt_tokens"] != old["prompt_tokens"]
+        assert "goodput" not in new
+        assert system["median"]["goodput"] == old["goodput"]
+    assert "1-2 rounds" in (out / "lifelike-embedded.md").read_text("utf-8")
+
+
+def test_what_is_no_report_is_not_added_to(tmp_path: Path) -> None:
+    report = tmp_path / "lifelike-m.json"
+    assert earlier(report, {}) == {}
+    for text in ("", "[]", "{}", '{"commit": "", "machine": {}, "versions": {}, "options": {}}'):
+        report.write_text(text)
+        with pytest.raises(Unlike, match=r"lifelike-m\.json is no report of this program"):
+            earlier(report, {})
