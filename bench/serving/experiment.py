@@ -53,7 +53,9 @@ class Experiment:
         self._workloads = [work for sitting in spec.sittings for work in sitting.workloads]
         self.capacity = math.nan
         """Requests per second that the first system serves in the pilot, if anything needs it."""
-        self.found: Found = {workload.name: {} for workload in self._workloads} | (found or {})
+        self.found: Found = dict(found or {})
+        for workload in self._workloads:
+            self.found.setdefault(workload.name, {})
         rounds = (self.found[w.name].values() for w in self._workloads)
         self._begun = max((len(each) for systems in rounds for each in systems), default=0)
         """Rounds that are there: each has prompts of its own."""
