@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,6 +50,11 @@ class Result:
         return percentile([value for _, value in points[len(points) // 2 :]], 0.5)
 
 
+def _shown(value: float, digits: str = ".3f", unit: str = "") -> str:
+    """Nothing where none was served."""
+    return "" if math.isnan(value) else f"{value:{digits}}{unit}"
+
+
 def table(result: Result) -> Table:
     """The ratios for a terminal."""
     shown = Table("class", "order", "arrived", "served", "refused", "lost", "p50 s", "p99 s")
@@ -57,7 +63,7 @@ def table(result: Result) -> Table:
             s = found[class_]
             shown.add_row(
                 class_, order, str(s.arrived), str(s.served), str(sum(s.refused.values())),
-                str(s.lost), f"{s.ttft_p50:.3f}", f"{s.ttft_p99:.3f}",
+                str(s.lost), _shown(s.ttft_p50), _shown(s.ttft_p99),
             )  # fmt: skip
     return shown
 
@@ -78,10 +84,10 @@ def markdown(result: Result) -> str:
     for class_ in CLASSES:
         for order, found in result.summaries().items():
             s = found[class_]
-            ratio = f"{result.ratio(class_):.2f}x" if order == "Forge" else ""
+            ratio = _shown(result.ratio(class_), ".2f", "x") if order == "Forge" else ""
             lines.append(
                 f"| {class_} | {order} | {s.arrived} | {s.served} | {sum(s.refused.values())} "
-                f"| {s.lost} | {s.ttft_p50:.3f} | {s.ttft_p99:.3f} | {ratio} |"
+                f"| {s.lost} | {_shown(s.ttft_p50)} | {_shown(s.ttft_p99)} | {ratio} |"
             )
     lines += [
         "", "![waits](overload-waits.png)", "",
