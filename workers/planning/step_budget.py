@@ -63,8 +63,8 @@ it, and wide steps lose less to the streams and need less for each token."""
 BACKLOG_MS = 600.0
 """A step as long as this, at most, for the sake of many or long prompts."""
 HEAVY_SHARE = 0.05
-"""Part of that time if it is tens of seconds, of which a step may last LONGEST_MS: a prompt adds a
-pass over the weights to a step of streams, which took 50 ms (135M, eight streams)."""
+"""Part of that time if it is tens of seconds, of which a step may last LONGEST_MS: streams get a
+smaller share while so much waits. A prompt's token costs the same in wide and narrow steps."""
 
 AUTO_MULTIPLE = 5.0
 """The automatic target: so many times a step without prompts, or the floor of the class.

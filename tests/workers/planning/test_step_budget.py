@@ -259,7 +259,7 @@ def test_long_prompts_have_wider_steps_and_many_do() -> None:
 
 
 def test_prompts_of_half_a_minute_have_steps_of_a_second() -> None:
-    """A pass over the weights less for every second step; and no step is longer than that."""
+    """Prompts get a larger share then; and no step is longer than that."""
     tens = max(document(used_to(4), 4, 3000, prompts=6)[:-1])
     more = max(document(used_to(4), 4, 3000, prompts=40)[:-1])
     assert BACKLOG_MS < tens < more <= LONGEST_MS
