@@ -8,7 +8,7 @@ themselves were measured: with two workers and a vocabulary of 2,048 tokens they
 48 + 2 x (56 + 1.4) MiB. A spare process is a worker that does not know its model yet.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +31,14 @@ REPACKED = {
 """Types of which llama.cpp makes a copy in the order that suits a kind of processor."""
 ROW_GROUP = 8
 """A matrix is repacked if its number of rows can be divided by this."""
+AMX = {
+    "F16": 1.0, "Q4_0": 1.0, "Q4_1": 1.0, "Q6_K": 1.0, "Q8_0": 38 / 34, "Q4_K": 148 / 144,
+    "Q5_K": 180 / 176, "IQ4_XS": 138 / 136,
+}  # fmt: skip
+"""Types that are copied for the matrix unit of some x86 processors: bytes for one in the file."""
+AMX_GROUP = 32
+"""Numbers of a matrix' rows and columns that it takes can be divided by this."""
+EMBEDDINGS = "token_embd.weight"
 ALIGNMENT = 32
 """Bytes of which each matrix of an adapter takes a multiple."""
 
@@ -100,13 +108,15 @@ def estimate(
     here = kept(sizes.layers, spec, gpu=gpu)
     tensors = [tensor for tensor in model.tensors if here.has(tensor)]
     weights = sum(tensor.size for tensor in tensors)
-    copied = min(repacked(model, tensors, processor), weights) if spec.repack else 0
+    buffers = context.extra_buffers if spec.repack else ()
+    copies = _copies(model, tensors, processor, buffers)
     # Pages of repacked weights are not read again: they go, unless they are locked.
-    read = weights if spec.mmap and spec.mlock else weights - copied
+    gone = sum(tensor.size for tensor, _ in copies if tensor.name != EMBEDDINGS)
+    read = weights if spec.mmap and spec.mlock else weights - gone
     layers = here.layers if spec.kv_offload else sizes.layers
     worker = WorkerShape(
         0 if spec.mmap else read,
-        copied,
+        round(sum(size for _, size in copies)),
         context.cells * layers // max(1, sizes.layers),
         context.states * layers // max(1, sizes.layers),
         context.compute if layers else 0,
@@ -125,15 +135,29 @@ def estimate(
     )
 
 
-def repacked(model: Gguf, tensors: Iterable[Tensor], processor: str) -> int:
-    """Bytes of those ``tensors`` of the model that llama.cpp copies for the processor."""
-    types = REPACKED.get(processor, frozenset())
+def _copies(
+    model: Gguf, tensors: Iterable[Tensor], processor: str, buffers: Collection[str]
+) -> list[tuple[Tensor, float]]:
+    """The tensors that llama.cpp copies, with the bytes of their copies."""
     tied = all(tensor.name != "output.weight" for tensor in model.tensors)
+    # Embeddings are looked up, unless they are the output's matrix too.
+    used = (tensor for tensor in tensors if tied or tensor.name != EMBEDDINGS)
+    sizes = ((tensor, _copy(tensor, processor, buffers)) for tensor in used)
+    return [(tensor, size) for tensor, size in sizes if size]
 
-    def copied(tensor: Tensor) -> bool:
-        matrix = len(tensor.shape) > 1 and tensor.shape[1] % ROW_GROUP == 0
-        # Embeddings are looked up, unless they are the output's matrix too.
-        used = tied or tensor.name != "token_embd.weight"
-        return matrix and used and tensor.type.name in types
 
-    return sum(tensor.size for tensor in tensors if copied(tensor))
+def _copy(tensor: Tensor, processor: str, buffers: Collection[str]) -> float:
+    """Bytes of the copy of one tensor; 0 if there is none."""
+    if len(tensor.shape) < 2:
+        return 0
+    columns, rows, *experts = tensor.shape
+    type_ = tensor.type.name
+    if (
+        "AMX" in buffers
+        and type_ in AMX
+        and not (experts or rows % AMX_GROUP or columns % AMX_GROUP)
+    ):
+        return tensor.size * AMX[type_]
+    if "CPU_REPACK" in buffers and rows % ROW_GROUP == 0 and type_ in REPACKED.get(processor, ()):
+        return tensor.size
+    return 0

@@ -30,7 +30,8 @@ import msgspec
 from gateway.config import tuning_profile
 from gateway.config.config import Config, NotNow
 from gateway.config.tuning_profile import Fingerprint, Tuned
-from gateway.model_files import gguf, memory_check, memory_estimate, shape
+from gateway.model_files import gguf, memory_check, shape
+from gateway.model_files.memory_probe import NotPlanned, remembering
 from gateway.served.measurer import Ask, Unmeasured, measurer
 from gateway.system.host import this_machine
 from workers.protocol import Measure, WorkerSpec
@@ -77,13 +78,14 @@ def undecided(config: Config) -> frozenset[str]:
     return frozenset(found)
 
 
-def repackable(model: Path) -> bool:
+def repackable(config: Config) -> bool:
     """Return whether llama.cpp copies any weights of the model for this CPU."""
-    try:
-        found = gguf.read(model)
-    except (gguf.Unreadable, OSError):
-        return False
-    return memory_estimate.repacked(found, found.tensors, memory_check.processor()) > 0
+    with remembering() as probe:
+        try:
+            wanted = memory_check.wanted_by(config, gguf.read(config.model), probe)
+            return wanted.need().worker.repacked > 0
+        except (gguf.Unreadable, OSError, NotPlanned):
+            return False
 
 
 class FirstLook:
@@ -198,7 +200,7 @@ async def _measure(config: Config, spec: WorkerSpec, open_: frozenset[str]) -> K
         without = usual._replace(flash_attn="off")
         found = await _better(spec, usual, without, WORTH["flash_attn"], told)
         way = way._replace(flash_attn=found.flash_attn)
-    if "repack" in open_ and await asyncio.to_thread(repackable, config.model):
+    if "repack" in open_ and await asyncio.to_thread(repackable, config):
         way = await _better(spec, way, way._replace(repack=False), WORTH["repack"], told)
     log.info("model '%s': %s (%s)", config.model_name, way, "; ".join(told) or "nothing to measure")
     return way

@@ -5,14 +5,15 @@ from typing import Any
 
 import llama_cpp
 
-from workers.llama.library import initialise
+from workers.llama.library import amx_fails, initialise
 
 
 def described() -> dict[str, Any]:
-    """Return its version, the CPU's features that it uses, and whether it can use a GPU."""
+    """Return its version, the CPU's features that it uses, and what of the machine it can use."""
     return {
         "version": llama_cpp.__version__,
         "features": features(llama_cpp.llama_print_system_info().decode()),
+        "amx_fails": amx_fails(),
         "gpu": bool(llama_cpp.llama_supports_gpu_offload()),
     }
 

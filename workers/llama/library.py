@@ -9,6 +9,8 @@ from pathlib import Path
 
 import llama_cpp
 
+from workers.llama import amx
+
 log = logging.getLogger("forge.llama")
 
 
@@ -70,20 +72,23 @@ def initialise() -> None:
     os.environ["GGML_NO_BACKTRACE"] = "1"
     llama_cpp.llama_log_set(forward_log, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
-    _load_backends(Path(llama_cpp.__file__).parent / "lib")
+    amx.load_backends(_ggml(), Path(llama_cpp.__file__).parent / "lib")
 
 
-def _load_backends(folder: Path) -> None:
-    """Load llama.cpp's compute backends, if it was built with these as separate libraries.
+def extra_buffers() -> tuple[str, ...]:
+    """Return ggml's names for the kinds of memory in which it repacks weights for this CPU.
 
-    A portable build (``GGML_BACKEND_DL``) has one for each generation of CPUs, and ggml takes the
-    best for this one. By itself it looks beside the executable, which is Python, and in the working
-    directory; its wheel has them in ``folder``. Other builds have a device from the start.
+    None where :func:`amx_fails`. Needs :func:`initialise`.
     """
-    # llama_cpp does not declare these; they are found through what libllama is linked to.
-    ggml: ctypes.CDLL = llama_cpp.llama_cpp._lib
-    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    if ggml.ggml_backend_dev_count() == 0:
-        ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
-        ggml.ggml_backend_load_all_from_path.restype = None
-        ggml.ggml_backend_load_all_from_path(os.fsencode(folder))
+    return () if amx_fails() else tuple(amx.extra_buffers(_ggml()))
+
+
+def amx_fails() -> bool:
+    """Return whether llama.cpp would compute with the CPU's AMX, and die of it."""
+    return amx.AMX in amx.extra_buffers(_ggml()) and not amx.works(_ggml()._name)
+
+
+def _ggml() -> ctypes.CDLL:
+    """Return ggml, whose functions are found through what libllama is linked to."""
+    found: ctypes.CDLL = llama_cpp.llama_cpp._lib
+    return found

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 import msgspec
 
 from workers.llama.context import Context, EmbeddingContext, geometries
-from workers.llama.library import log
+from workers.llama.library import extra_buffers, log
 from workers.llama.model import Model
 from workers.protocol import ContextMemory, WorkerSpec
 
@@ -72,6 +72,7 @@ class Planner:
             most.states,
             most.compute + beyond * (most.compute - half.compute) // between,
             most.logits,
+            most.extra_buffers,
         )
 
     def _planned(self, spec: WorkerSpec) -> ContextMemory:
@@ -83,8 +84,9 @@ class Planner:
                     shape = context.embeddings(self._model, spec)
                     EmbeddingContext(self._model, spec, shape, spec.slots).close()
                     n_ctx = max(n_ctx, shape.longest)
-        sizes = (account.cells, account.states, account.compute, account.output)
-        return ContextMemory(n_ctx, *(round(size * MIB) for size in sizes))
+        found = (account.cells, account.states, account.compute, account.output)
+        cells, states, compute, logits = (round(size * MIB) for size in found)
+        return ContextMemory(n_ctx, cells, states, compute, logits, extra_buffers())
 
 
 @contextmanager

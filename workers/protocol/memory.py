@@ -29,6 +29,8 @@ class ContextMemory(msgspec.Struct, frozen=True, tag="context"):
     """Intermediate results of a step."""
     logits: int
     """Rows of results of a step."""
+    extra_buffers: tuple[str, ...]
+    """ggml's names for the memory in which weights are repacked; none where they can't be."""
 
 
 class MemoryUnknown(msgspec.Struct, frozen=True, tag="unknown"):

@@ -29,6 +29,13 @@ LIBRARIES = {
 """Names in the loader's errors, and what they mean."""
 
 
+AMX_FAILS = (
+    "llama.cpp was built for the CPU's matrix unit and dies of it, as builds of GCC 12 do, so no "
+    "weights are repacked"
+)
+WITHOUT_AMX = "-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"
+
+
 class LlamaUnusable(Exception):
     """llama.cpp can't be loaded; the text says why."""
 
@@ -60,6 +67,10 @@ def llama() -> Iterator[Finding]:
     else:
         yield ok("llama.cpp", f"llama-cpp-python {build['version']}")
     yield cpu(build["features"].get("CPU", {}))
+    if build["amx_fails"]:
+        yield warning(
+            "amx", AMX_FAILS, f"with another compiler, or without it: {rebuilding(WITHOUT_AMX)}"
+        )
     yield from gpu(build["gpu"])
 
 

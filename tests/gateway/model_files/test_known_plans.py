@@ -14,7 +14,7 @@ from gateway.model_files.memory_probe import MemoryProbe, NotPlanned, rememberin
 from tests.support.server import MODEL
 from workers.protocol import ContextMemory, MemoryUnknown, WorkerSpec
 
-PLAN = ContextMemory(n_ctx=1024, cells=1, states=2, compute=3, logits=4)
+PLAN = ContextMemory(n_ctx=1024, cells=1, states=2, compute=3, logits=4, extra_buffers=("AMX",))
 
 
 def spec(model: Path = MODEL, **options: Any) -> WorkerSpec:

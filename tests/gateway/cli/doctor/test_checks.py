@@ -111,6 +111,9 @@ def test_this_llama_cpp_runs_on_this_cpu() -> None:
     found = {each.check: each for each in llama.llama()}
     assert found["llama.cpp"].level == "ok"
     assert found["cpu"].level != "error"
+    assert ("amx" in found) is llama.built()["amx_fails"]
+    if "amx" in found:
+        assert "-mno-amx-int8" in found["amx"].advice
 
 
 @pytest.mark.parametrize(
