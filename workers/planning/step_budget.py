@@ -6,8 +6,7 @@ one takes: ``base + decode * streams + token * prompt tokens + read * what these
 milliseconds; a prompt's later tokens attend to more cells, and cost up to twice as much. The target
 is given, or the largest of these: 50 ms; five times a step in which the prompts were streams
 already; a step with a whole tile of a prompt, unless that takes more than 225 ms; and the time that
-the prompts need in all, up to 225 ms, or a tenth of it, up to 0.6 seconds, or a twentieth, up to a
-second.
+the prompts need in all, up to 225 ms, or a tenth of it, up to 0.6 seconds.
 
 An example: the fit says 20 + 5 * streams + 2 * tokens. With 4 streams a step without prompts takes
 40 ms. One prompt waits, so the automatic target is 5 * (20 + 5 * 5) = 225 ms. Of it 90 % may be
@@ -36,8 +35,7 @@ from workers.protocol import Patience
 FIRST_CHUNK = 64
 """Tokens of prompts in a step as long as nothing is known about this machine and model."""
 LONGEST_MS = 1000.0
-"""A step without running streams, or with many long prompts: a new request, or a hang-up, waits
-until it is over."""
+"""A step without running streams: a new request, or a hang-up, waits until it is over."""
 WORTHWHILE = 64
 """But so many tokens are computed together all the same: fewer would cost more each."""
 
@@ -62,9 +60,6 @@ BACKLOG_SHARE = 0.1
 it, and wide steps lose less to the streams and need less for each token."""
 BACKLOG_MS = 600.0
 """A step as long as this, at most, for the sake of many or long prompts."""
-HEAVY_SHARE = 0.05
-"""Part of that time if it is tens of seconds, of which a step may last LONGEST_MS: streams get a
-smaller share while so much waits. A prompt's token costs the same in wide and narrow steps."""
 
 AUTO_MULTIPLE = 5.0
 """The automatic target: so many times a step without prompts, or the floor of the class.
@@ -259,5 +254,4 @@ def _for_all(costs: Costs, backlog: Backlog) -> float:
     """Milliseconds that a step may take because so many tokens of prompts wait."""
     each = backlog.tokens / max(1, backlog.prompts)
     whole = backlog.prompts * costs.prompt(each, 0)
-    heavy = min(LONGEST_MS, HEAVY_SHARE * whole)
-    return max(min(UNNOTICED_MS, whole), min(BACKLOG_MS, BACKLOG_SHARE * whole), heavy)
+    return max(min(UNNOTICED_MS, whole), min(BACKLOG_MS, BACKLOG_SHARE * whole))
