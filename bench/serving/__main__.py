@@ -112,13 +112,15 @@ def run(
             style = SUITES[args.suite].style
             result = report.Result(name, style, told(vars(args), plan), missing, load)
             if args.add:
-                result.found = earlier(args.out / f"{result.name}.json", result.options)
+                path = args.out / f"{result.name}.json"
+                result.found, result.earlier = earlier(path, result.options)
             experiment = Experiment(name, spec, systems(args, binaries), bar, result.found)
             if isinstance(plan, Lifelike) and not copies(name):
                 result.left_out = "No editing: this model has not learned to repeat a text."
 
             def after(experiment: Experiment = experiment, result: report.Result = result) -> None:
                 result.found, result.capacity = experiment.found, experiment.capacity
+                result.missing |= experiment.failed
                 report.write(result, args.out)
 
             uvloop.run(experiment.run(after))

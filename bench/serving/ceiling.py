@@ -30,7 +30,8 @@ def batched_bench(
         command, capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S
     )
     if done.returncode:
-        raise RuntimeError(f"{binary.name}:\n{done.stderr[-1000:]}")
+        said = done.stderr[-1000:] or f"exit code {done.returncode}"
+        raise RuntimeError(f"{binary.name}: {said}")
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {row["pl"]: figures(row) for row in rows}
 

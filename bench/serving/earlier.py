@@ -14,15 +14,19 @@ from .experiment import Found
 ALIKE = ("slots", "ctx", "threads", "batch", "beside")
 """Options that must be the same, since one page has the rounds of both."""
 
+CIRCUMSTANCES = ("when", "load_before", "options")
+"""The parts of a report that each of its runs has anew."""
+
 
 class Unlike(Exception):
     """Raised when an earlier report is of something else, which the message names."""
 
 
-def earlier(path: Path, options: dict[str, Any]) -> Found:
-    """Return the figures of the report at ``path``, by workload and system; none without a file.
+def earlier(path: Path, options: dict[str, Any]) -> tuple[Found, list[dict[str, Any]]]:
+    """Return the figures of the report at ``path``, by workload and system, and its runs.
 
-    Raises :class:`Unlike` if it is no such report, or of another commit, machine or shape.
+    None of both without a file. Raises :class:`Unlike` if it is no such report, or of another
+    commit, machine or shape.
     """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -32,8 +36,9 @@ def earlier(path: Path, options: dict[str, Any]) -> Found:
             workload: {name: [*map(_figures, each["rounds"])] for name, each in systems.items()}
             for workload, systems in told["workloads"].items()
         }
+        runs = [*told.get("earlier_runs", []), {name: told[name] for name in CIRCUMSTANCES}]
     except FileNotFoundError:
-        return {}
+        return {}, []
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unlike(f"{path.name} is no report of this program") from error
     here = {"commit": commit(), "machine": machine(), "versions": versions()}
@@ -41,7 +46,7 @@ def earlier(path: Path, options: dict[str, Any]) -> Found:
     for name, value in here.items():
         if there[name] != value:
             raise Unlike(f"{path.name} has another {name}: {there[name]}, and now {value}")
-    return found
+    return found, runs
 
 
 def _figures(told: dict[str, float | None]) -> dict[str, float]:

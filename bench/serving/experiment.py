@@ -53,6 +53,8 @@ class Experiment:
         self._workloads = [work for sitting in spec.sittings for work in sitting.workloads]
         self.capacity = math.nan
         """Requests per second that the first system serves in the pilot, if anything needs it."""
+        self.failed: dict[str, str] = {}
+        """Peers that do not run here, with the reasons."""
         self.found: Found = dict(found or {})
         for workload in self._workloads:
             self.found.setdefault(workload.name, {})
@@ -73,19 +75,29 @@ class Experiment:
             at = number % len(self._systems)
             for sitting in self._spec.sittings:
                 for system in self._systems[at:] + self._systems[:at]:
-                    if mine := list(fitting(system, sitting)):
-                        now(f"{system.name} starts")
-                        async with system.up(sitting.settings) as up:
-                            await self._warm(up, number)
-                            for workload in mine:
-                                now(f"{system.name}, {workload.name}")
-                                figures = await self._measure(up, workload, number)
-                                self._keep(workload, system.name, figures)
-                                self._bar.advance(task)
+                    if system.name not in self.failed:
+                        now(system.name)
+                        await self._sit(system, sitting, number)
+                        self._bar.advance(task, len(list(fitting(system, sitting))))
                 now(CEILING)
                 for _ in self._ceilings(sitting):
                     self._bar.advance(task)
                 after()
+
+    async def _sit(self, system: System, sitting: Sitting, number: int) -> None:
+        """One system, alone on the machine. A peer that fails is left out from then on."""
+        work = list(fitting(system, sitting))
+        if not work:
+            return
+        try:
+            async with system.up(sitting.settings) as up:
+                await self._warm(up, number)
+                for workload in work:
+                    self._keep(workload, system.name, await self._measure(up, workload, number))
+        except RuntimeError as error:
+            if system.is_forge:
+                raise
+            self.failed[system.name] = f"it failed: {error}"
 
     def _steps(self) -> Iterator[int]:
         """Return the number of things that are done in each sitting of a round."""
@@ -137,10 +149,14 @@ class Experiment:
             return
         first = next(iter(self.found[loops[0].name].values()))
         for name, repack in CEILINGS.items():
-            found = batched_bench(
-                self._spec.ceiling, sitting.settings, prompt=round(first[-1]["prompt_tokens"]),
-                tokens=loops[0].tokens, clients=[w.closed for w in loops], repack=repack,
-            )  # fmt: skip
+            try:
+                found = batched_bench(
+                    self._spec.ceiling, sitting.settings, prompt=round(first[-1]["prompt_tokens"]),
+                    tokens=loops[0].tokens, clients=[w.closed for w in loops], repack=repack,
+                )  # fmt: skip
+            except RuntimeError as error:
+                self.failed[name] = f"it failed: {error}"
+                found = {}
             for workload in loops:
                 if workload.closed in found:
                     self._keep(workload, name, found[workload.closed])

@@ -40,6 +40,8 @@ class Result:
     """Requests per second of the pilot, which Poisson arrivals are parts of."""
     left_out: str = ""
     """Reasons why workloads are missing, if some are."""
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+    """The circumstances of runs that this one adds to."""
     when: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d}")
 
     @property
@@ -106,7 +108,8 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "model": result.slug, "when": result.when, "commit": commit(), "machine": machine(),
         "versions": versions(), "load_before": result.load, "options": options,
-        "missing": result.unseen, "capacity_requests_per_s": result.capacity,
+        "earlier_runs": result.earlier, "missing": result.unseen,
+        "capacity_requests_per_s": result.capacity,
         "workloads": {
             workload: {
                 name: {

@@ -109,7 +109,10 @@ def more_rounds(out: Path, before: dict[str, Any], capsys: pytest.CaptureFixture
         small_run(out, "--add", "--ctx", "4096")
     assert "lifelike-embedded.json has another ctx: 2048, and now 4096" in capsys.readouterr().err
     small_run(out, "--add", "--workloads", "chat", "--no-goodput")
-    found = json.loads((out / "lifelike-embedded.json").read_text("utf-8"))["workloads"]
+    told = json.loads((out / "lifelike-embedded.json").read_text("utf-8"))
+    (whole,) = told["earlier_runs"]
+    assert (whole["options"]["workloads"], told["options"]["workloads"]) == (None, ["chat"])
+    found = told["workloads"]
     chat = found.pop("chat: 2 clients")
     first = before.pop("chat: 2 clients")
     assert found == before
@@ -124,7 +127,7 @@ def more_rounds(out: Path, before: dict[str, Any], capsys: pytest.CaptureFixture
 
 def test_what_is_no_report_is_not_added_to(tmp_path: Path) -> None:
     report = tmp_path / "lifelike-m.json"
-    assert earlier(report, {}) == {}
+    assert earlier(report, {}) == ({}, [])
     for text in ("", "[]", "{}", '{"commit": "", "machine": {}, "versions": {}, "options": {}}'):
         report.write_text(text)
         with pytest.raises(Unlike, match=r"lifelike-m\.json is no report of this program"):
