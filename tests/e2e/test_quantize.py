@@ -116,6 +116,20 @@ def test_the_guide_shows_what_is_told(tmp_path: Path) -> None:
     assert re.sub(r"type \w+ is", "type q8_0 is", " ".join(again.split())).endswith(expected)
 
 
+@pytest.fixture
+def mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let llama_cpp's own class leave weights as they are: repacked ones may end the process."""
+    usual = llama_cpp.llama_cpp.llama_model_default_params
+
+    def params() -> Any:
+        found = usual()
+        found.use_extra_bufts = False
+        return found
+
+    monkeypatch.setattr(llama_cpp.llama_cpp, "llama_model_default_params", params)
+
+
+@pytest.mark.usefixtures("mapped")
 def test_perplexity_is_what_llama_cpp_says(tmp_path: Path) -> None:
     """Computed here from its own logits: of each window the second half, after the first."""
     target, text = tmp_path / "small.gguf", tmp_path / "text"

@@ -16,6 +16,8 @@ from gateway.dispatch.job import Job
 from tests.support.dialects import Dialect
 from tests.support.memory_pool import MemoryPool
 
+TURNS = 1000
+"""Turns of the loop; the second half is slower, for what a thread does."""
 KEYS = [
     ApiKey("app", digest("sk-app"), weight=3.0, requests_per_minute=2, tokens_per_minute=1000),
     ApiKey("batch", digest("sk-batch"), max_priority=0.0),
@@ -103,9 +105,9 @@ class Connection:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so; a handful of turns is enough."""
-    for _ in range(1000):
+    """Let the loop turn until something is so; a handful of turns is enough, but for threads."""
+    for turn in range(TURNS):
         if check():
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(0 if turn < TURNS // 2 else 0.01)
     raise AssertionError("it never happened")

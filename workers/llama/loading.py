@@ -8,7 +8,7 @@ from pathlib import Path
 import llama_cpp
 
 from workers.llama import buffers
-from workers.llama.library import LoadFailed, amx_fails, extra_buffers
+from workers.llama.library import LoadFailed, extra_buffers
 from workers.protocol import Value, WorkerSpec
 
 log = logging.getLogger("forge.llama")
@@ -60,13 +60,6 @@ def has_gpu() -> bool:
 def on_cpu(spec: WorkerSpec) -> bool:
     """Return whether attention is computed by the CPU, in all layers."""
     return spec.n_gpu_layers == 0 or not spec.kv_offload or not has_gpu()
-
-
-def warn_of_amx(spec: WorkerSpec) -> None:
-    """Warn of weights that are not repacked, where that would end the process."""
-    if spec.repack and amx_fails():
-        log.warning("llama.cpp fails with this CPU's AMX, so no weights are repacked; forge doctor "
-                    "tells what helps")  # fmt: skip
 
 
 def warn_of_missing_gpu(spec: WorkerSpec) -> None:

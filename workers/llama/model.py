@@ -10,7 +10,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 
 from workers.llama.adapters import Adapters
 from workers.llama.library import LoadFailed, loading, readable
-from workers.llama.loading import model_params, place_threads, warn_of_amx, warn_of_missing_gpu
+from workers.llama.loading import model_params, place_threads, warn_of_missing_gpu
 from workers.llama.pooling import Scale
 from workers.llama.tokenizer import Tokenizer
 from workers.planning.infill import FIMTokens
@@ -40,7 +40,6 @@ class Model:
     def __init__(self, spec: WorkerSpec, *, weights: bool = True) -> None:
         """Load the model, or only its metadata and vocabulary. Raises :class:`LoadFailed`."""
         warn_of_missing_gpu(spec)
-        warn_of_amx(spec)
         place_threads(spec.numa)
         self._template = spec.chat_template
         self._overridden = spec.override_kv
