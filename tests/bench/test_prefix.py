@@ -48,6 +48,7 @@ def test_the_first_turn_of_a_conversation_does_not_count() -> None:
     assert turns.ttft_ms == 15.0
 
 
+@pytest.mark.timeout(300)  # seconds on an idle machine
 def test_turns_of_a_model_whose_memory_cannot_be_cut(tmp_path: Path) -> None:
     write("jamba", MODEL, tmp_path / "jamba.gguf")
     found = play(str(tmp_path / "jamba.gguf"), 400)
