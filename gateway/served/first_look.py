@@ -201,7 +201,8 @@ async def _measure(config: Config, spec: WorkerSpec, open_: frozenset[str]) -> K
         found = await _better(spec, usual, without, WORTH["flash_attn"], told)
         way = way._replace(flash_attn=found.flash_attn)
     if "repack" in open_ and await asyncio.to_thread(repackable, config):
-        way = await _better(spec, way, way._replace(repack=False), WORTH["repack"], told)
+        mapped, copied = way._replace(repack=False), way._replace(repack=True)
+        way = await _better(spec, mapped, copied, WORTH["repack"], told)
     log.info("model '%s': %s (%s)", config.model_name, way, "; ".join(told) or "nothing to measure")
     return way
 

@@ -15,13 +15,18 @@ from gateway.config import tuning_profile
 from gateway.config.config import Config, NotNow
 from gateway.config.pool_shape import SMALL
 from gateway.model_files import memory_check
+from gateway.served import first_look
 from gateway.served.first_look import FirstLook, request_s, undecided
 from tests.support import architectures
 from tests.support.encoder import encoder
 from tests.support.server import MODEL
+from workers.llama.quantize import shrink
 from workers.protocol import WorkerSpec
+from workers.protocol.jobs import Shrink
 
 pytestmark = pytest.mark.anyio
+Q4_0 = 2
+"""llama.cpp's number of the type."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,25 @@ async def test_it_is_measured_once_and_remembered(
     again = await look(config, environment)
     assert again.repack is not first.repack
     assert not caplog.text
+
+
+async def test_copies_that_are_no_faster_are_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take memory."""
+    path = tmp_path / "q4_0.gguf"
+    job = Shrink(str(MODEL), str(path), Q4_0, threads=1, pure=False, requantize=False)
+    shrink(job, lambda *_: None)
+    os.truncate(path, SMALL)
+    config = Config(model=path, flash_attn="off")
+    if not first_look.repackable(config):
+        pytest.skip("llama.cpp repacks no weights here")
+
+    async def equal(*_: object) -> float:
+        return 1.0
+
+    monkeypatch.setattr(first_look, "_cost", equal)
+    assert not (await look(config, {"XDG_CONFIG_HOME": str(tmp_path)})).repack
 
 
 async def test_another_machine_measures_anew(large: Path, tmp_path: Path) -> None:
