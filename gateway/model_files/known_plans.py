@@ -2,11 +2,12 @@
 
 To ask it takes a process that loads llama.cpp, two thirds of a second before a server's own start.
 So its answers are kept in a file of the user's cache, each under a mark of all that they depend on:
-the model's files, the options of its workers, llama.cpp's version and the machine.
+the model's files, the options of its workers, the build of llama.cpp and the machine.
 """
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def mark(spec: WorkerSpec) -> str | None:
     )  # fmt: skip
     made = hashlib.sha256(encode(asked))
     try:
-        made.update(repr(this_machine()).encode())
+        made.update(repr((this_machine(), _build())).encode())
         for file in parts(Path(spec.model_path)):
             found = file.stat()
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -54,6 +55,16 @@ def mark(spec: WorkerSpec) -> str | None:
     except (OSError, ValueError):
         return None
     return made.hexdigest()[:32]
+
+
+def _build() -> tuple[int, ...]:
+    """What tells builds of one version of llama.cpp apart: they may repack other weights."""
+    found = importlib.util.find_spec("llama_cpp")
+    if found is None or found.origin is None:
+        return ()
+    usual = Path(found.origin).parent / "lib"
+    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH", usual)).stat()
+    return folder.st_dev, folder.st_ino, folder.st_mtime_ns
 
 
 class KnownPlans:

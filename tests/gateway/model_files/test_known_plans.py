@@ -72,6 +72,15 @@ def test_everything_that_counts_makes_another_mark(tmp_path: Path) -> None:
     assert mark(spec(copy)) != before
 
 
+def test_another_build_of_llama_cpp_makes_another_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same version: it may repack other weights."""
+    usual = mark(spec())
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    assert mark(spec()) not in (None, usual)
+
+
 def test_what_a_gpus_driver_decides_is_not_kept() -> None:
     assert mark(spec(n_gpu_layers=1)) is None
     assert mark(spec(n_gpu_layers="all")) is None
