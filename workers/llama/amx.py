@@ -11,6 +11,7 @@ This file is that process's program, too, and imports nothing else of Forge: its
 
 import ctypes
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -45,12 +46,15 @@ def extra_buffers(ggml: ctypes.CDLL) -> dict[str, int]:
     Their addresses by their names, such as "AMX" and "CPU_REPACK"; the first that takes a weight's
     type has it.
     """
-    registry = _call(ggml, "ggml_backend_dev_backend_reg", c_void_p, _device(ggml))
+    device = _device(ggml)
+    if not device:
+        return {}  # no backend could be loaded, which loading a model tells
+    registry = _call(ggml, "ggml_backend_dev_backend_reg", c_void_p, device)
     find = "ggml_backend_reg_get_proc_address"
     address = _call(ggml, find, c_void_p, registry, b"ggml_backend_dev_get_extra_bufts")
     if not address:
         return {}
-    listed = ctypes.CFUNCTYPE(ctypes.POINTER(c_void_p), c_void_p)(address)(_device(ggml))
+    listed = ctypes.CFUNCTYPE(ctypes.POINTER(c_void_p), c_void_p)(address)(device)
     found = {}
     for pointer in iter(listed):
         if not pointer:
@@ -65,11 +69,12 @@ def works(library: str) -> bool:
 
     ``library``: path of libllama.
     """
-    return survives([sys.executable, "-I", "-S", __file__, library])
+    return survives(sys.executable, "-I", "-S", __file__, library)
 
 
 @functools.cache
-def _survives(command: tuple[str, ...]) -> bool:
+def survives(*command: str) -> bool:
+    """Return whether a program ends well; once for each, the answer is kept."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -80,21 +85,15 @@ def _survives(command: tuple[str, ...]) -> bool:
     return done.returncode == 0
 
 
-def survives(command: Sequence[str]) -> bool:
-    """Return whether a program ends well; once for each, the answer is kept."""
-    return _survives(tuple(command))
-
-
 def product(ggml: ctypes.CDLL, buffers: int) -> list[float]:
     """Multiply a matrix of ones in such ``buffers`` with others; return all sums."""
     device = _device(ggml)
     weights, graph_memory = _memory(ggml), _memory(ggml)
-    matrix = _matrix(ggml, weights, Q8_0)
+    matrix = _matrix(ggml, weights, Q8_0, WIDTH)
     _call(ggml, "ggml_backend_alloc_ctx_tensors_from_buft", c_void_p, weights, buffers)
     _set(ggml, matrix, BLOCK * (WIDTH * WIDTH // 32))
 
-    rows = _call(ggml, "ggml_new_tensor_2d", c_void_p, graph_memory, c_int(F32), c_int64(WIDTH),
-                 c_int64(ROWS))  # fmt: skip
+    rows = _matrix(ggml, graph_memory, F32, ROWS)
     sums = _call(ggml, "ggml_mul_mat", c_void_p, graph_memory, matrix, rows)
     plain = _call(ggml, "ggml_backend_dev_buffer_type", c_void_p, device)
     _call(ggml, "ggml_backend_alloc_ctx_tensors_from_buft", c_void_p, graph_memory, plain)
@@ -110,8 +109,8 @@ def product(ggml: ctypes.CDLL, buffers: int) -> list[float]:
     return [*found]
 
 
-def _device(ggml: ctypes.CDLL) -> int:
-    found: int = _call(ggml, "ggml_backend_dev_by_type", c_void_p, c_int(CPU))
+def _device(ggml: ctypes.CDLL) -> int | None:
+    found: int | None = _call(ggml, "ggml_backend_dev_by_type", c_void_p, c_int(CPU))
     return found
 
 
@@ -120,10 +119,9 @@ def _memory(ggml: ctypes.CDLL) -> int:
     return found
 
 
-def _matrix(ggml: ctypes.CDLL, memory: int, type_: int) -> int:
-    width = c_int64(WIDTH)
-    name = "ggml_new_tensor_2d"
-    found: int = _call(ggml, name, c_void_p, memory, c_int(type_), width, width)
+def _matrix(ggml: ctypes.CDLL, memory: int, type_: int, rows: int) -> int:
+    shape = c_int64(WIDTH), c_int64(rows)
+    found: int = _call(ggml, "ggml_new_tensor_2d", c_void_p, memory, c_int(type_), *shape)
     return found
 
 
@@ -163,7 +161,7 @@ def load_backends(ggml: ctypes.CDLL, folder: Path) -> None:
     directory; its wheel has them in ``folder``. Other builds have a device from the start.
     """
     if _call(ggml, "ggml_backend_dev_count", c_size_t) == 0:
-        _call(ggml, "ggml_backend_load_all_from_path", None, str(folder).encode())
+        _call(ggml, "ggml_backend_load_all_from_path", None, os.fsencode(folder))
 
 
 if __name__ == "__main__":

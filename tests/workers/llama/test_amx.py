@@ -47,8 +47,8 @@ def test_the_trial_ends_well_without_such_a_unit_or_with_one_that_works() -> Non
     ("program", "well"), [("", True), ("raise SystemExit(1)", False), (DIES, False)]
 )
 def test_a_program_that_dies_is_no_harm(program: str, well: bool) -> None:
-    assert amx.survives([sys.executable, "-c", program]) is well
-    assert not amx.survives(["/nowhere/python"])
+    assert amx.survives(sys.executable, "-c", program) is well
+    assert not amx.survives("/nowhere/python")
 
 
 @pytest.mark.parametrize("kind", [llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
