@@ -63,7 +63,7 @@ class Experiment:
         """Rounds that are there: each has prompts of its own."""
 
     async def run(self, after: Callable[[], None]) -> None:
-        """All systems in all rounds, each alone on the machine; ``after`` follows each sitting."""
+        """All systems in all rounds, each alone on the machine; ``after`` follows each of them."""
         task = self._bar.add_task(self._name, total=self._spec.rounds * sum(self._steps()))
 
         def now(what: str) -> None:
@@ -79,6 +79,7 @@ class Experiment:
                         now(system.name)
                         await self._sit(system, sitting, number)
                         self._bar.advance(task, len(list(fitting(system, sitting))))
+                        after()
                 now(CEILING)
                 for _ in self._ceilings(sitting):
                     self._bar.advance(task)
