@@ -58,7 +58,7 @@ def mark(spec: WorkerSpec) -> str | None:
 
 
 def _build() -> tuple[int, ...]:
-    """What tells builds of one version of llama.cpp apart: they may repack other weights."""
+    """Marks that tell builds of one version apart: they may repack other weights."""
     found = importlib.util.find_spec("llama_cpp")
     if found is None or found.origin is None:
         return ()
