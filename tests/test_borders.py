@@ -87,7 +87,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
 
 NUMERIC = {
     "workers/llama/pooling.py",
-    "workers/planning/step_budget.py",
+    "workers/planning/step_times.py",
     "workers/sampling/logprobs.py",
     "workers/tools/quantize.py",
 }

@@ -5,8 +5,10 @@ from typing import Any
 from gateway.core.priority import PRIORITIES
 from workers.protocol import Patience
 
-BATCH_FLOOR_MS = 500.0
-"""The automatic gap of batch streams at least: wide steps, and a request waits for half of one."""
+BATCH_REST_MS = 30_000.0
+"""So long batch streams sit steps out while prompts are computed: nobody watches them, and a token
+of each in every step is the fastest way to serve many. Clients that give up a silent connection
+wait longer."""
 
 
 def classes(value: Any) -> Any:
@@ -26,8 +28,7 @@ def patience(said: float | tuple[tuple[str, float], ...] | str) -> tuple[Patienc
     if isinstance(said, float | int):
         return (Patience(PRIORITIES["batch"], float(said)),)
     given = {} if isinstance(said, str) else dict(said)
-    floors = {"batch": BATCH_FLOOR_MS}
+    rests = {"batch": BATCH_REST_MS} if "batch" not in given else {}
     return tuple(
-        Patience(at, given.get(name), floors.get(name, Patience(0.0, None).floor_ms))
-        for name, at in PRIORITIES.items()
+        Patience(at, given.get(name), rests.get(name, 0.0)) for name, at in PRIORITIES.items()
     )

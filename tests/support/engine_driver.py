@@ -200,6 +200,9 @@ class AllAtOnce(StepBudget):
     def prefill(self, decodes: int, backlog: Backlog, *_: object, **__: object) -> int:
         return max(1, self.batch - decodes)
 
+    def least_part(self, decodes: int) -> int:
+        return 1
+
 
 class Driver:
     """The engine, its inbox, and everything it said."""

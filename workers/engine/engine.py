@@ -26,7 +26,7 @@ from workers.kv.kv import KVCache
 from workers.llama import NO_CELLS, OK, Context
 from workers.output.constraint import BiasedAway, ConstraintFailed
 from workers.planning.batcher import plan, rows_of, turn
-from workers.planning.passes import StepPart, order
+from workers.planning.passes import StepPart, order, passes_of
 from workers.planning.step_budget import StepBudget
 from workers.protocol import (
     AdapterLoaded,
@@ -95,6 +95,8 @@ class Engine:
         """A sequence whose next token is a medium's row, and how many rows the step computes."""
         self._stalled = False
         """True if the step had nothing to compute but what waits for rows."""
+        self._resting = False
+        """True if streams sat the step out."""
 
     def run(self) -> None:
         """Serve for ever; the process ends when its link does."""
@@ -227,14 +229,15 @@ class Engine:
             prefill = sum(count for _, count in chunks) - decodes
             reads = sum(n * (s.computed + n / 2) for s, n in chunks if s.lacks > 1)
             drafts, before = len(chunks[0][0].drafts), self.reporter.decoded
+            passes = 1 if self._kv.geometry.unified else passes_of(_parts(chunks))
             self._sample(chunks)
             took_ms = (time.perf_counter() - started) * 1000
-            usual_ms = None if drafts else self._budget.expected_ms(decodes, prefill, reads)
+            usual_ms = None if drafts else self._budget.expected_ms(decodes, prefill, reads, passes)
             self._groups.spent(took_ms, usual_ms)
             if self._groups.changed:
                 return left  # of a change the others have nothing to learn
             if not drafts:
-                self._budget.learn(decodes, prefill, took_ms, reads)
+                self._budget.learn(decodes, prefill, took_ms, reads, passes)
             if self._drafting is not None and not prefill:
                 self._drafting.learn(chunks, drafts, self.reporter.decoded - before, took_ms)
         elif len(chunks) == 1:
@@ -281,27 +284,28 @@ class Engine:
                 prompts.sort(key=partial(turn, prompt_s=self._budget.prompt_s))
             picture = prompts[0] if prompts and prompts[0].medium is not None else None
             prompts = [s for s in prompts if s.medium is None] if picture is None else [picture]
-            served, prefill, inputs = shares(
+            share = shares(
                 self._budget, streams, prompts, self.scheduler.running, self._embedder.load
             )
-            rows = 0 if picture is None else self._media.slice(picture, prefill)
-            served = [s for s in served if s is not picture]
-            counts = plan(served, self._budget.batch, prefill, self._context.rows)
+            rows = 0 if picture is None else self._media.slice(picture, share.prefill)
+            served = [s for s in share.served if s is not picture]
+            limits = (self._budget.batch, share.prefill, self._context.rows, share.least)
+            counts = plan(served, *limits)
+            self._resting = share.resting
             room = self._kv.geometry.total - self._kv.used
             if sum(counts) + rows <= room or not self.scheduler.make_room():
                 chunks = [(s, s.until_border(n)) for s, n in zip(served, counts, strict=True) if n]
                 self._slice = None if picture is None else (picture, rows)
                 if self._drafting is not None:
                     self._drafting.propose(chunks, self._kv, rows)
-                return self._ordered(chunks), inputs
+                return self._ordered(chunks), share.inputs
 
     def _ordered(self, chunks: list[Chunk]) -> list[Chunk]:
         """The batch's order, on which it depends what llama.cpp computes together."""
         chunks = sorted(chunks, key=_number)
         if not self._context.pass_cells:
             return chunks
-        rows = [StepPart(_number((s, n)), s.computed + n + len(s.drafts), n) for s, n in chunks]
-        return [chunks[index] for index in order(rows, self._context.pass_cells)]
+        return [chunks[index] for index in order(_parts(chunks), self._context.pass_cells)]
 
     def _refuse(self, sequence: EngineSequence, refused: InputRefused) -> None:
         """A medium of its prompt has no rows."""
@@ -394,6 +398,7 @@ class Engine:
 
     def _flush(self, step_ms: float) -> None:
         """Tell of the step; when nothing is left to do, look whether the cells agree."""
+        self._budget.rested(step_ms if self._resting else 0.0)
         self.reporter.flush(step_ms, busy=self.busy, load=self._load)
         if not self.busy:
             self._kv.check()
@@ -413,6 +418,11 @@ class Engine:
             restored_tokens=self._kv.restored,
             step_sequences=self.reporter.taking_part,
         )
+
+
+def _parts(chunks: list[Chunk]) -> list[StepPart]:
+    """Return a batch as llama.cpp divides it."""
+    return [StepPart(_number((s, n)), s.computed + n + len(s.drafts), n) for s, n in chunks]
 
 
 def _number(chunk: Chunk) -> int:

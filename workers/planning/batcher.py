@@ -8,12 +8,19 @@ spent, so that the running streams never wait long. (vLLM's scheduler has this s
 The order is that of :func:`turn`: the gateway's, but each also waits for its own length. So short
 prompts go past a long one, which ages meanwhile, and no prompt starves.
 
+llama.cpp computes sequences together that have as many tokens left, so each part of a prompt costs
+passes over the weights. A prompt that would get only a few tokens, for those before it have the
+rest, waits for the next step; one that lacks a little more than what is left gets all.
+
 Rows of logits are one more budget. Most sequences want one, after their last token; a prompt whose
 own tokens are to be judged wants one after each, and is computed in steps of what it gets.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+MORE = 8
+"""A prompt may have this part of all prompts' tokens more, if it is computed wholly with that."""
 
 
 class Computable(Protocol):
@@ -40,11 +47,15 @@ class Computable(Protocol):
         ...
 
 
-def plan(sequences: Sequence[Computable], budget: int, prefill: int, rows: int) -> list[int]:
+def plan(
+    sequences: Sequence[Computable], budget: int, prefill: int, rows: int, least: int = 1
+) -> list[int]:
     """Return the tokens of each sequence to compute in the next step (0: it sits this one out).
 
-    The sum is at most ``budget``, of those that lack more than one token at most ``prefill``, and
-    of :func:`rows_of` them all at most ``rows``. The order given is the order of service.
+    The sum is at most ``budget``, of those that lack more than one token at most ``prefill``, with
+    an eighth more for the last one if that is all it lacks, and of :func:`rows_of` them all at
+    most ``rows``. The order given is the order of service. ``least``: fewer tokens than that are
+    not begun with beside other prompts, unless they are all.
     """
     lacking = [sequence.lacks for sequence in sequences]
     counts = [0] * len(sequences)
@@ -55,10 +66,18 @@ def plan(sequences: Sequence[Computable], budget: int, prefill: int, rows: int) 
             rows -= 1
     prompts = [index for index, lack in enumerate(lacking) if lack > 1]
     wanted = [rows_of(sequences[index], lacking[index]) for index in prompts]
-    left = min(budget, prefill)
+    left = most = min(budget, prefill)
     for index, want, given in zip(prompts, wanted, share(rows, wanted), strict=True):
-        counts[index] = min(left, lacking[index] - want + given)
-        left -= counts[index]
+        if left <= 0:
+            break
+        whole = lacking[index] - want + given
+        if whole <= left or (given == want and whole <= min(budget, left + most // MORE)):
+            counts[index] = whole
+            left -= whole
+        else:
+            counts[index] = left if left >= least or left == most else 0
+            left = 0
+        budget -= counts[index]
     return counts
 
 

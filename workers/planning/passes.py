@@ -27,6 +27,23 @@ class StepPart(NamedTuple):
     tokens: int = 1
 
 
+def passes_of(rows: Sequence[StepPart]) -> int:
+    """Return the passes of a batch in this order.
+
+    Each pass has the next token of its sequences until one of them has no more.
+    """
+    left, made = [(row.number, row.tokens) for row in rows], 0
+    while left:
+        together = left[:1]
+        for row in left[1:]:
+            if row[0] == together[-1][0] + 1:
+                together.append(row)
+        taken = dict.fromkeys(together, min(tokens for _, tokens in together))
+        rest = [(number, tokens - taken.get((number, tokens), 0)) for number, tokens in left]
+        left, made = [row for row in rest if row[1]], made + 1
+    return made
+
+
 def order(rows: Sequence[StepPart], a_pass: int) -> list[int]:
     """Return the indices of ``rows``, whose numbers rise, in the order of the cheapest batch.
 

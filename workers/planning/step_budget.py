@@ -1,35 +1,34 @@
 """The number of prompt tokens that a step may compute beside the running streams. Pure.
 
 Every running stream waits for all tokens of a step, so a prompt is computed in chunks, and their
-size keeps the gap between two tokens of a stream under a target. A fit to the last steps says what
-one takes: ``base + decode * streams + token * prompt tokens + read * what these attend to``, in
-milliseconds; a prompt's later tokens attend to more cells, and cost up to twice as much. The target
-is given, or the largest of these: 50 ms; five times a step in which the prompts were streams
-already; a step with a whole tile of a prompt, unless that takes more than 225 ms; and the time that
-the prompts need in all, up to 225 ms, or a tenth of it, up to 0.6 seconds.
+size keeps the gap between two tokens of a stream under a target, judged by what the last ones took
+(:mod:`workers.planning.step_times`). The target is given, or the largest of these: 50 ms; five
+times a step in which the prompts were streams already; a step with a whole tile of a prompt, unless
+that takes more than 225 ms; and the time that the prompts need in all, up to 225 ms, or a tenth of
+it, up to 0.6 seconds.
 
-An example: the fit says 20 + 5 * streams + 2 * tokens. With 4 streams a step without prompts takes
-40 ms. One prompt waits, so the automatic target is 5 * (20 + 5 * 5) = 225 ms. Of it 90 % may be
-used: 202.5 - 40 leaves 162.5 ms, which is 81 tokens, or 65 in whole blocks. Without streams it may
-take a second: 480 tokens. However low a given target is, a step grows by a quarter for prompts, so
-that they always get on.
+An example: a step takes 20 * passes + 5 * streams + 2 * tokens. With 4 streams a step without
+prompts takes 40 ms. One prompt waits, so the automatic target is 5 * (20 + 5 * 5) = 225 ms. Of it
+90 % may be used: 202.5 - 40 - 20 leaves 142.5 ms, which is 71 tokens, or 65 in whole blocks.
+Without streams a step may take a second: 480 tokens. However low a given target is, a step grows by
+a quarter for prompts, so that they always get on.
 
-Each class of priorities may have a target of its own. That of the least patient stream holds: of
-batch streams alone the steps are wide. They are not where a prompt of a less patient class waits,
-which would wait for all of a step: such a step computes that prompt, however long the streams'
-patience allows, and others only as far as the prompt's own class does.
+Each class of priorities may have a target of its own. That of the least patient stream holds.
+Streams of a class that has time to *rest* sit steps out until all prompts are computed, or the time
+is over: a step costs nearly the same for few streams as for many, so tokens are cheapest when all
+have begun. Steps are as wide then as without streams. They are not where a prompt of a less patient
+class waits, which would wait for all of a step: such a step computes that prompt, however long the
+streams' patience allows, and others only as far as the prompt's own class does.
 
 Durations are arguments; this module reads no clock.
 """
 
 import math
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
+from workers.planning.step_times import Costs, StepTimes
 from workers.protocol import Patience
 
 FIRST_CHUNK = 64
@@ -43,6 +42,9 @@ BLOCK = 16
 """Tokens that the fast kernels for matrices compute together; what is left over of a step's goes
 through slower ones (ggml_gemm_q4_K_8x8_q8_K: by 4, then one by one). A step of a 1B Q4_K_M model
 took 962 ms with 15 tokens, 802 with 16, 1,423 with 24 and 1,460 with 32."""
+
+APART = 8
+"""A part of one more prompt takes so many times as long as a pass, if no stream waits for it."""
 
 TILE = 64
 """Tokens of one sequence from which llama.cpp computes attention in tiles, fewer one by one (GGML's
@@ -61,20 +63,15 @@ it, and wide steps lose less to the streams and need less for each token."""
 BACKLOG_MS = 600.0
 """A step as long as this, at most, for the sake of many or long prompts."""
 
+AUTO_MS = 50.0
+"""The least automatic target."""
 AUTO_MULTIPLE = 5.0
-"""The automatic target: so many times a step without prompts, or the floor of the class.
+"""The automatic target: so many times a step without prompts, at least.
 So streams have a fifth of the time, and prompts get on however many streams there are."""
 HEADROOM = 0.9
 """Steps vary: aim below the target in order to stay under it."""
 LEAST_SHARE = 0.25
 """Prompts get on whatever the target is: a step gets this much longer for them at least."""
-
-MEMORY = 64
-"""Steps that are remembered."""
-REFIT = 8
-"""Steps between two fits, each of which costs as much as a small model's token."""
-STIFFNESS = 0.01
-"""Weight of the last fit where the steps say nothing, for all were alike."""
 
 
 def _whole(tokens: int, streams: int) -> int:
@@ -88,34 +85,6 @@ def _whole(tokens: int, streams: int) -> int:
     return even if 2 * even >= tokens and even > first else tokens
 
 
-class Costs(NamedTuple):
-    """Milliseconds that a step takes, of each of its parts."""
-
-    base: float = 0.0
-    decode: float = 0.0
-    """For each stream."""
-    token: float = 0.0
-    """For each token of a prompt."""
-    read: float = 0.0
-    """For each cell that a token of a prompt attends to."""
-
-    def alone(self, streams: int) -> float:
-        """Return what a step of streams takes."""
-        return self.base + self.decode * streams
-
-    def prompt(self, tokens: float, depth: int) -> float:
-        """Return what ``tokens`` of a prompt take of which ``depth`` are computed already."""
-        return tokens * (self.token + self.read * (depth + tokens / 2))
-
-    def tokens(self, ms: float, depth: int) -> float:
-        """Return how many tokens of such a prompt take ``ms``: the inverse of :meth:`prompt`."""
-        if ms <= 0:
-            return 0.0
-        first = self.token + self.read * depth
-        divisor = first + math.sqrt(first * first + 2 * self.read * ms)
-        return 2 * ms / divisor if divisor else math.inf
-
-
 class Backlog(NamedTuple):
     """The prompts that a step could go on with."""
 
@@ -124,42 +93,6 @@ class Backlog(NamedTuple):
     """Tokens of the first one that are computed already."""
     tokens: int = 0
     """Tokens of them all that were not computed when each began: what they need in all."""
-
-
-class StepTimes:
-    """The costs of a step's parts.
-
-    A least-squares fit to the last steps, whose errors count relative to their lengths, because a
-    step of 512 tokens may take a hundred times longer than one of a single token.
-    """
-
-    def __init__(self) -> None:
-        self._steps: deque[tuple[float, ...]] = deque(maxlen=MEMORY)
-        """The parts of each step, by its duration: the costs of such a row sum up to 1."""
-        self._costs = np.zeros(len(Costs._fields))
-        self._unfitted = 0
-        """Steps that the costs do not know of."""
-
-    @property
-    def known(self) -> bool:
-        """Return whether there was any step."""
-        return bool(self._steps)
-
-    def add(self, decodes: int, prefill: int, ms: float, reads: float = 0.0) -> None:
-        """A step of so many streams and prompt tokens, which attend to ``reads`` cells."""
-        self._steps.append((1 / ms, decodes / ms, prefill / ms, reads / ms))
-        self._unfitted += 1
-
-    def fit(self) -> Costs:
-        """Return the costs, fitted anew if there are steps enough that they do not know of."""
-        if self._unfitted >= min(REFIT, len(self._steps)) > 0:
-            self._unfitted = 0
-            rows = np.array(self._steps)
-            moments = rows.T @ rows
-            stiff = STIFFNESS * moments.diagonal() + 1e-12
-            wanted = rows.sum(axis=0) + stiff * self._costs
-            self._costs = np.linalg.solve(moments + np.diag(stiff), wanted).clip(0.0)
-        return Costs(*map(float, self._costs))
 
 
 class StepBudget:
@@ -175,21 +108,38 @@ class StepBudget:
         self._patience = patience or (Patience(0.0, None),)
         self._times = StepTimes()
         self._knows_prefill = False
+        self._rested_ms = 0.0
+        """Time since streams sat out the first of the last steps."""
 
-    def learn(self, decodes: int, prefill: int, ms: float, reads: float = 0.0) -> None:
+    def learn(
+        self, decodes: int, prefill: int, ms: float, reads: float = 0.0, passes: int = 0
+    ) -> None:
         """A step of ``decodes`` running streams and ``prefill`` prompt tokens took ``ms`` > 0.
 
-        ``reads``: the cells that those tokens attend to, in all.
+        ``reads``: the cells that those tokens attend to, in all. ``passes``: of llama.cpp; 0: as
+        many as streams and one prompt need.
         """
-        self._times.add(decodes, prefill, ms, reads)
+        self._times.add(decodes, prefill, ms, reads, passes)
         self._knows_prefill |= prefill > 0
 
-    def expected_ms(self, decodes: int, prefill: int, reads: float = 0.0) -> float | None:
+    def expected_ms(
+        self, decodes: int, prefill: int, reads: float = 0.0, passes: int = 0
+    ) -> float | None:
         """Return what such a step takes, as far as others tell; None: nothing is known."""
         if not self._times.known or (prefill and not self._knows_prefill):
             return None
-        costs = self._times.fit()
-        return costs.alone(decodes) + costs.token * prefill + costs.read * reads
+        return self._times.fit().step(decodes, prefill, reads, passes)
+
+    def rests(self, urgency: float) -> bool:
+        """Return whether streams sit the next step out, if there are prompts.
+
+        ``urgency``: the highest base priority of the streams.
+        """
+        return self._rested_ms < self._patience[self._class_of(urgency)].rest_ms
+
+    def rested(self, ms: float) -> None:
+        """Streams sat out a step of ``ms``; 0: they did not, or there are none."""
+        self._rested_ms = self._rested_ms + ms if ms else 0.0
 
     def prefill(
         self,
@@ -197,21 +147,23 @@ class StepBudget:
         backlog: Backlog,
         urgency: float = math.inf,
         eager: Callable[[float], int] = lambda priority: 0,
+        *,
+        resting: bool = False,
     ) -> int:
         """Tokens of prompts in a step beside ``decodes`` running streams; at least 1.
 
         In whole blocks, if half of what may be computed is left. ``urgency``: the
         highest base priority of the streams; ``eager`` counts the tokens that prompts lack from a
-        priority on.
+        priority on. ``resting``: the streams sit the step out.
         """
         at = self._class_of(urgency)
-        allowed = self._allowed(decodes, backlog, self._patience[at])
+        allowed = self._allowed(0 if resting else decodes, backlog, self._patience[at])
         waiting = [(p, eager(p.priority)) for p in self._patience[at + 1 :]] if decodes else []
         least = [(p, tokens) for p, tokens in waiting if tokens]
         if least:
             beside = self._allowed(decodes, backlog, least[-1][0])
             allowed = min(allowed, max(beside, least[0][1]))
-        return _whole(allowed, decodes)
+        return _whole(allowed, 0 if resting else decodes)
 
     def _class_of(self, priority: float) -> int:
         """Return the index of the patience of streams with ``priority``."""
@@ -232,6 +184,17 @@ class StepBudget:
             tokens = max(tokens, TILE + 1) if tokens > NEARLY * TILE else tokens
         return max(least, int(min(room, tokens + 1e-6)))
 
+    def least_part(self, decodes: int) -> int:
+        """Return the least tokens to begin one more prompt with in a step that has others.
+
+        They are to take as long as the pass that they cost, and much longer without streams, whose
+        time a wider step would save.
+        """
+        costs, times = self._times.fit(), 1 if decodes else APART
+        if not costs.token:
+            return 1
+        return max(1, int(times * min(costs.base / costs.token, 2 * BLOCK)))
+
     def prompt_s(self, tokens: int, depth: int) -> float:
         """Seconds that ``tokens`` of a prompt cost after ``depth`` others; 0: not known yet."""
         return self._times.fit().prompt(tokens, depth) / 1000 if self._knows_prefill else 0.0
@@ -240,14 +203,15 @@ class StepBudget:
 def _spare(costs: Costs, decodes: int, backlog: Backlog, patience: Patience) -> float:
     """Milliseconds that streams may wait for prompts, beside their own tokens."""
     alone = costs.alone(decodes)
+    beside = alone + costs.base
     target, tile = patience.target_ms, 0.0
     if target is None:
         together = costs.alone(decodes + backlog.prompts)
-        target = max(patience.floor_ms, AUTO_MULTIPLE * together, _for_all(costs, backlog))
+        target = max(AUTO_MS, AUTO_MULTIPLE * together, _for_all(costs, backlog))
         tile = costs.prompt(TILE + 1, backlog.depth)
-        if alone + tile > UNNOTICED_MS:
+        if beside + tile > UNNOTICED_MS:
             tile = 0.0
-    return max(HEADROOM * target - alone, LEAST_SHARE * alone, tile)
+    return max(HEADROOM * target - beside, LEAST_SHARE * alone, tile)
 
 
 def _for_all(costs: Costs, backlog: Backlog) -> float:

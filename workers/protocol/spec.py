@@ -17,8 +17,8 @@ class Patience(msgspec.Struct, frozen=True):
     priority: float
     target_ms: float | None
     """None: chosen by measuring."""
-    floor_ms: float = 50.0
-    """The least that measuring may choose."""
+    rest_ms: float = 0.0
+    """The longest time for which they sit steps out, so that all prompts are computed first."""
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.config import EMBEDDED_MODEL, MIB, Config
+from gateway.config.patience import BATCH_REST_MS
 from gateway.config.pool_shape import SMALL, PoolShape
 from gateway.config.sources import load
 from gateway.system.host import total_memory
@@ -85,12 +86,10 @@ def test_what_is_asked_is_done() -> None:
 @pytest.mark.parametrize(
     ("said", "targets"),
     [
-        ("auto", [(0.0, None, 500.0), (1.0, None, 50.0), (2.0, None, 50.0)]),
-        ("75", [(0.0, 75.0, 50.0)]),
-        (
-            "urgent=50, batch=2000",
-            [(0.0, 2000.0, 500.0), (1.0, None, 50.0), (2.0, 50.0, 50.0)],
-        ),
+        ("auto", [(0.0, None, BATCH_REST_MS), (1.0, None, 0.0), (2.0, None, 0.0)]),
+        ("75", [(0.0, 75.0, 0.0)]),
+        ("urgent=50", [(0.0, None, BATCH_REST_MS), (1.0, None, 0.0), (2.0, 50.0, 0.0)]),
+        ("urgent=50, batch=2000", [(0.0, 2000.0, 0.0), (1.0, None, 0.0), (2.0, 50.0, 0.0)]),
     ],
 )
 def test_classes_have_their_own_patience(
@@ -98,7 +97,7 @@ def test_classes_have_their_own_patience(
 ) -> None:
     config = load({"model": gguf, "target_itl_ms": said}, {}, None)
     found = config.worker_spec().patience
-    assert [(each.priority, each.target_ms, each.floor_ms) for each in found] == targets
+    assert [(each.priority, each.target_ms, each.rest_ms) for each in found] == targets
 
 
 def test_worker_spec(gguf: Path) -> None:

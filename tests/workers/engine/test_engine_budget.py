@@ -71,3 +71,63 @@ def test_prompts_are_computed_in_the_order_of_their_places(exact: Driver) -> Non
         assert not first.ids
         exact.step()
     exact.run()
+
+
+@pytest.fixture
+def patient(f32_model: Model, f32_path: Path) -> Iterator[Driver]:
+    """Streams of the batch class, priority 0, rest; others don't."""
+    budget = StepBudget(128, Patience(0.0, None, 60_000.0), Patience(1.0, None))
+    with driver(f32_model, f32_path, exact=True, n_ctx=1024, budget=budget) as made:
+        yield made
+
+
+def test_batch_streams_rest_until_all_prompts_are_computed(patient: Driver) -> None:
+    """Then they go on together, with the texts that they have alone."""
+    requests = [generate(n, f"{n} {SHORT}", priority=0.0) for n in (1, 2)]
+    late = [generate(n, f"{n} {LONG}", priority=0.0, max_tokens=9) for n in (3, 4)]
+    alone = [patient.alone(request).text for request in (*requests, *late)]
+    streams = patient.submit(*requests)
+    while not all(stream.ids for stream in streams):
+        patient.step()
+    prompts = patient.submit(*late)
+    before = [len(stream.ids) for stream in streams]
+    steps = 0
+    while not all(prompt.ids for prompt in prompts):
+        assert [len(stream.ids) for stream in streams] == before
+        patient.step()
+        steps += 1
+    assert steps > 2
+    patient.step()
+    assert [len(stream.ids) for stream in streams] == [n + 1 for n in before]
+    patient.run()
+    assert [outcome.text for outcome in (*streams, *prompts)] == alone
+
+
+def test_they_do_not_beside_a_stream_that_is_watched(patient: Driver) -> None:
+    streams = patient.submit(
+        generate(1, f"1 {SHORT}", priority=0.0, max_tokens=200),
+        generate(2, f"2 {SHORT}", max_tokens=200),
+    )
+    while not all(stream.ids for stream in streams):
+        patient.step()
+    (prompt,) = patient.submit(generate(3, LONG * 2, priority=0.0))
+    while not prompt.ids:
+        before = [len(stream.ids) for stream in streams]
+        patient.step()
+        assert [len(stream.ids) for stream in streams] == [n + 1 for n in before]
+    patient.run()
+
+
+def test_rest_ends_after_its_time(f32_model: Model, f32_path: Path) -> None:
+    """They have a token, and rest again."""
+    budget = StepBudget(128, Patience(0.0, None, 60_000.0))
+    with driver(f32_model, f32_path, exact=True, n_ctx=1024, budget=budget) as made:
+        (stream,) = made.submit(generate(1, SHORT, priority=0.0, max_tokens=100))
+        made.step(2)
+        (prompt,) = made.submit(generate(2, LONG * 4, priority=0.0))
+        made.step(2)
+        had = len(stream.ids)
+        budget.rested(60_000.0)
+        made.step(2)
+        assert (len(stream.ids), prompt.ids) == (had + 1, [])
+        made.run()

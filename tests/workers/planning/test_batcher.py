@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.planning.batcher import plan, rows_of, turn
+from workers.planning.batcher import MORE, plan, rows_of, turn
 
 
 @dataclass
@@ -45,7 +45,10 @@ def test_within_budget_and_need(sequences: list[Work], budget: int, prefill: int
     assert len(counts) == len(sequences)
     assert sum(counts) <= budget
     assert all(0 <= n <= work.lacks for n, work in zip(counts, sequences, strict=True))
-    assert sum(n for n, w in zip(counts, sequences, strict=True) if w.lacks > 1) <= prefill
+    prompts = [(n, w.lacks) for n, w in zip(counts, sequences, strict=True) if w.lacks > 1]
+    assert sum(n for n, _ in prompts) <= prefill + prefill // MORE
+    if sum(n for n, _ in prompts) > prefill:
+        assert all(n in (0, lacks) for n, lacks in prompts), "more only to have it all"
 
 
 @settings(max_examples=120, deadline=None)
@@ -63,6 +66,29 @@ def test_decoding_comes_first(sequences: list[Work], budget: int, prefill: int) 
 def test_nothing_is_wasted(sequences: list[Work], budget: int) -> None:
     counts = plan(sequences, budget, budget, PLENTY)
     assert sum(counts) == min(budget, sum(work.lacks for work in sequences))
+
+
+@settings(max_examples=120, deadline=None)
+@given(SEQUENCES, BUDGETS, BUDGETS, st.integers(1, 40))
+def test_a_small_part_is_not_begun_beside_others(
+    sequences: list[Work], budget: int, prefill: int, least: int
+) -> None:
+    """It would be a pass of its own. The first prompt always gets on."""
+    counts = plan(sequences, budget, prefill, PLENTY, least)
+    prompts = [(n, w.lacks) for n, w in zip(counts, sequences, strict=True) if w.lacks > 1]
+    assert all(n in (0, lacks) or n >= least for n, lacks in prompts[1:])
+    assert not prompts or prompts[0][0] or min(prefill, budget) == 0 or sum(counts) == budget
+
+
+def test_a_little_more_is_given_to_have_it_all() -> None:
+    """A few tokens that are left over would be a step of their own, and a later first token."""
+    assert plan([Work(0, 72), Work(0, 50)], 512, 64, PLENTY) == [72, 0]
+    assert plan([Work(0, 73), Work(0, 50)], 512, 64, PLENTY) == [64, 0]
+    assert plan([Work(0, 40), Work(0, 32)], 512, 64, PLENTY) == [40, 32]
+    assert plan([Work(0, 72)], 70, 64, PLENTY) == [64], "a step holds no more"
+    assert plan([Work(0, 72, 72)], 512, 64, 66) == [64], "nor has it more rows"
+    assert plan([Work(0, 61)] * 3, 512, 80, PLENTY, 32) == [61, 0, 0]
+    assert plan([Work(0, 61)] * 3, 512, 80, PLENTY, 19) == [61, 19, 0]
 
 
 @settings(max_examples=120, deadline=None)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.planning.geometry import padded
-from workers.planning.passes import StepPart, order
+from workers.planning.passes import StepPart, order, passes_of
 
 A_PASS = 700
 
@@ -95,3 +95,40 @@ def test_where_it_does_not_matter_the_order_stays() -> None:
     assert ordered(300, 300, 5000, a_pass=0) == [0, 1, 2]
     assert ordered() == []
     assert ordered(300) == [0]
+
+
+def split(rows: list[tuple[int, int]]) -> int:
+    """Count as llama_batch_allocr::split_equal does, token by token."""
+    tokens = [number for number, count in rows for _ in range(count)]
+    used, made = [False] * len(tokens), 0
+    while not all(used):
+        sequences = list[int]()
+        for number in (n for n, done in zip(tokens, used, strict=True) if not done):
+            if number not in sequences and (not sequences or number == sequences[-1] + 1):
+                sequences.append(number)
+        while all(
+            any(n == number and not done for n, done in zip(tokens, used, strict=True))
+            for number in sequences
+        ):
+            for number in sequences:
+                at = next(i for i, n in enumerate(tokens) if n == number and not used[i])
+                used[at] = True
+        made += 1
+    return made
+
+
+@given(st.permutations(range(7)), st.lists(st.integers(1, 5), max_size=6))
+def test_passes_are_counted_as_llama_cpp_makes_them(numbers: list[int], tokens: list[int]) -> None:
+    rows = list(zip(numbers, tokens, strict=False))
+    assert passes_of([StepPart(number, 100, count) for number, count in rows]) == split(rows)
+
+
+def test_equal_prompts_share_a_pass() -> None:
+    def passes_with(*tokens: int) -> int:
+        return passes_of([StepPart(at, 100, count) for at, count in enumerate(tokens)])
+
+    assert passes_with(1, 1, 1) == passes_with(61, 61) == 1
+    assert passes_with(1, 1, 64) == 2, "streams and a prompt"
+    assert passes_with(61, 61, 38) == 2
+    assert passes_with(2, 61, 1) == 3
+    assert passes_with() == 0
