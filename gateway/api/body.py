@@ -3,7 +3,6 @@
 Every 400 that the body alone can show happens here.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -20,10 +19,8 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 
-from gateway.api import json_text
 from gateway.api.body_context import BodyContext
 from gateway.api.client import client_of
-from gateway.api.content_encoding import decoded, encodings
 from gateway.api.field_policy import IgnoredFields, fields, sort
 from gateway.api.field_table import DEFAULTS
 from gateway.api.lenient import corrected
@@ -32,22 +29,18 @@ from gateway.api.other_names import MAX_TOKENS, Names, SamplingNames, ours
 from gateway.api.samplers import SamplersBody
 from gateway.api.schemas import GrammarSource, Schema
 from gateway.api.token_ids import TokenId
-from gateway.api.upload import receive
 from gateway.api.urgency import MAX_TIMEOUT_S, Priority, asked_priority, timeout
 from gateway.conversation import BLIND, Senses
 from gateway.core.api_key import ApiKey
 from gateway.core.cache_scope import cache_scope
 from gateway.core.errors import (
     BadRequest,
-    BodyTooLarge,
     UnknownParameter,
     UnsupportedParameter,
 )
 from gateway.core.session import session_of
 from gateway.core.validation import ValidationProblem, explain
 from gateway.dispatch.job import Job
-from gateway.media.lifting import LiftedTexts, lift
-from gateway.media.room import MediaLease
 from workers.protocol import Constraint, GenerationParams, Prompt
 
 MAX_SALT = 1024
@@ -263,68 +256,6 @@ def line_fields(request: Request) -> dict[str, Any]:
     if "spare" not in state:
         return {}
     return {"spare": state["spare"], "request_id": state["name"]}
-
-
-async def read(request: Request, limit: int, timeout: float) -> tuple[dict[str, Any], int]:
-    """The JSON object in the body, and the body's bytes, decoded. As :func:`read_value`."""
-    value, size = await read_value(request, limit, timeout)
-    if not isinstance(value, dict):
-        raise BadRequest("the body must be a JSON object")
-    return value, size
-
-
-async def read_with_media(
-    request: Request, most_text: int, most: int, timeout: float, lease: MediaLease
-) -> tuple[dict[str, Any], int, LiftedTexts]:
-    """Return the JSON object in a body, the bytes of its text, and the strings lifted out of it.
-
-    ``most``: the bytes that it may have, ``most_text`` without those strings. ``lease``: its share
-    of the memory for such bodies. Raises Unavailable, too; else as :func:`read`.
-    """
-    names = _encodings(request)
-    data: bytes | bytearray = await receive(request, most, timeout, lease)
-    if names:
-        data = await _decoded_with_media(data, names, most_text, most, lease)
-    lifted = LiftedTexts()
-    if len(data) > most_text:
-        data, lifted = lift(data, most_text)
-    value = json_text.load(data)
-    if not isinstance(value, dict):
-        raise BadRequest("the body must be a JSON object")
-    return value, len(data), lifted
-
-
-async def _decoded_with_media(
-    data: bytes | bytearray,
-    names: list[str],
-    most_text: int,
-    most: int,
-    lease: MediaLease,
-) -> bytes | bytearray:
-    """Return a body without its encodings: most are no larger than bodies of text."""
-    try:
-        return await asyncio.to_thread(decoded, data, names, most_text)
-    except BodyTooLarge:
-        lease.cover(len(data) + most)  # nothing tells before how large it will be
-    return await asyncio.to_thread(decoded, data, names, most)
-
-
-def _encodings(request: Request) -> list[str]:
-    raw = request.headers.raw
-    return encodings([value.decode("latin-1") for name, value in raw if name == ENCODING])
-
-
-async def read_value(request: Request, limit: int, timeout: float) -> tuple[Any, int]:
-    """The JSON value in the body, and the body's bytes, decoded.
-
-    ``timeout`` is in seconds, see :func:`gateway.api.upload.upload_deadline`. Raises BodyTooLarge,
-    BodyTimeout, UnsupportedEncoding, BadRequest or ClientDisconnect.
-    """
-    names = _encodings(request)
-    data: bytes | bytearray = await receive(request, limit, timeout)
-    if names:
-        data = await asyncio.to_thread(decoded, data, names, limit)
-    return json_text.load(data), len(data)
 
 
 def parse_list(type_: type[Listed], value: Any) -> Listed:

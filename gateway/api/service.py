@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 
 from gateway.accounting.accounts import Accounts
-from gateway.api import body, kept_probabilities, token_ids
+from gateway.api import body, json_body, kept_probabilities, token_ids
 from gateway.api.abilities import senses
 from gateway.api.field_policy import IgnoredFields
 from gateway.api.ollama.names import own_name, shown
@@ -162,7 +162,7 @@ class Service:
         return self.registry.unknown(name, there)
 
     async def read(self, request: Request, *, media: bool = False) -> tuple[dict[str, Any], int]:
-        """Return the JSON object in a body, and the body's bytes. Raises as :func:`body.read`.
+        """Return the JSON object in a body, and the body's bytes. Raises as :func:`json_body.read`.
 
         ``media``: it may have pictures and sound. Where a model takes some, a body that is larger
         than text may be is read as :mod:`gateway.media.lifting` has it; what was lifted, and its
@@ -171,11 +171,11 @@ class Service:
         config = self.config
         most = self.most_body()
         if not media or most == config.max_body:
-            return await body.read(request, config.max_body, config.body_timeout)
+            return await json_body.read(request, config.max_body, config.body_timeout)
         owner: str = request.state.key.name
         lease = self.media_room.lease(SHARES * most, config.max_body, owner)
         request.state.media_lease = lease
-        value, size, lifted = await body.read_with_media(
+        value, size, lifted = await json_body.read_with_media(
             request, config.max_body, most, config.body_timeout, lease
         )
         request.state.lifted = lifted

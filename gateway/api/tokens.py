@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from gateway.api import body
+from gateway.api import json_body
 from gateway.api.client import client_of
 from gateway.api.endpoint import CONVERSATION, JSON, Body, Endpoint, Handler
 from gateway.api.field_table import TEMPLATE
@@ -148,7 +148,7 @@ class TokenEndpoints:
 
     async def _answer(self, request: Request, type_: type[_QuestionBody]) -> Response:
         config = self._service.config
-        raw, _ = await body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
+        raw, _ = await json_body.read(request, min(MAX_BODY, config.max_body), config.body_timeout)
         served, given = self._service.parse(request, type_, raw)
         self._service.check_serving(served)
         question = await self._question(request, served, given)

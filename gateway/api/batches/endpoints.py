@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api import body
+from gateway.api import json_body
 from gateway.api.batches.body import BatchBody, seconds
 from gateway.api.batches.types import BatchList, BatchObject
 from gateway.api.endpoint import Body, Endpoint, EndpointGroup
@@ -87,7 +87,7 @@ class BatchEndpoints:
         for them, and take the slots that no other request wants.
         """
         store, config, key = self._service.stored(), self._service.config, request.state.key
-        raw, _ = await body.read(request, config.max_body, config.body_timeout)
+        raw, _ = await json_body.read(request, config.max_body, config.body_timeout)
         given = self._service.parse_alone(request, BatchBody, raw)
         priority = given.priority(key)
         try:

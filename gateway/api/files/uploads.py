@@ -6,13 +6,13 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.body import read
 from gateway.api.endpoint import FORM, JSON, Body, Endpoint, Handler
 from gateway.api.files.bodies import CompleteBody, PartForm, UploadBody, file_age
 from gateway.api.files.endpoints import ADDS, GROUP, STORED, nested, owner, room_of
 from gateway.api.files.filename import cleaned
 from gateway.api.files.form import FormReader
 from gateway.api.files.types import PartObject, UploadObject, part_object, upload_object
+from gateway.api.json_body import read
 from gateway.api.openai.errors import ErrorBody
 from gateway.api.reply import json_response
 from gateway.api.service import Service

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from gateway.api import body
+from gateway.api import body, json_body
 from gateway.api.admin import check_admin
 from gateway.api.endpoint import JSON, Body, Endpoint
 from gateway.api.llama_server.endpoints import GROUP
@@ -93,7 +93,7 @@ class LoraAdapters:
         check_admin(request)
         served = self._served(request)
         config = self._service.config
-        value, _ = await body.read_value(request, config.max_body, config.body_timeout)
+        value, _ = await json_body.read_value(request, config.max_body, config.body_timeout)
         given = body.parse_list(Scales, value)
         wanted = scales(given.root)
         key: ApiKey = request.state.key

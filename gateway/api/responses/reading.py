@@ -17,7 +17,8 @@ async def read_body(
 ) -> tuple[dict[str, Any], int]:
     """Return the object in a body, and the body's bytes. As :meth:`Service.read`.
 
-    Raises what :func:`gateway.api.body.read` does, and BadRequest about a field that is too deep.
+    Raises what :func:`gateway.api.json_body.read` does, and BadRequest about a field that is too
+    deep.
     """
     raw, size = await service.read(request, media=media)
     for name, value in raw.items():

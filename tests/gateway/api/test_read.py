@@ -11,8 +11,8 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from gateway.api.body import read
 from gateway.api.content_encoding import decoded
+from gateway.api.json_body import read
 from gateway.api.upload import upload_deadline
 from gateway.config.server_options import MIN_UPLOAD_RATE
 from gateway.core.errors import BadRequest, BodyTimeout, BodyTooLarge, UnsupportedEncoding
@@ -56,7 +56,7 @@ def test_a_compressed_body_is_decoded_beside_the_event_loop(
         threads.append(threading.current_thread())
         return decoded(*args)
 
-    monkeypatch.setattr("gateway.api.body.decoded", recorded)
+    monkeypatch.setattr("gateway.api.json_body.decoded", recorded)
     packed = gzip.compress(b'{"a": 1}')
     assert read_now(request(packed[:7], packed[7:], encoding="gzip")) == {"a": 1}
     assert threads
