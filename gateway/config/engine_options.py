@@ -188,7 +188,7 @@ class EngineOptions(BaseModel):
         "auto",
         description="longest gap between two tokens of a stream while prompts are computed beside "
         "it, in milliseconds, for all or for each class (urgent=50,batch=2000; the rest is auto); "
-        "auto: 50, or more where a step without prompts takes long or much waits, and batch streams "
+        "auto: 50, or more where a step without prompts takes long or much waits; batch streams "
         "alone rest while prompts are computed, up to half a minute",
     )
     speculative: Literal["auto", "off"] = Field(
