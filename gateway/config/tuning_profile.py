@@ -82,6 +82,7 @@ class Tuned:
             (machine.cpu, self.machine.cpu, "CPU"),
             (machine.cores, self.machine.cores, "number of cores"),
             (machine.llama_cpp_python, self.machine.llama_cpp_python, "llama-cpp-python"),
+            (machine.build, self.machine.build or machine.build, "build of llama.cpp"),
             (config.n_gpu_layers, self.n_gpu_layers, "--n-gpu-layers"),
         ):
             if now != then:
@@ -145,7 +146,12 @@ def read(path: Path) -> Tuned:
         checked = Config(**options)
         tuned = Tuned(
             Fingerprint(model["size"], model["head-sha256"]),
-            Machine(machine["cpu"], machine["cores"], machine["llama-cpp-python"]),
+            Machine(
+                machine["cpu"],
+                machine["cores"],
+                machine["llama-cpp-python"],
+                machine.get("build", ""),
+            ),
             model["n-gpu-layers"],
             {name: getattr(checked, name) for name in options},
         )

@@ -7,7 +7,6 @@ the model's files, the options of its workers, the build of llama.cpp and the ma
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def mark(spec: WorkerSpec) -> str | None:
     )  # fmt: skip
     made = hashlib.sha256(encode(asked))
     try:
-        made.update(repr((this_machine(), _build())).encode())
+        made.update(repr(this_machine()).encode())
         for file in parts(Path(spec.model_path)):
             found = file.stat()
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -55,16 +54,6 @@ def mark(spec: WorkerSpec) -> str | None:
     except (OSError, ValueError):
         return None
     return made.hexdigest()[:32]
-
-
-def _build() -> tuple[int, ...]:
-    """Marks that tell builds of one version apart: they may repack other weights."""
-    found = importlib.util.find_spec("llama_cpp")
-    if found is None or found.origin is None:
-        return ()
-    usual = Path(found.origin).parent / "lib"
-    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH", usual)).stat()
-    return folder.st_dev, folder.st_ino, folder.st_mtime_ns
 
 
 class KnownPlans:

@@ -1,9 +1,12 @@
 """The machine's means to compute."""
 
 import contextlib
+import hashlib
+import importlib.util
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +21,29 @@ class Machine(NamedTuple):
     cores: int
     """Number of cores that this process may use."""
     llama_cpp_python: str
+    build: str = ""
+    """See :func:`llama_cpp_build`; "": not known, as in files of earlier versions."""
 
 
 def this_machine() -> Machine:
     """Without loading llama.cpp."""
-    return Machine(cpu_model(), available_cores(), version("llama-cpp-python"))
+    return Machine(cpu_model(), available_cores(), version("llama-cpp-python"), llama_cpp_build())
+
+
+def llama_cpp_build(environment: Mapping[str, str] = os.environ) -> str:
+    """Return a mark that tells builds of one version apart; "" if there are no libraries.
+
+    With other instructions they repack other weights, and are as fast as these are. The names and
+    sizes of the libraries are those of a build wherever, and whenever, it is installed.
+    """
+    found = importlib.util.find_spec("llama_cpp")
+    usual = Path(found.origin).parent / "lib" if found is not None and found.origin else Path()
+    folder = Path(environment.get("LLAMA_CPP_LIB_PATH", usual))
+    try:
+        libraries = sorted((file.name, file.stat().st_size) for file in folder.glob("lib*"))
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(libraries).encode()).hexdigest()[:12] if libraries else ""
 
 
 def available_cores(root: Path = SYSTEM) -> int:

@@ -20,7 +20,7 @@ from gateway.config.tuning_profile import (
 )
 from gateway.system.host import Machine
 
-HERE = Machine("Some CPU", 4, "0.3.36")
+HERE = Machine("Some CPU", 4, "0.3.36", "abc")
 OPTIONS = {
     "workers": 1,
     "threads": 4,
@@ -130,6 +130,7 @@ def test_no_mixture_has_more_threads_than_cores(gguf: Path, home: dict[str, str]
         (Machine("Other CPU", 4, "0.3.36"), "CPU was Some CPU, is Other CPU"),
         (Machine("Some CPU", 2, "0.3.36"), "number of cores was 4, is 2"),
         (Machine("Some CPU", 4, "0.4.0"), "llama-cpp-python was 0.3.36, is 0.4.0"),
+        (Machine("Some CPU", 4, "0.3.36", "def"), "build of llama.cpp was abc, is def"),
     ],
 )
 def test_another_machine(machine: Machine, what: str, gguf: Path, home: dict[str, str]) -> None:
@@ -138,6 +139,13 @@ def test_another_machine(machine: Machine, what: str, gguf: Path, home: dict[str
     assert config == Config(model=gguf)
     assert note is not None
     assert what in note
+
+
+def test_a_file_that_says_no_build_is_of_any(gguf: Path, home: dict[str, str]) -> None:
+    """Earlier versions did not write it."""
+    path = saved(gguf, home)
+    path.write_text(path.read_text().replace('build = "abc"\n', ""))
+    assert applied(Config(model=gguf), home)[0] != Config(model=gguf)
 
 
 def test_another_model_or_a_gpu(gguf: Path, home: dict[str, str]) -> None:

@@ -77,6 +77,7 @@ def test_another_build_of_llama_cpp_makes_another_mark(
 ) -> None:
     """Of the same version: it may repack other weights."""
     usual = mark(spec())
+    (tmp_path / "libggml-cpu.so").write_bytes(b"other")
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
     assert mark(spec()) not in (None, usual)
 

@@ -8,6 +8,7 @@ from gateway.system.host import (
     available_cores,
     cpu_model,
     cpu_quota,
+    llama_cpp_build,
     memory_available,
     this_machine,
 )
@@ -62,6 +63,19 @@ def test_this_machine() -> None:
     assert machine.cpu
     assert machine.cores >= 1
     assert machine.llama_cpp_python[0].isdigit()
+    assert machine.build == llama_cpp_build() != ""
+
+
+def test_builds_of_llama_cpp_are_told_apart(tmp_path: Path) -> None:
+    """By what they are, not by when they were installed."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        (folder / "libggml-cpu.so").write_bytes(b"code")
+    first, same = (llama_cpp_build({"LLAMA_CPP_LIB_PATH": str(each)}) for each in (one, two))
+    (two / "libggml-cpu.so").write_bytes(b"more code")
+    assert first == same != llama_cpp_build({"LLAMA_CPP_LIB_PATH": str(two)})
+    assert llama_cpp_build({"LLAMA_CPP_LIB_PATH": str(tmp_path / "none")}) == ""
 
 
 def test_a_groups_limit_counts_and_its_cached_files_do_not(tmp_path: Path) -> None:
