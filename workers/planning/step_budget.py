@@ -4,8 +4,8 @@ Every running stream waits for all tokens of a step, so a prompt is computed in 
 size keeps the gap between two tokens of a stream under a target, judged by what the last ones took
 (:mod:`workers.planning.step_times`). The target is given, or the largest of these: 50 ms; five
 times a step in which the prompts were streams already; a step with a whole tile of a prompt, unless
-that takes more than 225 ms; and the time that the prompts need in all, up to 225 ms, or a tenth of
-it, up to 0.6 seconds.
+that takes more than 225 ms; and the time that the prompts need in all, up to 225 ms, or a fifth of
+it, up to 1.1 seconds.
 
 An example: a step takes 20 * passes + 5 * streams + 2 * tokens. With 4 streams a step without
 prompts takes 40 ms. One prompt waits, so the automatic target is 5 * (20 + 5 * 5) = 225 ms. Of it
@@ -57,11 +57,14 @@ five streams on another machine 65 tokens after 1,000, 2,000 and 4,000 took 0.48
 UNNOTICED_MS = 225.0
 """A step as long as this, at most, for the sake of a tile or of all prompts that wait: gaps of
 250 ms are hardly noticed, and a first token is waited for."""
-BACKLOG_SHARE = 0.1
+BACKLOG_SHARE = 0.2
 """Part of the time that the prompts need in all which a step may take. Each waits for those before
-it, and wide steps lose less to the streams and need less for each token."""
-BACKLOG_MS = 600.0
-"""A step as long as this, at most, for the sake of many or long prompts."""
+it, and wide steps lose less to the streams. With a tenth, and 0.6 s at most, six agents waited for
+first tokens for 6.7 s in place of 4.1, with gaps of 0.8 s in place of 1.4 and fewer tokens in
+all; llama-server made them wait 3.5 s, and paused their streams for 9.6."""
+BACKLOG_MS = 1100.0
+"""A step as long as this, at most, for the sake of many or long prompts: no longer than one without
+streams, for the headroom goes off."""
 
 AUTO_MS = 50.0
 """The least automatic target."""
