@@ -13,7 +13,7 @@ from gateway.pool.entry import Inherited, Main
 from gateway.pool.hosting import Node
 from gateway.pool.link import WorkerLink
 from gateway.pool.watchdog import Watchdog
-from workers.protocol import Report, WorkerSpec
+from workers.protocol import Report, WorkerSpec, children
 
 STOP_S = 5.0
 """Time that a worker may take to end after its link was closed, before it is killed."""
@@ -36,18 +36,20 @@ def _signals_blocked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _sealed_environment() -> Iterator[None]:
+def _environment() -> Iterator[None]:
     """A spawned child takes the path of modules from its parent, but looks into the current
     directory before that unless its environment says otherwise."""
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    wanted = children.worker_variables()
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class WorkerProcess:
@@ -112,7 +114,7 @@ class WorkerProcess:
     def spawn(self) -> None:
         """Start it, and don't listen to it yet. Raises OSError if there is no room."""
         try:
-            with self._theirs, _signals_blocked(), _sealed_environment():
+            with self._theirs, _signals_blocked(), _environment():
                 # In the loop's own thread: on Linux a worker dies with the thread that started it.
                 self._process.start()
         except OSError:

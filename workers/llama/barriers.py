@@ -24,8 +24,9 @@ LONG = "300000"
 SHORT = "1000"
 """Spins where nothing tells whether the cores are free; the library's own number of a crowded
 process."""
-PAUSE_S = 0.1
-"""Seconds between two looks at the threads while they compute."""
+PAUSE_S = 0.25
+"""Seconds between two looks at the threads while they compute. A look takes a millisecond of a core
+that they want."""
 TASKS = Path("/proc/self/task")
 
 Times = dict[str, tuple[int, int]]

@@ -157,7 +157,10 @@ class WorkerActor:
             command = children.command("gateway.pool.cluster.enter", str(theirs.fileno()))
             # In the loop's thread: on Linux a worker dies with the thread that started it.
             launch.process = subprocess.Popen(  # noqa: ASYNC220 (it takes milliseconds)
-                command, env=children.environment(), pass_fds=descriptors, stdin=subprocess.DEVNULL
+                command,
+                env={**children.environment(), **children.worker_variables()},
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
             )
         ours.setblocking(False)
         await asyncio.get_running_loop().sock_sendall(ours, encode(spec))
