@@ -17,8 +17,9 @@ SMOOTH = 0.5
 """Seconds over which shares are averaged: a core is taken for a moment now and then."""
 IDLE = 0.1
 """Seconds on cores in a second below which a look says nothing."""
-SHORTEST, LONGEST = 1.0, 64.0
-"""Seconds of calm after which threads spin again; doubled each time that this was too early."""
+FIRST, SHORTEST, LONGEST = 0.2, 1.0, 64.0
+"""Seconds of calm after which threads spin: at first, so that the first requests do not pay for the
+doubt, and later, doubled each time that this was too early."""
 EARLY = 30.0
 """Spinning that had to end within so many seconds was begun too early."""
 
@@ -29,8 +30,9 @@ class SpinPolicy:
     def __init__(self) -> None:
         self.spins_long = False
         """True if threads may spin long. At first not: a busy machine must not wait for a look."""
-        self._share = CROWDED
-        self._needed = SHORTEST
+        self._share: float | None = None
+        """Smoothed; None before the first look."""
+        self._needed = FIRST
         self._calm = 0.0
         """Seconds of calm so far, or of spinning."""
 
@@ -42,21 +44,23 @@ class SpinPolicy:
         if ran + waited < IDLE * seconds:
             return self.spins_long
         share = waited / (ran + waited)
-        self._share += (share - self._share) * min(1.0, seconds / SMOOTH)
+        before = share if self._share is None else self._share
+        self._share = before + (share - before) * min(1.0, seconds / SMOOTH)
         if self.spins_long:
-            self._spinning(seconds)
+            self._spinning(seconds, self._share)
         else:
-            self._sleeping(seconds)
+            self._sleeping(seconds, self._share)
         return self.spins_long
 
-    def _spinning(self, seconds: float) -> None:
+    def _spinning(self, seconds: float, share: float) -> None:
         self._calm += seconds
-        if self._share > CROWDED:
+        if share > CROWDED:
             early = self._calm < EARLY
-            self._needed = min(2 * self._needed, LONGEST) if early else SHORTEST
+            doubled = max(SHORTEST, min(2 * self._needed, LONGEST))
+            self._needed = doubled if early else SHORTEST
             self.spins_long, self._calm = False, 0.0
 
-    def _sleeping(self, seconds: float) -> None:
-        self._calm = self._calm + seconds if self._share < CALM else 0.0
+    def _sleeping(self, seconds: float, share: float) -> None:
+        self._calm = self._calm + seconds if share < CALM else 0.0
         if self._calm >= self._needed:
             self.spins_long, self._calm = True, 0.0

@@ -1,6 +1,6 @@
 """Tests of how long threads wait awake for each other."""
 
-from workers.planning.spin_policy import EARLY, LONGEST, SHORTEST, SMOOTH, SpinPolicy
+from workers.planning.spin_policy import EARLY, FIRST, LONGEST, SHORTEST, SMOOTH, SpinPolicy
 
 LOOK = 0.1
 
@@ -19,9 +19,34 @@ def spinning() -> SpinPolicy:
     return policy
 
 
-def test_threads_spin_after_some_calm_and_not_before() -> None:
+def crowded() -> SpinPolicy:
+    """Return a policy whose threads have waited for cores."""
+    policy = SpinPolicy()
+    assert not after(policy, 2 * SMOOTH, share=0.4)
+    return policy
+
+
+def ended() -> SpinPolicy:
+    """Return a policy whose threads span for long, and then had to wait for cores."""
+    policy = spinning()
+    assert after(policy, EARLY, share=0.01)
+    assert not after(policy, 0.5, share=0.4)
+    return policy
+
+
+def test_at_first_a_moment_of_calm_is_enough() -> None:
     policy = SpinPolicy()
     assert not policy.spins_long
+    assert not after(policy, FIRST - LOOK, share=0.01)
+    assert after(policy, LOOK, share=0.01)
+
+
+def test_a_crowd_at_first_is_seen_at_once() -> None:
+    assert not after(SpinPolicy(), 100, share=0.4)
+
+
+def test_threads_spin_again_after_some_calm_and_not_before() -> None:
+    policy = ended()
     assert not after(policy, SHORTEST - LOOK, share=0.01)
     assert after(policy, 2 * SMOOTH, share=0.01)
 
@@ -38,13 +63,14 @@ def test_a_core_that_is_taken_for_a_moment_changes_nothing() -> None:
 
 
 def test_calm_is_calm_without_interruption() -> None:
-    policy = SpinPolicy()
+    policy = ended()
     for _ in range(10):
         assert not after(policy, SHORTEST - LOOK, share=0.01)
         assert not after(policy, 2 * LOOK, share=0.4)
 
 
 def test_between_the_two_limits_all_stays_as_it_is() -> None:
+    assert not after(crowded(), 100, share=0.1)
     assert not after(SpinPolicy(), 100, share=0.1)
     assert after(spinning(), 100, share=0.1)
 
