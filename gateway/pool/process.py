@@ -36,9 +36,11 @@ def _signals_blocked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """A spawned child takes the path of modules from its parent, but looks into the current
-    directory before that unless its environment says otherwise."""
+def _workers_environment() -> Iterator[None]:
+    """A spawned child inherits this process's variables at that moment, and no others can be given.
+
+    Without them it would look for modules in the current directory first, whatever its path says.
+    """
     wanted = children.worker_variables()
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -114,7 +116,7 @@ class WorkerProcess:
     def spawn(self) -> None:
         """Start it, and don't listen to it yet. Raises OSError if there is no room."""
         try:
-            with self._theirs, _signals_blocked(), _environment():
+            with self._theirs, _signals_blocked(), _workers_environment():
                 # In the loop's own thread: on Linux a worker dies with the thread that started it.
                 self._process.start()
         except OSError:

@@ -55,9 +55,8 @@ class SpinPolicy:
     def _spinning(self, seconds: float, share: float) -> None:
         self._calm += seconds
         if share > CROWDED:
-            early = self._calm < EARLY
-            doubled = max(SHORTEST, min(2 * self._needed, LONGEST))
-            self._needed = doubled if early else SHORTEST
+            needed = min(2 * self._needed, LONGEST) if self._calm < EARLY else SHORTEST
+            self._needed = max(SHORTEST, needed)
             self.spins_long, self._calm = False, 0.0
 
     def _sleeping(self, seconds: float, share: float) -> None:

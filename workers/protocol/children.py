@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 HUGE_PAGES = "glibc.malloc.hugetlb"
+"""glibc's option for blocks that are mapped: 1 advises the kernel to give huge pages."""
 ROOT = Path(__file__).parents[2]
 """The folder with the packages gateway and workers: of a checkout, or site-packages."""
 
